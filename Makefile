@@ -1,0 +1,57 @@
+# greencv: every target sets up what it needs; nothing is installed outside .venv/.
+STUDY ?= quick
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help book test train html lab lint lock clean
+
+help: ## list these targets
+	@echo "greencv: usage: make TARGET [STUDY=studies/quick.yaml]"
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-6s %s\n", $$1, $$2}'
+
+book: $(READY) ## the whole study: train what is missing, execute the notebooks, build the HTML
+	@$(BIN)/greencv book $(STUDY)
+
+test: $(READY) lint ## lint, check types and imports, run all tests
+	@$(BIN)/python -m pytest
+
+train: $(READY) ## train and meter what is missing, build nothing
+	@$(BIN)/greencv run $(STUDY)
+
+html: $(READY) ## build the report from the runs there are, train nothing
+	@$(BIN)/greencv book $(STUDY) --no-train
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: $(READY) ## renew requirements.lock from pyproject.toml
+	@echo '# Exact versions and hashes of everything that greencv runs with. Made by `make lock`; do not edit.' > requirements.lock.new
+	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --upgrade --python-version 3.11 \
+		--extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate >> requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean: ## remove the environment and what was built; the runs in runs/ stay
+	@rm -rf $(VENV) _build book/notebooks *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find greencv_core tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew when the lock or the project's metadata changed.
+$(READY): requirements.lock pyproject.toml
+	@python=$$(for p in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
+		[ -n "$$p" ] && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		&& echo $$p && break; done; true); \
+	[ -n "$$python" ] || { echo "error: greencv needs Python 3.11 or later; found none (set PYTHON=/path/to/python3)" >&2; exit 1; }; \
+	echo "Setting up $(VENV): some minutes, once"; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

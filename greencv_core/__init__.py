@@ -1,0 +1,30 @@
+"""greencv: the energy and the correctness of training image classifiers, metered and compared.
+
+The names that a notebook needs are here; nothing heavy is imported before one is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import Any
+
+__version__ = metadata.version("greencv")
+
+_HOMES = {
+    "collect": "greencv_core.execution",
+    "load_study": "greencv_core.study",
+    "runs_table": "greencv_core.records",
+    "epochs_table": "greencv_core.records",
+    "trace_table": "greencv_core.records",
+    "phases_table": "greencv_core.records",
+    "EnergyMeter": "greencv_core.metering",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,10 @@
+"""What the fork server loads once, so that each run's fresh process starts in a moment.
+
+CodeCarbon looks at the hardware for some seconds when it first meters; it keeps what it found for
+the process and its children.
+"""
+
+import greencv_core.experiment  # noqa: F401
+from greencv_core.metering.codecarbon_estimate import new_tracker
+
+new_tracker().get_detected_hardware()

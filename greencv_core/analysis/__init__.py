@@ -1,0 +1,27 @@
+"""Runs table in, result objects out: no plotting, no training."""
+
+from greencv_core.analysis.comparison import Comparison, cliffs_delta, compare
+from greencv_core.analysis.interaction import Interaction, architecture_by_environment
+from greencv_core.analysis.regression import EnergyRegression, energy_regression
+from greencv_core.analysis.runs import Selection, summarise, usable, weakest_provenance
+from greencv_core.analysis.savings import Saving, best_against_worst, saving
+from greencv_core.analysis.tradeoff import TradeOff, pareto_front
+
+__all__ = [
+    "Comparison",
+    "EnergyRegression",
+    "Interaction",
+    "Saving",
+    "Selection",
+    "TradeOff",
+    "architecture_by_environment",
+    "best_against_worst",
+    "cliffs_delta",
+    "compare",
+    "energy_regression",
+    "pareto_front",
+    "saving",
+    "summarise",
+    "usable",
+    "weakest_provenance",
+]

@@ -1,0 +1,230 @@
+"""Do groups differ, which ones, and by how much: tests with their effect sizes."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scikit_posthocs
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.multicomp import pairwise_tukeyhsd
+from statsmodels.stats.oneway import anova_oneway
+
+from greencv_core.analysis.wording import count, number, p_value, quantity
+
+ALPHA = 0.05
+FEWEST_FOR_MEANS = 8
+"""With fewer runs in a group, normality cannot be checked and ranks are the primary answer."""
+
+Groups = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A value compared between groups, by ranks and by means.
+
+    ``primary`` names the one that answers: ranks (``kruskal``) if a group has fewer than eight
+    runs or fails Shapiro-Wilk at 5 %, means (``welch``) else. Both are always given.
+    """
+
+    value: str
+    by: str
+    groups: pd.DataFrame
+    """group, n, median, q1, q3, mean, sd, shapiro_w, shapiro_p."""
+    levene_w: float
+    levene_p: float
+    """Brown-Forsythe: Levene's test about the medians."""
+    welch_f: float
+    welch_df1: float
+    welch_df2: float
+    welch_p: float
+    kruskal_h: float
+    kruskal_p: float
+    eta_squared: float
+    """(H - k + 1) / (n - k)."""
+    pairs: pd.DataFrame
+    """a, b, n_a, n_b, median_a, median_b, dunn_p_holm, games_howell_p, cliffs_delta,
+    cliffs_magnitude, hodges_lehmann_shift (of b against a)."""
+    primary: str
+
+    @property
+    def p(self) -> float:
+        """The primary omnibus test's p value."""
+        return self.kruskal_p if self.primary == "kruskal" else self.welch_p
+
+    @property
+    def significant(self) -> bool:
+        """Whether the primary omnibus test rejects equality at 5 %."""
+        return self.p < ALPHA
+
+    @property
+    def pairs_differing(self) -> int:
+        """Pairs that the primary pairwise test tells apart at 5 %."""
+        column = "dunn_p_holm" if self.primary == "kruskal" else "games_howell_p"
+        return int((self.pairs[column] < ALPHA).sum())
+
+    def sentence(self) -> str:
+        """Say whether the groups differ, how strongly, and how many pairs do."""
+        k, n = len(self.groups), int(self.groups["n"].sum())
+        if self.primary == "kruskal":
+            test = f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self.kruskal_p)}"
+            pairwise = "Dunn's test with Holm's correction"
+        else:
+            test = f"Welch's F = {number(self.welch_f)}, {p_value(self.welch_p)}"
+            pairwise = "the Games-Howell test"
+        verdict = "differs" if self.significant else "is not shown to differ"
+        text = (
+            f"{quantity(self.value).capitalize()} {verdict} between the {k} {self.by}s "
+            f"({test}, eta squared = {self.eta_squared:.2f}, n = {n})"
+        )
+        if k > 2:
+            text += (
+                f"; {pairwise} tells {self.pairs_differing} of "
+                f"{count(len(self.pairs), 'pair')} apart"
+            )
+        return text + "."
+
+    def table(self) -> pd.DataFrame:
+        """Return the omnibus tests, one row each."""
+        k, n = len(self.groups), int(self.groups["n"].sum())
+        rows = [
+            ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p),
+            (
+                "Welch's ANOVA (means)",
+                "F",
+                self.welch_f,
+                f"{self.welch_df1:.0f}; {self.welch_df2:.1f}",
+                self.welch_p,
+            ),
+            ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p),
+        ]
+        frame = pd.DataFrame(rows, columns=["test", "statistic", "value", "df", "p"])
+        frame["eta_squared"] = [self.eta_squared, np.nan, np.nan]
+        frame["primary"] = [self.primary == "kruskal", self.primary == "welch", False]
+        return frame
+
+
+def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
+    """Compare ``value`` between the groups of column ``by``.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two groups, or a group has fewer than two values.
+    """
+    groups: Groups = {
+        str(name): part[value].dropna().to_numpy(dtype=float)
+        for name, part in runs.groupby(by, sort=False, observed=True)
+    }
+    if len(groups) < 2:
+        raise ValueError(f"{by} has {len(groups)} level: a comparison needs at least 2")
+    small = [name for name, values in groups.items() if len(values) < 2]
+    if small:
+        raise ValueError(f"{by} {small[0]} has fewer than 2 values of {value}")
+    values = list(groups.values())
+    described = pd.DataFrame([_describe(name, v) for name, v in groups.items()])
+    n, k = sum(map(len, values)), len(values)
+    constant = np.ptp(np.concatenate(values)) == 0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # A group without any spread makes these tests divide by zero; the result is then NaN.
+        warnings.simplefilter("ignore")
+        levene = stats.levene(*values, center="median")
+        welch = anova_oneway(values, use_var="unequal")
+        h, p = (0.0, 1.0) if constant else stats.kruskal(*values)
+    by_ranks = described["n"].min() < FEWEST_FOR_MEANS or bool(
+        (described["shapiro_p"].fillna(0) < ALPHA).any()
+    )
+    return Comparison(
+        value=value,
+        by=by,
+        groups=described,
+        levene_w=float(levene.statistic),
+        levene_p=float(levene.pvalue),
+        welch_f=float(welch.statistic),
+        welch_df1=float(welch.df[0]),
+        welch_df2=float(welch.df[1]),
+        welch_p=float(welch.pvalue),
+        kruskal_h=float(h),
+        kruskal_p=float(p),
+        eta_squared=float((h - k + 1) / (n - k)),
+        pairs=_pairs(groups, constant=bool(constant)),
+        primary="kruskal" if by_ranks else "welch",
+    )
+
+
+def cliffs_delta(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return Cliff's delta: how much more often a value of ``a`` exceeds one of ``b`` than not.
+
+    From Mann-Whitney's U: 2 U / (n_a n_b) - 1 (Cliff 1993).
+    """
+    u = stats.mannwhitneyu(a, b).statistic
+    return float(2 * u / (len(a) * len(b)) - 1)
+
+
+def _magnitude(delta: float) -> str:
+    # Thresholds of Romano et al. (2006), as the original study uses them.
+    size = abs(delta)
+    for limit, word in ((0.147, "negligible"), (0.33, "small"), (0.474, "medium")):
+        if size < limit:
+            return word
+    return "large"
+
+
+def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
+    varied = len(values) >= 3 and np.ptp(values) > 0
+    w, p = stats.shapiro(values) if varied else (np.nan, np.nan)
+    return {
+        "group": name,
+        "n": len(values),
+        "median": np.median(values),
+        "q1": np.quantile(values, 0.25),
+        "q3": np.quantile(values, 0.75),
+        "mean": values.mean(),
+        "sd": values.std(ddof=1),
+        "shapiro_w": float(w),
+        "shapiro_p": float(p),
+    }
+
+
+def _pairs(groups: Groups, *, constant: bool) -> pd.DataFrame:
+    names = list(groups)
+    labels = np.concatenate([[name] * len(values) for name, values in groups.items()])
+    values = np.concatenate(list(groups.values()))
+    if constant:
+        dunn = pd.DataFrame(1.0, index=names, columns=names)
+    else:
+        dunn = scikit_posthocs.posthoc_dunn(list(groups.values()), p_adjust="holm")
+        dunn.index = dunn.columns = pd.Index(names)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        tukey = pairwise_tukeyhsd(values, labels, use_var="unequal")
+    order = list(tukey.groupsunique)
+    games_howell = {
+        frozenset((order[i], order[j])): p
+        for (i, j), p in zip(
+            itertools.combinations(range(len(order)), 2), np.atleast_1d(tukey.pvalues), strict=True
+        )
+    }
+    rows = []
+    for a, b in itertools.combinations(names, 2):
+        delta = cliffs_delta(groups[a], groups[b])
+        rows.append(
+            {
+                "a": a,
+                "b": b,
+                "n_a": len(groups[a]),
+                "n_b": len(groups[b]),
+                "median_a": np.median(groups[a]),
+                "median_b": np.median(groups[b]),
+                "dunn_p_holm": float(dunn.loc[a, b]),
+                "games_howell_p": float(games_howell[frozenset((a, b))]),
+                "cliffs_delta": delta,
+                "cliffs_magnitude": _magnitude(delta),
+                "hodges_lehmann_shift": float(np.median(np.subtract.outer(groups[b], groups[a]))),
+            }
+        )
+    return pd.DataFrame(rows)

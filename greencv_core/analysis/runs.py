@@ -1,0 +1,74 @@
+"""Which runs are analysed, and their medians."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from greencv_core.analysis.wording import count, listed
+
+_LADDER = ("measured", "sampled", "estimated", "published")
+CONDITION = ("architecture", "environment")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that are analysed, and those that are not, each with the reason."""
+
+    runs: pd.DataFrame
+    excluded: pd.DataFrame
+    """The rows left out, with a column ``reason``."""
+    contended: int
+    """Runs kept although other work disturbed them."""
+
+    def sentence(self) -> str:
+        """Say how many runs are analysed and what was done with marked ones."""
+        text = f"{count(len(self.runs), 'run')} are analysed."
+        if len(self.runs) == 1:
+            text = "1 run is analysed."
+        if len(self.excluded):
+            reasons = self.excluded["reason"].value_counts()
+            parts = [f"{n} {reason}" for reason, n in reasons.items()]
+            text += f" Left out: {listed(parts)}."
+        if self.contended:
+            verb = "was" if self.contended == 1 else "were"
+            text += (
+                f" {count(self.contended, 'run')} {verb} disturbed by other work on the machine"
+                " and kept: their energy and time may be too high."
+            )
+        return text
+
+
+def usable(runs: pd.DataFrame) -> Selection:
+    """Leave out failed runs and those whose meter was lost; keep and count contended ones."""
+    failed = runs["status"] != "finished"
+    lost = ~runs["complete"].astype(bool) & ~failed
+    excluded = runs[failed | lost].copy()
+    excluded["reason"] = "failed"
+    excluded.loc[lost[failed | lost], "reason"] = "with an incomplete energy reading"
+    kept = runs[~(failed | lost)].reset_index(drop=True)
+    return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].sum()))
+
+
+def summarise(
+    runs: pd.DataFrame,
+    by: Sequence[str] = CONDITION,
+    values: Sequence[str] = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro"),
+) -> pd.DataFrame:
+    """Return n and, for each value, median and quartiles (``_q1``, ``_q3``) of each group."""
+    groups = runs.groupby(list(by), sort=False, observed=True)
+    table = groups.size().rename("n").to_frame()
+    for value in values:
+        table[value] = groups[value].median()
+        table[f"{value}_q1"] = groups[value].quantile(0.25)
+        table[f"{value}_q3"] = groups[value].quantile(0.75)
+    return table.reset_index()
+
+
+def weakest_provenance(runs: pd.DataFrame) -> str:
+    """Return the provenance of a figure over these runs: that of the weakest of them."""
+    present = {str(p) for p in runs["provenance"].dropna()}
+    known = [word for word in _LADDER if word in present]
+    return known[-1] if known else "not metered"

@@ -1,0 +1,148 @@
+"""How much one condition saves against another, and what that costs in correctness."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from greencv_core.analysis.runs import CONDITION
+from greencv_core.analysis.wording import percent, quantity
+
+RESAMPLES = 10_000
+SEED = 2022
+
+
+@dataclass(frozen=True)
+class Saving:
+    """1 - median(to) / median(from), with a 95 % bootstrap interval and the loss of F1."""
+
+    dear: str
+    """The condition saved against."""
+    cheap: str
+    """The condition that saves."""
+    value: str
+    saving: float
+    ci_low: float
+    ci_high: float
+    method: str
+    """``BCa``, or ``percentile`` where BCa is not defined."""
+    n_from: int
+    n_to: int
+    correctness_loss: float
+    """Median macro F1 of ``from`` minus that of ``to``; negative where saving also gains."""
+
+    def sentence(self) -> str:
+        """Say what is saved, with its interval, and what it costs."""
+        change = self.correctness_loss
+        if abs(change) < 0.0005:
+            cost = "with the same median macro F1"
+        elif change > 0:
+            cost = f"at a median macro F1 lower by {change:.3f}"
+        else:
+            cost = f"with a median macro F1 higher by {-change:.3f}"
+        return (
+            f"{self.cheap} takes {percent(self.saving)} less {quantity(self.value)} than "
+            f"{self.dear} (95 % bootstrap interval {percent(self.ci_low)} to "
+            f"{percent(self.ci_high)}; n = {self.n_to} and {self.n_from}), {cost}."
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return the figures as one row."""
+        row = {
+            "from": self.dear,
+            "to": self.cheap,
+            "saving": self.saving,
+            "ci_low": self.ci_low,
+            "ci_high": self.ci_high,
+            "f1_loss": self.correctness_loss,
+            "n_from": self.n_from,
+            "n_to": self.n_to,
+        }
+        return pd.DataFrame([row])
+
+
+def saving(
+    runs: pd.DataFrame,
+    from_condition: Mapping[str, str],
+    to_condition: Mapping[str, str],
+    value: str = "energy_j_per_image",
+) -> Saving:
+    """Compare two conditions, each given as column to level.
+
+    Raises
+    ------
+    ValueError
+        A condition has fewer than two runs.
+    """
+    dear, cheap = _rows(runs, from_condition), _rows(runs, to_condition)
+    a = dear[value].to_numpy(dtype=float)
+    b = cheap[value].to_numpy(dtype=float)
+    low, high, method = _interval(a, b)
+    return Saving(
+        dear=_name(from_condition),
+        cheap=_name(to_condition),
+        value=value,
+        saving=float(1 - np.median(b) / np.median(a)),
+        ci_low=low,
+        ci_high=high,
+        method=method,
+        n_from=len(a),
+        n_to=len(b),
+        correctness_loss=float(dear["f1_macro"].median() - cheap["f1_macro"].median()),
+    )
+
+
+def best_against_worst(
+    runs: pd.DataFrame, by: str | Sequence[str] = CONDITION, value: str = "energy_j_per_image"
+) -> Saving:
+    """Compare the group of the lowest median with that of the highest."""
+    columns = [by] if isinstance(by, str) else list(by)
+    medians = runs.groupby(columns, sort=False, observed=True)[value].median()
+    cheap, dear = (
+        [k] if isinstance(k, str) else list(k) for k in (medians.idxmin(), medians.idxmax())
+    )
+    return saving(
+        runs,
+        dict(zip(columns, map(str, dear), strict=True)),
+        dict(zip(columns, map(str, cheap), strict=True)),
+        value,
+    )
+
+
+def _rows(runs: pd.DataFrame, condition: Mapping[str, str]) -> pd.DataFrame:
+    chosen = runs
+    for column, level in condition.items():
+        chosen = chosen[chosen[column] == level]
+    if len(chosen) < 2:
+        raise ValueError(f"{_name(condition)} has {len(chosen)} runs: a saving needs at least 2")
+    return chosen
+
+
+def _name(condition: Mapping[str, str]) -> str:
+    return " @ ".join(condition.values())
+
+
+def _interval(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, str]:
+    def statistic(x: NDArray[np.float64], y: NDArray[np.float64], axis: int = -1) -> object:
+        return 1 - np.median(y, axis=axis) / np.median(x, axis=axis)
+
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            interval = stats.bootstrap(
+                (a, b),
+                statistic,
+                n_resamples=RESAMPLES,
+                method=method,
+                vectorized=True,
+                rng=np.random.default_rng(SEED),
+            ).confidence_interval
+        if np.isfinite(interval.low) and np.isfinite(interval.high):
+            break
+    return float(interval.low), float(interval.high), method

@@ -1,0 +1,50 @@
+"""Energy against correctness: which conditions no other beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from greencv_core.analysis.runs import CONDITION, summarise
+from greencv_core.analysis.wording import count, listed
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Every condition's medians, and whether it is on the Pareto front."""
+
+    conditions: pd.DataFrame
+    """The condition's columns, n, energy_j_per_image and f1_macro with quartiles, on_front."""
+    by: tuple[str, ...]
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The conditions on the front, from the least energy to the most."""
+        return self.conditions[self.conditions["on_front"]].sort_values("energy_j_per_image")
+
+    def sentence(self) -> str:
+        """Name the conditions that nothing beats in both energy and F1."""
+        names = [" @ ".join(row) for row in self.front[list(self.by)].astype(str).to_numpy()]
+        verb = "is" if len(names) == 1 else "are"
+        return (
+            f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
+            "front: no other condition has both less energy per image and a higher macro F1 "
+            "(medians)."
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return all conditions, from the least energy to the most."""
+        return self.conditions.sort_values("energy_j_per_image", ignore_index=True)
+
+
+def pareto_front(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> TradeOff:
+    """Find the conditions that no other dominates (less or equal energy, higher or equal F1)."""
+    table = summarise(runs, by, values=("energy_j_per_image", "f1_macro"))
+    energy, f1 = table["energy_j_per_image"], table["f1_macro"]
+    table["on_front"] = [
+        not ((energy <= e) & (f1 >= f) & ((energy < e) | (f1 > f))).any()
+        for e, f in zip(energy, f1, strict=True)
+    ]
+    return TradeOff(table, tuple(by))

@@ -1,0 +1,59 @@
+"""Numbers and names as a sentence needs them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+QUANTITIES = {
+    "energy_j": "energy",
+    "energy_j_per_image": "energy per image",
+    "net_energy_j": "net energy",
+    "duration_s": "time",
+    "duration_s_per_image": "time per image",
+    "power_w": "mean power",
+    "f1_macro": "macro F1",
+    "accuracy": "accuracy",
+    "device_utilization_pct": "device utilisation",
+    "emissions_gco2e": "emissions",
+}
+"""Plain names of the runs table's columns."""
+
+
+def quantity(column: str) -> str:
+    """Return a column's plain name: ``energy_j_per_image`` is energy per image."""
+    return QUANTITIES.get(column, column.replace("_", " "))
+
+
+def p_value(p: float) -> str:
+    """Return ``p < 0.001`` or ``p = 0.012``."""
+    if math.isnan(p):
+        return "p not defined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as a percentage: 0.8139 is 81.4 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def number(value: float) -> str:
+    """Return three significant digits, without an exponent where that reads well."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -5 <= magnitude <= 6:
+        return f"{value:.2e}"
+    return f"{value:,.{max(0, 2 - magnitude)}f}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def count(n: int, singular: str, plural: str | None = None) -> str:
+    """Return ``1 run`` or ``3 runs``."""
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"

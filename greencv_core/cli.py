@@ -1,0 +1,321 @@
+"""The command ``greencv``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from greencv_core.errors import GreencvError
+from greencv_core.paths import PROJECT_ROOT, default_store
+from greencv_core.progress import ProgressBar, clock
+from greencv_core.records import Damaged, RunRecord, Store, runs_table
+from greencv_core.study import load_study
+
+app = typer.Typer(
+    name="greencv",
+    help="Train image classifiers, meter the energy, and report what architecture and training "
+    "environment decide.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+runs_app = typer.Typer(help="List, show or export the run records.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+
+out = Console()
+err = Console(stderr=True)
+
+StudyArgument = Annotated[
+    str, typer.Argument(help="A study file, or the name of one in studies/.", metavar="STUDY")
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of the run records. Default: runs/, or $GREENCV_STORE."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+class ExportFormat(StrEnum):
+    """File formats of the runs table."""
+
+    csv = "csv"
+    parquet = "parquet"
+    json = "json"
+
+
+@app.command(epilog="Example: greencv doctor")
+def doctor(as_json: JsonOption = False) -> None:
+    """Tell which devices and meters are here and what each energy figure will be.
+
+    A figure is measured (a hardware counter), sampled (power read and summed up) or estimated (a
+    model). Where something better is within reach, the way to it is printed.
+    """
+    from greencv_core.environment import describe_machine, software_versions
+    from greencv_core.metering import discover
+
+    machine, found = describe_machine(), discover()
+    components = {
+        s.component: {"provenance": s.provenance, "source": s.description} for s in found.sources
+    }
+    if as_json:
+        content = {
+            "machine": machine.as_dict(),
+            "versions": software_versions(),
+            "components": components,
+            "absent": dict(found.absent),
+        }
+        _print_json(content)
+        return
+    out.print(f"[bold]Machine[/] {machine.fingerprint}: {escape(machine.cpu_model)}, ", end="")
+    out.print(f"{machine.cpu_count} CPUs, {machine.memory_bytes / 2**30:.0f} GiB")
+    for accelerator in machine.accelerators:
+        out.print(f"  {accelerator.device}: {escape(accelerator.name)}")
+    if not machine.accelerators:
+        out.print("  no accelerator that torch can use")
+    table = Table("Energy of", "will be", "from", title="Meters", title_justify="left")
+    for component, what in components.items():
+        table.add_row(component.upper(), what["provenance"], escape(str(what["source"])))
+    out.print(table)
+    for meter, reason in found.absent.items():
+        out.print(f"Not used: {meter.upper()}: {escape(reason)}", soft_wrap=True)
+
+
+@app.command(epilog="Example: greencv plan studies/quick.yaml")
+def plan(
+    study: StudyArgument = "quick", store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """Print the runs in order, with the time each is expected to take; train nothing.
+
+    Times come from finished runs of the same condition, else from a few timed batches.
+    """
+    from greencv_core.execution import check, expected_run_seconds, planned
+
+    loaded = load_study(study)
+    check(loaded)
+    runs, _ = planned(loaded)
+    records = Store(store or default_store())
+    with err.status("timing a few batches of each condition"):
+        expected_s = expected_run_seconds(runs, records)
+    done = {run.run_id for run in runs if records.finished(run)}
+    left_s = sum(expected_s[r.condition] for r in runs if r.run_id not in done)
+    rows = [
+        {
+            "order": run.order + 1,
+            "run_id": run.run_id,
+            "architecture": run.architecture,
+            "environment": run.environment.name,
+            "repetition": run.repetition + 1,
+            "seed": run.seed,
+            "finished": run.run_id in done,
+            "expected_s": round(expected_s[run.condition], 1),
+        }
+        for run in runs
+    ]
+    if as_json:
+        _print_json({"study": loaded.name, "expected_s": round(left_s, 1), "runs": rows})
+        return
+    table = Table(title=f"Study {loaded.name}: {len(runs)} runs", title_justify="left")
+    for heading in ("#", "Architecture", "Environment", "Repetition", "Seed", "Expected"):
+        table.add_column(
+            heading, justify="left" if heading[0] in "AE" and heading != "Expected" else "right"
+        )
+    for run, row in zip(runs, rows, strict=True):
+        expected = "finished" if row["finished"] else clock(expected_s[run.condition])
+        cells = (row["order"], row["architecture"], row["environment"], row["repetition"])
+        table.add_row(*(str(c) for c in cells), str(row["seed"]), expected)
+    out.print(table)
+    out.print(f"{len(done)} of {len(runs)} finished; the rest takes about {clock(left_s)}.")
+
+
+@app.command(epilog="Example: greencv run studies/smoke.yaml")
+def run(study: StudyArgument = "quick", store: StoreOption = None) -> None:
+    """Make the runs of a study that are not finished yet.
+
+    Interrupt it at any time: finished runs are kept, and the same command goes on from there.
+    """
+    failed = _train(study, store)
+    raise typer.Exit(3 if failed else 0)
+
+
+@runs_app.command("list", epilog="Example: greencv runs list --json")
+def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the runs of the store, one line each."""
+    records, damaged = _read(store)
+    frame = runs_table(records)
+    if as_json:
+        content: dict[str, Any] = {
+            "runs": json.loads(frame.to_json(orient="records")),
+            "damaged": [{"path": str(d.path), "reason": d.reason} for d in damaged],
+        }
+        _print_json(content)
+        return
+    table = Table(title=f"{len(frame)} runs", title_justify="left")
+    for heading in ("Run", "Study", "Architecture", "Environment", "Rep.", "Status"):
+        table.add_column(heading, no_wrap=heading == "Run")
+    for heading in ("Time (s)", "Energy (J)", "Provenance", "Macro F1"):
+        table.add_column(heading, justify="right")
+    for row in frame.to_dict("records"):
+        table.add_row(
+            row["run_id"],
+            escape(row["study"]),
+            escape(row["architecture"]),
+            escape(str(row["environment"])),
+            str(row["repetition"] + 1),
+            row["status"],
+            f"{row['duration_s']:.1f}",
+            f"{row['energy_j']:.1f}",
+            str(row["provenance"]),
+            f"{row['f1_macro']:.3f}",
+        )
+    out.print(table)
+
+
+@runs_app.command("show", epilog="Example: greencv runs show 0123456789abcdef")
+def runs_show(
+    run_id: Annotated[str, typer.Argument(help="A run's id, or the first characters of it.")],
+    store: StoreOption = None,
+) -> None:
+    """Print one run record, whole, as JSON."""
+    records, _ = _read(store)
+    matches = [record for record in records if record.run_id.startswith(run_id)]
+    if len(matches) != 1:
+        what = "no such run" if not matches else f"{len(matches)} runs begin so"
+        _fail(f"{run_id}: {what}; greencv runs list names them", 2)
+    _print_json(matches[0].model_dump(mode="json"))
+
+
+@runs_app.command("export", epilog="Example: greencv runs export --format csv --output runs.csv")
+def runs_export(
+    file_format: Annotated[
+        ExportFormat, typer.Option("--format", help="File format.")
+    ] = ExportFormat.csv,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; standard output else.")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Write the runs table: one row a run, the unit in each column's name."""
+    frame = runs_table(_read(store)[0])
+    if file_format is ExportFormat.parquet:
+        if output is None:
+            _fail("parquet is binary: name a file with --output", 2)
+        _write(output, frame.to_parquet(index=False))
+        return
+    text = (
+        frame.to_csv(index=False)
+        if file_format is ExportFormat.csv
+        else frame.to_json(orient="records", indent=2) + "\n"
+    )
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text.encode())
+
+
+@app.command(epilog="Example: greencv book studies/quick.yaml")
+def book(
+    study: StudyArgument = "quick",
+    store: StoreOption = None,
+    train: Annotated[
+        bool, typer.Option(help="Train what is missing; else use the finished runs alone.")
+    ] = True,
+) -> None:
+    """Reproduce the study: train what is missing, execute the notebooks, build the HTML report.
+
+    Only what changed since the last time is done again.
+    """
+    from greencv_core.report.book import build_book
+
+    failed = _train(study, store) if train else 0
+    path = build_book(
+        PROJECT_ROOT,
+        study=load_study(study),
+        source=study,
+        store=Store(store or default_store()),
+        say=lambda text: err.print(escape(text), soft_wrap=True),
+    )
+    err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
+    raise typer.Exit(3 if failed else 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 is success, 1 a failure with its reason, 2 bad input, 3 a study some runs of which failed,
+    130 an interruption.
+    """
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except GreencvError as error:
+        for line in str(error).splitlines():
+            err.print(f"[red]error:[/] {escape(line)}", soft_wrap=True, highlight=False)
+        return error.exit_code
+    except typer.Exit as done:
+        return done.exit_code
+    except KeyboardInterrupt:
+        err.print("Interrupted. Finished runs are kept; the same command goes on from there.")
+        return 130
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong option or argument, from click
+            err.print(f"[red]error:[/] {escape(error.format_message())}", soft_wrap=True)
+            return 2
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def entry() -> None:
+    """Run the command line as the program ``greencv``."""
+    sys.exit(main())
+
+
+def _train(study: str, store: Path | None) -> int:
+    from greencv_core.execution import run_study
+
+    loaded = load_study(study)
+    with ProgressBar(err) as progress:
+        outcome = run_study(loaded, store=Store(store or default_store()), progress=progress)
+    failed = [record for record in outcome.records if record.status == "failed"]
+    if failed:
+        err.print(f"[red]{len(failed)} runs failed[/]; the same command tries them again.")
+    elif outcome.trained:
+        err.print(f"All {len(outcome.records)} runs of study {loaded.name} are finished.")
+    return len(failed)
+
+
+def _read(store: Path | None) -> tuple[list[RunRecord], list[Damaged]]:
+    records: list[RunRecord] = []
+    damaged: list[Damaged] = []
+    for entry_ in Store(store or default_store()).records():
+        if isinstance(entry_, Damaged):
+            damaged.append(entry_)
+            err.print(f"[yellow]left out:[/] {escape(str(entry_.path))}: {escape(entry_.reason)}")
+        else:
+            records.append(entry_)
+    return records, damaged
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        _fail(f"{path}: cannot be written: {error.strerror}", 1)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    error = GreencvError(message)
+    error.exit_code = code
+    raise error

@@ -1,0 +1,254 @@
+"""The training environment: what this machine is, and how a run uses it.
+
+Imports torch only inside the functions that need it, so that a plan or a table can be made without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+
+from greencv_core.errors import BadInputError
+from greencv_core.study import EnvironmentSpec, Study
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A GPU that torch can train on."""
+
+    device: str
+    """torch's name of it, e.g. ``cuda:0``."""
+    name: str
+    uuid: str | None
+    """NVML's identifier (``GPU-...``); None where there is none (Apple)."""
+    memory_bytes: int | None
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the runs of this machine have in common."""
+
+    cpu_model: str
+    cpu_count: int
+    """Logical CPUs that this process may use."""
+    memory_bytes: int
+    accelerators: tuple[Accelerator, ...]
+    system: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of the hardware: the same after a reboot, another on another machine."""
+        text = json.dumps(
+            [
+                self.cpu_model,
+                self.cpu_count,
+                # The kernel's reserve varies from boot to boot: whole GiB are stable.
+                round(self.memory_bytes / 2**30),
+                sorted(str(a.uuid or a.name) for a in self.accelerators),
+            ]
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields and the fingerprint, ready for a record."""
+        return {**asdict(self), "fingerprint": self.fingerprint}
+
+
+def describe_machine() -> Machine:
+    """Return the machine as this process sees it (CPU affinity and visible GPUs respected)."""
+    return Machine(
+        cpu_model=_cpu_model(),
+        cpu_count=available_cpus(),
+        memory_bytes=psutil.virtual_memory().total,
+        accelerators=tuple(_accelerators()),
+        system=platform.platform(),
+    )
+
+
+def available_cpus() -> int:
+    """Return the number of logical CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of what a run's outcome may depend on."""
+    packages = (
+        "greencv",
+        "torch",
+        "torchvision",
+        "torchmetrics",
+        "numpy",
+        "scikit-learn",
+        "codecarbon",
+        "nvidia-ml-py",
+    )
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def resolve(study: Study, machine: Machine) -> list[EnvironmentSpec]:
+    """Return the study's environments as levels of this machine.
+
+    ``auto`` becomes what the machine offers, ``threads: all`` the number of CPUs and ``cuda``
+    the first GPU, so that a run's identity holds what was used.
+
+    Raises
+    ------
+    BadInputError
+        An environment asks for a device or for threads that this machine lacks.
+    """
+    specs = _auto(machine) if study.environments == "auto" else study.environments
+    return [_resolve_one(study.name, spec, machine) for spec in specs]
+
+
+def apply(spec: EnvironmentSpec) -> torch.device:
+    """Set this process up for an environment and return the device to train on.
+
+    For ``fp32`` on a GPU, TF32 is switched off in matrix products and convolutions alike (torch
+    leaves it on for convolutions): fp32 then means fp32.
+    """
+    import torch
+
+    assert isinstance(spec.threads, int), "resolve() comes first"
+    torch.set_num_threads(spec.threads)
+    tf32 = spec.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    device = torch.device(spec.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def device_name(spec: EnvironmentSpec, machine: Machine) -> str:
+    """Return the product name of the device that an environment trains on."""
+    for accelerator in machine.accelerators:
+        if accelerator.device == spec.device:
+            return accelerator.name
+    return machine.cpu_model
+
+
+def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
+    """Return NVML's identifiers of the GPUs that an environment trains on; none for the CPU."""
+    return tuple(a.uuid for a in machine.accelerators if a.device == spec.device and a.uuid)
+
+
+def _auto(machine: Machine) -> list[EnvironmentSpec]:
+    specs = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1, memory_format=_LAYOUT)]
+    if machine.cpu_count > 1:
+        specs.append(
+            EnvironmentSpec(
+                name="cpu-all-threads", device="cpu", threads="all", memory_format=_LAYOUT
+            )
+        )
+    if machine.accelerators:
+        first = machine.accelerators[0]
+        kind = first.device.partition(":")[0]
+        mixed = "bf16" if first.bf16 else "fp16"
+        specs += [
+            EnvironmentSpec.model_validate(
+                {
+                    "name": f"{kind}-{precision}",
+                    "device": first.device,
+                    "precision": precision,
+                    "memory_format": _LAYOUT,
+                }
+            )
+            for precision in ("fp32", mixed)
+        ]
+    return specs
+
+
+# Channels last is the layout that depthwise convolutions run fastest in, on CPUs and GPUs alike.
+_LAYOUT: Literal["channels_last"] = "channels_last"
+
+
+def _resolve_one(study: str, spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec:
+    devices = ["cpu", *(a.device for a in machine.accelerators)]
+    device = "cuda:0" if spec.device == "cuda" else spec.device
+    where = f"study {study}: environment {spec.name}"
+    if device not in devices:
+        raise BadInputError(
+            f"{where}: device = {spec.device}: not on this machine; here: {', '.join(devices)}"
+        )
+    threads = machine.cpu_count if spec.threads == "all" else spec.threads
+    if threads > machine.cpu_count:
+        raise BadInputError(
+            f"{where}: threads = {threads}: this machine has {machine.cpu_count} CPUs"
+        )
+    if spec.precision != "fp32" and device == "cpu" and spec.precision != "bf16":
+        raise BadInputError(f"{where}: precision = {spec.precision}: a CPU trains in fp32 or bf16")
+    if spec.precision == "tf32" and not device.startswith("cuda"):
+        raise BadInputError(f"{where}: precision = tf32: for NVIDIA GPUs alone")
+    return spec.model_copy(update={"device": device, "threads": threads})
+
+
+def _may_have_accelerator() -> bool:
+    """Whether torch needs asking: without a GPU's device file there is nothing for it to find."""
+    if platform.system() != "Linux":
+        return True
+    # NVIDIA's driver, the same under Windows' Linux, AMD's, and NVIDIA's embedded boards.
+    devices = ("nvidiactl", "dxg", "kfd", "nvhost-gpu")
+    return any((Path("/dev") / name).exists() for name in devices)
+
+
+def _accelerators() -> Sequence[Accelerator]:
+    if not _may_have_accelerator():
+        return []
+    import torch
+
+    if torch.cuda.is_available():
+        found = []
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            found.append(
+                Accelerator(
+                    device=f"cuda:{index}",
+                    name=properties.name,
+                    uuid=_nvml_uuid(str(getattr(properties, "uuid", ""))),
+                    memory_bytes=properties.total_memory,
+                    # Emulated bfloat16 (before Ampere) would be slower than no mixed precision.
+                    bf16=properties.major >= 8,
+                )
+            )
+        return found
+    if torch.backends.mps.is_available():
+        return [
+            Accelerator(device="mps", name="Apple GPU", uuid=None, memory_bytes=None, bf16=False)
+        ]
+    return []
+
+
+def _nvml_uuid(uuid: str) -> str | None:
+    if not uuid:
+        return None
+    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

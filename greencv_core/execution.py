@@ -1,0 +1,336 @@
+"""From the plan to the records: a fresh process a run, in order, resumable, with its progress.
+
+What trains is imported inside the functions that need it: torch takes seconds to load, and a report
+from finished runs does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from greencv_core import environment
+from greencv_core.environment import Machine
+from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.paths import default_store
+from greencv_core.progress import ProgressBar
+from greencv_core.records import RunRecord, Store
+from greencv_core.study import PlannedRun, Study, load_study, plan
+
+IdlePower = dict[Literal["gpu", "cpu", "ram"], float]
+"""Watts by component."""
+
+VALIDATION_COST = 1 / 3
+"""A validation image costs the forward pass alone, about a third of a training image."""
+START_S = 1.0
+"""Seconds to start a run's process, build its model and open its meters."""
+
+
+class Progress(Protocol):
+    """What an execution tells while it goes on."""
+
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected_s: float) -> None:
+        """The runs still to make, how many are finished already, and how long it will take."""
+
+    def started(self, run: PlannedRun) -> None:
+        """A run begins."""
+
+    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
+        """A run ended, well or not; what remains is expected to take ``remaining_s``."""
+
+    def note(self, text: str) -> None:
+        """Something else worth a line."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the plan."""
+
+    records: tuple[RunRecord, ...]
+    """Of all the planned runs that have one, in the plan's order."""
+    trained: int
+    """Runs made by this call."""
+    failed: int
+    missing: int
+    """Planned runs without a record (where training was not allowed)."""
+
+
+def planned(
+    study: Study, *, architectures: Iterable[str] | None = None
+) -> tuple[list[PlannedRun], Machine]:
+    """Return a study's runs on this machine, in order, and the machine.
+
+    Raises
+    ------
+    BadInputError
+        The study names a device that is not there, or ``architectures`` one that the study lacks.
+    """
+    wanted = list(architectures) if architectures is not None else None
+    for name in wanted or []:
+        if name not in study.architectures:
+            raise BadInputError(
+                f"architectures: {name}: not in study {study.name}, "
+                f"which has {', '.join(study.architectures)}"
+            )
+    machine = environment.describe_machine()
+    specs = environment.resolve(study, machine)
+    return plan(study, specs, machine.fingerprint, architectures=wanted), machine
+
+
+def check(study: Study) -> None:
+    """Check the names in a study that only what trains can know.
+
+    Raises
+    ------
+    BadInputError
+        The study names an architecture, a data set or a country that is not known.
+    """
+    from greencv_core.architectures import check_architecture
+    from greencv_core.datasets import check_dataset
+    from greencv_core.metering import carbon_intensity_gco2e_per_kwh
+
+    for name in study.architectures:
+        check_architecture(name)
+    check_dataset(study.dataset)
+    if study.carbon.intensity_gco2e_per_kwh is None:
+        carbon_intensity_gco2e_per_kwh(study.carbon.country)
+
+
+def run_study(
+    study: Study,
+    *,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    architectures: Iterable[str] | None = None,
+    train: bool = True,
+) -> Outcome:
+    """Make all runs of a study that the store does not hold yet.
+
+    Each run is written when it ends, so an interruption loses the run in progress alone. A run
+    that fails is recorded with its reason, the others go on, and the next call tries it again.
+
+    Parameters
+    ----------
+    store
+        Where records are; the project's ``runs/`` (or ``$GREENCV_STORE``) when omitted.
+    architectures
+        Make these alone.
+    progress
+        Told what goes on; a bar on the terminal or in the notebook when omitted.
+    train
+        False: return what the store holds and train nothing.
+
+    Raises
+    ------
+    BadInputError
+        See :func:`planned` and :func:`check`.
+    """
+    store = store or Store(default_store())
+    runs, machine = planned(study, architectures=architectures)
+    missing = [run for run in runs if not store.finished(run)]
+    if missing:
+        check(study)  # a finished run is proof enough of its own names
+    if missing and train:
+        with contextlib.ExitStack() as stack:
+            if progress is None:
+                progress = stack.enter_context(ProgressBar())
+            _make(missing, machine, store, progress, finished=len(runs) - len(missing))
+    records = [record for run in runs if (record := store.read(run.run_id)) is not None]
+    return Outcome(
+        records=tuple(records),
+        trained=len(missing) if train else 0,
+        failed=sum(record.status == "failed" for record in records),
+        missing=len(runs) - len(records),
+    )
+
+
+def collect(
+    study: str | Path | Study,
+    *,
+    store: str | Path | None = None,
+    architectures: Iterable[str] | None = None,
+    progress: Progress | None = None,
+    train: bool = True,
+) -> list[RunRecord]:
+    """Return a study's records: finished runs from the store, missing ones trained now.
+
+    This is what a notebook calls. Parameters as in :func:`run_study`; ``study`` may be the path
+    or the name of a study file.
+    """
+    loaded = study if isinstance(study, Study) else load_study(study)
+    outcome = run_study(
+        loaded,
+        store=Store(store if store is not None else default_store()),
+        progress=progress,
+        architectures=architectures,
+        train=train,
+    )
+    return list(outcome.records)
+
+
+def expected_run_seconds(
+    runs: Sequence[PlannedRun], store: Store, *, probe: bool = True
+) -> dict[str, float]:
+    """Return the seconds that each condition's run is expected to take.
+
+    From the records of the same condition where there are some, else (``probe``) from a few timed
+    training steps, in a process of its own.
+    """
+    expected: dict[str, float] = {}
+    conditions = {run.condition: run for run in runs}
+    for record in store.records():
+        if isinstance(record, RunRecord) and record.status == "finished" and record.duration_s:
+            name = f"{record.architecture} @ {record.environment['name']}"
+            run = conditions.get(name)
+            same = run is not None and (
+                run.protocol.model_dump(mode="json", exclude={"repetitions"})
+                == {k: v for k, v in record.protocol.items() if k != "repetitions"}
+                and run.dataset.model_dump(mode="json") == record.dataset
+                and run.environment.model_dump(mode="json") == record.environment
+                and run.machine == record.machine["fingerprint"]
+            )
+            if same:
+                expected[name] = record.duration_s + START_S
+    unknown = [run for name, run in conditions.items() if name not in expected]
+    if unknown and probe:
+        from greencv_core.experiment import seconds_per_image
+
+        with _fresh_process() as pool:
+            for run, seconds in zip(unknown, pool.map(seconds_per_image, unknown), strict=True):
+                expected[run.condition] = seconds * _equivalent_images(run) + START_S
+    return expected
+
+
+def _equivalent_images(run: PlannedRun) -> float:
+    data = run.dataset
+    per_epoch = data.train_images + VALIDATION_COST * data.validation_images
+    return run.protocol.epochs * per_epoch
+
+
+def _make(
+    runs: Sequence[PlannedRun], machine: Machine, store: Store, progress: Progress, finished: int
+) -> None:
+    progress.note("metering idle power and warming up")
+    idle = _idle_power(runs, machine, progress)
+    # Timing a few batches of every condition is the warm-up, too.
+    expected = expected_run_seconds(runs, store)
+    forecast = _Forecast(runs, expected)
+    progress.begin(runs, finished, forecast.remaining_s())
+    for run in runs:
+        if run.protocol.cooldown_s:
+            time.sleep(run.protocol.cooldown_s)
+        progress.started(run)
+        start = time.monotonic()
+        record = _one_run(run, machine, idle[run.environment.name])
+        store.write(record)
+        forecast.learn(run, time.monotonic() - start)
+        progress.ended(run, record, forecast.remaining_s())
+
+
+def _one_run(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
+    from greencv_core.experiment import failure
+
+    with _fresh_process() as pool:
+        try:
+            return pool.submit(_execute, run, machine, idle).result()
+        except BrokenProcessPool:
+            return failure(run, machine, "the training process was killed (out of memory?)")
+
+
+def _execute(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
+    """Run in the child: what a person can act on becomes the record's reason."""
+    from greencv_core.experiment import execute, failure
+    from greencv_core.metering import MeterError
+
+    try:
+        return execute(run, machine, idle_power_w=idle)
+    except (FloatingPointError, MeterError, GreencvError, RuntimeError, MemoryError) as error:
+        text = " ".join(str(error).split())
+        return failure(run, machine, f"{type(error).__name__}: {text[:500]}")
+
+
+def _idle_power(
+    runs: Sequence[PlannedRun], machine: Machine, progress: Progress
+) -> dict[str, IdlePower]:
+    """Return idle power by environment and component, metered once for each set of GPUs."""
+    from greencv_core.metering import measure_idle_power
+
+    by_gpus: dict[tuple[str, ...], IdlePower] = {}
+    result = {}
+    for spec in {run.environment.name: run.environment for run in runs}.values():
+        gpus = environment.gpu_uuids(spec, machine)
+        if gpus not in by_gpus:
+            with _fresh_process() as pool:
+                reading = pool.submit(measure_idle_power, runs[0].protocol.idle_s, gpus).result()
+            for problem in reading.problems:
+                progress.note(f"idle power: {problem}")
+            by_gpus[gpus] = {
+                name: part.energy_j / reading.duration_s
+                for name, part in reading.components.items()
+            }
+        result[spec.name] = by_gpus[gpus]
+    return result
+
+
+class _Forecast:
+    """Remaining time: expected seconds a condition, corrected by how the past ones turned out."""
+
+    def __init__(self, runs: Sequence[PlannedRun], expected_s: dict[str, float]) -> None:
+        self._left = list(runs)
+        self._expected_s = expected_s
+        self._actual_s: dict[str, list[float]] = {}
+
+    def learn(self, run: PlannedRun, seconds: float) -> None:
+        self._left.remove(run)
+        self._actual_s.setdefault(run.condition, []).append(seconds)
+
+    def remaining_s(self) -> float:
+        done = [(c, s) for c, all_s in self._actual_s.items() for s in all_s]
+        ratio = sum(s for _, s in done) / sum(self._expected_s[c] for c, _ in done) if done else 1.0
+        return sum(self._one(run.condition, ratio) + run.protocol.cooldown_s for run in self._left)
+
+    def _one(self, condition: str, ratio: float) -> float:
+        if condition in self._actual_s:
+            return statistics.median(self._actual_s[condition])
+        return self._expected_s[condition] * ratio
+
+
+_PRELOAD = ["greencv_core._preload"]
+
+
+@contextlib.contextmanager
+def _fresh_process() -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of one process that has run nothing before, with torch already imported."""
+    context = _context()
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_ignore_interrupt)
+    try:
+        yield pool
+    except BaseException:
+        # Interrupted: the training in progress is lost anyway, so do not wait for its end.
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _context() -> Any:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    return context
+
+
+def _ignore_interrupt() -> None:
+    # Ctrl-C goes to the whole process group; the driver decides and ends this process itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,263 @@
+"""One metered run: a planned run in, a run record out. The one place where meters meet training."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+
+import numpy as np
+import psutil
+import torch
+
+from greencv_core import architectures, datasets, environment, training
+from greencv_core.metering import (
+    Component,
+    EnergyMeter,
+    Phase,
+    Reading,
+    Window,
+    carbon_intensity_gco2e_per_kwh,
+)
+from greencv_core.paths import git_commit
+from greencv_core.records import (
+    EnergyRecord,
+    EpochRecord,
+    RunRecord,
+    TraceRecord,
+    WindowRecord,
+)
+from greencv_core.study import PlannedRun
+
+CONTENTION_SHARE = 0.1
+"""A run is marked contended when others used more than this share of the CPUs meanwhile."""
+
+
+def execute(
+    run: PlannedRun,
+    machine: environment.Machine,
+    *,
+    idle_power_w: Mapping[Component, float] | None = None,
+    on_epoch: Callable[[training.Epoch], None] | None = None,
+) -> RunRecord:
+    """Train one planned run under the meters of this machine.
+
+    The metered window holds the epochs alone: building the model, loading the data and counting
+    operations come before it.
+
+    Parameters
+    ----------
+    idle_power_w
+        Power at idle by component, for the net energy.
+    on_epoch
+        Called after each epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss diverged.
+    MeterError
+        The GPU that the run trains on cannot be metered.
+    """
+    spec, protocol = run.environment, run.protocol
+    device = environment.apply(spec)
+    _seed_everything(run.seed)
+    data = datasets.load_dataset(run.dataset)
+    model = architectures.build(run.architecture, data.classes)
+    gflops = architectures.gflops_per_image(model, run.dataset.image_size)
+    parameters = architectures.parameter_count(model)
+    model = model.to(device, memory_format=training.memory_format(spec))  # type: ignore[call-overload]
+    data = training.to_device(data, spec)
+    intensity = run.carbon.intensity_gco2e_per_kwh
+    if intensity is None:
+        intensity = carbon_intensity_gco2e_per_kwh(run.carbon.country)
+
+    meter = EnergyMeter(
+        environment.gpu_uuids(spec, machine),
+        synchronize=_synchronizer(device),
+        carbon_intensity_gco2e_per_kwh=intensity,
+        idle_power_w=idle_power_w,
+    )
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    load = _CpuLoad()
+    with meter as window:
+        history = training.train(
+            model,
+            data,
+            protocol,
+            spec,
+            seed=run.seed,
+            hook=_phases_of(window),
+            on_epoch=on_epoch,
+        )
+    others = load.share_of_others()
+    reading = window.reading
+    disturbances = list(window.disturbances)
+    if others > CONTENTION_SHARE:
+        disturbances.append(f"other processes used {others:.0%} of the CPUs")
+    gpu = window.gpu
+    return RunRecord(
+        status="finished",
+        **identity(run, machine),
+        started_at=started_at,
+        device_name=environment.device_name(spec, machine),
+        gflops_per_image=gflops,
+        parameters=parameters,
+        data_sha256=data.sha256,
+        epochs=[_epoch_record(e, window.phases) for e in history.epochs],
+        stopped_early=history.stopped_early,
+        images_processed=history.images_processed,
+        duration_s=reading.duration_s,
+        total=_window_record("run", 0.0, reading.duration_s, reading),
+        phases=[_window_record(p.name, p.start_s, p.end_s, p.reading) for p in window.phases],
+        idle_power_w=dict(idle_power_w or {}),
+        net_energy_j=reading.net_energy_j,
+        emissions_gco2e=reading.emissions_gco2e,
+        carbon_intensity_gco2e_per_kwh=intensity,
+        device_utilization_pct=load.own_pct() if gpu is None else gpu.utilization_pct,
+        gpu={} if gpu is None else vars(gpu),
+        complete=reading.complete and reading.total is not None,
+        contended=bool(disturbances),
+        problems=[*reading.problems, *disturbances],
+        trace=_trace_record(window),
+    )
+
+
+def failure(run: PlannedRun, machine: environment.Machine, reason: str) -> RunRecord:
+    """Return the record of a run that did not come to its end."""
+    return RunRecord(
+        status="failed",
+        reason=reason,
+        complete=False,
+        **identity(run, machine),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]:
+    """Return the fields of a record that are known before the run."""
+    return {
+        "run_id": run.run_id,
+        "study": run.study,
+        "architecture": run.architecture,
+        "environment": run.environment.model_dump(mode="json"),
+        "dataset": run.dataset.model_dump(mode="json"),
+        "protocol": run.protocol.model_dump(mode="json"),
+        "carbon": run.carbon.model_dump(mode="json"),
+        "repetition": run.repetition,
+        "order": run.order,
+        "seed": run.seed,
+        "machine": machine.as_dict(),
+        "versions": environment.software_versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def seconds_per_image(run: PlannedRun, batches: int = 2) -> float:
+    """Time a few training steps of a condition: for the plan's estimate, and as a warm-up.
+
+    Returns
+    -------
+    float
+        Seconds a training image, forward, backward and step; the first batch is not counted.
+    """
+    spec = run.environment
+    device = environment.apply(spec)
+    size = run.protocol.batch_size
+    with torch.random.fork_rng(devices=[]):
+        model = architectures.build(run.architecture, classes=10)
+        images = torch.randn(size, 3, run.dataset.image_size, run.dataset.image_size)
+    layout = training.memory_format(spec)
+    model = model.to(device, memory_format=layout).train()  # type: ignore[call-overload]
+    images = images.to(device).contiguous(memory_format=layout)
+    labels = torch.zeros(size, dtype=torch.long, device=device)
+    step = training.single_step(model, run.protocol, spec)
+    synchronize = _synchronizer(device)
+    step(images, labels)
+    synchronize()
+    start = time.perf_counter()
+    for _ in range(batches):
+        step(images, labels)
+    synchronize()
+    return (time.perf_counter() - start) / (batches * size)
+
+
+class _CpuLoad:
+    """CPU time of this process and of all others since construction."""
+
+    def __init__(self) -> None:
+        self._cpus = environment.available_cpus()
+        self._start_s = time.monotonic()
+        self._own_s = time.process_time()
+        self._busy_s = _busy_cpu_s()
+
+    def own_pct(self) -> float:
+        """Return this process's share of the CPUs, in percent."""
+        own_s = time.process_time() - self._own_s
+        return 100 * own_s / ((time.monotonic() - self._start_s) * self._cpus)
+
+    def share_of_others(self) -> float:
+        """Return the share (0 to 1) of the machine's CPUs that other processes used."""
+        elapsed_s = (time.monotonic() - self._start_s) * (os.cpu_count() or 1)
+        others_s = (_busy_cpu_s() - self._busy_s) - (time.process_time() - self._own_s)
+        return max(0.0, others_s / elapsed_s)
+
+
+def _busy_cpu_s() -> float:
+    times = psutil.cpu_times()
+    waiting = times.idle + getattr(times, "iowait", 0.0)
+    # Guests' time is counted in user time already.
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - waiting - guests)
+
+
+def _seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+
+
+def _synchronizer(device: torch.device) -> Callable[[], None]:
+    if device.type == "cuda":
+        return torch.cuda.synchronize
+    if device.type == "mps":
+        return torch.mps.synchronize
+    return lambda: None
+
+
+def _phases_of(window: Window) -> training.PhaseHook:
+    def open_phase(phase: str, epoch: int) -> AbstractContextManager[object]:
+        return window.phase(f"epoch {epoch} {phase}")
+
+    return open_phase
+
+
+def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochRecord:
+    parts = [p for p in phases if p.name.startswith(f"epoch {epoch.epoch} ")]
+    totals = [p.reading.total for p in parts]
+    return EpochRecord(
+        epoch=epoch.epoch,
+        train_loss=epoch.train_loss,
+        validation_loss=epoch.validation_loss,
+        **vars(epoch.correctness),
+        duration_s=sum(p.reading.duration_s for p in parts),
+        energy_j=None if None in totals else sum(t.energy_j for t in totals if t is not None),
+    )
+
+
+def _window_record(name: str, start_s: float, end_s: float, reading: Reading) -> WindowRecord:
+    components = {
+        component: EnergyRecord.model_validate(vars(part))
+        for component, part in reading.components.items()
+    }
+    return WindowRecord(name=name, start_s=start_s, end_s=end_s, components=components)
+
+
+def _trace_record(window: Window) -> TraceRecord:
+    time_s: dict[str, list[float]] = {}
+    power_w: dict[str, list[float]] = {}
+    for point in window.trace:
+        time_s.setdefault(point.component, []).append(round(point.time_s, 3))
+        power_w.setdefault(point.component, []).append(round(point.power_w, 3))
+    return TraceRecord(time_s=time_s, power_w=power_w)

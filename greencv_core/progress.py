@@ -1,0 +1,90 @@
+"""How an execution shows its progress to a person, in a terminal and in a notebook alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from greencv_core.records import RunRecord
+from greencv_core.study import PlannedRun
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people say it: ``3 min 05 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+class ProgressBar:
+    """A bar with runs done, time left and energy so far; plain lines where no bar can be."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._live = self._console.is_terminal or self._console.is_jupyter
+        self._bar = Progress(
+            TextColumn("{task.description:<38}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} runs"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]} left, {task.fields[energy]}"),
+            console=self._console,
+            disable=not self._live,
+        )
+        self._task: Any = None
+        self._energy_j = 0.0
+        self._total = self._done = 0
+
+    def __enter__(self) -> ProgressBar:
+        """Start; nothing is shown before there is something to do."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it stands."""
+        if self._task is not None:
+            self._bar.stop()
+
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected_s: float) -> None:
+        """Show how much there is to do."""
+        self._total, self._done = len(runs) + finished, finished
+        self.note(f"{len(runs)} of {self._total} runs to make, about {clock(expected_s)} in all")
+        self._task = self._bar.add_task(
+            "", total=self._total, completed=finished, left=clock(expected_s), energy="0 J"
+        )
+        self._bar.start()
+
+    def started(self, run: PlannedRun) -> None:
+        """Show which run is being made."""
+        self._bar.update(self._task, description=escape(run.condition))
+
+    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
+        """Show what came of a run and what remains."""
+        self._done += 1
+        energy_j = record.total.energy_j if record.total else None
+        self._energy_j += energy_j or 0.0
+        energy = f"{self._energy_j:,.0f} J"
+        self._bar.update(self._task, completed=self._done, left=clock(remaining_s), energy=energy)
+        if record.status == "failed":
+            self.note(f"failed: {run.condition}, repetition {run.repetition + 1}: {record.reason}")
+        elif not self._live:
+            told = "energy not metered" if energy_j is None else f"{energy_j:.0f} J"
+            self.note(
+                f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, {told}, "
+                f"F1 {record.epochs[-1].f1_macro:.3f}; {clock(remaining_s)} left"
+            )
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,349 @@
+"""The run record and its store: one self-contained JSON file a run, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from greencv_core.errors import GreencvError
+from greencv_core.study import PlannedRun
+
+SCHEMA_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnergyRecord(_Record):
+    """Energy of one component: joules, where they come from and which meter told."""
+
+    energy_j: float
+    provenance: Literal["measured", "sampled", "estimated"]
+    source: str
+
+
+class WindowRecord(_Record):
+    """Energy of a window by component; a component that was not metered is absent, never 0."""
+
+    name: str
+    start_s: float
+    end_s: float
+    components: dict[Literal["gpu", "cpu", "ram"], EnergyRecord]
+
+    @property
+    def energy_j(self) -> float | None:
+        """Sum over the components."""
+        if not self.components:
+            return None
+        return sum(c.energy_j for c in self.components.values())
+
+
+class EpochRecord(_Record):
+    """One epoch's losses, correctness and energy."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    accuracy: float
+    precision_macro: float
+    recall_macro: float
+    f1_macro: float
+    auroc_macro: float
+    duration_s: float
+    energy_j: float | None
+
+
+class TraceRecord(_Record):
+    """The power trace, one list of times (s) and of powers (W) by component."""
+
+    time_s: dict[str, list[float]]
+    power_w: dict[str, list[float]]
+
+
+class RunRecord(_Record):
+    """Everything that one run produced."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Literal["finished", "failed"]
+    reason: str = ""
+    """Why it failed."""
+    study: str
+    architecture: str
+    environment: dict[str, Any]
+    dataset: dict[str, Any]
+    protocol: dict[str, Any]
+    carbon: dict[str, Any]
+    repetition: int
+    order: int
+    seed: int
+    started_at: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    git_commit: str
+    device_name: str = ""
+    gflops_per_image: float | None = None
+    parameters: int | None = None
+    data_sha256: str = ""
+    epochs: list[EpochRecord] = Field(default_factory=list)
+    stopped_early: bool = False
+    images_processed: int = 0
+    duration_s: float | None = None
+    total: WindowRecord | None = None
+    phases: list[WindowRecord] = Field(default_factory=list)
+    idle_power_w: dict[str, float] = Field(default_factory=dict)
+    net_energy_j: float | None = None
+    emissions_gco2e: float | None = None
+    carbon_intensity_gco2e_per_kwh: float | None = None
+    device_utilization_pct: float | None = None
+    gpu: dict[str, float | None] = Field(default_factory=dict)
+    complete: bool = True
+    contended: bool = False
+    problems: list[str] = Field(default_factory=list)
+    trace: TraceRecord | None = None
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file of the store that is no record, and why."""
+
+    path: Path
+    reason: str
+
+
+class Store:
+    """A folder of run records, ``<run id>.json`` each.
+
+    A record is written beside its place, flushed to the disk and then renamed: whoever looks,
+    and whenever the power fails, finds a whole record or none.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def path_of(self, run_id: str) -> Path:
+        """Return where the record of a run is, or would be."""
+        return self.folder / f"{run_id}.json"
+
+    def write(self, record: RunRecord) -> Path:
+        """Write a record; it replaces an earlier one of the same run.
+
+        Raises
+        ------
+        GreencvError
+            The folder cannot be written to, or the disk is full; nothing is left half written.
+        """
+        path = self.path_of(record.run_id)
+        temporary = None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=self.folder, prefix=".writing-", delete=False
+            ) as file:
+                temporary = Path(file.name)
+                file.write(record.model_dump_json())
+                file.flush()
+                os.fsync(file.fileno())
+            # Temporary files are private; records are for whoever may read the folder.
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except OSError as error:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+            raise GreencvError(f"{path}: cannot be written: {error.strerror}") from error
+        return path
+
+    def read(self, run_id: str) -> RunRecord | None:
+        """Return the record of a run, or None where there is none that can be used."""
+        path = self.path_of(run_id)
+        loaded = _load(path) if path.is_file() else None
+        return loaded if isinstance(loaded, RunRecord) else None
+
+    def finished(self, run: PlannedRun) -> bool:
+        """Whether a planned run has a usable record of success."""
+        record = self.read(run.run_id)
+        return record is not None and record.status == "finished"
+
+    def records(self) -> Iterator[RunRecord | Damaged]:
+        """Return every record, and what lies in the store but is none."""
+        for path in sorted(self.folder.glob("[!.]*.json")):
+            yield _load(path)
+
+
+def runs_table(records: list[RunRecord]) -> pd.DataFrame:
+    """Return the runs table: one row a run, tidy, with the unit in each column's name."""
+    columns = list(_row(_EMPTY))
+    frame = pd.DataFrame([_row(record) for record in records], columns=columns)
+    frame = frame.sort_values(["study", "order", "run_id"], ignore_index=True)
+    numeric = [c for c in columns if isinstance(_row(_EMPTY)[c], float)]
+    return frame.astype(dict.fromkeys(numeric, float))
+
+
+def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
+    """Return one row an epoch: run, architecture, environment, losses, correctness, energy."""
+    rows = [
+        {
+            "run_id": record.run_id,
+            "architecture": record.architecture,
+            "environment": record.environment["name"],
+            "repetition": record.repetition,
+            **epoch.model_dump(),
+        }
+        for record in records
+        for epoch in record.epochs
+    ]
+    identity = ["run_id", "architecture", "environment", "repetition"]
+    return pd.DataFrame(rows, columns=[*identity, *EpochRecord.model_fields])
+
+
+def trace_table(record: RunRecord) -> pd.DataFrame:
+    """Return a run's power trace: time_s, component, power_w."""
+    trace = record.trace or TraceRecord(time_s={}, power_w={})
+    rows = [
+        {"time_s": time_s, "component": component, "power_w": power_w}
+        for component in trace.time_s
+        for time_s, power_w in zip(trace.time_s[component], trace.power_w[component], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["time_s", "component", "power_w"])
+
+
+def phases_table(record: RunRecord) -> pd.DataFrame:
+    """Return a run's phases: name, start_s, end_s, energy_j."""
+    rows = [
+        {"name": p.name, "start_s": p.start_s, "end_s": p.end_s, "energy_j": p.energy_j}
+        for p in record.phases
+    ]
+    return pd.DataFrame(rows, columns=["name", "start_s", "end_s", "energy_j"])
+
+
+def _load(path: Path) -> RunRecord | Damaged:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return Damaged(path, f"not a JSON file: {error}")
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        return Damaged(path, f"record version {version}; this greencv reads {SCHEMA_VERSION}")
+    try:
+        record = RunRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        return Damaged(path, f"{field}: {first['msg']}")
+    if record.run_id != path.stem:
+        return Damaged(path, f"holds the record of run {record.run_id}")
+    return record
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    nan = float("nan")
+    components = record.total.components if record.total else {}
+    total_j = record.total.energy_j if record.total else None
+    last = record.epochs[-1] if record.epochs else None
+    images, duration_s = record.images_processed, record.duration_s
+
+    def component(name: Literal["gpu", "cpu", "ram"]) -> tuple[float, str | None]:
+        part = components.get(name)
+        return (part.energy_j, part.provenance) if part else (nan, None)
+
+    def phase_energy(word: str) -> float:
+        parts = [p.energy_j for p in record.phases if p.name.endswith(word)]
+        return nan if not parts or None in parts else sum(p for p in parts if p is not None)
+
+    def correctness(name: str) -> float:
+        return nan if last is None else float(getattr(last, name))
+
+    def per(numerator: float | None, denominator: float | None) -> float:
+        return nan if numerator is None or not denominator else numerator / denominator
+
+    gpu, cpu, ram = component("gpu"), component("cpu"), component("ram")
+    ladder = ("measured", "sampled", "estimated")
+    provenances = [part.provenance for part in components.values()]
+    return {
+        "run_id": record.run_id,
+        "study": record.study,
+        "architecture": record.architecture,
+        "environment": record.environment.get("name"),
+        "repetition": record.repetition,
+        "order": record.order,
+        "seed": record.seed,
+        "status": record.status,
+        "device": record.environment.get("device"),
+        "device_name": record.device_name,
+        "threads": record.environment.get("threads"),
+        "precision": record.environment.get("precision"),
+        "memory_format": record.environment.get("memory_format"),
+        "batch_size": record.protocol.get("batch_size"),
+        "gflops_per_image": _nan(record.gflops_per_image),
+        "parameters": record.parameters,
+        "epochs": len(record.epochs),
+        "images_processed": images,
+        "duration_s": _nan(duration_s),
+        "energy_j": _nan(total_j),
+        "energy_j_per_image": per(total_j, images),
+        "net_energy_j": _nan(record.net_energy_j),
+        "power_w": per(total_j, duration_s),
+        "duration_s_per_image": per(duration_s, images),
+        "images_per_s": per(images, duration_s),
+        "gpu_energy_j": gpu[0],
+        "cpu_energy_j": cpu[0],
+        "ram_energy_j": ram[0],
+        "provenance": max(provenances, key=ladder.index) if provenances else None,
+        "gpu_provenance": gpu[1],
+        "cpu_provenance": cpu[1],
+        "ram_provenance": ram[1],
+        "train_energy_j": phase_energy("training"),
+        "validation_energy_j": phase_energy("validation"),
+        "emissions_gco2e": _nan(record.emissions_gco2e),
+        "carbon_intensity_gco2e_per_kwh": _nan(record.carbon_intensity_gco2e_per_kwh),
+        "device_utilization_pct": _nan(record.device_utilization_pct),
+        "accuracy": correctness("accuracy"),
+        "precision_macro": correctness("precision_macro"),
+        "recall_macro": correctness("recall_macro"),
+        "f1_macro": correctness("f1_macro"),
+        "auroc_macro": correctness("auroc_macro"),
+        "train_loss": correctness("train_loss"),
+        "validation_loss": correctness("validation_loss"),
+        "complete": record.complete,
+        "contended": record.contended,
+        "problems": "; ".join([*record.problems, *([record.reason] if record.reason else [])]),
+        "machine": record.machine.get("fingerprint"),
+        "cpu_model": record.machine.get("cpu_model"),
+        "started_at": record.started_at,
+        "git_commit": record.git_commit,
+        "greencv_version": record.versions.get("greencv"),
+        "torch_version": record.versions.get("torch"),
+        "record": f"{record.run_id}.json",
+    }
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+_EMPTY = RunRecord(
+    run_id="",
+    status="failed",
+    study="",
+    architecture="",
+    environment={},
+    dataset={},
+    protocol={},
+    carbon={},
+    repetition=0,
+    order=0,
+    seed=0,
+    started_at="",
+    machine={},
+    versions={},
+    git_commit="",
+)

@@ -1,0 +1,1 @@
+"""Results in, figures, tables and the book out."""

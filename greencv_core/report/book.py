@@ -1,0 +1,181 @@
+"""The book: notebooks executed by Papermill, pages rendered by Jupyter Book; only what changed.
+
+A notebook's executed copy holds the key of all that it was made from (its source, the study, the
+runs, the code, the lock). While the key stays the same, the copy is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from greencv_core.errors import GreencvError
+from greencv_core.records import Store
+from greencv_core.study import Study
+
+Say = Callable[[str], None]
+
+# The package has no __main__, and its script is not on the path of every caller.
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
+
+def build_book(root: Path, *, study: Study, source: str, store: Store, say: Say) -> Path:
+    """Execute the notebooks whose inputs changed and build the HTML.
+
+    Parameters
+    ----------
+    root
+        The project's folder: ``notebooks/``, ``book/``, ``_config.yml`` and ``_toc.yml``.
+    study
+        The study that the report is about.
+    source
+        How the caller named it; the notebooks get the file's path.
+    store
+        Holds the finished runs; notebooks train nothing in the book.
+    say
+        Receives a line about each step.
+
+    Returns
+    -------
+    Path
+        ``_build/html/index.html``.
+
+    Raises
+    ------
+    GreencvError
+        The store has no finished run of the study, a cell failed, or Sphinx warned.
+    """
+    notebooks = _notebooks(root)
+    shared = _shared_key(root, study, store)
+    todo = []
+    for notebook in notebooks:
+        key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes()])
+        executed = root / "book" / "notebooks" / notebook.name
+        if _key_of(executed) != key:
+            todo.append((notebook, executed, key))
+    if todo:
+        say(
+            f"executing {len(todo)} of {len(notebooks)} notebooks: "
+            + ", ".join(notebook.stem for notebook, _, _ in todo)
+        )
+        parameters = {"study": source, "store": str(store.folder.resolve()), "train": False}
+        with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
+            jobs = [pool.submit(_execute, root, *job, parameters) for job in todo]
+            for job in jobs:
+                job.result()
+    return _render(root, say)
+
+
+def _notebooks(root: Path) -> list[Path]:
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    pages = [toc["root"]]
+    pages += [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    names = [Path(page).name for page in pages if Path(page).parent.name == "notebooks"]
+    return [root / "notebooks" / f"{name}.ipynb" for name in names]
+
+
+def _execute(
+    root: Path, notebook: Path, executed: Path, key: str, parameters: dict[str, Any]
+) -> None:
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    partial = root / "_build" / "executing" / notebook.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    # A process of its own: notebooks run side by side, and an interrupt ends them all.
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "papermill", str(notebook), str(partial),
+            "--cwd", str(notebook.parent), "--kernel", "python3",
+            "--no-progress-bar", "--log-level", "ERROR",
+            "--parameters_yaml", yaml.safe_dump(parameters),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+    )  # fmt: skip
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        reason = lines[-1] if lines else f"papermill ended with {done.returncode}"
+        raise GreencvError(f"{notebook}: a cell failed: {reason}; see {partial}")
+    content = nbformat.read(partial, as_version=4)
+    content.metadata["greencv"] = {"key": key}
+    content.metadata.pop("papermill", None)
+    for cell in content.cells:
+        cell.metadata.pop("papermill", None)
+    nbformat.write(content, partial)
+    partial.replace(executed)
+
+
+def _render(root: Path, say: Say) -> Path:
+    pages = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
+    key = _digest(
+        part for page in pages if page.is_file() for part in (str(page), page.read_bytes())
+    )
+    index, stamp = root / "_build" / "html" / "index.html", root / "_build" / "html.key"
+    if index.is_file() and stamp.is_file() and stamp.read_text() == key:
+        say("nothing changed: the report is up to date")
+        return index
+    say("building the HTML")
+    # A folder of its own: Sphinx walks through all of its source, and .venv is large.
+    source = root / "_build" / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(root / "book", source / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, source)
+    stamp.unlink(missing_ok=True)
+    shutil.rmtree(root / "_build" / "html", ignore_errors=True)
+    done = subprocess.run(
+        [
+            sys.executable, "-c", _JUPYTER_BOOK, "build", str(source),
+            "--path-output", str(root), "--warningiserror", "--keep-going", "--quiet",
+        ],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    if done.returncode != 0 or not index.is_file():
+        log = root / "_build" / "jupyter-book.log"
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        found = [line for line in log.read_text().splitlines() if "WARNING" in line]
+        raise GreencvError("\n".join([*found, f"the HTML was not built cleanly; see {log}"]))
+    stamp.write_text(key)
+    return index
+
+
+def _shared_key(root: Path, study: Study, store: Store) -> str:
+    """Return a digest of what every notebook's outcome depends on."""
+    parts: list[str | bytes] = [study.model_dump_json()]
+    for file in sorted((root / "greencv_core").rglob("*.py")):
+        parts += [str(file), file.read_bytes()]
+    lock = root / "requirements.lock"
+    parts.append(lock.read_bytes() if lock.is_file() else b"")
+    for record in sorted(store.folder.glob("[!.]*.json")):
+        stat = record.stat()
+        parts.append(f"{record.name} {stat.st_size} {stat.st_mtime_ns}")
+    return _digest(parts)
+
+
+def _digest(parts: Iterable[str | bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _key_of(executed: Path) -> str | None:
+    try:
+        content = json.loads(executed.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    key = content.get("metadata", {}).get("greencv", {}).get("key")
+    return str(key) if key else None

@@ -1,0 +1,274 @@
+"""Runs table or result in, figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+from scipy import stats
+
+from greencv_core.analysis.regression import EnergyRegression
+from greencv_core.analysis.tradeoff import TradeOff
+from greencv_core.report.labels import axis_label, heading
+from greencv_core.report.theme import (
+    architecture_palette,
+    by_complexity,
+    environment_dashes,
+    environment_markers,
+    environment_palette,
+)
+
+
+def by_architecture(runs: pd.DataFrame, column: str) -> Figure:
+    """Show every run of every architecture, from the fewest GFLOPs to the most."""
+    return _every_run(runs, column, "architecture", by_complexity(runs), "environment")
+
+
+def by_environment(runs: pd.DataFrame, column: str) -> Figure:
+    """Show every run of every environment, the architectures side by side."""
+    return _every_run(runs, column, "environment", _environments(runs), "architecture")
+
+
+def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
+    """Show energy per image against macro F1: runs, medians with quartiles, Pareto front."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.8))
+    colours, markers = architecture_palette(runs), environment_markers(_environments(runs))
+    for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
+        axes.scatter(
+            part["energy_j_per_image"],
+            part["f1_macro"],
+            color=colours[architecture],
+            marker=markers[environment],
+            s=18,
+            alpha=0.35,
+            linewidths=0,
+        )
+    for row in result.conditions.itertuples():
+        x, y = row.energy_j_per_image, row.f1_macro
+        axes.errorbar(
+            x,
+            y,
+            xerr=[[x - row.energy_j_per_image_q1], [row.energy_j_per_image_q3 - x]],
+            yerr=[[y - row.f1_macro_q1], [row.f1_macro_q3 - y]],
+            color=colours[row.architecture],
+            marker=markers[row.environment],
+            markersize=9,
+            markeredgecolor="black" if row.on_front else "white",
+            markeredgewidth=1.2,
+            elinewidth=1.2,
+            capsize=0,
+            zorder=4,
+        )
+    front = result.front
+    axes.plot(
+        front["energy_j_per_image"],
+        front["f1_macro"],
+        color="black",
+        linewidth=1,
+        linestyle="--",
+        zorder=3,
+        label="Pareto front",
+    )
+    _plain_log(axes, "x")
+    axes.set_xlabel(axis_label(runs, "energy_j_per_image"))
+    axes.set_ylabel(heading("f1_macro"))
+    handles = [
+        *_dots(colours.items(), "o"),
+        *(
+            Line2D([], [], color="0.4", marker=m, linestyle="", label=name)
+            for name, m in markers.items()
+        ),
+        Line2D([], [], color="black", linestyle="--", linewidth=1, label="Pareto front"),
+    ]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def energy_against_complexity(runs: pd.DataFrame) -> Figure:
+    """Show energy per image against GFLOPs and against parameters, on log scales."""
+    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
+    environments = _environments(runs)
+    colours, markers = environment_palette(environments), environment_markers(environments)
+    for axes, column in zip(panels, ("gflops_per_image", "parameters"), strict=True):
+        for name in environments:
+            part = runs[runs["environment"] == name]
+            x, y = part[column].astype(float), part["energy_j_per_image"]
+            axes.scatter(x, y, color=colours[name], marker=markers[name], s=22, alpha=0.7)
+            if x.nunique() > 1:
+                slope, intercept = np.polyfit(np.log10(x), np.log10(y), 1)
+                ends = np.array([x.min(), x.max()])
+                axes.plot(ends, 10**intercept * ends**slope, color=colours[name], linewidth=1)
+        axes.set_xlabel(heading(column))
+        _plain_log(axes, "x")
+        _plain_log(axes, "y")
+    panels[0].set_ylabel(axis_label(runs, "energy_j_per_image"))
+    handles = [
+        Line2D([], [], color=colours[n], marker=markers[n], linewidth=1, label=n)
+        for n in environments
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
+    return figure
+
+
+def regression_diagnostics(result: EnergyRegression) -> Figure:
+    """Show residuals against fitted values, their Q-Q plot, and leverage."""
+    figure, panels = plt.subplots(1, 3, figsize=(7.5, 2.9))
+    residuals = result.residuals
+    panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
+    panels[0].axhline(0, color="0.4", linewidth=1)
+    panels[0].set(xlabel="Fitted log10(J per image)", ylabel="Residual (log10)", title="Residuals")
+    (theory, ordered), (slope, intercept, _) = stats.probplot(residuals)
+    panels[1].scatter(theory, ordered, s=14, alpha=0.7)
+    ends = np.array([theory.min(), theory.max()])
+    panels[1].plot(ends, intercept + slope * ends, color="0.4", linewidth=1)
+    panels[1].set(xlabel="Normal quantile", ylabel="Residual (log10)", title="Q-Q")
+    panels[2].scatter(result.leverage, residuals, s=14, alpha=0.7)
+    panels[2].axhline(0, color="0.4", linewidth=1)
+    panels[2].set(xlabel="Leverage", ylabel="Residual (log10)", title="Leverage")
+    return figure
+
+
+def interaction(runs: pd.DataFrame) -> Figure:
+    """Show the median energy per image of each architecture, one line an environment."""
+    figure, axes = plt.subplots()
+    environments = _environments(runs)
+    colours, markers = environment_palette(environments), environment_markers(environments)
+    dashes = environment_dashes(environments)
+    medians = (
+        runs.groupby(["architecture", "environment"])["energy_j_per_image"].median().unstack()
+    ).reindex(by_complexity(runs))
+    for name in environments:
+        axes.plot(
+            medians.index,
+            medians[name],
+            color=colours[name],
+            marker=markers[name],
+            linestyle=dashes[name],
+            label=name,
+        )
+    _plain_log(axes, "y")
+    _tilt(axes, list(medians.index))
+    axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
+    axes.legend(loc="upper left")
+    return figure
+
+
+def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Show macro F1 by epoch, one line a run."""
+    figure, axes = plt.subplots(figsize=(7.5, 3.6))
+    colours = architecture_palette(runs)
+    for (architecture, _), part in epochs.groupby(["architecture", "run_id"]):
+        axes.plot(part["epoch"], part["f1_macro"], color=colours[architecture], alpha=0.5)
+    axes.set(xlabel="Epoch", ylabel=heading("f1_macro"), ylim=(0, 1.02))
+    axes.set_xticks(sorted(epochs["epoch"].unique()))
+    axes.legend(handles=_dots(colours.items(), "o"), loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, provenance: str) -> Figure:
+    """Show a run's power by component over time, the training phases shaded."""
+    figure, axes = plt.subplots(figsize=(7.5, 3.6))
+    palette = dict(zip(("gpu", "cpu", "ram"), sns.color_palette("colorblind", 3), strict=True))
+    dashes = {"gpu": "-", "cpu": "--", "ram": ":"}
+    for component, part in trace.groupby("component", sort=False):
+        axes.plot(
+            part["time_s"],
+            part["power_w"],
+            color=palette[component],
+            linestyle=dashes[component],
+            label=str(component).upper(),
+        )
+    training = phases[phases["name"].str.endswith("training")]
+    for row in training.itertuples():
+        axes.axvspan(row.start_s, row.end_s, color="0.93", zorder=0)
+    axes.set_ylim(bottom=0)
+    axes.set(xlabel="Time (s); training phases shaded", ylabel=f"Power (W, {provenance})")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: str) -> Figure:
+    figure, axes = plt.subplots()
+    if hue == "environment":
+        names = _environments(runs)
+        colours, markers = environment_palette(names), environment_markers(names)
+    else:
+        names = by_complexity(runs)
+        colours = architecture_palette(runs)
+        markers = dict.fromkeys(names, "o")
+    width = 0.7 / len(names)
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(names):
+        for j, group in enumerate(order):
+            values = runs[(runs[by] == group) & (runs[hue] == name)][column].to_numpy(dtype=float)
+            if not len(values):
+                continue
+            centre = j + (i - (len(names) - 1) / 2) * width
+            jitter = rng.uniform(-0.25, 0.25, len(values)) * width
+            axes.scatter(
+                centre + jitter, values, color=colours[name], marker=markers[name], s=20, alpha=0.7
+            )
+            axes.hlines(np.median(values), centre - width * 0.42, centre + width * 0.42, "black")
+    axes.set_ylabel(axis_label(runs, column))
+    axes.grid(visible=False, axis="x")
+    if _spans_decades(runs[column].to_numpy(dtype=float)):
+        _plain_log(axes, "y")
+    _tilt(axes, order)
+    handles = [
+        Line2D([], [], color=colours[n], marker=markers[n], linestyle="", label=n) for n in names
+    ]
+    handles.append(Line2D([], [], color="black", label="median"))
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def _environments(runs: pd.DataFrame) -> list[str]:
+    return sorted(runs["environment"].unique())
+
+
+def _dots(colours: Iterable[tuple[str, tuple[float, float, float]]], marker: str) -> list[Line2D]:
+    return [
+        Line2D([], [], color=colour, marker=marker, linestyle="", label=name)
+        for name, colour in colours
+    ]
+
+
+def _tilt(axes: Axes, names: list[str]) -> None:
+    long = sum(map(len, names)) > 55
+    axes.set_xticks(
+        range(len(names)), names, rotation=20 if long else 0, ha="right" if long else "center"
+    )
+    axes.set_xlabel("")
+
+
+def _spans_decades(values: NDArray[np.float64]) -> bool:
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and values.min() > 0 and values.max() / values.min() > 8
+
+
+def _plain_log(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic with numbers a person reads: 0.02, not 2 x 10^-2."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    wide = high / low > 30
+    axis.set_major_locator(
+        LogLocator(subs=(1.0,) if high / low > 3000 else (1.0, 3.0) if wide else (1.0, 2.0, 5.0))
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _readable(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _readable(value: float) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:g} {unit}"
+    return f"{value:g}"

@@ -1,0 +1,78 @@
+"""What axes and column headings say: the quantity, its unit and, for energy, its provenance."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from greencv_core.analysis.runs import weakest_provenance
+
+_HEADINGS = {
+    "architecture": "Architecture",
+    "environment": "Environment",
+    "energy_j": "Energy (J)",
+    "energy_j_per_image": "Energy per image (J)",
+    "net_energy_j": "Net energy (J)",
+    "cpu_energy_j": "CPU energy (J)",
+    "ram_energy_j": "RAM energy (J)",
+    "gpu_energy_j": "GPU energy (J)",
+    "power_w": "Mean power (W)",
+    "duration_s": "Time (s)",
+    "duration_s_per_image": "Time per image (s)",
+    "images_per_s": "Images per second",
+    "emissions_gco2e": "Emissions (gCO2e)",
+    "f1_macro": "Macro F1",
+    "f1_loss": "Loss of macro F1",
+    "accuracy": "Accuracy",
+    "precision_macro": "Macro precision",
+    "recall_macro": "Macro recall",
+    "auroc_macro": "Macro AUROC",
+    "device_utilization_pct": "Device utilisation (%)",
+    "gflops_per_image": "GFLOPs per image",
+    "parameters": "Parameters",
+    "n": "n",
+    "p": "p",
+    "ci_low": "95 % low",
+    "ci_high": "95 % high",
+    "dunn_p_holm": "p (Dunn, Holm)",
+    "games_howell_p": "p (Games-Howell)",
+    "cliffs_delta": "Cliff's delta",
+    "cliffs_magnitude": "Size",
+    "hodges_lehmann_shift": "Shift (Hodges-Lehmann)",
+    "eta_squared": "Eta squared",
+    "partial_eta_squared": "Partial eta squared",
+    "shapiro_w": "Shapiro-Wilk W",
+    "shapiro_p": "Shapiro-Wilk p",
+    "sum_sq": "Sum of squares",
+    "sd": "SD",
+    "df": "df",
+    "f": "F",
+    "vif": "VIF",
+    "on_front": "On the front",
+    "run_id": "Run",
+}
+
+ENERGY_COLUMNS = frozenset(
+    {
+        "energy_j",
+        "energy_j_per_image",
+        "net_energy_j",
+        "cpu_energy_j",
+        "ram_energy_j",
+        "gpu_energy_j",
+        "power_w",
+        "emissions_gco2e",
+    }
+)
+
+
+def heading(column: str, provenance: str | None = None) -> str:
+    """Return a column's heading; energy carries its provenance: Energy (J, estimated)."""
+    text = _HEADINGS.get(column, column.replace("_", " ").capitalize())
+    if provenance and column in ENERGY_COLUMNS:
+        return text.replace(")", f", {provenance})")
+    return text
+
+
+def axis_label(runs: pd.DataFrame, column: str) -> str:
+    """Return the label of an axis that shows ``column`` of these runs."""
+    return heading(column, weakest_provenance(runs))

@@ -1,0 +1,84 @@
+"""Sentences for a page, every number in them computed."""
+
+from __future__ import annotations
+
+import pandas as pd
+from IPython.display import Markdown
+
+from greencv_core.analysis.runs import weakest_provenance
+from greencv_core.analysis.wording import count, listed, number
+
+J_PER_KWH = 3.6e6
+
+_MEANING = {
+    "measured": "read from hardware counters",
+    "sampled": "power that was read at intervals and summed up",
+    "estimated": "a model's estimate, not a measurement: read differences between conditions "
+    "as what the model makes of time and load",
+    "published": "taken from others' publication",
+    "not metered": "not available",
+}
+
+
+def say(*sentences: str) -> Markdown:
+    """Return sentences as one paragraph of the page."""
+    return Markdown(" ".join(_escape(sentence) for sentence in sentences))
+
+
+def provenance_note(runs: pd.DataFrame) -> Markdown:
+    """Return a box that says what the energy figures of a page are worth."""
+    word = weakest_provenance(runs)
+    parts = [
+        f"{component.upper()} {_escape(str(runs[f'{component}_provenance'].dropna().iloc[0]))}"
+        for component in ("gpu", "cpu", "ram")
+        if runs[f"{component}_provenance"].notna().any()
+    ]
+    kind = "note" if word in ("measured", "sampled") else "warning"
+    # A raw box: MyST's own would need a parser that notebooks opened in Jupyter lack.
+    return Markdown(
+        f'<div class="admonition {kind}"><p class="admonition-title">Energy here is {word}</p>'
+        f"<p>Energy on this page is <em>{word}</em>: {_MEANING[word]}. "
+        f"By component: {listed(parts)}.</p></div>"
+    )
+
+
+def environments_sentence(runs: pd.DataFrame) -> str:
+    """Say which machine and which training environments the runs come from."""
+    devices = listed(sorted(runs["device_name"].unique()))
+    names = sorted(runs["environment"].unique())
+    return f"Trained on {devices} in {count(len(names), 'environment')}: {listed(names)}."
+
+
+def study_cost_sentence(runs: pd.DataFrame) -> str:
+    """Say what the runs themselves consumed and emitted."""
+    energy_j, grams = runs["energy_j"].sum(), runs["emissions_gco2e"].sum()
+    hours = runs["duration_s"].sum() / 3600
+    return (
+        f"The {count(len(runs), 'run')} of this study took {number(energy_j / 1e3)} kJ "
+        f"({number(energy_j / J_PER_KWH)} kWh, {weakest_provenance(runs)}) and emitted "
+        f"{number(grams)} gCO2e, over {number(hours)} hours of training."
+    )
+
+
+def correctness_sentence(runs: pd.DataFrame) -> str:
+    """Say how well the architectures learned, from the lowest median F1 to the highest."""
+    medians = runs.groupby("architecture")["f1_macro"].median().sort_values()
+    if len(medians) == 1:
+        return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}."
+    return (
+        f"Median macro F1 runs from {medians.iloc[0]:.3f} ({medians.index[0]}) to "
+        f"{medians.iloc[-1]:.3f} ({medians.index[-1]})."
+    )
+
+
+def code_block(text: str) -> Markdown:
+    """Return text as it is, in a fixed-width block."""
+    # Indented rather than fenced: no content can end the block.
+    return Markdown("\n".join(f"    {line}" for line in text.splitlines()))
+
+
+def _escape(text: str) -> str:
+    """Make text from records and studies inert in Markdown and HTML."""
+    for character in "\\`*_{}[]<>#|$":
+        text = text.replace(character, f"\\{character}" if character != "<" else "&lt;")
+    return text

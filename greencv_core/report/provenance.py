@@ -1,0 +1,61 @@
+"""Where the report's figures come from: hardware, software, study and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from greencv_core.records import RunRecord
+
+
+def machines_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row a machine: what it is and how many runs it made."""
+    rows = [
+        {
+            "machine": r.machine["fingerprint"],
+            "cpu": r.machine["cpu_model"],
+            "cpus": int(r.machine["cpu_count"]),
+            "memory_gib": round(r.machine["memory_bytes"] / 2**30),
+            "accelerators": ", ".join(a["name"] for a in r.machine["accelerators"]) or "none",
+            "system": r.machine["system"],
+        }
+        for r in records
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.groupby(list(frame.columns), sort=False).size().rename("runs").reset_index()
+
+
+def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row a package and version, with the runs made by it."""
+    rows = [
+        {"software": name, "version": version}
+        for r in records
+        for name, version in {**r.versions, "commit": r.git_commit}.items()
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.groupby(["software", "version"], sort=False).size().rename("runs").reset_index()
+
+
+def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row a component and meter: provenance and number of runs."""
+    rows = [
+        {"component": name.upper(), "provenance": part.provenance, "meter": part.source}
+        for r in records
+        if r.total is not None
+        for name, part in r.total.components.items()
+    ]
+    frame = pd.DataFrame(rows, columns=["component", "provenance", "meter"])
+    columns = list(frame.columns)
+    return frame.groupby(columns, sort=False).size().rename("runs").reset_index()
+
+
+def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return idle power by environment and component (median over the runs' sessions)."""
+    rows = [
+        {"environment": r.environment["name"], "component": name.upper(), "power_w": power_w}
+        for r in records
+        for name, power_w in r.idle_power_w.items()
+    ]
+    frame = pd.DataFrame(rows, columns=["environment", "component", "power_w"])
+    return frame.groupby(["environment", "component"], sort=False).median().reset_index()

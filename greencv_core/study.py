@@ -1,0 +1,349 @@
+"""The study: what is trained, where, how and how often; YAML in, the plan of runs out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from greencv_core.errors import BadInputError
+from greencv_core.paths import PROJECT_ROOT
+
+TRAINING_REVISION = 1
+"""Raised when the same settings would train differently; part of every run's identity."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dataset(_Strict):
+    """The images: a name from :mod:`greencv_core.datasets`, their size and the fixed split."""
+
+    name: Name
+    image_size: int = Field(32, ge=8, le=1024)
+    """Side of the square images in pixels."""
+    train_images: int = Field(ge=2)
+    validation_images: int = Field(ge=2)
+    split_seed: int = Field(0, ge=0)
+
+
+class EnvironmentSpec(_Strict):
+    """A training environment as the study asks for it."""
+
+    name: Name
+    device: str = Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")
+    threads: Annotated[
+        Annotated[Annotated[int, Field(ge=1)], Tag("number")]
+        | Annotated[Literal["all"], Tag("word")],
+        Discriminator(lambda value: "word" if isinstance(value, str) else "number"),
+    ] = "all"
+    """CPU threads that torch computes with."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+
+
+class EarlyStopping(_Strict):
+    """Stop when the validation figure has not improved by ``min_delta`` for ``patience`` epochs."""
+
+    monitor: Literal["f1_macro", "accuracy", "validation_loss"] = "f1_macro"
+    patience: int = Field(ge=1)
+    min_delta: float = Field(0.001, ge=0)
+
+
+class Protocol(_Strict):
+    """How each run is trained, and how runs are repeated."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=2, le=65_536)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Nesterov's, used by ``sgd`` alone."""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "constant"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    batch_norm_momentum: float | None = Field(None, gt=0, le=1)
+    """Weight of the newest batch in the running statistics of batch normalisation; the
+    architecture's own where omitted. Few steps need a larger one than the usual 0.1, or the
+    statistics used in validation lag behind the weights."""
+    early_stopping: EarlyStopping | None = None
+    repetitions: int = Field(ge=1, le=1000)
+    seed: int = Field(2022, ge=0)
+    """Repetition ``r`` is trained with seed ``seed + r``, in every condition alike."""
+    idle_s: float = Field(5.0, ge=0.5, le=600)
+    """How long idle power is metered before the first run."""
+    cooldown_s: float = Field(0.0, ge=0, le=3600)
+    """Pause before every run."""
+
+
+class Carbon(_Strict):
+    """What a joule emits: the country's mix as CodeCarbon ships it, or a figure of one's own."""
+
+    country: str = Field(pattern=r"^[A-Z]{3}$")
+    intensity_gco2e_per_kwh: float | None = Field(None, gt=0)
+
+
+class Study(_Strict):
+    """A whole study, as its YAML file states it.
+
+    ``environments: auto`` stands for what this machine offers: one CPU thread, all CPU threads
+    and, where torch finds an accelerator, that accelerator in fp32 and in mixed precision.
+    """
+
+    name: Name
+    description: str = ""
+    dataset: Dataset
+    architectures: list[Name] = Field(min_length=1)
+    environments: Annotated[
+        Annotated[list[EnvironmentSpec], Tag("list")] | Annotated[Literal["auto"], Tag("word")],
+        Discriminator(lambda value: "list" if isinstance(value, list) else "word"),
+    ]
+    protocol: Protocol
+    carbon: Carbon
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Study:
+        names = [] if self.environments == "auto" else [e.name for e in self.environments]
+        for what, given in (("architectures", self.architectures), ("environments", names)):
+            twice = sorted({name for name in given if given.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what}: {', '.join(twice)} named twice: name each once")
+        if self.environments == []:
+            raise ValueError("environments = []: must be auto or name at least one")
+        if self.protocol.batch_size > self.dataset.train_images:
+            raise ValueError(
+                f"protocol.batch_size = {self.protocol.batch_size}: must be at most "
+                f"dataset.train_images ({self.dataset.train_images})"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of one condition: everything that defines it."""
+
+    study: str
+    dataset: Dataset
+    architecture: str
+    environment: EnvironmentSpec
+    protocol: Protocol
+    carbon: Carbon
+    repetition: int
+    order: int
+    """Place in the randomised order, from 0."""
+    machine: str
+
+    @property
+    def seed(self) -> int:
+        """The seed of this repetition."""
+        return self.protocol.seed + self.repetition
+
+    @property
+    def condition(self) -> str:
+        """Architecture and environment, for people."""
+        return f"{self.architecture} @ {self.environment.name}"
+
+    @property
+    def run_id(self) -> str:
+        """Hash of all that decides the outcome; the name of the run's record.
+
+        How often the study repeats and in which order does not decide a single run's outcome
+        and stays out, so that raising ``repetitions`` keeps the runs already made.
+        """
+        protocol = self.protocol.model_dump(mode="json", exclude={"repetitions", "seed"})
+        identity = {
+            "revision": TRAINING_REVISION,
+            "dataset": self.dataset.model_dump(mode="json"),
+            "architecture": self.architecture,
+            "environment": self.environment.model_dump(mode="json"),
+            "protocol": protocol,
+            "carbon": self.carbon.model_dump(mode="json"),
+            "repetition": self.repetition,
+            "seed": self.seed,
+            "machine": self.machine,
+        }
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_study(source: str | Path) -> Study:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    source
+        Path of a YAML file, or the name of one in ``studies/`` (``quick`` or ``quick.yaml``).
+
+    Raises
+    ------
+    BadInputError
+        The file is absent, not YAML, or states something a study cannot be; one line a problem,
+        each with file, field, value and what is allowed.
+    """
+    path = _find(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+        raise BadInputError(f"{path}: cannot be read: {reason}") from error
+    try:
+        content = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise BadInputError(f"{path}:{where} {problem}") from error
+    if not isinstance(content, dict):
+        raise BadInputError(
+            f"{path}: must be a mapping with the fields of a study, e.g. name: mine"
+        )
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        lines = [_one_line(path, problem) for problem in error.errors()]
+        raise BadInputError("\n".join(dict.fromkeys(lines))) from error
+
+
+def plan(
+    study: Study,
+    environments: Sequence[EnvironmentSpec],
+    machine: str,
+    *,
+    architectures: Iterable[str] | None = None,
+) -> list[PlannedRun]:
+    """Return the runs of a study in the order in which they are to be made.
+
+    Each repetition is a block that holds every condition once, in an order drawn from the
+    study's seed: a drift of the machine then meets all conditions alike.
+
+    Parameters
+    ----------
+    environments
+        The environments of this machine (:func:`greencv_core.environment.resolve`).
+    machine
+        The machine's fingerprint.
+    architectures
+        Keep these alone; all of the study's when omitted. The order of what stays is that
+        of the whole plan.
+    """
+    kept = set(study.architectures if architectures is None else architectures)
+    conditions = [(a, e) for a in study.architectures for e in environments]
+    runs: list[PlannedRun] = []
+    for repetition in range(study.protocol.repetitions):
+        block = list(conditions)
+        random.Random(f"{study.protocol.seed}:{repetition}").shuffle(block)
+        for architecture, environment in block:
+            runs.append(
+                PlannedRun(
+                    study=study.name,
+                    dataset=study.dataset,
+                    architecture=architecture,
+                    environment=environment,
+                    protocol=study.protocol,
+                    carbon=study.carbon,
+                    repetition=repetition,
+                    order=len(runs),
+                    machine=machine,
+                )
+            )
+    return [run for run in runs if run.architecture in kept]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, where YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, list | dict):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain word", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    named = PROJECT_ROOT / "studies" / path.name
+    candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(p.stem for p in (PROJECT_ROOT / "studies").glob("*.yaml")))
+    raise BadInputError(f"{source}: no such study file; give a path, or one of: {known}")
+
+
+def _one_line(path: Path, problem: Any) -> str:
+    """Turn one of pydantic's problems into: file, field, value, what is allowed."""
+    kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
+    # The branch of a union in the location means nothing to a user.
+    branches = ("list", "word", "number")
+    parts = [p for p in problem["loc"] if p not in branches]
+    field = ".".join(str(p) for p in parts)
+    if kind == "value_error":
+        inner = str(context["error"])
+        return f"{path}: {field + '.' if field else ''}{inner}"
+    if kind == "missing":
+        return f"{path}: {field}: missing: must be given"
+    value = _short(problem["input"])
+    if kind == "extra_forbidden":
+        model = _model_at(problem["loc"][:-1])
+        known = ", ".join(model.model_fields) if model else "see studies/quick.yaml"
+        return f"{path}: {field} = {value}: unknown field; allowed here: {known}"
+    if parts and parts[-1] == "environments":
+        message = "must be auto or a list of environments"
+    elif parts and parts[-1] == "threads":
+        message = "must be a whole number of at least 1, or all"
+    elif kind == "string_pattern_mismatch":
+        message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
+    else:
+        message = message.replace("Input should be", "must be").replace("Value error, ", "")
+    return f"{path}: {field} = {value}: {message}"
+
+
+_PATTERNS = {
+    "device": "cpu, cuda, cuda:NUMBER or mps",
+    "country": "a country code of three capital letters, e.g. ESP",
+    "name": "letters, digits and . _ : + - alone, at most 80",
+}
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _model_at(location: Sequence[int | str]) -> type[BaseModel] | None:
+    models: dict[str, type[BaseModel]] = {
+        "dataset": Dataset,
+        "protocol": Protocol,
+        "early_stopping": EarlyStopping,
+        "carbon": Carbon,
+        "environments": EnvironmentSpec,
+    }
+    names = [part for part in location if isinstance(part, str) and part in models]
+    return models[names[-1]] if names else Study

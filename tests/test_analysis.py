@@ -1,0 +1,234 @@
+"""The statistics, against published figures and against recomputation by hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from greencv_core.analysis import (
+    architecture_by_environment,
+    best_against_worst,
+    cliffs_delta,
+    compare,
+    energy_regression,
+    pareto_front,
+    saving,
+    summarise,
+    usable,
+    weakest_provenance,
+)
+from greencv_core.analysis.wording import listed, number, p_value
+from tests.tables import made_up_runs
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = (
+    Path(os.environ.get("GREENCV_DATA", ROOT.parent / "shared" / "reference" / "seaa2023"))
+    / "processed"
+    / "dl-training-energy-consumption-dataset.gzip"
+)
+# The runs that the original analysis removed by hand (environment, architecture, run).
+REMOVED = {
+    ("Cloud", "nasnet_mobile"): [0, 1, 2, 3],
+    ("Cloud", "resnet50"): [25, 26, 27, 28, 29],
+    ("Cloud", "vgg16"): [26],
+    ("Local ML", "mobilenet_v2"): [30, 31, 32, 33, 34, 35, 36],
+    ("Local ML", "resnet50"): [15],
+}
+
+
+def test_comparison_against_recomputation_by_hand():
+    runs = made_up_runs(environments=1, architectures=3)
+    result = compare(runs, "energy_j_per_image", "architecture")
+    values = [g["energy_j_per_image"].to_numpy() for _, g in runs.groupby("architecture")]
+    everything = np.concatenate(values)
+    ranks = everything.argsort().argsort() + 1
+    n, sizes = len(everything), [len(v) for v in values]
+    sums = [part.sum() for part in np.split(ranks, np.cumsum(sizes)[:-1])]
+    h = 12 / (n * (n + 1)) * sum(s**2 / k for s, k in zip(sums, sizes, strict=True)) - 3 * (n + 1)
+    assert result.kruskal_h == pytest.approx(h)
+    assert result.eta_squared == pytest.approx((h - 3 + 1) / (n - 3))
+    assert result.primary == "kruskal"  # five runs a group
+    weights = [len(v) / v.var(ddof=1) for v in values]
+    grand = sum(w * v.mean() for w, v in zip(weights, values, strict=True)) / sum(weights)
+    between = sum(w * (v.mean() - grand) ** 2 for w, v in zip(weights, values, strict=True)) / 2
+    lam = sum(
+        (1 - w / sum(weights)) ** 2 / (len(v) - 1) for w, v in zip(weights, values, strict=True)
+    )
+    assert result.welch_f == pytest.approx(between / (1 + 2 * (3 - 2) / (3**2 - 1) * lam))
+
+
+def test_cliffs_delta_counts_pairs():
+    a, b = np.array([1.0, 2.0, 5.0]), np.array([2.0, 3.0])
+    by_hand = sum(np.sign(x - y) for x in a for y in b) / 6
+    assert cliffs_delta(a, b) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [1.0, 2.0, 2.0]])
+@pytest.mark.filterwarnings("error")
+def test_ties_and_groups_without_spread_do_not_fail(values):
+    runs = pd.DataFrame({"g": ["a"] * 3 + ["b"] * 3, "v": [1.0, 1.0, 1.0, *values]})
+    result = compare(runs, "v", "g")
+    assert 0 <= result.kruskal_p <= 1
+    assert "differ" in result.sentence()
+
+
+def test_comparison_refuses_what_cannot_be_compared():
+    runs = made_up_runs()
+    with pytest.raises(ValueError, match="at least 2"):
+        compare(runs[runs["architecture"] == "net0"], "energy_j", "architecture")
+    with pytest.raises(ValueError, match="fewer than 2 values"):
+        compare(runs.drop_duplicates("architecture"), "energy_j", "architecture")
+
+
+def test_sentences_follow_the_data():
+    runs = made_up_runs(environments=1)
+    apart = compare(runs, "energy_j_per_image", "architecture").sentence()
+    assert "Energy per image differs between the 5 architectures" in apart
+    alike = runs.assign(energy_j_per_image=np.tile([1, 2, 3, 4, 5.0], 5))
+    same = compare(alike, "energy_j_per_image", "architecture").sentence()
+    assert "is not shown to differ" in same
+
+
+def test_saving_is_the_ratio_of_medians_within_its_interval():
+    runs = made_up_runs(environments=1)
+    result = best_against_worst(runs, "architecture")
+    medians = runs.groupby("architecture")["energy_j_per_image"].median()
+    assert (result.cheap, result.dear) == ("net0", "net4")
+    assert result.saving == pytest.approx(1 - medians["net0"] / medians["net4"])
+    assert result.ci_low <= result.saving <= result.ci_high
+    f1 = runs.groupby("architecture")["f1_macro"].median()
+    assert result.correctness_loss == pytest.approx(f1["net4"] - f1["net0"])
+    assert "lower by" in result.sentence()
+    again = saving(runs, {"architecture": "net4"}, {"architecture": "net0"})
+    assert again == result  # seeded
+
+
+def test_regression_finds_the_exponent_that_made_the_data():
+    result = energy_regression(made_up_runs(n=10))
+    row = result.coefficients.set_index("term").loc["log10(GFLOPs)"]
+    assert row["ci_low"] < 0.5 < row["ci_high"]
+    assert row["estimate"] == pytest.approx(0.5, abs=0.05)
+    assert result.r_squared > 0.98
+    assert len(result.residuals) == result.n == 100
+    assert result.unseen_architecture_error < 0.1
+    with pytest.raises(ValueError, match="at least 3"):
+        energy_regression(made_up_runs(architectures=2))
+
+
+def test_interaction_is_absent_where_ratios_are_equal_and_found_where_not():
+    runs = made_up_runs(n=8)
+    none = architecture_by_environment(runs)
+    assert none.p > 0.05
+    assert none.ratios["ratio"].to_numpy() == pytest.approx(1.4, rel=0.1)
+    bent = runs.copy()
+    chosen = (bent["architecture"] == "net4") & (bent["environment"] == "env1")
+    bent.loc[chosen, "energy_j_per_image"] *= 3
+    found = architecture_by_environment(bent)
+    assert found.p < 0.001
+    assert "depends on the architecture" in found.sentence()
+
+
+def test_pareto_front_holds_what_nothing_beats():
+    runs = pd.DataFrame(
+        {
+            "architecture": ["a", "b", "c", "d"],
+            "environment": "e",
+            "energy_j_per_image": [1.0, 2.0, 3.0, 3.0],
+            "f1_macro": [0.8, 0.9, 0.85, 0.95],
+        }
+    )
+    result = pareto_front(runs)
+    assert list(result.front["architecture"]) == ["a", "b", "d"]
+    assert "a @ e, b @ e and d @ e are on the Pareto front" in result.sentence()
+
+
+def test_selection_leaves_out_and_says_so():
+    runs = made_up_runs(n=2)
+    runs.loc[0, "status"] = "failed"
+    runs.loc[1, "complete"] = False
+    runs.loc[2, "contended"] = True
+    chosen = usable(runs)
+    assert len(chosen.runs) == len(runs) - 2
+    text = chosen.sentence()
+    assert "1 failed" in text
+    assert "1 with an incomplete energy reading" in text
+    assert "1 run was disturbed" in text
+
+
+def test_a_sums_provenance_is_its_weakest():
+    runs = made_up_runs(n=1)
+    runs["provenance"] = ["measured"] * 9 + ["sampled"]
+    assert weakest_provenance(runs) == "sampled"
+
+
+def test_summary_has_medians_and_quartiles():
+    runs = made_up_runs()
+    row = summarise(runs, ["architecture"]).iloc[0]
+    values = runs[runs["architecture"] == row["architecture"]]["energy_j_per_image"]
+    assert row["energy_j_per_image"] == pytest.approx(np.median(values))
+    assert row["energy_j_per_image_q1"] == pytest.approx(np.quantile(values, 0.25))
+
+
+def test_wording():
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert number(0.012345) == "0.0123"
+    assert number(1234567) == "1,234,567"
+    assert p_value(0.0004) == "p < 0.001"
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The original study's runs as its authors analysed them."""
+    if not PUBLISHED.is_file():
+        pytest.skip(f"no published measurements at {PUBLISHED}; set GREENCV_DATA")
+    runs = pd.read_parquet(PUBLISHED)
+    runs = runs.rename(columns={"training environment": "environment"})
+    joules = runs["energy (MJ)"].astype(float) * 1e6
+    runs["energy_j_per_image"] = joules / runs["total seen images"].astype(float)
+    place = runs.groupby(["environment", "architecture"]).cumcount()
+    names = {e: e for e in runs["environment"].unique()}
+    cloud = next(e for e in names if "cloud" in e.lower())
+    ml = next(e for e in names if "ml" in e.lower() or "v2" in e.lower())
+    renamed = runs["environment"].map({cloud: "Cloud", ml: "Local ML"}).fillna("Local N")
+    runs = runs.assign(environment=renamed, place=place)
+    drop = [
+        row.place in REMOVED.get((row.environment, row.architecture), [])
+        for row in runs[["place", "environment", "architecture"]].itertuples()
+    ]
+    return runs[~np.array(drop)]
+
+
+def test_published_rq1_is_reproduced(published):
+    cloud = published[published["environment"] == "Cloud"]
+    result = compare(cloud, "energy_j_per_image", "architecture")
+    assert int(result.groups["n"].sum()) == 140
+    assert result.kruskal_h == pytest.approx(127.048441, rel=1e-6)
+    assert result.eta_squared == pytest.approx(0.911470, rel=1e-5)
+    assert result.levene_w == pytest.approx(12.1527, rel=1e-4)
+    assert result.welch_f == pytest.approx(3177.70, rel=1e-5)
+    apart = result.pairs.set_index(["a", "b"])
+    alike = apart[apart["dunn_p_holm"] >= 0.05]
+    assert [set(pair) for pair in alike.index] == [{"nasnet_mobile", "xception"}]
+    howell = apart[apart["games_howell_p"] >= 0.05]
+    assert [set(pair) for pair in howell.index] == [{"nasnet_mobile", "xception"}]
+    assert howell["games_howell_p"].iloc[0] == pytest.approx(0.6791, abs=2e-4)
+    assert abs(alike["cliffs_delta"].iloc[0]) == pytest.approx(0.238, abs=5e-4)
+
+
+def test_published_rq2_is_reproduced(published):
+    small = published[published["architecture"] == "mobilenet_v2"]
+    result = compare(small, "energy_j_per_image", "environment")
+    assert int(result.groups["n"].sum()) == 90
+    assert result.kruskal_h == pytest.approx(64.285714, rel=1e-6)
+    assert result.eta_squared == pytest.approx(0.715928, rel=1e-5)
+    assert result.welch_f == pytest.approx(559.83, rel=1e-4)
+
+
+def test_published_maximum_saving_is_reproduced(published):
+    column = "f1-score" if "f1-score" in published else "f1_score"
+    runs = published.assign(f1_macro=published.get(column, pd.Series(np.nan, published.index)))
+    result = best_against_worst(runs)
+    assert result.saving == pytest.approx(0.8138637, rel=1e-6)
+    assert (result.dear, result.cheap) == ("vgg16 @ Local ML", "mobilenet_v2 @ Local ML")

@@ -1,0 +1,75 @@
+"""The store: whole records or none, and damage is named."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from greencv_core.errors import GreencvError
+from greencv_core.records import Damaged, RunRecord, Store, runs_table
+from tests.conftest import greencv
+
+
+def test_a_record_survives_the_store(smoke_records, tmp_path):
+    store = Store(tmp_path)
+    store.write(smoke_records[0])
+    assert store.read(smoke_records[0].run_id) == smoke_records[0]
+    assert [p.name for p in tmp_path.iterdir()] == [f"{smoke_records[0].run_id}.json"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda text: text[: len(text) // 2], "not a JSON file"),
+        (lambda text: "[]", "record version None"),
+        (lambda text: text.replace('"schema_version":1', '"schema_version":99'), "version 99"),
+        (lambda text: text.replace('"repetition":', '"repetitions":', 1), "repetition"),
+    ],
+)
+def test_damage_is_named_and_left_out(smoke_records, tmp_path, damage, told):
+    store = Store(tmp_path)
+    for record in smoke_records[:2]:
+        store.write(record)
+    path = store.path_of(smoke_records[0].run_id)
+    path.write_text(damage(path.read_text()))
+    damaged = [r for r in store.records() if isinstance(r, Damaged)]
+    assert [d.path for d in damaged] == [path]
+    assert told in damaged[0].reason
+    done = greencv("runs", "list", "--json", "--store", tmp_path)
+    content = json.loads(done.stdout)
+    assert len(content["runs"]) == 1
+    assert content["damaged"][0]["path"] == str(path)
+    assert str(path) in done.stderr
+
+
+def test_a_store_that_cannot_be_written_is_one_line(smoke_records, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GreencvError, match="cannot be written"):
+        Store(tmp_path / "file").write(smoke_records[0])
+
+
+def test_an_empty_store_gives_an_empty_table(tmp_path):
+    assert list(Store(tmp_path).records()) == []
+    frame = runs_table([])
+    assert len(frame) == 0
+    assert "energy_j" in frame
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_export_holds_the_runs_table(smoke_store, smoke_runs, tmp_path, form):
+    path = tmp_path / f"runs.{form}"
+    done = greencv("runs", "export", "--format", form, "-o", path, "--store", smoke_store)
+    assert done.returncode == 0, done.stderr
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[form]
+    frame = read(path)
+    assert list(frame.columns) == list(smoke_runs.columns)
+    assert frame["energy_j"].to_numpy() == pytest.approx(smoke_runs["energy_j"].to_numpy())
+
+
+def test_show_prints_the_whole_record(smoke_store, smoke_records):
+    record = smoke_records[0]
+    done = greencv("runs", "show", record.run_id[:8], "--store", smoke_store)
+    assert RunRecord.model_validate(json.loads(done.stdout)) == record
+    missing = greencv("runs", "show", "nosuchrun", "--store", smoke_store)
+    assert missing.returncode == 2
+    assert "no such run" in missing.stderr

@@ -1,0 +1,203 @@
+"""The smoke study, end to end: planned, trained, metered, executed by Papermill, rendered."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from greencv_core.records import RunRecord, Store
+from greencv_core.study import load_study
+from tests.conftest import GREENCV, ROOT, greencv
+
+STUDY = load_study("smoke")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_every_planned_run_is_there_once(smoke_records):
+    expected = len(STUDY.architectures) * 2 * STUDY.protocol.repetitions
+    assert len(smoke_records) == expected
+    assert {r.status for r in smoke_records} == {"finished"}
+    cells = {(r.architecture, r.environment["name"], r.repetition) for r in smoke_records}
+    assert len(cells) == expected
+
+
+def test_energy_is_the_sum_of_its_parts(smoke_records, smoke_runs):
+    for record in smoke_records:
+        row = smoke_runs.set_index("run_id").loc[record.run_id]
+        parts = [part.energy_j for part in record.total.components.values()]
+        assert row["energy_j"] == pytest.approx(sum(parts))
+        assert all(joules > 0 for joules in parts)
+        per_epoch = STUDY.dataset.train_images // 32 * 32 + STUDY.dataset.validation_images
+        assert row["images_processed"] == per_epoch * STUDY.protocol.epochs
+        assert row["energy_j_per_image"] == pytest.approx(sum(parts) / row["images_processed"])
+        idle_w = sum(record.idle_power_w[name] for name in record.total.components)
+        assert row["net_energy_j"] == pytest.approx(sum(parts) - idle_w * record.duration_s)
+        kwh = sum(parts) / 3.6e6
+        assert row["emissions_gco2e"] == pytest.approx(kwh * record.carbon_intensity_gco2e_per_kwh)
+
+
+def test_phases_lie_in_the_run_and_hold_nearly_all_of_it(smoke_records):
+    for record in smoke_records:
+        assert [p.name for p in record.phases] == [
+            f"epoch {e} {part}" for e in (1, 2) for part in ("training", "validation")
+        ]
+        spans = [(p.start_s, p.end_s) for p in record.phases]
+        assert all(a < b for a, b in spans)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+        covered = sum(b - a for a, b in spans)
+        assert 0.8 * record.duration_s < covered <= record.duration_s
+        phases_j = sum(p.energy_j for p in record.phases)
+        assert phases_j <= record.total.energy_j * 1.01
+        assert sum(e.energy_j for e in record.epochs) == pytest.approx(phases_j)
+
+
+def test_a_machine_without_counters_calls_its_energy_estimated(smoke_records):
+    counters = any(Path("/sys/class/powercap").glob("*-rapl:*/energy_uj"))
+    for record in smoke_records:
+        assert "gpu" not in record.total.components  # trained on the CPU
+        if not counters:
+            assert {p.provenance for p in record.total.components.values()} == {"estimated"}
+
+
+def test_a_record_is_self_contained(smoke_records):
+    record = smoke_records[0]
+    assert record.versions["torch"]
+    assert record.machine["cpu_model"]
+    assert re.fullmatch(r"[0-9a-f]{12}(\+changes)?|unknown", record.git_commit)
+    assert record.data_sha256
+    text = record.model_dump_json()
+    assert not any(v in text for k, v in os.environ.items() if "TOKEN" in k and len(v) > 6)
+
+
+def test_a_finished_study_trains_nothing_again(smoke_store):
+    before = {p: p.stat().st_mtime_ns for p in smoke_store.iterdir()}
+    done = greencv("run", "smoke", "--store", smoke_store)
+    assert done.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in smoke_store.iterdir()} == before
+
+
+def test_a_killed_study_resumes_where_it_stopped(tmp_path):
+    store = tmp_path / "store"
+    process = subprocess.Popen(
+        [str(GREENCV), "run", "smoke", "--store", str(store)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while len(list(store.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
+    assert 2 <= len(kept) < 8
+    assert all(isinstance(r, RunRecord) for r in Store(store).records())
+    done = greencv("run", "smoke", "--store", store)
+    assert done.returncode == 0, done.stderr
+    after = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
+    assert len(after) == 8
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    for sound, diverging in (("adamw", "sgd"), ("0.002", "10.0"), ("one_cycle", "constant")):
+        text = text.replace(sound, diverging)
+    path, store = tmp_path / "study.yaml", tmp_path / "store"
+    path.write_text(text.replace("epochs: 2", "epochs: 4"))
+    done = greencv("run", path, "--store", store)
+    assert done.returncode == 3
+    failed = [r for r in Store(store).records() if r.status == "failed"]
+    assert failed
+    assert "learning_rate" in failed[0].reason
+    assert greencv("runs", "list", "--store", store).returncode == 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs_alone(path, smoke_store, tmp_path):
+    executed = run_notebook(path, smoke_store)
+    outputs = [o for c in executed.cells for o in c.get("outputs", [])]
+    assert outputs
+    assert not any(o.output_type == "error" for o in outputs)
+
+
+def test_a_parameter_changed_changes_the_result(smoke_store):
+    path = ROOT / "notebooks" / "rq1_architecture.ipynb"
+    first = text_of(run_notebook(path, smoke_store, environment="cpu-1-thread"))
+    other = text_of(run_notebook(path, smoke_store, environment="cpu-all-threads"))
+    assert "cpu-1-thread" in first
+    assert first != other
+
+
+def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):
+    root = tmp_path / "greencv"
+    ignored = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "notebooks", ".*_cache")
+    shutil.copytree(ROOT, root, ignore=ignored)
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    code = (
+        "import sys; from pathlib import Path; from greencv_core.report.book import build_book; "
+        "from greencv_core.study import load_study; from greencv_core.records import Store; "
+        "build_book(Path(sys.argv[1]), study=load_study('smoke'), source='smoke', "
+        "store=Store(sys.argv[2]), say=print)"
+    )
+
+    def build():
+        python = GREENCV.with_name("python")
+        done = subprocess.run(
+            [python, "-c", code, root, smoke_store], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "executing 5 of 5" in build()
+    assert "nothing changed" in build()
+    (root / "notebooks" / "metering.ipynb").touch()
+    assert "executing 1 of 5 notebooks: metering" in build()
+    html = root / "_build" / "html"
+    assert (html / "index.html").is_file()
+    check_pages(html)
+
+
+def check_pages(html):
+    """Each page says that energy is estimated, carries its figures, and asks nobody else."""
+    pages = {p.stem: p.read_text() for p in (html / "book" / "notebooks").glob("*.html")}
+    assert set(pages) == {p.stem for p in NOTEBOOKS}
+    for name in ("index", "rq1_architecture", "rq2_environment", "metering"):
+        assert "estimated" in pages[name] or "measured" in pages[name], name
+    images = re.findall(r'<img[^>]+src="([^"]+)"', pages["rq1_architecture"])
+    assert len([i for i in images if "_images" in i]) >= 5
+    for image in images:
+        assert (html / "book" / "notebooks" / image).resolve().is_file(), image
+    loaded = re.compile(
+        r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//'
+        r'|<link[^>]+rel="(?:stylesheet|preload)"[^>]+href="(?:https?:)?//'
+        r'|<link[^>]+href="(?:https?:)?//[^"]+"[^>]*rel="(?:stylesheet|preload)"'
+    )
+    for page in html.rglob("*.html"):
+        assert not loaded.search(page.read_text()), page
+
+
+def run_notebook(path, store, **parameters):
+    notebook = nbformat.read(path, as_version=4)
+    place = next(
+        i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])
+    )
+    values = {"study": "smoke", "store": str(store), "train": False, **parameters}
+    source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}})
+    return client.execute()
+
+
+def text_of(notebook):
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    return json.dumps([o.get("data", {}).get("text/markdown", "") for o in outputs])
