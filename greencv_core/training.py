@@ -121,13 +121,10 @@ def train(
                 total += step(images, labels)
                 schedule.step()
             train_loss = float(total) / steps
-        if not math.isfinite(train_loss):
-            raise FloatingPointError(
-                f"the training loss is {train_loss} in epoch {number}: "
-                f"a lower protocol.learning_rate than {protocol.learning_rate} may help"
-            )
+        _refuse_divergence("training", train_loss, number, protocol)
         with hook("validation", number):
             validation_loss, correctness = evaluate(model, data, environment)
+        _refuse_divergence("validation", validation_loss, number, protocol)
         epoch = Epoch(
             epoch=number,
             train_loss=train_loss,
@@ -218,6 +215,14 @@ def _batches(
     order = order[: steps * size].to(data.train_labels.device)
     for chosen in order.split(size):
         yield data.train_images[chosen], data.train_labels[chosen]
+
+
+def _refuse_divergence(phase: str, loss: float, epoch: int, protocol: Protocol) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the {phase} loss is {loss} in epoch {epoch}: "
+            f"a lower protocol.learning_rate than {protocol.learning_rate} may help"
+        )
 
 
 def _set_batch_norm_momentum(model: torch.nn.Module, momentum: float | None) -> None:

@@ -1,6 +1,7 @@
 """The store: whole records or none, and damage is named."""
 
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -15,6 +16,14 @@ def test_a_record_survives_the_store(smoke_records, tmp_path):
     store.write(smoke_records[0])
     assert store.read(smoke_records[0].run_id) == smoke_records[0]
     assert [p.name for p in tmp_path.iterdir()] == [f"{smoke_records[0].run_id}.json"]
+
+
+def test_a_figure_that_is_not_a_number_survives_the_store(smoke_records, tmp_path):
+    record = smoke_records[0].model_copy(update={"net_energy_j": float("nan")})
+    Store(tmp_path).write(record)
+    read = Store(tmp_path).read(record.run_id)
+    assert read is not None
+    assert math.isnan(read.net_energy_j)
 
 
 @pytest.mark.parametrize(
