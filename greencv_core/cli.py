@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from greencv_core.paths import PROJECT_ROOT, default_store
 from greencv_core.progress import ProgressBar, clock
 from greencv_core.records import Damaged, RunRecord, Store, runs_table
 from greencv_core.study import load_study
+
+if TYPE_CHECKING:
+    from greencv_core.execution import Outcome
 
 app = typer.Typer(
     name="greencv",
@@ -143,8 +146,7 @@ def run(study: StudyArgument = "quick", store: StoreOption = None) -> None:
 
     Interrupt it at any time: finished runs are kept, and the same command goes on from there.
     """
-    failed = _train(study, store)
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(3 if _train(study, store).failed else 0)
 
 
 @runs_app.command("list", epilog="Example: greencv runs list --json")
@@ -236,7 +238,9 @@ def book(
     """
     from greencv_core.report.book import build_book
 
-    failed = _train(study, store) if train else 0
+    outcome = _train(study, store, train=train)
+    if outcome.failed + outcome.missing == outcome.planned:
+        _fail(f"{study}: no run is finished, so there is nothing to report", 1)
     path = build_book(
         PROJECT_ROOT,
         study=load_study(study),
@@ -245,7 +249,7 @@ def book(
         say=lambda text: err.print(escape(text), soft_wrap=True),
     )
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(3 if outcome.failed else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -278,18 +282,25 @@ def entry() -> None:
     sys.exit(main())
 
 
-def _train(study: str, store: Path | None) -> int:
+def _train(study: str, store: Path | None, *, train: bool = True) -> Outcome:
     from greencv_core.execution import run_study
 
     loaded = load_study(study)
     with ProgressBar(err) as progress:
-        outcome = run_study(loaded, store=Store(store or default_store()), progress=progress)
-    failed = [record for record in outcome.records if record.status == "failed"]
-    if failed:
-        err.print(f"[red]{len(failed)} runs failed[/]; the same command tries them again.")
-    elif outcome.trained:
-        err.print(f"All {len(outcome.records)} runs of study {loaded.name} are finished.")
-    return len(failed)
+        outcome = run_study(
+            loaded, store=Store(store or default_store()), progress=progress, train=train
+        )
+    if outcome.failed:
+        err.print(f"[red]{_runs(outcome.failed)} failed[/]; the same command tries again.")
+    if outcome.missing:
+        err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made yet.")
+    elif outcome.trained and not outcome.failed:
+        err.print(f"All {outcome.planned} runs of study {loaded.name} are finished.")
+    return outcome
+
+
+def _runs(n: int) -> str:
+    return f"{n} {'run' if n == 1 else 'runs'}"
 
 
 def _read(store: Path | None) -> tuple[list[RunRecord], list[Damaged]]:

@@ -63,6 +63,11 @@ class Outcome:
     missing: int
     """Planned runs without a record (where training was not allowed)."""
 
+    @property
+    def planned(self) -> int:
+        """Runs in the plan."""
+        return len(self.records) + self.missing
+
 
 def planned(
     study: Study, *, architectures: Iterable[str] | None = None

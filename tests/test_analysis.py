@@ -8,11 +8,15 @@ import pandas as pd
 import pytest
 
 from greencv_core.analysis import (
+    NotEnoughDataError,
     architecture_by_environment,
+    attempt,
     best_against_worst,
     cliffs_delta,
     compare,
     energy_regression,
+    fastest_environment,
+    only,
     pareto_front,
     saving,
     summarise,
@@ -20,6 +24,7 @@ from greencv_core.analysis import (
     weakest_provenance,
 )
 from greencv_core.analysis.wording import listed, number, p_value
+from greencv_core.errors import BadInputError
 from tests.tables import made_up_runs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,12 +79,50 @@ def test_ties_and_groups_without_spread_do_not_fail(values):
     assert "differ" in result.sentence()
 
 
-def test_comparison_refuses_what_cannot_be_compared():
-    runs = made_up_runs()
-    with pytest.raises(ValueError, match="at least 2"):
+def test_comparison_leaves_out_small_groups_and_refuses_what_cannot_be_compared():
+    runs = made_up_runs(environments=1)
+    alone = runs["architecture"].eq("net0") & runs["run_id"].ne("000")
+    result = compare(runs[~alone], "energy_j", "architecture")
+    assert result.left_out == ("net0",)
+    assert "left out: net0 (fewer than 2 runs)" in result.sentence()
+    assert len(result.groups) == 4
+    with pytest.raises(NotEnoughDataError, match="there is 1"):
         compare(runs[runs["architecture"] == "net0"], "energy_j", "architecture")
-    with pytest.raises(ValueError, match="fewer than 2 values"):
+    with pytest.raises(NotEnoughDataError, match="there are 0"):
         compare(runs.drop_duplicates("architecture"), "energy_j", "architecture")
+
+
+def test_means_answer_where_groups_are_large_and_normal():
+    runs = made_up_runs(n=30, environments=1, architectures=3)
+    result = compare(runs, "energy_j_per_image", "architecture")
+    f, df1 = result.welch_f, result.welch_df1
+    assert result.primary == "welch"
+    assert result.omega_squared == pytest.approx(df1 * (f - 1) / (df1 * (f - 1) + 90))
+    text = result.sentence()
+    assert f"omega squared = {result.omega_squared:.2f}" in text
+    assert "Kruskal" not in text
+
+
+def test_an_analysis_without_data_answers_with_a_sentence():
+    runs = made_up_runs(n=3)
+    one_architecture = runs[runs["architecture"] == "net0"]
+    one_environment = runs[runs["environment"] == "env0"]
+    each_its_own = one_environment.drop_duplicates("architecture").head(3)
+    each_its_own = each_its_own.assign(environment=["env0", "env1", "env2"])
+    unanswered = [
+        attempt(compare, one_architecture, "energy_j", "architecture"),
+        attempt(architecture_by_environment, one_environment),
+        attempt(architecture_by_environment, runs.drop_duplicates(["architecture", "environment"])),
+        attempt(energy_regression, one_architecture),
+        attempt(energy_regression, each_its_own),
+        attempt(best_against_worst, one_architecture, "architecture"),
+    ]
+    for result in unanswered:
+        assert not result
+        assert result.sentence().startswith("No answer from these runs: ")
+        assert "nan" not in result.sentence()
+    with pytest.raises(KeyError):  # a defect is not missing data
+        attempt(compare, runs, "no_such_column", "architecture")
 
 
 def test_sentences_follow_the_data():
@@ -89,6 +132,7 @@ def test_sentences_follow_the_data():
     alike = runs.assign(energy_j_per_image=np.tile([1, 2, 3, 4, 5.0], 5))
     same = compare(alike, "energy_j_per_image", "architecture").sentence()
     assert "is not shown to differ" in same
+    assert compare(runs, "f1_macro", "architecture").sentence().startswith("Macro F1 ")
 
 
 def test_saving_is_the_ratio_of_medians_within_its_interval():
@@ -103,6 +147,18 @@ def test_saving_is_the_ratio_of_medians_within_its_interval():
     assert "lower by" in result.sentence()
     again = saving(runs, {"architecture": "net4"}, {"architecture": "net0"})
     assert again == result  # seeded
+    reverse = saving(runs, {"architecture": "net0"}, {"architecture": "net4"})
+    dearer = (medians["net4"] / medians["net0"] - 1) * 100
+    assert f"net4 takes {dearer:.1f} % more energy per image than net0" in reverse.sentence()
+    assert "-" not in reverse.sentence().split("interval")[1].split(";")[0]
+
+
+def test_a_saving_may_be_between_whole_numbers_and_needs_two_groups():
+    runs = made_up_runs(environments=1).assign(batch_size=np.tile([16, 32, 16, 32, 16], 5))
+    result = best_against_worst(runs, "batch_size")
+    assert {result.dear, result.cheap} <= {"16", "32"}
+    with pytest.raises(NotEnoughDataError, match="at least 2 batch_size groups"):
+        best_against_worst(runs[runs["batch_size"] == 16], "batch_size")
 
 
 def test_regression_finds_the_exponent_that_made_the_data():
@@ -130,13 +186,44 @@ def test_interaction_is_absent_where_ratios_are_equal_and_found_where_not():
     assert "depends on the architecture" in found.sentence()
 
 
+def test_interaction_uses_the_architectures_that_every_environment_has():
+    runs = made_up_runs(n=4)
+    lost = (runs["architecture"] == "net2") & (runs["environment"] == "env1")
+    result = architecture_by_environment(runs[~lost])
+    assert result.left_out == ("net2",)
+    assert np.isfinite(result.p)
+    assert "left out: net2 (not trained in every environment)" in result.sentence()
+
+
+def test_regression_stands_an_environment_that_one_architecture_alone_has():
+    runs = made_up_runs(n=4)
+    runs.loc[runs["architecture"] == "net3", "environment"] = "env2"
+    result = energy_regression(runs)
+    assert 0 < result.unseen_architecture_error < 0.2
+    runs.loc[0, "gflops_per_image"] = np.nan
+    assert energy_regression(runs).n == len(runs) - 1
+
+
+def test_a_level_that_no_run_has_is_one_clear_line():
+    runs = made_up_runs()
+    assert set(only(runs, "environment", "env1")["environment"]) == {"env1"}
+    with pytest.raises(BadInputError, match=r"environment gpu: no run has it; .* env0, env1"):
+        only(runs, "environment", "gpu")
+
+
+def test_the_fastest_environment_counts_architectures_alike():
+    runs = made_up_runs()
+    runs.loc[runs["environment"] == "env1", "duration_s_per_image"] *= 0.1
+    assert fastest_environment(runs) == "env1"
+
+
 def test_pareto_front_holds_what_nothing_beats():
     runs = pd.DataFrame(
         {
-            "architecture": ["a", "b", "c", "d"],
+            "architecture": ["a", "b", "c", "d", "unmetered", "unscored"],
             "environment": "e",
-            "energy_j_per_image": [1.0, 2.0, 3.0, 3.0],
-            "f1_macro": [0.8, 0.9, 0.85, 0.95],
+            "energy_j_per_image": [1.0, 2.0, 3.0, 3.0, np.nan, 0.5],
+            "f1_macro": [0.8, 0.9, 0.85, 0.95, 0.99, np.nan],
         }
     )
     result = pareto_front(runs)
@@ -147,13 +234,15 @@ def test_pareto_front_holds_what_nothing_beats():
 def test_selection_leaves_out_and_says_so():
     runs = made_up_runs(n=2)
     runs.loc[0, "status"] = "failed"
+    runs = runs.astype({"complete": object})
     runs.loc[1, "complete"] = False
+    runs.loc[3, "complete"] = np.nan
     runs.loc[2, "contended"] = True
     chosen = usable(runs)
-    assert len(chosen.runs) == len(runs) - 2
+    assert len(chosen.runs) == len(runs) - 3
     text = chosen.sentence()
     assert "1 failed" in text
-    assert "1 with an incomplete energy reading" in text
+    assert "2 with an incomplete energy reading" in text
     assert "1 run was disturbed" in text
 
 

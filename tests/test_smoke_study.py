@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from greencv_core.records import RunRecord, Store
+from greencv_core.records import RunRecord, Store, runs_table
 from greencv_core.study import load_study
 from tests.conftest import GREENCV, ROOT, greencv
 
@@ -136,6 +136,26 @@ def test_a_parameter_changed_changes_the_result(smoke_store):
     other = text_of(run_notebook(path, smoke_store, environment="cpu-all-threads"))
     assert "cpu-1-thread" in first
     assert first != other
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_stands_an_incomplete_study(path, smoke_store, tmp_path):
+    # Whole: one condition; a single run of a second; nothing of the other two.
+    records = [r for r in Store(smoke_store).records() if isinstance(r, RunRecord)]
+    conditions = runs_table(records).groupby(["architecture", "environment"])["run_id"]
+    (_, whole), (_, part), *_ = conditions
+    for run_id in [*whole, part.iloc[0]]:
+        shutil.copy(smoke_store / f"{run_id}.json", tmp_path)
+    executed = run_notebook(path, tmp_path)
+    if path.stem.startswith("rq"):
+        assert "No answer from these runs" in text_of(executed)
+
+
+def test_a_book_without_a_finished_run_is_one_line(tmp_path):
+    done = greencv("book", "smoke", "--no-train", "--store", tmp_path)
+    assert done.returncode == 1
+    assert "no run is finished" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):

@@ -1,9 +1,17 @@
 """Runs table in, result objects out: no plotting, no training."""
 
+from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
 from greencv_core.analysis.comparison import Comparison, cliffs_delta, compare
 from greencv_core.analysis.interaction import Interaction, architecture_by_environment
 from greencv_core.analysis.regression import EnergyRegression, energy_regression
-from greencv_core.analysis.runs import Selection, summarise, usable, weakest_provenance
+from greencv_core.analysis.runs import (
+    Selection,
+    fastest_environment,
+    only,
+    summarise,
+    usable,
+    weakest_provenance,
+)
 from greencv_core.analysis.savings import Saving, best_against_worst, saving
 from greencv_core.analysis.tradeoff import TradeOff, pareto_front
 
@@ -11,14 +19,19 @@ __all__ = [
     "Comparison",
     "EnergyRegression",
     "Interaction",
+    "NotEnoughDataError",
     "Saving",
     "Selection",
     "TradeOff",
+    "Unanswered",
     "architecture_by_environment",
+    "attempt",
     "best_against_worst",
     "cliffs_delta",
     "compare",
     "energy_regression",
+    "fastest_environment",
+    "only",
     "pareto_front",
     "saving",
     "summarise",

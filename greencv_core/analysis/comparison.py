@@ -14,7 +14,15 @@ from scipy import stats
 from statsmodels.stats.multicomp import pairwise_tukeyhsd
 from statsmodels.stats.oneway import anova_oneway
 
-from greencv_core.analysis.wording import count, number, p_value, quantity
+from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.wording import (
+    as_opening,
+    count,
+    left_out_clause,
+    number,
+    p_value,
+    quantity,
+)
 
 ALPHA = 0.05
 FEWEST_FOR_MEANS = 8
@@ -45,11 +53,15 @@ class Comparison:
     kruskal_h: float
     kruskal_p: float
     eta_squared: float
-    """(H - k + 1) / (n - k)."""
+    """Of the ranks: (H - k + 1) / (n - k) (Tomczak and Tomczak 2014)."""
+    omega_squared: float
+    """Of the means: df1 (F - 1) / (df1 (F - 1) + n), F being Welch's (Hays 1963)."""
     pairs: pd.DataFrame
     """a, b, n_a, n_b, median_a, median_b, dunn_p_holm, games_howell_p, cliffs_delta,
     cliffs_magnitude, hodges_lehmann_shift (of b against a)."""
     primary: str
+    left_out: tuple[str, ...] = ()
+    """Groups with fewer than two values."""
 
     @property
     def p(self) -> float:
@@ -72,21 +84,23 @@ class Comparison:
         k, n = len(self.groups), int(self.groups["n"].sum())
         if self.primary == "kruskal":
             test = f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self.kruskal_p)}"
+            effect = f"eta squared = {self.eta_squared:.2f}"
             pairwise = "Dunn's test with Holm's correction"
         else:
             test = f"Welch's F = {number(self.welch_f)}, {p_value(self.welch_p)}"
+            effect = f"omega squared = {self.omega_squared:.2f}"
             pairwise = "the Games-Howell test"
         verdict = "differs" if self.significant else "is not shown to differ"
         text = (
-            f"{quantity(self.value).capitalize()} {verdict} between the {k} {self.by}s "
-            f"({test}, eta squared = {self.eta_squared:.2f}, n = {n})"
+            f"{as_opening(quantity(self.value))} {verdict} between the {k} {self.by}s "
+            f"({test}, {effect}, n = {n})"
         )
         if k > 2:
             text += (
                 f"; {pairwise} tells {self.pairs_differing} of "
                 f"{count(len(self.pairs), 'pair')} apart"
             )
-        return text + "."
+        return text + left_out_clause(self.left_out, "fewer than 2 runs") + "."
 
     def table(self) -> pd.DataFrame:
         """Return the omnibus tests, one row each."""
@@ -103,28 +117,33 @@ class Comparison:
             ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p),
         ]
         frame = pd.DataFrame(rows, columns=["test", "statistic", "value", "df", "p"])
-        frame["eta_squared"] = [self.eta_squared, np.nan, np.nan]
+        frame["effect_size"] = [
+            f"eta squared {self.eta_squared:.3f}",
+            f"omega squared {self.omega_squared:.3f}",
+            None,
+        ]
         frame["primary"] = [self.primary == "kruskal", self.primary == "welch", False]
         return frame
 
 
 def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
-    """Compare ``value`` between the groups of column ``by``.
+    """Compare ``value`` between the groups of column ``by`` that have at least two values.
 
     Raises
     ------
-    ValueError
-        There are fewer than two groups, or a group has fewer than two values.
+    NotEnoughDataError
+        There are fewer than two such groups.
     """
-    groups: Groups = {
+    every: Groups = {
         str(name): part[value].dropna().to_numpy(dtype=float)
         for name, part in runs.groupby(by, sort=False, observed=True)
     }
+    groups = {name: values for name, values in every.items() if len(values) >= 2}
     if len(groups) < 2:
-        raise ValueError(f"{by} has {len(groups)} level: a comparison needs at least 2")
-    small = [name for name, values in groups.items() if len(values) < 2]
-    if small:
-        raise ValueError(f"{by} {small[0]} has fewer than 2 values of {value}")
+        raise NotEnoughDataError(
+            f"a comparison of {quantity(value)} needs at least 2 {by}s of at least 2 runs each, "
+            f"and there {'is' if len(groups) == 1 else 'are'} {len(groups)}"
+        )
     values = list(groups.values())
     described = pd.DataFrame([_describe(name, v) for name, v in groups.items()])
     n, k = sum(map(len, values)), len(values)
@@ -151,8 +170,10 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         kruskal_h=float(h),
         kruskal_p=float(p),
         eta_squared=float((h - k + 1) / (n - k)),
+        omega_squared=_omega_squared(float(welch.statistic), float(welch.df[0]), n),
         pairs=_pairs(groups, constant=bool(constant)),
         primary="kruskal" if by_ranks else "welch",
+        left_out=tuple(name for name in every if name not in groups),
     )
 
 
@@ -163,6 +184,11 @@ def cliffs_delta(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """
     u = stats.mannwhitneyu(a, b).statistic
     return float(2 * u / (len(a) * len(b)) - 1)
+
+
+def _omega_squared(f: float, df1: float, n: int) -> float:
+    between = df1 * (f - 1)
+    return between / (between + n) if np.isfinite(f) else np.nan
 
 
 def _magnitude(delta: float) -> str:

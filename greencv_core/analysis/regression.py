@@ -13,6 +13,7 @@ from scipy import stats
 from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
+from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.wording import number, p_value, percent
 
 RESPONSE = "np.log10(energy_j_per_image)"
@@ -95,15 +96,26 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
 
     Raises
     ------
-    ValueError
-        There are fewer than three architectures.
+    NotEnoughDataError
+        There are fewer than three architectures, or no more runs than coefficients.
     """
+    numbers = {"energy_j_per_image": float, "gflops_per_image": float, "parameters": float}
+    runs = runs.astype(numbers)
+    # Logarithms: a run without one of the three, or with none of it, cannot take part.
+    runs = runs[(runs[list(numbers)] > 0).all(axis="columns")]
     architectures = runs["architecture"].nunique()
     if architectures < 3:
-        raise ValueError(f"{architectures} architectures: a regression needs at least 3")
-    runs = runs.astype({"parameters": float})
+        raise NotEnoughDataError(
+            f"a regression on complexity needs at least 3 architectures, and there "
+            f"{'is' if architectures == 1 else 'are'} {architectures}"
+        )
     others = [ENVIRONMENT] if runs["environment"].nunique() > 1 else []
     predictors = [GFLOPS, *([PARAMETERS] if architectures > 3 else []), *others]
+    coefficients_wanted = len(predictors) - len(others) + runs["environment"].nunique()
+    if len(runs) <= coefficients_wanted:
+        raise NotEnoughDataError(
+            f"a regression with {coefficients_wanted} coefficients needs more than {len(runs)} runs"
+        )
     formula = f"{RESPONSE} ~ {' + '.join(predictors)}"
     fit = smf.ols(formula, runs).fit(cov_type="HC3")
     simple = smf.ols(f"{RESPONSE} ~ {' + '.join([GFLOPS, *others])}", runs).fit()
@@ -153,9 +165,13 @@ def _leave_one_out(runs: pd.DataFrame, formula: str) -> float | None:
     for architecture in runs["architecture"].unique():
         seen = runs[runs["architecture"] != architecture]
         unseen = runs[runs["architecture"] == architecture]
+        # An environment that no other architecture was trained in has no coefficient.
+        unseen = unseen[unseen["environment"].isin(seen["environment"])]
+        if unseen.empty:
+            continue
         predicted = 10 ** smf.ols(formula, seen).fit().predict(unseen)
         errors.append(np.abs(predicted / unseen["energy_j_per_image"] - 1))
-    return float(np.median(np.concatenate(errors)))
+    return float(np.median(np.concatenate(errors))) if errors else None
 
 
 def _plain(term: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from greencv_core.analysis.wording import count, listed
+from greencv_core.errors import BadInputError
 
 _LADDER = ("measured", "sampled", "estimated", "published")
 CONDITION = ("architecture", "environment")
@@ -44,12 +45,12 @@ class Selection:
 def usable(runs: pd.DataFrame) -> Selection:
     """Leave out failed runs and those whose meter was lost; keep and count contended ones."""
     failed = runs["status"] != "finished"
-    lost = ~runs["complete"].astype(bool) & ~failed
+    lost = ~runs["complete"].eq(True) & ~failed
     excluded = runs[failed | lost].copy()
     excluded["reason"] = "failed"
     excluded.loc[lost[failed | lost], "reason"] = "with an incomplete energy reading"
     kept = runs[~(failed | lost)].reset_index(drop=True)
-    return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].sum()))
+    return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].eq(True).sum()))
 
 
 def summarise(
@@ -65,6 +66,30 @@ def summarise(
         table[f"{value}_q1"] = groups[value].quantile(0.25)
         table[f"{value}_q3"] = groups[value].quantile(0.75)
     return table.reset_index()
+
+
+def only(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
+    """Return the runs of one level of a column.
+
+    Raises
+    ------
+    BadInputError
+        No run has that level.
+    """
+    chosen = runs[runs[column] == level]
+    if chosen.empty:
+        present = ", ".join(sorted(map(str, runs[column].unique())))
+        raise BadInputError(f"{column} {level}: no run has it; these runs have {present}")
+    return chosen
+
+
+def fastest_environment(runs: pd.DataFrame) -> str:
+    """Return the environment of the lowest median time per image: the one people would choose.
+
+    The median is that of the architectures' medians, so each architecture counts alike.
+    """
+    medians = runs.groupby(["environment", "architecture"])["duration_s_per_image"].median()
+    return str(medians.groupby("environment").median().idxmin())
 
 
 def weakest_provenance(runs: pd.DataFrame) -> str:

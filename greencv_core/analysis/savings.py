@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.runs import CONDITION
 from greencv_core.analysis.wording import percent, quantity
 
@@ -46,10 +47,13 @@ class Saving:
             cost = f"at a median macro F1 lower by {change:.3f}"
         else:
             cost = f"with a median macro F1 higher by {-change:.3f}"
+        share, low, high, word = self.saving, self.ci_low, self.ci_high, "less"
+        if share < 0:
+            share, low, high, word = -share, -high, -low, "more"
         return (
-            f"{self.cheap} takes {percent(self.saving)} less {quantity(self.value)} than "
-            f"{self.dear} (95 % bootstrap interval {percent(self.ci_low)} to "
-            f"{percent(self.ci_high)}; n = {self.n_to} and {self.n_from}), {cost}."
+            f"{self.cheap} takes {percent(share)} {word} {quantity(self.value)} than "
+            f"{self.dear} (95 % bootstrap interval {percent(low)} to "
+            f"{percent(high)}; n = {self.n_to} and {self.n_from}), {cost}."
         )
 
     def table(self) -> pd.DataFrame:
@@ -69,18 +73,18 @@ class Saving:
 
 def saving(
     runs: pd.DataFrame,
-    from_condition: Mapping[str, str],
-    to_condition: Mapping[str, str],
+    from_condition: Mapping[str, object],
+    to_condition: Mapping[str, object],
     value: str = "energy_j_per_image",
 ) -> Saving:
     """Compare two conditions, each given as column to level.
 
     Raises
     ------
-    ValueError
+    NotEnoughDataError
         A condition has fewer than two runs.
     """
-    dear, cheap = _rows(runs, from_condition), _rows(runs, to_condition)
+    dear, cheap = _rows(runs, from_condition, value), _rows(runs, to_condition, value)
     a = dear[value].to_numpy(dtype=float)
     b = cheap[value].to_numpy(dtype=float)
     low, high, method = _interval(a, b)
@@ -101,31 +105,45 @@ def saving(
 def best_against_worst(
     runs: pd.DataFrame, by: str | Sequence[str] = CONDITION, value: str = "energy_j_per_image"
 ) -> Saving:
-    """Compare the group of the lowest median with that of the highest."""
+    """Compare the group of the lowest median with that of the highest.
+
+    Groups with a single run take no part.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two groups of at least two runs.
+    """
     columns = [by] if isinstance(by, str) else list(by)
-    medians = runs.groupby(columns, sort=False, observed=True)[value].median()
-    cheap, dear = (
-        [k] if isinstance(k, str) else list(k) for k in (medians.idxmin(), medians.idxmax())
-    )
+    groups = runs.dropna(subset=[value]).groupby(columns, sort=False, observed=True)[value]
+    medians = groups.median()[groups.size() >= 2]
+    if len(medians) < 2:
+        raise NotEnoughDataError(
+            f"a saving needs at least 2 {' and '.join(columns)} groups of at least 2 runs each"
+        )
+    keys = (medians.idxmax(), medians.idxmin())
+    dear, cheap = ([k] if len(columns) == 1 else list(k) for k in keys)
     return saving(
         runs,
-        dict(zip(columns, map(str, dear), strict=True)),
-        dict(zip(columns, map(str, cheap), strict=True)),
+        dict(zip(columns, dear, strict=True)),
+        dict(zip(columns, cheap, strict=True)),
         value,
     )
 
 
-def _rows(runs: pd.DataFrame, condition: Mapping[str, str]) -> pd.DataFrame:
-    chosen = runs
+def _rows(runs: pd.DataFrame, condition: Mapping[str, object], value: str) -> pd.DataFrame:
+    chosen = runs[runs[value].notna()]
     for column, level in condition.items():
         chosen = chosen[chosen[column] == level]
     if len(chosen) < 2:
-        raise ValueError(f"{_name(condition)} has {len(chosen)} runs: a saving needs at least 2")
+        raise NotEnoughDataError(
+            f"{_name(condition)} has {len(chosen)} of the at least 2 runs that a saving needs"
+        )
     return chosen
 
 
-def _name(condition: Mapping[str, str]) -> str:
-    return " @ ".join(condition.values())
+def _name(condition: Mapping[str, object]) -> str:
+    return " @ ".join(map(str, condition.values()))
 
 
 def _interval(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, str]:

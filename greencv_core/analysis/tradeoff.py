@@ -40,11 +40,15 @@ class TradeOff:
 
 
 def pareto_front(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> TradeOff:
-    """Find the conditions that no other dominates (less or equal energy, higher or equal F1)."""
+    """Find the conditions that no other dominates (less or equal energy, higher or equal F1).
+
+    A condition without a median of either is shown, and is not on the front.
+    """
     table = summarise(runs, by, values=("energy_j_per_image", "f1_macro"))
     energy, f1 = table["energy_j_per_image"], table["f1_macro"]
     table["on_front"] = [
-        not ((energy <= e) & (f1 >= f) & ((energy < e) | (f1 > f))).any()
+        bool(e == e and f == f)  # NaN equals nothing, itself included
+        and not ((energy <= e) & (f1 >= f) & ((energy < e) | (f1 > f))).any()
         for e, f in zip(energy, f1, strict=True)
     ]
     return TradeOff(table, tuple(by))

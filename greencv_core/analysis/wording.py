@@ -57,3 +57,13 @@ def listed(words: Sequence[str]) -> str:
 def count(n: int, singular: str, plural: str | None = None) -> str:
     """Return ``1 run`` or ``3 runs``."""
     return f"{n} {singular if n == 1 else plural or singular + 's'}"
+
+
+def as_opening(text: str) -> str:
+    """Return text as a sentence's beginning; what stands in capitals stays: ``Macro F1``."""
+    return text[:1].upper() + text[1:]
+
+
+def left_out_clause(names: Sequence[str], reason: str) -> str:
+    """Return ``; left out: a and b (reason)``, or nothing where nothing was."""
+    return f"; left out: {listed(names)} ({reason})" if names else ""

@@ -54,7 +54,7 @@ def build_book(root: Path, *, study: Study, source: str, store: Store, say: Say)
     Raises
     ------
     GreencvError
-        The store has no finished run of the study, a cell failed, or Sphinx warned.
+        A cell failed, or Sphinx warned.
     """
     notebooks = _notebooks(root)
     shared = _shared_key(root, study, store)
@@ -110,8 +110,13 @@ def _execute(
     content = nbformat.read(partial, as_version=4)
     content.metadata["greencv"] = {"key": key}
     content.metadata.pop("papermill", None)
+    own = next(c for c in content.cells if "parameters" in c.metadata.get("tags", []))
+    visibility = [tag for tag in own.metadata["tags"] if tag.endswith("-input")]
     for cell in content.cells:
         cell.metadata.pop("papermill", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            # What the book sets is shown as the notebook shows its own parameters.
+            cell.metadata["tags"] += visibility
     nbformat.write(content, partial)
     partial.replace(executed)
 

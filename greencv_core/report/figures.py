@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,7 +40,7 @@ def by_environment(runs: pd.DataFrame, column: str) -> Figure:
 
 def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
     """Show energy per image against macro F1: runs, medians with quartiles, Pareto front."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.8))
+    figure, axes = _subplots(figsize=(7.5, 4.8))
     colours, markers = architecture_palette(runs), environment_markers(_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
         axes.scatter(
@@ -94,7 +95,7 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
 
 def energy_against_complexity(runs: pd.DataFrame) -> Figure:
     """Show energy per image against GFLOPs and against parameters, on log scales."""
-    figure, panels = plt.subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
+    figure, panels = _subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
     for axes, column in zip(panels, ("gflops_per_image", "parameters"), strict=True):
@@ -120,7 +121,7 @@ def energy_against_complexity(runs: pd.DataFrame) -> Figure:
 
 def regression_diagnostics(result: EnergyRegression) -> Figure:
     """Show residuals against fitted values, their Q-Q plot, and leverage."""
-    figure, panels = plt.subplots(1, 3, figsize=(7.5, 2.9))
+    figure, panels = _subplots(1, 3, figsize=(7.5, 2.9))
     residuals = result.residuals
     panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
     panels[0].axhline(0, color="0.4", linewidth=1)
@@ -138,7 +139,7 @@ def regression_diagnostics(result: EnergyRegression) -> Figure:
 
 def interaction(runs: pd.DataFrame) -> Figure:
     """Show the median energy per image of each architecture, one line an environment."""
-    figure, axes = plt.subplots()
+    figure, axes = _subplots()
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
     dashes = environment_dashes(environments)
@@ -163,7 +164,7 @@ def interaction(runs: pd.DataFrame) -> Figure:
 
 def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Show macro F1 by epoch, one line a run."""
-    figure, axes = plt.subplots(figsize=(7.5, 3.6))
+    figure, axes = _subplots(figsize=(7.5, 3.6))
     colours = architecture_palette(runs)
     for (architecture, _), part in epochs.groupby(["architecture", "run_id"]):
         axes.plot(part["epoch"], part["f1_macro"], color=colours[architecture], alpha=0.5)
@@ -175,7 +176,7 @@ def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, provenance: str) -> Figure:
     """Show a run's power by component over time, the training phases shaded."""
-    figure, axes = plt.subplots(figsize=(7.5, 3.6))
+    figure, axes = _subplots(figsize=(7.5, 3.6))
     palette = dict(zip(("gpu", "cpu", "ram"), sns.color_palette("colorblind", 3), strict=True))
     dashes = {"gpu": "-", "cpu": "--", "ram": ":"}
     for component, part in trace.groupby("component", sort=False):
@@ -195,8 +196,15 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, provenance: str) -> F
     return figure
 
 
+def _subplots(*shape: int, **options: Any) -> tuple[Figure, Any]:
+    figure, axes = plt.subplots(*shape, **options)
+    # Left open, a notebook would show it a second time at the end of the cell.
+    plt.close(figure)
+    return figure, axes
+
+
 def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: str) -> Figure:
-    figure, axes = plt.subplots()
+    figure, axes = _subplots()
     if hue == "environment":
         names = _environments(runs)
         colours, markers = environment_palette(names), environment_markers(names)

@@ -45,6 +45,7 @@ _HEADINGS = {
     "sum_sq": "Sum of squares",
     "sd": "SD",
     "df": "df",
+    "effect_size": "Effect size",
     "f": "F",
     "vif": "VIF",
     "on_front": "On the front",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 from IPython.display import Markdown
 
@@ -22,7 +24,12 @@ _MEANING = {
 
 def say(*sentences: str) -> Markdown:
     """Return sentences as one paragraph of the page."""
-    return Markdown(" ".join(_escape(sentence) for sentence in sentences))
+    return Markdown(" ".join(_escape(sentence) for sentence in sentences if sentence))
+
+
+def itemised(sentences: Iterable[str]) -> Markdown:
+    """Return sentences as a list."""
+    return Markdown("\n".join(f"- {_escape(sentence)}" for sentence in sentences))
 
 
 def provenance_note(runs: pd.DataFrame) -> Markdown:

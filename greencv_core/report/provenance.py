@@ -6,7 +6,25 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from greencv_core.errors import BadInputError
 from greencv_core.records import RunRecord
+
+
+def example_run(records: Sequence[RunRecord], architecture: str | None = None) -> RunRecord:
+    """Return a finished, metered run of an architecture; None is the one of most GFLOPs.
+
+    Raises
+    ------
+    BadInputError
+        There is no such run.
+    """
+    metered = [r for r in records if r.status == "finished" and r.total is not None]
+    ordered = sorted(metered, key=lambda r: r.gflops_per_image or 0.0, reverse=True)
+    for record in ordered:
+        if architecture in (None, record.architecture):
+            return record
+    present = ", ".join(sorted({r.architecture for r in ordered})) or "none"
+    raise BadInputError(f"architecture {architecture}: no metered run; there are runs of {present}")
 
 
 def machines_table(records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from greencv_core.analysis.attempt import Unanswered
+from greencv_core.analysis.comparison import Comparison
 from greencv_core.analysis.runs import CONDITION, summarise, weakest_provenance
 from greencv_core.analysis.wording import number
 from greencv_core.report.labels import heading
@@ -66,6 +68,26 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Style
     provenance = weakest_provenance(runs)
     return styled(frame, f"Median [quartiles] by {' and '.join(by)}; energy {provenance}",
                   provenance)  # fmt: skip
+
+
+_PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
+                 "hodges_lehmann_shift")  # fmt: skip
+
+
+def pairs_table(
+    comparisons: Mapping[str, Comparison | Unanswered], by: str, provenance: str
+) -> Styler | None:
+    """Return the pairs of one or several comparisons, each named in column ``by``.
+
+    None where none of them has an answer.
+    """
+    answered = {name: c for name, c in comparisons.items() if isinstance(c, Comparison)}
+    if not answered:
+        return None
+    frame = pd.concat([c.pairs.assign(**{by: name}) for name, c in answered.items()])
+    columns = [*([by] if len(comparisons) > 1 else []), *_PAIR_COLUMNS]
+    value = next(iter(answered.values())).value
+    return styled(frame[columns].reset_index(drop=True), f"Pairs: {heading(value, provenance)}")
 
 
 def _with_quartiles(median: float, q1: float, q3: float, decimals: bool) -> str:

@@ -1,0 +1,41 @@
+"""An analysis that the data cannot feed is answered by a sentence, not by a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+Question = ParamSpec("Question")
+Result = TypeVar("Result")
+
+
+class NotEnoughDataError(ValueError):
+    """The runs do not hold what an analysis needs; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """Stands in for a result; false, so that ``if result`` asks whether there is one."""
+
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False
+
+    def sentence(self) -> str:
+        """Say why there is no answer."""
+        return f"No answer from these runs: {self.reason}."
+
+
+def attempt(
+    analysis: Callable[Question, Result], *args: Question.args, **kwargs: Question.kwargs
+) -> Result | Unanswered:
+    """Return the analysis' result, or why these runs cannot answer it.
+
+    Nothing but missing data is caught: any other error is a defect and is raised.
+    """
+    try:
+        return analysis(*args, **kwargs)
+    except NotEnoughDataError as error:
+        return Unanswered(str(error))
