@@ -161,25 +161,30 @@ def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
         }
         _print_json(content)
         return
-    table = Table(title=f"{len(frame)} runs", title_justify="left")
-    for heading in ("Run", "Study", "Architecture", "Environment", "Rep.", "Status"):
-        table.add_column(heading, no_wrap=heading == "Run")
-    for heading in ("Time (s)", "Energy (J)", "Provenance", "Macro F1"):
+    if frame.empty:
+        out.print("no runs yet: greencv run makes them")
+        return
+    title = f"{_runs(len(frame))} of {', '.join(dict.fromkeys(frame['study']))}"
+    # Eighty columns hold it: the first half of an id is enough for `runs show`.
+    table = Table(title=escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("Run", "Architecture", "Environment"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "Run")
+    for heading in ("Rep.", "Time", "Energy", "F1"):
         table.add_column(heading, justify="right")
     for row in frame.to_dict("records"):
+        finished = row["status"] == "finished"
+        metered = finished and row["energy_j"] == row["energy_j"]
         table.add_row(
-            row["run_id"],
-            escape(row["study"]),
+            row["run_id"][:8],
             escape(row["architecture"]),
             escape(str(row["environment"])),
             str(row["repetition"] + 1),
-            row["status"],
-            f"{row['duration_s']:.1f}",
-            f"{row['energy_j']:.1f}",
-            str(row["provenance"]),
-            f"{row['f1_macro']:.3f}",
+            f"{row['duration_s']:.1f} s" if finished else row["status"],
+            f"{row['energy_j']:.0f} J {row['provenance'][:3]}." if metered else "",
+            f"{row['f1_macro']:.3f}" if finished else "",
         )
     out.print(table)
+    out.print("mea. = measured, sam. = sampled, est. = estimated")
 
 
 @runs_app.command("show", epilog="Example: greencv runs show 0123456789abcdef")
@@ -312,7 +317,7 @@ def _read(store: Path | None) -> tuple[list[RunRecord], list[Damaged]]:
             err.print(f"[yellow]left out:[/] {escape(str(entry_.path))}: {escape(entry_.reason)}")
         else:
             records.append(entry_)
-    return records, damaged
+    return sorted(records, key=lambda r: (r.study, r.order, r.run_id)), damaged
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -56,7 +56,8 @@ class Outcome:
     """What became of the plan."""
 
     records: tuple[RunRecord, ...]
-    """Of all the planned runs that have one, in the plan's order."""
+    """Of all the planned runs that have one, in the study's order: architecture, environment,
+    repetition."""
     trained: int
     """Runs made by this call."""
     failed: int
@@ -149,6 +150,14 @@ def run_study(
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
             _make(missing, machine, store, progress, finished=len(runs) - len(missing))
+    environments = [spec.name for spec in environment.resolve(study, machine)]
+    runs.sort(
+        key=lambda run: (
+            study.architectures.index(run.architecture),
+            environments.index(run.environment.name),
+            run.repetition,
+        )
+    )
     records = [record for run in runs if (record := store.read(run.run_id)) is not None]
     return Outcome(
         records=tuple(records),

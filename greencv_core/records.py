@@ -181,10 +181,12 @@ class Store:
 
 
 def runs_table(records: list[RunRecord]) -> pd.DataFrame:
-    """Return the runs table: one row a run, tidy, with the unit in each column's name."""
+    """Return the runs table: one row a run, tidy, with the unit in each column's name.
+
+    Rows stand in the order of the records.
+    """
     columns = list(_row(_EMPTY))
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
-    frame = frame.sort_values(["study", "order", "run_id"], ignore_index=True)
     numeric = [c for c in columns if isinstance(_row(_EMPTY)[c], float)]
     return frame.astype(dict.fromkeys(numeric, float))
 

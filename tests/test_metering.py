@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from greencv_core.errors import BadInputError
@@ -138,6 +139,31 @@ def test_codecarbon_estimates_grow_with_time_and_are_called_estimates(tmp_path, 
         reading.total.energy_j, rel=0.05
     )
     assert reading.emissions_gco2e == pytest.approx(reading.total.energy_j / 3.6e6 * 250)
+
+
+def test_codecarbon_counts_each_second_once_under_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+    with EnergyMeter(()) as window:
+        for name in "abcdef":
+            with window.phase(name):
+                end = time.monotonic() + 1.0
+                while time.monotonic() < end:
+                    sum(i for i in range(1000))
+    # The RAM's estimate is a constant power: each part of the window must show the same.
+    powers_w = [p.reading.ram.energy_j / p.reading.duration_s for p in window.phases]
+    whole_w = window.reading.ram.energy_j / window.reading.duration_s
+    assert whole_w == pytest.approx(np.median(powers_w), rel=0.01)
+    assert np.mean(powers_w) == pytest.approx(whole_w, rel=0.03)
+
+
+def test_codecarbon_short_phases_are_never_zero(tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+    with EnergyMeter(()) as window:
+        for number in range(20):
+            with window.phase(str(number)):
+                time.sleep(0.03)
+    assert all(p.reading.ram.energy_j > 0 for p in window.phases)
+    assert all(p.reading.cpu.energy_j >= 0 for p in window.phases)
 
 
 def test_a_sum_is_as_good_as_its_weakest_part_and_absent_parts_stay_absent():

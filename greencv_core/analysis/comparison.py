@@ -80,15 +80,18 @@ class Comparison:
         return int((self.pairs[column] < ALPHA).sum())
 
     def sentence(self) -> str:
-        """Say whether the groups differ, how strongly, and how many pairs do."""
+        """Say whether the groups differ, how strongly, and how many pairs do.
+
+        An effect size below zero, which both formulas allow, reads as none.
+        """
         k, n = len(self.groups), int(self.groups["n"].sum())
         if self.primary == "kruskal":
             test = f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self.kruskal_p)}"
-            effect = f"eta squared = {self.eta_squared:.2f}"
+            effect = f"eta squared = {max(0.0, self.eta_squared):.2f}"
             pairwise = "Dunn's test with Holm's correction"
         else:
             test = f"Welch's F = {number(self.welch_f)}, {p_value(self.welch_p)}"
-            effect = f"omega squared = {self.omega_squared:.2f}"
+            effect = f"omega squared = {max(0.0, self.omega_squared):.2f}"
             pairwise = "the Games-Howell test"
         verdict = "differs" if self.significant else "is not shown to differ"
         text = (
@@ -161,8 +164,9 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         value=value,
         by=by,
         groups=described,
-        levene_w=float(levene.statistic),
-        levene_p=float(levene.pvalue),
+        # Of two values both lie equally far from their median: there is nothing to compare.
+        levene_w=float(levene.statistic) if described["n"].min() > 2 else np.nan,
+        levene_p=float(levene.pvalue) if described["n"].min() > 2 else np.nan,
         welch_f=float(welch.statistic),
         welch_df1=float(welch.df[0]),
         welch_df2=float(welch.df[1]),

@@ -8,43 +8,87 @@ The offline tracker makes no request and looks no location up.
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from greencv_core.errors import BadInputError
-from greencv_core.metering.reading import J_PER_KWH, Component, Provenance
+from greencv_core.metering.reading import Component, Provenance
 from greencv_core.metering.sources import MeterError
 
+NEVER_S = 10**7
+"""Between samples of CodeCarbon's own, whose sums are not used."""
+SHORTEST_SAMPLE_S = 0.1
+"""The CPU's load over a shorter time is too coarse: the system counts it in hundredths of one."""
 
-class _Tracker:
-    """One CodeCarbon tracker that the CPU's and the RAM's source share."""
+
+class _Models:
+    """CodeCarbon's power models, integrated over our clock; shared by the CPU's and RAM's sources.
+
+    CodeCarbon's own sums lose the time that each of its samples takes, count an interval twice
+    where two threads sample at once, and stand still between samples.
+    """
 
     def __init__(self) -> None:
         self._users = 0
         self._tracker: Any = None
-        self._total: Any = None
+        self._hardware: list[tuple[Component, Any]] = []
+        self._sampled_s = 0.0
+        self._energy_j: dict[Component, float] = {}
+        self._power_w: dict[Component, float] = {}
+        self._told_j: dict[Component, float] = {}
 
     def acquire(self) -> None:
         self._users += 1
-        if self._tracker is None:
-            self._tracker = new_tracker(self._receive)
-            self._tracker.start()
+        if self._tracker is not None:
+            return
+        self._tracker = new_tracker()
+        self._tracker.start()
+        self._hardware = [
+            (component, hardware)
+            for hardware in self._tracker._hardware
+            if (component := _component_of(hardware)) is not None
+        ]
+        self._energy_j = {component: 0.0 for component, _ in self._hardware}
+        self._told_j = dict(self._energy_j)
+        time.sleep(SHORTEST_SAMPLE_S)
+        self._sampled_s = time.monotonic()
+        self._power_w = self._powers_w()
 
     def release(self) -> None:
         self._users -= 1
         if self._users == 0 and self._tracker is not None:
             self._tracker.stop()
-            self._tracker = self._total = None
-
-    def _receive(self, total: Any) -> None:
-        self._total = total
+            self._tracker, self._hardware = None, []
 
     def energy_j(self, component: Component) -> float:
-        self._tracker.flush()
-        if self._total is None:
-            raise MeterError("CodeCarbon returned no reading")
-        return float(getattr(self._total, f"{component}_energy")) * J_PER_KWH
+        if component not in self._energy_j:
+            raise MeterError(f"CodeCarbon has no model of this machine's {component.upper()}")
+        now_s = time.monotonic()
+        since_s = now_s - self._sampled_s
+        if since_s >= SHORTEST_SAMPLE_S:
+            self._power_w = self._powers_w()
+            for name, power_w in self._power_w.items():
+                self._energy_j[name] += power_w * since_s
+            self._sampled_s, since_s = now_s, 0.0
+        # Between samples the last power goes on; where it was too high, the sum waits for the
+        # next sample rather than fall.
+        energy_j = self._energy_j[component] + self._power_w[component] * since_s
+        self._told_j[component] = max(self._told_j[component], energy_j)
+        return self._told_j[component]
+
+    def _powers_w(self) -> dict[Component, float]:
+        """Return each component's mean power since the last call."""
+        powers_w = dict.fromkeys(self._energy_j, 0.0)
+        for component, hardware in self._hardware:
+            powers_w[component] += float(hardware.total_power().W)
+        return powers_w
+
+
+def _component_of(hardware: Any) -> Component | None:
+    # GPU energy never comes from CodeCarbon.
+    names: dict[str, Component] = {"CPU": "cpu", "RAM": "ram"}
+    return names.get(getattr(hardware, "chip_part", type(hardware).__name__))
 
 
 class CodeCarbonSource:
@@ -53,9 +97,9 @@ class CodeCarbonSource:
     provenance: Provenance = "estimated"
     poll_period_s = 0.5
 
-    def __init__(self, component: Component, tracker: _Tracker) -> None:
+    def __init__(self, component: Component, models: _Models) -> None:
         self.component: Component = component
-        self._tracker = tracker
+        self._models = models
 
     @property
     def description(self) -> str:
@@ -66,47 +110,38 @@ class CodeCarbonSource:
 
     def start(self) -> None:
         """Begin to count."""
-        self._tracker.acquire()
+        self._models.acquire()
 
     def energy_j(self) -> float:
         """Return the joules since :meth:`start`."""
-        return self._tracker.energy_j(self.component)
+        return self._models.energy_j(self.component)
 
     def stop(self) -> None:
         """Stop CodeCarbon's threads."""
-        self._tracker.release()
+        self._models.release()
 
 
 def estimates(components: list[Component]) -> list[CodeCarbonSource]:
-    """Return sources that share one tracker, one for each component asked for."""
-    tracker = _Tracker()
-    return [CodeCarbonSource(component, tracker) for component in components]
+    """Return sources that share one set of models, one for each component asked for."""
+    models = _Models()
+    return [CodeCarbonSource(component, models) for component in components]
 
 
-def new_tracker(on_total: Callable[[Any], None] | None = None) -> Any:
-    """Return CodeCarbon's offline tracker: quiet, writing nothing, sending nothing.
-
-    ``on_total`` receives its running totals at each ``flush()``.
-    """
+def new_tracker() -> Any:
+    """Return CodeCarbon's offline tracker: quiet, writing nothing, sending nothing."""
     from codecarbon import OfflineEmissionsTracker
-    from codecarbon.output_methods.base_output import BaseOutput
 
-    handlers: list[Any] = []
-    if on_total is not None:
-        handler = BaseOutput()
-        setattr(handler, "out", lambda total, delta: on_total(total))  # noqa: B010
-        handlers.append(handler)
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return OfflineEmissionsTracker(
             # Irrelevant to joules, but required; emissions are computed by us from the total.
             country_iso_code="USA",
-            measure_power_secs=1,
+            # Each reading of ours (two a second at least) is a sample of the power.
+            measure_power_secs=NEVER_S,
             api_call_interval=-1,
             tracking_mode="machine",
             output_methods=[],
-            output_handlers=handlers,
             allow_multiple_runs=True,
             # GPU energy never comes from CodeCarbon.
             gpu_ids=[],

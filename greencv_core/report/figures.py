@@ -158,7 +158,7 @@ def interaction(runs: pd.DataFrame) -> Figure:
     _plain_log(axes, "y")
     _tilt(axes, list(medians.index))
     axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
-    axes.legend(loc="upper left")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
@@ -186,6 +186,7 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, provenance: str) -> F
             color=palette[component],
             linestyle=dashes[component],
             label=str(component).upper(),
+            marker=".",
         )
     training = phases[phases["name"].str.endswith("training")]
     for row in training.itertuples():
@@ -239,7 +240,7 @@ def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: 
 
 
 def _environments(runs: pd.DataFrame) -> list[str]:
-    return sorted(runs["environment"].unique())
+    return list(runs["environment"].unique())  # in the study's order
 
 
 def _dots(colours: Iterable[tuple[str, tuple[float, float, float]]], marker: str) -> list[Line2D]:

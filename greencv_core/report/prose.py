@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from greencv_core.analysis.runs import weakest_provenance
-from greencv_core.analysis.wording import count, listed, number
+from greencv_core.analysis.wording import count, listed, number, percent
 
 J_PER_KWH = 3.6e6
 
@@ -52,7 +52,7 @@ def provenance_note(runs: pd.DataFrame) -> Markdown:
 def environments_sentence(runs: pd.DataFrame) -> str:
     """Say which machine and which training environments the runs come from."""
     devices = listed(sorted(runs["device_name"].unique()))
-    names = sorted(runs["environment"].unique())
+    names = list(runs["environment"].unique())
     return f"Trained on {devices} in {count(len(names), 'environment')}: {listed(names)}."
 
 
@@ -65,6 +65,14 @@ def study_cost_sentence(runs: pd.DataFrame) -> str:
         f"({number(energy_j / J_PER_KWH)} kWh, {weakest_provenance(runs)}) and emitted "
         f"{number(grams)} gCO2e, over {number(hours)} hours of training."
     )
+
+
+def net_energy_sentence(runs: pd.DataFrame) -> str:
+    """Say how much of the runs' energy is above idle."""
+    if runs["net_energy_j"].isna().any():
+        return "Idle power was not metered for every component: net energy is not stated."
+    share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
+    return f"Over all runs, {percent(share, 0)} of the gross energy is above idle."
 
 
 def correctness_sentence(runs: pd.DataFrame) -> str:

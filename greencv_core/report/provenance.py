@@ -68,6 +68,26 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     return frame.groupby(columns, sort=False).size().rename("runs").reset_index()
 
 
+def listing(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a run: what it was and what it gave."""
+    columns = [
+        "run_id",
+        "architecture",
+        "environment",
+        "seed",
+        "duration_s",
+        "energy_j",
+        "f1_macro",
+    ]
+    return runs[columns]
+
+
+def remarks(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that failed, were disturbed or lost a meter, each with what happened."""
+    marked = runs[(runs["status"] != "finished") | (runs["problems"] != "")]
+    return marked[["run_id", "architecture", "environment", "status", "problems"]]
+
+
 def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return idle power by environment and component (median over the runs' sessions)."""
     rows = [

@@ -15,13 +15,36 @@ from greencv_core.analysis.comparison import Comparison
 from greencv_core.analysis.runs import CONDITION, summarise, weakest_provenance
 from greencv_core.analysis.wording import number
 from greencv_core.report.labels import heading
+from greencv_core.report.theme import by_complexity
 
 _P_COLUMNS = ("p", "dunn_p_holm", "games_howell_p", "shapiro_p")
 _ABSENT = "\N{EN DASH}"
-_WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed")
+_TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+_WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed",
+          "df")  # fmt: skip
+_NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
 _SHARES = ("saving",)
 _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
                    "f1_loss", "eta_squared", "partial_eta_squared", "cliffs_delta")  # fmt: skip
+_PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
+                 "hodges_lehmann_shift")  # fmt: skip
+_MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
+# Colours are the theme's: tables must read in its light and in its dark mode.
+_LOOK = [
+    {"selector": "", "props": "font-size: 0.8em; border-collapse: collapse"},
+    {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 0.4em 0"},
+    {
+        "selector": "th",
+        "props": "text-align: left; vertical-align: bottom; padding: 0.3em 0.7em 0.3em 0; "
+        "border-bottom: 2px solid rgba(128, 128, 128, 0.6)",
+    },
+    {
+        "selector": "td",
+        "props": "text-align: left; vertical-align: top; padding: 0.3em 0.7em 0.3em 0; "
+        "border-bottom: 1px solid rgba(128, 128, 128, 0.25); white-space: pre-line",
+    },
+]
 
 
 def styled(
@@ -43,35 +66,40 @@ def styled(
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
     headings = {c: heading(str(c), provenance) for c in frame.columns}
     shown = shown.rename(columns=headings)
-    right = [headings[c] for c in numeric]
     style = shown.style.hide(axis="index").format(escape="html", na_rep=_ABSENT)
-    style = style.set_properties(subset=right, **{"text-align": "right"})
-    # Colours are the theme's: tables must read in its light and in its dark mode.
-    style = style.set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    style = style.set_table_styles(_LOOK)
+    by_column: Any = {headings[c]: [] for c in frame.columns}
+    for column in frame.columns:
+        if column in (*numeric, *_MEDIANS):
+            by_column[headings[column]].append({"selector": "", "props": "text-align: right"})
+        if column in _NAMES:
+            by_column[headings[column]].append({"selector": "", "props": "white-space: nowrap"})
+    style = style.set_table_styles(by_column, overwrite=False)
     return style.set_caption(caption) if caption else style
 
 
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Styler:
-    """Return medians with quartiles of each condition: energy, time, power, F1, emissions."""
-    values = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro",
-              "emissions_gco2e")  # fmt: skip
-    summary = summarise(runs, by, values)
+    """Return medians of each condition, energy and F1 with their quartiles; least complex first."""
+    levels = {column: list(runs[column].unique()) for column in by}
+    levels["architecture"] = by_complexity(runs)
+    summary = summarise(runs, by, _MEDIANS).sort_values(
+        list(by), key=lambda names: names.map(levels[str(names.name)].index)
+    )
     frame = summary[[*by, "n"]].copy()
-    for value in values:
-        decimals = value in _THREE_DECIMALS
+    for value in _MEDIANS:
+        quartiles = value in ("energy_j_per_image", "f1_macro")
         frame[value] = [
-            _with_quartiles(m, a, b, decimals)
-            for m, a, b in zip(
+            _median(value, *three, quartiles=quartiles)
+            for three in zip(
                 summary[value], summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True
             )
         ]
     provenance = weakest_provenance(runs)
-    return styled(frame, f"Median [quartiles] by {' and '.join(by)}; energy {provenance}",
-                  provenance)  # fmt: skip
-
-
-_PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
-                 "hodges_lehmann_shift")  # fmt: skip
+    caption = f"Medians by {' and '.join(by)} (below: quartiles); energy {provenance}"
+    if summary["n"].nunique() == 1:
+        caption += f"; n = {summary['n'].iloc[0]} each"
+        frame = frame.drop(columns="n")
+    return styled(frame, caption, provenance)
 
 
 def pairs_table(
@@ -90,11 +118,11 @@ def pairs_table(
     return styled(frame[columns].reset_index(drop=True), f"Pairs: {heading(value, provenance)}")
 
 
-def _with_quartiles(median: float, q1: float, q3: float, decimals: bool) -> str:
+def _median(column: str, median: float, q1: float, q3: float, *, quartiles: bool) -> str:
     if math.isnan(median):
         return _ABSENT
-    form = (lambda v: f"{v:.3f}") if decimals else number
-    return f"{form(median)} [{form(q1)}, {form(q3)}]"
+    text = str(_cell(column, median))
+    return f"{text}\n{_cell(column, q1)}{_TO}{_cell(column, q3)}" if quartiles else text
 
 
 def _cell(column: str, value: Any) -> Any:
@@ -105,11 +133,11 @@ def _cell(column: str, value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return _ABSENT
     if column in _P_COLUMNS:
-        return "< 0.001" if value < 0.001 else f"{value:.3f}"
+        return "<\N{NO-BREAK SPACE}0.001" if value < 0.001 else f"{value:.3f}"
     if column in _WHOLE:
         return f"{int(value):,}"
     if column in _SHARES:
         return f"{100 * value:.1f} %"
     if column in _THREE_DECIMALS:
-        return f"{value:.3f}"
-    return number(value) if isinstance(value, float) else str(value)
+        return f"{value:.3f}".replace("-", _MINUS)
+    return number(value).replace("-", _MINUS) if isinstance(value, float) else str(value)
