@@ -170,15 +170,28 @@ def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path
         "store=Store(sys.argv[2]), say=print)"
     )
 
+    # The first kernel to start dies, as one of two does that draw the same port.
+    dead = tmp_path / "dead"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
+        f"    open({str(dead)!r}, 'x').close()\n"
+        "    os._exit(1)\n"
+    )
+
     def build():
         python = GREENCV.with_name("python")
         done = subprocess.run(
-            [python, "-c", code, root, smoke_store], capture_output=True, text=True
+            [python, "-c", code, root, smoke_store],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert "executing 5 of 5" in build()
+    assert dead.exists()
     assert "nothing changed" in build()
     (root / "notebooks" / "metering.ipynb").touch()
     assert "executing 1 of 5 notebooks: metering" in build()

@@ -26,6 +26,9 @@ from greencv_core.study import Study
 
 Say = Callable[[str], None]
 
+KERNEL_STARTS = 4
+"""Attempts at a notebook whose kernel does not come up."""
+
 # The package has no __main__, and its script is not on the path of every caller.
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
@@ -91,18 +94,21 @@ def _execute(
     executed.parent.mkdir(parents=True, exist_ok=True)
     partial = root / "_build" / "executing" / notebook.name
     partial.parent.mkdir(parents=True, exist_ok=True)
-    # A process of its own: notebooks run side by side, and an interrupt ends them all.
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "papermill", str(notebook), str(partial),
-            "--cwd", str(notebook.parent), "--kernel", "python3",
-            "--no-progress-bar", "--log-level", "ERROR",
-            "--parameters_yaml", yaml.safe_dump(parameters),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
-    )  # fmt: skip
+    for _ in range(KERNEL_STARTS):
+        # A process of its own: notebooks run side by side, and an interrupt ends them all.
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "papermill", str(notebook), str(partial),
+                "--cwd", str(notebook.parent), "--kernel", "python3",
+                "--no-progress-bar", "--log-level", "ERROR",
+                "--parameters_yaml", yaml.safe_dump(parameters),
+            ],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+        )  # fmt: skip
+        if not _kernel_never_started(done.stderr):
+            break
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = lines[-1] if lines else f"papermill ended with {done.returncode}"
@@ -119,6 +125,12 @@ def _execute(
             cell.metadata["tags"] += visibility
     nbformat.write(content, partial)
     partial.replace(executed)
+
+
+def _kernel_never_started(stderr: str) -> bool:
+    # Kernels that start side by side may draw the same port, and one of them dies: Jupyter picks
+    # free ports before it binds them. No cell has run by then.
+    return "Kernel died before replying to kernel_info" in stderr
 
 
 def _render(root: Path, say: Say) -> Path:
