@@ -36,12 +36,12 @@ _LOOK = [
     {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 0.4em 0"},
     {
         "selector": "th",
-        "props": "text-align: left; vertical-align: bottom; padding: 0.3em 0.7em 0.3em 0; "
+        "props": "text-align: left; vertical-align: bottom; padding: 0.3em 0.55em 0.3em 0; "
         "border-bottom: 2px solid rgba(128, 128, 128, 0.6)",
     },
     {
         "selector": "td",
-        "props": "text-align: left; vertical-align: top; padding: 0.3em 0.7em 0.3em 0; "
+        "props": "text-align: left; vertical-align: top; padding: 0.3em 0.55em 0.3em 0; "
         "border-bottom: 1px solid rgba(128, 128, 128, 0.25); white-space: pre-line",
     },
 ]
