@@ -216,7 +216,10 @@ def check_pages(html):
         r'|<link[^>]+href="(?:https?:)?//[^"]+"[^>]*rel="(?:stylesheet|preload)"'
     )
     for page in html.rglob("*.html"):
-        assert not loaded.search(page.read_text()), page
+        text = page.read_text()
+        assert not loaded.search(text), page
+        # Nor by a script that is on the page itself.
+        assert not re.search(r'"(?:https?:)?//[^"]+\.m?js"', text), page
 
 
 def run_notebook(path, store, **parameters):
