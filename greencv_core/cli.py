@@ -18,7 +18,7 @@ from greencv_core.errors import GreencvError
 from greencv_core.paths import PROJECT_ROOT, default_store
 from greencv_core.progress import ProgressBar, clock
 from greencv_core.records import Damaged, RunRecord, Store, runs_table
-from greencv_core.study import load_study
+from greencv_core.study import find_study, load_study
 
 if TYPE_CHECKING:
     from greencv_core.execution import Outcome
@@ -248,8 +248,7 @@ def book(
         _fail(f"{study}: no run is finished, so there is nothing to report", 1)
     path = build_book(
         PROJECT_ROOT,
-        study=load_study(study),
-        source=study,
+        study=find_study(study),
         store=Store(store or default_store()),
         say=lambda text: err.print(escape(text), soft_wrap=True),
     )

@@ -184,6 +184,24 @@ class PlannedRun:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def find_study(source: str | Path) -> Path:
+    """Return the file that ``source`` names: a path, or the name of a file in ``studies/``.
+
+    Raises
+    ------
+    BadInputError
+        There is no such file.
+    """
+    path = Path(source)
+    named = PROJECT_ROOT / "studies" / path.name
+    candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(p.stem for p in (PROJECT_ROOT / "studies").glob("*.yaml")))
+    raise BadInputError(f"{source}: no such study file; give a path, or one of: {known}")
+
+
 def load_study(source: str | Path) -> Study:
     """Read and check a study file.
 
@@ -198,7 +216,7 @@ def load_study(source: str | Path) -> Study:
         The file is absent, not YAML, or states something a study cannot be; one line a problem,
         each with file, field, value and what is allowed.
     """
-    path = _find(source)
+    path = find_study(source)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -284,17 +302,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def _find(source: str | Path) -> Path:
-    path = Path(source)
-    named = PROJECT_ROOT / "studies" / path.name
-    candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    known = ", ".join(sorted(p.stem for p in (PROJECT_ROOT / "studies").glob("*.yaml")))
-    raise BadInputError(f"{source}: no such study file; give a path, or one of: {known}")
 
 
 def _one_line(path: Path, problem: Any) -> str:

@@ -22,7 +22,7 @@ import yaml
 
 from greencv_core.errors import GreencvError
 from greencv_core.records import Store
-from greencv_core.study import Study
+from greencv_core.study import Study, load_study
 
 Say = Callable[[str], None]
 
@@ -33,7 +33,7 @@ KERNEL_STARTS = 4
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
-def build_book(root: Path, *, study: Study, source: str, store: Store, say: Say) -> Path:
+def build_book(root: Path, *, study: Path, store: Store, say: Say) -> Path:
     """Execute the notebooks whose inputs changed and build the HTML.
 
     Parameters
@@ -41,9 +41,7 @@ def build_book(root: Path, *, study: Study, source: str, store: Store, say: Say)
     root
         The project's folder: ``notebooks/``, ``book/``, ``_config.yml`` and ``_toc.yml``.
     study
-        The study that the report is about.
-    source
-        How the caller named it; the notebooks get the file's path.
+        The file of the study that the report is about.
     store
         Holds the finished runs; notebooks train nothing in the book.
     say
@@ -60,7 +58,12 @@ def build_book(root: Path, *, study: Study, source: str, store: Store, say: Say)
         A cell failed, or Sphinx warned.
     """
     notebooks = _notebooks(root)
-    shared = _shared_key(root, study, store)
+    parameters = {
+        "study": _as_seen_from(root / "notebooks", study, root),
+        "store": _as_seen_from(root / "notebooks", store.folder, root),
+        "train": False,
+    }
+    shared = _shared_key(root, parameters, load_study(study), store)
     todo = []
     for notebook in notebooks:
         key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes()])
@@ -72,12 +75,21 @@ def build_book(root: Path, *, study: Study, source: str, store: Store, say: Say)
             f"executing {len(todo)} of {len(notebooks)} notebooks: "
             + ", ".join(notebook.stem for notebook, _, _ in todo)
         )
-        parameters = {"study": source, "store": str(store.folder.resolve()), "train": False}
         with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
             jobs = [pool.submit(_execute, root, *job, parameters) for job in todo]
             for job in jobs:
                 job.result()
     return _render(root, say)
+
+
+def _as_seen_from(folder: Path, path: Path, root: Path) -> str:
+    """Return a path that is good in ``folder`` and, within the project, good on any machine.
+
+    It is printed in the report, which need not tell where on its maker's disk the project was.
+    """
+    path, root = path.resolve(), root.resolve()
+    inside = path.is_relative_to(root)
+    return os.path.relpath(path, folder.resolve()) if inside else str(path)
 
 
 def _notebooks(root: Path) -> list[Path]:
@@ -168,9 +180,9 @@ def _render(root: Path, say: Say) -> Path:
     return index
 
 
-def _shared_key(root: Path, study: Study, store: Store) -> str:
+def _shared_key(root: Path, parameters: dict[str, Any], study: Study, store: Store) -> str:
     """Return a digest of what every notebook's outcome depends on."""
-    parts: list[str | bytes] = [study.model_dump_json()]
+    parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
     for file in sorted((root / "greencv_core").rglob("*.py")):
         parts += [str(file), file.read_bytes()]
     lock = root / "requirements.lock"
