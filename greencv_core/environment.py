@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from greencv_core.errors import BadInputError
+from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.study import EnvironmentSpec, Study
 
 if TYPE_CHECKING:
@@ -212,9 +213,26 @@ def _may_have_accelerator() -> bool:
     return any((Path("/dev") / name).exists() for name in devices)
 
 
-def _accelerators() -> Sequence[Accelerator]:
+def _accelerators() -> list[Accelerator]:
     if not _may_have_accelerator():
         return []
+    # Asked in a process of its own: to look at a GPU, torch may open a context on it, and a context
+    # draws power, takes memory and looks to a meter like somebody else's work.
+    done = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise GreencvError(f"torch cannot look for accelerators here: {reason[0]}")
+    return [Accelerator(**fields) for fields in json.loads(done.stdout)]
+
+
+_ASK_TORCH = (
+    "import json; from dataclasses import asdict; from greencv_core.environment import torch_sees; "
+    "print(json.dumps([asdict(accelerator) for accelerator in torch_sees()]))"
+)
+
+
+def torch_sees() -> list[Accelerator]:
+    """Return the accelerators that torch finds; this process may hold a context on them then."""
     import torch
 
     if torch.cuda.is_available():

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
 import statistics
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -325,7 +328,7 @@ _PRELOAD = ["greencv_core._preload"]
 def _fresh_process() -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of one process that has run nothing before, with torch already imported."""
     context = _context()
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_follow_the_driver)
     try:
         yield pool
     except BaseException:
@@ -345,6 +348,16 @@ def _context() -> Any:
     return context
 
 
-def _ignore_interrupt() -> None:
+def _follow_the_driver() -> None:
     # Ctrl-C goes to the whole process group; the driver decides and ends this process itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+
+
+def _end_with_the_driver() -> None:
+    # A driver that was killed cannot end its training; left alone, that would go on beside the
+    # next attempt and in its energy.
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    multiprocessing.connection.wait([driver.sentinel])
+    os._exit(1)

@@ -101,6 +101,15 @@ def test_imports_point_one_way():
     assert done.returncode == 0, done.stdout
 
 
+def test_looking_for_accelerators_leaves_no_torch_in_the_process():
+    code = (
+        "import sys, greencv_core.environment as e; e._may_have_accelerator = lambda: True; "
+        "print(e.describe_machine().accelerators, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
 def test_analysis_and_report_load_no_torch():
     code = (
         "import sys, greencv_core.analysis, greencv_core.report.figures, "

@@ -195,14 +195,16 @@ def nvml(tmp_path_factory):
     source = ROOT / "tests" / "nvml_stand_in.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
     code = """
-import json, time
+import json, os, time
 from greencv_core.metering import EnergyMeter
-with EnergyMeter() as window:
+works_on_gpu = "WORKS_ON_GPU" in os.environ
+with EnergyMeter(synchronize=(lambda: None) if works_on_gpu else None) as window:
     time.sleep(1.0)
 r = window.reading
 gpu = r.gpu and {"energy_j": r.gpu.energy_j, "provenance": r.gpu.provenance}
 print(json.dumps({"gpu": gpu, "duration_s": r.duration_s, "problems": r.problems,
-                  "temperature_c": window.gpu and window.gpu.temperature_c}))
+                  "temperature_c": window.gpu and window.gpu.temperature_c,
+                  "disturbances": window.disturbances}))
 """
 
     def meter(**environment):
@@ -242,3 +244,21 @@ def test_a_gpu_lost_in_a_window_is_incomplete_and_never_zero(nvml, counter):
 def test_visible_devices_are_respected(nvml):
     assert nvml(CUDA_VISIBLE_DEVICES="")["gpu"] is None
     assert nvml(CUDA_VISIBLE_DEVICES=GPU[:12])["gpu"] is not None
+
+
+@pytest.mark.parametrize(
+    ("pids", "works_on_gpu", "disturbed"),
+    [
+        ("", True, False),
+        ("0", True, False),
+        ("0 4711", True, True),
+        ("4711", False, True),
+        # In a container the work's own process is listed under an id from outside.
+        ("4711", True, False),
+        ("4711 4712", True, True),
+    ],
+)
+def test_other_processes_on_the_gpu_disturb(nvml, pids, works_on_gpu, disturbed):
+    settings = {"STAND_IN_PIDS": pids, **({"WORKS_ON_GPU": "1"} if works_on_gpu else {})}
+    told = nvml(**settings)["disturbances"]
+    assert told == (["other processes on the GPU"] if disturbed else [])

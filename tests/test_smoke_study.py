@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbclient import NotebookClient
 
@@ -106,6 +107,23 @@ def test_a_killed_study_resumes_where_it_stopped(tmp_path):
     after = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
     assert len(after) == 8
     assert {name: after[name] for name in kept} == kept
+
+
+def test_training_ends_with_a_driver_that_is_killed(tmp_path):
+    process = subprocess.Popen(
+        [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    driver = psutil.Process(process.pid)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = driver.children(recursive=True)
+    assert children
+    process.kill()  # the driver alone, as when memory runs out
+    process.wait()
+    assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
 def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):

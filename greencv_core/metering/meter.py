@@ -12,6 +12,7 @@ give ``synchronize``: it is called before the meters are read at each edge.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,13 +124,14 @@ class Window:
     def __init__(
         self,
         sources: Sequence[EnergySource],
-        synchronize: Callable[[], None],
+        synchronize: Callable[[], None] | None,
         carbon_intensity_gco2e_per_kwh: float | None,
         idle_power_w: Mapping[Component, float] | None,
         trace_period_s: float,
     ) -> None:
         self._sources = list(sources)
-        self._synchronize = synchronize
+        self._works_on_gpu = synchronize is not None
+        self._synchronize = synchronize or (lambda: None)
         self._intensity = carbon_intensity_gco2e_per_kwh
         self._idle = idle_power_w
         self._period_s = trace_period_s
@@ -176,12 +178,18 @@ class Window:
     def disturbances(self) -> tuple[str, ...]:
         """What the GPUs told of other processes and of clocks held back."""
         found = []
-        if any(s.other_processes for s in self._gpu_states):
+        if any(self._others_on(s) for s in self._gpu_states):
             found.append("other processes on the GPU")
         held = [s.slowed for s in self._gpu_states if s.slowed == "thermal"]
         if held:
             found.append("GPU clocks held back by temperature")
         return tuple(found)
+
+    def _others_on(self, gpu: nvml.GpuState) -> int:
+        # In a container this process may be listed under an id that it does not know: whoever
+        # gives a way to synchronise a GPU works on it and is one of those listed.
+        own = os.getpid() in gpu.processes or self._works_on_gpu
+        return max(0, len(gpu.processes) - own)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -320,7 +328,7 @@ class EnergyMeter:
         trace_period_s: float = 0.5,
     ) -> None:
         self.found = discover((gpu,) if isinstance(gpu, str) else gpu)
-        self._synchronize = synchronize or (lambda: None)
+        self._synchronize = synchronize
         self._intensity = carbon_intensity_gco2e_per_kwh
         self._idle = idle_power_w
         self._trace_period_s = trace_period_s

@@ -31,8 +31,8 @@ class GpuState:
     power_limit_w: float | None
     slowed: str
     """Why the clocks are held back (``thermal``, ``power``), or empty."""
-    other_processes: int
-    """Compute processes on the card besides this one."""
+    processes: tuple[int, ...]
+    """Ids of the compute processes on the card; in a container they may be those outside it."""
 
 
 class NvmlSource:
@@ -103,7 +103,7 @@ class NvmlSource:
             temperature_c=None if temperature is None else float(temperature),
             power_limit_w=None if limit_mw is None else limit_mw / 1e3,
             slowed=_slowed(int(reasons)),
-            other_processes=sum(p.pid != os.getpid() for p in processes),
+            processes=tuple(int(p.pid) for p in processes),
         )
 
     def _counts(self) -> bool:
