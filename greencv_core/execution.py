@@ -19,17 +19,18 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from greencv_core import environment
+from greencv_core.energy import J_PER_KWH, Component
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.paths import default_store
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
-from greencv_core.study import PlannedRun, Study, load_study, plan
+from greencv_core.study import Carbon, PlannedRun, Study, load_study, plan
 
-IdlePower = dict[Literal["gpu", "cpu", "ram"], float]
+IdlePower = dict[Component, float]
 """Watts by component."""
 
 VALIDATION_COST = 1 / 3
@@ -105,13 +106,12 @@ def check(study: Study) -> None:
     """
     from greencv_core.architectures import check_architecture
     from greencv_core.datasets import check_dataset
-    from greencv_core.metering import carbon_intensity_gco2e_per_kwh
+    from greencv_core.metering import intensity_gco2e_per_kwh
 
     for name in study.architectures:
         check_architecture(name)
     check_dataset(study.dataset)
-    if study.carbon.intensity_gco2e_per_kwh is None:
-        carbon_intensity_gco2e_per_kwh(study.carbon.country)
+    intensity_gco2e_per_kwh(study.carbon)
 
 
 def run_study(
@@ -161,7 +161,8 @@ def run_study(
             run.repetition,
         )
     )
-    records = [record for run in runs if (record := store.read(run.run_id)) is not None]
+    found = [record for run in runs if (record := store.read(run.run_id)) is not None]
+    records = [_with_carbon(record, study.carbon) for record in found]
     return Outcome(
         records=tuple(records),
         trained=len(missing) if train else 0,
@@ -231,6 +232,24 @@ def _equivalent_images(run: PlannedRun) -> float:
     data = run.dataset
     per_epoch = data.train_images + VALIDATION_COST * data.validation_images
     return run.protocol.epochs * per_epoch
+
+
+def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
+    """Return a record with the emissions that this study's electricity makes of its energy."""
+    wanted = carbon.model_dump(mode="json")
+    energy_j = record.total.energy_j if record.total else None
+    if record.carbon == wanted or energy_j is None:
+        return record
+    from greencv_core.metering import intensity_gco2e_per_kwh
+
+    intensity = intensity_gco2e_per_kwh(carbon)
+    return record.model_copy(
+        update={
+            "carbon": wanted,
+            "carbon_intensity_gco2e_per_kwh": intensity,
+            "emissions_gco2e": energy_j / J_PER_KWH * intensity,
+        }
+    )
 
 
 def _make(

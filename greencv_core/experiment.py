@@ -13,13 +13,13 @@ import psutil
 import torch
 
 from greencv_core import architectures, datasets, environment, training
+from greencv_core.energy import Component
 from greencv_core.metering import (
-    Component,
     EnergyMeter,
     Phase,
     Reading,
     Window,
-    carbon_intensity_gco2e_per_kwh,
+    intensity_gco2e_per_kwh,
 )
 from greencv_core.paths import git_commit
 from greencv_core.records import (
@@ -70,9 +70,7 @@ def execute(
     parameters = architectures.parameter_count(model)
     model = model.to(device, memory_format=training.memory_format(spec))  # type: ignore[call-overload]
     data = training.to_device(data, spec)
-    intensity = run.carbon.intensity_gco2e_per_kwh
-    if intensity is None:
-        intensity = carbon_intensity_gco2e_per_kwh(run.carbon.country)
+    intensity = intensity_gco2e_per_kwh(run.carbon)
 
     meter = EnergyMeter(
         environment.gpu_uuids(spec, machine),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from greencv_core.energy import Component, Provenance, weakest
 from greencv_core.errors import GreencvError
 from greencv_core.study import PlannedRun
 
@@ -28,7 +29,7 @@ class EnergyRecord(_Record):
     """Energy of one component: joules, where they come from and which meter told."""
 
     energy_j: float
-    provenance: Literal["measured", "sampled", "estimated"]
+    provenance: Provenance
     source: str
 
 
@@ -38,7 +39,7 @@ class WindowRecord(_Record):
     name: str
     start_s: float
     end_s: float
-    components: dict[Literal["gpu", "cpu", "ram"], EnergyRecord]
+    components: dict[Component, EnergyRecord]
 
     @property
     def energy_j(self) -> float | None:
@@ -254,7 +255,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     last = record.epochs[-1] if record.epochs else None
     images, duration_s = record.images_processed, record.duration_s
 
-    def component(name: Literal["gpu", "cpu", "ram"]) -> tuple[float, str | None]:
+    def component(name: Component) -> tuple[float, str | None]:
         part = components.get(name)
         return (part.energy_j, part.provenance) if part else (nan, None)
 
@@ -269,8 +270,6 @@ def _row(record: RunRecord) -> dict[str, Any]:
         return nan if numerator is None or not denominator else numerator / denominator
 
     gpu, cpu, ram = component("gpu"), component("cpu"), component("ram")
-    ladder = ("measured", "sampled", "estimated")
-    provenances = [part.provenance for part in components.values()]
     return {
         "run_id": record.run_id,
         "study": record.study,
@@ -300,7 +299,9 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "gpu_energy_j": gpu[0],
         "cpu_energy_j": cpu[0],
         "ram_energy_j": ram[0],
-        "provenance": max(provenances, key=ladder.index) if provenances else None,
+        "provenance": weakest(part.provenance for part in components.values())
+        if components
+        else None,
         "gpu_provenance": gpu[1],
         "cpu_provenance": cpu[1],
         "ram_provenance": ram[1],

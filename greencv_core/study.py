@@ -165,8 +165,8 @@ class PlannedRun:
     def run_id(self) -> str:
         """Hash of all that decides the outcome; the name of the run's record.
 
-        How often the study repeats and in which order does not decide a single run's outcome
-        and stays out, so that raising ``repetitions`` keeps the runs already made.
+        How often the study repeats, in which order, and what a joule emits do not decide a
+        single run's outcome and stay out, so that changing them keeps the runs already made.
         """
         protocol = self.protocol.model_dump(mode="json", exclude={"repetitions", "seed"})
         identity = {
@@ -175,7 +175,6 @@ class PlannedRun:
             "architecture": self.architecture,
             "environment": self.environment.model_dump(mode="json"),
             "protocol": protocol,
-            "carbon": self.carbon.model_dump(mode="json"),
             "repetition": self.repetition,
             "seed": self.seed,
             "machine": self.machine,

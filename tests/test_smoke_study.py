@@ -15,6 +15,7 @@ import psutil
 import pytest
 from nbclient import NotebookClient
 
+from greencv_core.execution import collect
 from greencv_core.records import RunRecord, Store, runs_table
 from greencv_core.study import load_study
 from tests.conftest import GREENCV, ROOT, greencv
@@ -84,6 +85,16 @@ def test_a_finished_study_trains_nothing_again(smoke_store):
     done = greencv("run", "smoke", "--store", smoke_store)
     assert done.returncode == 0
     assert {p: p.stat().st_mtime_ns for p in smoke_store.iterdir()} == before
+
+
+def test_another_country_prices_the_runs_there_are(smoke_store, smoke_records, tmp_path):
+    path = tmp_path / "study.yaml"
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    path.write_text(text.replace("{country: ESP}", "{country: ESP, intensity_gco2e_per_kwh: 36}"))
+    records = collect(path, store=smoke_store, train=False)
+    assert {r.run_id for r in records} == {r.run_id for r in smoke_records}
+    for record in records:
+        assert record.emissions_gco2e == pytest.approx(record.total.energy_j / 1e5)
 
 
 def test_a_killed_study_resumes_where_it_stopped(tmp_path):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from greencv_core.analysis.wording import count, listed
+from greencv_core.energy import weakest
 from greencv_core.errors import BadInputError
 
-_LADDER = ("measured", "sampled", "estimated", "published")
 CONDITION = ("architecture", "environment")
 
 
@@ -92,8 +92,10 @@ def fastest_environment(runs: pd.DataFrame) -> str:
     return str(medians.groupby("environment").median().idxmin())
 
 
-def weakest_provenance(runs: pd.DataFrame) -> str:
-    """Return the provenance of a figure over these runs: that of the weakest of them."""
-    present = {str(p) for p in runs["provenance"].dropna()}
-    known = [word for word in _LADDER if word in present]
-    return known[-1] if known else "not metered"
+def weakest_provenance(runs: pd.DataFrame, column: str = "provenance") -> str:
+    """Return the provenance of a figure over these runs: that of the weakest of them.
+
+    ``column`` may be that of one component: ``cpu_provenance``.
+    """
+    present = set(runs[column].dropna())
+    return weakest(present) if present else "not metered"

@@ -47,6 +47,14 @@ def number(value: float) -> str:
     return f"{value:,.{max(0, 2 - magnitude)}f}"
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that reads best: ``42.0 s``, ``3.21 minutes``."""
+    for unit_s, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit_s:
+            return f"{number(seconds / unit_s)} {unit}"
+    return f"{number(seconds)} s"
+
+
 def listed(words: Sequence[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     if len(words) < 2:

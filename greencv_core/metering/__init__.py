@@ -1,6 +1,9 @@
 """Energy of a piece of work, by component, each figure with its provenance."""
 
-from greencv_core.metering.codecarbon_estimate import carbon_intensity_gco2e_per_kwh
+from greencv_core.metering.codecarbon_estimate import (
+    carbon_intensity_gco2e_per_kwh,
+    intensity_gco2e_per_kwh,
+)
 from greencv_core.metering.meter import (
     Discovery,
     EnergyMeter,
@@ -10,20 +13,10 @@ from greencv_core.metering.meter import (
     discover,
     measure_idle_power,
 )
-from greencv_core.metering.reading import (
-    COMPONENTS,
-    J_PER_KWH,
-    Component,
-    ComponentReading,
-    Reading,
-    weakest,
-)
+from greencv_core.metering.reading import ComponentReading, Reading
 from greencv_core.metering.sources import MeterError
 
 __all__ = [
-    "COMPONENTS",
-    "J_PER_KWH",
-    "Component",
     "ComponentReading",
     "Discovery",
     "EnergyMeter",
@@ -34,6 +27,6 @@ __all__ = [
     "Window",
     "carbon_intensity_gco2e_per_kwh",
     "discover",
+    "intensity_gco2e_per_kwh",
     "measure_idle_power",
-    "weakest",
 ]

@@ -12,9 +12,10 @@ import time
 import warnings
 from typing import Any
 
+from greencv_core.energy import Component, Provenance
 from greencv_core.errors import BadInputError
-from greencv_core.metering.reading import Component, Provenance
 from greencv_core.metering.sources import MeterError
+from greencv_core.study import Carbon
 
 NEVER_S = 10**7
 """Between samples of CodeCarbon's own, whose sums are not used."""
@@ -147,6 +148,18 @@ def new_tracker() -> Any:
             gpu_ids=[],
             log_level="critical",
         )
+
+
+def intensity_gco2e_per_kwh(carbon: Carbon) -> float:
+    """Return the carbon intensity that a study states, else its country's.
+
+    Raises
+    ------
+    BadInputError
+        See :func:`carbon_intensity_gco2e_per_kwh`.
+    """
+    stated = carbon.intensity_gco2e_per_kwh
+    return carbon_intensity_gco2e_per_kwh(carbon.country) if stated is None else stated
 
 
 def carbon_intensity_gco2e_per_kwh(country: str) -> float:

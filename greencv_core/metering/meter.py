@@ -19,14 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from greencv_core.energy import COMPONENTS, Component, weakest
 from greencv_core.metering import codecarbon_estimate, nvml, rapl
-from greencv_core.metering.reading import (
-    COMPONENTS,
-    Component,
-    ComponentReading,
-    Reading,
-    weakest,
-)
+from greencv_core.metering.reading import ComponentReading, Reading
 from greencv_core.metering.sources import EnergySource, MeterError
 
 _Number = TypeVar("_Number", int, float)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pynvml
 
-from greencv_core.metering.reading import Component, Provenance
+from greencv_core.energy import Component, Provenance
 from greencv_core.metering.sources import MeterError
 
 _INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greencv_core.metering.reading import Component, Provenance
+from greencv_core.energy import Component, Provenance
 from greencv_core.metering.sources import MeterError
 
 POWERCAP = Path("/sys/class/powercap")

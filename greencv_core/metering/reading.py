@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-Component = Literal["gpu", "cpu", "ram"]
-COMPONENTS: tuple[Component, ...] = ("gpu", "cpu", "ram")
-
-Provenance = Literal["measured", "sampled", "estimated", "published"]
-_BY_STRENGTH: tuple[Provenance, ...] = ("measured", "sampled", "estimated", "published")
-
-J_PER_KWH = 3.6e6
-
-
-def weakest(provenances: Iterable[Provenance]) -> Provenance:
-    """Return the provenance of a sum: that of its weakest part.
-
-    Raises
-    ------
-    ValueError
-        There is no part.
-    """
-    return max(provenances, key=_BY_STRENGTH.index)
+from greencv_core.energy import COMPONENTS, J_PER_KWH, Component, Provenance, weakest
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from greencv_core.metering.reading import Component, Provenance
+from greencv_core.energy import Component, Provenance
 
 
 class MeterError(Exception):

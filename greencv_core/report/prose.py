@@ -8,9 +8,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from greencv_core.analysis.runs import weakest_provenance
-from greencv_core.analysis.wording import count, listed, number, percent
-
-J_PER_KWH = 3.6e6
+from greencv_core.analysis.wording import count, duration, listed, number, percent
+from greencv_core.energy import COMPONENTS, J_PER_KWH
 
 _MEANING = {
     "measured": "read from hardware counters",
@@ -35,9 +34,11 @@ def itemised(sentences: Iterable[str]) -> Markdown:
 def provenance_note(runs: pd.DataFrame) -> Markdown:
     """Return a box that says what the energy figures of a page are worth."""
     word = weakest_provenance(runs)
+    total_j = runs["energy_j"].sum()
     parts = [
-        f"{component.upper()} {_escape(str(runs[f'{component}_provenance'].dropna().iloc[0]))}"
-        for component in ("gpu", "cpu", "ram")
+        f"{component.upper()} {percent(runs[f'{component}_energy_j'].sum() / total_j, 0)} of the "
+        f"joules ({weakest_provenance(runs, f'{component}_provenance')})"
+        for component in COMPONENTS
         if runs[f"{component}_provenance"].notna().any()
     ]
     kind = "note" if word in ("measured", "sampled") else "warning"
@@ -45,7 +46,7 @@ def provenance_note(runs: pd.DataFrame) -> Markdown:
     return Markdown(
         f'<div class="admonition {kind}"><p class="admonition-title">Energy here is {word}</p>'
         f"<p>Energy on this page is <em>{word}</em>: {_MEANING[word]}. "
-        f"By component: {listed(parts)}.</p></div>"
+        f"By component: {listed(parts) or 'none'}.</p></div>"
     )
 
 
@@ -59,11 +60,10 @@ def environments_sentence(runs: pd.DataFrame) -> str:
 def study_cost_sentence(runs: pd.DataFrame) -> str:
     """Say what the runs themselves consumed and emitted."""
     energy_j, grams = runs["energy_j"].sum(), runs["emissions_gco2e"].sum()
-    hours = runs["duration_s"].sum() / 3600
     return (
         f"The {count(len(runs), 'run')} of this study took {number(energy_j / 1e3)} kJ "
         f"({number(energy_j / J_PER_KWH)} kWh, {weakest_provenance(runs)}) and emitted "
-        f"{number(grams)} gCO2e, over {number(hours)} hours of training."
+        f"{number(grams)} gCO2e, over {duration(runs['duration_s'].sum())} of training."
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pandas as pd
 
+from greencv_core import __version__
 from greencv_core.errors import BadInputError
+from greencv_core.paths import git_commit
 from greencv_core.records import RunRecord
 
 
@@ -25,6 +28,21 @@ def example_run(records: Sequence[RunRecord], architecture: str | None = None) -
             return record
     present = ", ".join(sorted({r.architecture for r in ordered})) or "none"
     raise BadInputError(f"architecture {architecture}: no metered run; there are runs of {present}")
+
+
+def dates_sentence(records: Sequence[RunRecord]) -> str:
+    """Say when the runs were made, and when, by which version and from which commit the pages."""
+    started = sorted(r.started_at for r in records)
+    first, last = (datetime.fromisoformat(text) for text in (started[0], started[-1]))
+    return (
+        f"The runs were started between {_minute(first)} and {_minute(last)}; the figures were "
+        f"computed from them at {_minute(datetime.now(UTC))} by greencv {__version__}, commit "
+        f"{git_commit()}."
+    )
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def machines_table(records: Sequence[RunRecord]) -> pd.DataFrame:
