@@ -19,7 +19,7 @@ _HEADINGS = {
     "duration_s": "Time (s)",
     "duration_s_per_image": "Time per image (s)",
     "images_per_s": "Images per second",
-    "emissions_gco2e": "Emissions per run (gCO2e)",
+    "emissions_gco2e": "Emissions (gCO2e)",
     "f1_macro": "Macro F1",
     "f1_loss": "Loss of macro F1",
     "accuracy": "Accuracy",

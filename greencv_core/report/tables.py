@@ -32,7 +32,7 @@ _PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cli
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
 # Colours are the theme's: tables must read in its light and in its dark mode.
 _LOOK = [
-    {"selector": "", "props": "font-size: 0.8em; border-collapse: collapse"},
+    {"selector": "", "props": "font-size: 0.78em; border-collapse: collapse"},
     {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 0.4em 0"},
     {
         "selector": "th",
@@ -95,7 +95,10 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Style
             )
         ]
     provenance = weakest_provenance(runs)
-    caption = f"Medians by {' and '.join(by)} (below: quartiles); energy {provenance}"
+    caption = (
+        f"Medians by {' and '.join(by)} (below: quartiles); energy {provenance}; emissions of a "
+        "whole run"
+    )
     if summary["n"].nunique() == 1:
         caption += f"; n = {summary['n'].iloc[0]} each"
         frame = frame.drop(columns="n")
