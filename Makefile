@@ -25,7 +25,8 @@ html: $(READY) ## build the report from the runs there are, train nothing
 	@$(BIN)/greencv book $(STUDY) --no-train
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None
+	@$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \
+		--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -38,6 +38,9 @@ app.add_typer(runs_app, name="runs")
 out = Console()
 err = Console(stderr=True)
 
+INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C ended, as shells know it: 128 and the signal's number."""
+
 StudyArgument = Annotated[
     str, typer.Argument(help="A study file, or the name of one in studies/.", metavar="STUDY")
 ]
@@ -67,14 +70,15 @@ def doctor(as_json: JsonOption = False) -> None:
     from greencv_core.metering import discover
 
     machine, found = describe_machine(), discover()
-    components = {
-        s.component: {"provenance": s.provenance, "source": s.description} for s in found.sources
-    }
+    meters = [
+        {"component": s.component, "provenance": s.provenance, "source": s.description}
+        for s in found.sources
+    ]
     if as_json:
         content = {
             "machine": machine.as_dict(),
             "versions": software_versions(),
-            "components": components,
+            "meters": meters,
             "absent": dict(found.absent),
         }
         _print_json(content)
@@ -86,11 +90,11 @@ def doctor(as_json: JsonOption = False) -> None:
     if not machine.accelerators:
         out.print("  no accelerator that torch can use")
     table = Table("Energy of", "will be", "from", title="Meters", title_justify="left")
-    for component, what in components.items():
-        table.add_row(component.upper(), what["provenance"], escape(str(what["source"])))
+    for meter in meters:
+        table.add_row(meter["component"].upper(), meter["provenance"], escape(meter["source"]))
     out.print(table)
-    for meter, reason in found.absent.items():
-        out.print(f"Not used: {meter.upper()}: {escape(reason)}", soft_wrap=True)
+    for name, reason in found.absent.items():
+        out.print(f"Not used: {name.upper()}: {escape(reason)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: greencv plan studies/quick.yaml")
@@ -110,7 +114,8 @@ def plan(
     with err.status("timing a few batches of each condition"):
         expected_s = expected_run_seconds(runs, records)
     done = {run.run_id for run in runs if records.finished(run)}
-    left_s = sum(expected_s[r.condition] for r in runs if r.run_id not in done)
+    left_s = sum(expected_s.get(r.condition, 0.0) for r in runs if r.run_id not in done)
+    untimed = {run.condition for run in runs} - set(expected_s)
     rows = [
         {
             "order": run.order + 1,
@@ -120,7 +125,7 @@ def plan(
             "repetition": run.repetition + 1,
             "seed": run.seed,
             "finished": run.run_id in done,
-            "expected_s": round(expected_s[run.condition], 1),
+            "expected_s": round(expected_s.get(run.condition, 0.0), 1) or None,
         }
         for run in runs
     ]
@@ -133,11 +138,18 @@ def plan(
             heading, justify="left" if heading[0] in "AE" and heading != "Expected" else "right"
         )
     for run, row in zip(runs, rows, strict=True):
-        expected = "finished" if row["finished"] else clock(expected_s[run.condition])
+        expected = "unknown" if run.condition in untimed else clock(expected_s[run.condition])
+        expected = "finished" if row["finished"] else expected
         cells = (row["order"], row["architecture"], row["environment"], row["repetition"])
         table.add_row(*(str(c) for c in cells), str(row["seed"]), expected)
     out.print(table)
-    out.print(f"{len(done)} of {len(runs)} finished; the rest takes about {clock(left_s)}.")
+    rest = "the rest, as far as it could be timed," if untimed else "the rest"
+    out.print(f"{len(done)} of {len(runs)} finished; {rest} takes about {clock(left_s)}.")
+    for condition in sorted(untimed):
+        err.print(
+            f"[yellow]could not be trained to time it:[/] {escape(condition)} (out of memory?)",
+            soft_wrap=True,
+        )
 
 
 @app.command(epilog="Example: greencv run studies/smoke.yaml")
@@ -270,14 +282,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except typer.Exit as done:
         return done.exit_code
-    except KeyboardInterrupt:
-        err.print("Interrupted. Finished runs are kept; the same command goes on from there.")
-        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument, from click
             err.print(f"[red]error:[/] {escape(error.format_message())}", soft_wrap=True)
             return 2
         raise
+    if code == INTERRUPTED:  # typer's own answer to Ctrl-C
+        err.print("Interrupted. Finished runs are kept; the same command goes on from there.")
     return code if isinstance(code, int) else 0
 
 

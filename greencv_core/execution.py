@@ -1,7 +1,7 @@
 """From the plan to the records: a fresh process a run, in order, resumable, with its progress.
 
-What trains is imported inside the functions that need it: torch takes seconds to load, and a report
-from finished runs does without.
+What trains is imported by the processes that train: torch takes seconds to load, and a report from
+finished runs does without.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import signal
 import statistics
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from greencv_core import environment
 from greencv_core.energy import J_PER_KWH, Component
@@ -30,6 +31,7 @@ from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
 from greencv_core.study import Carbon, PlannedRun, Study, load_study, plan
 
+Result = TypeVar("Result")
 IdlePower = dict[Component, float]
 """Watts by component."""
 
@@ -37,6 +39,10 @@ VALIDATION_COST = 1 / 3
 """A validation image costs the forward pass alone, about a third of a training image."""
 START_S = 1.0
 """Seconds to start a run's process, build its model and open its meters."""
+
+
+class ProcessLostError(GreencvError):
+    """A process of ours was killed from outside."""
 
 
 class Progress(Protocol):
@@ -104,6 +110,10 @@ def check(study: Study) -> None:
     BadInputError
         The study names an architecture, a data set or a country that is not known.
     """
+    _in_fresh_process(_check_names, study)
+
+
+def _check_names(study: Study) -> None:
     from greencv_core.architectures import check_architecture
     from greencv_core.datasets import check_dataset
     from greencv_core.metering import intensity_gco2e_per_kwh
@@ -201,7 +211,8 @@ def expected_run_seconds(
     """Return the seconds that each condition's run is expected to take.
 
     From the records of the same condition where there are some, else (``probe``) from a few timed
-    training steps, in a process of its own.
+    training steps, in a process of its own. A condition that could not be timed (it does not fit
+    into memory, say) is absent.
     """
     expected: dict[str, float] = {}
     conditions = {run.condition: run for run in runs}
@@ -220,12 +231,17 @@ def expected_run_seconds(
                 expected[name] = record.duration_s + START_S
     unknown = [run for name, run in conditions.items() if name not in expected]
     if unknown and probe:
-        from greencv_core.experiment import seconds_per_image
-
-        with _fresh_process() as pool:
-            for run, seconds in zip(unknown, pool.map(seconds_per_image, unknown), strict=True):
+        for run in unknown:
+            with contextlib.suppress(ProcessLostError, RuntimeError, MemoryError):
+                seconds = _in_fresh_process(_time_image, run)
                 expected[run.condition] = seconds * _equivalent_images(run) + START_S
     return expected
+
+
+def _time_image(run: PlannedRun) -> float:
+    from greencv_core.experiment import seconds_per_image
+
+    return seconds_per_image(run)
 
 
 def _equivalent_images(run: PlannedRun) -> float:
@@ -273,13 +289,16 @@ def _make(
 
 
 def _one_run(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
+    try:
+        return _in_fresh_process(_execute, run, machine, idle)
+    except ProcessLostError as error:
+        return _in_fresh_process(_failure, run, machine, str(error))
+
+
+def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
     from greencv_core.experiment import failure
 
-    with _fresh_process() as pool:
-        try:
-            return pool.submit(_execute, run, machine, idle).result()
-        except BrokenProcessPool:
-            return failure(run, machine, "the training process was killed (out of memory?)")
+    return failure(run, machine, reason)
 
 
 def _execute(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
@@ -305,8 +324,7 @@ def _idle_power(
     for spec in {run.environment.name: run.environment for run in runs}.values():
         gpus = environment.gpu_uuids(spec, machine)
         if gpus not in by_gpus:
-            with _fresh_process() as pool:
-                reading = pool.submit(measure_idle_power, runs[0].protocol.idle_s, gpus).result()
+            reading = _in_fresh_process(measure_idle_power, runs[0].protocol.idle_s, gpus)
             for problem in reading.problems:
                 progress.note(f"idle power: {problem}")
             by_gpus[gpus] = {
@@ -331,25 +349,34 @@ class _Forecast:
 
     def remaining_s(self) -> float:
         done = [(c, s) for c, all_s in self._actual_s.items() for s in all_s]
-        ratio = sum(s for _, s in done) / sum(self._expected_s[c] for c, _ in done) if done else 1.0
+        forecast_s = sum(self._expected_s.get(condition, 0.0) for condition, _ in done)
+        ratio = sum(s for _, s in done) / forecast_s if forecast_s else 1.0
         return sum(self._one(run.condition, ratio) + run.protocol.cooldown_s for run in self._left)
 
     def _one(self, condition: str, ratio: float) -> float:
         if condition in self._actual_s:
             return statistics.median(self._actual_s[condition])
-        return self._expected_s[condition] * ratio
+        return self._expected_s.get(condition, START_S) * ratio
 
 
 _PRELOAD = ["greencv_core._preload"]
 
 
-@contextlib.contextmanager
-def _fresh_process() -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of one process that has run nothing before, with torch already imported."""
-    context = _context()
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_follow_the_driver)
+def _in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function in a process that has run nothing before, with torch already imported.
+
+    Raises
+    ------
+    ProcessLostError
+        The process was killed.
+    """
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=_context(), initializer=_follow_the_driver)
     try:
-        yield pool
+        with _interrupt_held_back():
+            future = pool.submit(function, *arguments)
+        return future.result()
+    except BrokenProcessPool as error:
+        raise ProcessLostError("the training process was killed (out of memory?)") from error
     except BaseException:
         # Interrupted: the training in progress is lost anyway, so do not wait for its end.
         for process in list((pool._processes or {}).values()):
@@ -364,12 +391,43 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
+    with _interrupt_ignored():
+        multiprocessing.forkserver.ensure_running()
     return context
 
 
+@contextlib.contextmanager
+def _interrupt_ignored() -> Iterator[None]:
+    """Let what is started meanwhile ignore Ctrl-C, which goes to the whole process group.
+
+    The driver decides and ends its children itself; one that was interrupted while it starts would
+    print a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers are the main thread's
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Have Ctrl-C wait until a process that is being started is known and can be ended."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _follow_the_driver() -> None:
-    # Ctrl-C goes to the whole process group; the driver decides and ends this process itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where there is no fork server to inherit it from
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
 
 

@@ -86,19 +86,27 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("command", "changes", "told"),
     [
-        ({"architectures": ["resnet81"]}, "did you mean resnet18"),
-        ({"protocol__epochs": -1}, "protocol.epochs = -1"),
-        ({"dataset__name": "imagenot"}, "unknown data set; known: digits"),
-        ({"dataset__train_images": 5000}, "digits has 1797 images"),
-        ({"environments": [{"name": "x", "device": "cuda:7"}]}, "not on this machine; here: cpu"),
-        ({"environments": [{"name": "x", "device": "cpu", "threads": 4096}]}, "this machine has"),
-        ({"carbon__country": "XXX"}, "no carbon intensity known"),
+        ("plan", {"architectures": ["resnet81"]}, "did you mean resnet18"),
+        ("run", {"architectures": ["resnet81"]}, "did you mean resnet18"),
+        ("run", {"protocol__epochs": -1}, "protocol.epochs = -1"),
+        ("run", {"dataset__name": "imagenot"}, "unknown data set; known: digits"),
+        ("run", {"dataset__train_images": 5000}, "digits has 1797 images"),
+        (
+            "run",
+            {"environments": [{"name": "x", "device": "cuda:7"}]},
+            "not on this machine; here: cpu",
+        ),
+        (
+            "plan",
+            {"environments": [{"name": "x", "device": "cpu", "threads": 4096}]},
+            "this machine has",
+        ),
+        ("plan", {"carbon__country": "XXX"}, "no carbon intensity known"),
     ],
 )
-@pytest.mark.parametrize("command", ["plan", "run"])
-def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, changes, told, command):
+def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, told):
     store = tmp_path / "store"
     done = greencv(command, written(tmp_path, **changes), "--store", store)
     assert done.returncode == 2

@@ -1,0 +1,82 @@
+"""The command line as a user meets it: doctor, help, plan, and an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import GREENCV, ROOT, greencv
+from tests.test_metering import Powercap
+
+
+def test_the_doctor_tells_what_each_figure_will_be(tmp_path):
+    without = json.loads(greencv("doctor", "--json", GREENCV_POWERCAP=str(tmp_path)).stdout)
+    assert {m["component"]: m["provenance"] for m in without["meters"]} == {
+        "cpu": "estimated",
+        "ram": "estimated",
+    }
+    assert "no RAPL counter" in without["absent"]["rapl"]
+    tree = Powercap(tmp_path / "powercap")
+    found = json.loads(greencv("doctor", "--json", GREENCV_POWERCAP=str(tree.root)).stdout)
+    assert {m["component"]: m["provenance"] for m in found["meters"]} == {
+        "cpu": "measured",
+        "ram": "measured",
+    }
+    assert "rapl" not in found["absent"]
+    told = greencv("doctor", GREENCV_POWERCAP=str(tree.root)).stdout
+    assert "RAPL package counter" in told
+    assert found["machine"]["fingerprint"] in told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["doctor"],
+        ["plan"],
+        ["run"],
+        ["book"],
+        ["runs", "list"],
+        ["runs", "show"],
+        ["runs", "export"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_has_an_example_in_its_help(command):
+    done = greencv(*command, "--help")
+    assert done.returncode == 0
+    assert f"Example: greencv {' '.join(command)}" in done.stdout
+
+
+def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store):
+    done = greencv("plan", "smoke", "--json", "--store", tmp_path)
+    content = json.loads(done.stdout)
+    assert [run["order"] for run in content["runs"]] == list(range(1, 9))
+    assert content["expected_s"] == pytest.approx(
+        sum(run["expected_s"] for run in content["runs"]), abs=1
+    )
+    assert not any(run["finished"] for run in content["runs"])
+    assert list(tmp_path.iterdir()) == []
+    after = json.loads(greencv("plan", "smoke", "--json", "--store", smoke_store).stdout)
+    assert all(run["finished"] for run in after["runs"])
+    assert after["expected_s"] == 0
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert told.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
+    assert "Traceback" not in told
