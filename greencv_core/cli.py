@@ -67,19 +67,22 @@ def doctor(as_json: JsonOption = False) -> None:
     model). Where something better is within reach, the way to it is printed.
     """
     from greencv_core.environment import describe_machine, software_versions
-    from greencv_core.metering import discover
+    from greencv_core.metering import EnergyMeter
 
-    machine, found = describe_machine(), discover()
-    meters = [
-        {"component": s.component, "provenance": s.provenance, "source": s.description}
-        for s in found.sources
-    ]
+    machine, meter = describe_machine(), EnergyMeter()
+    with meter as window:  # a meter is what can be read, not what is listed
+        meters = [
+            {"component": s.component, "provenance": s.provenance, "source": s.description}
+            for s in meter.found.sources
+        ]
+    absent, problems = dict(meter.found.absent), list(window.reading.problems)
     if as_json:
         content = {
             "machine": machine.as_dict(),
             "versions": software_versions(),
             "meters": meters,
-            "absent": dict(found.absent),
+            "absent": absent,
+            "problems": problems,
         }
         _print_json(content)
         return
@@ -90,11 +93,13 @@ def doctor(as_json: JsonOption = False) -> None:
     if not machine.accelerators:
         out.print("  no accelerator that torch can use")
     table = Table("Energy of", "will be", "from", title="Meters", title_justify="left")
-    for meter in meters:
-        table.add_row(meter["component"].upper(), meter["provenance"], escape(meter["source"]))
+    for row in meters:
+        table.add_row(row["component"].upper(), row["provenance"], escape(row["source"]))
     out.print(table)
-    for name, reason in found.absent.items():
+    for name, reason in absent.items():
         out.print(f"Not used: {name.upper()}: {escape(reason)}", soft_wrap=True)
+    for problem in problems:
+        out.print(f"[yellow]Fails:[/] {escape(problem)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: greencv plan studies/quick.yaml")

@@ -1,8 +1,9 @@
 """Runs table in, result objects out: no plotting, no training."""
 
 from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
-from greencv_core.analysis.comparison import Comparison, cliffs_delta, compare
+from greencv_core.analysis.comparison import Comparison, cliffs_delta, compare, compare_each
 from greencv_core.analysis.interaction import Interaction, architecture_by_environment
+from greencv_core.analysis.pairing import PairedComparison, paired_by_environment
 from greencv_core.analysis.regression import EnergyRegression, energy_regression
 from greencv_core.analysis.runs import (
     Selection,
@@ -20,6 +21,7 @@ __all__ = [
     "EnergyRegression",
     "Interaction",
     "NotEnoughDataError",
+    "PairedComparison",
     "Saving",
     "Selection",
     "TradeOff",
@@ -29,9 +31,11 @@ __all__ = [
     "best_against_worst",
     "cliffs_delta",
     "compare",
+    "compare_each",
     "energy_regression",
     "fastest_environment",
     "only",
+    "paired_by_environment",
     "pareto_front",
     "saving",
     "summarise",

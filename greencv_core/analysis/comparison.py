@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,10 @@ import scikit_posthocs
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multicomp import pairwise_tukeyhsd
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.oneway import anova_oneway
 
-from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
 from greencv_core.analysis.wording import (
     as_opening,
     count,
@@ -57,15 +59,21 @@ class Comparison:
     omega_squared: float
     """Of the means: df1 (F - 1) / (df1 (F - 1) + n), F being Welch's (Hays 1963)."""
     pairs: pd.DataFrame
-    """a, b, n_a, n_b, median_a, median_b, dunn_p_holm, games_howell_p, cliffs_delta,
+    """a, b, n_a, n_b, median_a, median_b, dunn_p, dunn_p_holm, games_howell_p, cliffs_delta,
     cliffs_magnitude, hodges_lehmann_shift (of b against a)."""
     primary: str
     left_out: tuple[str, ...] = ()
     """Groups with fewer than two values."""
+    family: int = 1
+    """Comparisons that answer one question together; see :func:`compare_each`."""
+    family_p: float | None = None
+    """The primary omnibus p, adjusted by Holm's method for the family."""
 
     @property
     def p(self) -> float:
-        """The primary omnibus test's p value."""
+        """The primary omnibus test's p value, adjusted where there is a family."""
+        if self.family_p is not None:
+            return self.family_p
         return self.kruskal_p if self.primary == "kruskal" else self.welch_p
 
     @property
@@ -86,22 +94,25 @@ class Comparison:
         """
         k, n = len(self.groups), int(self.groups["n"].sum())
         if self.primary == "kruskal":
-            test = f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self.kruskal_p)}"
+            test = f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self.p)}"
             effect = f"eta squared = {max(0.0, self.eta_squared):.2f}"
             pairwise = "Dunn's test with Holm's correction"
         else:
-            test = f"Welch's F = {number(self.welch_f)}, {p_value(self.welch_p)}"
+            test = f"Welch's F = {number(self.welch_f)}, {p_value(self.p)}"
             effect = f"omega squared = {max(0.0, self.omega_squared):.2f}"
             pairwise = "the Games-Howell test"
+        if self.family_p is not None:
+            test += f" by Holm's method for {self.family} comparisons"
         verdict = "differs" if self.significant else "is not shown to differ"
         text = (
             f"{as_opening(quantity(self.value))} {verdict} between the {k} {self.by}s "
             f"({test}, {effect}, n = {n})"
         )
         if k > 2:
+            apart = int((self.pairs["cliffs_delta"].abs() == 1).sum())
             text += (
                 f"; {pairwise} tells {self.pairs_differing} of "
-                f"{count(len(self.pairs), 'pair')} apart"
+                f"{count(len(self.pairs), 'pair')} apart, and the values of {apart} do not overlap"
             )
         return text + left_out_clause(self.left_out, "fewer than 2 runs") + "."
 
@@ -181,6 +192,44 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
     )
 
 
+def compare_each(
+    runs: pd.DataFrame, value: str, by: str, within: str
+) -> dict[str, Comparison | Unanswered]:
+    """Compare groups within each level of another column, as one family.
+
+    The omnibus tests, and Dunn's tests over all pairs of all levels, are adjusted together by
+    Holm's method: with one test a level, some would else reject by chance.
+    """
+    every = {
+        str(name): attempt(compare, part, value, by)
+        for name, part in runs.groupby(within, sort=False, observed=True)
+    }
+    answered = {name: c for name, c in every.items() if isinstance(c, Comparison)}
+    if len(answered) < 2:
+        return every
+    omnibus = holm([c.p for c in answered.values()])
+    dunn = iter(holm(np.concatenate([c.pairs["dunn_p"] for c in answered.values()])))
+    for (name, comparison), p in zip(answered.items(), omnibus, strict=True):
+        adjusted = [next(dunn) for _ in comparison.pairs.index]
+        every[name] = replace(
+            comparison,
+            family=len(answered),
+            family_p=p,
+            pairs=comparison.pairs.assign(dunn_p_holm=adjusted),
+        )
+    return every
+
+
+def holm(p: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Return p values adjusted by Holm's method; what is not defined stays so."""
+    values = np.asarray(p, dtype=float)
+    defined = np.isfinite(values)
+    if defined.any():
+        values = values.copy()
+        values[defined] = multipletests(values[defined], method="holm")[1]
+    return [float(value) for value in values]
+
+
 def cliffs_delta(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Return Cliff's delta: how much more often a value of ``a`` exceeds one of ``b`` than not.
 
@@ -227,7 +276,7 @@ def _pairs(groups: Groups, *, constant: bool) -> pd.DataFrame:
     if constant:
         dunn = pd.DataFrame(1.0, index=names, columns=names)
     else:
-        dunn = scikit_posthocs.posthoc_dunn(list(groups.values()), p_adjust="holm")
+        dunn = scikit_posthocs.posthoc_dunn(list(groups.values()))
         dunn.index = dunn.columns = pd.Index(names)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -250,11 +299,13 @@ def _pairs(groups: Groups, *, constant: bool) -> pd.DataFrame:
                 "n_b": len(groups[b]),
                 "median_a": np.median(groups[a]),
                 "median_b": np.median(groups[b]),
-                "dunn_p_holm": float(dunn.loc[a, b]),
+                "dunn_p": float(dunn.loc[a, b]),
                 "games_howell_p": float(games_howell[frozenset((a, b))]),
                 "cliffs_delta": delta,
                 "cliffs_magnitude": _magnitude(delta),
                 "hodges_lehmann_shift": float(np.median(np.subtract.outer(groups[b], groups[a]))),
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    frame.insert(frame.columns.get_loc("games_howell_p"), "dunn_p_holm", holm(frame["dunn_p"]))
+    return frame

@@ -24,10 +24,15 @@ ENVIRONMENT = "C(environment)"
 
 @dataclass(frozen=True)
 class EnergyRegression:
-    """Ordinary least squares of log10 energy per image, with HC3 standard errors."""
+    """Ordinary least squares of log10 energy per image, with HC3 standard errors.
+
+    Runs of one architecture share its GFLOPs and parameters, so that what tells the slopes is the
+    number of architectures; the intervals follow the runs and are too narrow for a new one.
+    """
 
     formula: str
     n: int
+    architectures: int
     coefficients: pd.DataFrame
     """term, estimate, ci_low, ci_high, p; slopes are elasticities."""
     r_squared: float
@@ -50,7 +55,7 @@ class EnergyRegression:
         text = (
             f"Tenfold GFLOPs go with {number(10 ** row['estimate'])} times the energy per image "
             f"(exponent {row['estimate']:.2f}, 95 % interval {row['ci_low']:.2f} to "
-            f"{row['ci_high']:.2f}, {p_value(row['p'])}"
+            f"{row['ci_high']:.2f}"
         )
         if "log10(parameters)" in set(self.coefficients["term"]):
             text += ", at equal parameters"
@@ -60,27 +65,32 @@ class EnergyRegression:
                 f", and misses an architecture that it has not seen by "
                 f"{percent(self.unseen_architecture_error, 0)} (median)"
             )
-        return text + "."
+        return (
+            f"{text}. This rests on {self.architectures} architectures: their {self.n} runs narrow "
+            "the interval, but say nothing of an architecture that is not among them."
+        )
 
     def diagnosis(self) -> str:
         """Say what the diagnostics found."""
-        worst = float(self.vif["vif"].max()) if len(self.vif) else 1.0
         spread = (
-            "The residuals' spread depends on the fitted value"
+            "The residuals' spread depends on the predictors"
             if self.breusch_pagan_p < 0.05
-            else "No dependence of the residuals' spread on the fitted value was found"
+            else "No dependence of the residuals' spread on the predictors was found"
         )
         shape = "are not normal" if self.shapiro_p < 0.05 else "are compatible with normal ones"
-        vif = (
-            f"the predictors overlap strongly (largest VIF {worst:.1f}), so their separate slopes "
-            "are uncertain"
-            if worst > 5
-            else f"the predictors overlap little (largest VIF {worst:.1f})"
-        )
+        vif = ""
+        if len(self.vif) > 1:
+            worst = float(self.vif["vif"].max())
+            vif = (
+                "; the predictors overlap strongly, so their separate slopes are uncertain"
+                if worst > 5
+                else "; the predictors overlap little"
+            )
+            vif += f" (largest VIF {worst:.1f})"
         return (
             f"{spread} (Breusch-Pagan, {p_value(self.breusch_pagan_p)}); standard errors are HC3, "
             f"which allows for it. The residuals {shape} (Shapiro-Wilk, {p_value(self.shapiro_p)})"
-            f"; {vif}."
+            f"{vif}."
         )
 
     def table(self) -> pd.DataFrame:
@@ -117,7 +127,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
             f"a regression with {coefficients_wanted} coefficients needs more than {len(runs)} runs"
         )
     formula = f"{RESPONSE} ~ {' + '.join(predictors)}"
-    fit = smf.ols(formula, runs).fit(cov_type="HC3")
+    fit = smf.ols(formula, runs).fit(cov_type="HC3", use_t=True)
     simple = smf.ols(f"{RESPONSE} ~ {' + '.join([GFLOPS, *others])}", runs).fit()
     interval = fit.conf_int()
     coefficients = pd.DataFrame(
@@ -144,6 +154,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
     return EnergyRegression(
         formula=formula,
         n=int(fit.nobs),
+        architectures=architectures,
         coefficients=coefficients,
         r_squared=float(fit.rsquared),
         adjusted_r_squared=float(fit.rsquared_adj),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.wording import count, listed
 from greencv_core.energy import weakest
 from greencv_core.errors import BadInputError
@@ -24,11 +25,12 @@ class Selection:
     contended: int
     """Runs kept although other work disturbed them."""
 
-    def sentence(self) -> str:
-        """Say how many runs are analysed and what was done with marked ones."""
-        text = f"{count(len(self.runs), 'run')} are analysed."
-        if len(self.runs) == 1:
-            text = "1 run is analysed."
+    def sentence(self, planned: int | None = None) -> str:
+        """Say how many runs (of those ``planned``) are analysed, and what of marked ones."""
+        verb = "is" if len(self.runs) == 1 else "are"
+        of_all = "" if planned is None else f" of {planned} planned"
+        text = f"{len(self.runs)}{of_all} {'run' if (planned or len(self.runs)) == 1 else 'runs'} "
+        text += f"{verb} analysed."
         if len(self.excluded):
             reasons = self.excluded["reason"].value_counts()
             parts = [f"{n} {reason}" for reason, n in reasons.items()]
@@ -36,8 +38,8 @@ class Selection:
         if self.contended:
             verb = "was" if self.contended == 1 else "were"
             text += (
-                f" {count(self.contended, 'run')} {verb} disturbed by other work on the machine"
-                " and kept: their energy and time may be too high."
+                f" {count(self.contended, 'run')} {verb} disturbed (by other work on the machine, "
+                "or by clocks held back) and kept: their energy and time may be too high."
             )
         return text
 
@@ -86,8 +88,20 @@ def only(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
 def fastest_environment(runs: pd.DataFrame) -> str:
     """Return the environment of the lowest median time per image: the one people would choose.
 
-    The median is that of the architectures' medians, so each architecture counts alike.
+    The median is that of the architectures' medians, so each architecture counts alike; where
+    there are any, of those that every environment has, so that none is fast for want of large ones.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is no run.
     """
+    if runs.empty:
+        raise NotEnoughDataError("there is none to analyse")
+    trained_in = runs.groupby("architecture")["environment"].nunique()
+    everywhere = trained_in.index[trained_in == runs["environment"].nunique()]
+    if len(everywhere):
+        runs = runs[runs["architecture"].isin(everywhere)]
     medians = runs.groupby(["environment", "architecture"])["duration_s_per_image"].median()
     return str(medians.groupby("environment").median().idxmin())
 

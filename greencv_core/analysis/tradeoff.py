@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from greencv_core.analysis.runs import CONDITION, summarise
-from greencv_core.analysis.wording import count, listed
+from greencv_core.analysis.wording import F1_DECIMALS, count, listed
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class TradeOff:
     def sentence(self) -> str:
         """Name the conditions that nothing beats in both energy and F1."""
         names = [" @ ".join(row) for row in self.front[list(self.by)].astype(str).to_numpy()]
+        if not names:
+            return "No condition has both an energy and a macro F1."
         verb = "is" if len(names) == 1 else "are"
         return (
             f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
-            "front: no other condition has both less energy per image and a higher macro F1 "
-            "(medians)."
+            "front: no other condition has less energy per image at no lower macro F1, or a higher "
+            "F1 for no more energy (medians; the front does not know how far they may vary)."
         )
 
     def table(self) -> pd.DataFrame:
@@ -42,10 +44,11 @@ class TradeOff:
 def pareto_front(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> TradeOff:
     """Find the conditions that no other dominates (less or equal energy, higher or equal F1).
 
+    F1 is compared to three decimals: to differ by less is to be equally right.
     A condition without a median of either is shown, and is not on the front.
     """
     table = summarise(runs, by, values=("energy_j_per_image", "f1_macro"))
-    energy, f1 = table["energy_j_per_image"], table["f1_macro"]
+    energy, f1 = table["energy_j_per_image"], table["f1_macro"].round(F1_DECIMALS)
     table["on_front"] = [
         bool(e == e and f == f)  # NaN equals nothing, itself included
         and not ((energy <= e) & (f1 >= f) & ((energy < e) | (f1 > f))).any()

@@ -78,6 +78,16 @@ class _Models:
         self._told_j[component] = max(self._told_j[component], energy_j)
         return self._told_j[component]
 
+    def assumed_power_w(self, component: Component) -> float | None:
+        """Return the RAM's constant power, or the CPU's at full load; None before counting."""
+        if component == "ram":
+            power_w = self._power_w.get("ram")
+            return None if power_w is None else round(power_w, 1)
+        design_w: list[Any] = [
+            getattr(hardware, "_tdp", None) for name, hardware in self._hardware if name == "cpu"
+        ]
+        return float(sum(design_w)) if design_w and None not in design_w else None
+
     def _powers_w(self) -> dict[Component, float]:
         """Return each component's mean power since the last call."""
         powers_w = dict.fromkeys(self._energy_j, 0.0)
@@ -104,10 +114,12 @@ class CodeCarbonSource:
 
     @property
     def description(self) -> str:
-        """What is estimated from what."""
+        """What is estimated from what; with the watts assumed, while it counts."""
+        assumed_w = self._models.assumed_power_w(self.component)
+        watts = "" if assumed_w is None else f" {assumed_w:g} W"
         if self.component == "ram":
-            return "CodeCarbon: constant power by memory size"
-        return "CodeCarbon: CPU design power by load"
+            return f"CodeCarbon: constant{watts}, by memory size"
+        return f"CodeCarbon: design power{watts}, by load"
 
     def start(self) -> None:
         """Begin to count."""

@@ -1,0 +1,83 @@
+"""Does the environment change a value, run by run: the same architecture and seed in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.wording import listed, p_value, quantity
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """A value compared between environments over pairs that share architecture and seed."""
+
+    value: str
+    pairs: int
+    """Architecture and seed combinations that every environment has."""
+    reference: str
+    shifts: pd.DataFrame
+    """environment, shift: median over the pairs of the difference to the reference."""
+    test: str
+    statistic: float
+    p: float
+
+    def sentence(self) -> str:
+        """Say whether the environments differ in the value, and by how much."""
+        verdict = "differs" if self.p < 0.05 else "is not shown to differ"
+        parts = [f"{row.shift:+.4f} in {row.environment}" for row in self.shifts.itertuples()]
+        return (
+            f"Between runs of the same architecture and seed, {quantity(self.value)} {verdict} "
+            f"between the environments ({self.test}, {p_value(self.p)}, n = {self.pairs} pairs). "
+            f"Median differences to {self.reference}: {listed(parts)}."
+        )
+
+
+def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
+    """Compare a value between environments, paired by architecture and seed.
+
+    Two environments are compared by Wilcoxon's signed-rank test, more by Friedman's; either asks
+    about differences within a pair, so that the architectures' own differences play no part.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two environments, or fewer than five complete pairs.
+    """
+    table = runs.pivot_table(
+        index=["architecture", "seed"], columns="environment", values=value, sort=False
+    )
+    table = table[[name for name in runs["environment"].unique() if name in table]].dropna()
+    environments = list(table.columns)
+    if len(environments) < 2:
+        raise NotEnoughDataError("they come from one environment: there is nothing to compare")
+    if len(table) < 5:
+        raise NotEnoughDataError(
+            "a paired comparison needs at least 5 combinations of architecture and seed that every "
+            f"environment has, and there are {len(table)}"
+        )
+    reference = environments[0]
+    differences = table[environments[1:]].sub(table[reference], axis=0)
+    columns = [table[name].to_numpy(dtype=float) for name in environments]
+    if np.ptp(table.to_numpy(dtype=float), axis=1).max() == 0:
+        test, statistic, p = "no difference in any pair", 0.0, 1.0
+    elif len(environments) == 2:
+        test = "Wilcoxon's signed-rank test"
+        statistic, p = stats.wilcoxon(columns[0], columns[1])
+    else:
+        test = "Friedman's test"
+        statistic, p = stats.friedmanchisquare(*columns)
+    shifts = differences.median().rename("shift").rename_axis("environment").reset_index()
+    return PairedComparison(
+        value=value,
+        pairs=len(table),
+        reference=str(reference),
+        shifts=shifts,
+        test=test,
+        statistic=float(statistic),
+        p=float(p),
+    )
