@@ -44,14 +44,14 @@ clean: ## remove the environment and what was built; the runs in runs/ stay
 	@rm -rf $(VENV) _build book/notebooks *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find greencv_core tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment is made anew when the lock or the project's metadata changed.
+# The environment is brought up to date when the lock or the project's metadata changed.
 $(READY): requirements.lock pyproject.toml
 	@python=$$(for p in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
 		[ -n "$$p" ] && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		&& echo $$p && break; done; true); \
 	[ -n "$$python" ] || { echo "error: greencv needs Python 3.11 or later; found none (set PYTHON=/path/to/python3)" >&2; exit 1; }; \
 	echo "Setting up $(VENV): some minutes, once"; \
-	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	[ -x $(BIN)/pip ] || $$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .

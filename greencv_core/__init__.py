@@ -13,6 +13,8 @@ __version__ = metadata.version("greencv")
 
 _HOMES = {
     "collect": "greencv_core.execution",
+    "plan_size": "greencv_core.execution",
+    "find_study": "greencv_core.study",
     "load_study": "greencv_core.study",
     "runs_table": "greencv_core.records",
     "epochs_table": "greencv_core.records",

@@ -4,7 +4,12 @@ CodeCarbon looks at the hardware for some seconds when it first meters; it keeps
 the process and its children.
 """
 
+import contextlib
+
 import greencv_core.experiment  # noqa: F401
 from greencv_core.metering.codecarbon_estimate import new_tracker
 
-new_tracker().get_detected_hardware()
+# Whatever goes wrong here goes wrong again, and is told, where a run meters; here it would end the
+# fork server without a word.
+with contextlib.suppress(Exception):
+    new_tracker().get_detected_hardware()

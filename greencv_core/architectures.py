@@ -27,7 +27,7 @@ def check_architecture(name: str) -> None:
         raise BadInputError(f"architectures: {name}: unknown architecture; {hint}")
 
 
-def build(name: str, classes: int) -> torch.nn.Module:
+def build(name: str, classes: int, image_size: int) -> torch.nn.Module:
     """Return the architecture with fresh weights, drawn from torch's global generator.
 
     Parameters
@@ -36,11 +36,17 @@ def build(name: str, classes: int) -> torch.nn.Module:
         A torchvision classifier, e.g. ``resnet18`` or ``torchvision:resnet18``.
     classes
         Size of the output layer.
+    image_size
+        Side of the square images in pixels; a vision transformer is made for one size.
     """
     check_architecture(name)
     # GoogLeNet and Inception announce a change of their default initialisation; auxiliary heads
     # would return tuples in training alone.
-    options = {"aux_logits": False} if _plain(name) in ("googlenet", "inception_v3") else {}
+    options: dict[str, object] = {}
+    if _plain(name) in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False}
+    elif _plain(name).startswith("vit_"):
+        options = {"image_size": image_size}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         model: torch.nn.Module = torchvision.models.get_model(
@@ -61,9 +67,15 @@ def gflops_per_image(model: torch.nn.Module, image_size: int) -> float:
     model.eval()
     # The counter warns of a missing Triton on machines without a GPU; nothing here needs it.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(image)
-    model.train(was_training)
+    # Attention's fused kernel for inference is one operation that the counter does not know.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(image)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        model.train(was_training)
     return float(counter.get_total_flops() / 1e9)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -69,7 +70,8 @@ def doctor(as_json: JsonOption = False) -> None:
     from greencv_core.environment import describe_machine, software_versions
     from greencv_core.metering import EnergyMeter
 
-    machine, meter = describe_machine(), EnergyMeter()
+    machine = describe_machine()
+    meter = EnergyMeter([a.uuid for a in machine.accelerators if a.uuid and not a.unmetered])
     with meter as window:  # a meter is what can be read, not what is listed
         meters = [
             {"component": s.component, "provenance": s.provenance, "source": s.description}
@@ -90,8 +92,11 @@ def doctor(as_json: JsonOption = False) -> None:
     out.print(f"{machine.cpu_count} CPUs, {machine.memory_bytes / 2**30:.0f} GiB")
     for accelerator in machine.accelerators:
         out.print(f"  {accelerator.device}: {escape(accelerator.name)}")
+        if accelerator.unmetered:
+            out.print(f"  [yellow]cannot be metered:[/] {escape(accelerator.unmetered)}")
     if not machine.accelerators:
-        out.print("  no accelerator that torch can use")
+        reason = f" ({machine.accelerator_problem})" if machine.accelerator_problem else ""
+        out.print(f"  no accelerator that torch can use{escape(reason)}", soft_wrap=True)
     table = Table("Energy of", "will be", "from", title="Meters", title_justify="left")
     for row in meters:
         table.add_row(row["component"].upper(), row["provenance"], escape(row["source"]))
@@ -110,15 +115,15 @@ def plan(
 
     Times come from finished runs of the same condition, else from a few timed batches.
     """
-    from greencv_core.execution import check, expected_run_seconds, planned
+    from greencv_core.execution import check, expected_run_seconds, planned, unfinished
 
     loaded = load_study(study)
     check(loaded)
-    runs, _ = planned(loaded)
+    runs, machine = planned(loaded)
     records = Store(store or default_store())
     with err.status("timing a few batches of each condition"):
         expected_s = expected_run_seconds(runs, records)
-    done = {run.run_id for run in runs if records.finished(run)}
+    done = {run.run_id for run in runs} - {r.run_id for r in unfinished(runs, machine, records)}
     left_s = sum(expected_s.get(r.condition, 0.0) for r in runs if r.run_id not in done)
     untimed = {run.condition for run in runs} - set(expected_s)
     rows = [
@@ -242,6 +247,7 @@ def runs_export(
     )
     if output is None:
         sys.stdout.write(text)
+        sys.stdout.flush()
     else:
         _write(output, text.encode())
 
@@ -261,12 +267,13 @@ def book(
     from greencv_core.report.book import build_book
 
     outcome = _train(study, store, train=train)
-    if outcome.failed + outcome.missing == outcome.planned:
-        _fail(f"{study}: no run is finished, so there is nothing to report", 1)
+    if not any(record.status == "finished" and record.complete for record in outcome.records):
+        _fail(f"{study}: no run is finished with its energy, so there is nothing to report", 1)
     path = build_book(
         PROJECT_ROOT,
         study=find_study(study),
         store=Store(store or default_store()),
+        run_ids=[record.run_id for record in outcome.records],
         say=lambda text: err.print(escape(text), soft_wrap=True),
     )
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
@@ -289,6 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:  # whoever reads our output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument, from click
             err.print(f"[red]error:[/] {escape(error.format_message())}", soft_wrap=True)
@@ -346,6 +356,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _print_json(content: Any) -> None:
     sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    sys.stdout.flush()
 
 
 def _fail(message: str, code: int) -> NoReturn:

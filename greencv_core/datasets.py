@@ -58,7 +58,14 @@ def check_dataset(spec: Dataset) -> None:
         raise BadInputError(
             f"dataset.name = {spec.name}: unknown data set; known: {', '.join(dataset_names())}"
         )
-    available = len(_SOURCES[spec.name]().labels)
+    labels = _SOURCES[spec.name]().labels
+    available, classes = len(labels), len(set(labels.tolist()))
+    for field in ("train_images", "validation_images"):
+        if getattr(spec, field) < classes:
+            raise BadInputError(
+                f"dataset.{field} = {getattr(spec, field)}: must be at least {classes}, "
+                f"one image for each class of {spec.name}"
+            )
     wanted = spec.train_images + spec.validation_images
     if wanted > available:
         raise BadInputError(

@@ -5,20 +5,22 @@ Imports torch only inside the functions that need it, so that a plan or a table 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import joblib
 import psutil
 
 from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.metering import MeterError, discover
 from greencv_core.study import EnvironmentSpec, Study
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ class Accelerator:
     """NVML's identifier (``GPU-...``); None where there is none (Apple)."""
     memory_bytes: int | None
     bf16: bool
+    unmetered: str = ""
+    """Why its energy cannot be metered; empty where it can."""
+
+    @property
+    def identity(self) -> str:
+        """What tells this card from another one, in this machine or elsewhere."""
+        return self.uuid or self.name
 
 
 @dataclass(frozen=True)
@@ -48,42 +57,45 @@ class Machine:
     memory_bytes: int
     accelerators: tuple[Accelerator, ...]
     system: str
+    accelerator_problem: str = ""
+    """What torch said where it found none."""
 
     @property
     def fingerprint(self) -> str:
-        """Short hash of the hardware: the same after a reboot, another on another machine."""
-        text = json.dumps(
-            [
-                self.cpu_model,
-                self.cpu_count,
-                # The kernel's reserve varies from boot to boot: whole GiB are stable.
-                round(self.memory_bytes / 2**30),
-                sorted(str(a.uuid or a.name) for a in self.accelerators),
-            ]
-        )
+        """Short hash of CPU and memory: the same after a reboot, another on another machine.
+
+        GPUs stay out: which of them are visible varies, and each run states its own.
+        """
+        # The kernel's reserve varies from boot to boot: whole GiB are stable.
+        text = json.dumps([self.cpu_model, self.cpu_count, round(self.memory_bytes / 2**30)])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def accelerator_of(self, spec: EnvironmentSpec) -> Accelerator | None:
+        """Return the accelerator that an environment trains on; None for the CPU."""
+        return next((a for a in self.accelerators if a.device == spec.device), None)
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields and the fingerprint, ready for a record."""
         return {**asdict(self), "fingerprint": self.fingerprint}
 
 
+@functools.cache
 def describe_machine() -> Machine:
     """Return the machine as this process sees it (CPU affinity and visible GPUs respected)."""
+    accelerators, problem = _accelerators()
     return Machine(
         cpu_model=_cpu_model(),
         cpu_count=available_cpus(),
         memory_bytes=psutil.virtual_memory().total,
-        accelerators=tuple(_accelerators()),
+        accelerators=tuple(accelerators),
         system=platform.platform(),
+        accelerator_problem=problem,
     )
 
 
 def available_cpus() -> int:
-    """Return the number of logical CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of logical CPUs that this process may use: affinity and container quota."""
+    return int(joblib.cpu_count())
 
 
 def software_versions() -> dict[str, str]:
@@ -110,8 +122,8 @@ def software_versions() -> dict[str, str]:
 def resolve(study: Study, machine: Machine) -> list[EnvironmentSpec]:
     """Return the study's environments as levels of this machine.
 
-    ``auto`` becomes what the machine offers, ``threads: all`` the number of CPUs and ``cuda``
-    the first GPU, so that a run's identity holds what was used.
+    ``auto`` becomes what the machine offers and can meter, ``threads: all`` the number of CPUs and
+    ``cuda`` the first GPU, so that a run's identity holds what was used.
 
     Raises
     ------
@@ -119,7 +131,7 @@ def resolve(study: Study, machine: Machine) -> list[EnvironmentSpec]:
         An environment asks for a device or for threads that this machine lacks.
     """
     specs = _auto(machine) if study.environments == "auto" else study.environments
-    return [_resolve_one(study.name, spec, machine) for spec in specs]
+    return [_resolve_one(study.where, spec, machine) for spec in specs]
 
 
 def apply(spec: EnvironmentSpec) -> torch.device:
@@ -143,15 +155,15 @@ def apply(spec: EnvironmentSpec) -> torch.device:
 
 def device_name(spec: EnvironmentSpec, machine: Machine) -> str:
     """Return the product name of the device that an environment trains on."""
-    for accelerator in machine.accelerators:
-        if accelerator.device == spec.device:
-            return accelerator.name
-    return machine.cpu_model
+    accelerator = machine.accelerator_of(spec)
+    return accelerator.name if accelerator else machine.cpu_model
 
 
 def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
-    """Return NVML's identifiers of the GPUs that an environment trains on; none for the CPU."""
-    return tuple(a.uuid for a in machine.accelerators if a.device == spec.device and a.uuid)
+    """Return NVML's identifiers of the GPUs that an environment trains on and that it can meter."""
+    accelerator = machine.accelerator_of(spec)
+    metered = accelerator is not None and accelerator.uuid and not accelerator.unmetered
+    return (accelerator.uuid,) if accelerator and accelerator.uuid and metered else ()
 
 
 def _auto(machine: Machine) -> list[EnvironmentSpec]:
@@ -162,8 +174,7 @@ def _auto(machine: Machine) -> list[EnvironmentSpec]:
                 name="cpu-all-threads", device="cpu", threads="all", memory_format=_LAYOUT
             )
         )
-    if machine.accelerators:
-        first = machine.accelerators[0]
+    for first in [a for a in machine.accelerators if not a.unmetered][:1]:
         kind = first.device.partition(":")[0]
         mixed = "bf16" if first.bf16 else "fp16"
         specs += [
@@ -187,7 +198,7 @@ _LAYOUT: Literal["channels_last"] = "channels_last"
 def _resolve_one(study: str, spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec:
     devices = ["cpu", *(a.device for a in machine.accelerators)]
     device = "cuda:0" if spec.device == "cuda" else spec.device
-    where = f"study {study}: environment {spec.name}"
+    where = f"{study}: environment {spec.name}"
     if device not in devices:
         raise BadInputError(
             f"{where}: device = {spec.device}: not on this machine; here: {', '.join(devices)}"
@@ -213,16 +224,29 @@ def _may_have_accelerator() -> bool:
     return any((Path("/dev") / name).exists() for name in devices)
 
 
-def _accelerators() -> list[Accelerator]:
+def _accelerators() -> tuple[list[Accelerator], str]:
+    """Return the accelerators, and what torch said where there are none although there may be."""
     if not _may_have_accelerator():
-        return []
+        return [], ""
     # Asked in a process of its own: to look at a GPU, torch may open a context on it, and a context
     # draws power, takes memory and looks to a meter like somebody else's work.
     done = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True)
+    said = " ".join(done.stderr.strip().splitlines()[-1:])
     if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise GreencvError(f"torch cannot look for accelerators here: {reason[0]}")
-    return [Accelerator(**fields) for fields in json.loads(done.stdout)]
+        raise GreencvError(f"torch cannot look for accelerators: {said or done.returncode}")
+    found = [Accelerator(**fields) for fields in json.loads(done.stdout)]
+    # An outdated driver, say, is a warning of torch's and no error.
+    return [replace(a, unmetered=_unmetered(a)) for a in found], "" if found else said
+
+
+def _unmetered(accelerator: Accelerator) -> str:
+    if accelerator.uuid is None:
+        return "no meter here knows this kind of device"
+    try:
+        discover((accelerator.uuid,))
+    except MeterError as error:
+        return str(error)
+    return ""
 
 
 _ASK_TORCH = (
@@ -243,7 +267,10 @@ def torch_sees() -> list[Accelerator]:
                 Accelerator(
                     device=f"cuda:{index}",
                     name=properties.name,
-                    uuid=_nvml_uuid(str(getattr(properties, "uuid", ""))),
+                    # AMD's build of torch has identifiers, too, but none that NVML knows.
+                    uuid=None
+                    if torch.version.hip
+                    else _nvml_uuid(str(getattr(properties, "uuid", ""))),
                     memory_bytes=properties.total_memory,
                     # Emulated bfloat16 (before Ampere) would be slower than no mixed precision.
                     bf16=properties.major >= 8,
@@ -264,6 +291,9 @@ def _nvml_uuid(uuid: str) -> str | None:
 
 
 def _cpu_model() -> str:
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():

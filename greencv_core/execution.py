@@ -13,19 +13,22 @@ import multiprocessing.forkserver
 import os
 import signal
 import statistics
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from greencv_core import environment
-from greencv_core.energy import J_PER_KWH, Component
+from greencv_core.energy import J_PER_KWH, Component, Provenance, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.metering import discover, intensity_gco2e_per_kwh, measure_idle_power
 from greencv_core.paths import default_store
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
@@ -94,12 +97,20 @@ def planned(
     for name in wanted or []:
         if name not in study.architectures:
             raise BadInputError(
-                f"architectures: {name}: not in study {study.name}, "
+                f"{study.where}: architectures: {name}: not in this study, "
                 f"which has {', '.join(study.architectures)}"
             )
     machine = environment.describe_machine()
     specs = environment.resolve(study, machine)
-    return plan(study, specs, machine.fingerprint, architectures=wanted), machine
+    on_gpu = [(spec, machine.accelerator_of(spec)) for spec in specs]
+    runs = plan(
+        study,
+        specs,
+        machine.fingerprint,
+        accelerators={spec.name: gpu.identity for spec, gpu in on_gpu if gpu is not None},
+        architectures=wanted,
+    )
+    return runs, machine
 
 
 def check(study: Study) -> None:
@@ -108,20 +119,56 @@ def check(study: Study) -> None:
     Raises
     ------
     BadInputError
-        The study names an architecture, a data set or a country that is not known.
+        The study names an architecture, a data set or a country that is not known; one line each.
     """
-    _in_fresh_process(_check_names, study)
+    problems = _in_fresh_process(_wrong_names, study)
+    if problems:
+        raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
 
 
-def _check_names(study: Study) -> None:
+def _wrong_names(study: Study) -> list[str]:
     from greencv_core.architectures import check_architecture
     from greencv_core.datasets import check_dataset
-    from greencv_core.metering import intensity_gco2e_per_kwh
 
-    for name in study.architectures:
-        check_architecture(name)
-    check_dataset(study.dataset)
-    intensity_gco2e_per_kwh(study.carbon)
+    checks: list[Callable[[], object]] = [
+        *(partial(check_architecture, name) for name in study.architectures),
+        partial(check_dataset, study.dataset),
+        partial(intensity_gco2e_per_kwh, study.carbon),
+    ]
+    problems = []
+    for one in checks:
+        try:
+            one()
+        except BadInputError as error:
+            problems.append(str(error))
+    return problems
+
+
+def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> list[PlannedRun]:
+    """Return the runs still to make.
+
+    They have no record of success, or one that estimates what this machine could now measure: to
+    give a meter its permission is to ask for better figures.
+    """
+    now: dict[tuple[str, ...], dict[Component, Provenance]] = {}
+    left = []
+    for run in runs:
+        gpus = environment.gpu_uuids(run.environment, machine)
+        if gpus not in now:
+            now[gpus] = {s.component: s.provenance for s in discover(gpus).sources}
+        record = store.read(run.run_id)
+        if record is None or record.status != "finished" or _weaker(record, now[gpus]):
+            left.append(run)
+    return left
+
+
+def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
+    parts = record.total.components if record.total else {}
+    return any(
+        part.provenance != now[name] and part.provenance == weakest([part.provenance, now[name]])
+        for name, part in parts.items()
+        if name in now
+    )
 
 
 def run_study(
@@ -155,13 +202,18 @@ def run_study(
     """
     store = store or Store(default_store())
     runs, machine = planned(study, architectures=architectures)
-    missing = [run for run in runs if not store.finished(run)]
+    missing = unfinished(runs, machine, store) if train else []
     if missing:
         check(study)  # a finished run is proof enough of its own names
-    if missing and train:
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
+            stack.enter_context(store.writing())
+            if machine.accelerator_problem:
+                progress.note(f"no accelerator is used: {machine.accelerator_problem}")
+            for accelerator in machine.accelerators:
+                if accelerator.unmetered and study.environments == "auto":
+                    progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
             _make(missing, machine, store, progress, finished=len(runs) - len(missing))
     environments = [spec.name for spec in environment.resolve(study, machine)]
     runs.sort(
@@ -175,7 +227,7 @@ def run_study(
     records = [_with_carbon(record, study.carbon) for record in found]
     return Outcome(
         records=tuple(records),
-        trained=len(missing) if train else 0,
+        trained=len(missing),
         failed=sum(record.status == "failed" for record in records),
         missing=len(runs) - len(records),
     )
@@ -205,6 +257,11 @@ def collect(
     return list(outcome.records)
 
 
+def plan_size(study: str | Path | Study) -> int:
+    """Return how many runs a study has on this machine, made or not."""
+    return len(planned(study if isinstance(study, Study) else load_study(study))[0])
+
+
 def expected_run_seconds(
     runs: Sequence[PlannedRun], store: Store, *, probe: bool = True
 ) -> dict[str, float]:
@@ -226,22 +283,33 @@ def expected_run_seconds(
                 and run.dataset.model_dump(mode="json") == record.dataset
                 and run.environment.model_dump(mode="json") == record.environment
                 and run.machine == record.machine["fingerprint"]
+                and run.accelerator == record.accelerator
             )
             if same:
                 expected[name] = record.duration_s + START_S
     unknown = [run for name, run in conditions.items() if name not in expected]
     if unknown and probe:
         for run in unknown:
-            with contextlib.suppress(ProcessLostError, RuntimeError, MemoryError):
-                seconds = _in_fresh_process(_time_image, run)
+            if seconds := _time_image(run):
                 expected[run.condition] = seconds * _equivalent_images(run) + START_S
     return expected
 
 
-def _time_image(run: PlannedRun) -> float:
+def _time_image(run: PlannedRun) -> float | None:
+    """Train a few batches of a condition; None where it cannot be trained."""
+    try:
+        return _in_fresh_process(_seconds_per_image, run)
+    except ProcessLostError:
+        return None
+
+
+def _seconds_per_image(run: PlannedRun) -> float | None:
     from greencv_core.experiment import seconds_per_image
 
-    return seconds_per_image(run)
+    try:
+        return seconds_per_image(run)
+    except Exception:  # what it is will be the reason of the run's failure
+        return None
 
 
 def _equivalent_images(run: PlannedRun) -> float:
@@ -256,8 +324,6 @@ def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
     energy_j = record.total.energy_j if record.total else None
     if record.carbon == wanted or energy_j is None:
         return record
-    from greencv_core.metering import intensity_gco2e_per_kwh
-
     intensity = intensity_gco2e_per_kwh(carbon)
     return record.model_copy(
         update={
@@ -273,8 +339,10 @@ def _make(
 ) -> None:
     progress.note("metering idle power and warming up")
     idle = _idle_power(runs, machine, progress)
-    # Timing a few batches of every condition is the warm-up, too.
     expected = expected_run_seconds(runs, store)
+    # Timing a condition warms the machine up; where records told the times, nothing did.
+    for run in {run.environment.name: run for run in runs}.values():
+        _time_image(run)
     forecast = _Forecast(runs, expected)
     progress.begin(runs, finished, forecast.remaining_s())
     for run in runs:
@@ -304,11 +372,10 @@ def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
 def _execute(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
     """Run in the child: what a person can act on becomes the record's reason."""
     from greencv_core.experiment import execute, failure
-    from greencv_core.metering import MeterError
 
     try:
         return execute(run, machine, idle_power_w=idle)
-    except (FloatingPointError, MeterError, GreencvError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # an architecture may raise what it likes; the study goes on
         text = " ".join(str(error).split())
         return failure(run, machine, f"{type(error).__name__}: {text[:500]}")
 
@@ -317,8 +384,6 @@ def _idle_power(
     runs: Sequence[PlannedRun], machine: Machine, progress: Progress
 ) -> dict[str, IdlePower]:
     """Return idle power by environment and component, metered once for each set of GPUs."""
-    from greencv_core.metering import measure_idle_power
-
     by_gpus: dict[tuple[str, ...], IdlePower] = {}
     result = {}
     for spec in {run.environment.name: run.environment for run in runs}.values():
@@ -387,7 +452,9 @@ def _in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Resul
 
 
 def _context() -> Any:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    # Apple's frameworks do not stand a fork of a process that has loaded them.
+    fork = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    if not fork:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
@@ -403,27 +470,30 @@ def _interrupt_ignored() -> Iterator[None]:
     The driver decides and ends its children itself; one that was interrupted while it starts would
     print a traceback.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers are the main thread's
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with _interrupt_handler(signal.SIG_IGN):
         yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 @contextlib.contextmanager
 def _interrupt_held_back() -> Iterator[None]:
     """Have Ctrl-C wait until a process that is being started is known and can be ended."""
-    if not hasattr(signal, "pthread_sigmask"):
+    pending: list[int] = []
+    with _interrupt_handler(lambda number, _: pending.append(number)):
         yield
+    if pending:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupt_handler(handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers are the main thread's
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
 
 
 def _follow_the_driver() -> None:

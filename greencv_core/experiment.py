@@ -44,8 +44,8 @@ def execute(
 ) -> RunRecord:
     """Train one planned run under the meters of this machine.
 
-    The metered window holds the epochs alone: building the model, loading the data and counting
-    operations come before it.
+    The metered window holds the epochs alone: building the model, loading the data, counting
+    operations and a batch to warm up come before it.
 
     Parameters
     ----------
@@ -65,11 +65,12 @@ def execute(
     device = environment.apply(spec)
     _seed_everything(run.seed)
     data = datasets.load_dataset(run.dataset)
-    model = architectures.build(run.architecture, data.classes)
+    model = architectures.build(run.architecture, data.classes, run.dataset.image_size)
     gflops = architectures.gflops_per_image(model, run.dataset.image_size)
     parameters = architectures.parameter_count(model)
     model = model.to(device, memory_format=training.memory_format(spec))  # type: ignore[call-overload]
     data = training.to_device(data, spec)
+    training.warm_up(model, data, protocol, spec)
     intensity = intensity_gco2e_per_kwh(run.carbon)
 
     meter = EnergyMeter(
@@ -96,6 +97,11 @@ def execute(
     if others > CONTENTION_SHARE:
         disturbances.append(f"other processes used {others:.0%} of the CPUs")
     gpu = window.gpu
+    lost = list(reading.problems)
+    accelerator = machine.accelerator_of(spec)
+    if accelerator is not None and reading.gpu is None and not lost:
+        lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
+    utilization_pct = gpu.utilization_pct if gpu else None
     return RunRecord(
         status="finished",
         **identity(run, machine),
@@ -114,11 +120,11 @@ def execute(
         net_energy_j=reading.net_energy_j,
         emissions_gco2e=reading.emissions_gco2e,
         carbon_intensity_gco2e_per_kwh=intensity,
-        device_utilization_pct=load.own_pct() if gpu is None else gpu.utilization_pct,
+        device_utilization_pct=load.own_pct() if accelerator is None else utilization_pct,
         gpu={} if gpu is None else vars(gpu),
-        complete=reading.complete and reading.total is not None,
+        complete=not lost and reading.total is not None,
         contended=bool(disturbances),
-        problems=[*reading.problems, *disturbances],
+        problems=[*lost, *disturbances],
         trace=_trace_record(window),
     )
 
@@ -148,6 +154,7 @@ def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]
         "order": run.order,
         "seed": run.seed,
         "machine": machine.as_dict(),
+        "accelerator": run.accelerator,
         "versions": environment.software_versions(),
         "git_commit": git_commit(),
     }
@@ -165,14 +172,14 @@ def seconds_per_image(run: PlannedRun, batches: int = 2) -> float:
     device = environment.apply(spec)
     size = run.protocol.batch_size
     with torch.random.fork_rng(devices=[]):
-        model = architectures.build(run.architecture, classes=10)
+        model = architectures.build(run.architecture, 10, run.dataset.image_size)
         images = torch.randn(size, 3, run.dataset.image_size, run.dataset.image_size)
     layout = training.memory_format(spec)
     model = model.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     images = images.to(device).contiguous(memory_format=layout)
     labels = torch.zeros(size, dtype=torch.long, device=device)
     step = training.single_step(model, run.protocol, spec)
-    synchronize = _synchronizer(device)
+    synchronize = _synchronizer(device) or (lambda: None)
     step(images, labels)
     synchronize()
     start = time.perf_counter()
@@ -216,12 +223,8 @@ def _seed_everything(seed: int) -> None:
     np.random.seed(seed)
 
 
-def _synchronizer(device: torch.device) -> Callable[[], None]:
-    if device.type == "cuda":
-        return torch.cuda.synchronize
-    if device.type == "mps":
-        return torch.mps.synchronize
-    return lambda: None
+def _synchronizer(device: torch.device) -> Callable[[], None] | None:
+    return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type)
 
 
 def _phases_of(window: Window) -> training.PhaseHook:
@@ -253,8 +256,8 @@ def _window_record(name: str, start_s: float, end_s: float, reading: Reading) ->
 
 
 def _trace_record(window: Window) -> TraceRecord:
-    time_s: dict[str, list[float]] = {}
-    power_w: dict[str, list[float]] = {}
+    time_s: dict[Component, list[float]] = {}
+    power_w: dict[Component, list[float]] = {}
     for point in window.trace:
         time_s.setdefault(point.component, []).append(round(point.time_s, 3))
         power_w.setdefault(point.component, []).append(round(point.power_w, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import filelock
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from greencv_core.energy import Component, Provenance, weakest
-from greencv_core.errors import GreencvError
-from greencv_core.study import PlannedRun
+from greencv_core.errors import BadInputError, GreencvError
 
 SCHEMA_VERSION = 1
 
@@ -67,8 +68,8 @@ class EpochRecord(_Record):
 class TraceRecord(_Record):
     """The power trace, one list of times (s) and of powers (W) by component."""
 
-    time_s: dict[str, list[float]]
-    power_w: dict[str, list[float]]
+    time_s: dict[Component, list[float]]
+    power_w: dict[Component, list[float]]
 
 
 class RunRecord(_Record):
@@ -90,6 +91,8 @@ class RunRecord(_Record):
     seed: int
     started_at: str
     machine: dict[str, Any]
+    accelerator: str = ""
+    """Identity of the GPU that it was trained on; empty for the CPU."""
     versions: dict[str, str]
     git_commit: str
     device_name: str = ""
@@ -102,7 +105,7 @@ class RunRecord(_Record):
     duration_s: float | None = None
     total: WindowRecord | None = None
     phases: list[WindowRecord] = Field(default_factory=list)
-    idle_power_w: dict[str, float] = Field(default_factory=dict)
+    idle_power_w: dict[Component, float] = Field(default_factory=dict)
     net_energy_j: float | None = None
     emissions_gco2e: float | None = None
     carbon_intensity_gco2e_per_kwh: float | None = None
@@ -164,16 +167,38 @@ class Store:
             raise GreencvError(f"{path}: cannot be written: {error.strerror}") from error
         return path
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep others from training into this store, and what they left half written out of it.
+
+        Raises
+        ------
+        BadInputError
+            The folder cannot be written to, or another greencv is at it.
+        """
+        lock = filelock.FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise BadInputError(
+                f"{self.folder}: another greencv trains into this folder; wait for it, or name "
+                "another one with --store"
+            ) from error
+        except OSError as error:
+            raise BadInputError(f"{self.folder}: cannot be written to: {error.strerror}") from error
+        try:
+            for leftover in self.folder.glob(".writing-*"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
     def read(self, run_id: str) -> RunRecord | None:
         """Return the record of a run, or None where there is none that can be used."""
         path = self.path_of(run_id)
         loaded = _load(path) if path.is_file() else None
         return loaded if isinstance(loaded, RunRecord) else None
-
-    def finished(self, run: PlannedRun) -> bool:
-        """Whether a planned run has a usable record of success."""
-        record = self.read(run.run_id)
-        return record is not None and record.status == "finished"
 
     def records(self) -> Iterator[RunRecord | Damaged]:
         """Return every record, and what lies in the store but is none."""
@@ -210,14 +235,21 @@ def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def trace_table(record: RunRecord) -> pd.DataFrame:
-    """Return a run's power trace: time_s, component, power_w."""
+    """Return a run's power trace: time_s, component, power_w, provenance."""
     trace = record.trace or TraceRecord(time_s={}, power_w={})
+    parts = record.total.components if record.total else {}
     rows = [
-        {"time_s": time_s, "component": component, "power_w": power_w}
+        {
+            "time_s": time_s,
+            "component": component,
+            "power_w": power_w,
+            # A meter that was lost on the way has no joules, but powers until then.
+            "provenance": parts[component].provenance if component in parts else "incomplete",
+        }
         for component in trace.time_s
         for time_s, power_w in zip(trace.time_s[component], trace.power_w[component], strict=True)
     ]
-    return pd.DataFrame(rows, columns=["time_s", "component", "power_w"])
+    return pd.DataFrame(rows, columns=["time_s", "component", "power_w", "provenance"])
 
 
 def phases_table(record: RunRecord) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     ValidationError,
     model_validator,
@@ -27,11 +29,14 @@ from greencv_core.paths import PROJECT_ROOT
 TRAINING_REVISION = 1
 """Raised when the same settings would train differently; part of every run's identity."""
 
+LARGEST_SEED = 2**31 - 1
+"""With the repetitions added, still a seed for NumPy (less than 2**32)."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Dataset(_Strict):
@@ -42,7 +47,7 @@ class Dataset(_Strict):
     """Side of the square images in pixels."""
     train_images: int = Field(ge=2)
     validation_images: int = Field(ge=2)
-    split_seed: int = Field(0, ge=0)
+    split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
 
 class EnvironmentSpec(_Strict):
@@ -86,7 +91,7 @@ class Protocol(_Strict):
     statistics used in validation lag behind the weights."""
     early_stopping: EarlyStopping | None = None
     repetitions: int = Field(ge=1, le=1000)
-    seed: int = Field(2022, ge=0)
+    seed: int = Field(2022, ge=0, le=LARGEST_SEED)
     """Repetition ``r`` is trained with seed ``seed + r``, in every condition alike."""
     idle_s: float = Field(5.0, ge=0.5, le=600)
     """How long idle power is metered before the first run."""
@@ -118,6 +123,12 @@ class Study(_Strict):
     ]
     protocol: Protocol
     carbon: Carbon
+    _where: str = PrivateAttr("")
+
+    @property
+    def where(self) -> str:
+        """Where to look for what a message is about: the study's file."""
+        return self._where or f"study {self.name}"
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> Study:
@@ -150,6 +161,8 @@ class PlannedRun:
     order: int
     """Place in the randomised order, from 0."""
     machine: str
+    accelerator: str = ""
+    """Identity of the GPU that it trains on; empty for the CPU."""
 
     @property
     def seed(self) -> int:
@@ -178,6 +191,7 @@ class PlannedRun:
             "repetition": self.repetition,
             "seed": self.seed,
             "machine": self.machine,
+            "accelerator": self.accelerator,
         }
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -222,7 +236,7 @@ def load_study(source: str | Path) -> Study:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
         raise BadInputError(f"{path}: cannot be read: {reason}") from error
     try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)
+        content = yaml.load(text, Loader=_StudyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
@@ -233,10 +247,12 @@ def load_study(source: str | Path) -> Study:
             f"{path}: must be a mapping with the fields of a study, e.g. name: mine"
         )
     try:
-        return Study.model_validate(content)
+        study = Study.model_validate(content)
     except ValidationError as error:
         lines = [_one_line(path, problem) for problem in error.errors()]
         raise BadInputError("\n".join(dict.fromkeys(lines))) from error
+    study._where = str(path)
+    return study
 
 
 def plan(
@@ -244,6 +260,7 @@ def plan(
     environments: Sequence[EnvironmentSpec],
     machine: str,
     *,
+    accelerators: Mapping[str, str] | None = None,
     architectures: Iterable[str] | None = None,
 ) -> list[PlannedRun]:
     """Return the runs of a study in the order in which they are to be made.
@@ -257,6 +274,8 @@ def plan(
         The environments of this machine (:func:`greencv_core.environment.resolve`).
     machine
         The machine's fingerprint.
+    accelerators
+        Environment to the identity of the GPU that it trains on; those on the CPU are absent.
     architectures
         Keep these alone; all of the study's when omitted. The order of what stays is that
         of the whole plan.
@@ -279,13 +298,18 @@ def plan(
                     repetition=repetition,
                     order=len(runs),
                     machine=machine,
+                    accelerator=(accelerators or {}).get(environment.name, ""),
                 )
             )
     return [run for run in runs if run.architecture in kept]
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, where YAML would keep the last in silence."""
+class _StudyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice, where YAML would keep the last in silence.
+
+    It also reads 1e-4 as the number that it is in YAML 1.2; in 1.1, which this library follows, a
+    number with an exponent needs a point.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -301,6 +325,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def _one_line(path: Path, problem: Any) -> str:

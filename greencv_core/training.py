@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -139,6 +139,29 @@ def train(
         if stopper.should_stop(epoch):
             break
     return History(tuple(epochs), stopped_early=len(epochs) < protocol.epochs)
+
+
+def warm_up(
+    model: torch.nn.Module, data: ImageData, protocol: Protocol, environment: EnvironmentSpec
+) -> None:
+    """Train and validate on one batch of a copy, and forget it.
+
+    The first batch of a process also pays for what is set up once: libraries' handles, kernels
+    chosen and loaded, memory taken from the system. The model and all generators stay as they were.
+    """
+    device = data.train_labels.device
+    trial = copy.deepcopy(model).train()
+    few = replace(
+        data,
+        validation_images=data.validation_images[:EVALUATION_BATCH],
+        validation_labels=data.validation_labels[:EVALUATION_BATCH],
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        size = protocol.batch_size
+        single_step(trial, protocol, environment)(
+            data.train_images[:size], data.train_labels[:size]
+        )
+        evaluate(trial, few, environment)
 
 
 def single_step(model: torch.nn.Module, protocol: Protocol, environment: EnvironmentSpec) -> Step:

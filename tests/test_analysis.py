@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from greencv_core.analysis import (
     NotEnoughDataError,
@@ -14,9 +15,11 @@ from greencv_core.analysis import (
     best_against_worst,
     cliffs_delta,
     compare,
+    compare_each,
     energy_regression,
     fastest_environment,
     only,
+    paired_by_environment,
     pareto_front,
     saving,
     summarise,
@@ -128,6 +131,7 @@ def test_an_analysis_without_data_answers_with_a_sentence():
 def test_sentences_follow_the_data():
     runs = made_up_runs(environments=1)
     apart = compare(runs, "energy_j_per_image", "architecture").sentence()
+    assert "and the values of 10 do not overlap" in apart
     assert "Energy per image differs between the 5 architectures" in apart
     alike = runs.assign(energy_j_per_image=np.tile([1, 2, 3, 4, 5.0], 5))
     same = compare(alike, "energy_j_per_image", "architecture").sentence()
@@ -159,6 +163,20 @@ def test_a_saving_may_be_between_whole_numbers_and_needs_two_groups():
     assert {result.dear, result.cheap} <= {"16", "32"}
     with pytest.raises(NotEnoughDataError, match="at least 2 batch_size groups"):
         best_against_worst(runs[runs["batch_size"] == 16], "batch_size")
+
+
+def test_a_saving_says_how_far_to_trust_it():
+    runs = made_up_runs(n=3, environments=1)
+    told = best_against_worst(runs, "architecture").sentence()
+    assert "BCa bootstrap interval" in told
+    assert "too narrow with so few runs" in told
+    assert "too narrow" not in best_against_worst(made_up_runs(n=12), "architecture").sentence()
+    alike = runs.assign(energy_j_per_image=np.tile([1.0, 2.0, 3.0], 5))
+    with pytest.raises(NotEnoughDataError, match="are the same"):
+        best_against_worst(alike, "architecture")
+    two = {"architecture": "net0"}, {"architecture": "net1"}
+    assert "which includes no difference" in saving(alike, *two).sentence()
+    assert "F1" not in saving(runs.assign(f1_macro=np.nan), *two).sentence()
 
 
 def test_regression_finds_the_exponent_that_made_the_data():
@@ -217,6 +235,61 @@ def test_the_fastest_environment_counts_architectures_alike():
     assert fastest_environment(runs) == "env1"
 
 
+def test_an_environment_is_not_fast_for_want_of_large_architectures():
+    runs = made_up_runs()
+    slow_survivor = (runs["environment"] == "env1") & runs["architecture"].isin(["net3", "net4"])
+    assert fastest_environment(runs[~slow_survivor]) == "env0"
+
+
+def test_tests_of_one_question_are_adjusted_together():
+    runs = made_up_runs(n=5)
+    alone = {
+        name: compare(part, "f1_macro", "environment")
+        for name, part in runs.groupby("architecture", sort=False)
+    }
+    together = compare_each(runs, "f1_macro", "environment", "architecture")
+    p = sorted(c.p for c in alone.values())
+    by_hand = np.minimum(1, np.maximum.accumulate([(5 - i) * p[i] for i in range(5)]))
+    assert sorted(c.p for c in together.values()) == pytest.approx(by_hand)
+    # One pair an architecture: Dunn's p are adjusted over all of them, too.
+    raw = np.concatenate([c.pairs["dunn_p"] for c in together.values()])
+    adjusted = np.concatenate([c.pairs["dunn_p_holm"] for c in together.values()])
+    assert (adjusted >= raw).all()
+    assert adjusted.max() > raw.max()
+    assert "by Holm's method for 5 comparisons" in together["net0"].sentence()
+
+
+def test_pairing_sees_what_the_architectures_spread_hides():
+    runs = made_up_runs(n=5)
+    runs["seed"] = runs["run_id"].str[-1].astype(int)
+    better = runs["environment"] == "env1"
+    noise = np.random.default_rng(1).normal(0, 0.0005, len(runs))
+    runs["f1_macro"] = 0.8 + 0.03 * runs["architecture"].str[-1].astype(int) + noise
+    runs.loc[better, "f1_macro"] += 0.002
+    result = paired_by_environment(runs.sample(frac=1, random_state=0).sort_index(), "f1_macro")
+    wide = runs.pivot(index=["architecture", "seed"], columns="environment", values="f1_macro")
+    assert result.pairs == 25
+    assert result.p == pytest.approx(stats.wilcoxon(wide["env0"], wide["env1"]).pvalue)
+    assert result.p < 0.001 < compare(runs, "f1_macro", "environment").p
+    shift = (wide["env1"] - wide["env0"]).median()
+    assert result.shifts["shift"].tolist() == pytest.approx([shift])
+    assert f"{shift:+.4f} in env1" in result.sentence()
+    lost = runs.drop(index=runs.index[better][:22])
+    with pytest.raises(NotEnoughDataError, match="at least 5 combinations"):
+        paired_by_environment(lost, "f1_macro")
+    same = runs.assign(f1_macro=0.9)
+    assert paired_by_environment(same, "f1_macro").p == 1
+
+
+def test_three_environments_are_paired_by_friedmans_test():
+    runs = made_up_runs(n=5, environments=3)
+    runs["seed"] = runs["run_id"].str[-1].astype(int)
+    result = paired_by_environment(runs, "f1_macro")
+    wide = runs.pivot(index=["architecture", "seed"], columns="environment", values="f1_macro")
+    assert result.p == pytest.approx(stats.friedmanchisquare(*(wide[c] for c in wide)).pvalue)
+    assert list(result.shifts["environment"]) == ["env1", "env2"]
+
+
 def test_pareto_front_holds_what_nothing_beats():
     runs = pd.DataFrame(
         {
@@ -229,6 +302,10 @@ def test_pareto_front_holds_what_nothing_beats():
     result = pareto_front(runs)
     assert list(result.front["architecture"]) == ["a", "b", "d"]
     assert "a @ e, b @ e and d @ e are on the Pareto front" in result.sentence()
+    # To differ by less than a thousandth is to be equally right.
+    runs.loc[1, "f1_macro"] = 0.8004
+    assert list(pareto_front(runs).front["architecture"]) == ["a", "d"]
+    assert "No condition" in pareto_front(runs.assign(f1_macro=np.nan)).sentence()
 
 
 def test_selection_leaves_out_and_says_so():
@@ -244,6 +321,7 @@ def test_selection_leaves_out_and_says_so():
     assert "1 failed" in text
     assert "2 with an incomplete energy reading" in text
     assert "1 run was disturbed" in text
+    assert chosen.sentence(planned=30).startswith(f"{len(runs) - 3} of 30 planned runs are")
 
 
 def test_a_sums_provenance_is_its_weakest():

@@ -80,3 +80,10 @@ def test_an_interruption_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert told.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
     assert "Traceback" not in told
+
+
+def test_a_reader_that_has_read_enough_is_no_error(smoke_store):
+    command = f"'{GREENCV}' runs export --format json --store '{smoke_store}' | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[\n"
+    assert done.stderr == ""

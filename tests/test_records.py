@@ -83,3 +83,22 @@ def test_show_prints_the_whole_record(smoke_store, smoke_records):
     missing = greencv("runs", "show", "nosuchrun", "--store", smoke_store)
     assert missing.returncode == 2
     assert "no such run" in missing.stderr
+
+
+def test_one_greencv_at_a_time_trains_into_a_store(tmp_path):
+    leftover = tmp_path / ".writing-of-one-that-was-killed"
+    leftover.write_text("{")
+    with Store(tmp_path).writing():
+        assert not leftover.exists()
+        done = greencv("run", "smoke", "--store", tmp_path)
+    assert done.returncode == 2
+    assert "another greencv trains into this folder" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_store_that_is_a_file_is_told_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = greencv("run", "smoke", "--store", tmp_path / "file")
+    assert done.returncode == 2
+    assert "cannot be written to" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

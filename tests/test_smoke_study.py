@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -15,10 +16,14 @@ import psutil
 import pytest
 from nbclient import NotebookClient
 
-from greencv_core.execution import collect
+from greencv_core.analysis import usable
+from greencv_core.environment import Accelerator, describe_machine, resolve
+from greencv_core.execution import collect, planned, unfinished
+from greencv_core.experiment import execute
 from greencv_core.records import RunRecord, Store, runs_table
 from greencv_core.study import load_study
 from tests.conftest import GREENCV, ROOT, greencv
+from tests.test_metering import Powercap
 
 STUDY = load_study("smoke")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -120,6 +125,55 @@ def test_a_killed_study_resumes_where_it_stopped(tmp_path):
     assert {name: after[name] for name in kept} == kept
 
 
+def test_an_estimate_is_made_again_where_it_could_be_measured(smoke_store, tmp_path, monkeypatch):
+    for path in smoke_store.glob("*.json"):
+        text = path.read_text().replace('"measured"', '"estimated"')
+        (tmp_path / path.name).write_text(text)
+    runs, machine = planned(STUDY)
+    store = Store(tmp_path)
+    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+    assert unfinished(runs, machine, store) == []
+    monkeypatch.setenv("GREENCV_POWERCAP", str(Powercap(tmp_path / "powercap").root))
+    assert unfinished(runs, machine, store) == runs
+
+
+def test_a_device_that_nothing_meters_makes_the_record_incomplete():
+    run = planned(STUDY)[0][0]
+    card = Accelerator("cpu", "a card", None, None, bf16=False, unmetered="no meter knows it")
+    machine = replace(describe_machine(), accelerators=(card,))
+    record = execute(run, machine)
+    assert record.status == "finished"
+    assert not record.complete
+    assert "the energy of cpu is not metered: no meter knows it" in record.problems
+    assert usable(runs_table([record])).runs.empty
+
+
+def test_auto_leaves_out_what_cannot_be_metered():
+    study = STUDY.model_copy(update={"environments": "auto"})
+    known = Accelerator("cuda:0", "a card", "GPU-1", 2**34, bf16=True)
+    here = replace(describe_machine(), accelerators=(known,))
+    names = [spec.name for spec in resolve(study, here)]
+    assert names[-2:] == ["cuda-fp32", "cuda-bf16"]
+    unknown = replace(known, unmetered="no meter knows it")
+    there = replace(here, accelerators=(unknown,))
+    assert not any("cuda" in spec.name for spec in resolve(study, there))
+
+
+def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    # 40 is no multiple of the patch's 16 pixels.
+    text = text.replace("squeezenet1_1", "vit_b_16").replace("image_size: 32", "image_size: 40")
+    path.write_text(text.replace("repetitions: 2", "repetitions: 1"))
+    done = greencv("run", path, "--store", tmp_path / "store")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    status = {r.architecture: (r.status, r.reason) for r in Store(tmp_path / "store").records()}
+    assert status["shufflenet_v2_x0_5"] == ("finished", "")
+    assert status["vit_b_16"][0] == "failed"
+    assert "AssertionError" in status["vit_b_16"][1]
+
+
 def test_training_ends_with_a_driver_that_is_killed(tmp_path):
     process = subprocess.Popen(
         [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
@@ -183,7 +237,7 @@ def test_a_notebook_stands_an_incomplete_study(path, smoke_store, tmp_path):
 def test_a_book_without_a_finished_run_is_one_line(tmp_path):
     done = greencv("book", "smoke", "--no-train", "--store", tmp_path)
     assert done.returncode == 1
-    assert "no run is finished" in done.stderr
+    assert "no run is finished with its energy" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -197,7 +251,8 @@ def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path
         "import sys; from pathlib import Path; from greencv_core.report.book import build_book; "
         "from greencv_core.records import Store; "
         # Named from where the caller is, not from where the notebooks are.
-        "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), say=print)"
+        "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), say=print, "
+        "run_ids=[path.stem for path in Path('runs').glob('*.json')])"
     )
 
     # The first kernel to start dies, as one of two does that draw the same port.

@@ -51,6 +51,8 @@ def written(tmp_path, **changes):
         ({"architectures": ["resnet18", "resnet18"]}, ["architectures", "resnet18 named twice"]),
         ({"carbon__country": "Spain"}, ["carbon.country = Spain", "ESP"]),
         ({"name": "../escape"}, ["name = ../escape", "letters"]),
+        ({"protocol__weight_decay": float("inf")}, ["protocol.weight_decay = inf", "finite"]),
+        ({"protocol__seed": 2**32}, ["protocol.seed = 4294967296", "less than"]),
     ],
 )
 def test_a_bad_field_is_one_line_with_file_field_value_and_what_is_allowed(tmp_path, changes, told):
@@ -62,6 +64,14 @@ def test_a_bad_field_is_one_line_with_file_field_value_and_what_is_allowed(tmp_p
     assert len(message.splitlines()) == 1, message
     for part in told:
         assert part in message
+
+
+@pytest.mark.parametrize("text", ["2e-3", "2.0e-3", "0.002", "2E-3"])
+def test_a_number_may_have_an_exponent(tmp_path, text):
+    source = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    path.write_text(source.replace("learning_rate: 0.002", f"learning_rate: {text}"))
+    assert load_study(path).protocol.learning_rate == 0.002
 
 
 @pytest.mark.parametrize(
@@ -92,6 +102,7 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
         ("run", {"architectures": ["resnet81"]}, "did you mean resnet18"),
         ("run", {"protocol__epochs": -1}, "protocol.epochs = -1"),
         ("run", {"dataset__name": "imagenot"}, "unknown data set; known: digits"),
+        ("run", {"dataset__validation_images": 5}, "must be at least 10, one image for each class"),
         ("run", {"dataset__train_images": 5000}, "digits has 1797 images"),
         (
             "run",
@@ -107,9 +118,10 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
     ],
 )
 def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, told):
-    store = tmp_path / "store"
-    done = greencv(command, written(tmp_path, **changes), "--store", store)
+    store, path = tmp_path / "store", written(tmp_path, **changes)
+    done = greencv(command, path, "--store", store)
     assert done.returncode == 2
+    assert str(path) in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert told in done.stderr
     assert not store.exists()
@@ -120,7 +132,8 @@ def test_quick_spans_a_factor_of_thirty_in_gflops():
 
     study = load_study("quick")
     gflops = [
-        gflops_per_image(build(name, 10), study.dataset.image_size) for name in study.architectures
+        gflops_per_image(build(name, 10, study.dataset.image_size), study.dataset.image_size)
+        for name in study.architectures
     ]
     assert len(gflops) == 5
     assert max(gflops) / min(gflops) >= 30

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from sklearn import metrics
 
 from greencv_core import architectures, datasets, training
@@ -26,7 +27,7 @@ def protocol(**changes):
 def trained(seed=0, environment=CPU, **changes):
     torch.manual_seed(seed)
     data = training.to_device(datasets.load_dataset(DATA), environment)
-    model = architectures.build("shufflenet_v2_x0_5", data.classes)
+    model = architectures.build("shufflenet_v2_x0_5", data.classes, 32)
     model = model.to(memory_format=training.memory_format(environment))
     return model, data, training.train(model, data, protocol(**changes), environment, seed=seed)
 
@@ -102,7 +103,7 @@ def test_gflops_agree_with_a_count_by_hand():
 
 def test_published_gflops_of_resnet18():
     # torchvision states 1.81 billion multiply-adds at 224 pixels.
-    model = architectures.build("torchvision:resnet18", 1000)
+    model = architectures.build("torchvision:resnet18", 1000, 224)
     assert architectures.gflops_per_image(model, 224) == pytest.approx(2 * 1.81, rel=0.01)
 
 
@@ -118,3 +119,32 @@ def test_split_is_fixed_stratified_and_disjoint():
     train = {image.numpy().tobytes() for image in first.train_images}
     assert not any(image.numpy().tobytes() in train for image in first.validation_images)
     assert first.train_images.mean().abs() < 1e-4
+
+
+def test_attention_counts_in_gflops():
+    tokens, width, hidden, classes = 4 + 1, 32, 64, 10
+    model = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=1, num_heads=2, hidden_dim=width, mlp_dim=hidden,
+        num_classes=classes,
+    )  # fmt: skip
+    patches = 2 * 4 * width * 3 * 16 * 16
+    attention = 2 * tokens * width * (3 * width + 2 * tokens + width)
+    by_hand = patches + attention + 2 * 2 * tokens * width * hidden + 2 * width * classes
+    assert architectures.gflops_per_image(model, 32) == pytest.approx(by_hand / 1e9)
+
+
+def test_a_vision_transformer_is_built_for_the_image_size():
+    model = architectures.build("vit_b_32", 10, 64).eval()
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+
+
+def test_warming_up_leaves_no_trace():
+    torch.manual_seed(3)
+    data = training.to_device(datasets.load_dataset(DATA), CPU)
+    model = architectures.build("mobilenet_v2", data.classes, 32)  # it has dropout
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    training.warm_up(model, data, protocol(), CPU)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())

@@ -60,7 +60,7 @@ class _Models:
         self._users -= 1
         if self._users == 0 and self._tracker is not None:
             self._tracker.stop()
-            self._tracker, self._hardware = None, []
+            self._tracker = None
 
     def energy_j(self, component: Component) -> float:
         if component not in self._energy_j:
@@ -92,7 +92,10 @@ class _Models:
         """Return each component's mean power since the last call."""
         powers_w = dict.fromkeys(self._energy_j, 0.0)
         for component, hardware in self._hardware:
-            powers_w[component] += float(hardware.total_power().W)
+            try:
+                powers_w[component] += float(hardware.total_power().W)
+            except Exception as error:  # whatever its models raise, the training goes on
+                raise MeterError(f"CodeCarbon's {component.upper()} model: {error}") from error
         return powers_w
 
 
@@ -154,6 +157,8 @@ def new_tracker() -> Any:
             measure_power_secs=NEVER_S,
             api_call_interval=-1,
             tracking_mode="machine",
+            # Else it would read RAPL where it may, at times of its own.
+            force_mode_cpu_load=True,
             output_methods=[],
             allow_multiple_runs=True,
             # GPU energy never comes from CodeCarbon.

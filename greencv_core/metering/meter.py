@@ -3,7 +3,7 @@
     with EnergyMeter() as window:
         with window.phase("training"):
             ...
-    window.reading.total.energy_j, window.readings("training")
+    window.reading.total.energy_j, window.phases[0].reading.total
 
 A window holds all and only what ran between its two edges. Where the work is asynchronous (a GPU),
 give ``synchronize``: it is called before the meters are read at each edge.
@@ -213,13 +213,15 @@ class Window:
 
     def close(self) -> None:
         """End the window and stop the meters."""
-        last = self._count()
-        self._stopping.set()
-        self._thread.join()
+        try:
+            last = self._count()
+        finally:  # a device that failed cannot be synchronised
+            self._stopping.set()
+            self._thread.join()
+            for place, source in enumerate(self._sources):
+                with self._guard(place, lose=False):
+                    source.stop()
         self._reading = self._between(self._first, last)
-        for place, source in enumerate(self._sources):
-            with self._guard(place, lose=False):
-                source.stop()
 
     @contextlib.contextmanager
     def _guard(self, place: int, lose: bool = True) -> Iterator[None]:
@@ -275,16 +277,19 @@ class Window:
         period_s = min([self._period_s, *(s.poll_period_s for s in self._sources)])
         while not self._stopping.wait(period_s):
             counts = self._count_without_synchronizing()
+            elapsed_s = counts.time_s - self._last_traced.time_s
+            # A meter may have to be read more often than a trace needs points.
+            if elapsed_s < 0.9 * self._period_s:
+                continue
             for source in self._sources:
                 if isinstance(source, nvml.NvmlSource):
                     self._gpu_states.append(source.state())
-            elapsed_s = counts.time_s - self._last_traced.time_s
             for component in COMPONENTS:
                 places = [i for i, s in enumerate(self._sources) if s.component == component]
                 both = [
                     i for i in places if i in counts.energy_j and i in self._last_traced.energy_j
                 ]
-                if both and elapsed_s > 0:
+                if both:
                     joules = sum(counts.energy_j[i] - self._last_traced.energy_j[i] for i in both)
                     at_s = counts.time_s - self._first.time_s
                     self._trace.append(TracePoint(at_s, component, joules / elapsed_s))

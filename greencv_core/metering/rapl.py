@@ -6,6 +6,7 @@ the whole socket, whoever used it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,9 +105,12 @@ def find_rapl(root: Path | None = None) -> list[RaplSource]:
             dram.append(zone)
     if not packages:
         raise MeterError("no RAPL counter (virtual machines and most ARM CPUs have none)")
-    for zone in [*packages, *dram]:
+    for zone in packages:
         zone.read_uj()
     sources = [RaplSource("cpu", packages)]
-    if dram:
-        sources.append(RaplSource("ram", dram))
+    with contextlib.suppress(MeterError):  # the RAM is then estimated, the CPU still measured
+        for zone in dram:
+            zone.read_uj()
+        if dram:
+            sources.append(RaplSource("ram", dram))
     return sources

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from greencv_core.energy import Component, Provenance
+from greencv_core.errors import GreencvError
 
 
-class MeterError(Exception):
+class MeterError(GreencvError):
     """A meter that is not there, may not be read, or was lost; the message says which and why."""
 
 

@@ -33,7 +33,7 @@ KERNEL_STARTS = 4
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
-def build_book(root: Path, *, study: Path, store: Store, say: Say) -> Path:
+def build_book(root: Path, *, study: Path, store: Store, run_ids: Iterable[str], say: Say) -> Path:
     """Execute the notebooks whose inputs changed and build the HTML.
 
     Parameters
@@ -44,6 +44,8 @@ def build_book(root: Path, *, study: Path, store: Store, say: Say) -> Path:
         The file of the study that the report is about.
     store
         Holds the finished runs; notebooks train nothing in the book.
+    run_ids
+        The runs that the report is about.
     say
         Receives a line about each step.
 
@@ -63,7 +65,8 @@ def build_book(root: Path, *, study: Path, store: Store, say: Say) -> Path:
         "store": _as_seen_from(root / "notebooks", store.folder, root),
         "train": False,
     }
-    shared = _shared_key(root, parameters, load_study(study), store)
+    records = [store.path_of(run_id) for run_id in run_ids]
+    shared = _shared_key(root, parameters, load_study(study), records)
     todo = []
     for notebook in notebooks:
         key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes()])
@@ -180,14 +183,16 @@ def _render(root: Path, say: Say) -> Path:
     return index
 
 
-def _shared_key(root: Path, parameters: dict[str, Any], study: Study, store: Store) -> str:
+def _shared_key(
+    root: Path, parameters: dict[str, Any], study: Study, records: Iterable[Path]
+) -> str:
     """Return a digest of what every notebook's outcome depends on."""
     parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
     for file in sorted((root / "greencv_core").rglob("*.py")):
         parts += [str(file), file.read_bytes()]
     lock = root / "requirements.lock"
     parts.append(lock.read_bytes() if lock.is_file() else b"")
-    for record in sorted(store.folder.glob("[!.]*.json")):
+    for record in sorted(records):
         stat = record.stat()
         parts.append(f"{record.name} {stat.st_size} {stat.st_mtime_ns}")
     return _digest(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,8 +19,10 @@ from scipy import stats
 
 from greencv_core.analysis.regression import EnergyRegression
 from greencv_core.analysis.tradeoff import TradeOff
+from greencv_core.analysis.wording import listed
 from greencv_core.report.labels import axis_label, heading
 from greencv_core.report.theme import (
+    MARKERS,
     architecture_palette,
     by_complexity,
     environment_dashes,
@@ -98,6 +101,7 @@ def energy_against_complexity(runs: pd.DataFrame) -> Figure:
     figure, panels = _subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
+    dashes = environment_dashes(environments)
     for axes, column in zip(panels, ("gflops_per_image", "parameters"), strict=True):
         for name in environments:
             part = runs[runs["environment"] == name]
@@ -106,26 +110,28 @@ def energy_against_complexity(runs: pd.DataFrame) -> Figure:
             if x.nunique() > 1:
                 slope, intercept = np.polyfit(np.log10(x), np.log10(y), 1)
                 ends = np.array([x.min(), x.max()])
-                axes.plot(ends, 10**intercept * ends**slope, color=colours[name], linewidth=1)
+                fit = 10**intercept * ends**slope
+                axes.plot(ends, fit, color=colours[name], linestyle=dashes[name], linewidth=1)
         axes.set_xlabel(heading(column))
         _plain_log(axes, "x")
         _plain_log(axes, "y")
     panels[0].set_ylabel(axis_label(runs, "energy_j_per_image"))
     handles = [
-        Line2D([], [], color=colours[n], marker=markers[n], linewidth=1, label=n)
+        Line2D([], [], color=colours[n], marker=markers[n], ls=dashes[n], linewidth=1, label=n)
         for n in environments
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
     return figure
 
 
-def regression_diagnostics(result: EnergyRegression) -> Figure:
+def regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
     """Show residuals against fitted values, their Q-Q plot, and leverage."""
     figure, panels = _subplots(1, 3, figsize=(7.5, 2.9))
     residuals = result.residuals
     panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
     panels[0].axhline(0, color="0.4", linewidth=1)
-    panels[0].set(xlabel="Fitted log10(J per image)", ylabel="Residual (log10)", title="Residuals")
+    fitted = f"Fitted log10 of\n{heading('energy_j_per_image', provenance)}"
+    panels[0].set(xlabel=fitted, ylabel="Residual (log10)", title="Residuals")
     (theory, ordered), (slope, intercept, _) = stats.probplot(residuals)
     panels[1].scatter(theory, ordered, s=14, alpha=0.7)
     ends = np.array([theory.min(), theory.max()])
@@ -163,36 +169,47 @@ def interaction(runs: pd.DataFrame) -> Figure:
 
 
 def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Show macro F1 by epoch, one line a run."""
+    """Show macro F1 by epoch: each run faintly, each architecture's median strongly."""
     figure, axes = _subplots(figsize=(7.5, 3.6))
     colours = architecture_palette(runs)
+    markers = dict(zip(colours, itertools.cycle(MARKERS), strict=False))
+    epochs = epochs[epochs["run_id"].isin(runs["run_id"])]
     for (architecture, _), part in epochs.groupby(["architecture", "run_id"]):
-        axes.plot(part["epoch"], part["f1_macro"], color=colours[architecture], alpha=0.5)
+        style = {"color": colours[architecture], "alpha": 0.2, "linewidth": 1}
+        axes.plot(part["epoch"], part["f1_macro"], **style)
+    for architecture, part in epochs.groupby("architecture"):
+        median = part.groupby("epoch")["f1_macro"].median()
+        axes.plot(median, color=colours[architecture], marker=markers[architecture])
     axes.set(xlabel="Epoch", ylabel=heading("f1_macro"), ylim=(0, 1.02))
     axes.set_xticks(sorted(epochs["epoch"].unique()))
-    axes.legend(handles=_dots(colours.items(), "o"), loc="center left", bbox_to_anchor=(1.01, 0.5))
+    handles = [
+        Line2D([], [], color=colour, marker=markers[name], label=name)
+        for name, colour in colours.items()
+    ]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), title="median")
     return figure
 
 
-def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, provenance: str) -> Figure:
+def power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
     """Show a run's power by component over time, the training phases shaded."""
     figure, axes = _subplots(figsize=(7.5, 3.6))
     palette = dict(zip(("gpu", "cpu", "ram"), sns.color_palette("colorblind", 3), strict=True))
     dashes = {"gpu": "-", "cpu": "--", "ram": ":"}
-    for component, part in trace.groupby("component", sort=False):
+    words = list(trace["provenance"].unique())
+    for (component, word), part in trace.groupby(["component", "provenance"], sort=False):
         axes.plot(
             part["time_s"],
             part["power_w"],
             color=palette[component],
             linestyle=dashes[component],
-            label=str(component).upper(),
+            label=f"{str(component).upper()} ({word})",
             marker=".",
         )
     training = phases[phases["name"].str.endswith("training")]
     for row in training.itertuples():
         axes.axvspan(row.start_s, row.end_s, color="0.93", zorder=0)
     axes.set_ylim(bottom=0)
-    axes.set(xlabel="Time (s); training phases shaded", ylabel=f"Power (W, {provenance})")
+    axes.set(xlabel="Time (s); training phases shaded", ylabel=f"Power (W, {listed(words)})")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 

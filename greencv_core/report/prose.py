@@ -33,20 +33,32 @@ def itemised(sentences: Iterable[str]) -> Markdown:
 
 def provenance_note(runs: pd.DataFrame) -> Markdown:
     """Return a box that says what the energy figures of a page are worth."""
-    word = weakest_provenance(runs)
-    total_j = runs["energy_j"].sum()
-    parts = [
-        f"{component.upper()} {percent(runs[f'{component}_energy_j'].sum() / total_j, 0)} of the "
-        f"joules ({weakest_provenance(runs, f'{component}_provenance')})"
-        for component in COMPONENTS
-        if runs[f"{component}_provenance"].notna().any()
-    ]
+    word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
+    parts, mixed, words = [], [], set()
+    for component in COMPONENTS:
+        told = runs[f"{component}_provenance"].dropna()
+        if told.empty:
+            continue
+        share = percent(runs[f"{component}_energy_j"].sum() / total_j, 0)
+        counts = told.value_counts()
+        words |= set(counts.index)
+        parts.append(f"{component.upper()} {share} of the joules ({listed(list(counts.index))})")
+        if len(counts) > 1:
+            each = [f"{name} in {count(n, 'run')}" for name, n in counts.items()]
+            mixed.append(
+                f" {component.upper()} energy is {listed(each)}: differences between those runs "
+                "are in part the meter's."
+            )
+    in_part = "in part " if len(words) > 1 else ""
+    text = f"Energy on this page is {in_part}<em>{word}</em>: {_MEANING[word]}."
+    if in_part:
+        text += " A sum is called after its weakest part."
     kind = "note" if word in ("measured", "sampled") else "warning"
     # A raw box: MyST's own would need a parser that notebooks opened in Jupyter lack.
     return Markdown(
-        f'<div class="admonition {kind}"><p class="admonition-title">Energy here is {word}</p>'
-        f"<p>Energy on this page is <em>{word}</em>: {_MEANING[word]}. "
-        f"By component: {listed(parts) or 'none'}.</p></div>"
+        f'<div class="admonition {kind}">'
+        f'<p class="admonition-title">Energy here is {in_part}{word}</p>'
+        f"<p>{text} By component: {listed(parts) or 'none'}.{''.join(mixed)}</p></div>"
     )
 
 
@@ -58,12 +70,16 @@ def environments_sentence(runs: pd.DataFrame) -> str:
 
 
 def study_cost_sentence(runs: pd.DataFrame) -> str:
-    """Say what the runs themselves consumed and emitted."""
-    energy_j, grams = runs["energy_j"].sum(), runs["emissions_gco2e"].sum()
+    """Say what the runs that were metered consumed and emitted, analysed or not."""
+    metered = runs[runs["energy_j"].notna()]
+    energy_j, grams = metered["energy_j"].sum(), metered["emissions_gco2e"].sum()
+    intensities = sorted(metered["carbon_intensity_gco2e_per_kwh"].dropna().unique())
     return (
-        f"The {count(len(runs), 'run')} of this study took {number(energy_j / 1e3)} kJ "
-        f"({number(energy_j / J_PER_KWH)} kWh, {weakest_provenance(runs)}) and emitted "
-        f"{number(grams)} gCO2e, over {duration(runs['duration_s'].sum())} of training."
+        f"The {count(len(metered), 'metered run')} of this study took {number(energy_j / 1e3)} kJ "
+        f"({number(energy_j / J_PER_KWH)} kWh, {weakest_provenance(metered)}) and emitted "
+        f"{number(grams)} gCO2e (at {listed([number(i) for i in intensities])} gCO2e/kWh), over "
+        f"{duration(metered['duration_s'].sum())} of training. The idle metering, the warm-up and "
+        "runs that failed come on top."
     )
 
 
@@ -77,7 +93,9 @@ def net_energy_sentence(runs: pd.DataFrame) -> str:
 
 def correctness_sentence(runs: pd.DataFrame) -> str:
     """Say how well the architectures learned, from the lowest median F1 to the highest."""
-    medians = runs.groupby("architecture")["f1_macro"].median().sort_values()
+    medians = runs.groupby("architecture")["f1_macro"].median().dropna().sort_values()
+    if medians.empty:
+        return "No run has a macro F1."
     if len(medians) == 1:
         return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}."
     return (

@@ -81,6 +81,11 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         if r.total is not None
         for name, part in r.total.components.items()
     ]
+    rows += [
+        {"component": "GPU", "provenance": "not metered", "meter": r.device_name}
+        for r in records
+        if r.total is not None and r.accelerator and "gpu" not in r.total.components
+    ]
     frame = pd.DataFrame(rows, columns=["component", "provenance", "meter"])
     columns = list(frame.columns)
     return frame.groupby(columns, sort=False).size().rename("runs").reset_index()
@@ -109,9 +114,35 @@ def remarks(runs: pd.DataFrame) -> pd.DataFrame:
 def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return idle power by environment and component (median over the runs' sessions)."""
     rows = [
-        {"environment": r.environment["name"], "component": name.upper(), "power_w": power_w}
+        {
+            "environment": r.environment["name"],
+            "component": name.upper(),
+            "provenance": r.total.components[name].provenance,
+            "power_w": power_w,
+        }
         for r in records
         for name, power_w in r.idle_power_w.items()
+        if r.total is not None and name in r.total.components
     ]
-    frame = pd.DataFrame(rows, columns=["environment", "component", "power_w"])
-    return frame.groupby(["environment", "component"], sort=False).median().reset_index()
+    by = ["environment", "component", "provenance"]
+    frame = pd.DataFrame(rows, columns=[*by, "power_w"])
+    return frame.groupby(by, sort=False).median().reset_index()
+
+
+def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row a training environment: what its name stands for."""
+    rows = [
+        {
+            "environment": r.environment["name"],
+            "hardware": r.device_name,
+            "device": r.environment["device"],
+            "threads": r.environment["threads"],
+            "precision": r.environment["precision"],
+            "memory_format": r.environment["memory_format"],
+            "power_limit_w": r.gpu.get("power_limit_w"),
+        }
+        for r in records
+        if r.status == "finished"
+    ]
+    frame = pd.DataFrame(rows).drop_duplicates(ignore_index=True)
+    return frame.dropna(axis="columns", how="all")
