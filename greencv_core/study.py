@@ -110,7 +110,8 @@ class Study(_Strict):
     """A whole study, as its YAML file states it.
 
     ``environments: auto`` stands for what this machine offers: one CPU thread, all CPU threads
-    and, where torch finds an accelerator, that accelerator in fp32 and in mixed precision.
+    and, where there is an accelerator whose energy can be metered, that in fp32 and in mixed
+    precision.
     """
 
     name: Name
