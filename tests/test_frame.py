@@ -76,6 +76,7 @@ def test_notebooks_are_stored_without_outputs_and_with_parameters(path):
     code = [c for c in cells if c["cell_type"] == "code"]
     assert not any(c["outputs"] or c["execution_count"] for c in code)
     assert sum("parameters" in c["metadata"].get("tags", []) for c in cells) == 1
+    assert len({c["id"] for c in cells}) == len(cells)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
