@@ -79,6 +79,15 @@ def test_notebooks_are_stored_without_outputs_and_with_parameters(path):
     assert len({c["id"] for c in cells}) == len(cells)
 
 
+def test_hooks_find_nothing_to_change_in_the_notebooks():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    command = next(hook["entry"] for hook in hooks if hook["id"] == "nbstripout")
+    program = Path(sys.executable).with_name("nbstripout")
+    options = command.split()[1:]
+    done = subprocess.run([program, *options, "--verify", *NOTEBOOKS], capture_output=True)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_no_number_is_typed_in_a_notebooks_prose(path):
     cells = json.loads(path.read_text())["cells"]
