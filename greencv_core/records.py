@@ -140,7 +140,7 @@ class Store:
         return self.folder / f"{run_id}.json"
 
     def write(self, record: RunRecord) -> Path:
-        """Write a record; it replaces an earlier one of the same run.
+        """Write a record; it replaces an earlier one of the same run, but no failure a success.
 
         Raises
         ------
@@ -148,6 +148,10 @@ class Store:
             The folder cannot be written to, or the disk is full; nothing is left half written.
         """
         path = self.path_of(record.run_id)
+        if record.status == "failed":
+            earlier = self.read(record.run_id)
+            if earlier is not None and earlier.status == "finished":
+                return path
         temporary = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,16 @@ def test_a_record_survives_the_store(smoke_records, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [f"{smoke_records[0].run_id}.json"]
 
 
+def test_a_failure_replaces_no_success(smoke_records, tmp_path):
+    store, finished = Store(tmp_path), smoke_records[0]
+    failed = finished.model_copy(update={"status": "failed", "reason": "no more memory"})
+    store.write(failed)
+    assert store.read(finished.run_id) == failed
+    store.write(finished)
+    store.write(failed)
+    assert store.read(finished.run_id) == finished
+
+
 def test_a_figure_that_is_not_a_number_survives_the_store(smoke_records, tmp_path):
     record = smoke_records[0].model_copy(update={"net_energy_j": float("nan")})
     Store(tmp_path).write(record)
