@@ -323,7 +323,8 @@ def _train(study: str, store: Path | None, *, train: bool = True) -> Outcome:
             loaded, store=Store(store or default_store()), progress=progress, train=train
         )
     if outcome.failed:
-        err.print(f"[red]{_runs(outcome.failed)} failed[/]; the same command tries again.")
+        retry = "the same command" if train else "greencv run"
+        err.print(f"[red]{_runs(outcome.failed)} failed[/]; {retry} tries again.")
     if outcome.missing:
         err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made yet.")
     elif outcome.trained and not outcome.failed:

@@ -147,8 +147,8 @@ def _wrong_names(study: Study) -> list[str]:
 def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> list[PlannedRun]:
     """Return the runs still to make.
 
-    They have no record of success, or one that estimates what this machine could now measure: to
-    give a meter its permission is to ask for better figures.
+    They have no record of success, or one that lacks a component or estimates it where this machine
+    could now meter or measure it: to give a meter its permission is to ask for better figures.
     """
     now: dict[tuple[str, ...], dict[Component, Provenance]] = {}
     left = []
@@ -165,9 +165,12 @@ def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> li
 def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
     parts = record.total.components if record.total else {}
     return any(
-        part.provenance != now[name] and part.provenance == weakest([part.provenance, now[name]])
-        for name, part in parts.items()
-        if name in now
+        name not in parts
+        or (
+            parts[name].provenance != word
+            and parts[name].provenance == weakest([parts[name].provenance, word])
+        )
+        for name, word in now.items()
     )
 
 
@@ -202,19 +205,21 @@ def run_study(
     """
     store = store or Store(default_store())
     runs, machine = planned(study, architectures=architectures)
-    missing = unfinished(runs, machine, store) if train else []
-    if missing:
+    made: list[RunRecord] = []
+    if train and unfinished(runs, machine, store):
         check(study)  # a finished run is proof enough of its own names
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
             stack.enter_context(store.writing())
+            missing = unfinished(runs, machine, store)  # another one may have made some meanwhile
             if machine.accelerator_problem:
                 progress.note(f"no accelerator is used: {machine.accelerator_problem}")
             for accelerator in machine.accelerators:
                 if accelerator.unmetered and study.environments == "auto":
                     progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
-            _make(missing, machine, store, progress, finished=len(runs) - len(missing))
+            if missing:
+                made = _make(missing, machine, store, progress, finished=len(runs) - len(missing))
     environments = [spec.name for spec in environment.resolve(study, machine)]
     runs.sort(
         key=lambda run: (
@@ -224,11 +229,15 @@ def run_study(
         )
     )
     found = [record for run in runs if (record := store.read(run.run_id)) is not None]
-    records = [_with_carbon(record, study.carbon) for record in found]
+    try:
+        records = [_with_carbon(record, study.carbon) for record in found]
+    except BadInputError as error:
+        raise BadInputError(f"{study.where}: {error}") from error
+    failed = {record.run_id for record in [*made, *records] if record.status == "failed"}
     return Outcome(
         records=tuple(records),
-        trained=len(missing),
-        failed=sum(record.status == "failed" for record in records),
+        trained=len(made),
+        failed=len(failed),
         missing=len(runs) - len(records),
     )
 
@@ -262,13 +271,11 @@ def plan_size(study: str | Path | Study) -> int:
     return len(planned(study if isinstance(study, Study) else load_study(study))[0])
 
 
-def expected_run_seconds(
-    runs: Sequence[PlannedRun], store: Store, *, probe: bool = True
-) -> dict[str, float]:
+def expected_run_seconds(runs: Sequence[PlannedRun], store: Store) -> dict[str, float]:
     """Return the seconds that each condition's run is expected to take.
 
-    From the records of the same condition where there are some, else (``probe``) from a few timed
-    training steps, in a process of its own. A condition that could not be timed (it does not fit
+    From the records of the same condition where there are some, else from a few timed training
+    steps, in a process of its own. A condition that could not be timed (it does not fit
     into memory, say) is absent.
     """
     expected: dict[str, float] = {}
@@ -287,11 +294,9 @@ def expected_run_seconds(
             )
             if same:
                 expected[name] = record.duration_s + START_S
-    unknown = [run for name, run in conditions.items() if name not in expected]
-    if unknown and probe:
-        for run in unknown:
-            if seconds := _time_image(run):
-                expected[run.condition] = seconds * _equivalent_images(run) + START_S
+    for name, run in conditions.items():
+        if name not in expected and (seconds := _time_image(run)):
+            expected[name] = seconds * _equivalent_images(run) + START_S
     return expected
 
 
@@ -336,7 +341,8 @@ def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
 
 def _make(
     runs: Sequence[PlannedRun], machine: Machine, store: Store, progress: Progress, finished: int
-) -> None:
+) -> list[RunRecord]:
+    made = []
     progress.note("metering idle power and warming up")
     idle = _idle_power(runs, machine, progress)
     expected = expected_run_seconds(runs, store)
@@ -352,8 +358,10 @@ def _make(
         start = time.monotonic()
         record = _one_run(run, machine, idle[run.environment.name])
         store.write(record)
+        made.append(record)
         forecast.learn(run, time.monotonic() - start)
         progress.ended(run, record, forecast.remaining_s())
+    return made
 
 
 def _one_run(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
@@ -476,9 +484,18 @@ def _interrupt_ignored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupt_held_back() -> Iterator[None]:
-    """Have Ctrl-C wait until a process that is being started is known and can be ended."""
+    """Have Ctrl-C wait until a process that is being started is known and can be ended.
+
+    A second one does not wait: the fork server may take its time to load.
+    """
     pending: list[int] = []
-    with _interrupt_handler(lambda number, _: pending.append(number)):
+
+    def hold(number: int, _: object) -> None:
+        if pending:
+            raise KeyboardInterrupt
+        pending.append(number)
+
+    with _interrupt_handler(hold):
         yield
     if pending:
         raise KeyboardInterrupt

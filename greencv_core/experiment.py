@@ -80,8 +80,8 @@ def execute(
         idle_power_w=idle_power_w,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    load = _CpuLoad()
     with meter as window:
+        load = _CpuLoad()
         history = training.train(
             model,
             data,
@@ -91,7 +91,7 @@ def execute(
             hook=_phases_of(window),
             on_epoch=on_epoch,
         )
-    others = load.share_of_others()
+        others, own_pct = load.share_of_others(), load.own_pct()
     reading = window.reading
     disturbances = list(window.disturbances)
     if others > CONTENTION_SHARE:
@@ -120,7 +120,7 @@ def execute(
         net_energy_j=reading.net_energy_j,
         emissions_gco2e=reading.emissions_gco2e,
         carbon_intensity_gco2e_per_kwh=intensity,
-        device_utilization_pct=load.own_pct() if accelerator is None else utilization_pct,
+        device_utilization_pct=own_pct if accelerator is None else utilization_pct,
         gpu={} if gpu is None else vars(gpu),
         complete=not lost and reading.total is not None,
         contended=bool(disturbances),

@@ -140,7 +140,9 @@ class Store:
         return self.folder / f"{run_id}.json"
 
     def write(self, record: RunRecord) -> Path:
-        """Write a record; it replaces an earlier one of the same run, but no failure a success.
+        """Write a record; it replaces an earlier one of the same run, unless that is worth more.
+
+        A failure replaces no success, nor an incomplete reading a complete one.
 
         Raises
         ------
@@ -148,10 +150,9 @@ class Store:
             The folder cannot be written to, or the disk is full; nothing is left half written.
         """
         path = self.path_of(record.run_id)
-        if record.status == "failed":
-            earlier = self.read(record.run_id)
-            if earlier is not None and earlier.status == "finished":
-                return path
+        earlier = self.read(record.run_id)
+        if earlier is not None and _worth(earlier) > _worth(record):
+            return path
         temporary = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -263,6 +264,10 @@ def phases_table(record: RunRecord) -> pd.DataFrame:
         for p in record.phases
     ]
     return pd.DataFrame(rows, columns=["name", "start_s", "end_s", "energy_j"])
+
+
+def _worth(record: RunRecord) -> tuple[bool, bool]:
+    return record.status == "finished", record.complete
 
 
 def _load(path: Path) -> RunRecord | Damaged:

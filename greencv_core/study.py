@@ -238,10 +238,10 @@ def load_study(source: str | Path) -> Study:
         raise BadInputError(f"{path}: cannot be read: {reason}") from error
     try:
         content = yaml.load(text, Loader=_StudyLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "not valid YAML"
+        problem = getattr(error, "problem", None) or f"not valid YAML: {error}"
         raise BadInputError(f"{path}:{where} {problem}") from error
     if not isinstance(content, dict):
         raise BadInputError(
@@ -315,6 +315,8 @@ class _StudyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, list | dict):
                 raise yaml.constructor.ConstructorError(

@@ -268,14 +268,14 @@ def test_pairing_sees_what_the_architectures_spread_hides():
     runs.loc[better, "f1_macro"] += 0.002
     result = paired_by_environment(runs.sample(frac=1, random_state=0).sort_index(), "f1_macro")
     wide = runs.pivot(index=["architecture", "seed"], columns="environment", values="f1_macro")
-    assert result.pairs == 25
+    assert result.combinations == 25
     assert result.p == pytest.approx(stats.wilcoxon(wide["env0"], wide["env1"]).pvalue)
     assert result.p < 0.001 < compare(runs, "f1_macro", "environment").p
     shift = (wide["env1"] - wide["env0"]).median()
     assert result.shifts["shift"].tolist() == pytest.approx([shift])
     assert f"{shift:+.4f} in env1" in result.sentence()
     lost = runs.drop(index=runs.index[better][:22])
-    with pytest.raises(NotEnoughDataError, match="at least 5 combinations"):
+    with pytest.raises(NotEnoughDataError, match="at least 6 combinations"):
         paired_by_environment(lost, "f1_macro")
     same = runs.assign(f1_macro=0.9)
     assert paired_by_environment(same, "f1_macro").p == 1

@@ -23,8 +23,12 @@ def test_a_failure_replaces_no_success(smoke_records, tmp_path):
     failed = finished.model_copy(update={"status": "failed", "reason": "no more memory"})
     store.write(failed)
     assert store.read(finished.run_id) == failed
+    incomplete = finished.model_copy(update={"complete": False})
+    store.write(incomplete)
+    assert store.read(finished.run_id) == incomplete
     store.write(finished)
     store.write(failed)
+    store.write(incomplete)
     assert store.read(finished.run_id) == finished
 
 

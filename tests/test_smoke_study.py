@@ -137,6 +137,17 @@ def test_an_estimate_is_made_again_where_it_could_be_measured(smoke_store, tmp_p
     assert unfinished(runs, machine, store) == runs
 
 
+def test_a_run_that_lost_its_meter_is_made_again(smoke_store, tmp_path):
+    runs, machine = planned(STUDY)
+    shutil.copytree(smoke_store, tmp_path / "store")
+    assert unfinished(runs, machine, Store(tmp_path / "store")) == []
+    path = tmp_path / "store" / f"{runs[0].run_id}.json"
+    content = json.loads(path.read_text())
+    del content["total"]["components"]["cpu"]
+    path.write_text(json.dumps({**content, "complete": False}))
+    assert unfinished(runs, machine, Store(tmp_path / "store")) == runs[:1]
+
+
 def test_a_device_that_nothing_meters_makes_the_record_incomplete():
     run = planned(STUDY)[0][0]
     card = Accelerator("cpu", "a card", None, None, bf16=False, unmetered="no meter knows it")

@@ -80,6 +80,8 @@ def test_a_number_may_have_an_exponent(tmp_path, text):
         ("name: [", "line 1"),
         ("name: a\nname: b\n", "name is given twice"),
         ("- a\n- b\n", "must be a mapping"),
+        ("name: 2022-13-40\n", "not valid YAML"),
+        ("a: &x {b: 1}\nc:\n  <<: *x\n", "unknown field"),
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
     ],
 )

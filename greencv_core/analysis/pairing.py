@@ -11,14 +11,17 @@ from scipy import stats
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.wording import listed, p_value, quantity
 
+FEWEST = 6
+"""Combinations; with five, the signed-rank test cannot reach 5 % whatever the data."""
+
 
 @dataclass(frozen=True)
 class PairedComparison:
     """A value compared between environments over pairs that share architecture and seed."""
 
     value: str
-    pairs: int
-    """Architecture and seed combinations that every environment has."""
+    combinations: int
+    """Of architecture and seed that every environment has."""
     reference: str
     shifts: pd.DataFrame
     """environment, shift: median over the pairs of the difference to the reference."""
@@ -29,10 +32,14 @@ class PairedComparison:
     def sentence(self) -> str:
         """Say whether the environments differ in the value, and by how much."""
         verdict = "differs" if self.p < 0.05 else "is not shown to differ"
-        parts = [f"{row.shift:+.4f} in {row.environment}" for row in self.shifts.itertuples()]
+        parts = [
+            f"{round(row.shift, 4) + 0.0:+.4f} in {row.environment}"
+            for row in self.shifts.itertuples()
+        ]
         return (
             f"Between runs of the same architecture and seed, {quantity(self.value)} {verdict} "
-            f"between the environments ({self.test}, {p_value(self.p)}, n = {self.pairs} pairs). "
+            f"between the environments ({self.test}, {p_value(self.p)}, n = {self.combinations} "
+            "combinations of both). "
             f"Median differences to {self.reference}: {listed(parts)}."
         )
 
@@ -46,7 +53,8 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     Raises
     ------
     NotEnoughDataError
-        There are fewer than two environments, or fewer than five complete pairs.
+        There are fewer than two environments, or fewer than six combinations of architecture and
+        seed that each of them has (with five, the signed-rank test cannot reach 5 %).
     """
     table = runs.pivot_table(
         index=["architecture", "seed"], columns="environment", values=value, sort=False
@@ -55,10 +63,10 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     environments = list(table.columns)
     if len(environments) < 2:
         raise NotEnoughDataError("they come from one environment: there is nothing to compare")
-    if len(table) < 5:
+    if len(table) < FEWEST:
         raise NotEnoughDataError(
-            "a paired comparison needs at least 5 combinations of architecture and seed that every "
-            f"environment has, and there are {len(table)}"
+            f"a paired comparison needs at least {FEWEST} combinations of architecture and seed "
+            f"that every environment has, and there are {len(table)}"
         )
     reference = environments[0]
     differences = table[environments[1:]].sub(table[reference], axis=0)
@@ -74,7 +82,7 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     shifts = differences.median().rename("shift").rename_axis("environment").reset_index()
     return PairedComparison(
         value=value,
-        pairs=len(table),
+        combinations=len(table),
         reference=str(reference),
         shifts=shifts,
         test=test,

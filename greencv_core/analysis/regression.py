@@ -36,9 +36,6 @@ class EnergyRegression:
     coefficients: pd.DataFrame
     """term, estimate, ci_low, ci_high, p; slopes are elasticities."""
     r_squared: float
-    adjusted_r_squared: float
-    gflops_only_r_squared: float
-    """R squared of the same model without the parameters."""
     fitted: NDArray[np.float64]
     residuals: NDArray[np.float64]
     leverage: NDArray[np.float64]
@@ -128,7 +125,6 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         )
     formula = f"{RESPONSE} ~ {' + '.join(predictors)}"
     fit = smf.ols(formula, runs).fit(cov_type="HC3", use_t=True)
-    simple = smf.ols(f"{RESPONSE} ~ {' + '.join([GFLOPS, *others])}", runs).fit()
     interval = fit.conf_int()
     coefficients = pd.DataFrame(
         {
@@ -157,8 +153,6 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         architectures=architectures,
         coefficients=coefficients,
         r_squared=float(fit.rsquared),
-        adjusted_r_squared=float(fit.rsquared_adj),
-        gflops_only_r_squared=float(simple.rsquared),
         fitted=np.asarray(fit.fittedvalues),
         residuals=np.asarray(fit.resid),
         leverage=np.asarray(influence.hat_matrix_diag),

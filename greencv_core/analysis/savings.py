@@ -65,20 +65,6 @@ class Saving:
             f"({interval}; n = {self.n_to} and {self.n_from}){cost}."
         )
 
-    def table(self) -> pd.DataFrame:
-        """Return the figures as one row."""
-        row = {
-            "from": self.dear,
-            "to": self.cheap,
-            "saving": self.saving,
-            "ci_low": self.ci_low,
-            "ci_high": self.ci_high,
-            "f1_loss": self.correctness_loss,
-            "n_from": self.n_from,
-            "n_to": self.n_to,
-        }
-        return pd.DataFrame([row])
-
 
 def saving(
     runs: pd.DataFrame,

@@ -36,10 +36,6 @@ class TradeOff:
             "F1 for no more energy (medians; the front does not know how far they may vary)."
         )
 
-    def table(self) -> pd.DataFrame:
-        """Return all conditions, from the least energy to the most."""
-        return self.conditions.sort_values("energy_j_per_image", ignore_index=True)
-
 
 def pareto_front(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> TradeOff:
     """Find the conditions that no other dominates (less or equal energy, higher or equal F1).

@@ -234,7 +234,8 @@ def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: 
     rng = np.random.default_rng(0)
     for i, name in enumerate(names):
         for j, group in enumerate(order):
-            values = runs[(runs[by] == group) & (runs[hue] == name)][column].to_numpy(dtype=float)
+            part = runs[(runs[by] == group) & (runs[hue] == name)]
+            values = part[column].dropna().to_numpy(dtype=float)
             if not len(values):
                 continue
             centre = j + (i - (len(names) - 1) / 2) * width

@@ -14,14 +14,14 @@ from greencv_core.records import RunRecord
 
 
 def example_run(records: Sequence[RunRecord], architecture: str | None = None) -> RunRecord:
-    """Return a finished, metered run of an architecture; None is the one of most GFLOPs.
+    """Return a run with its whole energy, of an architecture; None is the one of most GFLOPs.
 
     Raises
     ------
     BadInputError
         There is no such run.
     """
-    metered = [r for r in records if r.status == "finished" and r.total is not None]
+    metered = [r for r in records if r.status == "finished" and r.complete]
     ordered = sorted(metered, key=lambda r: r.gflops_per_image or 0.0, reverse=True)
     for record in ordered:
         if architecture in (None, record.architecture):
@@ -33,6 +33,8 @@ def example_run(records: Sequence[RunRecord], architecture: str | None = None) -
 def dates_sentence(records: Sequence[RunRecord]) -> str:
     """Say when the runs were made, and when, by which version and from which commit the pages."""
     started = sorted(r.started_at for r in records)
+    if not started:
+        return "There are no runs yet."
     first, last = (datetime.fromisoformat(text) for text in (started[0], started[-1]))
     return (
         f"The runs were started between {_minute(first)} and {_minute(last)}; the figures were "
