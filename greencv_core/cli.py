@@ -71,7 +71,7 @@ def doctor(as_json: JsonOption = False) -> None:
     from greencv_core.metering import EnergyMeter
 
     machine = describe_machine()
-    meter = EnergyMeter([a.uuid for a in machine.accelerators if a.uuid and not a.unmetered])
+    meter = EnergyMeter([uuid for a in machine.accelerators for uuid in a.metered_uuids])
     with meter as window:  # a meter is what can be read, not what is listed
         meters = [
             {"component": s.component, "provenance": s.provenance, "source": s.description}

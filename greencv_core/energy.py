@@ -14,6 +14,11 @@ _BY_STRENGTH: tuple[Provenance, ...] = ("measured", "sampled", "estimated", "pub
 J_PER_KWH = 3.6e6
 
 
+def emissions_gco2e(energy_j: float, intensity_gco2e_per_kwh: float) -> float:
+    """Return what an energy emits, in grams of CO2 equivalent."""
+    return energy_j / J_PER_KWH * intensity_gco2e_per_kwh
+
+
 def weakest(provenances: Iterable[Provenance]) -> Provenance:
     """Return the provenance of a sum: that of its weakest part.
 

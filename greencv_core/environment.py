@@ -46,6 +46,11 @@ class Accelerator:
         """What tells this card from another one, in this machine or elsewhere."""
         return self.uuid or self.name
 
+    @property
+    def metered_uuids(self) -> tuple[str, ...]:
+        """NVML's identifier where it can meter this card; empty else."""
+        return (self.uuid,) if self.uuid and not self.unmetered else ()
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -162,8 +167,7 @@ def device_name(spec: EnvironmentSpec, machine: Machine) -> str:
 def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
     """Return NVML's identifiers of the GPUs that an environment trains on and that it can meter."""
     accelerator = machine.accelerator_of(spec)
-    metered = accelerator is not None and accelerator.uuid and not accelerator.unmetered
-    return (accelerator.uuid,) if accelerator and accelerator.uuid and metered else ()
+    return accelerator.metered_uuids if accelerator else ()
 
 
 def _auto(machine: Machine) -> list[EnvironmentSpec]:
@@ -174,7 +178,8 @@ def _auto(machine: Machine) -> list[EnvironmentSpec]:
                 name="cpu-all-threads", device="cpu", threads="all", memory_format=_LAYOUT
             )
         )
-    for first in [a for a in machine.accelerators if not a.unmetered][:1]:
+    first = next((a for a in machine.accelerators if not a.unmetered), None)
+    if first is not None:
         kind = first.device.partition(":")[0]
         mixed = "bf16" if first.bf16 else "fp16"
         specs += [

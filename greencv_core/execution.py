@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from greencv_core import environment
-from greencv_core.energy import J_PER_KWH, Component, Provenance, weakest
+from greencv_core.energy import Component, Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.metering import discover, intensity_gco2e_per_kwh, measure_idle_power
@@ -165,11 +165,7 @@ def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> li
 def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
     parts = record.total.components if record.total else {}
     return any(
-        name not in parts
-        or (
-            parts[name].provenance != word
-            and parts[name].provenance == weakest([parts[name].provenance, word])
-        )
+        name not in parts or weakest([parts[name].provenance, word]) != word
         for name, word in now.items()
     )
 
@@ -334,7 +330,7 @@ def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
         update={
             "carbon": wanted,
             "carbon_intensity_gco2e_per_kwh": intensity,
-            "emissions_gco2e": energy_j / J_PER_KWH * intensity,
+            "emissions_gco2e": emissions_gco2e(energy_j, intensity),
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greencv_core.energy import COMPONENTS, J_PER_KWH, Component, Provenance, weakest
+from greencv_core.energy import COMPONENTS, Component, Provenance, emissions_gco2e, weakest
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ class Reading:
         """Gross energy times the carbon intensity, in grams of CO2 equivalent."""
         if self.total is None or self.carbon_intensity_gco2e_per_kwh is None:
             return None
-        return self.total.energy_j / J_PER_KWH * self.carbon_intensity_gco2e_per_kwh
+        return emissions_gco2e(self.total.energy_j, self.carbon_intensity_gco2e_per_kwh)
