@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from greencv_core.energy import COVERAGE_FACTOR
 from greencv_core.errors import GreencvError
 from greencv_core.paths import PROJECT_ROOT, default_store
 from greencv_core.progress import ProgressBar, clock
@@ -39,6 +41,8 @@ app.add_typer(runs_app, name="runs")
 out = Console()
 err = Console(stderr=True)
 
+DOCTOR_S = 1.0
+"""How long the doctor meters, to see the meters' refresh."""
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells know it: 128 and the signal's number."""
 
@@ -73,11 +77,20 @@ def doctor(as_json: JsonOption = False) -> None:
     machine = describe_machine()
     meter = EnergyMeter([uuid for a in machine.accelerators for uuid in a.metered_uuids])
     with meter as window:  # a meter is what can be read, not what is listed
-        meters = [
-            {"component": s.component, "provenance": s.provenance, "source": s.description}
-            for s in meter.found.sources
-        ]
-    absent, problems = dict(meter.found.absent), list(window.reading.problems)
+        time.sleep(DOCTOR_S)
+    reading = window.reading
+    meters: list[dict[str, Any]] = [
+        {
+            "component": source.component,
+            "provenance": source.provenance,
+            "source": source.description,
+            "resolution_s": part.resolution_s if part else None,
+            "relative_uncertainty": part.relative_uncertainty if part else None,
+        }
+        for source in meter.found.sources
+        for part in [reading.components.get(source.component)]
+    ]
+    absent, problems = dict(meter.found.absent), list(reading.problems)
     if as_json:
         content = {
             "machine": machine.as_dict(),
@@ -97,9 +110,19 @@ def doctor(as_json: JsonOption = False) -> None:
     if not machine.accelerators:
         reason = f" ({machine.accelerator_problem})" if machine.accelerator_problem else ""
         out.print(f"  no accelerator that torch can use{escape(reason)}", soft_wrap=True)
-    table = Table("Energy of", "will be", "from", title="Meters", title_justify="left")
+    title = f"Meters, and what they told in {DOCTOR_S:g} s"
+    table = Table("Energy of", "will be", "from", title=title, title_justify="left")
+    table.add_column("refreshed every", justify="right")
+    table.add_column("95 % interval", justify="right")
     for row in meters:
-        table.add_row(row["component"].upper(), row["provenance"], escape(row["source"]))
+        resolution_s, doubt = row["resolution_s"], row["relative_uncertainty"]
+        table.add_row(
+            row["component"].upper(),
+            row["provenance"],
+            escape(row["source"]),
+            "not seen" if resolution_s is None else f"{1e3 * resolution_s:.0f} ms",
+            "unknown" if doubt is None else f"\u00b1{100 * COVERAGE_FACTOR * doubt:.1f} %",
+        )
     out.print(table)
     for name, reason in absent.items():
         out.print(f"Not used: {name.upper()}: {escape(reason)}", soft_wrap=True)

@@ -20,7 +20,8 @@ import joblib
 import psutil
 
 from greencv_core.errors import BadInputError, GreencvError
-from greencv_core.metering import MeterError, discover
+from greencv_core.metering import MeterError
+from greencv_core.metering.nvml import NvmlSource
 from greencv_core.study import EnvironmentSpec, Study
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def _unmetered(accelerator: Accelerator) -> str:
     if accelerator.uuid is None:
         return "no meter here knows this kind of device"
     try:
-        discover((accelerator.uuid,))
+        NvmlSource(accelerator.uuid)
     except MeterError as error:
         return str(error)
     return ""

@@ -28,7 +28,11 @@ from greencv_core import environment
 from greencv_core.energy import Component, Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError, GreencvError
-from greencv_core.metering import discover, intensity_gco2e_per_kwh, measure_idle_power
+from greencv_core.metering import (
+    intensity_gco2e_per_kwh,
+    measure_idle_power,
+    provenance_by_component,
+)
 from greencv_core.paths import default_store
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
@@ -155,7 +159,7 @@ def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> li
     for run in runs:
         gpus = environment.gpu_uuids(run.environment, machine)
         if gpus not in now:
-            now[gpus] = {s.component: s.provenance for s in discover(gpus).sources}
+            now[gpus] = provenance_by_component(gpus)
         record = store.read(run.run_id)
         if record is None or record.status != "finished" or _weaker(record, now[gpus]):
             left.append(run)

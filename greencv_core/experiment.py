@@ -15,7 +15,9 @@ import torch
 from greencv_core import architectures, datasets, environment, training
 from greencv_core.energy import Component
 from greencv_core.metering import (
+    ComponentReading,
     EnergyMeter,
+    GpuSummary,
     Phase,
     Reading,
     Window,
@@ -23,6 +25,7 @@ from greencv_core.metering import (
 )
 from greencv_core.paths import git_commit
 from greencv_core.records import (
+    ComparisonRecord,
     EnergyRecord,
     EpochRecord,
     RunRecord,
@@ -78,6 +81,7 @@ def execute(
         synchronize=_synchronizer(device),
         carbon_intensity_gco2e_per_kwh=intensity,
         idle_power_w=idle_power_w,
+        compare=True,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     with meter as window:
@@ -92,7 +96,7 @@ def execute(
             on_epoch=on_epoch,
         )
         others, own_pct = load.share_of_others(), load.own_pct()
-    reading = window.reading
+    reading, phases = window.reading, window.phases
     disturbances = list(window.disturbances)
     if others > CONTENTION_SHARE:
         disturbances.append(f"other processes used {others:.0%} of the CPUs")
@@ -110,18 +114,24 @@ def execute(
         gflops_per_image=gflops,
         parameters=parameters,
         data_sha256=data.sha256,
-        epochs=[_epoch_record(e, window.phases) for e in history.epochs],
+        epochs=[_epoch_record(e, phases) for e in history.epochs],
         stopped_early=history.stopped_early,
         images_processed=history.images_processed,
         duration_s=reading.duration_s,
         total=_window_record("run", 0.0, reading.duration_s, reading),
-        phases=[_window_record(p.name, p.start_s, p.end_s, p.reading) for p in window.phases],
+        phases=[_window_record(p.name, p.start_s, p.end_s, p.reading) for p in phases],
         idle_power_w=dict(idle_power_w or {}),
         net_energy_j=reading.net_energy_j,
         emissions_gco2e=reading.emissions_gco2e,
         carbon_intensity_gco2e_per_kwh=intensity,
         device_utilization_pct=own_pct if accelerator is None else utilization_pct,
-        gpu={} if gpu is None else vars(gpu),
+        **_gpu_fields(gpu),
+        comparisons=[
+            ComparisonRecord(
+                component=component, first=_energy_record(first), second=_energy_record(second)
+            )
+            for component, first, second in window.comparisons
+        ],
         complete=not lost and reading.total is not None,
         contended=bool(disturbances),
         problems=[*lost, *disturbances],
@@ -248,11 +258,19 @@ def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochReco
 
 
 def _window_record(name: str, start_s: float, end_s: float, reading: Reading) -> WindowRecord:
-    components = {
-        component: EnergyRecord.model_validate(vars(part))
-        for component, part in reading.components.items()
-    }
+    components = {name: _energy_record(part) for name, part in reading.components.items()}
     return WindowRecord(name=name, start_s=start_s, end_s=end_s, components=components)
+
+
+def _energy_record(reading: ComponentReading) -> EnergyRecord:
+    return EnergyRecord.model_validate(vars(reading))
+
+
+def _gpu_fields(gpu: GpuSummary | None) -> dict[str, object]:
+    if gpu is None:
+        return {}
+    fields = dict(vars(gpu))
+    return {"gpu_slowed_share": fields.pop("slowed_share"), "gpu": fields}
 
 
 def _trace_record(window: Window) -> TraceRecord:

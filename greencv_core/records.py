@@ -15,10 +15,12 @@ import filelock
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from greencv_core.energy import Component, Provenance, weakest
+from greencv_core.energy import Component, Provenance, combined_uncertainty_j, weakest
 from greencv_core.errors import BadInputError, GreencvError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""A record of version 1 tells no uncertainties; all else is the same."""
 
 
 class _Record(BaseModel):
@@ -27,11 +29,15 @@ class _Record(BaseModel):
 
 
 class EnergyRecord(_Record):
-    """Energy of one component: joules, where they come from and which meter told."""
+    """Energy of one component: joules, where they come from, which meter told, how sure it is."""
 
     energy_j: float
     provenance: Provenance
     source: str
+    uncertainty_j: float | None = None
+    """Standard uncertainty; None where it is not known."""
+    resolution_s: float | None = None
+    """Refresh period of the meter."""
 
 
 class WindowRecord(_Record):
@@ -48,6 +54,22 @@ class WindowRecord(_Record):
         if not self.components:
             return None
         return sum(c.energy_j for c in self.components.values())
+
+    @property
+    def uncertainty_j(self) -> float | None:
+        """Standard uncertainty of the sum."""
+        return combined_uncertainty_j(
+            (c.uncertainty_j, c.provenance) for c in self.components.values()
+        )
+
+
+class ComparisonRecord(_Record):
+    """What two meters told of the same component in the same run."""
+
+    component: Component
+    first: EnergyRecord
+    """The better meter's: the one that counts."""
+    second: EnergyRecord
 
 
 class EpochRecord(_Record):
@@ -111,6 +133,9 @@ class RunRecord(_Record):
     carbon_intensity_gco2e_per_kwh: float | None = None
     device_utilization_pct: float | None = None
     gpu: dict[str, float | None] = Field(default_factory=dict)
+    gpu_slowed_share: dict[str, float] = Field(default_factory=dict)
+    """What held the GPU's clocks back, and in what share (0 to 1) of the looks at it."""
+    comparisons: list[ComparisonRecord] = Field(default_factory=list)
     complete: bool = True
     contended: bool = False
     problems: list[str] = Field(default_factory=list)
@@ -276,8 +301,9 @@ def _load(path: Path) -> RunRecord | Damaged:
     except (OSError, ValueError) as error:
         return Damaged(path, f"not a JSON file: {error}")
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        return Damaged(path, f"record version {version}; this greencv reads {SCHEMA_VERSION}")
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        return Damaged(path, f"record version {version}; this greencv reads {known}")
     try:
         record = RunRecord.model_validate(content)
     except ValidationError as error:
@@ -332,6 +358,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "images_processed": images,
         "duration_s": _nan(duration_s),
         "energy_j": _nan(total_j),
+        "energy_uncertainty_j": _nan(record.total.uncertainty_j if record.total else None),
         "energy_j_per_image": per(total_j, images),
         "net_energy_j": _nan(record.net_energy_j),
         "power_w": per(total_j, duration_s),

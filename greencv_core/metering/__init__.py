@@ -4,13 +4,13 @@ from greencv_core.metering.codecarbon_estimate import (
     carbon_intensity_gco2e_per_kwh,
     intensity_gco2e_per_kwh,
 )
+from greencv_core.metering.discovery import Discovery, discover, provenance_by_component
 from greencv_core.metering.meter import (
-    Discovery,
     EnergyMeter,
+    GpuSummary,
     Phase,
     TracePoint,
     Window,
-    discover,
     measure_idle_power,
 )
 from greencv_core.metering.reading import ComponentReading, Reading
@@ -20,6 +20,7 @@ __all__ = [
     "ComponentReading",
     "Discovery",
     "EnergyMeter",
+    "GpuSummary",
     "MeterError",
     "Phase",
     "Reading",
@@ -29,4 +30,5 @@ __all__ = [
     "discover",
     "intensity_gco2e_per_kwh",
     "measure_idle_power",
+    "provenance_by_component",
 ]

@@ -5,24 +5,36 @@
             ...
     window.reading.total.energy_j, window.phases[0].reading.total
 
-A window holds all and only what ran between its two edges. Where the work is asynchronous (a GPU),
-give ``synchronize``: it is called before the meters are read at each edge.
+A window holds all and only what ran between its two edges. A GPU works on after a call returned:
+at each edge its queued work is waited for.
+
+To close a window takes no time, but its reading does: a meter that is refreshed every 100 ms tells
+what happened until the edge only at its next refresh.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from greencv_core.energy import COMPONENTS, Component, weakest
-from greencv_core.metering import codecarbon_estimate, nvml, rapl
-from greencv_core.metering.reading import ComponentReading, Reading
-from greencv_core.metering.sources import EnergySource, MeterError
+import numpy as np
+
+from greencv_core.energy import COMPONENTS, Component
+from greencv_core.metering.curves import EnergyCurve
+from greencv_core.metering.discovery import discover
+from greencv_core.metering.nvml import GpuState
+from greencv_core.metering.reading import ComponentReading, Reading, add_up
+from greencv_core.metering.sampler import Sampler
+from greencv_core.metering.sources import EnergySource
+
+EDGE_S = 1e-4
+"""Standard uncertainty of an edge's own time: between a look at the clock and the work."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -49,68 +61,19 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class GpuSummary:
-    """What the GPUs of a window told besides energy."""
+    """What the GPUs of a window told besides energy: means, and the highest where it says so."""
 
     utilization_pct: float | None
     memory_used_bytes: int | None
+    """The highest."""
     temperature_c: float | None
+    """The highest."""
+    sm_clock_mhz: float | None
+    memory_clock_mhz: float | None
     power_limit_w: float | None
-
-
-@dataclass
-class _Counts:
-    """All sources at one instant."""
-
-    time_s: float
-    energy_j: dict[int, float] = field(default_factory=dict)
-    """By the source's place; a lost source is not in it."""
-
-
-@dataclass(frozen=True)
-class Discovery:
-    """Which meters this machine has, and why others are not used."""
-
-    sources: tuple[EnergySource, ...]
-    absent: Mapping[str, str]
-    """Meter to reason, e.g. ``{"nvml": "no NVIDIA GPU"}``."""
-
-
-def discover(gpus: Sequence[str] | None = None) -> Discovery:
-    """Find the best meter for each component of this machine.
-
-    Parameters
-    ----------
-    gpus
-        UUIDs of the GPUs to meter; the visible ones when omitted, none when empty.
-
-    Raises
-    ------
-    MeterError
-        A GPU that was asked for by its UUID cannot be metered.
-    """
-    sources: list[EnergySource] = []
-    absent: dict[str, str] = {}
-    asked = gpus is not None
-    if gpus is None:
-        try:
-            gpus = nvml.visible_gpu_uuids()
-        except MeterError as error:
-            gpus, absent["nvml"] = (), str(error)
-    for uuid in gpus:
-        try:
-            sources.append(nvml.NvmlSource(uuid))
-        except MeterError as error:
-            if asked:
-                raise
-            absent["nvml"] = str(error)
-    try:
-        sources += rapl.find_rapl()
-    except MeterError as error:
-        absent["rapl"] = str(error)
-    have = {s.component for s in sources}
-    missing: list[Component] = [c for c in ("cpu", "ram") if c not in have]
-    sources += codecarbon_estimate.estimates(missing)
-    return Discovery(tuple(sources), absent)
+    """The highest."""
+    slowed_share: Mapping[str, float]
+    """Why clocks were held back, and in what share (0 to 1) of the looks."""
 
 
 class Window:
@@ -119,181 +82,241 @@ class Window:
     def __init__(
         self,
         sources: Sequence[EnergySource],
-        synchronize: Callable[[], None] | None,
+        seconds: Sequence[EnergySource],
+        synchronize: Callable[[], None],
+        works_on_gpu: bool,
         carbon_intensity_gco2e_per_kwh: float | None,
         idle_power_w: Mapping[Component, float] | None,
-        trace_period_s: float,
+        poll_period_s: float,
     ) -> None:
-        self._sources = list(sources)
-        self._works_on_gpu = synchronize is not None
-        self._synchronize = synchronize or (lambda: None)
+        self._best = range(len(sources))
+        self._sampler = Sampler([*sources, *seconds], poll_period_s)
+        self._works_on_gpu = works_on_gpu
+        self._synchronize = synchronize
         self._intensity = carbon_intensity_gco2e_per_kwh
         self._idle = idle_power_w
-        self._period_s = trace_period_s
-        self._problems: dict[int, str] = {}
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="greencv-meter", daemon=True)
-        self._phases: list[Phase] = []
-        self._trace: list[TracePoint] = []
-        self._gpu_states: list[nvml.GpuState] = []
-        self._reading: Reading | None = None
-        self._first = self._last_traced = _Counts(0.0)
+        self._period_s = poll_period_s
+        self._parts: list[tuple[str, float, float]] = []
+        self._start_s = self._marked_s = 0.0
+        self._end_s: float | None = None
+        self._final: dict[int, EnergyCurve] | None = None
 
     @property
     def reading(self) -> Reading:
-        """The whole window's reading, once it is closed."""
-        if self._reading is None:
-            raise RuntimeError("the window is still open: read it after the with block")
-        return self._reading
+        """The whole window's reading, once it is closed; it may take a refresh of the meters.
+
+        Raises
+        ------
+        RuntimeError
+            The window is still open.
+        """
+        return self._between([(self._start_s, self._closed_s())])[0]
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The phases, in the order in which they ended."""
-        return tuple(self._phases)
+        """The phases and marked parts, in the order in which they ended."""
+        parts = list(self._parts)
+        readings = self._between([(start_s, end_s) for _, start_s, end_s in parts])
+        return tuple(
+            Phase(name, start_s - self._start_s, end_s - self._start_s, reading)
+            for (name, start_s, end_s), reading in zip(parts, readings, strict=True)
+        )
 
     @property
     def trace(self) -> tuple[TracePoint, ...]:
-        """Mean power by component between polls."""
-        return tuple(self._trace)
+        """Mean power by component, once the window is closed, a point every poll period."""
+        end_s = self._closed_s()
+        self._sampler.wait_until_settled(end_s)
+        count = max(1, int((end_s - self._start_s) / self._period_s))
+        times = np.linspace(self._start_s, end_s, count + 1)
+        points = []
+        for component in COMPONENTS:
+            places = [i for i in self._best if self._sampler.sources[i].component == component]
+            curves = {i: curve for i, curve in self._curves().items() if i in places}
+            if len(curves) < len(places) or not places:
+                continue  # lost before it told anything
+            told_until_s = min(self._sampler.recordings[i].looked_s for i in places)
+            powers = sum(np.diff(curve.energy_at_j(times)) for curve in curves.values())
+            for at_s, power_w in zip(times[1:], powers / np.diff(times), strict=True):
+                if at_s <= told_until_s:
+                    points.append(TracePoint(at_s - self._start_s, component, float(power_w)))
+        return tuple(points)
+
+    @property
+    def comparisons(self) -> tuple[tuple[Component, ComponentReading, ComponentReading], ...]:
+        """Component, its reading and that of a second meter, where ``compare`` was asked for."""
+        closed_s = self._closed_s()
+        best = self._between([(self._start_s, closed_s)])[0].components
+        found = []
+        for component, reading in best.items():
+            second = self._component(component, self._start_s, closed_s, best=False)
+            if second is not None:
+                found.append((component, reading, second))
+        return tuple(found)
 
     @property
     def gpu(self) -> GpuSummary | None:
-        """Means over the polls (temperature and memory: the highest); None without a GPU."""
-        if not self._gpu_states:
+        """Utilisation, memory, temperature, clocks and power limit; None without a GPU."""
+        states = self._states()
+        if not states:
             return None
+        reasons = [reason for state in states for reason in state.slowdowns]
         return GpuSummary(
-            utilization_pct=_mean([s.utilization_pct for s in self._gpu_states]),
-            memory_used_bytes=_highest([s.memory_used_bytes for s in self._gpu_states]),
-            temperature_c=_highest([s.temperature_c for s in self._gpu_states]),
-            power_limit_w=_highest([s.power_limit_w for s in self._gpu_states]),
+            utilization_pct=_mean([s.utilization_pct for s in states]),
+            memory_used_bytes=_highest([s.memory_used_bytes for s in states]),
+            temperature_c=_highest([s.temperature_c for s in states]),
+            sm_clock_mhz=_mean([s.sm_clock_mhz for s in states]),
+            memory_clock_mhz=_mean([s.memory_clock_mhz for s in states]),
+            power_limit_w=_highest([s.power_limit_w for s in states]),
+            slowed_share={r: reasons.count(r) / len(states) for r in dict.fromkeys(reasons)},
         )
 
     @property
     def disturbances(self) -> tuple[str, ...]:
         """What the GPUs told of other processes and of clocks held back."""
+        states = self._states()
         found = []
-        if any(self._others_on(s) for s in self._gpu_states):
+        if any(self._others_on(state) for state in states):
             found.append("other processes on the GPU")
-        held = [s.slowed for s in self._gpu_states if s.slowed == "thermal"]
-        if held:
+        # A power limit that is reached is how a card works; a card too hot is not.
+        if any("temperature" in state.slowdowns for state in states):
             found.append("GPU clocks held back by temperature")
         return tuple(found)
-
-    def _others_on(self, gpu: nvml.GpuState) -> int:
-        # In a container this process may be listed under an id that it does not know: whoever
-        # gives a way to synchronise a GPU works on it and is one of those listed.
-        own = os.getpid() in gpu.processes or self._works_on_gpu
-        return max(0, len(gpu.processes) - own)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Meter a part of the window; phases may nest and overlap."""
-        start = self._count()
+        self._synchronize()
+        self._sampler.look()
+        start_s = time.monotonic()
         try:
             yield
         finally:
-            end = self._count()
-            self._phases.append(
-                Phase(
-                    name,
-                    start.time_s - self._first.time_s,
-                    end.time_s - self._first.time_s,
-                    self._between(start, end),
-                )
-            )
+            self._end_part(name, start_s)
+
+    def mark(self, name: str) -> None:
+        """End a part of the window, and name it; it began at the last mark, or with the window."""
+        self._marked_s = self._end_part(name, self._marked_s)
 
     def open(self) -> None:
         """Start the meters and the window."""
-        for place, source in enumerate(self._sources):
-            with self._guard(place):
-                source.start()
-        self._first = self._last_traced = self._count()
-        self._thread.start()
+        self._synchronize()
+        self._sampler.start()
+        self._start_s = self._marked_s = time.monotonic()
 
     def close(self) -> None:
-        """End the window and stop the meters."""
+        """End the window; the meters go on until they are settled."""
         try:
-            last = self._count()
+            self._synchronize()
         finally:  # a device that failed cannot be synchronised
-            self._stopping.set()
-            self._thread.join()
-            for place, source in enumerate(self._sources):
-                with self._guard(place, lose=False):
-                    source.stop()
-        self._reading = self._between(self._first, last)
+            self._end_s = time.monotonic()
+            self._sampler.look()
+            self._sampler.stop_after(self._end_s)
 
-    @contextlib.contextmanager
-    def _guard(self, place: int, lose: bool = True) -> Iterator[None]:
-        # A meter that dies must neither end the training nor be taken for a zero.
-        try:
-            yield
-        except (MeterError, OSError) as error:
-            if lose:
-                self._problems.setdefault(place, str(error))
-
-    def _count(self) -> _Counts:
+    def _end_part(self, name: str, start_s: float) -> float:
         self._synchronize()
-        return self._count_without_synchronizing()
+        end_s = time.monotonic()
+        self._sampler.look()
+        self._parts.append((name, start_s, end_s))
+        return end_s
 
-    def _count_without_synchronizing(self) -> _Counts:
-        with self._lock:
-            counts = _Counts(time.monotonic())
-            for place, source in enumerate(self._sources):
-                if place not in self._problems:
-                    with self._guard(place):
-                        counts.energy_j[place] = source.energy_j()
-            return counts
+    def _closed_s(self) -> float:
+        if self._end_s is None:
+            raise RuntimeError("the window is still open: read it after the with block")
+        return self._end_s
 
-    def _between(self, start: _Counts, end: _Counts) -> Reading:
-        duration_s = end.time_s - start.time_s
-        parts: dict[Component, ComponentReading] = {}
-        for component in COMPONENTS:
-            places = [i for i, s in enumerate(self._sources) if s.component == component]
-            # Of two GPUs one of which was lost, the other's joules are not the component's.
-            if not places or any(i not in end.energy_j or i not in start.energy_j for i in places):
-                continue
-            parts[component] = ComponentReading(
-                energy_j=sum(end.energy_j[i] - start.energy_j[i] for i in places),
-                provenance=weakest(self._sources[i].provenance for i in places),
-                source=" + ".join(dict.fromkeys(self._sources[i].description for i in places)),
+    def _states(self) -> list[GpuState]:
+        if not self._sampler.gpu_states:  # a short window: the state at its end
+            self._sampler.look_at_gpus()
+        return list(self._sampler.gpu_states)
+
+    def _others_on(self, gpu: GpuState) -> int:
+        # In a container this process may be listed under an id that it does not know: whoever
+        # works on the GPU is one of those listed.
+        own = os.getpid() in gpu.processes or self._works_on_gpu or _torch_gpu() is not None
+        return max(0, len(gpu.processes) - own)
+
+    def _curves(self) -> dict[int, EnergyCurve]:
+        """Return each source's energy over time; kept once no look is to come."""
+        if self._final is not None:
+            return self._final
+        curves = self._sampler.curves()
+        if self._sampler.done:
+            self._final = curves
+        return curves
+
+    def _between(self, spans: Sequence[tuple[float, float]]) -> list[Reading]:
+        if not spans:
+            return []
+        self._sampler.wait_until_settled(max(end_s for _, end_s in spans))
+        curves = self._curves()
+        readings = []
+        for start_s, end_s in spans:
+            parts = {c: self._component(c, start_s, end_s, curves=curves) for c in COMPONENTS}
+            metered = [component for component, part in parts.items() if part is not None]
+            readings.append(
+                Reading(
+                    gpu=parts["gpu"],
+                    cpu=parts["cpu"],
+                    ram=parts["ram"],
+                    duration_s=end_s - start_s,
+                    carbon_intensity_gco2e_per_kwh=self._intensity,
+                    idle_power_w=self._idle_of(metered),
+                    problems=self._problems_until(end_s),
+                )
             )
-        return Reading(
-            gpu=parts.get("gpu"),
-            cpu=parts.get("cpu"),
-            ram=parts.get("ram"),
-            duration_s=duration_s,
-            carbon_intensity_gco2e_per_kwh=self._intensity,
-            idle_power_w=self._idle_of(parts),
-            problems=tuple(self._problems.values()),
+        return readings
+
+    def _component(
+        self,
+        component: Component,
+        start_s: float,
+        end_s: float,
+        *,
+        best: bool = True,
+        curves: Mapping[int, EnergyCurve] | None = None,
+    ) -> ComponentReading | None:
+        sampler = self._sampler
+        curves = self._curves() if curves is None else curves
+        parts = []
+        for place, source in enumerate(sampler.sources):
+            if source.component != component or (place in self._best) is not best:
+                continue
+            lost_s = sampler.lost.get(place, (float("inf"), ""))[0]
+            if place not in curves or (
+                lost_s < float("inf") and sampler.recordings[place].looked_s < end_s
+            ):
+                return (
+                    None  # of two GPUs one of which was lost, the other's are not the component's
+                )
+            energy_j, window_j = curves[place].between(start_s, end_s)
+            shared_j = source.relative_uncertainty * energy_j
+            edges_j = math.sqrt(2) * EDGE_S * energy_j / max(end_s - start_s, EDGE_S)
+            parts.append(
+                ComponentReading(
+                    energy_j=energy_j,
+                    provenance=source.provenance,
+                    source=source.description,
+                    uncertainty_j=math.hypot(window_j, edges_j, shared_j),
+                    resolution_s=sampler.recordings[place].resolution_s,
+                )
+            )
+        return add_up(parts)
+
+    def _problems_until(self, end_s: float) -> tuple[str, ...]:
+        return tuple(
+            reason
+            for place, (_, reason) in self._sampler.lost.items()
+            if place in self._best
+            and not (
+                self._sampler.told(place) and self._sampler.recordings[place].looked_s >= end_s
+            )
         )
 
-    def _idle_of(self, parts: Mapping[Component, ComponentReading]) -> float | None:
-        if not self._idle or any(component not in self._idle for component in parts):
+    def _idle_of(self, components: Sequence[Component]) -> float | None:
+        if not self._idle or any(component not in self._idle for component in components):
             return None
-        return sum(self._idle[component] for component in parts)
-
-    def _poll(self) -> None:
-        period_s = min([self._period_s, *(s.poll_period_s for s in self._sources)])
-        while not self._stopping.wait(period_s):
-            counts = self._count_without_synchronizing()
-            elapsed_s = counts.time_s - self._last_traced.time_s
-            # A meter may have to be read more often than a trace needs points.
-            if elapsed_s < 0.9 * self._period_s:
-                continue
-            for source in self._sources:
-                if isinstance(source, nvml.NvmlSource):
-                    self._gpu_states.append(source.state())
-            for component in COMPONENTS:
-                places = [i for i, s in enumerate(self._sources) if s.component == component]
-                both = [
-                    i for i in places if i in counts.energy_j and i in self._last_traced.energy_j
-                ]
-                if both:
-                    joules = sum(counts.energy_j[i] - self._last_traced.energy_j[i] for i in both)
-                    at_s = counts.time_s - self._first.time_s
-                    self._trace.append(TracePoint(at_s, component, joules / elapsed_s))
-            self._last_traced = counts
+        return sum(self._idle[component] for component in components)
 
 
 class EnergyMeter:
@@ -304,13 +327,18 @@ class EnergyMeter:
     gpu
         UUID or UUIDs of the GPUs to meter; the visible ones when omitted, none when ``()``.
     synchronize
-        Waits for the device's queued work (``torch.cuda.synchronize``); called at every edge.
+        Waits for the device's queued work; called at every edge. When omitted, PyTorch's, if
+        PyTorch is loaded and has work on a GPU.
     carbon_intensity_gco2e_per_kwh
         Turns energy into emissions.
     idle_power_w
         Power at idle by component, as :func:`measure_idle_power` returns it.
-    trace_period_s
-        Seconds between the points of the power trace, at most; half a second shows an epoch.
+    poll_period_s
+        Seconds between the points of the power trace, and between looks at meters whose refresh
+        need not be followed; half a second shows an epoch.
+    compare
+        Read a second meter of each component besides the best, where there is one; see
+        :attr:`Window.comparisons`.
 
     Raises
     ------
@@ -325,31 +353,36 @@ class EnergyMeter:
         synchronize: Callable[[], None] | None = None,
         carbon_intensity_gco2e_per_kwh: float | None = None,
         idle_power_w: Mapping[Component, float] | None = None,
-        trace_period_s: float = 0.5,
+        poll_period_s: float = 0.5,
+        compare: bool = False,
     ) -> None:
         self.found = discover((gpu,) if isinstance(gpu, str) else gpu)
+        if not compare:
+            self.found = replace(self.found, seconds=())
         self._synchronize = synchronize
         self._intensity = carbon_intensity_gco2e_per_kwh
         self._idle = idle_power_w
-        self._trace_period_s = trace_period_s
-        self._window: Window | None = None
+        self._poll_period_s = poll_period_s
+        self._open: list[Window] = []
 
     def __enter__(self) -> Window:
-        """Open a window."""
-        self._window = Window(
+        """Open a window; windows of the same meter may nest."""
+        window = Window(
             self.found.sources,
-            self._synchronize,
+            self.found.seconds,
+            self._synchronize or _synchronize_torch,
+            self._synchronize is not None,
             self._intensity,
             self._idle,
-            self._trace_period_s,
+            self._poll_period_s,
         )
-        self._window.open()
-        return self._window
+        self._open.append(window)
+        window.open()
+        return window
 
     def __exit__(self, *exception: object) -> None:
         """Close the window, also when the work raised."""
-        assert self._window is not None
-        self._window.close()
+        self._open.pop().close()
 
 
 def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> Reading:
@@ -361,6 +394,28 @@ def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> 
     with EnergyMeter(gpus) as window:
         time.sleep(duration_s)
     return window.reading
+
+
+def _torch_gpu() -> Any:
+    """Return PyTorch's module of the GPU that this process works on; None without either.
+
+    Meters do not load PyTorch: where nothing else has, there is no work of it to wait for.
+    """
+    torch = sys.modules.get("torch")
+    cuda = getattr(torch, "cuda", None)
+    if cuda is not None and cuda.is_initialized():
+        return cuda
+    return None
+
+
+def _synchronize_torch() -> None:
+    cuda = _torch_gpu()
+    if cuda is None:
+        return
+    for index in range(cuda.device_count()):
+        # To synchronise a card that is not in use would open a context there.
+        if index == cuda.current_device() or cuda.memory_allocated(index):
+            cuda.synchronize(index)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

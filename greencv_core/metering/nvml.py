@@ -1,24 +1,35 @@
-"""GPU energy through NVML (module ``pynvml``, package ``nvidia-ml-py``).
+"""NVIDIA GPUs through NVML, by UUID.
 
-Volta and later count energy in millijoules since the driver was loaded: *measured*. Where a card
-or a virtual GPU does not, power is read and integrated over time: *sampled*.
-https://docs.nvidia.com/deploy/nvml-api/
+The energy counter (Volta and later) is *measured*; where a card has none, power is sampled and
+integrated over time: *sampled*. https://docs.nvidia.com/deploy/nvml-api/
 """
 
 from __future__ import annotations
 
+import math
 import os
-import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import pynvml
 
 from greencv_core.energy import Component, Provenance
+from greencv_core.metering.curves import (
+    AVERAGING_S,
+    AveragedPowerCurve,
+    CounterCurve,
+    PowerCurve,
+    counter_curve,
+    power_curve,
+)
+from greencv_core.metering.refresh import USUAL_PERIOD_S, RefreshWatch, Rhythm
 from greencv_core.metering.sources import MeterError
 
 _INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)
+_GA100_DEVICE_IDS = range(0x2080, 0x2100)
+"""A100, A30 and their kin: Ampere cards whose plain power reading is instantaneous."""
+PATIENCE_S = 1.5
+"""A counter that stands still so long after a window's end will not settle any further."""
 
 
 @dataclass(frozen=True)
@@ -28,64 +39,162 @@ class GpuState:
     utilization_pct: float | None
     memory_used_bytes: int | None
     temperature_c: float | None
+    sm_clock_mhz: float | None
+    memory_clock_mhz: float | None
     power_limit_w: float | None
-    slowed: str
-    """Why the clocks are held back (``thermal``, ``power``), or empty."""
+    slowdowns: tuple[str, ...]
+    """What holds the clocks back, of :data:`SLOWDOWNS`."""
     processes: tuple[int, ...]
     """Ids of the compute processes on the card; in a container they may be those outside it."""
 
 
+SLOWDOWNS: dict[str, int] = {
+    "temperature": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
+    | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
+    "power limit": pynvml.nvmlClocksThrottleReasonSwPowerCap,
+    "power supply": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+    "hardware": pynvml.nvmlClocksThrottleReasonHwSlowdown,
+}
+"""Why clocks may be held back, and NVML's bits for it."""
+
+
+class NvmlRecording:
+    """Joules or watts of one GPU, followed from refresh to refresh."""
+
+    def __init__(self, source: NvmlSource) -> None:
+        self._source = source
+        self._watch = RefreshWatch(source.read, source.rhythm)
+        self._power_before_w: float | None = None
+
+    @property
+    def next_look_s(self) -> float:
+        """When to look again: around the next refresh."""
+        return self._watch.next_look_s
+
+    @property
+    def looked_s(self) -> float:
+        """When the card was last looked at."""
+        return self._watch.looked_s
+
+    @property
+    def resolution_s(self) -> float | None:
+        """The refresh period; None where the value stood still."""
+        watch = self._watch
+        return watch.period_s if watch.rhythm or watch.continuous else None
+
+    def look(self) -> None:
+        """Read the card now."""
+        if not self._watch.refreshes and self._source.counts:
+            # The counter tells only what came after its last refresh; this tells what was before.
+            self._power_before_w = self._source.instant_power_w()
+        self._watch.look()
+        if self._watch.rhythm is not None:
+            self._source.rhythm = self._watch.rhythm
+
+    def settled(self, time_s: float) -> bool:
+        """Return whether enough refreshes have been seen after a time.
+
+        Of a counter two: the interval in which the time falls, and the power after it.
+        """
+        watch = self._watch
+        if watch.continuous:
+            return watch.looked_s >= time_s
+        period_s = watch.rhythm.period_s if watch.rhythm else USUAL_PERIOD_S
+        if not self._source.counts:
+            memory_s = AVERAGING_S if self._source.averaged else 0.0
+            return watch.looked_s >= time_s + memory_s + period_s
+        if watch.looked_s > time_s + PATIENCE_S:
+            return True
+        known = len(watch.refreshes) >= 3 and watch.rhythm is not None
+        return known and watch.refreshes[-2].time_s >= time_s
+
+    def curve(self) -> CounterCurve | PowerCurve | AveragedPowerCurve:
+        """Return the energy over time."""
+        refreshes = self._watch.timeline()
+        if self._source.counts:
+            return counter_curve(refreshes, self._power_before_w, continuous=self._watch.continuous)
+        return power_curve(
+            refreshes, self._watch.looked_s, self._watch.period_s, self._source.averaged
+        )
+
+
 class NvmlSource:
-    """Energy of one GPU, by its counter where it has one, else by integrated power."""
+    """Energy of one GPU, by its counter where it has one, else by integrated power.
+
+    Parameters
+    ----------
+    uuid
+        The card's.
+    use_counter
+        False integrates the power even where there is a counter, to compare the two.
+
+    Raises
+    ------
+    MeterError
+        There is no such card, or it tells neither energy nor power.
+    """
 
     component: Component = "gpu"
 
-    def __init__(self, uuid: str) -> None:
+    def __init__(self, uuid: str, *, use_counter: bool = True) -> None:
         self.uuid = uuid
-        self._lock = threading.Lock()
+        if uuid.startswith("MIG-"):
+            raise MeterError(
+                f"{uuid}: a MIG slice has no energy of its own, and its card's is that of all "
+                "slices together; train on a card that is not split"
+            )
         try:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             self.name = str(_text(pynvml.nvmlDeviceGetName(self._handle)))
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {uuid}: NVML: {error}") from error
-        self.counts = self._counts()
+        mig = _ask(pynvml.nvmlDeviceGetMigMode, self._handle)
+        if mig is not None and mig[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
+            raise MeterError(
+                f"GPU {uuid} is split by MIG: its energy is that of all slices together, whoever "
+                "works on them; train on a card that is not split"
+            )
+        self._architecture = _ask(pynvml.nvmlDeviceGetArchitecture, self._handle)
+        self.counts = use_counter and self._counts()
+        self.instant = self.instant_power_w() is not None
+        """Whether the card tells its power of this instant."""
+        self.tells_power = (
+            self.instant or _ask(pynvml.nvmlDeviceGetPowerUsage, self._handle) is not None
+        )
+        self.averaged = not self.counts and not self.instant and self._averages()
         if not self.counts:
             self._power_w()  # a card that tells neither energy nor power is no meter
         self.provenance: Provenance = "measured" if self.counts else "sampled"
-        # Boards refresh their sensor every 20 to 100 ms: faster would gain nothing.
-        self.poll_period_s = 1.0 if self.counts else 0.1
-        self._integral_j = 0.0
-        self._start_mj = 0
-        self._last: tuple[float, float] | None = None
+        self.rhythm: Rhythm | None = None
+        """That of the last recording, for the next."""
 
     @property
     def description(self) -> str:
         """What is read."""
-        return f"NVML {'energy counter' if self.counts else 'power, integrated'} ({self.name})"
+        what = (
+            "energy counter"
+            if self.counts
+            else "power averaged over 1 s, integrated"
+            if self.averaged
+            else "power, integrated"
+        )
+        return f"NVML {what} ({self.name})"
 
-    def start(self) -> None:
-        """Begin to count."""
-        with self._lock:
-            if self.counts:
-                self._start_mj = self._energy_mj()
-            else:
-                self._integral_j, self._last = 0.0, (time.monotonic(), self._power_w())
+    @property
+    def relative_uncertainty(self) -> float:
+        """NVML's documentation states 5 % for Fermi and Kepler, and nothing for later cards."""
+        kepler = pynvml.NVML_DEVICE_ARCH_KEPLER
+        stated = self._architecture is not None and self._architecture <= kepler
+        return 0.05 / math.sqrt(3) if stated else 0.0
 
-    def energy_j(self) -> float:
-        """Return the joules since :meth:`start`."""
-        with self._lock:
-            if self.counts:
-                return (self._energy_mj() - self._start_mj) / 1e3
-            now, power_w = time.monotonic(), self._power_w()
-            assert self._last is not None, "start() comes first"
-            then, power_then_w = self._last
-            self._integral_j += (now - then) * (power_w + power_then_w) / 2
-            self._last = (now, power_w)
-            return self._integral_j
+    def record(self, poll_period_s: float) -> NvmlRecording:
+        """Return a new recording; the card's refresh decides how often it is looked at."""
+        return NvmlRecording(self)
 
-    def stop(self) -> None:
-        """Nothing is held; NVML stays initialised for the process."""
+    def read(self) -> float:
+        """Return the counter in joules, or the power in watts."""
+        return self._energy_j() if self.counts else self._power_w()
 
     def state(self) -> GpuState:
         """Return what else the GPU tells at this moment."""
@@ -94,17 +203,30 @@ class NvmlSource:
         temperature = _ask(
             pynvml.nvmlDeviceGetTemperature, self._handle, pynvml.NVML_TEMPERATURE_GPU
         )
+        sm_mhz = _ask(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_SM)
+        memory_mhz = _ask(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_MEM)
         limit_mw = _ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, self._handle)
         processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
-        reasons = _ask(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._handle) or 0
+        reasons = int(_ask(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._handle) or 0)
         return GpuState(
             utilization_pct=None if rates is None else float(rates.gpu),
             memory_used_bytes=None if memory is None else int(memory.used),
             temperature_c=None if temperature is None else float(temperature),
+            sm_clock_mhz=None if sm_mhz is None else float(sm_mhz),
+            memory_clock_mhz=None if memory_mhz is None else float(memory_mhz),
             power_limit_w=None if limit_mw is None else limit_mw / 1e3,
-            slowed=_slowed(int(reasons)),
+            slowdowns=tuple(name for name, bits in SLOWDOWNS.items() if reasons & bits),
             processes=tuple(int(p.pid) for p in processes),
         )
+
+    def instant_power_w(self) -> float | None:
+        """Return the power of this instant; None where the driver tells none."""
+        if _INSTANT_POWER_FIELD is None:
+            return None
+        values = _ask(pynvml.nvmlDeviceGetFieldValues, self._handle, [_INSTANT_POWER_FIELD])
+        if not values or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
+            return None
+        return float(values[0].value.uiVal) / 1e3
 
     def _counts(self) -> bool:
         try:
@@ -115,22 +237,29 @@ class NvmlSource:
             raise MeterError(f"GPU {self.uuid}: energy counter: {error}") from error
         return True
 
-    def _energy_mj(self) -> int:
+    def _averages(self) -> bool:
+        """Return whether the plain power reading is a mean: from Ampere on, but for GA100."""
+        if self._architecture is None or self._architecture == pynvml.NVML_DEVICE_ARCH_UNKNOWN:
+            capability = _ask(pynvml.nvmlDeviceGetCudaComputeCapability, self._handle)
+            return capability is not None and tuple(capability) > (8, 0)
+        if self._architecture == pynvml.NVML_DEVICE_ARCH_AMPERE:
+            pci = _ask(pynvml.nvmlDeviceGetPciInfo, self._handle)
+            return pci is None or pci.pciDeviceId >> 16 not in _GA100_DEVICE_IDS
+        return bool(self._architecture > pynvml.NVML_DEVICE_ARCH_AMPERE)
+
+    def _energy_j(self) -> float:
         try:
-            return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+            return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {self.uuid}: energy counter lost: {error}") from error
 
     def _power_w(self) -> float:
-        # From Ampere on the plain reading is a 1 s average on most boards; the field is not.
-        if _INSTANT_POWER_FIELD is not None:
-            values = _ask(pynvml.nvmlDeviceGetFieldValues, self._handle, [_INSTANT_POWER_FIELD])
-            if values and values[0].nvmlReturn == pynvml.NVML_SUCCESS:
-                return float(values[0].value.uiVal) / 1e3
+        if self.instant and (power_w := self.instant_power_w()) is not None:
+            return power_w
         try:
             return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
         except pynvml.NVMLError as error:
-            raise MeterError(f"GPU {self.uuid}: power: {error}") from error
+            raise MeterError(f"GPU {self.uuid}: power lost: {error}") from error
 
 
 def visible_gpu_uuids() -> tuple[str, ...]:
@@ -141,21 +270,32 @@ def visible_gpu_uuids() -> tuple[str, ...]:
     Raises
     ------
     MeterError
-        There is no NVIDIA driver.
+        There is no NVIDIA driver, or an index may mean one card to CUDA and another to NVML.
     """
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         uuids = [str(_text(pynvml.nvmlDeviceGetUUID(h))) for h in handles]
+        models = {str(_text(pynvml.nvmlDeviceGetName(h))) for h in handles}
     except pynvml.NVMLError as error:
         raise MeterError(f"no NVIDIA GPU ({error})") from error
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return tuple(uuids)
+    entries = [part.strip() for part in wanted.split(",")]
+    if any(entry.startswith("MIG-") for entry in entries):
+        raise MeterError(
+            "CUDA_VISIBLE_DEVICES names a MIG slice, which has no energy of its own; train on a "
+            "card that is not split"
+        )
+    by_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if len(models) > 1 and not by_bus and any(entry.isdigit() for entry in entries):
+        raise MeterError(
+            f"CUDA_VISIBLE_DEVICES={wanted} counts cards of several models fastest first, NVML by "
+            "their place on the bus; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs"
+        )
     visible = []
-    for entry in (part.strip() for part in wanted.split(",")):
-        if entry.startswith("MIG-"):
-            raise MeterError("a MIG slice has no energy of its own; meter the whole card")
+    for entry in entries:
         matches = [u for u in uuids if entry and u.startswith(entry)]
         if entry.isdigit() and int(entry) < len(uuids):
             matches = [uuids[int(entry)]]
@@ -171,18 +311,6 @@ def _ask(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):
         return None
-
-
-def _slowed(reasons: int) -> str:
-    thermal = (
-        pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
-        | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
-    )
-    power = (
-        pynvml.nvmlClocksThrottleReasonSwPowerCap
-        | pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
-    )
-    return "thermal" if reasons & thermal else "power" if reasons & power else ""
 
 
 def _text(value: str | bytes) -> str:

@@ -7,15 +7,26 @@ the whole socket, whoever used it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from greencv_core.energy import Component, Provenance
+from greencv_core.metering.curves import CounterCurve
 from greencv_core.metering.sources import MeterError
 
 POWERCAP = Path("/sys/class/powercap")
 PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"
+REFRESH_S = 1e-3
+"""The counters are refreshed about every millisecond (Intel SDM, volume 3, "RAPL interfaces")."""
+LONGEST_PERIOD_S = 10.0
+"""Between reads: counters wrap after a minute at the soonest."""
+HIGHEST_POWER_W = 10_000.0
+"""No socket draws more: a count that would need it was reset, not wrapped."""
 
 
 def powercap_root() -> Path:
@@ -23,13 +34,11 @@ def powercap_root() -> Path:
     return Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Zone:
     path: Path
     name: str
     range_uj: int
-    last_uj: int = 0
-    total_uj: int = 0
 
     def read_uj(self) -> int:
         try:
@@ -41,13 +50,64 @@ class _Zone:
         except (OSError, ValueError) as error:
             raise MeterError(f"RAPL zone {self.name} cannot be read: {error}") from error
 
-    def advance(self) -> None:
-        now = self.read_uj()
-        # The counter wraps at its stated range; a failed read never gets here as a 0.
-        self.total_uj += (
-            now - self.last_uj if now >= self.last_uj else (now + self.range_uj - self.last_uj)
-        )
-        self.last_uj = now
+    def gained_uj(self, before_uj: int, now_uj: int, seconds: float) -> int:
+        """Return what was counted between two reads; the counter wraps at its stated range."""
+        if now_uj >= before_uj:
+            return now_uj - before_uj
+        gained = now_uj + self.range_uj - before_uj
+        # A suspended machine counts from zero again: a range more would be an invention.
+        if gained / 1e6 > HIGHEST_POWER_W * max(seconds, REFRESH_S):
+            raise MeterError(f"RAPL zone {self.name} was reset: it fell by {before_uj - now_uj} uJ")
+        return gained
+
+
+class RaplRecording:
+    """The sum of some zones over time."""
+
+    resolution_s: float | None = REFRESH_S
+
+    def __init__(self, zones: list[_Zone], poll_period_s: float) -> None:
+        self._zones = zones
+        self._period_s = min(poll_period_s, LONGEST_PERIOD_S)
+        self._last_uj: list[int] = []
+        self._times: list[float] = []
+        self._total_uj: list[int] = []
+
+    @property
+    def next_look_s(self) -> float:
+        """When to look again."""
+        return self._times[-1] + self._period_s if self._times else 0.0
+
+    @property
+    def looked_s(self) -> float:
+        """When the zones were last read."""
+        return self._times[-1]
+
+    def look(self) -> None:
+        """Read every zone."""
+        before_s = time.monotonic()
+        now_uj = [zone.read_uj() for zone in self._zones]
+        time_s = (before_s + time.monotonic()) / 2
+        gained_uj = 0
+        if self._times:
+            elapsed_s = time_s - self._times[-1]
+            gained_uj = self._total_uj[-1] + sum(
+                zone.gained_uj(before, now, elapsed_s)
+                for zone, before, now in zip(self._zones, self._last_uj, now_uj, strict=True)
+            )
+        self._last_uj = now_uj
+        self._times.append(time_s)
+        self._total_uj.append(gained_uj)
+
+    def settled(self, time_s: float) -> bool:
+        """Return whether there was a look after a time."""
+        return len(self._times) > 1 and self._times[-1] >= time_s
+
+    def curve(self) -> CounterCurve:
+        """Return the energy over time."""
+        times, total_uj = np.array(self._times), np.array(self._total_uj, dtype=float)
+        doubts = np.full(len(times), REFRESH_S / math.sqrt(12))
+        return CounterCurve(times, total_uj / 1e6, doubts, steps=False)
 
 
 @dataclass
@@ -57,27 +117,19 @@ class RaplSource:
     component: Component
     zones: list[_Zone] = field(repr=False)
     provenance: Provenance = "measured"
-    # At 1 kW a 2^32 uJ counter wraps every 4 s; real ones are larger, polling is cheap.
-    poll_period_s: float = 1.0
+    relative_uncertainty: float = 0.0
+    """Neither Intel nor AMD states an accuracy."""
 
     @property
     def description(self) -> str:
         """What is read."""
-        return f"RAPL {'DRAM' if self.component == 'ram' else 'package'} counter"
+        kind = "DRAM" if self.component == "ram" else "package"
+        sockets = f", {len(self.zones)} sockets" if len(self.zones) > 1 else ""
+        return f"RAPL {kind} counter{sockets}"
 
-    def start(self) -> None:
-        """Begin to count."""
-        for zone in self.zones:
-            zone.total_uj, zone.last_uj = 0, zone.read_uj()
-
-    def energy_j(self) -> float:
-        """Return the joules since :meth:`start`, summed over sockets."""
-        for zone in self.zones:
-            zone.advance()
-        return sum(zone.total_uj for zone in self.zones) / 1e6
-
-    def stop(self) -> None:
-        """Nothing is held."""
+    def record(self, poll_period_s: float) -> RaplRecording:
+        """Return a new recording."""
+        return RaplRecording(self.zones, poll_period_s)
 
 
 def find_rapl(root: Path | None = None) -> list[RaplSource]:

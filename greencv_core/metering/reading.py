@@ -1,10 +1,19 @@
-"""What a meter returns: joules by component, each with its provenance."""
+"""What a meter returns: joules by component, each with its provenance and its uncertainty."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from greencv_core.energy import COMPONENTS, Component, Provenance, emissions_gco2e, weakest
+from greencv_core.energy import (
+    COMPONENTS,
+    COVERAGE_FACTOR,
+    Component,
+    Provenance,
+    combined_uncertainty_j,
+    emissions_gco2e,
+    weakest,
+)
 
 
 @dataclass(frozen=True)
@@ -15,6 +24,27 @@ class ComponentReading:
     provenance: Provenance
     source: str
     """The meter it came from, in words."""
+    uncertainty_j: float | None = None
+    """Standard uncertainty of :attr:`energy_j`: what refresh, resolution and sampling leave open
+    at the window's edges and within it, the error of a model, and the accuracy of the sensor where
+    its maker states one. None where it is not known."""
+    resolution_s: float | None = None
+    """Refresh period of the meter; a window is worth little that is not several times as long."""
+
+    @property
+    def relative_uncertainty(self) -> float | None:
+        """Standard uncertainty as a share of the energy."""
+        if self.uncertainty_j is None or not self.energy_j:
+            return None
+        return self.uncertainty_j / abs(self.energy_j)
+
+    @property
+    def interval_j(self) -> tuple[float, float] | None:
+        """The interval that holds the true energy in 95 % of cases; None where not known."""
+        if self.uncertainty_j is None:
+            return None
+        half = COVERAGE_FACTOR * self.uncertainty_j
+        return self.energy_j - half, self.energy_j + half
 
 
 @dataclass(frozen=True)
@@ -45,14 +75,7 @@ class Reading:
     @property
     def total(self) -> ComponentReading | None:
         """Sum over the components, as good as its weakest part; None if nothing was metered."""
-        parts = list(self.components.values())
-        if not parts:
-            return None
-        return ComponentReading(
-            energy_j=sum(p.energy_j for p in parts),
-            provenance=weakest(p.provenance for p in parts),
-            source=" + ".join(dict.fromkeys(p.source for p in parts)),
-        )
+        return add_up(list(self.components.values()))
 
     @property
     def net_energy_j(self) -> float | None:
@@ -67,3 +90,17 @@ class Reading:
         if self.total is None or self.carbon_intensity_gco2e_per_kwh is None:
             return None
         return emissions_gco2e(self.total.energy_j, self.carbon_intensity_gco2e_per_kwh)
+
+
+def add_up(parts: Sequence[ComponentReading]) -> ComponentReading | None:
+    """Return the sum of several parts' readings; None where there is none."""
+    if not parts:
+        return None
+    resolutions = [p.resolution_s for p in parts if p.resolution_s is not None]
+    return ComponentReading(
+        energy_j=sum(p.energy_j for p in parts),
+        provenance=weakest(p.provenance for p in parts),
+        source=" + ".join(dict.fromkeys(p.source for p in parts)),
+        uncertainty_j=combined_uncertainty_j((p.uncertainty_j, p.provenance) for p in parts),
+        resolution_s=max(resolutions) if resolutions else None,
+    )

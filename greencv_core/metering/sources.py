@@ -6,17 +6,43 @@ from typing import Protocol
 
 from greencv_core.energy import Component, Provenance
 from greencv_core.errors import GreencvError
+from greencv_core.metering.curves import EnergyCurve
 
 
 class MeterError(GreencvError):
     """A meter that is not there, may not be read, or was lost; the message says which and why."""
 
 
-class EnergySource(Protocol):
-    """A count of joules that only grows; windows subtract two of its values.
+class Recording(Protocol):
+    """What a source told from a first look on; one for each window, so that windows may overlap.
 
-    Every method may raise :class:`MeterError`; a source that did is not asked again.
+    A look that raises :class:`MeterError` is the recording's last; what it told until then stays.
     """
+
+    @property
+    def next_look_s(self) -> float:
+        """When to look again at the latest, on the monotonic clock."""
+
+    @property
+    def looked_s(self) -> float:
+        """When it was last looked at: until then its curve is known."""
+
+    @property
+    def resolution_s(self) -> float | None:
+        """The refresh period of what is read; None where it was not seen."""
+
+    def look(self) -> None:
+        """Read the source now."""
+
+    def settled(self, time_s: float) -> bool:
+        """Return whether no later look would change the energy until a time."""
+
+    def curve(self) -> EnergyCurve:
+        """Return the energy over time, as far as it is known; there was a look."""
+
+
+class EnergySource(Protocol):
+    """A meter of one component."""
 
     @property
     def component(self) -> Component:
@@ -31,14 +57,14 @@ class EnergySource(Protocol):
         """The meter, in words."""
 
     @property
-    def poll_period_s(self) -> float:
-        """How often :meth:`energy_j` must be called at least, so that nothing is lost."""
+    def relative_uncertainty(self) -> float:
+        """Standard uncertainty that all its joules share: of its model, or stated of its sensor."""
 
-    def start(self) -> None:
-        """Begin to count."""
+    def record(self, poll_period_s: float) -> Recording:
+        """Return a new recording; it begins with its first look.
 
-    def energy_j(self) -> float:
-        """Return the joules since :meth:`start`."""
-
-    def stop(self) -> None:
-        """Release what :meth:`start` took."""
+        Parameters
+        ----------
+        poll_period_s
+            Between looks, at most, where no refresh has to be followed.
+        """

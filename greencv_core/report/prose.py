@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from greencv_core.analysis.runs import weakest_provenance
 from greencv_core.analysis.wording import count, duration, listed, number, percent
-from greencv_core.energy import COMPONENTS, J_PER_KWH
+from greencv_core.energy import COMPONENTS, COVERAGE_FACTOR, J_PER_KWH
 
 _MEANING = {
     "measured": "read from hardware counters",
@@ -89,6 +89,22 @@ def net_energy_sentence(runs: pd.DataFrame) -> str:
         return "Idle power was not metered for every component: net energy is not stated."
     share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
     return f"Over all runs, {percent(share, 0)} of the gross energy is above idle."
+
+
+def uncertainty_sentence(runs: pd.DataFrame) -> str:
+    """Say how sure the energy of a run is, over all runs that tell it."""
+    told = runs[runs["energy_uncertainty_j"].notna() & (runs["energy_j"] > 0)]
+    if told.empty:
+        return "These runs were made by a version that stated no uncertainty."
+    half = COVERAGE_FACTOR * told["energy_uncertainty_j"] / told["energy_j"]
+    same = half.max() - half.min() < 0.005
+    spread = "" if same else f" (from {percent(half.min(), 1)} to {percent(half.max(), 1)})"
+    left = len(runs) - len(told)
+    missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
+    return (
+        f"With 95 % confidence, the energy of a run is right to \N{PLUS-MINUS SIGN}"
+        f"{percent(float(half.median()), 1)} in the median{spread}.{missing}"
+    )
 
 
 def correctness_sentence(runs: pd.DataFrame) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
 
 from greencv_core import __version__
+from greencv_core.energy import COVERAGE_FACTOR, weakest
 from greencv_core.errors import BadInputError
 from greencv_core.paths import git_commit
 from greencv_core.records import RunRecord
@@ -129,6 +131,94 @@ def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     by = ["environment", "component", "provenance"]
     frame = pd.DataFrame(rows, columns=[*by, "power_w"])
     return frame.groupby(by, sort=False).median().reset_index()
+
+
+def uncertainty_table(record: RunRecord) -> pd.DataFrame:
+    """Return one row a component of a run, and the sum: energy, uncertainty, 95 % interval."""
+    parts = record.total.components if record.total else {}
+    rows = [
+        _uncertainty_row(name.upper(), part.energy_j, part.uncertainty_j)
+        | {"resolution_s": part.resolution_s, "provenance": part.provenance}
+        for name, part in parts.items()
+    ]
+    if record.total is not None and len(parts) > 1 and record.total.energy_j is not None:
+        provenance = weakest(part.provenance for part in parts.values())
+        total = _uncertainty_row("sum", record.total.energy_j, record.total.uncertainty_j)
+        rows.append(total | {"resolution_s": None, "provenance": provenance})
+    columns = [*_uncertainty_row("", 1.0, None), "resolution_s", "provenance"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _uncertainty_row(
+    component: str, energy_j: float, uncertainty_j: float | None
+) -> dict[str, str | float | None]:
+    known = uncertainty_j is not None and energy_j > 0
+    half_j = COVERAGE_FACTOR * (uncertainty_j or 0.0)
+    return {
+        "component": component,
+        "energy_j": energy_j,
+        "uncertainty_j": uncertainty_j,
+        "relative_uncertainty": (uncertainty_j or 0.0) / energy_j if known else None,
+        "interval_low_j": energy_j - half_j if known else None,
+        "interval_high_j": energy_j + half_j if known else None,
+    }
+
+
+def comparisons_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row a pair of meters that were read side by side: the ratio of what they told."""
+    rows = [
+        {
+            "component": comparison.component.upper(),
+            "first": f"{comparison.first.source} ({comparison.first.provenance})",
+            "second": f"{comparison.second.source} ({comparison.second.provenance})",
+            "ratio": comparison.second.energy_j / comparison.first.energy_j,
+        }
+        for record in records
+        for comparison in record.comparisons
+        if comparison.first.energy_j > 0
+    ]
+    by = ["component", "first", "second"]
+    grouped = pd.DataFrame(rows, columns=[*by, "ratio"]).groupby(by, sort=False)["ratio"]
+    return grouped.agg(
+        n="size", second_to_first="median", lowest_ratio="min", highest_ratio="max"
+    ).reset_index()
+
+
+def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """Return one row an environment with a GPU: what the card told besides energy."""
+    rows = [
+        {
+            "environment": r.environment["name"],
+            "utilization_pct": r.gpu.get("utilization_pct"),
+            "memory_used_gib": (r.gpu.get("memory_used_bytes") or math.nan) / 2**30,
+            "temperature_c": r.gpu.get("temperature_c"),
+            "sm_clock_mhz": r.gpu.get("sm_clock_mhz"),
+            "memory_clock_mhz": r.gpu.get("memory_clock_mhz"),
+            "power_limit_w": r.gpu.get("power_limit_w"),
+            "slowed_by": tuple(r.gpu_slowed_share),
+        }
+        for r in records
+        if r.gpu
+    ]
+    columns = ["environment", *(name for name in _GPU_COLUMNS)]
+    frame = pd.DataFrame(rows, columns=[*columns, "slowed_by"])
+    medians = (
+        frame[columns].astype(dict.fromkeys(_GPU_COLUMNS, float)).groupby("environment").median()
+    )
+    reasons = frame.groupby("environment")["slowed_by"].agg(
+        lambda told: ", ".join(sorted({reason for each in told for reason in each})) or "nothing"
+    )
+    return medians.join(reasons).reset_index()
+
+
+_GPU_COLUMNS = (
+    "utilization_pct",
+    "memory_used_gib",
+    "temperature_c",
+    "sm_clock_mhz",
+    "memory_clock_mhz",
+    "power_limit_w",
+)
 
 
 def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:

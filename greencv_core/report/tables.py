@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from greencv_core.analysis.attempt import Unanswered
@@ -15,6 +16,7 @@ from greencv_core.analysis.comparison import Comparison
 from greencv_core.analysis.runs import CONDITION, summarise, weakest_provenance
 from greencv_core.analysis.wording import number
 from greencv_core.report.labels import heading
+from greencv_core.report.prose import say
 from greencv_core.report.theme import by_complexity
 
 _P_COLUMNS = ("p", "dunn_p_holm", "games_howell_p", "shapiro_p")
@@ -24,7 +26,7 @@ _MINUS = "\N{MINUS SIGN}"
 _WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed",
           "df")  # fmt: skip
 _NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
-_SHARES = ("saving",)
+_SHARES = ("saving", "relative_uncertainty")
 _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
                    "f1_loss", "eta_squared", "partial_eta_squared", "cliffs_delta")  # fmt: skip
 _PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
@@ -76,6 +78,11 @@ def styled(
             by_column[headings[column]].append({"selector": "", "props": "white-space: nowrap"})
     style = style.set_table_styles(by_column, overwrite=False)
     return style.set_caption(caption) if caption else style
+
+
+def styled_or_said(frame: pd.DataFrame, otherwise: str) -> Styler | Markdown:
+    """Return a table for HTML, or a sentence where it would be empty."""
+    return say(otherwise) if frame.empty else styled(frame)
 
 
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Styler:

@@ -1,0 +1,108 @@
+"""What metering costs: greencv and its peers, one after the other in one run.
+
+    .venv/bin/python benchmarks/metering_overhead.py
+
+Time to open and close a window, processor time per second of metering, and how much a real training
+loop (resnet18 on the CPU, metered by the epoch) is slowed down, in alternating pairs. The GPU is
+simulated (``tests/nvml_stand_in.c``). Takes about eight minutes. The last line is JSON.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import numpy as np  # noqa: E402
+import peers  # noqa: E402
+from meters import TOOLS  # noqa: E402
+from overhead_worker import median_interval  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from tests import simulated_gpu  # noqa: E402
+
+SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_counter": 1}}
+OURS = "greencv"
+PAIRS = {OURS: 240}
+PEERS_PAIRS = 40
+INTERVAL = 0.008
+"""Width of the interval at which the pairs suffice."""
+console = Console(width=130)
+
+
+def main():
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if simulated_gpu.build(folder) is None:
+            sys.exit("error: a C compiler is needed to build the simulated GPU; found no cc")
+        for sensor, settings in SENSORS.items():
+            for tool in TOOLS:
+                print(f"\r{tool}, {sensor}                ", end="", file=sys.stderr, flush=True)
+                pairs = PAIRS.get(tool, PEERS_PAIRS) if sensor == "counter" else 0
+                results[tool, sensor] = measure(folder, tool, settings, pairs)
+    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    report(results)
+
+
+def measure(folder, tool, settings, pairs):
+    interpreter = sys.executable if tool == OURS else peers.python()
+    task = {"tool": tool, "pairs": pairs, "interval": INTERVAL}
+    # Power that moves, as it does: a value that stands still is looked at in another way.
+    environment = simulated_gpu.environment(folder, simulated_gpu.ramp(), **settings)
+    done = subprocess.run(
+        [interpreter, ROOT / "benchmarks" / "overhead_worker.py", json.dumps(task)],
+        capture_output=True, text=True, cwd=folder, env=environment,
+    )  # fmt: skip
+    if not done.stdout.strip():
+        sys.exit(f"error: {tool} failed: {done.stderr[-500:]}")
+    return json.loads(done.stdout)
+
+
+def report(results):
+    for sensor in SENSORS:
+        table = Table(title=f"GPU with {sensor}, refreshed every 100 ms", title_justify="left")
+        for heading in ("Tool", "Set-up (ms)", "Start (ms)", "Stop (ms)", "Both, worst (ms)",
+                        "CPU (ms per s)", "Throughput metered/unmetered [95 %]"):  # fmt: skip
+            table.add_column(heading, justify="left" if heading == "Tool" else "right")
+        for tool in TOOLS:
+            told = results[tool, sensor]
+            if "problem" in told:
+                table.add_row(tool, f"{told['construction_ms']:.0f}", *"---", "-", told["problem"])
+                continue
+            table.add_row(
+                tool, f"{told['construction_ms']:.0f}", f"{told['start_ms']:.2f}",
+                f"{told['stop_ms']:.2f}", f"{told['start_stop_ms_max']:.1f}",
+                f"{told['cpu_ms_per_s']:.1f}", throughput(told.get("ratios")),
+            )  # fmt: skip
+        console.print(table)
+    figures = {tool: summary(results, tool) for tool in TOOLS}
+    ours = figures.pop(OURS)
+    console.print(json.dumps({**ours, "peers": figures}), soft_wrap=True, highlight=False)
+
+
+def throughput(ratios):
+    if not ratios:
+        return "not timed"
+    low, high = median_interval(ratios)
+    return f"{np.median(ratios):.4f} [{low:.4f}, {high:.4f}], {len(ratios)} pairs"
+
+
+def summary(results, tool):
+    counter, sampled = (results[tool, sensor] for sensor in SENSORS)
+    ratios = counter.get("ratios")
+    return {
+        "throughput_ratio": float(np.median(ratios)) if ratios else None,
+        "throughput_interval": median_interval(ratios) if ratios else None,
+        "cpu_ms_per_s": counter.get("cpu_ms_per_s"),
+        "cpu_ms_per_s_no_counter": sampled.get("cpu_ms_per_s"),
+        "start_stop_ms": counter.get("start_stop_ms"),
+        "start_stop_ms_max": counter.get("start_stop_ms_max"),
+    }
+
+
+if __name__ == "__main__":
+    main()

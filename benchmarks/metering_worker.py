@@ -1,0 +1,72 @@
+"""One tool on one simulated GPU: windows in, joules and truth out. Started by the benchmarks.
+
+Reads a JSON task from the command line, prints "ready", waits for a line, prints a JSON answer.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+import psutil  # noqa: E402
+from meters import TOOLS  # noqa: E402
+
+from tests.simulated_gpu import Waveform  # noqa: E402
+
+
+def main():
+    task = json.loads(sys.argv[1])
+    waveform = Waveform(tuple(map(tuple, task["points"])), task["origin_s"])
+    chance = random.Random(task["seed"])
+    answer = sys.stdout
+    sys.stdout = io.StringIO()  # peers print
+    with contextlib.redirect_stderr(io.StringIO()):
+        tool = TOOLS[task["tool"]]()
+        print("ready", file=answer, flush=True)
+        sys.stdin.readline()
+        windows = [window(tool, task, waveform, length, chance) for length in task["lengths_s"]]
+    print(json.dumps(windows), file=answer, flush=True)
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(0)  # some leave threads and processes behind
+
+
+def window(tool, task, waveform, length_s, chance):
+    time.sleep(chance.uniform(0, 0.3))  # a random phase
+    if task["lost_after_s"] is not None:
+        lose = {"STAND_IN_LOST_S": "0"}
+        timer = threading.Timer(task["lost_after_s"], os.environ.update, [lose])
+        timer.start()
+    told = {"length_s": length_s}
+    start_s = time.monotonic()
+    try:
+        tool.start()
+        start_s = time.monotonic()
+        time.sleep(length_s)
+        end_s = time.monotonic()
+        tool.stop()
+        told["energy_j"] = tool.energy_j()
+        if task["tool"] == "greencv":
+            reading = tool.reading()
+            told["problems"] = reading.problems
+            if reading.gpu is not None:
+                told |= {
+                    "uncertainty_j": reading.gpu.uncertainty_j,
+                    "provenance": reading.gpu.provenance,
+                }
+    except Exception as error:  # how a peer fails is part of the answer
+        end_s = start_s + length_s
+        told |= {"energy_j": None, "problems": [f"{type(error).__name__}: {error}"[:200]]}
+    told |= {"start_s": start_s, "end_s": end_s, "true_j": waveform.energy_j(start_s, end_s)}
+    return told
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What one tool costs, on one simulated GPU. Started by ``metering_overhead.py``.
+
+Reads a JSON task from the command line, prints a JSON answer.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+from meters import TOOLS  # noqa: E402
+
+WINDOWS = 20
+IDLE_S = 10.0
+EPOCH_S = 0.7
+BATCH, PIXELS = 16, 64
+BETWEEN_S = 0.3
+"""What a meter still reads after a window must not fall into the next epoch."""
+
+
+def main():
+    task = json.loads(sys.argv[1])
+    answer = sys.stdout
+    sys.stdout = io.StringIO()  # peers print
+    with contextlib.redirect_stderr(io.StringIO()):
+        begun_s = time.perf_counter()
+        tool = TOOLS[task["tool"]]()
+        told = {"construction_ms": 1e3 * (time.perf_counter() - begun_s)}
+        try:
+            told |= {"cpu_ms_per_s": cpu(tool), **latency(tool)}
+            if task["pairs"]:
+                told["ratios"] = slowdown(tool, task["pairs"], task["interval"])
+        except Exception as error:
+            told["problem"] = f"{type(error).__name__}: {error}"[:200]
+    print(json.dumps(told), file=answer, flush=True)
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os._exit(0)
+
+
+def cpu_s():
+    """Return the processor time of this process and of all that it started."""
+    this = psutil.Process()
+    times = [p.cpu_times() for p in [this, *this.children(recursive=True)]]
+    return sum(t.user + t.system for t in times)
+
+
+def cpu(tool):
+    """Return the processor time that a second of metering costs, in ms; nothing else runs."""
+    tool.start()
+    begun_s = cpu_s()
+    time.sleep(IDLE_S)
+    spent_s = cpu_s() - begun_s
+    tool.stop()
+    tool.energy_j()
+    return 1e3 * spent_s / IDLE_S
+
+
+def latency(tool):
+    """Return how long it takes to open and close a window; the reading is asked for later."""
+    starts_s, stops_s = [], []
+    for _ in range(WINDOWS):
+        time.sleep(BETWEEN_S)
+        begun_s = time.perf_counter()
+        tool.start()
+        starts_s.append(time.perf_counter() - begun_s)
+        time.sleep(0.2)
+        begun_s = time.perf_counter()
+        tool.stop()
+        stops_s.append(time.perf_counter() - begun_s)
+    both = 1e3 * (np.array(starts_s) + np.array(stops_s))
+    return {
+        "start_ms": 1e3 * float(np.median(starts_s)),
+        "stop_ms": 1e3 * float(np.median(stops_s)),
+        "start_stop_ms": float(np.median(both)),
+        "start_stop_ms_max": float(both.max()),
+    }
+
+
+def slowdown(tool, pairs, wanted):
+    """Return metered over unmetered throughput, an epoch each, in turn and random order.
+
+    Goes on until the median's 95 % interval is as narrow as wanted, or the pairs are made.
+    """
+    epoch = training()
+    chance = random.Random(7)
+
+    def metered():
+        time.sleep(BETWEEN_S)
+        begun_s = time.perf_counter()
+        tool.start()
+        epoch()
+        tool.stop()
+        return time.perf_counter() - begun_s
+
+    def unmetered():
+        time.sleep(BETWEEN_S)
+        begun_s = time.perf_counter()
+        epoch()
+        return time.perf_counter() - begun_s
+
+    ratios = []
+    while len(ratios) < pairs:
+        both = [metered, unmetered]
+        chance.shuffle(both)
+        seconds = {one: one() for one in both}
+        ratios.append(seconds[unmetered] / seconds[metered])
+        if len(ratios) >= 40:
+            low, high = median_interval(ratios)
+            if high - low <= wanted:
+                break
+    return ratios
+
+
+def training():
+    """Return an epoch of training resnet18, of about :data:`EPOCH_S`."""
+    import torch
+    import torchvision
+
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=10)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    images, labels = torch.randn(BATCH, 3, PIXELS, PIXELS), torch.randint(10, (BATCH,))
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    for _ in range(3):
+        step()
+    begun_s = time.perf_counter()
+    for _ in range(5):
+        step()
+    steps = max(1, round(EPOCH_S / ((time.perf_counter() - begun_s) / 5)))
+    return lambda: [step() for _ in range(steps)]
+
+
+def median_interval(values):
+    """Return the 95 % interval of a median, by order statistics (binomial)."""
+    from scipy.stats import binom
+
+    ordered = sorted(values)
+    lowest = int(binom.ppf(0.025, len(ordered), 0.5))
+    return ordered[max(0, lowest - 1)], ordered[min(len(ordered) - 1, len(ordered) - lowest)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Energy over time from what a meter told at its refreshes, and how uncertain it is.
+
+A curve is asked for the energy between any two times, so windows may nest and overlap at no cost.
+Uncertainties are standard uncertainties (one standard deviation), after the *Guide to the
+expression of uncertainty in measurement* (JCGM 100:2008): a quantity known to lie within an
+interval of width w has w / sqrt(12).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from greencv_core.metering.refresh import Refresh
+
+Floats = npt.NDArray[np.float64]
+
+_UNIFORM = 1 / math.sqrt(12)
+COUNTER_RESOLUTION_J = 1e-3
+AVERAGING_S = 1.0
+"""NVML's averaged power is the mean of the last second."""
+DENSE_JUMPS = 10
+"""Power that jumps more often than every so many refreshes may keep step with them."""
+FEW_JUMPS = 4
+"""So few cannot be told to keep step."""
+RESAMPLES = 10
+
+
+class EnergyCurve(Protocol):
+    """Energy as a function of time."""
+
+    def energy_at_j(self, time_s: Floats) -> Floats:
+        """Return the energy until each time, from an arbitrary zero."""
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Return the energy between two times and its standard uncertainty, both in J."""
+
+
+class CounterCurve:
+    """From a count of joules, known at its refreshes.
+
+    Between two refreshes the energy is known in sum alone. Where the powers before and after the
+    interval differ and its mean lies between them, power is taken to have stepped from one to the
+    other at the one instant that fits the sum; else to have been constant. Where a side is not
+    known, the work is taken to begin or end at the window's edge.
+
+    Parameters
+    ----------
+    time_s, energy_j
+        The refreshes. From a single one nothing follows: the power is then 0, and endlessly
+        uncertain.
+    time_uncertainty_s
+        Standard uncertainty of each refresh's time.
+    power_before_w
+        Power before the first refresh, where a meter told it.
+    steps
+        Whether to look for steps; else the power of each interval is its mean.
+    """
+
+    def __init__(
+        self,
+        time_s: Floats,
+        energy_j: Floats,
+        time_uncertainty_s: Floats,
+        power_before_w: float | None = None,
+        *,
+        steps: bool = True,
+    ) -> None:
+        keep = np.concatenate([[True], np.diff(time_s) > 0])
+        self._t, self._e, self._u = time_s[keep], energy_j[keep], time_uncertainty_s[keep]
+        if len(self._t) == 1:
+            self._t = np.append(self._t, self._t + 1e-9)
+            self._e, self._u = np.append(self._e, self._e), np.full(2, math.inf)
+        self._steps = steps
+        self._p = np.diff(self._e) / np.diff(self._t)
+        before = math.nan if power_before_w is None else power_before_w
+        self._before = np.concatenate([[before], self._p[:-1]])
+        self._after = np.concatenate([self._p[1:], [math.nan]])
+
+    def energy_at_j(self, time_s: Floats) -> Floats:
+        """Return the energy until each time; beyond the refreshes the nearest power goes on."""
+        return self._estimates(time_s)[0]
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Return the energy between two times and its standard uncertainty, both in J."""
+        (start_j, end_j), doubts_j = self._estimates(np.array([start_s, end_s]))
+        return float(end_j - start_j), math.hypot(*doubts_j, COUNTER_RESOLUTION_J * _UNIFORM)
+
+    def _estimates(self, time_s: Floats) -> tuple[Floats, Floats]:
+        i = np.clip(np.searchsorted(self._t, time_s, side="right") - 1, 0, len(self._p) - 1)
+        p, first_j = self._p[i], self._e[i]
+        width_s, since_s = self._t[i + 1] - self._t[i], time_s - self._t[i]
+        share = np.clip(since_s / width_s, 0, 1)
+        energy = first_j + p * since_s
+        shape_j = np.zeros_like(energy)
+        if self._steps:
+            stepped, doubt_j = self._stepped(i, since_s, width_s, energy)
+            inside = (since_s >= 0) & (since_s <= width_s)
+            energy, shape_j = np.where(inside, stepped, energy), np.where(inside, doubt_j, 0.0)
+        # The power around, as two refreshes next to each other tell little of it.
+        left, right = np.clip(i - 1, 0, None), np.clip(i + 2, None, len(self._t) - 1)
+        around_w = (self._e[right] - self._e[left]) / (self._t[right] - self._t[left])
+        timing_j = around_w * np.hypot((1 - share) * self._u[i], share * self._u[i + 1])
+        beyond_s = np.fmax(-since_s, since_s - width_s).clip(min=0.0)
+        return energy, np.sqrt(shape_j**2 + timing_j**2 + (p * beyond_s) ** 2)
+
+    def _stepped(
+        self, i: npt.NDArray[np.intp], since_s: Floats, width_s: Floats, constant: Floats
+    ) -> tuple[Floats, Floats]:
+        """Return the energy at times within intervals ``i``, and what their shape leaves open."""
+        p, before, after = self._p[i], self._before[i], self._after[i]
+        first_j, last_j = self._e[i], self._e[i + 1]
+        forward = first_j + before * since_s
+        backward = last_j - after * (width_s - since_s)
+        rises, falls = (before < p) & (p < after), (before > p) & (p > after)
+        step = np.where(rises, np.fmax(forward, backward), np.fmin(forward, backward))
+        one_sided = np.isnan(before) ^ np.isnan(after)
+        energy = np.where(
+            rises | falls,
+            step,
+            np.where(one_sided, np.where(np.isnan(before), backward, forward), constant),
+        )
+        highest_w = np.max(self._p)
+        low = np.fmax(first_j, last_j - highest_w * (width_s - since_s))
+        high = np.fmax(low, np.fmin(last_j, first_j + highest_w * since_s))
+        energy = np.clip(energy, low, high)
+        # A burst within an interval: the least that sets it off from its neighbours, anywhere.
+        share = since_s / width_s
+        excess_w = np.nan_to_num(np.fmin(np.abs(p - before), np.abs(p - after)))
+        burst_j = excess_w * width_s * np.sqrt(np.clip(share * (1 - share), 0, None))
+        other_j = np.abs(energy - constant)
+        doubt_j = np.where(
+            rises | falls, other_j / math.sqrt(3), np.where(one_sided, other_j, burst_j)
+        )
+        return energy, np.fmin(doubt_j, (high - low) * _UNIFORM)
+
+
+class PowerCurve:
+    """From power told at its refreshes: the trapezoid, its ends interpolated.
+
+    When within an interval the power went from one value to the next is not known: at worst at one
+    of its ends. Rare jumps miss the refreshes at random; a load that jumps every few refreshes may
+    keep step with them, and what each jump is off then adds up (ups and downs each by themselves).
+    """
+
+    def __init__(
+        self, time_s: Floats, power_w: Floats, time_uncertainty_s: Floats, period_s: float
+    ) -> None:
+        self._period_s = period_s
+        keep = np.concatenate([[True], np.diff(time_s) > 0])
+        self._t, self._p, u = time_s[keep], power_w[keep], time_uncertainty_s[keep]
+        widths_s = np.diff(self._t)
+        self._e = np.concatenate([[0.0], np.cumsum(widths_s * (self._p[1:] + self._p[:-1]) / 2)])
+        jumps = np.diff(self._p)
+        # A steady slope is no jump: what counts is how far a change differs from its neighbours'.
+        padded = np.concatenate([[0.0], jumps, [0.0]])
+        bends = np.fmax(np.abs(jumps - padded[:-2]), np.abs(jumps - padded[2:]))
+        self._jumps_w = np.sign(jumps) * np.fmin(np.abs(jumps), bends)
+        self._doubts_j = np.abs(self._jumps_w) * np.hypot(widths_s * _UNIFORM, u[1:])
+
+    def energy_at_j(self, time_s: Floats) -> Floats:
+        """Return the energy until each time; beyond the refreshes the nearest power goes on."""
+        i = np.clip(np.searchsorted(self._t, time_s, side="right") - 1, 0, len(self._t) - 2)
+        since_s = time_s - self._t[i]
+        power_w = np.interp(time_s, self._t, self._p)
+        within = self._e[i] + since_s * (self._p[i] + power_w) / 2
+        beyond = self._e[-1] + (time_s - self._t[-1]) * self._p[-1]
+        energy: Floats = np.where(time_s > self._t[-1], beyond, within)
+        return energy
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Return the energy between two times and its standard uncertainty, both in J."""
+        start_j, end_j = self.energy_at_j(np.array([start_s, end_s]))
+        shares = (np.fmin(self._t[1:], end_s) - np.fmax(self._t[:-1], start_s)) / np.diff(self._t)
+        doubts_j = self._doubts_j * np.clip(shares, 0, 1)
+        inside = shares > 0
+        beyond_j = max(0.0, end_s - self._t[-1]) * abs(self._p[-1])
+        combined_j = self._add_up(doubts_j[inside], inside)
+        return float(end_j - start_j), math.hypot(combined_j, beyond_j)
+
+    def _add_up(self, doubts_j: Floats, inside: npt.NDArray[np.bool_]) -> float:
+        """Return the uncertainty of a sum over intervals, given each interval's."""
+        jumps_w = self._jumps_w[inside]
+        refreshes = np.fmax(1, np.rint(np.diff(self._t)[inside] / self._period_s)).astype(int)
+        steady = refreshes - 1  # within an interval that is longer than the period
+        sizes = np.concatenate([np.abs(jumps_w), np.zeros(int(np.sum(steady)))])
+        marked = np.abs(jumps_w) > 5 * np.median(sizes)
+        noise_j = math.sqrt(float(np.sum(doubts_j[~marked] ** 2)))
+        squares = float(np.sum(doubts_j[marked] ** 2))
+        if not squares:
+            return noise_j
+        number = float(np.sum(doubts_j[marked])) ** 2 / squares
+        if len(sizes) > DENSE_JUMPS * number or number < FEW_JUMPS:
+            return math.hypot(noise_j, math.sqrt(squares))
+        ups = float(np.sum(doubts_j[marked & (jumps_w > 0)]))
+        downs = float(np.sum(doubts_j[marked & (jumps_w < 0)]))
+        return math.hypot(noise_j, ups, downs)
+
+
+class AveragedPowerCurve:
+    """From power that is told as the mean of the last second.
+
+    From one refresh to the next the mean takes in the newest interval and lets go of one that is a
+    second old: an interval's energy is that of the interval a second before it, plus what the mean
+    has gained. The second before the first look remains; of all that it may have held, that is
+    taken which leaves the power smoothest (the median change at each place within a second).
+    Energy over whole seconds does not depend on it.
+    """
+
+    def __init__(
+        self, time_s: Floats, mean_w: Floats, time_uncertainty_s: Floats, period_s: float
+    ) -> None:
+        self._timing_s = float(np.median(time_uncertainty_s))
+        self._bins = max(1, round(AVERAGING_S / period_s))
+        step_s = AVERAGING_S / self._bins
+        count = max(self._bins + 1, math.floor((time_s[-1] - time_s[0]) / step_s + 1.5))
+        grid = time_s[0] + step_s * np.arange(count)
+        told = np.clip(np.searchsorted(time_s, grid + step_s / 4, side="right") - 1, 0, None)
+        self._means_w, self._t, self._step_s = mean_w[told], grid, step_s
+        self._groups = min(RESAMPLES, math.ceil(count / self._bins))
+        # What remains of a grid that is not quite the sensor's own.
+        self._slip_s = abs(step_s - period_s)
+        self._curve = self._curve_of(self._smoothest(None))
+
+    def energy_at_j(self, time_s: Floats) -> Floats:
+        """Return the energy until each time; beyond the refreshes the nearest power goes on."""
+        return self._curve.energy_at_j(time_s)
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Return the energy between two times and its standard uncertainty, both in J."""
+        energy_j, edges_j = self._curve.between(start_s, end_s)
+        # The jackknife: what the answer owes to any one second.
+        left_out = [curve.between(start_s, end_s)[0] for curve in self._left_out]
+        spread_j = math.sqrt((len(left_out) - 1) * float(np.var(left_out)))
+        slip_j = float(np.ptp(self._means_w)) * self._slip_s
+        return energy_j, math.hypot(edges_j, spread_j, slip_j)
+
+    @functools.cached_property
+    def _left_out(self) -> list[CounterCurve]:
+        """The curves that follow when a part of the seconds is left out."""
+        return [self._curve_of(self._smoothest(k)) for k in range(self._groups)]
+
+    def _smoothest(self, left_out: int | None) -> Floats:
+        """Return the power of each interval of the second before the first look."""
+        n = self._bins
+        powers = self._unfolded(np.full(n, self._means_w[0]))
+        changes = np.diff(powers)
+        place = np.arange(1, len(powers)) % n
+        second = np.arange(1, len(powers)) // n
+        used = second % self._groups != (-1 if left_out is None else left_out)
+        drop = np.zeros(n)
+        for k in range(n):
+            at = changes[used & (place == k)]
+            if len(at):
+                drop[k] = -np.median(at)
+        drop -= drop.mean()  # around the circle of a second they cancel
+        pattern: Floats = np.cumsum(drop)
+        pattern += self._means_w[0] - pattern.mean()
+        return pattern
+
+    def _unfolded(self, first: Floats) -> Floats:
+        """Return the power of every interval, the second before the first look included."""
+        n = self._bins
+        gains = n * np.diff(self._means_w)
+        powers = np.concatenate([first, gains])
+        for start in range(n, len(powers), n):
+            part = powers[start : start + n]
+            part += powers[start - n : start - n + len(part)]
+        return powers
+
+    def _curve_of(self, first: Floats) -> CounterCurve:
+        powers = self._unfolded(first)
+        times = self._t[0] + self._step_s * np.arange(-self._bins, len(powers) - self._bins + 1)
+        energy = np.concatenate([[0.0], np.cumsum(powers * self._step_s)])
+        return CounterCurve(times, energy, np.full(len(times), self._timing_s))
+
+
+def counter_curve(
+    refreshes: Sequence[Refresh], power_before_w: float | None, *, continuous: bool
+) -> CounterCurve:
+    """Return the curve of a counter in joules.
+
+    One that moves all the time was read at the very edges: nothing is left to be guessed there.
+    """
+    return CounterCurve(*_columns(refreshes), power_before_w, steps=not continuous)
+
+
+def power_curve(
+    refreshes: Sequence[Refresh], until_s: float, period_s: float, averaged: bool
+) -> PowerCurve | AveragedPowerCurve:
+    """Return the curve of a power in watts.
+
+    Parameters
+    ----------
+    until_s
+        When the value was last seen unchanged.
+    period_s
+        Of the refresh: a refresh to the same value is none to see.
+    averaged
+        Whether the power is a mean over the last second.
+    """
+    times, powers, doubts = _columns(refreshes)
+    end = max(until_s, times[-1] + 1e-9)
+    if averaged:
+        return AveragedPowerCurve(
+            np.append(times, end), np.append(powers, powers[-1]), np.append(doubts, 0.0), period_s
+        )
+    # The last refresh to the old value came one period before that to the new one.
+    held = times[1:] - period_s
+    late = held > times[:-1] + period_s / 2
+    all_times = np.concatenate([times, held[late], [end]])
+    order = np.argsort(all_times, kind="stable")
+    all_powers = np.concatenate([powers, powers[:-1][late], powers[-1:]])
+    all_doubts = np.concatenate([doubts, doubts[1:][late], [0.0]])
+    return PowerCurve(all_times[order], all_powers[order], all_doubts[order], period_s)
+
+
+def _columns(refreshes: Sequence[Refresh]) -> tuple[Floats, Floats, Floats]:
+    rows = np.array([(r.time_s, r.value, r.uncertainty_s) for r in refreshes], dtype=float)
+    return rows[:, 0], rows[:, 1], rows[:, 2]

@@ -1,0 +1,91 @@
+"""Which meters this machine has: the best of each component, and others to compare it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from greencv_core.energy import Component, Provenance
+from greencv_core.metering import codecarbon_estimate, nvml, rapl
+from greencv_core.metering.sources import EnergySource, MeterError
+
+MODELLED: tuple[Component, ...] = ("cpu", "ram")
+"""What CodeCarbon estimates; GPU energy never comes from it."""
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Which meters this machine has, and why others are not used."""
+
+    sources: tuple[EnergySource, ...]
+    """One for each component (and GPU): the best."""
+    seconds: tuple[EnergySource, ...]
+    """Another meter of what :attr:`sources` meter better, where there is one."""
+    absent: Mapping[str, str]
+    """Meter to reason, e.g. ``{"nvml": "no NVIDIA GPU"}``."""
+
+
+def discover(gpus: Sequence[str] | None = None) -> Discovery:
+    """Find the best meter for each component of this machine.
+
+    Parameters
+    ----------
+    gpus
+        UUIDs of the GPUs to meter; the visible ones when omitted, none when empty.
+
+    Raises
+    ------
+    MeterError
+        A GPU that was asked for by its UUID cannot be metered.
+    """
+    sources, absent = _counters(gpus)
+    seconds: list[EnergySource] = [
+        nvml.NvmlSource(source.uuid, use_counter=False)
+        for source in sources
+        if isinstance(source, nvml.NvmlSource) and source.counts and source.tells_power
+    ]
+    counted = {source.component for source in sources}
+    try:
+        estimates = codecarbon_estimate.estimates(MODELLED)
+    except MeterError as error:
+        estimates, absent["codecarbon"] = [], str(error)
+    for estimate in estimates:
+        (seconds if estimate.component in counted else sources).append(estimate)
+    return Discovery(tuple(sources), tuple(seconds), absent)
+
+
+def provenance_by_component(gpus: Sequence[str] | None = None) -> dict[Component, Provenance]:
+    """Return what each component's energy would be worth here, without making a meter of it.
+
+    Parameters and errors as of :func:`discover`.
+    """
+    counters = {source.component: source.provenance for source in _counters(gpus)[0]}
+    return {**dict.fromkeys(MODELLED, "estimated"), **counters}
+
+
+def _counters(gpus: Sequence[str] | None) -> tuple[list[EnergySource], dict[str, str]]:
+    absent: dict[str, str] = {}
+    sources: list[EnergySource] = list(_gpu_sources(gpus, absent))
+    try:
+        sources += rapl.find_rapl()
+    except MeterError as error:
+        absent["rapl"] = str(error)
+    return sources, absent
+
+
+def _gpu_sources(gpus: Sequence[str] | None, absent: dict[str, str]) -> list[nvml.NvmlSource]:
+    asked = gpus is not None
+    if gpus is None:
+        try:
+            gpus = nvml.visible_gpu_uuids()
+        except MeterError as error:
+            gpus, absent["nvml"] = (), str(error)
+    sources = []
+    for uuid in gpus:
+        try:
+            sources.append(nvml.NvmlSource(uuid))
+        except MeterError as error:
+            if asked:
+                raise
+            absent["nvml"] = str(error)
+    return sources

@@ -1,0 +1,142 @@
+"""Looking at all sources of a window while it is open, and until what they told is settled."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from greencv_core.metering import nvml
+from greencv_core.metering.curves import EnergyCurve
+from greencv_core.metering.sources import EnergySource, MeterError, Recording
+
+FIRST_SLEEP_S = 0.001
+"""So that a window does not begin with two threads in each other's way."""
+SHORTEST_SLEEP_S = 0.0002
+LONGEST_SLEEP_S = 0.1
+STATE_PERIOD_S = 1.0
+"""Between looks at utilisation, temperature and the like, which a card averages over as long."""
+SETTLING_POLL_S = 0.02
+LONGEST_WAIT_S = 5.0
+"""For a window to settle: every source settles long before, or is lost."""
+
+
+class Sampler:
+    """A background thread that looks at each source when it is due.
+
+    A source that fails is looked at no more; its failure is kept, and no exception gets out.
+    """
+
+    def __init__(self, sources: Sequence[EnergySource], poll_period_s: float) -> None:
+        self.sources = tuple(sources)
+        self.recordings: tuple[Recording, ...] = tuple(s.record(poll_period_s) for s in sources)
+        self.lost: dict[int, tuple[float, str]] = {}
+        """A source's place to when it was lost, and why."""
+        self.gpu_states: list[nvml.GpuState] = []
+        self._told = [False] * len(sources)
+        self._locks = [threading.Lock() for _ in sources]
+        self._until_s = math.inf
+        self._next_state_s = 0.0
+        self._settled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="greencv-meter", daemon=True)
+
+    def start(self) -> None:
+        """Look at every source and begin."""
+        self.look()
+        self._next_state_s = time.monotonic() + STATE_PERIOD_S / 2
+        self._thread.start()
+        self.look()  # once more, as close to the work as can be
+
+    def look(self) -> None:
+        """Look at every source now."""
+        for place in range(len(self.sources)):
+            self._look(place)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will be looked at."""
+        return self._settled.is_set()
+
+    def told(self, place: int) -> bool:
+        """Return whether a source was ever read."""
+        return self._told[place]
+
+    def curves(self) -> dict[int, EnergyCurve]:
+        """Return each source's energy over time, as far as it is known; by its place."""
+        found = {}
+        for place, recording in enumerate(self.recordings):
+            with self._locks[place]:
+                if self._told[place]:
+                    found[place] = recording.curve()
+        return found
+
+    def look_at_gpus(self) -> None:
+        """Look at what GPUs tell besides energy."""
+        cards = {
+            source.uuid: source
+            for place, source in enumerate(self.sources)
+            if isinstance(source, nvml.NvmlSource) and place not in self.lost
+        }
+        self.gpu_states += [card.state() for card in cards.values()]
+
+    def stop_after(self, time_s: float) -> None:
+        """Let the thread end once every source is settled for a time."""
+        self._until_s = time_s
+
+    def wait_until_settled(self, time_s: float) -> None:
+        """Wait until every source that is not lost is settled for a time."""
+        if time_s >= self._until_s:
+            self._settled.wait(LONGEST_WAIT_S)
+            return
+        deadline_s = time.monotonic() + LONGEST_WAIT_S
+        while not self._is_settled(time_s) and time.monotonic() < deadline_s:
+            time.sleep(SETTLING_POLL_S)
+
+    def _run(self) -> None:
+        time.sleep(FIRST_SLEEP_S)
+        try:
+            while not self._ended():
+                now_s = time.monotonic()
+                for place, recording in enumerate(self.recordings):
+                    if place not in self.lost and recording.next_look_s <= now_s:
+                        self._look(place)
+                if now_s >= self._next_state_s and now_s < self._until_s:
+                    self.look_at_gpus()
+                    self._next_state_s = now_s + STATE_PERIOD_S
+                due_s = [r.next_look_s for i, r in enumerate(self.recordings) if i not in self.lost]
+                sleep_s = min([*due_s, self._next_state_s]) - time.monotonic()
+                time.sleep(min(max(sleep_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
+        finally:
+            self._settled.set()
+
+    def _ended(self) -> bool:
+        if self._until_s == math.inf:
+            return False
+        waited_s = time.monotonic() - self._until_s
+        return waited_s > LONGEST_WAIT_S or self._is_settled(self._until_s)
+
+    def _is_settled(self, time_s: float) -> bool:
+        return all(
+            place in self.lost or recording.settled(time_s)
+            for place, recording in enumerate(self.recordings)
+        )
+
+    def _look(self, place: int) -> None:
+        with self._locks[place]:
+            if place not in self.lost:
+                with self._guard(place):
+                    self.recordings[place].look()
+                    self._told[place] = True
+
+    @contextlib.contextmanager
+    def _guard(self, place: int) -> Iterator[None]:
+        # A meter that dies, however it does, must neither end the training nor be taken for a zero.
+        try:
+            yield
+        except MeterError as error:
+            self.lost[place] = (time.monotonic(), str(error))
+        except Exception as error:
+            name = self.sources[place].description
+            self.lost[place] = (time.monotonic(), f"{name}: {type(error).__name__}: {error}")
