@@ -40,12 +40,28 @@ def test_a_figure_that_is_not_a_number_survives_the_store(smoke_records, tmp_pat
     assert math.isnan(read.net_energy_j)
 
 
+def test_a_record_of_version_1_is_read_and_states_no_uncertainty(smoke_records, tmp_path):
+    content = smoke_records[0].model_dump(mode="json")
+    content["schema_version"] = 1
+    for name in ("gpu_slowed_share", "comparisons"):
+        del content[name]
+    for window in [content["total"], *content["phases"]]:
+        for part in window["components"].values():
+            del part["uncertainty_j"], part["resolution_s"]
+    store = Store(tmp_path)
+    store.path_of(content["run_id"]).write_text(json.dumps(content))
+    [record] = store.records()
+    row = runs_table([record]).iloc[0]
+    assert row["energy_j"] == pytest.approx(smoke_records[0].total.energy_j)
+    assert math.isnan(row["energy_uncertainty_j"])
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
         (lambda text: text[: len(text) // 2], "not a JSON file"),
         (lambda text: "[]", "record version None"),
-        (lambda text: text.replace('"schema_version":1', '"schema_version":99'), "version 99"),
+        (lambda text: text.replace('"schema_version":2', '"schema_version":99'), "version 99"),
         (lambda text: text.replace('"repetition":', '"repetitions":', 1), "repetition"),
     ],
 )

@@ -215,11 +215,15 @@ class AveragedPowerCurve:
     def __init__(
         self, time_s: Floats, mean_w: Floats, time_uncertainty_s: Floats, period_s: float
     ) -> None:
-        self._timing_s = float(np.median(time_uncertainty_s))
         self._bins = max(1, round(AVERAGING_S / period_s))
         step_s = AVERAGING_S / self._bins
-        count = max(self._bins + 1, math.floor((time_s[-1] - time_s[0]) / step_s + 1.5))
-        grid = time_s[0] + step_s * np.arange(count)
+        # The refresh whose time is known best says where all others are.
+        best = int(np.argmin(time_uncertainty_s))
+        self._timing_s = float(time_uncertainty_s[best])
+        before = math.ceil((time_s[best] - time_s[0]) / step_s - 0.5)
+        first_s = time_s[best] - before * step_s
+        count = max(self._bins + 1, math.floor((time_s[-1] - first_s) / step_s + 1.5))
+        grid = first_s + step_s * np.arange(count)
         told = np.clip(np.searchsorted(time_s, grid + step_s / 4, side="right") - 1, 0, None)
         self._means_w, self._t, self._step_s = mean_w[told], grid, step_s
         self._groups = min(RESAMPLES, math.ceil(count / self._bins))
@@ -308,7 +312,10 @@ def power_curve(
     end = max(until_s, times[-1] + 1e-9)
     if averaged:
         return AveragedPowerCurve(
-            np.append(times, end), np.append(powers, powers[-1]), np.append(doubts, 0.0), period_s
+            np.append(times, end),
+            np.append(powers, powers[-1]),
+            np.append(doubts, math.inf),
+            period_s,
         )
     # The last refresh to the old value came one period before that to the new one.
     held = times[1:] - period_s
