@@ -18,9 +18,11 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from meters import TOOLS  # noqa: E402
 
-WINDOWS = 20
-IDLE_S = 10.0
-EPOCH_S = 0.7
+WINDOWS = 12
+IDLE_S = 8.0
+EPOCH_S = 0.5
+ENOUGH = 40
+"""Pairs, before the interval is looked at."""
 BATCH, PIXELS = 16, 64
 BETWEEN_S = 0.3
 """What a meter still reads after a window must not fall into the next epoch."""
@@ -113,7 +115,7 @@ def slowdown(tool, pairs, wanted):
         chance.shuffle(both)
         seconds = {one: one() for one in both}
         ratios.append(seconds[unmetered] / seconds[metered])
-        if len(ratios) >= 40:
+        if len(ratios) >= ENOUGH:
             low, high = median_interval(ratios)
             if high - low <= wanted:
                 break

@@ -10,6 +10,7 @@
  *   STAND_IN_NOISE_W      largest deviation of the power of an instant (default 0)
  *   STAND_IN_GAIN         what the sensor tells of a true joule (default 1)
  *   STAND_IN_NO_COUNTER   no energy counter (a Pascal card)
+ *   STAND_IN_STUCK        an energy counter that can be read and does not count
  *   STAND_IN_NO_INSTANT   no field of instantaneous power
  *   STAND_IN_AVERAGED     the plain power reading is the mean of the last second (a Hopper card)
  *   STAND_IN_LOST_S       lost after that many seconds
@@ -189,6 +190,10 @@ int nvmlDeviceGetTotalEnergyConsumption(void *h, unsigned long long *mj) {
     long k;
     (void)h;
     if (getenv("STAND_IN_NO_COUNTER")) return NOT_SUPPORTED;
+    if (getenv("STAND_IN_STUCK")) {
+        *mj = 0;
+        return state();
+    }
     /* Counted since long before: a driver is loaded once. */
     *mj = (unsigned long long)(1e12 + 1e3 * setting("STAND_IN_GAIN", 1) * energy_j(refreshed_s(&k)));
     return state();

@@ -128,9 +128,9 @@ def test_gpu_energy_is_the_true_energy(metered, sensor, shape):
     waveform, windows = metered[sensor, shape]
     _, provenance, within = SENSORS[sensor]
     error, uncertainty = errors(waveform, windows)
-    # Samples every 100 ms of a load that turns over every 350 ms keep step with it, and of a second's
-    # mean little is left of it in a short window: no reader can do better, but the uncertainty must
-    # say so.
+    # Samples every 100 ms of a load that turns over every 350 ms keep step with it, and in a short
+    # window little of it is left in a second's mean: no reader can do better, but the uncertainty
+    # must say so.
     limit = 0.2 if "power" in sensor and shape is square else within
     assert np.all(np.abs(error) < limit)
     assert np.all(np.abs(error) < 4 * uncertainty)
@@ -179,6 +179,12 @@ def test_a_gpu_lost_in_a_window_is_incomplete_and_never_zero(nvml, settings):
     window = nvml(lost_s=0.5, **settings)[0]
     assert window["gpu"] is None
     assert "lost" in window["problems"][0]
+
+
+def test_a_counter_that_stands_still_is_no_zero(nvml):
+    window = nvml(stuck=1)[0]
+    assert window["gpu"] is None
+    assert "stands still" in window["problems"][0]
 
 
 def test_several_gpus_add_up(nvml):

@@ -52,8 +52,7 @@ class CounterCurve:
     Parameters
     ----------
     time_s, energy_j
-        The refreshes. From a single one nothing follows: the power is then 0, and endlessly
-        uncertain.
+        The refreshes. From a single one nothing follows; the power is then taken to be 0.
     time_uncertainty_s
         Standard uncertainty of each refresh's time.
     power_before_w
@@ -75,7 +74,7 @@ class CounterCurve:
         self._t, self._e, self._u = time_s[keep], energy_j[keep], time_uncertainty_s[keep]
         if len(self._t) == 1:
             self._t = np.append(self._t, self._t + 1e-9)
-            self._e, self._u = np.append(self._e, self._e), np.full(2, math.inf)
+            self._e, self._u = np.append(self._e, self._e), np.append(self._u, self._u)
         self._steps = steps
         self._p = np.diff(self._e) / np.diff(self._t)
         before = math.nan if power_before_w is None else power_before_w

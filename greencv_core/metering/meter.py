@@ -306,7 +306,7 @@ class Window:
     def _problems_until(self, end_s: float) -> tuple[str, ...]:
         return tuple(
             reason
-            for place, (_, reason) in self._sampler.lost.items()
+            for place, (_, reason) in list(self._sampler.lost.items())
             if place in self._best
             and not (
                 self._sampler.told(place) and self._sampler.recordings[place].looked_s >= end_s

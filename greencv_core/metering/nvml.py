@@ -22,14 +22,14 @@ from greencv_core.metering.curves import (
     counter_curve,
     power_curve,
 )
-from greencv_core.metering.refresh import USUAL_PERIOD_S, RefreshWatch, Rhythm
+from greencv_core.metering.refresh import SEARCH_S, USUAL_PERIOD_S, RefreshWatch, Rhythm
 from greencv_core.metering.sources import MeterError
 
 _INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
 """A100, A30 and their kin: Ampere cards whose plain power reading is instantaneous."""
 PATIENCE_S = 1.5
-"""A counter that stands still so long after a window's end will not settle any further."""
+"""A counter that has not moved for so long does not count, though it can be read."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class NvmlRecording:
             # The counter tells only what came after its last refresh; this tells what was before.
             self._power_before_w = self._source.instant_power_w()
         self._watch.look()
+        if self._source.counts and self._watch.stood_still_s > PATIENCE_S:
+            raise MeterError(f"GPU {self._source.uuid}: energy counter stands still")
         if self._watch.rhythm is not None:
             self._source.rhythm = self._watch.rhythm
 
@@ -103,10 +105,8 @@ class NvmlRecording:
         if not self._source.counts:
             memory_s = AVERAGING_S if self._source.averaged else 0.0
             return watch.looked_s >= time_s + memory_s + period_s
-        if watch.looked_s > time_s + PATIENCE_S:
-            return True
-        known = len(watch.refreshes) >= 3 and watch.rhythm is not None
-        return known and watch.refreshes[-2].time_s >= time_s
+        found = watch.rhythm is not None or watch.looked_s > time_s + SEARCH_S
+        return found and len(watch.refreshes) >= 3 and watch.refreshes[-2].time_s >= time_s
 
     def curve(self) -> CounterCurve | PowerCurve | AveragedPowerCurve:
         """Return the energy over time."""

@@ -119,6 +119,11 @@ class RefreshWatch:
         return self._looked[1]
 
     @property
+    def stood_still_s(self) -> float:
+        """How long the value has not moved."""
+        return self.looked_s - self.refreshes[-1].read_s
+
+    @property
     def period_s(self) -> float:
         """The refresh period, or what is assumed of it; the gap between looks at least."""
         if self.continuous:
