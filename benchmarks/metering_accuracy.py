@@ -259,6 +259,7 @@ def report_coverage(windows):
         some = [w for w in windows if sensor in (w["sensor"], "all")]
         if not some:
             continue
+        some = [w for w in some if w["energy_j"] is not None]
         error = np.abs(relative_errors(some))
         half = np.array([1.96 * w["uncertainty_j"] / w["true_j"] for w in some])
         share = float(np.mean(error <= half))

@@ -27,9 +27,9 @@ from tests import simulated_gpu  # noqa: E402
 
 SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_counter": 1}}
 OURS = "greencv"
-PAIRS = {OURS: 200}
-PEERS_PAIRS = 24
-INTERVAL = 0.008
+PAIRS = {OURS: 400}
+PEERS_PAIRS = 40
+INTERVAL = 0.01
 """Width of the interval at which the pairs suffice."""
 console = Console(width=130)
 

@@ -10,14 +10,14 @@
  *   STAND_IN_NOISE_W      largest deviation of the power of an instant (default 0)
  *   STAND_IN_GAIN         what the sensor tells of a true joule (default 1)
  *   STAND_IN_NO_COUNTER   no energy counter (a Pascal card)
- *   STAND_IN_STUCK        an energy counter that can be read and does not count
+ *   STAND_IN_STUCK        an energy counter that can be read and stands at this
  *   STAND_IN_NO_INSTANT   no field of instantaneous power
  *   STAND_IN_AVERAGED     the plain power reading is the mean of the last second (a Hopper card)
  *   STAND_IN_LOST_S       lost after that many seconds
  *   STAND_IN_PIDS         its compute processes: ids, with 0 for the one that asks ("0 4711")
  *   STAND_IN_SLOWED       throttle reasons, as NVML's bits
  *   STAND_IN_MIG          split by MIG
- *   STAND_IN_GPUS         number of cards (default 1), each of STAND_IN_POWER; "2 mixed": of two models
+ *   STAND_IN_GPUS         number of cards (default 1), the second of twice the power; "2 mixed": of two models
  */
 #include <math.h>
 #include <stdio.h>
@@ -112,18 +112,19 @@ static double refreshed_s(long *which) {
     *which = k;
     return phase + k * period + jitter * noise(k);
 }
-static double told_power_mw(int averaged) {
+static long card(void *handle) { return (long)handle - 1; }
+/* Each card draws its number's multiple of the true power, so that none passes for another. */
+static double told_power_mw(void *handle, int averaged) {
     long k;
     double t = refreshed_s(&k), gain = setting("STAND_IN_GAIN", 1);
     double watts = averaged ? energy_j(t) - energy_j(t - 1) : power_w(t);
-    return 1e3 * gain * (watts + (averaged ? 0 : setting("STAND_IN_NOISE_W", 0) * noise(~k)));
+    return 1e3 * gain * (1 + card(handle)) * (watts + (averaged ? 0 : setting("STAND_IN_NOISE_W", 0) * noise(~k)));
 }
 static int state(void) {
     const char *text = getenv("STAND_IN_LOST_S");
     return text && now() - loaded_s > atof(text) ? LOST : OK;
 }
 static int gpus(void) { return (int)setting("STAND_IN_GPUS", 1); }
-static long card(void *handle) { return (long)handle - 1; }
 static int put(char *to, unsigned size, const char *text) {
     strncpy(to, text, size);
     return OK;
@@ -162,8 +163,7 @@ int nvmlDeviceGetArchitecture(void *h, unsigned *architecture) {
     return OK;
 }
 int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) {
-    (void)h;
-    *mw = (unsigned)(told_power_mw(getenv("STAND_IN_AVERAGED") != NULL) + 0.5);
+    *mw = (unsigned)(told_power_mw(h, getenv("STAND_IN_AVERAGED") != NULL) + 0.5);
     return state();
 }
 typedef struct {
@@ -174,7 +174,6 @@ typedef struct {
     union { double d; unsigned u; unsigned long long ull; } value;
 } Field;
 int nvmlDeviceGetFieldValues(void *h, int n, Field *fields) {
-    (void)h;
     for (int i = 0; i < n; i++) {
         int averaged = fields[i].field == FIELD_POWER_AVERAGE;
         fields[i].status = state();
@@ -182,20 +181,20 @@ int nvmlDeviceGetFieldValues(void *h, int n, Field *fields) {
             fields[i].status = NOT_SUPPORTED;
         fields[i].type = 1;
         fields[i].value.ull = 0;
-        fields[i].value.u = (unsigned)(told_power_mw(averaged) + 0.5);
+        fields[i].value.u = (unsigned)(told_power_mw(h, averaged) + 0.5);
     }
     return state();
 }
 int nvmlDeviceGetTotalEnergyConsumption(void *h, unsigned long long *mj) {
     long k;
-    (void)h;
+    double scale = 1e3 * setting("STAND_IN_GAIN", 1) * (1 + card(h));
     if (getenv("STAND_IN_NO_COUNTER")) return NOT_SUPPORTED;
     if (getenv("STAND_IN_STUCK")) {
-        *mj = 0;
+        *mj = (unsigned long long)setting("STAND_IN_STUCK", 0);
         return state();
     }
     /* Counted since long before: a driver is loaded once. */
-    *mj = (unsigned long long)(1e12 + 1e3 * setting("STAND_IN_GAIN", 1) * energy_j(refreshed_s(&k)));
+    *mj = (unsigned long long)(1e12 + scale * energy_j(refreshed_s(&k)));
     return state();
 }
 int nvmlDeviceGetTemperature(void *h, int sensor, unsigned *c) { (void)h; (void)sensor; *c = 55; return state(); }

@@ -51,6 +51,10 @@ class _Models:
         ]
         for _, part in self._hardware:
             part.start()
+        # A constant; where CodeCarbon cannot tell the memory's size it says 0 W, and no error.
+        self._ram_w = sum(float(p.total_power().W) for c, p in self._hardware if c == "ram")
+        if self._ram_w <= 0:
+            self._hardware = [(c, p) for c, p in self._hardware if c != "ram"]
         self._lock = threading.Lock()
         self.times_s = [time.monotonic()]
         """The ends of the samples."""
@@ -75,15 +79,17 @@ class _Models:
 
     def assumed_power_w(self, component: Component) -> float | None:
         """Return the RAM's constant power, or the CPU's at full load."""
-        parts = [part for name, part in self._hardware if name == component]
         if component == "ram":
-            return round(sum(float(part.total_power().W) for part in parts), 1)
+            return round(self._ram_w, 1)
+        parts = [part for name, part in self._hardware if name == component]
         design_w: list[Any] = [getattr(part, "_tdp", None) for part in parts]
         return float(sum(design_w)) if design_w and None not in design_w else None
 
     def _powers_w(self) -> dict[Component, float]:
-        powers_w: dict[Component, float] = {}
+        powers_w: dict[Component, float] = {"ram": self._ram_w} if self._ram_w > 0 else {}
         for component, part in self._hardware:
+            if component == "ram":
+                continue
             try:
                 powers_w[component] = powers_w.get(component, 0.0) + float(part.total_power().W)
             except Exception as error:  # whatever its models raise, the training goes on

@@ -8,7 +8,6 @@ interval of width w has w / sqrt(12).
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Protocol
@@ -26,8 +25,13 @@ AVERAGING_S = 1.0
 """NVML's averaged power is the mean of the last second."""
 DENSE_JUMPS = 10
 """Power that jumps more often than every so many refreshes may keep step with them."""
-FEW_JUMPS = 4
-"""So few cannot be told to keep step."""
+FEW_JUMPS = 3
+"""So few cannot tell whether they keep step by a rhythm of their own."""
+RESTLESS_REACH = 4
+"""Intervals to either side that tell whether power changes all the time."""
+RESTLESS_QUANTILE = 0.2
+UNFOLDED_S = 10
+"""Seconds near each edge that are unfolded; further on errors would only add up."""
 RESAMPLES = 10
 
 
@@ -80,6 +84,7 @@ class CounterCurve:
         before = math.nan if power_before_w is None else power_before_w
         self._before = np.concatenate([[before], self._p[:-1]])
         self._after = np.concatenate([self._p[1:], [math.nan]])
+        self._restless_w = _restlessness(self._p) if steps else self._p
 
     def energy_at_j(self, time_s: Floats) -> Floats:
         """Return the energy until each time; beyond the refreshes the nearest power goes on."""
@@ -124,19 +129,39 @@ class CounterCurve:
             step,
             np.where(one_sided, np.where(np.isnan(before), backward, forward), constant),
         )
-        highest_w = np.max(self._p)
-        low = np.fmax(first_j, last_j - highest_w * (width_s - since_s))
-        high = np.fmax(low, np.fmin(last_j, first_j + highest_w * since_s))
-        energy = np.clip(energy, low, high)
-        # A burst within an interval: the least that sets it off from its neighbours, anywhere.
-        share = since_s / width_s
+        energy = np.clip(energy, first_j, last_j)
+        # A burst within an interval: the least that sets it off from its neighbours, anywhere; and
+        # where the intervals around differ all the time, so may the power within this one.
         excess_w = np.nan_to_num(np.fmin(np.abs(p - before), np.abs(p - after)))
-        burst_j = excess_w * width_s * np.sqrt(np.clip(share * (1 - share), 0, None))
+        share = since_s / width_s
+        spread_s = width_s * np.sqrt(np.clip(share * (1 - share), 0, None))
         other_j = np.abs(energy - constant)
-        doubt_j = np.where(
-            rises | falls, other_j / math.sqrt(3), np.where(one_sided, other_j, burst_j)
+        shape_j = np.where(
+            rises | falls,
+            other_j / math.sqrt(3),
+            np.where(one_sided, other_j, excess_w * spread_s),
         )
-        return energy, np.fmin(doubt_j, (high - low) * _UNIFORM)
+        restless_j = self._restless_w[i] * spread_s
+        alone_j = np.where(np.isnan(before) & np.isnan(after), (last_j - first_j) * _UNIFORM, 0.0)
+        return energy, np.fmin(np.hypot(np.hypot(shape_j, restless_j), alone_j), last_j - first_j)
+
+
+def _restlessness(power_w: Floats) -> Floats:
+    """Return how much the power changes its course from interval to interval, around each.
+
+    A low quantile of the second differences near by: a lone step leaves it at nothing, a load that
+    turns over faster than the meter is refreshed does not.
+    """
+    padded = np.pad(power_w, 1, mode="edge")
+    bends = np.abs(np.diff(padded, 2))
+    reach = min(RESTLESS_REACH, (len(bends) - 1) // 2)
+    if reach < 2:
+        return np.zeros_like(power_w)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(bends, reach, mode="reflect"), 2 * reach + 1
+    )
+    restless: Floats = np.quantile(windows, RESTLESS_QUANTILE, axis=1)
+    return restless
 
 
 class PowerCurve:
@@ -175,112 +200,138 @@ class PowerCurve:
     def between(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Return the energy between two times and its standard uncertainty, both in J."""
         start_j, end_j = self.energy_at_j(np.array([start_s, end_s]))
-        shares = (np.fmin(self._t[1:], end_s) - np.fmax(self._t[:-1], start_s)) / np.diff(self._t)
-        doubts_j = self._doubts_j * np.clip(shares, 0, 1)
-        inside = shares > 0
+        first = max(0, int(np.searchsorted(self._t, start_s, side="right")) - 1)
+        last = max(first, min(len(self._t) - 1, int(np.searchsorted(self._t, end_s))))
+        t, jumps_w = self._t[first : last + 1], self._jumps_w[first:last]
+        shares = (np.fmin(t[1:], end_s) - np.fmax(t[:-1], start_s)) / np.diff(t)
+        doubts_j = self._doubts_j[first:last] * np.clip(shares, 0, 1)
         beyond_j = max(0.0, end_s - self._t[-1]) * abs(self._p[-1])
-        combined_j = self._add_up(doubts_j[inside], inside)
-        return float(end_j - start_j), math.hypot(combined_j, beyond_j)
+        return float(end_j - start_j), math.hypot(self._add_up(doubts_j, jumps_w, t), beyond_j)
 
-    def _add_up(self, doubts_j: Floats, inside: npt.NDArray[np.bool_]) -> float:
+    def _add_up(self, doubts_j: Floats, jumps_w: Floats, time_s: Floats) -> float:
         """Return the uncertainty of a sum over intervals, given each interval's."""
-        jumps_w = self._jumps_w[inside]
-        refreshes = np.fmax(1, np.rint(np.diff(self._t)[inside] / self._period_s)).astype(int)
-        steady = refreshes - 1  # within an interval that is longer than the period
-        sizes = np.concatenate([np.abs(jumps_w), np.zeros(int(np.sum(steady)))])
-        marked = np.abs(jumps_w) > 5 * np.median(sizes)
-        noise_j = math.sqrt(float(np.sum(doubts_j[~marked] ** 2)))
-        squares = float(np.sum(doubts_j[marked] ** 2))
-        if not squares:
-            return noise_j
-        number = float(np.sum(doubts_j[marked])) ** 2 / squares
-        if len(sizes) > DENSE_JUMPS * number or number < FEW_JUMPS:
-            return math.hypot(noise_j, math.sqrt(squares))
-        ups = float(np.sum(doubts_j[marked & (jumps_w > 0)]))
-        downs = float(np.sum(doubts_j[marked & (jumps_w < 0)]))
-        return math.hypot(noise_j, ups, downs)
+        refreshes = np.fmax(1, np.rint(np.diff(time_s) / self._period_s)).astype(int)
+        steady = int(np.sum(refreshes - 1))  # within intervals that are longer than the period
+        sizes = np.concatenate([np.abs(jumps_w), np.zeros(steady)])
+        marked = np.abs(jumps_w) > 5 * np.median(sizes) if len(sizes) else np.zeros(0, bool)
+        # Small differences are the readings' own noise rather than jumps at an unknown time.
+        parts_j = [math.sqrt(6 * float(np.sum(doubts_j[~marked] ** 2)))]
+        for sign in (1, -1):
+            some = marked & (np.sign(jumps_w) == sign)
+            together = self._keeps_step(time_s[1:][some], len(sizes))
+            joules = doubts_j[some]
+            parts_j.append(float(np.sum(joules) if together else np.sqrt(np.sum(joules**2))))
+        return math.hypot(*parts_j)
+
+    def _keeps_step(self, jumps_s: Floats, refreshes: int) -> bool:
+        """Return whether jumps of one direction may all fall at one place between refreshes."""
+        if len(jumps_s) < FEW_JUMPS:
+            return len(jumps_s) > 1 and refreshes < DENSE_JUMPS * len(jumps_s)
+        spacing = float(np.mean(np.diff(jumps_s))) / self._period_s
+        slipped = len(jumps_s) * abs(spacing - round(spacing))
+        return slipped < 1 or spacing < DENSE_JUMPS
 
 
 class AveragedPowerCurve:
     """From power that is told as the mean of the last second.
 
-    From one refresh to the next the mean takes in the newest interval and lets go of one that is a
+    From one moment to the next the mean takes in the newest interval and lets go of one that is a
     second old: an interval's energy is that of the interval a second before it, plus what the mean
-    has gained. The second before the first look remains; of all that it may have held, that is
-    taken which leaves the power smoothest (the median change at each place within a second).
-    Energy over whole seconds does not depend on it.
+    has gained. The second before remains; of all that it may have held, that is taken which leaves
+    the power smoothest (the median change at each place within a second). Energy over whole seconds
+    does not depend on it: of a long window only the parts near its edges are unfolded.
+
+    Parameters
+    ----------
+    time_s, mean_w
+        The refreshes.
+    time_uncertainty_s
+        Standard uncertainty of each refresh's time.
+    period_s
+        Of the refresh.
     """
 
     def __init__(
         self, time_s: Floats, mean_w: Floats, time_uncertainty_s: Floats, period_s: float
     ) -> None:
         self._bins = max(1, round(AVERAGING_S / period_s))
-        step_s = AVERAGING_S / self._bins
+        self._step_s = AVERAGING_S / self._bins
         # The refresh whose time is known best says where all others are.
         best = int(np.argmin(time_uncertainty_s))
         self._timing_s = float(time_uncertainty_s[best])
-        before = math.ceil((time_s[best] - time_s[0]) / step_s - 0.5)
-        first_s = time_s[best] - before * step_s
-        count = max(self._bins + 1, math.floor((time_s[-1] - first_s) / step_s + 1.5))
-        grid = first_s + step_s * np.arange(count)
-        told = np.clip(np.searchsorted(time_s, grid + step_s / 4, side="right") - 1, 0, None)
-        self._means_w, self._t, self._step_s = mean_w[told], grid, step_s
-        self._groups = min(RESAMPLES, math.ceil(count / self._bins))
-        # What remains of a grid that is not quite the sensor's own.
-        self._slip_s = abs(step_s - period_s)
-        self._curve = self._curve_of(self._smoothest(None))
+        before = math.ceil((time_s[best] - time_s[0]) / self._step_s - 0.5)
+        first_s = time_s[best] - before * self._step_s
+        count = math.floor((time_s[-1] - first_s) / self._step_s + 1.5)
+        self._t = first_s + self._step_s * np.arange(max(self._bins + 1, count))
+        # Between refreshes a mean goes in nearly a straight line; one that was missed lies on it.
+        self._means_w = np.interp(self._t, time_s, mean_w)
+        # Roughly, for whoever wants the course of the power: a mean belongs to its second's middle.
+        self._middles = PowerCurve(time_s - AVERAGING_S / 2, mean_w, time_uncertainty_s, period_s)
 
     def energy_at_j(self, time_s: Floats) -> Floats:
-        """Return the energy until each time; beyond the refreshes the nearest power goes on."""
-        return self._curve.energy_at_j(time_s)
+        """Return the energy until each time, smoothed over the second around it."""
+        return self._middles.energy_at_j(time_s)
 
     def between(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Return the energy between two times and its standard uncertainty, both in J."""
-        energy_j, edges_j = self._curve.between(start_s, end_s)
+        n, reach = self._bins, UNFOLDED_S * self._bins
+        first = max(0, int(np.searchsorted(self._t, start_s)) - 1)
+        last = min(len(self._t) - 1, int(np.searchsorted(self._t, end_s)) + n)
+        if last - first <= 3 * reach:
+            return self._unfolded_between(first, last, start_s, end_s)
+        # Whole seconds in the middle are told by their means alone.
+        a = first + reach
+        seconds = (last - reach - a) // n
+        b = a + seconds * n
+        middle_j = float(np.sum(self._means_w[a + n : b + 1 : n])) * AVERAGING_S
+        head_j, head_u = self._unfolded_between(first, a + reach, start_s, float(self._t[a]))
+        tail_j, tail_u = self._unfolded_between(b - reach, last, float(self._t[b]), end_s)
+        return head_j + middle_j + tail_j, math.hypot(head_u, tail_u)
+
+    def _unfolded_between(
+        self, first: int, last: int, start_s: float, end_s: float
+    ) -> tuple[float, float]:
+        """Unfold a part of the means and return the energy between two times within it."""
+        last = max(last, min(len(self._t) - 1, first + self._bins))
+        means_w = self._means_w[first : last + 1]
+        groups = max(2, min(RESAMPLES, math.ceil(len(means_w) / self._bins)))
+        energy_j, edges_j = self._curve(means_w, first, groups, None).between(start_s, end_s)
         # The jackknife: what the answer owes to any one second.
-        left_out = [curve.between(start_s, end_s)[0] for curve in self._left_out]
-        spread_j = math.sqrt((len(left_out) - 1) * float(np.var(left_out)))
-        slip_j = float(np.ptp(self._means_w)) * self._slip_s
-        return energy_j, math.hypot(edges_j, spread_j, slip_j)
+        left_out = [
+            self._curve(means_w, first, groups, k).between(start_s, end_s)[0] for k in range(groups)
+        ]
+        spread_j = math.sqrt((groups - 1) * float(np.var(left_out)))
+        return energy_j, math.hypot(edges_j, spread_j)
 
-    @functools.cached_property
-    def _left_out(self) -> list[CounterCurve]:
-        """The curves that follow when a part of the seconds is left out."""
-        return [self._curve_of(self._smoothest(k)) for k in range(self._groups)]
-
-    def _smoothest(self, left_out: int | None) -> Floats:
-        """Return the power of each interval of the second before the first look."""
+    def _curve(
+        self, means_w: Floats, first: int, groups: int, left_out: int | None
+    ) -> CounterCurve:
+        """Return the curve of some means, their first second the smoothest that fits the rest."""
         n = self._bins
-        powers = self._unfolded(np.full(n, self._means_w[0]))
+        powers = _unfold(means_w, np.full(n, means_w[0]))
         changes = np.diff(powers)
-        place = np.arange(1, len(powers)) % n
-        second = np.arange(1, len(powers)) // n
-        used = second % self._groups != (-1 if left_out is None else left_out)
+        place, second = np.arange(1, len(powers)) % n, np.arange(1, len(powers)) // n
+        used = second % groups != (-1 if left_out is None else left_out)
         drop = np.zeros(n)
         for k in range(n):
             at = changes[used & (place == k)]
             if len(at):
                 drop[k] = -np.median(at)
-        drop -= drop.mean()  # around the circle of a second they cancel
-        pattern: Floats = np.cumsum(drop)
-        pattern += self._means_w[0] - pattern.mean()
-        return pattern
-
-    def _unfolded(self, first: Floats) -> Floats:
-        """Return the power of every interval, the second before the first look included."""
-        n = self._bins
-        gains = n * np.diff(self._means_w)
-        powers = np.concatenate([first, gains])
-        for start in range(n, len(powers), n):
-            part = powers[start : start + n]
-            part += powers[start - n : start - n + len(part)]
-        return powers
-
-    def _curve_of(self, first: Floats) -> CounterCurve:
-        powers = self._unfolded(first)
-        times = self._t[0] + self._step_s * np.arange(-self._bins, len(powers) - self._bins + 1)
+        pattern = np.cumsum(drop - drop.mean())  # around the circle of a second they cancel
+        powers = _unfold(means_w, means_w[0] + pattern - pattern.mean())
+        times = self._t[first] + self._step_s * np.arange(-n, len(powers) - n + 1)
         energy = np.concatenate([[0.0], np.cumsum(powers * self._step_s)])
         return CounterCurve(times, energy, np.full(len(times), self._timing_s))
+
+
+def _unfold(means_w: Floats, first_w: Floats) -> Floats:
+    """Return the power of every interval, the second before the first mean included."""
+    n = len(first_w)
+    powers: Floats = np.concatenate([first_w, n * np.diff(means_w)])
+    for start in range(n, len(powers), n):
+        part = powers[start : start + n]
+        part += powers[start - n : start - n + len(part)]
+    return powers
 
 
 def counter_curve(
@@ -309,21 +360,15 @@ def power_curve(
     """
     times, powers, doubts = _columns(refreshes)
     end = max(until_s, times[-1] + 1e-9)
-    if averaged:
-        return AveragedPowerCurve(
-            np.append(times, end),
-            np.append(powers, powers[-1]),
-            np.append(doubts, math.inf),
-            period_s,
-        )
     # The last refresh to the old value came one period before that to the new one.
     held = times[1:] - period_s
     late = held > times[:-1] + period_s / 2
     all_times = np.concatenate([times, held[late], [end]])
     order = np.argsort(all_times, kind="stable")
     all_powers = np.concatenate([powers, powers[:-1][late], powers[-1:]])
-    all_doubts = np.concatenate([doubts, doubts[1:][late], [0.0]])
-    return PowerCurve(all_times[order], all_powers[order], all_doubts[order], period_s)
+    all_doubts = np.concatenate([doubts, doubts[1:][late], [doubts[-1]]])
+    curve = AveragedPowerCurve if averaged else PowerCurve
+    return curve(all_times[order], all_powers[order], all_doubts[order], period_s)
 
 
 def _columns(refreshes: Sequence[Refresh]) -> tuple[Floats, Floats, Floats]:

@@ -25,13 +25,15 @@ class Discovery:
     """Meter to reason, e.g. ``{"nvml": "no NVIDIA GPU"}``."""
 
 
-def discover(gpus: Sequence[str] | None = None) -> Discovery:
+def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Discovery:
     """Find the best meter for each component of this machine.
 
     Parameters
     ----------
     gpus
         UUIDs of the GPUs to meter; the visible ones when omitted, none when empty.
+    compare
+        Look for second meters as well.
 
     Raises
     ------
@@ -42,11 +44,12 @@ def discover(gpus: Sequence[str] | None = None) -> Discovery:
     seconds: list[EnergySource] = [
         nvml.NvmlSource(source.uuid, use_counter=False)
         for source in sources
-        if isinstance(source, nvml.NvmlSource) and source.counts and source.tells_power
+        if compare and isinstance(source, nvml.NvmlSource) and source.counts and source.tells_power
     ]
     counted = {source.component for source in sources}
+    wanted = [c for c in MODELLED if compare or c not in counted]
     try:
-        estimates = codecarbon_estimate.estimates(MODELLED)
+        estimates = codecarbon_estimate.estimates(wanted)
     except MeterError as error:
         estimates, absent["codecarbon"] = [], str(error)
     for estimate in estimates:
@@ -81,11 +84,13 @@ def _gpu_sources(gpus: Sequence[str] | None, absent: dict[str, str]) -> list[nvm
         except MeterError as error:
             gpus, absent["nvml"] = (), str(error)
     sources = []
-    for uuid in gpus:
+    for uuid in dict.fromkeys(gpus):
         try:
             sources.append(nvml.NvmlSource(uuid))
         except MeterError as error:
             if asked:
                 raise
-            absent["nvml"] = str(error)
+            # Of several cards, the others' energy is not that of the GPUs.
+            absent["nvml"] = f"{error}; to meter other cards alone, name them"
+            return []
     return sources

@@ -20,10 +20,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 
 from greencv_core.energy import COMPONENTS, Component
 from greencv_core.metering.curves import EnergyCurve
@@ -99,6 +100,7 @@ class Window:
         self._parts: list[tuple[str, float, float]] = []
         self._start_s = self._marked_s = 0.0
         self._end_s: float | None = None
+        self._process = os.getpid()
         self._final: dict[int, EnergyCurve] | None = None
 
     @property
@@ -135,7 +137,7 @@ class Window:
             curves = {i: curve for i, curve in self._curves().items() if i in places}
             if len(curves) < len(places) or not places:
                 continue  # lost before it told anything
-            told_until_s = min(self._sampler.recordings[i].looked_s for i in places)
+            told_until_s = min(self._sampler.told_until_s(i) for i in places)
             powers = sum(np.diff(curve.energy_at_j(times)) for curve in curves.values())
             for at_s, power_w in zip(times[1:], powers / np.diff(times), strict=True):
                 if at_s <= told_until_s:
@@ -150,14 +152,17 @@ class Window:
         found = []
         for component, reading in best.items():
             second = self._component(component, self._start_s, closed_s, best=False)
-            if second is not None:
+            if second is not None and self._has_seconds(component):
                 found.append((component, reading, second))
         return tuple(found)
 
     @property
     def gpu(self) -> GpuSummary | None:
-        """Utilisation, memory, temperature, clocks and power limit; None without a GPU."""
-        states = self._states()
+        """Utilisation, memory, temperature, clocks and power limit; None without a GPU.
+
+        Whole once the window is closed and its reading was asked for.
+        """
+        states = list(self._sampler.gpu_states)
         if not states:
             return None
         reasons = [reason for state in states for reason in state.slowdowns]
@@ -174,7 +179,7 @@ class Window:
     @property
     def disturbances(self) -> tuple[str, ...]:
         """What the GPUs told of other processes and of clocks held back."""
-        states = self._states()
+        states = list(self._sampler.gpu_states)
         found = []
         if any(self._others_on(state) for state in states):
             found.append("other processes on the GPU")
@@ -206,17 +211,19 @@ class Window:
 
     def close(self) -> None:
         """End the window; the meters go on until they are settled."""
+        if self._end_s is not None or os.getpid() != self._process:
+            return  # closed already, or a forked child leaves the block: not its window
         try:
             self._synchronize()
         finally:  # a device that failed cannot be synchronised
             self._end_s = time.monotonic()
-            self._sampler.look()
+            self._sampler.look(at_end=True)
             self._sampler.stop_after(self._end_s)
 
     def _end_part(self, name: str, start_s: float) -> float:
         self._synchronize()
         end_s = time.monotonic()
-        self._sampler.look()
+        self._sampler.look(at_end=True)
         self._parts.append((name, start_s, end_s))
         return end_s
 
@@ -225,23 +232,22 @@ class Window:
             raise RuntimeError("the window is still open: read it after the with block")
         return self._end_s
 
-    def _states(self) -> list[GpuState]:
-        if not self._sampler.gpu_states:  # a short window: the state at its end
-            self._sampler.look_at_gpus()
-        return list(self._sampler.gpu_states)
-
     def _others_on(self, gpu: GpuState) -> int:
-        # In a container this process may be listed under an id that it does not know: whoever
-        # works on the GPU is one of those listed.
-        own = os.getpid() in gpu.processes or self._works_on_gpu or _torch_gpu() is not None
-        return max(0, len(gpu.processes) - own)
+        own = {self._process, *(child.pid for child in psutil.Process().children(recursive=True))}
+        others = [pid for pid in gpu.processes if pid not in own]
+        works = self._works_on_gpu or _torch_gpu() is not None
+        if works and len(others) == len(gpu.processes):
+            # In a container this process is listed under an id from outside, which nobody here has.
+            return len(others) - any(not psutil.pid_exists(pid) for pid in others)
+        return len(others)
 
     def _curves(self) -> dict[int, EnergyCurve]:
         """Return each source's energy over time; kept once no look is to come."""
         if self._final is not None:
             return self._final
+        done = self._sampler.done
         curves = self._sampler.curves()
-        if self._sampler.done:
+        if done:
             self._final = curves
         return curves
 
@@ -282,13 +288,9 @@ class Window:
         for place, source in enumerate(sampler.sources):
             if source.component != component or (place in self._best) is not best:
                 continue
-            lost_s = sampler.lost.get(place, (float("inf"), ""))[0]
-            if place not in curves or (
-                lost_s < float("inf") and sampler.recordings[place].looked_s < end_s
-            ):
-                return (
-                    None  # of two GPUs one of which was lost, the other's are not the component's
-                )
+            lost = place in sampler.lost and sampler.told_until_s(place) < end_s
+            if lost or place not in curves:
+                return None  # of two GPUs, one of them lost, the other's joules are not the sum
             energy_j, window_j = curves[place].between(start_s, end_s)
             shared_j = source.relative_uncertainty * energy_j
             edges_j = math.sqrt(2) * EDGE_S * energy_j / max(end_s - start_s, EDGE_S)
@@ -303,15 +305,19 @@ class Window:
             )
         return add_up(parts)
 
+    def _has_seconds(self, component: Component) -> bool:
+        """Return whether each of a component's meters has a second."""
+        places = [i for i, s in enumerate(self._sampler.sources) if s.component == component]
+        best = sum(place in self._best for place in places)
+        return component != "gpu" or len(places) == 2 * best
+
     def _problems_until(self, end_s: float) -> tuple[str, ...]:
-        return tuple(
+        lost = tuple(
             reason
-            for place, (_, reason) in list(self._sampler.lost.items())
-            if place in self._best
-            and not (
-                self._sampler.told(place) and self._sampler.recordings[place].looked_s >= end_s
-            )
+            for place, reason in list(self._sampler.lost.items())
+            if place in self._best and self._sampler.told_until_s(place) < end_s
         )
+        return lost + self._sampler.unsettled(end_s, self._best)
 
     def _idle_of(self, components: Sequence[Component]) -> float | None:
         if not self._idle or any(component not in self._idle for component in components):
@@ -344,6 +350,8 @@ class EnergyMeter:
     ------
     MeterError
         A GPU named cannot be metered.
+    ValueError
+        The poll period is not greater than 0.
     """
 
     def __init__(
@@ -356,9 +364,9 @@ class EnergyMeter:
         poll_period_s: float = 0.5,
         compare: bool = False,
     ) -> None:
-        self.found = discover((gpu,) if isinstance(gpu, str) else gpu)
-        if not compare:
-            self.found = replace(self.found, seconds=())
+        if poll_period_s <= 0:
+            raise ValueError(f"poll_period_s = {poll_period_s}: must be greater than 0")
+        self.found = discover((gpu,) if isinstance(gpu, str) else gpu, compare=compare)
         self._synchronize = synchronize
         self._intensity = carbon_intensity_gco2e_per_kwh
         self._idle = idle_power_w
@@ -376,8 +384,8 @@ class EnergyMeter:
             self._idle,
             self._poll_period_s,
         )
-        self._open.append(window)
         window.open()
+        self._open.append(window)
         return window
 
     def __exit__(self, *exception: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ _INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
 """A100, A30 and their kin: Ampere cards whose plain power reading is instantaneous."""
 PATIENCE_S = 1.5
-"""A counter that has not moved for so long does not count, though it can be read."""
+"""A counter that has never moved for so long does not count, though it can be read."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class NvmlRecording:
 
     def __init__(self, source: NvmlSource) -> None:
         self._source = source
-        self._watch = RefreshWatch(source.read, source.rhythm)
+        self._watch = RefreshWatch(source.read, source.rhythm, every_refresh=not source.counts)
         self._power_before_w: float | None = None
 
     @property
@@ -73,8 +74,9 @@ class NvmlRecording:
 
     @property
     def looked_s(self) -> float:
-        """When the card was last looked at."""
-        return self._watch.looked_s
+        """Until when the card told something: a counter that never moved told nothing."""
+        counted = not self._source.counts or self._watch.never_moved_s == 0
+        return self._watch.looked_s if counted else self._watch.refreshes[0].read_s
 
     @property
     def resolution_s(self) -> float | None:
@@ -88,10 +90,11 @@ class NvmlRecording:
             # The counter tells only what came after its last refresh; this tells what was before.
             self._power_before_w = self._source.instant_power_w()
         self._watch.look()
-        if self._source.counts and self._watch.stood_still_s > PATIENCE_S:
+        if self._source.counts and self._watch.never_moved_s > PATIENCE_S:
             raise MeterError(f"GPU {self._source.uuid}: energy counter stands still")
-        if self._watch.rhythm is not None:
-            self._source.rhythm = self._watch.rhythm
+        rhythm = self._watch.rhythm
+        if rhythm is not None:
+            self._source.rhythm = rhythm
 
     def settled(self, time_s: float) -> bool:
         """Return whether enough refreshes have been seen after a time.
@@ -101,11 +104,12 @@ class NvmlRecording:
         watch = self._watch
         if watch.continuous:
             return watch.looked_s >= time_s
-        period_s = watch.rhythm.period_s if watch.rhythm else USUAL_PERIOD_S
+        rhythm = watch.rhythm  # another thread may lose it
+        period_s = rhythm.period_s if rhythm else USUAL_PERIOD_S
         if not self._source.counts:
             memory_s = AVERAGING_S if self._source.averaged else 0.0
             return watch.looked_s >= time_s + memory_s + period_s
-        found = watch.rhythm is not None or watch.looked_s > time_s + SEARCH_S
+        found = rhythm is not None or watch.looked_s > time_s + SEARCH_S
         return found and len(watch.refreshes) >= 3 and watch.refreshes[-2].time_s >= time_s
 
     def curve(self) -> CounterCurve | PowerCurve | AveragedPowerCurve:
@@ -230,12 +234,15 @@ class NvmlSource:
 
     def _counts(self) -> bool:
         try:
-            pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
+            told_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+            if told_mj == 0:  # some virtual GPUs have a counter that does not count
+                time.sleep(USUAL_PERIOD_S * 1.5)
+                told_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+            return told_mj > 0
         except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
             return False
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {self.uuid}: energy counter: {error}") from error
-        return True
 
     def _averages(self) -> bool:
         """Return whether the plain power reading is a mean: from Ampere on, but for GA100."""
@@ -254,8 +261,11 @@ class NvmlSource:
             raise MeterError(f"GPU {self.uuid}: energy counter lost: {error}") from error
 
     def _power_w(self) -> float:
-        if self.instant and (power_w := self.instant_power_w()) is not None:
-            return power_w
+        if self.instant:  # never a mean in its place
+            for _ in range(2):
+                if (power_w := self.instant_power_w()) is not None:
+                    return power_w
+            raise MeterError(f"GPU {self.uuid}: power of the instant lost")
         try:
             return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
         except pynvml.NVMLError as error:
@@ -302,7 +312,7 @@ def visible_gpu_uuids() -> tuple[str, ...]:
         if len(matches) != 1:
             break  # CUDA, too, ignores what follows an entry that it does not know
         visible.append(matches[0])
-    return tuple(visible)
+    return tuple(dict.fromkeys(visible))
 
 
 def _ask(function: Any, *arguments: Any) -> Any:

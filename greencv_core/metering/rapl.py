@@ -25,8 +25,10 @@ REFRESH_S = 1e-3
 """The counters are refreshed about every millisecond (Intel SDM, volume 3, "RAPL interfaces")."""
 LONGEST_PERIOD_S = 10.0
 """Between reads: counters wrap after a minute at the soonest."""
-HIGHEST_POWER_W = 10_000.0
+HIGHEST_POWER_W = 2_000.0
 """No socket draws more: a count that would need it was reset, not wrapped."""
+STANDSTILL_S = 0.5
+"""A counter that has not moved for so long does not count, though it can be read."""
 
 
 def powercap_root() -> Path:
@@ -52,6 +54,10 @@ class _Zone:
 
     def gained_uj(self, before_uj: int, now_uj: int, seconds: float) -> int:
         """Return what was counted between two reads; the counter wraps at its stated range."""
+        if HIGHEST_POWER_W * seconds > self.range_uj / 1e6:
+            raise MeterError(
+                f"RAPL zone {self.name} was not read for {seconds:.0f} s: it may have wrapped"
+            )
         if now_uj >= before_uj:
             return now_uj - before_uj
         gained = now_uj + self.range_uj - before_uj
@@ -95,6 +101,8 @@ class RaplRecording:
                 zone.gained_uj(before, now, elapsed_s)
                 for zone, before, now in zip(self._zones, self._last_uj, now_uj, strict=True)
             )
+            if gained_uj == 0 and time_s - self._times[0] > STANDSTILL_S:
+                raise MeterError(f"RAPL zone {self._zones[0].name} stands still")
         self._last_uj = now_uj
         self._times.append(time_s)
         self._total_uj.append(gained_uj)
@@ -149,8 +157,9 @@ def find_rapl(root: Path | None = None) -> list[RaplSource]:
         try:
             name = (path / "name").read_text().strip()
             zone = _Zone(path, name, int((path / "max_energy_range_uj").read_text()))
-        except (OSError, ValueError):
-            continue
+        except (OSError, ValueError) as error:
+            # Of two sockets, the other's energy would not be that of the CPU.
+            raise MeterError(f"RAPL zone {path.name} cannot be read: {error}") from error
         if name.startswith("package"):
             packages.append(zone)
         elif name == "dram":

@@ -74,8 +74,11 @@ class Reading:
 
     @property
     def total(self) -> ComponentReading | None:
-        """Sum over the components, as good as its weakest part; None if nothing was metered."""
-        return add_up(list(self.components.values()))
+        """Sum over the components, as good as its weakest part.
+
+        None if nothing was metered, or a meter was lost: the rest is not the sum.
+        """
+        return add_up(list(self.components.values())) if self.complete else None
 
     @property
     def net_energy_j(self) -> float | None:

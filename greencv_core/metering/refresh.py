@@ -30,7 +30,7 @@ MARGIN_S = 0.0005
 """Looks fall so long before and after a refresh is due, where they have found it there before."""
 ONE_BEAT = 0.6
 """A bracket of less than this share of a period holds one beat at most."""
-STRAYS = 4
+STRAYS = 6
 """So many refreshes off the beat, one after the other, and the rhythm is looked for anew."""
 READ_S = 1e-4
 """Standard uncertainty of the moment within a read that a value without a rhythm is of."""
@@ -38,6 +38,11 @@ SETTLED_BEATS = 20
 """After so many beats a rhythm is known well enough to look back with."""
 BEAT_S = 0.0008
 """Standard uncertainty of a beat at the least: looks come some tenths of a millisecond late."""
+OVERDUE_S = 0.01
+"""So long after a beat was due it is looked for."""
+RESTARTS = 3
+IRREGULAR_GAP_S = 0.012
+"""Between looks at a value whose rhythm was found and lost so often that it has none."""
 LONGEST_PERIOD_S = 0.5
 TRACKED_GAP_S = 0.1
 """A faster rhythm is not followed beat by beat: that would cost more than it tells."""
@@ -90,10 +95,19 @@ class RefreshWatch:
         Reads the value; what it raises goes through to whoever looks.
     rhythm
         That of an earlier watch of the same value: it spares the search.
+    every_refresh
+        Whether a value that is missed is lost, as of a power; a count goes on.
     """
 
-    def __init__(self, read: Callable[[], float], rhythm: Rhythm | None = None) -> None:
+    def __init__(
+        self,
+        read: Callable[[], float],
+        rhythm: Rhythm | None = None,
+        *,
+        every_refresh: bool = False,
+    ) -> None:
         self._read = read
+        self._every_refresh = every_refresh
         self.rhythm: Rhythm | None = None
         self.continuous = False
         """Whether the value moves at every look: then each look is a refresh."""
@@ -102,12 +116,11 @@ class RefreshWatch:
         self._known_period = rhythm
         self._looked: tuple[float, float, float] | None = None
         self._moves_in_a_row = 0
-        self._stood_still = False
+        self._stood_still = self._has_moved = False
         self._tight: list[Refresh] = []
         self._search_began_s = 0.0
         self._margin_s = 2 * MARGIN_S
-        self._overdue_s = 0.0
-        self._strays = 0
+        self._strays = self._restarts = self._beats_since_tight = 0
         self._first_beat: tuple[float, float] | None = None
         self._rhythm_since_s = math.inf
         self._first_rhythm: Rhythm | None = None
@@ -119,16 +132,17 @@ class RefreshWatch:
         return self._looked[1]
 
     @property
-    def stood_still_s(self) -> float:
-        """How long the value has not moved."""
-        return self.looked_s - self.refreshes[-1].read_s
+    def never_moved_s(self) -> float:
+        """For how long the value has been looked at without ever moving; 0 once it has."""
+        return 0.0 if self._has_moved else self.looked_s - self.refreshes[0].read_s
 
     @property
     def period_s(self) -> float:
         """The refresh period, or what is assumed of it; the gap between looks at least."""
+        rhythm = self.rhythm  # another thread may lose it
         if self.continuous:
             return 2 * SEARCH_GAP_S
-        return self.rhythm.period_s if self.rhythm else USUAL_PERIOD_S
+        return rhythm.period_s if rhythm else USUAL_PERIOD_S
 
     def look(self) -> float:
         """Read the value once and return it; :attr:`next_look_s` says when to look again."""
@@ -139,9 +153,13 @@ class RefreshWatch:
         if last is None:
             self._begin(before_s, after_s, value)
         elif value != last[2]:
+            self._has_moved = True
             self._moved(last[0], after_s, value, before_s)
         else:
             self._moves_in_a_row, self._stood_still = 0, True
+            if self.continuous:  # it only looked so, to looks that came late
+                self.continuous = False
+                self._search_again(after_s)
         self._plan(after_s)
         return value
 
@@ -201,6 +219,7 @@ class RefreshWatch:
             width_s / math.sqrt(12), rhythm.uncertainty_s(time_s, self._margin_s) + off_s
         )
         # A rhythm whose beats are off, or that no look around a beat confirms, was none.
+        self._beats_since_tight = 0 if tight else self._beats_since_tight + 1
         astray = off_s > rhythm.period_s / 8 or not tight
         self._strays = self._strays + 1 if astray else 0
         if self._strays > STRAYS:
@@ -235,7 +254,7 @@ class RefreshWatch:
 
     def _search(self, refresh: Refresh, width_s: float) -> None:
         """Look for a rhythm in the refreshes seen so far."""
-        if self._moves_in_a_row >= 8:
+        if self._moves_in_a_row >= 8 and width_s < TIGHT_S:
             self.continuous = True
             return
         if width_s > TIGHT_S:
@@ -269,6 +288,7 @@ class RefreshWatch:
 
     def _search_again(self, now_s: float) -> None:
         self.rhythm, self._known_period, self._tight = None, None, []
+        self._restarts += 1
         self._search_began_s, self._strays = now_s, 0
 
     def _plan(self, now_s: float) -> None:
@@ -277,7 +297,9 @@ class RefreshWatch:
         elif self.rhythm is None:
             searched_s = now_s - self._search_began_s
             gap_s = (
-                SEARCH_GAP_S
+                IRREGULAR_GAP_S
+                if self._restarts > RESTARTS
+                else SEARCH_GAP_S
                 if searched_s < FAST_SEARCH_S and len(self.refreshes) < 8
                 else SLOW_SEARCH_GAP_S
                 if searched_s < SEARCH_S
@@ -289,6 +311,8 @@ class RefreshWatch:
 
     def _stride(self, rhythm: Rhythm) -> int:
         """Return how many beats ahead to look: of fast ones as many as can be foretold."""
+        if self._every_refresh:
+            return 1
         stride = max(1, math.ceil(TRACKED_GAP_S / rhythm.period_s - 0.01))
         if rhythm.period_uncertainty_s > 0:
             stride = min(stride, max(1, int(self._margin_s / (2 * rhythm.period_uncertainty_s))))
@@ -296,13 +320,17 @@ class RefreshWatch:
 
     def _next_on_the_beat(self, rhythm: Rhythm, now_s: float) -> float:
         stride = self._stride(rhythm)
-        due_s = rhythm.anchor_s + stride * rhythm.period_s
-        while due_s + self._margin_s + min(rhythm.period_s / 4, 0.01) < now_s:
-            due_s += stride * rhythm.period_s  # nothing moved: the power is constant
+        step_s = stride * rhythm.period_s
+        # Where nothing moved for some beats, the power is constant: on to the next.
+        given_up_s = self._margin_s + min(rhythm.period_s / 4, OVERDUE_S)
+        steps = max(1, math.ceil((now_s - given_up_s - rhythm.anchor_s) / step_s))
+        due_s = rhythm.anchor_s + steps * step_s
         halfway_s = due_s - rhythm.period_s / 2
         if stride > 1 and now_s < halfway_s - 1e-4:
             return halfway_s  # so that what moves next moves at this very beat
-        if now_s < due_s - self._margin_s - 1e-4:
+        # Before a beat, too, to know it by both sides; of fast ones, where each is read, of some.
+        both_sides = stride > 1 or self._beats_since_tight * rhythm.period_s >= TRACKED_GAP_S / 2
+        if both_sides and now_s < due_s - self._margin_s - 1e-4:
             return due_s - self._margin_s
         if now_s < due_s + self._margin_s:
             return due_s + self._margin_s

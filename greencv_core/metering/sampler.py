@@ -6,7 +6,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from greencv_core.metering import nvml
 from greencv_core.metering.curves import EnergyCurve
@@ -21,19 +21,28 @@ STATE_PERIOD_S = 1.0
 SETTLING_POLL_S = 0.02
 LONGEST_WAIT_S = 5.0
 """For a window to settle: every source settles long before, or is lost."""
+LONGEST_LOOK_S = 2.0
+"""A driver that does not answer for so long, as of a card that fell off its bus, may never."""
 
 
 class Sampler:
     """A background thread that looks at each source when it is due.
 
     A source that fails is looked at no more; its failure is kept, and no exception gets out.
+
+    Parameters
+    ----------
+    sources
+        The meters to look at.
+    poll_period_s
+        Between looks, at most, at meters whose refresh need not be followed.
     """
 
     def __init__(self, sources: Sequence[EnergySource], poll_period_s: float) -> None:
         self.sources = tuple(sources)
         self.recordings: tuple[Recording, ...] = tuple(s.record(poll_period_s) for s in sources)
-        self.lost: dict[int, tuple[float, str]] = {}
-        """A source's place to when it was lost, and why."""
+        self.lost: dict[int, str] = {}
+        """A source's place to why it was lost."""
         self.gpu_states: list[nvml.GpuState] = []
         self._told = [False] * len(sources)
         self._locks = [threading.Lock() for _ in sources]
@@ -49,37 +58,41 @@ class Sampler:
         self._thread.start()
         self.look()  # once more, as close to the work as can be
 
-    def look(self) -> None:
-        """Look at every source now."""
-        for place in range(len(self.sources)):
-            self._look(place)
+    def look(self, *, at_end: bool = False) -> None:
+        """Look at every source now, in the opposite order at an end.
+
+        What is told of the moment of a look alone (RAPL) comes last at a beginning and early at an
+        end; what is told by refreshes may come late.
+        """
+        places = range(len(self.sources))
+        for place in reversed(places) if at_end else places:
+            self._look(place, LONGEST_LOOK_S)
 
     @property
     def done(self) -> bool:
         """Whether nothing more will be looked at."""
         return self._settled.is_set()
 
-    def told(self, place: int) -> bool:
-        """Return whether a source was ever read."""
-        return self._told[place]
+    def told_until_s(self, place: int) -> float:
+        """Return until when a source told its energy; the infinite past if it never did."""
+        return self.recordings[place].looked_s if self._told[place] else -math.inf
+
+    def unsettled(self, time_s: float, places: Iterable[int]) -> tuple[str, ...]:
+        """Return what is to be said of sources that are neither lost nor settled for a time."""
+        return tuple(
+            f"{self.sources[place].description}: not read until the end"
+            for place in places
+            if place not in self.lost and not self.recordings[place].settled(time_s)
+        )
 
     def curves(self) -> dict[int, EnergyCurve]:
         """Return each source's energy over time, as far as it is known; by its place."""
         found = {}
         for place, recording in enumerate(self.recordings):
-            with self._locks[place]:
+            with self._locked(place, LONGEST_LOOK_S), self._guard(place):
                 if self._told[place]:
                     found[place] = recording.curve()
         return found
-
-    def look_at_gpus(self) -> None:
-        """Look at what GPUs tell besides energy."""
-        cards = {
-            source.uuid: source
-            for place, source in enumerate(self.sources)
-            if isinstance(source, nvml.NvmlSource) and place not in self.lost
-        }
-        self.gpu_states += [card.state() for card in cards.values()]
 
     def stop_after(self, time_s: float) -> None:
         """Let the thread end once every source is settled for a time."""
@@ -98,18 +111,36 @@ class Sampler:
         time.sleep(FIRST_SLEEP_S)
         try:
             while not self._ended():
-                now_s = time.monotonic()
-                for place, recording in enumerate(self.recordings):
-                    if place not in self.lost and recording.next_look_s <= now_s:
-                        self._look(place)
-                if now_s >= self._next_state_s and now_s < self._until_s:
-                    self.look_at_gpus()
-                    self._next_state_s = now_s + STATE_PERIOD_S
-                due_s = [r.next_look_s for i, r in enumerate(self.recordings) if i not in self.lost]
-                sleep_s = min([*due_s, self._next_state_s]) - time.monotonic()
-                time.sleep(min(max(sleep_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
+                self._look_at_what_is_due()
+            if not self.gpu_states:  # a short window: the state at its end
+                self._look_at_gpus()
+        except Exception as error:
+            # Whatever it was: without the thread, nothing more is known of any source.
+            for place in range(len(self.sources)):
+                self.lost.setdefault(place, f"metering: {type(error).__name__}: {error}")
         finally:
             self._settled.set()
+
+    def _look_at_what_is_due(self) -> None:
+        now_s = time.monotonic()
+        closed = now_s > self._until_s
+        for place, recording in enumerate(self.recordings):
+            if place not in self.lost and recording.next_look_s <= now_s:
+                self._look(place)
+        if now_s >= self._next_state_s and not closed:
+            self._look_at_gpus()
+            self._next_state_s = now_s + STATE_PERIOD_S
+        due_s = [r.next_look_s for i, r in enumerate(self.recordings) if i not in self.lost]
+        next_s = min([*due_s, math.inf if closed else self._next_state_s])
+        time.sleep(min(max(next_s - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
+
+    def _look_at_gpus(self) -> None:
+        cards = {
+            source.uuid: source
+            for place, source in enumerate(self.sources)
+            if isinstance(source, nvml.NvmlSource) and place not in self.lost
+        }
+        self.gpu_states += [card.state() for card in cards.values()]
 
     def _ended(self) -> bool:
         if self._until_s == math.inf:
@@ -123,12 +154,25 @@ class Sampler:
             for place, recording in enumerate(self.recordings)
         )
 
-    def _look(self, place: int) -> None:
-        with self._locks[place]:
+    def _look(self, place: int, patience_s: float = -1) -> None:
+        with self._locked(place, patience_s), self._guard(place):
             if place not in self.lost:
-                with self._guard(place):
-                    self.recordings[place].look()
-                    self._told[place] = True
+                self.recordings[place].look()
+                self._told[place] = True
+
+    @contextlib.contextmanager
+    def _locked(self, place: int, patience_s: float) -> Iterator[None]:
+        """Hold a source's lock; where it cannot be had in time, the source is lost."""
+        lock = self._locks[place]
+        held = lock.acquire(timeout=patience_s)
+        if not held:
+            name = self.sources[place].description
+            self.lost.setdefault(place, f"{name}: does not answer")
+        try:
+            yield
+        finally:
+            if held:
+                lock.release()
 
     @contextlib.contextmanager
     def _guard(self, place: int) -> Iterator[None]:
@@ -136,7 +180,7 @@ class Sampler:
         try:
             yield
         except MeterError as error:
-            self.lost[place] = (time.monotonic(), str(error))
+            self.lost.setdefault(place, str(error))
         except Exception as error:
             name = self.sources[place].description
-            self.lost[place] = (time.monotonic(), f"{name}: {type(error).__name__}: {error}")
+            self.lost.setdefault(place, f"{name}: {type(error).__name__}: {error}")
