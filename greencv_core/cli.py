@@ -225,7 +225,11 @@ def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
             escape(str(row["environment"])),
             str(row["repetition"] + 1),
             f"{row['duration_s']:.1f} s" if finished else row["status"],
-            f"{row['energy_j']:.0f} J {row['provenance'][:3]}." if metered else "",
+            f"{row['energy_j']:.0f} J {row['provenance'][:3]}."
+            if metered
+            else "incomplete"
+            if finished
+            else "",
             f"{row['f1_macro']:.3f}" if finished else "",
         )
     out.print(table)

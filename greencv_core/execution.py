@@ -326,7 +326,7 @@ def _equivalent_images(run: PlannedRun) -> float:
 def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
     """Return a record with the emissions that this study's electricity makes of its energy."""
     wanted = carbon.model_dump(mode="json")
-    energy_j = record.total.energy_j if record.total else None
+    energy_j = record.total.energy_j if record.total and record.complete else None
     if record.carbon == wanted or energy_j is None:
         return record
     intensity = intensity_gco2e_per_kwh(carbon)

@@ -72,14 +72,14 @@ class ProgressBar:
     def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
         """Show what came of a run and what remains."""
         self._done += 1
-        energy_j = record.total.energy_j if record.total else None
+        energy_j = record.total.energy_j if record.total and record.complete else None
         self._energy_j += energy_j or 0.0
         energy = f"{self._energy_j:,.0f} J"
         self._bar.update(self._task, completed=self._done, left=clock(remaining_s), energy=energy)
         if record.status == "failed":
             self.note(f"failed: {run.condition}, repetition {run.repetition + 1}: {record.reason}")
         elif not self._live:
-            told = "energy not metered" if energy_j is None else f"{energy_j:.0f} J"
+            told = "energy incomplete" if energy_j is None else f"{energy_j:.0f} J"
             self.note(
                 f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, {told}, "
                 f"F1 {record.epochs[-1].f1_macro:.3f}; {clock(remaining_s)} left"

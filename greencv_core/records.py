@@ -318,7 +318,9 @@ def _load(path: Path) -> RunRecord | Damaged:
 def _row(record: RunRecord) -> dict[str, Any]:
     nan = float("nan")
     components = record.total.components if record.total else {}
-    total_j = record.total.energy_j if record.total else None
+    # What is left when a meter was lost is not the run's energy.
+    total = record.total if record.complete else None
+    total_j = total.energy_j if total else None
     last = record.epochs[-1] if record.epochs else None
     images, duration_s = record.images_processed, record.duration_s
 
@@ -358,7 +360,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "images_processed": images,
         "duration_s": _nan(duration_s),
         "energy_j": _nan(total_j),
-        "energy_uncertainty_j": _nan(record.total.uncertainty_j if record.total else None),
+        "energy_uncertainty_j": _nan(total.uncertainty_j if total else None),
         "energy_j_per_image": per(total_j, images),
         "net_energy_j": _nan(record.net_energy_j),
         "power_w": per(total_j, duration_s),

@@ -36,12 +36,14 @@ def test_the_sentence_holds_the_runs_own_figures(smoke_runs):
 
 
 def test_two_meters_side_by_side(smoke_records):
-    first = EnergyRecord(energy_j=10.0, provenance="measured", source="counter")
+    first = EnergyRecord(energy_j=10.0, provenance="measured", source="counter", uncertainty_j=0.1)
     told = [
         ComparisonRecord(
             component="cpu",
             first=first,
-            second=EnergyRecord(energy_j=energy_j, provenance="estimated", source="model"),
+            second=EnergyRecord(
+                energy_j=energy_j, provenance="estimated", source="model", uncertainty_j=1.5
+            ),
         )
         for energy_j in (9.0, 12.0, 15.0)
     ]
@@ -53,6 +55,7 @@ def test_two_meters_side_by_side(smoke_records):
     assert row["first"] == "counter (measured)"
     assert (row["n"], row["second_to_first"]) == (3, 1.2)
     assert (row["lowest_ratio"], row["highest_ratio"]) == (0.9, 1.5)
+    assert row["agreement"] == pytest.approx(2 / 3)
     said = styled_or_said(comparisons_table(smoke_records), "There is one meter.")
     assert isinstance(said, Markdown)
     assert "There is one meter." in said.data

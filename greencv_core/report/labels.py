@@ -64,6 +64,7 @@ _HEADINGS = {
     "second_to_first": "Second / first, median",
     "lowest_ratio": "Lowest",
     "highest_ratio": "Highest",
+    "agreement": "Runs in which they agree",
     "temperature_c": "Highest temperature (\N{DEGREE SIGN}C)",
     "utilization_pct": "Utilisation (%)",
     "sm_clock_mhz": "SM clock (MHz)",

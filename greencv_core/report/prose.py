@@ -101,9 +101,11 @@ def uncertainty_sentence(runs: pd.DataFrame) -> str:
     spread = "" if same else f" (from {percent(half.min(), 1)} to {percent(half.max(), 1)})"
     left = len(runs) - len(told)
     missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
+    typical = percent(float(half.median()), 1)
     return (
-        f"With 95 % confidence, the energy of a run is right to \N{PLUS-MINUS SIGN}"
-        f"{percent(float(half.median()), 1)} in the median{spread}.{missing}"
+        f"What meters and models leave open makes the 95 % interval of a run's energy "
+        f"\N{PLUS-MINUS SIGN}{typical} in the median{spread}; a sensor's own calibration, where "
+        f"nobody states it, comes on top.{missing}"
     )
 
 

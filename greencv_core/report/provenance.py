@@ -12,7 +12,7 @@ from greencv_core import __version__
 from greencv_core.energy import COVERAGE_FACTOR, weakest
 from greencv_core.errors import BadInputError
 from greencv_core.paths import git_commit
-from greencv_core.records import RunRecord
+from greencv_core.records import EnergyRecord, RunRecord
 
 
 def example_run(records: Sequence[RunRecord], architecture: str | None = None) -> RunRecord:
@@ -165,23 +165,43 @@ def _uncertainty_row(
 
 
 def comparisons_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a pair of meters that were read side by side: the ratio of what they told."""
+    """Return one row a pair of meters that were read side by side.
+
+    The ratio of what they told, and in what share of the runs the two agree: the difference is
+    within its 95 % interval, by the uncertainties that both state.
+    """
     rows = [
         {
             "component": comparison.component.upper(),
             "first": f"{comparison.first.source} ({comparison.first.provenance})",
             "second": f"{comparison.second.source} ({comparison.second.provenance})",
             "ratio": comparison.second.energy_j / comparison.first.energy_j,
+            "agree": _agree(comparison.first, comparison.second),
         }
         for record in records
         for comparison in record.comparisons
         if comparison.first.energy_j > 0
     ]
     by = ["component", "first", "second"]
-    grouped = pd.DataFrame(rows, columns=[*by, "ratio"]).groupby(by, sort=False)["ratio"]
-    return grouped.agg(
-        n="size", second_to_first="median", lowest_ratio="min", highest_ratio="max"
-    ).reset_index()
+    frame = pd.DataFrame(rows, columns=[*by, "ratio", "agree"]).astype({"agree": float})
+    return (
+        frame.groupby(by, sort=False)
+        .agg(
+            n=("ratio", "size"),
+            second_to_first=("ratio", "median"),
+            lowest_ratio=("ratio", "min"),
+            highest_ratio=("ratio", "max"),
+            agreement=("agree", "mean"),
+        )
+        .reset_index()
+    )
+
+
+def _agree(first: EnergyRecord, second: EnergyRecord) -> bool | None:
+    if first.uncertainty_j is None or second.uncertainty_j is None:
+        return None
+    allowed_j = COVERAGE_FACTOR * math.hypot(first.uncertainty_j, second.uncertainty_j)
+    return abs(first.energy_j - second.energy_j) <= allowed_j
 
 
 def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ _MINUS = "\N{MINUS SIGN}"
 _WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed",
           "df")  # fmt: skip
 _NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
-_SHARES = ("saving", "relative_uncertainty")
+_SHARES = ("saving", "relative_uncertainty", "agreement")
 _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
                    "f1_loss", "eta_squared", "partial_eta_squared", "cliffs_delta")  # fmt: skip
 _PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
