@@ -29,7 +29,6 @@ import psutil
 from greencv_core.energy import COMPONENTS, Component
 from greencv_core.metering.curves import EnergyCurve
 from greencv_core.metering.discovery import discover
-from greencv_core.metering.nvml import GpuState
 from greencv_core.metering.reading import ComponentReading, Reading, add_up
 from greencv_core.metering.sampler import Sampler
 from greencv_core.metering.sources import EnergySource
@@ -181,7 +180,7 @@ class Window:
         """What the GPUs told of other processes and of clocks held back."""
         states = list(self._sampler.gpu_states)
         found = []
-        if any(self._others_on(state) for state in states):
+        if any(self._others_among(pids) for pids in {state.processes for state in states}):
             found.append("other processes on the GPU")
         # A power limit that is reached is how a card works; a card too hot is not.
         if any("temperature" in state.slowdowns for state in states):
@@ -232,11 +231,11 @@ class Window:
             raise RuntimeError("the window is still open: read it after the with block")
         return self._end_s
 
-    def _others_on(self, gpu: GpuState) -> int:
+    def _others_among(self, processes: Sequence[int]) -> int:
         own = {self._process, *(child.pid for child in psutil.Process().children(recursive=True))}
-        others = [pid for pid in gpu.processes if pid not in own]
+        others = [pid for pid in processes if pid not in own]
         works = self._works_on_gpu or _torch_gpu() is not None
-        if works and len(others) == len(gpu.processes):
+        if works and len(others) == len(processes):
             # In a container this process is listed under an id from outside, which nobody here has.
             return len(others) - any(not psutil.pid_exists(pid) for pid in others)
         return len(others)
