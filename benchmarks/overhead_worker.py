@@ -20,7 +20,8 @@ from meters import TOOLS  # noqa: E402
 
 WINDOWS = 12
 IDLE_S = 8.0
-EPOCH_S = 0.3
+EPOCH_S = 0.6
+BETWEEN_EPOCHS_S = 0.25
 ENOUGH = 40
 """Pairs, before the interval is looked at."""
 BATCH, PIXELS = 16, 64
@@ -58,6 +59,10 @@ def cpu_s():
 def cpu(tool):
     """Return the processor time that a second of metering costs, in ms, its reading included."""
     tool.start()
+    tool.stop()
+    tool.energy_j()  # what is loaded once is no cost of a second
+    time.sleep(BETWEEN_S)
+    tool.start()
     begun_s = cpu_s()
     time.sleep(IDLE_S)
     tool.stop()
@@ -90,15 +95,15 @@ def latency(tool):
 def slowdown(tool, pairs, wanted):
     """Return metered over unmetered throughput, an epoch each, in turn and random order.
 
-    After each comes an epoch that is not timed, so that the processors stay as they are and what a
+    Before each comes training that is not timed, so that the processors stay as they are and what a
     meter reads after its window falls into none. Goes on until the median's 95 % interval is as
     narrow as wanted, or the pairs are made.
     """
-    epoch = training()
+    epoch, between = training()
     chance = random.Random(7)
 
     def metered():
-        epoch()
+        between()
         begun_s = time.perf_counter()
         tool.start()
         epoch()
@@ -106,7 +111,7 @@ def slowdown(tool, pairs, wanted):
         return time.perf_counter() - begun_s
 
     def unmetered():
-        epoch()
+        between()
         begun_s = time.perf_counter()
         epoch()
         return time.perf_counter() - begun_s
@@ -125,7 +130,7 @@ def slowdown(tool, pairs, wanted):
 
 
 def training():
-    """Return an epoch of training resnet18, of about :data:`EPOCH_S`."""
+    """Return an epoch of training resnet18, of about :data:`EPOCH_S`, and a shorter one."""
     import torch
     import torchvision
 
@@ -144,8 +149,13 @@ def training():
     begun_s = time.perf_counter()
     for _ in range(5):
         step()
-    steps = max(1, round(EPOCH_S / ((time.perf_counter() - begun_s) / 5)))
-    return lambda: [step() for _ in range(steps)]
+    step_s = (time.perf_counter() - begun_s) / 5
+
+    def of(seconds):
+        steps = max(1, round(seconds / step_s))
+        return lambda: [step() for _ in range(steps)]
+
+    return of(EPOCH_S), of(BETWEEN_EPOCHS_S)
 
 
 def median_interval(values):

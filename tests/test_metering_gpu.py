@@ -318,7 +318,8 @@ def test_a_gpu_lost_in_training_loses_the_energy_and_not_the_training(library, t
     assert "energy counter lost: GPU is lost" in record
     assert record.endswith(" 0")
     assert said == "0 runs are analysed. Left out: 1 with an incomplete energy reading."
-    assert train("")[0] == "finished True 2 [] 1"
+    # What else ran on this machine meanwhile may be told, but loses nothing.
+    assert train("")[0].startswith("finished True 2 [")
 
 
 def times(*values):

@@ -168,6 +168,15 @@ class RefreshWatch:
         # How old the first value is comes to light with the rhythm: see timeline().
         read_s = (before_s + after_s) / 2
         self.refreshes.append(Refresh(read_s, (after_s - before_s) / math.sqrt(12), value, read_s))
+        known = self._known_period
+        if known is None or self._stride(known) > 1:
+            return
+        uncertainty_s = known.uncertainty_s(after_s, MARGIN_S)
+        if uncertainty_s < known.period_s / 20:  # seen so lately that its beats are known, too
+            self._known_period = None
+            self.rhythm = replace(known, anchor_s=known.latest_until(after_s))
+            self._rhythm_since_s = after_s
+            self._margin_s = max(2 * MARGIN_S, 2 * uncertainty_s)
 
     def _moved(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
         """Record a refresh between two looks."""
