@@ -84,10 +84,10 @@ def test_rapl_counts_each_joule_once(powercap):
 def test_rapl_wraps_around_inside_a_window(powercap):
     powercap.set("intel-rapl:0", RANGE_UJ - 2_000_000)
     with EnergyMeter(()) as window:
-        time.sleep(0.05)
+        time.sleep(0.4)
         powercap.set("intel-rapl:0", 3_000_000)
     reading = window.reading
-    assert reading.cpu.energy_j == pytest.approx(5, rel=0.01)
+    assert reading.cpu.energy_j == pytest.approx(5, rel=0.02)
     assert reading.cpu.provenance == "measured"
     assert reading.complete
 
@@ -245,7 +245,7 @@ def test_marks_part_a_window_and_windows_nest(powercap):
     assert first.reading.cpu.energy_j == pytest.approx(2, rel=0.02)
     assert second.reading.cpu.energy_j == pytest.approx(4, rel=0.02)
     assert inner.reading.cpu.energy_j == pytest.approx(4, rel=0.02)
-    assert outer.reading.cpu.energy_j == pytest.approx(6, rel=0.01)
+    assert outer.reading.cpu.energy_j == pytest.approx(6, rel=0.02)
 
 
 def test_a_window_closes_when_the_work_fails(powercap):
@@ -259,7 +259,7 @@ def test_a_window_closes_when_the_work_fails(powercap):
     with pytest.raises(ZeroDivisionError), meter as window:  # noqa: PT012
         windows.append(window)
         fail()
-    assert windows[0].reading.cpu.energy_j == pytest.approx(2, rel=0.01)
+    assert windows[0].reading.cpu.energy_j == pytest.approx(2, rel=0.02)
 
 
 def test_two_meters_of_a_component_are_compared(powercap):
@@ -269,7 +269,7 @@ def test_two_meters_of_a_component_are_compared(powercap):
     by_component = {name: (first, second) for name, first, second in window.comparisons}
     first, second = by_component["cpu"]
     assert (first.provenance, second.provenance) == ("measured", "estimated")
-    assert first.energy_j == pytest.approx(2, rel=0.01)
+    assert first.energy_j == pytest.approx(2, rel=0.02)
     assert second.energy_j > 0
     assert window.reading.cpu == first
 
