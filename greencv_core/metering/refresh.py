@@ -361,8 +361,8 @@ class RefreshWatch:
             unknown_s = max(0.0, USUAL_PERIOD_S - (second.time_s - first.time_s))
             time_s, uncertainty_s = first.time_s - unknown_s / 2, unknown_s / math.sqrt(12)
         else:
-            # A window begins with a search: close enough, if it was not held up, not to miss the
-            # next refresh.
+            # A window begins with a search or on each beat: close enough, if it was not held up,
+            # not to miss the next refresh.
             missed = self.refreshes[1].uncertainty_s * math.sqrt(12) > rhythm.period_s / 2
             beat_s = rhythm.latest_until(first.read_s) if missed else math.inf
             time_s = min(first.time_s, second.time_s - rhythm.period_s, beat_s)
