@@ -116,11 +116,12 @@ def doctor(as_json: JsonOption = False) -> None:
     table.add_column("95 % interval", justify="right")
     for row in meters:
         resolution_s, doubt = row["resolution_s"], row["relative_uncertainty"]
+        unseen = "constant" if row["provenance"] == "estimated" else "not seen"
         table.add_row(
             row["component"].upper(),
             row["provenance"],
             escape(row["source"]),
-            "not seen" if resolution_s is None else f"{1e3 * resolution_s:.0f} ms",
+            unseen if resolution_s is None else f"{1e3 * resolution_s:.0f} ms",
             "unknown" if doubt is None else f"\u00b1{100 * COVERAGE_FACTOR * doubt:.1f} %",
         )
     out.print(table)

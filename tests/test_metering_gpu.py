@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from greencv_core.metering.curves import AveragedPowerCurve, CounterCurve, PowerCurve
-from greencv_core.metering.refresh import RefreshWatch
+from greencv_core.metering.refresh import RefreshWatch, Rhythm
 from tests import simulated_gpu
 from tests.conftest import ROOT
 from tests.simulated_gpu import UUID, Waveform, constant, epochs, ramp, square
@@ -398,6 +398,29 @@ def test_a_watch_finds_the_rhythm_and_the_refreshes():
     off_s = [abs(r.time_s - r.value * period_s) for r in watch.timeline()]
     assert np.median(off_s) < 0.004
     assert looks < 200
+
+
+@pytest.mark.parametrize("late_s", [-0.003, 0.003])
+@pytest.mark.parametrize("begun_s", [-0.001, 0.001])
+def test_a_watch_that_begins_at_a_beat_counts_none_twice(late_s, begun_s):
+    period_s = 0.1
+
+    def counter():
+        return float(time.monotonic() // period_s)
+
+    beat_s = (time.monotonic() // period_s + 2) * period_s
+    watch = RefreshWatch(counter, Rhythm(beat_s + late_s - 10 * period_s, period_s, 1e-4))
+    time.sleep(beat_s + begun_s - time.monotonic())
+    looks_s = []
+    while time.monotonic() < beat_s + 1.5:
+        watch.look()
+        looks_s.append(time.monotonic())
+        time.sleep(max(0.0, watch.next_look_s - time.monotonic()))
+    off_s = [abs(r.time_s - r.value * period_s) for r in watch.timeline()]
+    assert np.max(off_s) < period_s / 3
+    assert np.median(off_s) < 0.004
+    # Once the beat is known it costs hardly more than a look each.
+    assert sum(at_s > beat_s + 0.5 for at_s in looks_s) < 25
 
 
 def test_a_value_that_moves_all_the_time_is_taken_as_it_is():

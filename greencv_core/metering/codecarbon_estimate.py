@@ -8,6 +8,7 @@ The offline tracker makes no request and looks no location up.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import warnings
@@ -26,6 +27,8 @@ NEVER_S = 10**7
 """Between samples of CodeCarbon's own, whose sums are not used."""
 SHORTEST_SAMPLE_S = 0.1
 """The CPU's load over a shorter time is too coarse: the system counts it in hundredths of one."""
+CLOSE_S = 0.01
+"""A sample that ended so shortly before an edge is as good as one at it."""
 LONGEST_PERIOD_S = 1.0
 """Between samples: the model is not linear in the load, so a mean over long hides what varied."""
 MODEL_ERROR = 0.4
@@ -34,7 +37,7 @@ MODEL_ERROR = 0.4
 
 
 class _Models:
-    """CodeCarbon's power models, sampled on our clock; shared by the CPU's and RAM's sources.
+    """CodeCarbon's power models: the CPU's sampled on our clock, the RAM's a constant.
 
     CodeCarbon's own sums lose the time that each of its samples takes, count an interval twice
     where two threads sample at once, and stand still between samples.
@@ -44,26 +47,24 @@ class _Models:
         # To find the hardware takes CodeCarbon a second or so: here, and not in a window.
         tracker = new_tracker()
         tracker.get_detected_hardware()
-        self._hardware: list[tuple[Component, Any]] = [
-            (component, part)
-            for part in tracker._hardware
-            if (component := _component_of(part)) is not None
-        ]
-        for _, part in self._hardware:
-            part.start()
-        # A constant; where CodeCarbon cannot tell the memory's size it says 0 W, and no error.
-        self._ram_w = sum(float(p.total_power().W) for c, p in self._hardware if c == "ram")
-        if self._ram_w <= 0:
-            self._hardware = [(c, p) for c, p in self._hardware if c != "ram"]
+        parts: dict[Component, list[Any]] = {"cpu": [], "ram": []}
+        for part in tracker._hardware:
+            if (component := _component_of(part)) is not None:
+                part.start()
+                parts[component].append(part)
+        self._cpus = parts["cpu"]
+        self.ram_w = sum(float(part.total_power().W) for part in parts["ram"])
+        """Where CodeCarbon cannot tell the memory's size it says 0 W, and no error."""
         self._lock = threading.Lock()
         self.times_s = [time.monotonic()]
-        """The ends of the samples."""
-        self.energy_j: dict[Component, list[float]] = {name: [0.0] for name in self.components}
-        """Each component's joules until then."""
+        """The ends of the CPU's samples."""
+        self.cpu_energy_j = [0.0]
+        """Its joules until then."""
 
     @property
     def components(self) -> set[Component]:
-        return {component for component, _ in self._hardware}
+        found: dict[Component, bool] = {"cpu": bool(self._cpus), "ram": self.ram_w > 0}
+        return {component for component, modelled in found.items() if modelled}
 
     def sample(self) -> int:
         """Take a sample, unless it would be too short; return the place of the latest."""
@@ -71,30 +72,20 @@ class _Models:
             now_s = time.monotonic()
             since_s = now_s - self.times_s[-1]
             if since_s >= SHORTEST_SAMPLE_S:
-                for component, power_w in self._powers_w().items():
-                    joules = self.energy_j[component]
-                    joules.append(joules[-1] + power_w * since_s)
+                self.cpu_energy_j.append(self.cpu_energy_j[-1] + self._cpu_w() * since_s)
                 self.times_s.append(now_s)
             return len(self.times_s) - 1
 
-    def assumed_power_w(self, component: Component) -> float | None:
-        """Return the RAM's constant power, or the CPU's at full load."""
-        if component == "ram":
-            return round(self._ram_w, 1)
-        parts = [part for name, part in self._hardware if name == component]
-        design_w: list[Any] = [getattr(part, "_tdp", None) for part in parts]
+    def full_load_w(self) -> float | None:
+        """Return the CPU's assumed power at full load."""
+        design_w: list[Any] = [getattr(part, "_tdp", None) for part in self._cpus]
         return float(sum(design_w)) if design_w and None not in design_w else None
 
-    def _powers_w(self) -> dict[Component, float]:
-        powers_w: dict[Component, float] = {"ram": self._ram_w} if self._ram_w > 0 else {}
-        for component, part in self._hardware:
-            if component == "ram":
-                continue
-            try:
-                powers_w[component] = powers_w.get(component, 0.0) + float(part.total_power().W)
-            except Exception as error:  # whatever its models raise, the training goes on
-                raise MeterError(f"CodeCarbon's {component.upper()} model: {error}") from error
-        return powers_w
+    def _cpu_w(self) -> float:
+        try:
+            return sum(float(part.total_power().W) for part in self._cpus)
+        except Exception as error:  # whatever its models raise, the training goes on
+            raise MeterError(f"CodeCarbon's CPU model: {error}") from error
 
 
 def _component_of(hardware: Any) -> Component | None:
@@ -103,13 +94,40 @@ def _component_of(hardware: Any) -> Component | None:
     return names.get(getattr(hardware, "chip_part", type(hardware).__name__))
 
 
-class EstimateRecording:
+class ConstantRecording:
+    """A model's power that never changes."""
+
+    resolution_s: float | None = None
+    next_look_s = math.inf
+
+    def __init__(self, power_w: float) -> None:
+        self._power_w = power_w
+        self._first_s = math.inf
+        self.looked_s = -math.inf
+        """When it was last looked at."""
+
+    def look(self) -> None:
+        """Note the time."""
+        self.looked_s = time.monotonic()
+        self._first_s = min(self._first_s, self.looked_s)
+
+    def settled(self, time_s: float) -> bool:
+        """Return whether there was a look after a time."""
+        return self.looked_s >= time_s
+
+    def curve(self) -> CounterCurve:
+        """Return the energy over time."""
+        times = np.array([self._first_s, self.looked_s])
+        energy_j = self._power_w * (times - self._first_s)
+        return CounterCurve(times, energy_j, np.zeros(2), steps=False)
+
+
+class SampledRecording:
     """A model's power over time, as a growing count of joules."""
 
     resolution_s: float | None = SHORTEST_SAMPLE_S
 
-    def __init__(self, component: Component, models: _Models, poll_period_s: float) -> None:
-        self._component: Component = component
+    def __init__(self, models: _Models, poll_period_s: float) -> None:
         self._models = models
         self._period_s = min(poll_period_s, LONGEST_PERIOD_S)
         self._first = self._last = -1
@@ -120,7 +138,7 @@ class EstimateRecording:
         """When to look again: soon, where the last sample ended before the last look."""
         if self._first < 0:
             return 0.0
-        behind = self._looked_s > self.looked_s
+        behind = self._looked_s > self.looked_s + CLOSE_S
         return self.looked_s + (SHORTEST_SAMPLE_S if behind else self._period_s)
 
     @property
@@ -143,7 +161,7 @@ class EstimateRecording:
         """Return the energy over time; within a sample the power is its mean."""
         span = slice(self._first, self._last + 1)
         times = np.array(self._models.times_s[span])
-        energy_j = np.array(self._models.energy_j[self._component][span])
+        energy_j = np.array(self._models.cpu_energy_j[span])
         return CounterCurve(times, energy_j, np.zeros(len(times)), steps=False)
 
 
@@ -160,15 +178,17 @@ class CodeCarbonSource:
     @property
     def description(self) -> str:
         """What is estimated from what, with the watts assumed."""
-        assumed_w = self._models.assumed_power_w(self.component)
-        watts = "" if assumed_w is None else f" {assumed_w:g} W"
         if self.component == "ram":
-            return f"CodeCarbon: constant{watts}, by memory size"
+            return f"CodeCarbon: constant {self._models.ram_w:.4g} W, by memory size"
+        assumed_w = self._models.full_load_w()
+        watts = "" if assumed_w is None else f" {assumed_w:g} W"
         return f"CodeCarbon: design power{watts}, by load"
 
-    def record(self, poll_period_s: float) -> EstimateRecording:
+    def record(self, poll_period_s: float) -> ConstantRecording | SampledRecording:
         """Return a new recording."""
-        return EstimateRecording(self.component, self._models, poll_period_s)
+        if self.component == "ram":
+            return ConstantRecording(self._models.ram_w)
+        return SampledRecording(self._models, poll_period_s)
 
 
 def estimates(components: Iterable[Component]) -> list[CodeCarbonSource]:

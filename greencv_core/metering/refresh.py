@@ -30,7 +30,7 @@ MARGIN_S = 0.0005
 """Looks fall so long before and after a refresh is due, where they have found it there before."""
 ONE_BEAT = 0.6
 """A bracket of less than this share of a period holds one beat at most."""
-STRAYS = 6
+STRAYS = 8
 """So many refreshes off the beat, one after the other, and the rhythm is looked for anew."""
 READ_S = 1e-4
 """Standard uncertainty of the moment within a read that a value without a rhythm is of."""
@@ -43,6 +43,9 @@ OVERDUE_S = 0.01
 RESTARTS = 3
 IRREGULAR_GAP_S = 0.012
 """Between looks at a value whose rhythm was found and lost so often that it has none."""
+UNCHECKED_BEATS = 4
+"""So many beats in a row are looked at from behind alone, which tells late ones but no early; where
+the rhythm is known well."""
 LONGEST_PERIOD_S = 0.5
 TRACKED_GAP_S = 0.1
 """A faster rhythm is not followed beat by beat: that would cost more than it tells."""
@@ -120,7 +123,8 @@ class RefreshWatch:
         self._tight: list[Refresh] = []
         self._search_began_s = 0.0
         self._margin_s = 2 * MARGIN_S
-        self._strays = self._restarts = self._beats_since_tight = 0
+        self._strays = self._restarts = 0
+        self._beats_since_tight = UNCHECKED_BEATS
         self._first_beat: tuple[float, float] | None = None
         self._rhythm_since_s = math.inf
         self._first_rhythm: Rhythm | None = None
@@ -174,9 +178,10 @@ class RefreshWatch:
         uncertainty_s = known.uncertainty_s(after_s, MARGIN_S)
         if uncertainty_s < known.period_s / 20:  # seen so lately that its beats are known, too
             self._known_period = None
-            self.rhythm = replace(known, anchor_s=known.latest_until(after_s))
-            self._rhythm_since_s = after_s
             self._margin_s = max(2 * MARGIN_S, 2 * uncertainty_s)
+            # A beat that was due just now may be yet to come: it is looked for.
+            self.rhythm = replace(known, anchor_s=known.latest_until(after_s - self._margin_s))
+            self._rhythm_since_s = after_s
 
     def _moved(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
         """Record a refresh between two looks."""
@@ -332,13 +337,17 @@ class RefreshWatch:
         step_s = stride * rhythm.period_s
         # Where nothing moved for some beats, the power is constant: on to the next.
         given_up_s = self._margin_s + min(rhythm.period_s / 4, OVERDUE_S)
-        steps = max(1, math.ceil((now_s - given_up_s - rhythm.anchor_s) / step_s))
+        after_s = now_s - given_up_s
+        if len(self.refreshes) > 1:  # the first value's refresh is not known yet
+            after_s = max(after_s, self.refreshes[-1].time_s + rhythm.period_s / 2)
+        steps = max(1, math.ceil((after_s - rhythm.anchor_s) / step_s))
         due_s = rhythm.anchor_s + steps * step_s
         halfway_s = due_s - rhythm.period_s / 2
         if stride > 1 and now_s < halfway_s - 1e-4:
             return halfway_s  # so that what moves next moves at this very beat
-        # Before a beat, too, to know it by both sides; of fast ones, where each is read, of some.
-        both_sides = stride > 1 or self._beats_since_tight * rhythm.period_s >= TRACKED_GAP_S / 2
+        # Before a beat, too, to know it by both sides; where each is looked at, of some.
+        unchecked = UNCHECKED_BEATS if self._margin_s <= 2 * MARGIN_S else 1
+        both_sides = stride > 1 or self._beats_since_tight >= unchecked
         if both_sides and now_s < due_s - self._margin_s - 1e-4:
             return due_s - self._margin_s
         if now_s < due_s + self._margin_s:

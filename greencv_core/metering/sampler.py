@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from greencv_core.metering import nvml
 from greencv_core.metering.curves import EnergyCurve
@@ -89,9 +88,17 @@ class Sampler:
         """Return each source's energy over time, as far as it is known; by its place."""
         found = {}
         for place, recording in enumerate(self.recordings):
-            with self._locked(place, LONGEST_LOOK_S), self._guard(place):
+            held = self._locks[place].acquire(timeout=LONGEST_LOOK_S)
+            if not held:
+                self._does_not_answer(place)
+            try:
                 if self._told[place]:
                     found[place] = recording.curve()
+            except Exception as error:
+                self._lose(place, error)
+            finally:
+                if held:
+                    self._locks[place].release()
         return found
 
     def stop_after(self, time_s: float) -> None:
@@ -124,14 +131,17 @@ class Sampler:
     def _look_at_what_is_due(self) -> None:
         now_s = time.monotonic()
         closed = now_s > self._until_s
+        next_s = math.inf
         for place, recording in enumerate(self.recordings):
-            if place not in self.lost and recording.next_look_s <= now_s:
-                self._look(place)
-        if now_s >= self._next_state_s and not closed:
-            self._look_at_gpus()
-            self._next_state_s = now_s + STATE_PERIOD_S
-        due_s = [r.next_look_s for i, r in enumerate(self.recordings) if i not in self.lost]
-        next_s = min([*due_s, math.inf if closed else self._next_state_s])
+            if place not in self.lost:
+                if recording.next_look_s <= now_s:
+                    self._look(place)
+                next_s = min(next_s, recording.next_look_s)
+        if not closed:
+            if now_s >= self._next_state_s:
+                self._look_at_gpus()
+                self._next_state_s = now_s + STATE_PERIOD_S
+            next_s = min(next_s, self._next_state_s)
         time.sleep(min(max(next_s - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
 
     def _look_at_gpus(self) -> None:
@@ -155,32 +165,26 @@ class Sampler:
         )
 
     def _look(self, place: int, patience_s: float = -1) -> None:
-        with self._locked(place, patience_s), self._guard(place):
+        # Called tens of times a second, beside the training: no detour that costs time.
+        lock = self._locks[place]
+        if not lock.acquire(timeout=patience_s):
+            self._does_not_answer(place)
+            return
+        try:
             if place not in self.lost:
                 self.recordings[place].look()
                 self._told[place] = True
-
-    @contextlib.contextmanager
-    def _locked(self, place: int, patience_s: float) -> Iterator[None]:
-        """Hold a source's lock; where it cannot be had in time, the source is lost."""
-        lock = self._locks[place]
-        held = lock.acquire(timeout=patience_s)
-        if not held:
-            name = self.sources[place].description
-            self.lost.setdefault(place, f"{name}: does not answer")
-        try:
-            yield
-        finally:
-            if held:
-                lock.release()
-
-    @contextlib.contextmanager
-    def _guard(self, place: int) -> Iterator[None]:
-        # A meter that dies, however it does, must neither end the training nor be taken for a zero.
-        try:
-            yield
-        except MeterError as error:
-            self.lost.setdefault(place, str(error))
         except Exception as error:
-            name = self.sources[place].description
-            self.lost.setdefault(place, f"{name}: {type(error).__name__}: {error}")
+            self._lose(place, error)
+        finally:
+            lock.release()
+
+    def _does_not_answer(self, place: int) -> None:
+        self.lost.setdefault(place, f"{self.sources[place].description}: does not answer")
+
+    def _lose(self, place: int, error: Exception) -> None:
+        # A meter that dies, however it does, must neither end the training nor be taken for a zero.
+        name = self.sources[place].description
+        known = isinstance(error, MeterError)
+        reason = str(error) if known else f"{name}: {type(error).__name__}: {error}"
+        self.lost.setdefault(place, reason)

@@ -29,7 +29,7 @@ class Recording(Protocol):
 
     @property
     def resolution_s(self) -> float | None:
-        """The refresh period of what is read; None where it was not seen."""
+        """The refresh period of what is read; None where none was seen, or there is none."""
 
     def look(self) -> None:
         """Read the source now."""
