@@ -20,7 +20,7 @@ WINDOWS = 12
 IDLE_S = 8.0
 EPOCH_S = 1.0
 BETWEEN_EPOCHS_S = 0.25
-ENOUGH = 40
+ENOUGH = 100
 """Pairs, before the interval is looked at."""
 BATCH, PIXELS = 16, 64
 BETWEEN_S = 0.3

@@ -216,8 +216,8 @@ class Window:
             self._synchronize()
         finally:  # a device that failed cannot be synchronised
             self._end_s = time.monotonic()
-            self._sampler.look(at_end=True)
             self._sampler.stop_after(self._end_s)
+            self._sampler.look(at_end=True)
 
     def _end_part(self, name: str, start_s: float) -> float:
         self._synchronize()

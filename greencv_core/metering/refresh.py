@@ -45,10 +45,14 @@ IRREGULAR_GAP_S = 0.012
 """Between looks at a value whose rhythm was found and lost so often that it has none."""
 UNCHECKED_BEATS = 4
 """So many beats in a row are looked at from behind alone, which tells late ones but no early; where
-the rhythm is known well."""
+the rhythm is known well. Of a count that is looked at between beats, as many looks."""
 LONGEST_PERIOD_S = 0.5
-TRACKED_GAP_S = 0.1
-"""A faster rhythm is not followed beat by beat: that would cost more than it tells."""
+TRACKED_GAP_S = 0.3
+"""A count is not followed beat by beat while nobody asks: that would cost more than it tells."""
+CLOSE_BEATS = 3.5
+"""So long each beat is looked at after a window or a phase began or ended."""
+PLAINLY_AFTER = 0.9
+"""A look by so much of the margin after a beat is due finds it there."""
 USUAL_PERIOD_S = 0.1
 """What is assumed where no rhythm could be seen."""
 
@@ -128,6 +132,7 @@ class RefreshWatch:
         self._first_beat: tuple[float, float] | None = None
         self._rhythm_since_s = math.inf
         self._first_rhythm: Rhythm | None = None
+        self._closely_until_s = -math.inf
 
     @property
     def looked_s(self) -> float:
@@ -149,8 +154,12 @@ class RefreshWatch:
         return rhythm.period_s if rhythm else USUAL_PERIOD_S
 
     def look(self) -> float:
-        """Read the value once and return it; :attr:`next_look_s` says when to look again."""
+        """Read the value once and return it; :attr:`next_look_s` says when to look again.
+
+        Who looks earlier wants to know of this moment: the beats after it are followed closely.
+        """
         before_s = time.monotonic()
+        unplanned = before_s < self.next_look_s
         value = self._read()
         after_s = time.monotonic()
         last, self._looked = self._looked, (before_s, after_s, value)
@@ -164,8 +173,14 @@ class RefreshWatch:
             if self.continuous:  # it only looked so, to looks that came late
                 self.continuous = False
                 self._search_again(after_s)
+        if unplanned:
+            self._follow_closely(after_s)
         self._plan(after_s)
         return value
+
+    def _follow_closely(self, now_s: float) -> None:
+        if self.rhythm is not None:
+            self._closely_until_s = now_s + CLOSE_BEATS * self.rhythm.period_s
 
     def _begin(self, before_s: float, after_s: float, value: float) -> None:
         self._search_began_s = after_s
@@ -173,7 +188,7 @@ class RefreshWatch:
         read_s = (before_s + after_s) / 2
         self.refreshes.append(Refresh(read_s, (after_s - before_s) / math.sqrt(12), value, read_s))
         known = self._known_period
-        if known is None or self._stride(known) > 1:
+        if known is None:
             return
         uncertainty_s = known.uncertainty_s(after_s, MARGIN_S)
         if uncertainty_s < known.period_s / 20:  # seen so lately that its beats are known, too
@@ -182,12 +197,14 @@ class RefreshWatch:
             # A beat that was due just now may be yet to come: it is looked for.
             self.rhythm = replace(known, anchor_s=known.latest_until(after_s - self._margin_s))
             self._rhythm_since_s = after_s
+            self._first_beat = (known.anchor_s, 4 * MARGIN_S)
+            self._follow_closely(after_s)
 
     def _moved(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
         """Record a refresh between two looks."""
         width_s = latest_s - earliest_s
         self._moves_in_a_row += 1
-        if self._between_two_beats(latest_s, width_s):
+        if self._may_be_of_two_beats(earliest_s, latest_s):
             return
         if self.rhythm is not None:
             time_s, uncertainty_s = self._on_the_beat(earliest_s, latest_s)
@@ -198,16 +215,30 @@ class RefreshWatch:
         if self.rhythm is None and not self.continuous:
             self._search(refresh, width_s)
 
-    def _between_two_beats(self, latest_s: float, width_s: float) -> bool:
+    def _may_be_of_two_beats(self, earliest_s: float, latest_s: float) -> bool:
         """Return whether a value may be of the beat just due or of the one before: it is no use.
 
         Where not every beat is looked at, a look at a window's edge may fall on one.
         """
         rhythm = self.rhythm
-        if rhythm is None or self._stride(rhythm) == 1 or width_s < rhythm.period_s / 2:
+        if rhythm is None or self._every_refresh:
             return False
-        close_s = self._margin_s + 2 * rhythm.uncertainty_s(latest_s, self._margin_s)
-        return abs(latest_s - rhythm.nearest(latest_s)) < close_s
+        beat_s = rhythm.nearest(latest_s)
+        if (
+            not -self._early_s(rhythm, latest_s)
+            < latest_s - beat_s
+            < PLAINLY_AFTER * self._margin_s
+        ):
+            return False
+        before_s = beat_s - rhythm.period_s
+        seen = len(self.refreshes) > 1
+        seen_s = self.refreshes[-1].time_s + rhythm.period_s / 2 if seen else -math.inf
+        return before_s > max(seen_s, earliest_s - self._early_s(rhythm, latest_s))
+
+    def _early_s(self, rhythm: Rhythm, time_s: float) -> float:
+        """Return how long before it is due a beat may come."""
+        early_s = self._margin_s + 2 * rhythm.uncertainty_s(time_s, self._margin_s)
+        return min(early_s, rhythm.period_s / 3)
 
     def _on_the_beat(self, earliest_s: float, latest_s: float) -> tuple[float, float]:
         """Return the time of a refresh within a bracket, by rhythm and bracket together.
@@ -222,11 +253,9 @@ class RefreshWatch:
         if width_s < ONE_BEAT * rhythm.period_s:
             beat_s = rhythm.nearest(middle_s)
         else:
-            # Of several beats since the last look the latest made the value. Where each beat is
-            # looked at, it may also be one that came somewhat before it was due.
-            early_s = self._margin_s + 2 * rhythm.uncertainty_s(latest_s, self._margin_s)
-            early_s = min(early_s, rhythm.period_s / 3) if self._stride(rhythm) == 1 else 0.0
-            beat_s = rhythm.latest_until(latest_s + early_s)
+            # Of several beats since the last look the latest made the value; it may have come
+            # somewhat before it was due.
+            beat_s = rhythm.latest_until(latest_s + self._early_s(rhythm, latest_s))
         time_s = min(max(beat_s, earliest_s), latest_s)
         off_s = abs(time_s - beat_s)
         uncertainty_s = min(
@@ -241,6 +270,7 @@ class RefreshWatch:
             return time_s, uncertainty_s
         if off_s > 0:
             self._margin_s = min(2 * self._margin_s, rhythm.period_s / 8)
+            self._follow_closely(latest_s)
         elif tight:
             self._margin_s = max(MARGIN_S, 0.8 * self._margin_s)
         if tight or off_s > 0:
@@ -284,6 +314,7 @@ class RefreshWatch:
             self._rhythm_since_s = min(self._rhythm_since_s, refresh.time_s)
             self.rhythm = Rhythm(refresh.time_s, known.period_s, known.period_uncertainty_s)
             self._first_beat = None
+            self._follow_closely(refresh.time_s)
             return
         times = [r.time_s for r in self._tight[-3:]]
         if len(times) < 3 or not self._stood_still:
@@ -323,30 +354,36 @@ class RefreshWatch:
         else:
             self.next_look_s = self._next_on_the_beat(self.rhythm, now_s)
 
-    def _stride(self, rhythm: Rhythm) -> int:
-        """Return how many beats ahead to look: of fast ones as many as can be foretold."""
-        if self._every_refresh:
+    def _stride(self, rhythm: Rhythm, now_s: float) -> int:
+        """Return how many beats ahead to look: of a count as many as can be foretold."""
+        if self._every_refresh or now_s < self._closely_until_s:
             return 1
-        stride = max(1, math.ceil(TRACKED_GAP_S / rhythm.period_s - 0.01))
-        if rhythm.period_uncertainty_s > 0:
-            stride = min(stride, max(1, int(self._margin_s / (2 * rhythm.period_uncertainty_s))))
-        return stride
+        stride = math.ceil(TRACKED_GAP_S / rhythm.period_s - 0.01)
+        return max(1, min(stride, self._foretold(rhythm) // UNCHECKED_BEATS))
+
+    def _foretold(self, rhythm: Rhythm) -> int:
+        """Return how many beats ahead the rhythm is known to the margin."""
+        doubt_s = max(2 * rhythm.period_uncertainty_s, 1e-9)
+        return max(1, int(max(self._margin_s, 2 * MARGIN_S) / doubt_s))
 
     def _next_on_the_beat(self, rhythm: Rhythm, now_s: float) -> float:
-        stride = self._stride(rhythm)
-        step_s = stride * rhythm.period_s
+        # The first value's refresh is not known yet.
+        seen = len(self.refreshes) > 1
+        last_s = rhythm.nearest(self.refreshes[-1].time_s) if seen else rhythm.anchor_s
+        stride = self._stride(rhythm, now_s)
+        if stride > 1 and self._beats_since_tight < UNCHECKED_BEATS:
+            # Halfway between two beats it is plain of which the value is.
+            step_s = stride * rhythm.period_s
+            halfway_s = last_s + rhythm.period_s / 2
+            return halfway_s + max(1, math.floor((now_s - halfway_s) / step_s + 1)) * step_s
         # Where nothing moved for some beats, the power is constant: on to the next.
-        given_up_s = self._margin_s + min(rhythm.period_s / 4, OVERDUE_S)
-        after_s = now_s - given_up_s
-        if len(self.refreshes) > 1:  # the first value's refresh is not known yet
-            after_s = max(after_s, self.refreshes[-1].time_s + rhythm.period_s / 2)
-        steps = max(1, math.ceil((after_s - rhythm.anchor_s) / step_s))
-        due_s = rhythm.anchor_s + steps * step_s
-        halfway_s = due_s - rhythm.period_s / 2
-        if stride > 1 and now_s < halfway_s - 1e-4:
-            return halfway_s  # so that what moves next moves at this very beat
+        given_up_s = now_s - self._margin_s - min(rhythm.period_s / 4, OVERDUE_S)
+        beats = max(1, math.ceil((given_up_s - last_s) / rhythm.period_s))
+        due_s = last_s + beats * rhythm.period_s
         # Before a beat, too, to know it by both sides; where each is looked at, of some.
-        unchecked = UNCHECKED_BEATS if self._margin_s <= 2 * MARGIN_S else 1
+        unchecked = min(UNCHECKED_BEATS, self._foretold(rhythm))
+        if self._margin_s > 2 * MARGIN_S:
+            unchecked = 1
         both_sides = stride > 1 or self._beats_since_tight >= unchecked
         if both_sides and now_s < due_s - self._margin_s - 1e-4:
             return due_s - self._margin_s

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import queue
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -14,7 +16,7 @@ from greencv_core.metering.sources import EnergySource, MeterError, Recording
 FIRST_SLEEP_S = 0.001
 """So that a window does not begin with two threads in each other's way."""
 SHORTEST_SLEEP_S = 0.0002
-LONGEST_SLEEP_S = 0.1
+LONGEST_SLEEP_S = 1.0
 STATE_PERIOD_S = 1.0
 """Between looks at utilisation, temperature and the like, which a card averages over as long."""
 SETTLING_POLL_S = 0.02
@@ -48,6 +50,7 @@ class Sampler:
         self._until_s = math.inf
         self._next_state_s = 0.0
         self._settled = threading.Event()
+        self._edges: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="greencv-meter", daemon=True)
 
     def start(self) -> None:
@@ -66,6 +69,7 @@ class Sampler:
         places = range(len(self.sources))
         for place in reversed(places) if at_end else places:
             self._look(place, LONGEST_LOOK_S)
+        self._edges.put(None)
 
     @property
     def done(self) -> bool:
@@ -102,7 +106,7 @@ class Sampler:
         return found
 
     def stop_after(self, time_s: float) -> None:
-        """Let the thread end once every source is settled for a time."""
+        """Let the thread end once every source is settled for a time; the last look follows."""
         self._until_s = time_s
 
     def wait_until_settled(self, time_s: float) -> None:
@@ -142,7 +146,10 @@ class Sampler:
                 self._look_at_gpus()
                 self._next_state_s = now_s + STATE_PERIOD_S
             next_s = min(next_s, self._next_state_s)
-        time.sleep(min(max(next_s - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
+        # An edge may have something looked at sooner than it was planned.
+        sleep_s = min(max(next_s - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
+        with contextlib.suppress(queue.Empty):
+            self._edges.get(timeout=sleep_s)
 
     def _look_at_gpus(self) -> None:
         cards = {
