@@ -27,7 +27,7 @@ from tests import simulated_gpu  # noqa: E402
 
 SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_counter": 1}}
 OURS = "greencv"
-PAIRS = {OURS: 300}
+PAIRS = {OURS: 250}
 PEERS_PAIRS = 20
 INTERVAL = 0.01
 """Width of the interval at which the pairs suffice."""
