@@ -1,9 +1,12 @@
 """When a meter's value is refreshed: looking at it often enough to know, and no more often.
 
 A board's sensor is read by its driver every 20 to 100 ms; between two refreshes the value stands
-still. Whoever reads it at the edges of a window is up to one refresh behind at each. Here the value
-is looked at just before and just after each refresh is due, so that its time is known to a
-millisecond or two; the rest is interpolation (:mod:`greencv_core.metering.curves`).
+still. Whoever reads it at the edges of a window is up to one refresh behind at each. Here the
+rhythm of the refreshes is found, and kept by a look just before and just after one is due, so that
+their times are known to a millisecond or two; the rest is interpolation
+(:mod:`greencv_core.metering.curves`). Every refresh of a power is looked at. A count loses nothing
+between looks: its refreshes around the edges of a window and its phases are looked at, the others
+now and then.
 """
 
 from __future__ import annotations
@@ -223,17 +226,11 @@ class RefreshWatch:
         rhythm = self.rhythm
         if rhythm is None or self._every_refresh:
             return False
-        beat_s = rhythm.nearest(latest_s)
-        if (
-            not -self._early_s(rhythm, latest_s)
-            < latest_s - beat_s
-            < PLAINLY_AFTER * self._margin_s
-        ):
-            return False
-        before_s = beat_s - rhythm.period_s
+        beat_s, early_s = rhythm.nearest(latest_s), self._early_s(rhythm, latest_s)
+        plainly = latest_s < beat_s - early_s or latest_s > beat_s + PLAINLY_AFTER * self._margin_s
         seen = len(self.refreshes) > 1
         seen_s = self.refreshes[-1].time_s + rhythm.period_s / 2 if seen else -math.inf
-        return before_s > max(seen_s, earliest_s - self._early_s(rhythm, latest_s))
+        return not plainly and beat_s - rhythm.period_s > max(seen_s, earliest_s - early_s)
 
     def _early_s(self, rhythm: Rhythm, time_s: float) -> float:
         """Return how long before it is due a beat may come."""
