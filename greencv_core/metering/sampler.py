@@ -172,7 +172,7 @@ class Sampler:
         )
 
     def _look(self, place: int, patience_s: float = -1) -> None:
-        # Called tens of times a second, beside the training: no detour that costs time.
+        # Beside the training, whose caches are cold for this: as few steps as can be.
         lock = self._locks[place]
         if not lock.acquire(timeout=patience_s):
             self._does_not_answer(place)
