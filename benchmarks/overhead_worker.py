@@ -18,7 +18,7 @@ from meters import TOOLS, leave  # noqa: E402
 
 WINDOWS = 12
 IDLE_S = 8.0
-EPOCH_S = 1.0
+EPOCH_S = 2.0
 BETWEEN_EPOCHS_S = 0.25
 ENOUGH = 100
 """Pairs, before the interval is looked at."""

@@ -99,6 +99,7 @@ class ConstantRecording:
 
     resolution_s: float | None = None
     next_look_s = math.inf
+    leeway_s = 0.0
 
     def __init__(self, power_w: float) -> None:
         self._power_w = power_w
@@ -140,6 +141,11 @@ class SampledRecording:
             return 0.0
         behind = self._looked_s > self.looked_s + CLOSE_S
         return self.looked_s + (SHORTEST_SAMPLE_S if behind else self._period_s)
+
+    @property
+    def leeway_s(self) -> float:
+        """How much sooner a look may come."""
+        return max(0.0, self.next_look_s - self.looked_s - self._period_s / 2)
 
     @property
     def looked_s(self) -> float:

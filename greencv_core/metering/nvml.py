@@ -62,6 +62,8 @@ SLOWDOWNS: dict[str, int] = {
 class NvmlRecording:
     """Joules or watts of one GPU, followed from refresh to refresh."""
 
+    leeway_s = 0.0
+
     def __init__(self, source: NvmlSource) -> None:
         self._source = source
         self._watch = RefreshWatch(source.read, source.rhythm, every_refresh=not source.counts)

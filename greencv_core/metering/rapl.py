@@ -75,6 +75,7 @@ class RaplRecording:
     def __init__(self, zones: list[_Zone], poll_period_s: float) -> None:
         self._zones = zones
         self._period_s = min(poll_period_s, LONGEST_PERIOD_S)
+        self.leeway_s = self._period_s / 2
         self._last_uj: list[int] = []
         self._times: list[float] = []
         self._total_uj: list[int] = []

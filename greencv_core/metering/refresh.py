@@ -50,7 +50,7 @@ UNCHECKED_BEATS = 4
 """So many beats in a row are looked at from behind alone, which tells late ones but no early; where
 the rhythm is known well. Of a count that is looked at between beats, as many looks."""
 LONGEST_PERIOD_S = 0.5
-TRACKED_GAP_S = 0.3
+TRACKED_GAP_S = 0.5
 """A count is not followed beat by beat while nobody asks: that would cost more than it tells."""
 CLOSE_BEATS = 3.5
 """So long each beat is looked at after a window or a phase began or ended."""

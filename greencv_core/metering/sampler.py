@@ -19,6 +19,8 @@ SHORTEST_SLEEP_S = 0.0002
 LONGEST_SLEEP_S = 1.0
 STATE_PERIOD_S = 1.0
 """Between looks at utilisation, temperature and the like, which a card averages over as long."""
+STATE_LEEWAY_S = 0.2
+"""So much sooner such a look may come, with one at something else."""
 SETTLING_POLL_S = 0.02
 LONGEST_WAIT_S = 5.0
 """For a window to settle: every source settles long before, or is lost."""
@@ -134,22 +136,26 @@ class Sampler:
 
     def _look_at_what_is_due(self) -> None:
         now_s = time.monotonic()
-        closed = now_s > self._until_s
-        next_s = math.inf
-        for place, recording in enumerate(self.recordings):
-            if place not in self.lost:
-                if recording.next_look_s <= now_s:
+        if self._next_s() <= now_s:
+            # What wakes the thread disturbs the training more than what it then looks at.
+            for place, recording in enumerate(self.recordings):
+                if place not in self.lost and recording.next_look_s - recording.leeway_s <= now_s:
                     self._look(place)
-                next_s = min(next_s, recording.next_look_s)
-        if not closed:
-            if now_s >= self._next_state_s:
+            if self._next_state_s - STATE_LEEWAY_S <= now_s <= self._until_s:
                 self._look_at_gpus()
                 self._next_state_s = now_s + STATE_PERIOD_S
-            next_s = min(next_s, self._next_state_s)
         # An edge may have something looked at sooner than it was planned.
-        sleep_s = min(max(next_s - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
+        sleep_s = min(max(self._next_s() - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
         with contextlib.suppress(queue.Empty):
             self._edges.get(timeout=sleep_s)
+
+    def _next_s(self) -> float:
+        """Return when something is due."""
+        next_s = self._next_state_s if self._until_s == math.inf else math.inf
+        for place, recording in enumerate(self.recordings):
+            if place not in self.lost:
+                next_s = min(next_s, recording.next_look_s)
+        return next_s
 
     def _look_at_gpus(self) -> None:
         cards = {

@@ -24,6 +24,10 @@ class Recording(Protocol):
         """When to look again at the latest, on the monotonic clock."""
 
     @property
+    def leeway_s(self) -> float:
+        """How much sooner a look may come, with one at something else: each waking costs."""
+
+    @property
     def looked_s(self) -> float:
         """When it was last looked at: until then its curve is known."""
 
