@@ -4,7 +4,7 @@
 
 Time to open and close a window, processor time per second of metering, and how much a real training
 loop (resnet18 on the CPU, metered by the epoch) is slowed down, in alternating pairs. The GPU is
-simulated (``tests/nvml_stand_in.c``). Takes about forty minutes. The last line is JSON.
+simulated (``tests/nvml_stand_in.c``). Takes about half an hour. The last line is JSON.
 """
 
 import json
@@ -31,7 +31,7 @@ PAIRS = {OURS: 500}
 PEERS_PAIRS = 20
 INTERVAL = 0.01
 """Width of the interval at which the pairs suffice."""
-console = Console(width=130)
+console = Console(width=150)
 
 
 def main():

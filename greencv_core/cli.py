@@ -87,8 +87,7 @@ def doctor(as_json: JsonOption = False) -> None:
             "resolution_s": part.resolution_s if part else None,
             "relative_uncertainty": part.relative_uncertainty if part else None,
         }
-        for source in meter.found.sources
-        for part in [reading.components.get(source.component)]
+        for source, part in zip(meter.found.sources, window.by_source, strict=True)
     ]
     absent, problems = dict(meter.found.absent), list(reading.problems)
     if as_json:

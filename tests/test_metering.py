@@ -68,7 +68,8 @@ def begun(source):
 
 
 def test_rapl_counts_each_joule_once(powercap):
-    sources = find_rapl()
+    sources, problem = find_rapl()
+    assert problem is None
     cpu, ram = (begun(source) for source in sources)
     for folder in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:2", "intel-rapl-mmio:0"):
         powercap.set(folder, 6_000_000)
@@ -141,6 +142,16 @@ def test_rapl_that_only_root_may_read_tells_the_command(powercap):
     else:
         with pytest.raises(MeterError, match="sudo chmod"):
             find_rapl()
+
+
+def test_a_dram_zone_that_cannot_be_read_is_named_and_the_cpu_still_measured(powercap):
+    (powercap.root / "intel-rapl:0:1" / "energy_uj").write_text("no number")
+    found = discover(())
+    assert "dram" in found.absent["rapl dram"]
+    assert {s.component: s.provenance for s in found.sources} == {
+        "cpu": "measured",
+        "ram": "estimated",
+    }
 
 
 def test_a_machine_without_rapl_says_so(tmp_path, monkeypatch):

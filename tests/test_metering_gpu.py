@@ -40,6 +40,7 @@ for waveform in asked["waveforms"]:
     told.append({
         "start_s": start_s, "end_s": end_s, "duration_s": reading.duration_s,
         "gpu": reading.gpu and vars(reading.gpu), "problems": reading.problems,
+        "by_source": [part and vars(part) for part in window.by_source],
         "state": window.gpu and vars(window.gpu), "disturbances": window.disturbances,
         "absent": dict(meter.found.absent), "trace": [vars(p) for p in window.trace],
         "comparisons": [[vars(a), vars(b)] for name, a, b in window.comparisons if name == "gpu"],
@@ -214,6 +215,8 @@ def test_a_counter_that_stands_still_is_no_zero(nvml):
 def test_several_gpus_add_up(nvml):
     both = nvml(constant(), gpus=2, **COUNTER)[0]
     assert both["gpu"]["energy_j"] == pytest.approx((250 + 500) * both["duration_s"], rel=0.02)
+    one, other = (part["energy_j"] / both["duration_s"] for part in both["by_source"][:2])
+    assert (one, other) == pytest.approx((250, 500), rel=0.02)
 
 
 def test_what_a_gpu_tells_besides_energy(nvml):

@@ -70,7 +70,10 @@ def _counters(gpus: Sequence[str] | None) -> tuple[list[EnergySource], dict[str,
     absent: dict[str, str] = {}
     sources: list[EnergySource] = list(_gpu_sources(gpus, absent))
     try:
-        sources += rapl.find_rapl()
+        counters, dram_problem = rapl.find_rapl()
+        sources += counters
+        if dram_problem:
+            absent["rapl dram"] = dram_problem
     except MeterError as error:
         absent["rapl"] = str(error)
     return sources, absent

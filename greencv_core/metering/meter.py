@@ -114,6 +114,17 @@ class Window:
         return self._between([(self._start_s, self._closed_s())])[0]
 
     @property
+    def by_source(self) -> tuple[ComponentReading | None, ...]:
+        """The best meters' readings one by one, as of each of several GPUs; None of a lost one.
+
+        In the order of :attr:`Discovery.sources`.
+        """
+        end_s = self._closed_s()
+        self._sampler.wait_until_settled(end_s)
+        curves = self._curves()
+        return tuple(self._source_reading(p, self._start_s, end_s, curves) for p in self._best)
+
+    @property
     def phases(self) -> tuple[Phase, ...]:
         """The phases and marked parts, in the order in which they ended."""
         parts = list(self._parts)
@@ -287,22 +298,29 @@ class Window:
         for place, source in enumerate(sampler.sources):
             if source.component != component or (place in self._best) is not best:
                 continue
-            lost = place in sampler.lost and sampler.told_until_s(place) < end_s
-            if lost or place not in curves:
+            part = self._source_reading(place, start_s, end_s, curves)
+            if part is None:
                 return None  # of two GPUs, one of them lost, the other's joules are not the sum
-            energy_j, window_j = curves[place].between(start_s, end_s)
-            shared_j = source.relative_uncertainty * energy_j
-            edges_j = math.sqrt(2) * EDGE_S * energy_j / max(end_s - start_s, EDGE_S)
-            parts.append(
-                ComponentReading(
-                    energy_j=energy_j,
-                    provenance=source.provenance,
-                    source=source.description,
-                    uncertainty_j=math.hypot(window_j, edges_j, shared_j),
-                    resolution_s=sampler.recordings[place].resolution_s,
-                )
-            )
+            parts.append(part)
         return add_up(parts)
+
+    def _source_reading(
+        self, place: int, start_s: float, end_s: float, curves: Mapping[int, EnergyCurve]
+    ) -> ComponentReading | None:
+        sampler, source = self._sampler, self._sampler.sources[place]
+        lost = place in sampler.lost and sampler.told_until_s(place) < end_s
+        if lost or place not in curves:
+            return None
+        energy_j, window_j = curves[place].between(start_s, end_s)
+        shared_j = source.relative_uncertainty * energy_j
+        edges_j = math.sqrt(2) * EDGE_S * energy_j / max(end_s - start_s, EDGE_S)
+        return ComponentReading(
+            energy_j=energy_j,
+            provenance=source.provenance,
+            source=source.description,
+            uncertainty_j=math.hypot(window_j, edges_j, shared_j),
+            resolution_s=sampler.recordings[place].resolution_s,
+        )
 
     def _has_seconds(self, component: Component) -> bool:
         """Return whether each of a component's meters has a second."""

@@ -6,7 +6,6 @@ the whole socket, whoever used it.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -141,9 +140,10 @@ class RaplSource:
         return RaplRecording(self.zones, poll_period_s)
 
 
-def find_rapl(root: Path | None = None) -> list[RaplSource]:
-    """Return the sources of this machine: packages for the CPU, DRAM zones for the RAM.
+def find_rapl(root: Path | None = None) -> tuple[list[RaplSource], str | None]:
+    """Return the sources of this machine, and why there are DRAM zones that are not among them.
 
+    Packages are for the CPU, DRAM zones for the RAM; where those cannot be read, it is estimated.
     ``psys`` contains the packages, ``core`` and ``uncore`` are inside them: neither is added.
     The memory-mapped twin of the counters (``intel-rapl-mmio``) is the same energy again.
 
@@ -169,10 +169,13 @@ def find_rapl(root: Path | None = None) -> list[RaplSource]:
         raise MeterError("no RAPL counter (virtual machines and most ARM CPUs have none)")
     for zone in packages:
         zone.read_uj()
-    sources = [RaplSource("cpu", packages)]
-    with contextlib.suppress(MeterError):  # the RAM is then estimated, the CPU still measured
+    sources, problem = [RaplSource("cpu", packages)], None
+    try:
         for zone in dram:
             zone.read_uj()
+    except MeterError as error:  # the CPU is still measured
+        problem = str(error)
+    else:
         if dram:
             sources.append(RaplSource("ram", dram))
-    return sources
+    return sources, problem
