@@ -54,7 +54,7 @@ WINDOWS = {0.5: 24, 2.0: 24, 10.0: 20, 30.0: 2}
 EXACT_WINDOWS = {0.5: 24, 2.0: 12, 10.0: 2}
 ALONE_WINDOWS = {0.5: 4, 2.0: 4, 10.0: 2}
 """For what keeps this machine's processors busy by itself."""
-COVERAGE_WINDOWS = 18
+COVERAGE_WINDOWS = 54
 """Of random lengths from 0.5 to 12 s, for each shape and refreshed sensor."""
 OURS = "greencv"
 POLL_S = 1.0
