@@ -115,7 +115,8 @@ def doctor(as_json: JsonOption = False) -> None:
     table.add_column("95 % interval", justify="right")
     for row in meters:
         resolution_s, doubt = row["resolution_s"], row["relative_uncertainty"]
-        unseen = "constant" if row["provenance"] == "estimated" else "not seen"
+        told = doubt is not None  # a model that failed is no constant
+        unseen = "constant" if told and row["provenance"] == "estimated" else "not seen"
         table.add_row(
             row["component"].upper(),
             row["provenance"],

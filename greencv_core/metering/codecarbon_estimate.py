@@ -139,13 +139,16 @@ class SampledRecording:
         """When to look again: soon, where the last sample ended before the last look."""
         if self._first < 0:
             return 0.0
-        behind = self._looked_s > self.looked_s + CLOSE_S
-        return self.looked_s + (SHORTEST_SAMPLE_S if behind else self._period_s)
+        return self.looked_s + (SHORTEST_SAMPLE_S if self._behind else self._period_s)
 
     @property
     def leeway_s(self) -> float:
-        """How much sooner a look may come."""
-        return max(0.0, self.next_look_s - self.looked_s - self._period_s / 2)
+        """How much sooner a look may come; none where the soonest is planned."""
+        return 0.0 if self._behind else self._period_s / 2
+
+    @property
+    def _behind(self) -> bool:
+        return self._looked_s > self.looked_s + CLOSE_S
 
     @property
     def looked_s(self) -> float:
