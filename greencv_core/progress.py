@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun
+
+LINE_EVERY_S = 10.0
 
 
 def clock(seconds: float) -> str:
@@ -21,6 +25,34 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+@contextmanager
+def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many files are at hand, and the time the others will take; lines where no bar is.
+
+    Yields what is to be called with the number of files at hand and of all.
+    """
+    live = console.is_terminal or console.is_jupyter
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total} files"), TimeRemainingColumn(),
+    )  # fmt: skip
+    told_s = began_s = time.monotonic()
+
+    with Progress(*columns, console=console, disable=not live, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int) -> None:
+            nonlocal told_s
+            bar.update(task, completed=done, total=total)
+            now_s = time.monotonic()
+            if not live and now_s - told_s >= LINE_EVERY_S:
+                told_s = now_s
+                left_s = (now_s - began_s) * (total - done) / done
+                console.print(f"{what}: {done}/{total} files, {clock(left_s)} left")
+
+        yield show
 
 
 class ProgressBar:

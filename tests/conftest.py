@@ -9,6 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GREENCV = Path(sys.executable).with_name("greencv")
+REFERENCE = ROOT.parent / "shared" / "reference"
+NOBODY = "http://127.0.0.1:9"
+"""Where no mirror answers: a test downloads nothing from afar."""
+
+os.environ.setdefault("GREENCV_DATA", str(REFERENCE) if REFERENCE.is_dir() else NOBODY)
 
 
 def greencv(*arguments, **environment):

@@ -1,8 +1,5 @@
 """The statistics, against published figures and against recomputation by hand."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,21 +26,6 @@ from greencv_core.analysis import (
 from greencv_core.analysis.wording import listed, number, p_value
 from greencv_core.errors import BadInputError
 from tests.tables import made_up_runs
-
-ROOT = Path(__file__).resolve().parent.parent
-PUBLISHED = (
-    Path(os.environ.get("GREENCV_DATA", ROOT.parent / "shared" / "reference" / "seaa2023"))
-    / "processed"
-    / "dl-training-energy-consumption-dataset.gzip"
-)
-# The runs that the original analysis removed by hand (environment, architecture, run).
-REMOVED = {
-    ("Cloud", "nasnet_mobile"): [0, 1, 2, 3],
-    ("Cloud", "resnet50"): [25, 26, 27, 28, 29],
-    ("Cloud", "vgg16"): [26],
-    ("Local ML", "mobilenet_v2"): [30, 31, 32, 33, 34, 35, 36],
-    ("Local ML", "resnet50"): [15],
-}
 
 
 def test_comparison_against_recomputation_by_hand():
@@ -343,59 +325,3 @@ def test_wording():
     assert number(0.012345) == "0.0123"
     assert number(1234567) == "1,234,567"
     assert p_value(0.0004) == "p < 0.001"
-
-
-@pytest.fixture(scope="module")
-def published():
-    """The original study's runs as its authors analysed them."""
-    if not PUBLISHED.is_file():
-        pytest.skip(f"no published measurements at {PUBLISHED}; set GREENCV_DATA")
-    runs = pd.read_parquet(PUBLISHED)
-    runs = runs.rename(columns={"training environment": "environment"})
-    joules = runs["energy (MJ)"].astype(float) * 1e6
-    runs["energy_j_per_image"] = joules / runs["total seen images"].astype(float)
-    place = runs.groupby(["environment", "architecture"]).cumcount()
-    names = {e: e for e in runs["environment"].unique()}
-    cloud = next(e for e in names if "cloud" in e.lower())
-    ml = next(e for e in names if "ml" in e.lower() or "v2" in e.lower())
-    renamed = runs["environment"].map({cloud: "Cloud", ml: "Local ML"}).fillna("Local N")
-    runs = runs.assign(environment=renamed, place=place)
-    drop = [
-        row.place in REMOVED.get((row.environment, row.architecture), [])
-        for row in runs[["place", "environment", "architecture"]].itertuples()
-    ]
-    return runs[~np.array(drop)]
-
-
-def test_published_rq1_is_reproduced(published):
-    cloud = published[published["environment"] == "Cloud"]
-    result = compare(cloud, "energy_j_per_image", "architecture")
-    assert int(result.groups["n"].sum()) == 140
-    assert result.kruskal_h == pytest.approx(127.048441, rel=1e-6)
-    assert result.eta_squared == pytest.approx(0.911470, rel=1e-5)
-    assert result.levene_w == pytest.approx(12.1527, rel=1e-4)
-    assert result.welch_f == pytest.approx(3177.70, rel=1e-5)
-    apart = result.pairs.set_index(["a", "b"])
-    alike = apart[apart["dunn_p_holm"] >= 0.05]
-    assert [set(pair) for pair in alike.index] == [{"nasnet_mobile", "xception"}]
-    howell = apart[apart["games_howell_p"] >= 0.05]
-    assert [set(pair) for pair in howell.index] == [{"nasnet_mobile", "xception"}]
-    assert howell["games_howell_p"].iloc[0] == pytest.approx(0.6791, abs=2e-4)
-    assert abs(alike["cliffs_delta"].iloc[0]) == pytest.approx(0.238, abs=5e-4)
-
-
-def test_published_rq2_is_reproduced(published):
-    small = published[published["architecture"] == "mobilenet_v2"]
-    result = compare(small, "energy_j_per_image", "environment")
-    assert int(result.groups["n"].sum()) == 90
-    assert result.kruskal_h == pytest.approx(64.285714, rel=1e-6)
-    assert result.eta_squared == pytest.approx(0.715928, rel=1e-5)
-    assert result.welch_f == pytest.approx(559.83, rel=1e-4)
-
-
-def test_published_maximum_saving_is_reproduced(published):
-    column = "f1-score" if "f1-score" in published else "f1_score"
-    runs = published.assign(f1_macro=published.get(column, pd.Series(np.nan, published.index)))
-    result = best_against_worst(runs)
-    assert result.saving == pytest.approx(0.8138637, rel=1e-6)
-    assert (result.dear, result.cheap) == ("vgg16 @ Local ML", "mobilenet_v2 @ Local ML")

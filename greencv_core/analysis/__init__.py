@@ -3,6 +3,7 @@
 from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
 from greencv_core.analysis.comparison import Comparison, cliffs_delta, compare, compare_each
 from greencv_core.analysis.interaction import Interaction, architecture_by_environment
+from greencv_core.analysis.outliers import Outliers, outliers
 from greencv_core.analysis.pairing import PairedComparison, paired_by_environment
 from greencv_core.analysis.regression import EnergyRegression, energy_regression
 from greencv_core.analysis.runs import (
@@ -21,6 +22,7 @@ __all__ = [
     "EnergyRegression",
     "Interaction",
     "NotEnoughDataError",
+    "Outliers",
     "PairedComparison",
     "Saving",
     "Selection",
@@ -35,6 +37,7 @@ __all__ = [
     "energy_regression",
     "fastest_environment",
     "only",
+    "outliers",
     "paired_by_environment",
     "pareto_front",
     "saving",

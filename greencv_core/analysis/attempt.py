@@ -33,8 +33,13 @@ def attempt(
 ) -> Result | Unanswered:
     """Return the analysis' result, or why these runs cannot answer it.
 
-    Nothing but missing data is caught: any other error is a defect and is raised.
+    What rests on a question without an answer has none either: an argument that is
+    :class:`Unanswered` is returned. Nothing but missing data is caught: any other error is a defect
+    and is raised.
     """
+    for argument in args:
+        if isinstance(argument, Unanswered):
+            return argument
     try:
         return analysis(*args, **kwargs)
     except NotEnoughDataError as error:

@@ -36,6 +36,9 @@ class Saving:
     ci_high: float
     method: str
     """``BCa``, or ``percentile`` where BCa is not defined."""
+    from_condition: Mapping[str, object]
+    """:attr:`dear`, column to level."""
+    to_condition: Mapping[str, object]
     n_from: int
     n_to: int
     correctness_loss: float
@@ -91,6 +94,8 @@ def saving(
         ci_low=low,
         ci_high=high,
         method=method,
+        from_condition=dict(from_condition),
+        to_condition=dict(to_condition),
         n_from=len(a),
         n_to=len(b),
         correctness_loss=float(dear["f1_macro"].median() - cheap["f1_macro"].median()),

@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
 import yaml
 
 from greencv_core.errors import GreencvError
+from greencv_core.published.download import VARIABLE, place
 from greencv_core.records import Store
 from greencv_core.study import Study, load_study
 
 Say = Callable[[str], None]
 
+PUBLISHED_PAGE = "reanalysis"
+"""The notebook that rests on published data, and not on the study's runs."""
 KERNEL_STARTS = 4
 """Attempts at a notebook whose kernel does not come up."""
 
@@ -33,7 +37,15 @@ KERNEL_STARTS = 4
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
-def build_book(root: Path, *, study: Path, store: Store, run_ids: Iterable[str], say: Say) -> Path:
+def build_book(
+    root: Path,
+    *,
+    study: Path,
+    store: Store,
+    run_ids: Iterable[str],
+    say: Say,
+    published: str = "",
+) -> Path:
     """Execute the notebooks whose inputs changed and build the HTML.
 
     Parameters
@@ -48,6 +60,9 @@ def build_book(root: Path, *, study: Path, store: Store, run_ids: Iterable[str],
         The runs that the report is about.
     say
         Receives a line about each step.
+    published
+        Which published data are at hand, in any words: where they change, the page on them is
+        made again.
 
     Returns
     -------
@@ -69,7 +84,8 @@ def build_book(root: Path, *, study: Path, store: Store, run_ids: Iterable[str],
     shared = _shared_key(root, parameters, load_study(study), records)
     todo = []
     for notebook in notebooks:
-        key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes()])
+        data = published if notebook.stem == PUBLISHED_PAGE else ""
+        key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes(), data])
         executed = root / "book" / "notebooks" / notebook.name
         if _key_of(executed) != key:
             todo.append((notebook, executed, key))
@@ -109,6 +125,8 @@ def _execute(
     executed.parent.mkdir(parents=True, exist_ok=True)
     partial = root / "_build" / "executing" / notebook.name
     partial.parent.mkdir(parents=True, exist_ok=True)
+    declared = papermill.inspect_notebook(str(notebook))
+    parameters = {name: value for name, value in parameters.items() if name in declared}
     for _ in range(KERNEL_STARTS):
         # A process of its own: notebooks run side by side, and an interrupt ends them all.
         done = subprocess.run(
@@ -120,7 +138,7 @@ def _execute(
             ],
             capture_output=True,
             text=True,
-            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", VARIABLE: place()},
         )  # fmt: skip
         if not _kernel_never_started(done.stderr):
             break

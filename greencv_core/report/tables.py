@@ -26,9 +26,12 @@ _MINUS = "\N{MINUS SIGN}"
 _WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed",
           "df")  # fmt: skip
 _NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
-_SHARES = ("saving", "relative_uncertainty", "agreement")
+_SHARES = ("saving", "relative_uncertainty", "agreement", "missing_energy", "most_missing_energy",
+           "rest_share", "waiting_share", "energy_variation")  # fmt: skip
+_SMALL_SHARES = ("loss", "lowest_loss", "highest_loss")
 _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
-                   "f1_loss", "eta_squared", "partial_eta_squared", "cliffs_delta")  # fmt: skip
+                   "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
+                   "cliffs_delta")  # fmt: skip
 _PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
                  "hodges_lehmann_shift")  # fmt: skip
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
@@ -148,6 +151,8 @@ def _cell(column: str, value: Any) -> Any:
         return f"{int(value):,}"
     if column in _SHARES:
         return f"{100 * value:.1f} %"
+    if column in _SMALL_SHARES:
+        return f"{100 * value:.2f} %"
     if column in _THREE_DECIMALS:
         return f"{value:.3f}".replace("-", _MINUS)
     return number(value).replace("-", _MINUS) if isinstance(value, float) else str(value)

@@ -1,0 +1,255 @@
+"""Our analysis of del Rey et al.'s measurements: as they computed, and corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from greencv_core.analysis import (
+    Comparison,
+    Outliers,
+    Saving,
+    Unanswered,
+    attempt,
+    best_against_worst,
+    compare,
+    only,
+    outliers,
+    saving,
+)
+from greencv_core.published import published_runs
+from greencv_core.published.download import Progress
+from greencv_core.published.seaa2023 import IMAGES_PER_EPOCH, NAME
+from greencv_core.published.seaa2023_logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
+
+Removals = Literal["none", "by_hand", "rule"]
+
+VARIANTS: Mapping[str, str] = MappingProxyType(
+    {
+        "first_formula": "First version's formula",
+        "published": "As published",
+        "epochs_corrected": "Epochs corrected",
+        "full_correction": "Epochs and decimals",
+        "ends_restored": "Epochs, decimals, lost ends",
+        "net_of_rest": "The same, net of the power at rest",
+        "net_of_waiting": "The same, net of the power while waiting",
+    }
+)
+"""Ways to an energy per image. The first gives J s per image, all others J."""
+HEADLINE_VARIANTS = ("first_formula", "published", "epochs_corrected", "full_correction")
+EXPECTED_LOSS_W = 0.5
+"""Of power cut to whole watts, where no raw log tells."""
+RQ1_ENVIRONMENT, RQ2_ARCHITECTURE = "Cloud", "mobilenet_v2"
+"""What the original fixes while it varies the other."""
+QUESTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "rq1_energy": ("architecture", "energy_j_per_image"),
+        "rq1_gpu_utilization": ("architecture", "device_utilization_pct"),
+        "rq1_f1": ("architecture", "f1"),
+        "rq2_energy": ("environment", "energy_j_per_image"),
+        "rq2_gpu_utilization": ("environment", "device_utilization_pct"),
+    }
+)
+"""The original's tests: what is compared between what."""
+
+
+def load_reanalysis(progress: Progress | None = None) -> Reanalysis:
+    """Download the published data, where they are not at hand, and read them.
+
+    Raises
+    ------
+    DataUnavailableError
+        They cannot be had here.
+    """
+    table, fetched = published_runs(NAME, progress)
+    raw = raw_runs(fetched.files)
+    return Reanalysis(table, raw, fetched.files, (*fetched.problems, *raw.problems))
+
+
+@dataclass(frozen=True, eq=False)
+class Reanalysis:
+    """The published runs, their energies corrected step by step, and what follows from each.
+
+    Parameters
+    ----------
+    table
+        As :func:`greencv_core.published.seaa2023.published_runs` returns it.
+    raw
+        What the raw logs tell, of all runs or of some.
+    files
+        Those at hand, by their path in the release.
+    problems
+        A line for each file that is missing, damaged or could not be read.
+    """
+
+    table: pd.DataFrame
+    raw: RawRuns
+    files: Mapping[str, Path]
+    problems: tuple[str, ...]
+    _compared: dict[tuple[str, str], Comparison] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @cached_property
+    def every_run(self) -> pd.DataFrame:
+        """All runs; the energy per image of each variant in a column of the variant's name.
+
+        Where a run's raw log is not at hand (``from_raw`` is false), the power lost by cutting it
+        to whole watts is taken to be that of the others.
+        """
+        runs = self.table.copy()
+        told = self._told_by_logs
+        from_raw = told["energy_j"].notna().to_numpy()
+        exact_j = np.where(
+            from_raw, told["energy_j"], runs["energy_j"] + self.lost_w * runs["duration_s"]
+        )
+        missing_s = told["missing_s"].fillna(0.0).to_numpy()
+        whole_j = exact_j + told["missing_energy_j"].fillna(0.0).to_numpy()
+        whole_s = runs["duration_s"] + missing_s
+        true_images = IMAGES_PER_EPOCH * runs["epochs_true"]
+        first_images = IMAGES_PER_EPOCH * runs["epochs_first_version"]
+        idle = self.idle_power.reindex(runs["environment"]).set_index(runs.index)
+        return runs.assign(
+            from_raw=from_raw,
+            missing_s=missing_s,
+            duration_ms_per_image=1e3 * runs["duration_s_per_image"],
+            first_formula=runs["power_sum_w"] * runs["duration_s"] / first_images,
+            published=runs["energy_j_per_image"],
+            epochs_corrected=runs["energy_j"] / true_images,
+            full_correction=exact_j / true_images,
+            ends_restored=whole_j / true_images,
+            net_of_rest=(whole_j - idle["rest_power_w"] * whole_s) / true_images,
+            net_of_waiting=(whole_j - idle["waiting_power_w"] * whole_s) / true_images,
+        )
+
+    @cached_property
+    def _told_by_logs(self) -> pd.DataFrame:
+        columns = ["energy_j", "missing_s", "missing_energy_j"]
+        return (
+            self.raw.runs.set_index("run_id")
+            .reindex(columns=columns)
+            .reindex(self.table["run_id"])
+            .astype(float)
+        )
+
+    @property
+    def lost_w(self) -> float:
+        """Mean power lost by cutting it to whole watts, over the raw logs."""
+        runs = self.raw.runs
+        if runs.empty:
+            return EXPECTED_LOSS_W
+        lost_j = runs["energy_j"] - runs["energy_j_whole_watts"]
+        return float((lost_j / runs["duration_s"]).mean())
+
+    @cached_property
+    def idle_power(self) -> pd.DataFrame:
+        """Median power before the first batch by environment: at rest, and held by the framework.
+
+        Where there is no raw log, it is not known.
+        """
+        runs = self.raw.runs.reindex(columns=["environment", "rest_power_w", "waiting_power_w"])
+        return (
+            runs.astype({"rest_power_w": float, "waiting_power_w": float})
+            .groupby("environment")
+            .median()
+        )
+
+    def log_path(self, run_id: str) -> Path | None:
+        """Return where a run's GPU log is, if it could be read."""
+        return gpu_log(self.files, run_id) if run_id in set(self.raw.runs["run_id"]) else None
+
+    @cached_property
+    def epochs_from_logs(self) -> pd.DataFrame:
+        """Epochs counted from each log alone, beside both published counts of the same run."""
+        counted = epochs_from_logs(self.files, self.raw)
+        counts = ["run_id", "environment", "architecture", "repetition", "epochs", "epochs_true"]
+        return counted.merge(self.every_run[counts], on="run_id")
+
+    def runs(self, variant: str = "published", removals: Removals = "by_hand") -> pd.DataFrame:
+        """Return the runs table with a variant's energy per image, less what a rule removes.
+
+        ``by_hand`` are the runs that the original removed; ``rule`` is :attr:`outliers`, which is
+        asked of the published energies.
+        """
+        runs = self.every_run.assign(energy_j_per_image=self.every_run[variant])
+        if removals == "by_hand":
+            runs = runs[~runs["removed_by_hand"]]
+        elif removals == "rule":
+            runs = runs[runs["run_id"].isin(self.outliers.kept["run_id"])]
+        return runs.reset_index(drop=True)
+
+    @cached_property
+    def outliers(self) -> Outliers:
+        """What the declared rule leaves out."""
+        return outliers(self.every_run)
+
+    def headline(self, removals: Removals = "by_hand") -> dict[str, Saving | Unanswered]:
+        """Return each variant's largest saving between two conditions."""
+        return {
+            variant: attempt(best_against_worst, self.runs(variant, removals))
+            for variant in VARIANTS
+        }
+
+    def tests(self, variant: str = "published") -> dict[str, Comparison]:
+        """Return the comparisons of both research questions, energy by one of the variants."""
+        return {name: self._test(name, variant) for name in QUESTIONS}
+
+    def _test(self, name: str, variant: str) -> Comparison:
+        by, value = QUESTIONS[name]
+        if value != "energy_j_per_image":
+            variant = "published"  # the variants differ in energy alone
+        if (name, variant) not in self._compared:
+            runs = self.runs(variant).dropna(subset=[value])
+            runs = (
+                only(runs, "environment", RQ1_ENVIRONMENT)
+                if by == "architecture"
+                else only(runs, "architecture", RQ2_ARCHITECTURE)
+            )
+            self._compared[name, variant] = compare(runs, value, by)
+        return self._compared[name, variant]
+
+    def medians(self, removals: Removals = "by_hand") -> pd.DataFrame:
+        """Return n and medians by environment and architecture, as published."""
+        runs = self.runs(removals=removals)
+        groups = runs.groupby(["environment", "architecture"], sort=False)
+        columns = [
+            "energy_j_per_image", "device_utilization_pct", "duration_ms_per_image", "f1",
+            "temperature_c", "power_w", "epochs", "duration_s",
+        ]  # fmt: skip
+        table = groups[columns].median()
+        table.insert(0, "n", groups.size())
+        return table.reset_index()
+
+    def effects(self) -> pd.DataFrame:
+        """Return the headlines, a row each, by each variant of joules, a column each.
+
+        Savings with their 95 % interval; where a variant lacks a condition, there is none.
+        """
+        mobilenet, cloud = {"architecture": RQ2_ARCHITECTURE}, {"environment": RQ1_ENVIRONMENT}
+        rows: dict[str, dict[str, Saving | Unanswered]] = {
+            "largest saving of all": {},
+            **{f"largest saving in {e}": {} for e in self.every_run["environment"].unique()},
+            f"{RQ2_ARCHITECTURE}, Cloud to Local ML": {},
+            f"{RQ2_ARCHITECTURE}, Cloud to Local N": {},
+        }
+        for variant in list(VARIANTS)[1:]:
+            runs = self.runs(variant)
+            for row, told in rows.items():
+                if row == "largest saving of all":
+                    told[variant] = attempt(best_against_worst, runs)
+                elif row.startswith("largest saving in "):
+                    environment = row.removeprefix("largest saving in ")
+                    told[variant] = attempt(
+                        best_against_worst, runs[runs["environment"] == environment]
+                    )
+                else:
+                    there = {"environment": row.rpartition(" to ")[2]}
+                    told[variant] = attempt(saving, runs, mobilenet | cloud, mobilenet | there)
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim").reset_index()

@@ -1,0 +1,279 @@
+"""The raw logs of del Rey et al. (SEAA 2023): their trainings once more, from what was logged.
+
+Logs are read as many at a time as there are processors, and none is kept: memory does not grow with
+their number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from greencv_core.energy import J_PER_KWH
+from greencv_core.errors import BadInputError
+from greencv_core.published.nvidia_smi import Floats, Log, read_log, whole_lines
+from greencv_core.published.rhythm import period, step
+from greencv_core.published.seaa2023 import (
+    CARBON_INTENSITY_GCO2E_PER_KWH,
+    FOLDERS,
+    IMAGES_PER_EPOCH,
+    KEY,
+    METRICS,
+    RELEASE,
+    completed,
+    epochs_counted,
+)
+
+TRIMMED_LINES = 3
+"""The original leaves out so many lines at each end of a log: its sampler ran 3 s longer."""
+JOINED_WITHIN_S = 1.0
+"""A line of the processor's log belongs to the GPU's nearest, if it is so near."""
+AT_WORK_PCT = 10.0
+"""Utilization above which a GPU trains; below, it waits or shows a picture."""
+ENDING_S = 60.0
+"""The end of a log whose mean power stands in for what is missing after it."""
+WEAKEST_RHYTHM = 0.3
+"""Where a log repeats itself less than this, epochs are not counted from it."""
+INITIAL_EPOCHS = 10
+"""Of the first stage."""
+_PROCESSOR_TYPES = {
+    "timestamp": pa.timestamp("us"),
+    "cpu usage (%)": pa.float64(),
+    "memory usage (MB)": pa.float64(),
+}
+_CORRECTNESS = {
+    "accuracy": "accuracy", "f1": "f1-score", "precision": "precision", "recall": "recall",
+    "auc": "AUC", "gflops_per_image": "GFLOPs", "batch_size": "batch size",
+}  # fmt: skip
+
+Told = TypeVar("Told")
+
+
+@dataclass(frozen=True)
+class RawRuns:
+    """What the raw logs tell of each training, and of themselves."""
+
+    runs: pd.DataFrame
+    """A runs table with exact energy and the corrected count of epochs. Besides: ``energy_j`` and
+    ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``,
+    ``rest_power_w`` and ``waiting_power_w`` (before the first batch, without and with the
+    framework's hold on the GPU), ``header``, ``ending``, ``missing_s`` (from the end of the GPU's
+    log to the end of the training, where the log was cut off), ``missing_energy_j`` (estimated),
+    and of the processor's log ``cpu_utilization_pct`` and ``process_memory_mb``."""
+    problems: tuple[str, ...]
+    """A line for each log that could not be read."""
+
+    def sentence(self) -> str:
+        """Say how many logs were read, and what was odd about them."""
+        if self.runs.empty:
+            return "No raw log could be read."
+        headers = Counter(self.runs["header"])
+        told = " and ".join(f"{n} with {name} header" for name, n in sorted(headers.items()))
+        endings = Counter(self.runs["ending"])
+        return (
+            f"The raw logs of {len(self.runs)} trainings were read ({told}). "
+            f"{endings['half a line']} of the GPU's logs end in half a line and "
+            f"{endings['line without end']} in a line without its end; none of these lines is used."
+        )
+
+
+def raw_runs(files: Mapping[str, Path]) -> RawRuns:
+    """Read the logs at hand.
+
+    A run whose GPU log is missing or damaged is left out; one without its processor's log is kept.
+    Without the file of metrics, epochs and correctness are not known.
+    """
+    told = _each(_pairs(files), _read_pair)
+    problems = tuple(problem for _, some in told for problem in some)
+    runs = pd.DataFrame([row for row, _ in told if row is not None])
+    if runs.empty:
+        return RawRuns(pd.DataFrame(columns=["run_id"]), problems)
+    runs["emissions_gco2e"] = runs["energy_j"] / J_PER_KWH * CARBON_INTENSITY_GCO2E_PER_KWH
+    if METRICS not in files:
+        return RawRuns(completed(runs.assign(images_processed=np.nan)), problems)
+    keys = pd.MultiIndex.from_frame(runs[list(KEY)])
+    counted = epochs_counted(files[METRICS])
+    metrics = pd.read_parquet(files[METRICS], columns=list(_CORRECTNESS.values()))
+    metrics.index = counted.index
+    runs["epochs"] = counted.loc[keys, "epochs_true"].to_numpy()
+    runs["images_processed"] = IMAGES_PER_EPOCH * runs["epochs"]
+    for column, theirs in _CORRECTNESS.items():
+        runs[column] = metrics.loc[keys, theirs].to_numpy()
+    return RawRuns(completed(runs), problems)
+
+
+def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
+    """Count epochs of the second stage from each log alone, without anybody's count.
+
+    The second stage begins where the utilization steps up, and each of its epochs, training and
+    then validation, shows in utilization and power; its time over their period is their number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        run_id, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart) and
+        fine_tuning_epochs, which is empty where the rhythm is too weak.
+    """
+    missing_s = raw.runs.set_index("run_id")["missing_s"] if len(raw.runs) else {}
+    readable = [pair for pair in _pairs(files) if pair.run_id in missing_s]
+    frame = pd.DataFrame(
+        _each(readable, _second_stage),
+        columns=["run_id", "fine_tuning_s", "epoch_s", "rhythm"],
+    )
+    frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
+    epochs = frame["fine_tuning_s"] / frame["epoch_s"]
+    frame["fine_tuning_epochs"] = epochs.where(frame["rhythm"] >= WEAKEST_RHYTHM)
+    return frame
+
+
+def gpu_log(files: Mapping[str, Path], run_id: str) -> Path | None:
+    """Return where a run's GPU log is, if it is at hand."""
+    return next((pair.gpu for pair in _pairs(files) if pair.run_id == run_id), None)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    environment: str
+    architecture: str
+    repetition: int
+    gpu: Path | None
+    cpu: Path | None
+
+    @property
+    def run_id(self) -> str:
+        return f"{RELEASE.name}/{self.environment}/{self.architecture}/{self.repetition}"
+
+
+def _pairs(files: Mapping[str, Path]) -> Iterator[_Pair]:
+    """Yield each run's logs; a run's number is its place in the order of time."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for path in sorted(RELEASE.hashes):
+        parts = PurePosixPath(path)
+        if not parts.name.startswith("gpu-power-"):
+            continue
+        condition = FOLDERS[parts.parts[1]], parts.parts[2]
+        cpu = str(parts.with_name(parts.name.replace("gpu-power-", "cpu-mem-usage-")))
+        yield _Pair(*condition, numbers[condition], files.get(path), files.get(cpu))
+        numbers[condition] += 1
+
+
+def _each(pairs: Iterator[_Pair] | list[_Pair], read: Callable[[_Pair], Told]) -> list[Told]:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(read, pairs))
+
+
+def _read_pair(pair: _Pair) -> tuple[dict[str, Any] | None, list[str]]:
+    if pair.gpu is None:
+        return None, []  # whoever fetched it has said so
+    problems = []
+    try:
+        log = read_log(pair.gpu)
+        if len(log) <= 2 * TRIMMED_LINES + 1:
+            raise BadInputError(f"{pair.gpu}: too short: {len(log)} lines")
+    except (BadInputError, OSError) as error:
+        return None, [str(error)]
+    row = {
+        "environment": pair.environment,
+        "architecture": pair.architecture,
+        "repetition": pair.repetition,
+        **_figures(log),
+    }
+    if pair.cpu is not None:
+        try:
+            row |= _processor(pair.cpu, log)
+        except (BadInputError, OSError) as error:
+            problems.append(str(error))
+    return row, problems
+
+
+def _trimmed(log: Log, values: Floats) -> Floats:
+    # What is left of a line that was cut counts as one of the last three.
+    cut = log.ending != "whole line"
+    return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + cut]
+
+
+def _figures(log: Log) -> dict[str, Any]:
+    time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
+    whole_w = np.floor(power_w)
+    rest_w, waiting_w = _idle(log)
+    return {
+        "device_name": log.device_name,
+        "duration_s": time_s[-1] - time_s[0],
+        "energy_j": np.trapezoid(power_w, time_s),
+        "energy_j_whole_watts": np.trapezoid(whole_w, time_s),
+        "power_sum_w_whole_watts": whole_w.sum(),
+        "power_w": power_w.mean(),
+        "device_utilization_pct": _trimmed(log, log.utilization_pct).mean(),
+        "temperature_c": _trimmed(log, log.temperature_c).mean(),
+        "rest_power_w": rest_w,
+        "waiting_power_w": waiting_w,
+        "header": log.header,
+        "ending": log.ending,
+        "missing_s": 0.0,
+        "missing_energy_j": 0.0,
+    }
+
+
+def _idle(log: Log) -> tuple[float, float]:
+    """Return power at the log's begin and just before the first batch; NaN if it begins at work."""
+    at_work = log.utilization_pct > AT_WORK_PCT
+    first = int(np.argmax(at_work))
+    if first == 0:
+        return np.nan, np.nan
+    return float(log.power_w[0]), float(log.power_w[first - 1])
+
+
+def _processor(path: Path, log: Log) -> dict[str, float]:
+    """Return what the processor's log tells of its load, and of the end of a GPU log cut short."""
+    content, _ = whole_lines(path)
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(content),
+            read_options=csv.ReadOptions(use_threads=False, block_size=max(1, content.size)),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(_PROCESSOR_TYPES), column_types=_PROCESSOR_TYPES
+            ),
+        )
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise BadInputError(f"{path}: {str(error).splitlines()[0]}") from error
+    logged_s = pc.cast(table["timestamp"], pa.int64()).to_numpy() / 1e6
+    if len(logged_s) < 2:
+        raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
+    time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
+    after = np.clip(np.searchsorted(logged_s, time_s), 1, len(logged_s) - 1)
+    nearest = after - (time_s - logged_s[after - 1] < logged_s[after] - time_s)
+    near = nearest[np.abs(logged_s[nearest] - time_s) <= JOINED_WITHIN_S]
+    told = {
+        "cpu_utilization_pct": float(table["cpu usage (%)"].to_numpy()[near].mean()),
+        "process_memory_mb": float(table["memory usage (MB)"].to_numpy()[near].mean()),
+    }
+    if log.ending != "whole line":
+        # The sampler was killed with lines still in its buffer. The other log, flushed line by
+        # line, ends when the training does.
+        missing_s = max(0.0, float(logged_s[-1] - time_s[-1]))
+        told["missing_s"] = missing_s
+        told["missing_energy_j"] = missing_s * power_w[time_s > time_s[-1] - ENDING_S].mean()
+    return told
+
+
+def _second_stage(pair: _Pair) -> tuple[str, float, float, float]:
+    assert pair.gpu is not None
+    log = read_log(pair.gpu)
+    time_s, power_w, utilization_pct = (
+        _trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
+    )
+    begin = int(np.argmax(utilization_pct > AT_WORK_PCT))
+    begin += step(utilization_pct[begin:])
+    epoch_s, rhythm = period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
+    return pair.run_id, time_s[-1] - time_s[begin], epoch_s, rhythm

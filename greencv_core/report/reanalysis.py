@@ -1,0 +1,312 @@
+"""Tables and sentences of the page on the published measurements.
+
+Each takes the re-analysis or, where the data are not at hand, the reason, and then shows nothing:
+the page says at its top, once, what is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Callable, Iterable
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+from pandas.io.formats.style import Styler
+
+from greencv_core.analysis import Saving, Unanswered
+from greencv_core.analysis.wording import count, listed, number, percent
+from greencv_core.published.download import VARIABLE
+from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.report.prose import say
+from greencv_core.report.tables import styled
+
+REMOVALS: dict[Removals, str] = {
+    "by_hand": "Less those removed by hand",
+    "none": "All runs",
+    "rule": "Less those of the declared rule",
+}
+_FIGURES = {
+    "energy_j_per_image": "energy per image (J)",
+    "energy_j_per_image_all_runs": "energy per image (J), all runs",
+    "energy_per_image": "energy per image (first formula, thousands of J s)",
+    "utilization_pct": "GPU utilisation (%)",
+    "duration_ms_per_image": "time per image (ms)",
+    "f1": "F1",
+    "temperature_c": "temperature (\N{DEGREE SIGN}C)",
+    "power_w": "mean power (W)",
+    "duration_h": "time (h)",
+    "n_all_runs": "n, all runs",
+    "rq1_energy": "RQ1 energy",
+    "rq1_gpu_utilization": "RQ1 GPU utilisation",
+    "rq1_f1": "RQ1 F1",
+    "rq2_energy": "RQ2 energy",
+    "rq2_gpu_utilization": "RQ2 GPU utilisation",
+    "kruskal_h": "Kruskal-Wallis H",
+    "kruskal_p": "Kruskal-Wallis p",
+    "eta_squared": "eta squared",
+    "levene_w": "Levene W",
+    "levene_p": "Levene p",
+    "welch_f": "Welch F",
+    "welch_df2": "Welch df 2",
+    "welch_p": "Welch p",
+    "shapiro_w": "Shapiro-Wilk W",
+    "shapiro_p": "Shapiro-Wilk p",
+    "dunn_p": "Dunn p (Holm)",
+    "dunn_not_significant": "pairs that Dunn's test does not tell apart",
+    "cliffs_delta": "Cliff's delta",
+    "cliffs_magnitude": "size of Cliff's delta",
+    "games_howell_t": "Games-Howell t",
+    "games_howell_p": "Games-Howell p",
+    "games_howell_df": "Games-Howell df",
+    "games_howell_p_of_the_others": "Games-Howell p of all other pairs",
+    "games_howell_largest_p": "Games-Howell p, largest",
+    "f1_share": "F1, relative",
+    "gco2e_per_kwh": "gCO2e per kWh",
+    "energy_kwh": "energy (kWh)",
+}
+
+Shown = TypeVar("Shown")
+Value = TypeVar("Value")
+Rest = ParamSpec("Rest")
+
+
+def _if_answered(
+    show: Callable[Concatenate[Value, Rest], Shown],
+) -> Callable[Concatenate[Value | Unanswered, Rest], Shown | None]:
+    @functools.wraps(show)
+    def either(value: Value | Unanswered, *args: Rest.args, **kwargs: Rest.kwargs) -> Shown | None:
+        return None if isinstance(value, Unanswered) else show(value, *args, **kwargs)
+
+    # The type of what wraps() returns has lost the way that arguments are passed.
+    return cast("Callable[Concatenate[Value | Unanswered, Rest], Shown | None]", either)
+
+
+def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
+    """Return a box that says which data the page rests on or, where they lack, how to get them."""
+    if isinstance(reanalysis, Unanswered):
+        return _box(
+            "warning",
+            "The published measurements are not here, and this page has no figures",
+            [reanalysis.reason],
+            "To get them, build the book again with a network, which downloads them once; or set "
+            f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
+        )
+    runs = reanalysis.every_run
+    text = (
+        f"{count(len(runs), 'run')} of {runs['architecture'].nunique()} architectures in "
+        f"{runs['environment'].nunique()} environments; energy is that of the GPU's board. "
+        f"{reanalysis.raw.sentence()}"
+    )
+    if not reanalysis.problems:
+        return _box("note", "Energy here is published", [], text)
+    title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
+    return _box("warning", title, reanalysis.problems, text)
+
+
+def _box(kind: str, title: str, lines: Iterable[str], text: str) -> Markdown:
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return Markdown(
+        f'<div class="admonition {kind}"><p class="admonition-title">{title}</p>'
+        f"{f'<ul>{items}</ul>' if items else ''}<p>{text}</p></div>"
+    )
+
+
+@_if_answered
+def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
+    """Return what ``tell`` says of the re-analysis, as a paragraph."""
+    return say(tell(reanalysis))
+
+
+@_if_answered
+def evidence_table(
+    reanalysis: Reanalysis, tabulate: Callable[[Reanalysis], pd.DataFrame], caption: str
+) -> Styler | Markdown:
+    """Return one of the tables of :mod:`greencv_core.published.evidence`."""
+    frame = tabulate(reanalysis)
+    return say("No raw log is at hand.") if frame.empty else styled(frame, caption)
+
+
+@_if_answered
+def agreement_table(claims: pd.DataFrame) -> Styler:
+    """Return how many published figures come out, by part."""
+    from greencv_core.published.claims import claims_summary
+
+    return styled(claims_summary(claims), "Published figures that come out to the digits printed")
+
+
+@_if_answered
+def disagreements(claims: pd.DataFrame) -> Styler | Markdown:
+    """Return the published figures that do not come out, or that need a run put back."""
+    odd = claims[~claims["agrees"] | (claims["besides"] != "")]
+    if odd.empty:
+        return say("Every published figure comes out with the same runs.")
+    return styled(_beside(odd), "Figures that differ, or that need a run put back")
+
+
+@_if_answered
+def claims_list(
+    claims: pd.DataFrame, part: str, *figures: str, folded: bool = False
+) -> Styler | HTML:
+    """Return published and recomputed figures side by side: of one part, all or some.
+
+    Parameters
+    ----------
+    figures
+        Names of which a claim has to hold one: ``energy_j_per_image``, ``kruskal_h``.
+    folded
+        Show a line, and the table once it is opened.
+    """
+    chosen = claims[claims["part"] == part]
+    if figures:
+        wanted = set(figures)
+        chosen = chosen[[bool(wanted & set(claim.split("/"))) for claim in chosen["claim"]]]
+    table = styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
+    if not folded:
+        return table
+    what = listed([_FIGURES.get(name, name.replace("_", " ")) for name in figures]) or "all"
+    title = f"{part.capitalize()}, {count(len(chosen), 'figure')}: {what}"
+    return HTML(f"<details><summary>{html.escape(title)}</summary>{table.to_html()}</details>")
+
+
+def _beside(claims: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "figure": [_named(claim) for claim in claims["claim"]],
+            "published": claims["published"],
+            "recomputed": [
+                _like(value, text)
+                for value, text in zip(claims["recomputed"], claims["published"], strict=True)
+            ],
+            "difference": [
+                "" if d != d else f"{d:.0e}".replace("-", "\N{MINUS SIGN}")
+                for d in claims["difference"]
+            ],
+            "agrees": claims["agrees"],
+            "put_back": [
+                ", run ".join(b.rsplit("/", 1)).replace("/", ", ") for b in claims["besides"]
+            ],
+        }
+    ).reset_index(drop=True)
+
+
+def _named(claim: str) -> str:
+    parts = [_FIGURES.get(part, part) for part in claim.split("/")]
+    return ", ".join(parts).replace("utilization", "utilisation")
+
+
+def _like(value: object, text: str) -> str:
+    """Return a value with two digits more than its published form has."""
+    if not isinstance(value, float):
+        return "not known" if value is None else str(value)
+    if "e" in text.lower() or text.startswith("<"):
+        return f"{value:.4g}"
+    return f"{value:.{len(text.partition('.')[2]) + 2}f}"
+
+
+@_if_answered
+def headline_table(reanalysis: Reanalysis) -> Styler:
+    """Return the largest saving by each energy, without the runs that each rule removes."""
+    told = {removals: reanalysis.headline(removals) for removals in REMOVALS}
+    rows = []
+    for variant, label in VARIANTS.items():
+        first = told["by_hand"][variant]
+        known = isinstance(first, Saving)
+        rows.append(
+            {
+                "energy": label,
+                "saved_by": first.cheap if isinstance(first, Saving) else "",
+                "saved_against": first.dear if isinstance(first, Saving) else "",
+                **{
+                    REMOVALS[removals]: _interval(results[variant]) if known else ""
+                    for removals, results in told.items()
+                },
+            }
+        )
+    return styled(pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below")
+
+
+@_if_answered
+def effects_table(reanalysis: Reanalysis) -> Styler:
+    """Return what each correction makes of each headline."""
+    effects = reanalysis.effects()
+    frame = pd.DataFrame({"claim": effects["claim"]})
+    for variant in effects.columns[1:]:
+        frame[VARIANTS[variant]] = [_interval(result) for result in effects[variant]]
+    return styled(frame, "Savings by each energy, 95 % interval below")
+
+
+@_if_answered
+def tests_table(reanalysis: Reanalysis) -> Styler:
+    """Return what each correction makes of the energy tests of both questions."""
+    rows = []
+    for name in ("rq1_energy", "rq2_energy"):
+        for variant, label in VARIANTS.items():
+            test = reanalysis.tests(variant)[name]
+            rows.append(
+                {
+                    "test": _FIGURES[name],
+                    "energy": label,
+                    "n": int(test.groups["n"].sum()),
+                    "h": f"{test.kruskal_h:.2f}",
+                    "eta_squared": test.eta_squared,
+                    "pairs_told_apart": f"{test.pairs_differing} of {len(test.pairs)}",
+                }
+            )
+    return styled(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
+
+
+@_if_answered
+def headline_sentence(reanalysis: Reanalysis) -> Markdown:
+    """Say what remains of the abstract's saving."""
+    told = reanalysis.headline()
+    first, published, corrected = (
+        told[variant] for variant in ("first_formula", "published", "ends_restored")
+    )
+    if not (
+        isinstance(first, Saving)
+        and isinstance(published, Saving)
+        and isinstance(corrected, Saving)
+    ):
+        return say("The runs at hand do not hold the conditions of the headline.")
+    return say(
+        f"The first version's {percent(first.saving, 2)} compares {first.cheap} with {first.dear}; "
+        "its quantity grows with the square of the time, so that the slowest environment looks "
+        f"worst. Integrated, the largest saving is {percent(published.saving, 2)} "
+        f"({percent(published.ci_low)} to {percent(published.ci_high)}), of {published.cheap} "
+        f"against {published.dear}: another pair, in one environment. With every correction of "
+        f"this page it is {percent(corrected.saving, 2)} ({percent(corrected.ci_low)} to "
+        f"{percent(corrected.ci_high)}). What remains of the abstract's claim: so much of the "
+        "energy of the GPU's board can be saved among these conditions, at most, and by the choice "
+        "of the architecture alone. The largest of many savings is biased upwards, and its "
+        "interval does not account for the choice."
+    )
+
+
+@_if_answered
+def rule_sentence(reanalysis: Reanalysis) -> Markdown:
+    """State the declared rule, and what it has in common with the removals by hand."""
+    hand = reanalysis.every_run["removed_by_hand"]
+    left_out = reanalysis.outliers.left_out
+    both = int(left_out["removed_by_hand"].sum())
+    return say(
+        reanalysis.outliers.sentence(),
+        f"By hand, {int(hand.sum())} were removed; {both} are the same. Most of the others removed "
+        "by hand are whole sessions, which a rule on single runs cannot see, and which a reader "
+        "cannot see either without their dates.",
+    )
+
+
+@_if_answered
+def verdicts_table(verdicts: pd.DataFrame) -> Styler:
+    """Return the table of claims and what remains of each."""
+    return styled(verdicts, "Claims, and what remains of them")
+
+
+def _interval(result: Saving | Unanswered) -> str:
+    if isinstance(result, Unanswered):
+        return "no log"
+    low, high = (number(100 * x) for x in (result.ci_low, result.ci_high))
+    text = f"{percent(result.saving, 2)}\n{low} to {high}"
+    return text.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")

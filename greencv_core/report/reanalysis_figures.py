@@ -1,0 +1,141 @@
+"""Figures of the page on the published measurements; none where the data are not at hand."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from greencv_core.analysis import Saving, Unanswered
+from greencv_core.published.evidence import counted_epochs
+from greencv_core.published.nvidia_smi import read_log
+from greencv_core.published.reanalysis import VARIANTS, Reanalysis
+from greencv_core.published.seaa2023 import NAME
+from greencv_core.report.labels import heading
+from greencv_core.report.reanalysis import REMOVALS
+from greencv_core.report.theme import MARKERS, by_complexity, environment_palette
+
+BEGINNING_S = 420.0
+
+
+def headline_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
+    """Show the largest saving by each energy, with and without removals."""
+    if isinstance(reanalysis, Unanswered):
+        return None
+    figure, axes = plt.subplots(figsize=(7.5, 4.0))
+    plt.close(figure)
+    colours = sns.color_palette("colorblind", len(REMOVALS))
+    for i, (removals, label) in enumerate(REMOVALS.items()):
+        for row, result in enumerate(reanalysis.headline(removals).values()):
+            if not isinstance(result, Saving):
+                continue
+            low, high = result.saving - result.ci_low, result.ci_high - result.saving
+            axes.errorbar(
+                100 * result.saving,
+                row + 0.22 * (i - 1),
+                xerr=[[100 * low], [100 * high]],
+                color=colours[i],
+                marker=MARKERS[i],
+                capsize=2,
+                label=label if row == 0 else None,
+            )
+    axes.set_yticks(range(len(VARIANTS)), VARIANTS.values())
+    axes.invert_yaxis()
+    axes.set_xlabel("Largest saving between two conditions (%), 95 % bootstrap interval")
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def epochs_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
+    """Show, for each log, how far both counts of epochs are from what the log shows."""
+    if isinstance(reanalysis, Unanswered) or reanalysis.raw.runs.empty:
+        return None
+    counted = counted_epochs(reanalysis)
+    conditions = counted["architecture"] + ", " + counted["environment"]
+    names = list(dict.fromkeys(conditions))
+    figure, axes = plt.subplots(figsize=(7.5, 4.4))
+    plt.close(figure)
+    rng = np.random.default_rng(0)
+    colours = sns.color_palette("colorblind", 2)
+    for i, (column, label) in enumerate(
+        (("published_off", "published count"), ("corrected_off", "corrected count"))
+    ):
+        rows = conditions.map(names.index) + rng.uniform(-0.25, 0.25, len(counted))
+        axes.scatter(
+            counted[column], rows, color=colours[i], marker=MARKERS[i], s=16, alpha=0.6, label=label
+        )
+    axes.axvline(0, color="0.3", linewidth=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    far = int((counted[["published_off", "corrected_off"]].abs() > 14).any(axis=1).sum())
+    beyond = f"; {far} of {len(counted)} logs lie outside" if far else ""
+    axes.set(xlim=(-14, 14), xlabel=f"Count less the epochs that the log shows{beyond}")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def beginning_figure(
+    reanalysis: Reanalysis | Unanswered, environment: str, architecture: str, repetition: int
+) -> Figure | None:
+    """Show the first minutes of a run's GPU log: at rest, waiting, first stage, second stage."""
+    if isinstance(reanalysis, Unanswered):
+        return None
+    path = reanalysis.log_path(f"{NAME}/{environment}/{architecture}/{repetition}")
+    if path is None:
+        return None
+    log = read_log(path)
+    time_s = log.time_s - log.time_s[0]
+    shown = time_s <= BEGINNING_S
+    figure, panels = plt.subplots(2, 1, sharex=True, figsize=(7.5, 4.2))
+    plt.close(figure)
+    panels[0].plot(time_s[shown], log.power_w[shown], linewidth=0.8)
+    panels[1].plot(time_s[shown], log.utilization_pct[shown], linewidth=0.8, color="0.3")
+    idle = reanalysis.idle_power.loc[environment]
+    for column, label in (("rest_power_w", "at rest"), ("waiting_power_w", "waiting")):
+        panels[0].axhline(idle[column], color="0.5", linewidth=0.8, linestyle="--")
+        panels[0].annotate(
+            label, (1.0, idle[column]), xycoords=("axes fraction", "data"), fontsize=8,
+            xytext=(3, 0), textcoords="offset points", va="center",
+        )  # fmt: skip
+    panels[0].set(ylabel="Power (W, published)", ylim=(0, None))
+    panels[1].set(ylabel=heading("utilization_pct"), xlabel="Time (s)", ylim=(0, 100))
+    panels[0].set_title(f"{architecture}, {environment}, run {repetition}")
+    return figure
+
+
+def corrections_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
+    """Show the median energy per image of each condition: published, corrected, net."""
+    if isinstance(reanalysis, Unanswered):
+        return None
+    runs = reanalysis.runs("published")
+    environments = list(runs["environment"].unique())
+    colours = environment_palette(environments)
+    architectures = by_complexity(runs)
+    shown = {"published": "|", "ends_restored": "o", "net_of_rest": "s", "net_of_waiting": "^"}
+    medians = runs.groupby(["architecture", "environment"])[list(shown)].median()
+    figure, axes = plt.subplots(figsize=(7.5, 4.6))
+    plt.close(figure)
+    labels: list[str] = []
+    for architecture in architectures:
+        for environment in environments:
+            if (architecture, environment) not in medians.index:
+                continue
+            row = medians.loc[(architecture, environment)]
+            y = len(labels)
+            axes.plot([row.min(), row.max()], [y, y], color="0.75", linewidth=1, zorder=1)
+            for variant, marker in shown.items():
+                axes.scatter(
+                    row[variant], y, color=colours[environment], marker=marker, s=36, zorder=2
+                )
+            labels.append(f"{architecture}, {environment}")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.set(xlabel=heading("energy_j_per_image", "published, medians"), xlim=(0, None))
+    handles = [
+        Line2D([], [], color="0.3", marker=marker, linestyle="", label=VARIANTS[variant])
+        for variant, marker in shown.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure
