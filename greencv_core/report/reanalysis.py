@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import html
+import re
 from collections.abc import Callable, Iterable
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
@@ -16,7 +17,7 @@ from IPython.display import HTML, Markdown
 from pandas.io.formats.style import Styler
 
 from greencv_core.analysis import Saving, Unanswered
-from greencv_core.analysis.wording import count, listed, number, percent
+from greencv_core.analysis.wording import count, number, percent
 from greencv_core.published.download import VARIABLE
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
 from greencv_core.report.prose import say
@@ -146,35 +147,38 @@ def disagreements(claims: pd.DataFrame) -> Styler | Markdown:
 
 
 @_if_answered
-def claims_list(
-    claims: pd.DataFrame, part: str, *figures: str, folded: bool = False
-) -> Styler | HTML:
-    """Return published and recomputed figures side by side: of one part, all or some.
+def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Styler:
+    """Return published and recomputed figures of one part side by side.
 
     Parameters
     ----------
     figures
-        Names of which a claim has to hold one: ``energy_j_per_image``, ``kruskal_h``.
-    folded
-        Show a line, and the table once it is opened.
+        Names of which a claim has to hold one: ``energy_j_per_image``, ``kruskal_h``. All where
+        none is named.
     """
     chosen = claims[claims["part"] == part]
     if figures:
         wanted = set(figures)
         chosen = chosen[[bool(wanted & set(claim.split("/"))) for claim in chosen["claim"]]]
-    table = styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
-    if not folded:
-        return table
-    what = listed([_FIGURES.get(name, name.replace("_", " ")) for name in figures]) or "all"
-    title = f"{part.capitalize()}, {count(len(chosen), 'figure')}: {what}"
-    return HTML(f"<details><summary>{html.escape(title)}</summary>{table.to_html()}</details>")
+    return styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
+
+
+@_if_answered
+def every_claim(claims: pd.DataFrame) -> HTML:
+    """Return all figures, each part under a line that opens it."""
+    parts = [
+        f"<details><summary>{part.capitalize()}: {count(len(some), 'figure')}</summary>"
+        f"{styled(_beside(some)).to_html()}</details>"
+        for part, some in claims.groupby("part", sort=False)
+    ]
+    return HTML("".join(parts))
 
 
 def _beside(claims: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "figure": [_named(claim) for claim in claims["claim"]],
-            "published": claims["published"],
+            "published": [re.sub(r"^(-?)\.", r"\g<1>0.", text) for text in claims["published"]],
             "recomputed": [
                 _like(value, text)
                 for value, text in zip(claims["recomputed"], claims["published"], strict=True)
