@@ -293,8 +293,7 @@ def reanalyse(as_json: JsonOption = False) -> None:
 
     with file_progress(err, "published data") as progress:
         reanalysis = load_reanalysis(progress)
-    for problem in reanalysis.problems:
-        err.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+    _tell_left_out(reanalysis.problems)
     with err.status("comparing every published figure with ours"):
         content = summary(reanalysis)
     if as_json:
@@ -399,10 +398,14 @@ def _published_data() -> str:
             problems: tuple[str, ...] = (str(error),)
         else:
             problems = fetched.problems
-        for problem in problems:
-            err.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        _tell_left_out(problems)
         told.append("\n".join((name, *problems)))
     return "\n".join(told)
+
+
+def _tell_left_out(problems: Sequence[str]) -> None:
+    for problem in problems:
+        err.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True, highlight=False)
 
 
 def _print_reanalysis(content: dict[str, Any]) -> None:

@@ -46,10 +46,10 @@ RENAMED = (
 
 
 def line(second, power_w, own=True):
-    date, end = ("2023/03/08", "\n") if own else ("2023-03-08", "\n")
+    date = "2023/03/08" if own else "2023-03-08"
     return (
         f"{date} 13:11:{second:02d}.250, A card, 40 %, 7 %, 100 MiB, 90 MiB, {power_w} W, "
-        f"350.00 W, 65{end}"
+        "350.00 W, 65\n"
     )
 
 

@@ -26,10 +26,6 @@ SEED = 2022
 class Saving:
     """1 - median(to) / median(from), with a 95 % bootstrap interval and the loss of F1."""
 
-    dear: str
-    """The condition saved against."""
-    cheap: str
-    """The condition that saves."""
     value: str
     saving: float
     ci_low: float
@@ -37,12 +33,23 @@ class Saving:
     method: str
     """``BCa``, or ``percentile`` where BCa is not defined."""
     from_condition: Mapping[str, object]
-    """:attr:`dear`, column to level."""
+    """The condition saved against, column to level."""
     to_condition: Mapping[str, object]
+    """The condition that saves."""
     n_from: int
     n_to: int
     correctness_loss: float
     """Median macro F1 of ``from`` minus that of ``to``; negative where saving also gains."""
+
+    @property
+    def dear(self) -> str:
+        """The name of the condition saved against."""
+        return _name(self.from_condition)
+
+    @property
+    def cheap(self) -> str:
+        """The name of the condition that saves."""
+        return _name(self.to_condition)
 
     def sentence(self) -> str:
         """Say what is saved, with its interval, and what it costs."""
@@ -87,8 +94,6 @@ def saving(
     b = cheap[value].to_numpy(dtype=float)
     low, high, method = _interval(a, b)
     return Saving(
-        dear=_name(from_condition),
-        cheap=_name(to_condition),
         value=value,
         saving=float(1 - np.median(b) / np.median(a)),
         ci_low=low,

@@ -101,8 +101,8 @@ def truncation_sentence(reanalysis: Reanalysis) -> str:
     table = truncation_evidence(reanalysis)
     if table.empty:
         return "No log is at hand to integrate again."
-    local = reanalysis.every_run
-    estimated = local[~local["from_raw"]]
+    runs = reanalysis.every_run
+    estimated = runs[~runs["from_raw"]]
     text = (
         f"Integrating the logs with power cut to whole watts gives the published energy of all "
         f"{count(int(table['logs'].sum()), 'run')} to within "
@@ -191,7 +191,7 @@ def idle_sentence(reanalysis: Reanalysis) -> str:
     text = f"{'; '.join(each)}."
     if unknown:
         text += f" Of {listed(unknown)} there is no log, and no net energy."
-    move = reanalysis.effects().set_index("claim").loc[f"{RQ2_ARCHITECTURE}, Cloud to Local ML"]
+    move = reanalysis.effects.set_index("claim").loc[f"{RQ2_ARCHITECTURE}, Cloud to Local ML"]
     gross, net = move["ends_restored"], move["net_of_waiting"]
     if isinstance(gross, Saving) and isinstance(net, Saving):
         shown = "which includes no difference" if net.ci_low <= 0 <= net.ci_high else "net"

@@ -61,6 +61,11 @@ class Log:
     ending: Ending
     """What comes after the last whole line, which is not read."""
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the log ends in anything but a whole line."""
+        return self.ending != "whole line"
+
     def __len__(self) -> int:
         return len(self.time_s)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -43,7 +43,6 @@ VARIANTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Ways to an energy per image. The first gives J s per image, all others J."""
-HEADLINE_VARIANTS = ("first_formula", "published", "epochs_corrected", "full_correction")
 EXPECTED_LOSS_W = 0.5
 """Of power cut to whole watts, where no raw log tells."""
 RQ1_ENVIRONMENT, RQ2_ARCHITECTURE = "Cloud", "mobilenet_v2"
@@ -227,29 +226,35 @@ class Reanalysis:
         table.insert(0, "n", groups.size())
         return table.reset_index()
 
+    @cached_property
     def effects(self) -> pd.DataFrame:
-        """Return the headlines, a row each, by each variant of joules, a column each.
+        """The headlines, a row each, by each variant of joules, a column each.
 
         Savings with their 95 % interval; where a variant lacks a condition, there is none.
         """
-        mobilenet, cloud = {"architecture": RQ2_ARCHITECTURE}, {"environment": RQ1_ENVIRONMENT}
-        rows: dict[str, dict[str, Saving | Unanswered]] = {
-            "largest saving of all": {},
-            **{f"largest saving in {e}": {} for e in self.every_run["environment"].unique()},
-            f"{RQ2_ARCHITECTURE}, Cloud to Local ML": {},
-            f"{RQ2_ARCHITECTURE}, Cloud to Local N": {},
+        questions: dict[str, Callable[[pd.DataFrame], Saving]] = {
+            "largest saving of all": best_against_worst,
+            **{
+                f"largest saving in {name}": partial(_largest_in, environment=name)
+                for name in self.every_run["environment"].unique()
+            },
+            **{
+                f"{RQ2_ARCHITECTURE}, {RQ1_ENVIRONMENT} to {name}": partial(_by_moving, to=name)
+                for name in ("Local ML", "Local N")
+            },
         }
-        for variant in list(VARIANTS)[1:]:
-            runs = self.runs(variant)
-            for row, told in rows.items():
-                if row == "largest saving of all":
-                    told[variant] = attempt(best_against_worst, runs)
-                elif row.startswith("largest saving in "):
-                    environment = row.removeprefix("largest saving in ")
-                    told[variant] = attempt(
-                        best_against_worst, runs[runs["environment"] == environment]
-                    )
-                else:
-                    there = {"environment": row.rpartition(" to ")[2]}
-                    told[variant] = attempt(saving, runs, mobilenet | cloud, mobilenet | there)
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim").reset_index()
+        columns = {
+            variant: [attempt(ask, self.runs(variant)) for ask in questions.values()]
+            for variant in list(VARIANTS)[1:]
+        }
+        return pd.DataFrame({"claim": list(questions), **columns})
+
+
+def _largest_in(runs: pd.DataFrame, environment: str) -> Saving:
+    return best_against_worst(runs[runs["environment"] == environment])
+
+
+def _by_moving(runs: pd.DataFrame, to: str) -> Saving:
+    """Return what the architecture of RQ2 saves in another environment than that of RQ1."""
+    fixed = {"architecture": RQ2_ARCHITECTURE}
+    return saving(runs, fixed | {"environment": RQ1_ENVIRONMENT}, fixed | {"environment": to})

@@ -199,8 +199,7 @@ def _read_pair(pair: _Pair) -> tuple[dict[str, Any] | None, list[str]]:
 
 def _trimmed(log: Log, values: Floats) -> Floats:
     # What is left of a line that was cut counts as one of the last three.
-    cut = log.ending != "whole line"
-    return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + cut]
+    return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + log.cut_off]
 
 
 def _figures(log: Log) -> dict[str, Any]:
@@ -258,7 +257,7 @@ def _processor(path: Path, log: Log) -> dict[str, float]:
         "cpu_utilization_pct": float(table["cpu usage (%)"].to_numpy()[near].mean()),
         "process_memory_mb": float(table["memory usage (MB)"].to_numpy()[near].mean()),
     }
-    if log.ending != "whole line":
+    if log.cut_off:
         # The sampler was killed with lines still in its buffer. The other log, flushed line by
         # line, ends when the training does.
         missing_s = max(0.0, float(logged_s[-1] - time_s[-1]))

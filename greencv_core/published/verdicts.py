@@ -34,7 +34,7 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
 
     Corrected are the epochs, the decimals of power and the lost ends of logs; energy stays gross.
     """
-    headline, effects = reanalysis.headline(), reanalysis.effects().set_index("claim")
+    headline, effects = reanalysis.headline(), reanalysis.effects.set_index("claim")
     rows = [
         _first_headline(headline),
         _saving_row(

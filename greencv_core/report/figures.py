@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -28,6 +26,7 @@ from greencv_core.report.theme import (
     environment_dashes,
     environment_markers,
     environment_palette,
+    subplots,
 )
 
 
@@ -43,7 +42,7 @@ def by_environment(runs: pd.DataFrame, column: str) -> Figure:
 
 def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
     """Show energy per image against macro F1: runs, medians with quartiles, Pareto front."""
-    figure, axes = _subplots(figsize=(7.5, 4.8))
+    figure, axes = subplots(figsize=(7.5, 4.8))
     colours, markers = architecture_palette(runs), environment_markers(_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
         axes.scatter(
@@ -98,7 +97,7 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
 
 def energy_against_complexity(runs: pd.DataFrame) -> Figure:
     """Show energy per image against GFLOPs and against parameters, on log scales."""
-    figure, panels = _subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
+    figure, panels = subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
     dashes = environment_dashes(environments)
@@ -126,7 +125,7 @@ def energy_against_complexity(runs: pd.DataFrame) -> Figure:
 
 def regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
     """Show residuals against fitted values, their Q-Q plot, and leverage."""
-    figure, panels = _subplots(1, 3, figsize=(7.5, 2.9))
+    figure, panels = subplots(1, 3, figsize=(7.5, 2.9))
     residuals = result.residuals
     panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
     panels[0].axhline(0, color="0.4", linewidth=1)
@@ -145,7 +144,7 @@ def regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
 
 def interaction(runs: pd.DataFrame) -> Figure:
     """Show the median energy per image of each architecture, one line an environment."""
-    figure, axes = _subplots()
+    figure, axes = subplots()
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
     dashes = environment_dashes(environments)
@@ -170,7 +169,7 @@ def interaction(runs: pd.DataFrame) -> Figure:
 
 def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Show macro F1 by epoch: each run faintly, each architecture's median strongly."""
-    figure, axes = _subplots(figsize=(7.5, 3.6))
+    figure, axes = subplots(figsize=(7.5, 3.6))
     colours = architecture_palette(runs)
     markers = dict(zip(colours, itertools.cycle(MARKERS), strict=False))
     epochs = epochs[epochs["run_id"].isin(runs["run_id"])]
@@ -192,7 +191,7 @@ def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 def power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
     """Show a run's power by component over time, the training phases shaded."""
-    figure, axes = _subplots(figsize=(7.5, 3.6))
+    figure, axes = subplots(figsize=(7.5, 3.6))
     palette = dict(zip(("gpu", "cpu", "ram"), sns.color_palette("colorblind", 3), strict=True))
     dashes = {"gpu": "-", "cpu": "--", "ram": ":"}
     words = list(trace["provenance"].unique())
@@ -214,15 +213,8 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
     return figure
 
 
-def _subplots(*shape: int, **options: Any) -> tuple[Figure, Any]:
-    figure, axes = plt.subplots(*shape, **options)
-    # Left open, a notebook would show it a second time at the end of the cell.
-    plt.close(figure)
-    return figure, axes
-
-
 def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: str) -> Figure:
-    figure, axes = _subplots()
+    figure, axes = subplots()
     if hue == "environment":
         names = _environments(runs)
         colours, markers = environment_palette(names), environment_markers(names)

@@ -103,7 +103,6 @@ _HEADINGS = {
     "agreeing": "Agreeing",
     "with_a_run_put_back": "of these, with a run put back",
     "put_back": "Run put back",
-    "n_runs": "Runs",
     "h": "H",
     "pairs_told_apart": "Pairs told apart (Dunn)",
 }

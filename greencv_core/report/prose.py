@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 
 import pandas as pd
@@ -54,11 +55,17 @@ def provenance_note(runs: pd.DataFrame) -> Markdown:
     if in_part:
         text += " A sum is called after its weakest part."
     kind = "note" if word in ("measured", "sampled") else "warning"
+    components = f"By component: {listed(parts) or 'none'}.{''.join(mixed)}"
+    return box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
+
+
+def box(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
+    """Return a box of the theme (``note``, ``warning``): a title, lines as a list, and HTML."""
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     # A raw box: MyST's own would need a parser that notebooks opened in Jupyter lack.
     return Markdown(
-        f'<div class="admonition {kind}">'
-        f'<p class="admonition-title">Energy here is {in_part}{word}</p>'
-        f"<p>{text} By component: {listed(parts) or 'none'}.{''.join(mixed)}</p></div>"
+        f'<div class="admonition {kind}"><p class="admonition-title">{title}</p>'
+        f"{f'<ul>{items}</ul>' if items else ''}<p>{text}</p></div>"
     )
 
 

@@ -7,9 +7,8 @@ the page says at its top, once, what is missing.
 from __future__ import annotations
 
 import functools
-import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import pandas as pd
@@ -18,9 +17,10 @@ from pandas.io.formats.style import Styler
 
 from greencv_core.analysis import Saving, Unanswered
 from greencv_core.analysis.wording import count, number, percent
+from greencv_core.published.claims import claims_summary
 from greencv_core.published.download import VARIABLE
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
-from greencv_core.report.prose import say
+from greencv_core.report.prose import box, say
 from greencv_core.report.tables import styled
 
 REMOVALS: dict[Removals, str] = {
@@ -73,9 +73,11 @@ Value = TypeVar("Value")
 Rest = ParamSpec("Rest")
 
 
-def _if_answered(
+def if_answered(
     show: Callable[Concatenate[Value, Rest], Shown],
 ) -> Callable[Concatenate[Value | Unanswered, Rest], Shown | None]:
+    """Make a function take a question without an answer as well, and then return None."""
+
     @functools.wraps(show)
     def either(value: Value | Unanswered, *args: Rest.args, **kwargs: Rest.kwargs) -> Shown | None:
         return None if isinstance(value, Unanswered) else show(value, *args, **kwargs)
@@ -87,12 +89,12 @@ def _if_answered(
 def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
     """Return a box that says which data the page rests on or, where they lack, how to get them."""
     if isinstance(reanalysis, Unanswered):
-        return _box(
+        return box(
             "warning",
             "The published measurements are not here, and this page has no figures",
-            [reanalysis.reason],
             "To get them, build the book again with a network, which downloads them once; or set "
             f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
+            [reanalysis.reason],
         )
     runs = reanalysis.every_run
     text = (
@@ -101,26 +103,18 @@ def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
         f"{reanalysis.raw.sentence()}"
     )
     if not reanalysis.problems:
-        return _box("note", "Energy here is published", [], text)
+        return box("note", "Energy here is published", text)
     title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
-    return _box("warning", title, reanalysis.problems, text)
+    return box("warning", title, text, reanalysis.problems)
 
 
-def _box(kind: str, title: str, lines: Iterable[str], text: str) -> Markdown:
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return Markdown(
-        f'<div class="admonition {kind}"><p class="admonition-title">{title}</p>'
-        f"{f'<ul>{items}</ul>' if items else ''}<p>{text}</p></div>"
-    )
-
-
-@_if_answered
+@if_answered
 def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
     """Return what ``tell`` says of the re-analysis, as a paragraph."""
     return say(tell(reanalysis))
 
 
-@_if_answered
+@if_answered
 def evidence_table(
     reanalysis: Reanalysis, tabulate: Callable[[Reanalysis], pd.DataFrame], caption: str
 ) -> Styler | Markdown:
@@ -129,15 +123,13 @@ def evidence_table(
     return say("No raw log is at hand.") if frame.empty else styled(frame, caption)
 
 
-@_if_answered
+@if_answered
 def agreement_table(claims: pd.DataFrame) -> Styler:
     """Return how many published figures come out, by part."""
-    from greencv_core.published.claims import claims_summary
-
     return styled(claims_summary(claims), "Published figures that come out to the digits printed")
 
 
-@_if_answered
+@if_answered
 def disagreements(claims: pd.DataFrame) -> Styler | Markdown:
     """Return the published figures that do not come out, or that need a run put back."""
     odd = claims[~claims["agrees"] | (claims["besides"] != "")]
@@ -146,7 +138,7 @@ def disagreements(claims: pd.DataFrame) -> Styler | Markdown:
     return styled(_beside(odd), "Figures that differ, or that need a run put back")
 
 
-@_if_answered
+@if_answered
 def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Styler:
     """Return published and recomputed figures of one part side by side.
 
@@ -163,7 +155,7 @@ def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Styler:
     return styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
 
 
-@_if_answered
+@if_answered
 def every_claim(claims: pd.DataFrame) -> HTML:
     """Return all figures, each part under a line that opens it."""
     parts = [
@@ -209,7 +201,7 @@ def _like(value: object, text: str) -> str:
     return f"{value:.{len(text.partition('.')[2]) + 2}f}"
 
 
-@_if_answered
+@if_answered
 def headline_table(reanalysis: Reanalysis) -> Styler:
     """Return the largest saving by each energy, without the runs that each rule removes."""
     told = {removals: reanalysis.headline(removals) for removals in REMOVALS}
@@ -231,17 +223,17 @@ def headline_table(reanalysis: Reanalysis) -> Styler:
     return styled(pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below")
 
 
-@_if_answered
+@if_answered
 def effects_table(reanalysis: Reanalysis) -> Styler:
     """Return what each correction makes of each headline."""
-    effects = reanalysis.effects()
+    effects = reanalysis.effects
     frame = pd.DataFrame({"claim": effects["claim"]})
     for variant in effects.columns[1:]:
         frame[VARIANTS[variant]] = [_interval(result) for result in effects[variant]]
     return styled(frame, "Savings by each energy, 95 % interval below")
 
 
-@_if_answered
+@if_answered
 def tests_table(reanalysis: Reanalysis) -> Styler:
     """Return what each correction makes of the energy tests of both questions."""
     rows = []
@@ -261,7 +253,7 @@ def tests_table(reanalysis: Reanalysis) -> Styler:
     return styled(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
 
 
-@_if_answered
+@if_answered
 def headline_sentence(reanalysis: Reanalysis) -> Markdown:
     """Say what remains of the abstract's saving."""
     told = reanalysis.headline()
@@ -288,7 +280,7 @@ def headline_sentence(reanalysis: Reanalysis) -> Markdown:
     )
 
 
-@_if_answered
+@if_answered
 def rule_sentence(reanalysis: Reanalysis) -> Markdown:
     """State the declared rule, and what it has in common with the removals by hand."""
     hand = reanalysis.every_run["removed_by_hand"]
@@ -302,7 +294,7 @@ def rule_sentence(reanalysis: Reanalysis) -> Markdown:
     )
 
 
-@_if_answered
+@if_answered
 def verdicts_table(verdicts: pd.DataFrame) -> Styler:
     """Return the table of claims and what remains of each."""
     return styled(verdicts, "Claims, and what remains of them")

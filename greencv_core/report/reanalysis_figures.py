@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from greencv_core.analysis import Saving, Unanswered
+from greencv_core.analysis import Saving
 from greencv_core.published.evidence import counted_epochs
 from greencv_core.published.nvidia_smi import read_log
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis
 from greencv_core.published.seaa2023 import NAME
 from greencv_core.report.labels import heading
-from greencv_core.report.reanalysis import REMOVALS
-from greencv_core.report.theme import MARKERS, by_complexity, environment_palette
+from greencv_core.report.reanalysis import REMOVALS, if_answered
+from greencv_core.report.theme import MARKERS, by_complexity, environment_palette, subplots
 
 BEGINNING_S = 420.0
 
 
-def headline_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
+@if_answered
+def headline_figure(reanalysis: Reanalysis) -> Figure:
     """Show the largest saving by each energy, with and without removals."""
-    if isinstance(reanalysis, Unanswered):
-        return None
-    figure, axes = plt.subplots(figsize=(7.5, 4.0))
-    plt.close(figure)
+    figure, axes = subplots(figsize=(7.5, 4.0))
     colours = sns.color_palette("colorblind", len(REMOVALS))
     for i, (removals, label) in enumerate(REMOVALS.items()):
         for row, result in enumerate(reanalysis.headline(removals).values()):
@@ -48,15 +45,15 @@ def headline_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
     return figure
 
 
-def epochs_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
+@if_answered
+def epochs_figure(reanalysis: Reanalysis) -> Figure | None:
     """Show, for each log, how far both counts of epochs are from what the log shows."""
-    if isinstance(reanalysis, Unanswered) or reanalysis.raw.runs.empty:
+    if reanalysis.raw.runs.empty:
         return None
     counted = counted_epochs(reanalysis)
     conditions = counted["architecture"] + ", " + counted["environment"]
     names = list(dict.fromkeys(conditions))
-    figure, axes = plt.subplots(figsize=(7.5, 4.4))
-    plt.close(figure)
+    figure, axes = subplots(figsize=(7.5, 4.4))
     rng = np.random.default_rng(0)
     colours = sns.color_palette("colorblind", 2)
     for i, (column, label) in enumerate(
@@ -76,20 +73,18 @@ def epochs_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
     return figure
 
 
+@if_answered
 def beginning_figure(
-    reanalysis: Reanalysis | Unanswered, environment: str, architecture: str, repetition: int
+    reanalysis: Reanalysis, environment: str, architecture: str, repetition: int
 ) -> Figure | None:
     """Show the first minutes of a run's GPU log: at rest, waiting, first stage, second stage."""
-    if isinstance(reanalysis, Unanswered):
-        return None
     path = reanalysis.log_path(f"{NAME}/{environment}/{architecture}/{repetition}")
     if path is None:
         return None
     log = read_log(path)
     time_s = log.time_s - log.time_s[0]
     shown = time_s <= BEGINNING_S
-    figure, panels = plt.subplots(2, 1, sharex=True, figsize=(7.5, 4.2))
-    plt.close(figure)
+    figure, panels = subplots(2, 1, sharex=True, figsize=(7.5, 4.2))
     panels[0].plot(time_s[shown], log.power_w[shown], linewidth=0.8)
     panels[1].plot(time_s[shown], log.utilization_pct[shown], linewidth=0.8, color="0.3")
     idle = reanalysis.idle_power.loc[environment]
@@ -105,18 +100,16 @@ def beginning_figure(
     return figure
 
 
-def corrections_figure(reanalysis: Reanalysis | Unanswered) -> Figure | None:
+@if_answered
+def corrections_figure(reanalysis: Reanalysis) -> Figure:
     """Show the median energy per image of each condition: published, corrected, net."""
-    if isinstance(reanalysis, Unanswered):
-        return None
     runs = reanalysis.runs("published")
     environments = list(runs["environment"].unique())
     colours = environment_palette(environments)
     architectures = by_complexity(runs)
     shown = {"published": "|", "ends_restored": "o", "net_of_rest": "s", "net_of_waiting": "^"}
     medians = runs.groupby(["architecture", "environment"])[list(shown)].median()
-    figure, axes = plt.subplots(figsize=(7.5, 4.6))
-    plt.close(figure)
+    figure, axes = subplots(figsize=(7.5, 4.6))
     labels: list[str] = []
     for architecture in architectures:
         for environment in environments:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 
 # Markers and line styles tell environments apart where colour cannot (print, colour blindness).
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -40,6 +43,14 @@ def apply_theme() -> None:
         },
     )
     mpl.rcParams["svg.hashsalt"] = "greencv"
+
+
+def subplots(*shape: int, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure and its axes, as pyplot's function of this name does."""
+    figure, axes = plt.subplots(*shape, **options)
+    # Left open, a notebook would show it a second time at the end of the cell.
+    plt.close(figure)
+    return figure, axes
 
 
 def by_complexity(runs: pd.DataFrame) -> list[str]:
