@@ -404,12 +404,15 @@ def _published_data() -> str:
 
 
 def _tell_left_out(problems: Sequence[str]) -> None:
-    for problem in problems:
+    from greencv_core.published.download import in_short
+
+    for problem in in_short(problems):
         err.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True, highlight=False)
 
 
 def _print_reanalysis(content: dict[str, Any]) -> None:
     data, claims = content["data"], content["claims"]
+    printed = claims["by_source"]["printed"]
     for key, which in (
         ("headline", "without the runs removed by hand"),
         ("headline_all_runs", "with all runs"),
@@ -431,7 +434,9 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
         out.print(table)
         out.print()
     out.print(
-        f"{claims['agreeing']} of {claims['figures']} published figures come out as printed; the "
+        f"{printed['agreeing']} of {printed['figures']} printed figures come out, and "
+        f"{claims['agreeing'] - printed['agreeing']} of "
+        f"{claims['figures'] - printed['figures']} that its figures show or its data hold; the "
         "report's page on the re-analysis has all of them.",
         soft_wrap=True,
     )

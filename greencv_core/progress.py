@@ -39,17 +39,19 @@ def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], 
         TextColumn("{task.completed}/{task.total} files"), TimeRemainingColumn(),
     )  # fmt: skip
     told_s = began_s = time.monotonic()
+    first: int | None = None
 
     with Progress(*columns, console=console, disable=not live, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def show(done: int, total: int) -> None:
-            nonlocal told_s
+            nonlocal told_s, first
+            first = done - 1 if first is None else first  # the rest were here already
             bar.update(task, completed=done, total=total)
             now_s = time.monotonic()
             if not live and now_s - told_s >= LINE_EVERY_S:
                 told_s = now_s
-                left_s = (now_s - began_s) * (total - done) / done
+                left_s = (now_s - began_s) * (total - done) / (done - first)
                 console.print(f"{what}: {done}/{total} files, {clock(left_s)} left")
 
         yield show

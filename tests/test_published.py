@@ -7,7 +7,12 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
+import subprocess
 import threading
+import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,20 +25,34 @@ from nbclient import NotebookClient
 
 from greencv_core.analysis import Unanswered, attempt, cliffs_delta, outliers
 from greencv_core.errors import BadInputError
-from greencv_core.published import DATA_SETS, DataUnavailableError, adapter, fetch, published_runs
-from greencv_core.published.download import Release, read_manifest
+from greencv_core.published import (
+    DATA_SETS,
+    DataUnavailableError,
+    adapter,
+    download,
+    fetch,
+    published_runs,
+)
+from greencv_core.published.claims import compared
+from greencv_core.published.download import Release, in_short, read_manifest
 from greencv_core.published.evidence import (
     counted_epochs,
     idle_evidence,
+    idle_sentence,
     lost_ends_evidence,
+    lost_ends_sentence,
+    odd_counts,
+    odd_counts_sentence,
     removals_evidence,
     truncation_evidence,
 )
 from greencv_core.published.nvidia_smi import read_log
 from greencv_core.published.reanalysis import load_reanalysis
 from greencv_core.published.rhythm import period, step
-from greencv_core.published.seaa2023 import RELEASE
-from tests.conftest import NOBODY, ROOT, greencv
+from greencv_core.published.seaa2023 import PROCESSED, RELEASE
+from greencv_core.published.seaa2023_logs import raw_runs
+from greencv_core.published.verdicts import verdicts
+from tests.conftest import GREENCV, NOBODY, ROOT, greencv
 
 OWN = (
     "timestamp, name, utilization.gpu [%], utilization.memory [%], memory.total [MiB], "
@@ -47,10 +66,11 @@ RENAMED = (
 
 def line(second, power_w, own=True):
     date = "2023/03/08" if own else "2023-03-08"
-    return (
+    text = (
         f"{date} 13:11:{second:02d}.250, A card, 40 %, 7 %, 100 MiB, 90 MiB, {power_w} W, "
         "350.00 W, 65\n"
     )
+    return text if own else text.replace(", ", ",")
 
 
 # Downloading
@@ -60,10 +80,6 @@ def line(second, power_w, own=True):
 def site(tmp_path, monkeypatch):
     """A site with a release of five files, a cache that is empty, and what was asked for."""
     folder = tmp_path / "site"
-    contents = {f"raw/{i}.csv": f"file {i}\n".encode() * 100 for i in range(5)}
-    for path, content in contents.items():
-        (folder / "there" / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "there" / path).write_bytes(content)
     state = SimpleNamespace(asked=[], dies_after=None, folder=folder)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -71,30 +87,42 @@ def site(tmp_path, monkeypatch):
             super().__init__(*args, directory=str(folder))
 
         def do_GET(self):
-            if state.dies_after is not None and len(state.asked) >= state.dies_after:
+            with lock:
+                dead = state.dies_after is not None and len(state.asked) >= state.dies_after
+                if not dead:
+                    state.asked.append(self.path)
+            if dead:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nhalf a fi")
                 self.connection.close()
                 return
-            state.asked.append(self.path)
             super().do_GET()
 
         def log_message(self, *_):
             pass
 
+    lock = threading.Lock()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("GREENCV_DATA")
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
     state.url = f"http://127.0.0.1:{server.server_port}"
-    state.release = Release(
-        name="made-up",
-        base_url=f"{state.url}/there",
-        hashes={path: hashlib.sha256(c).hexdigest() for path, c in contents.items()},
-        url_path=lambda path: path,
-    )
+    state.release = release_at(state, [f"raw/{i}.csv" for i in range(5)])
     yield state
     server.shutdown()
     server.server_close()
+
+
+def release_at(site, paths):
+    """Put files on the site and return the release that they are."""
+    hashes = {}
+    for path in paths:
+        file = site.folder / "there" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = f"file {file.stem}\n".encode() * 100
+        file.write_bytes(content)
+        hashes[path] = hashlib.sha256(content).hexdigest()
+    return Release("made-up", f"{site.url}/there", hashes, url_path=lambda path: path)
 
 
 def test_files_are_downloaded_once(site):
@@ -110,18 +138,87 @@ def test_files_are_downloaded_once(site):
     assert len(site.asked) == asked
 
 
+def test_a_first_download_into_many_folders_is_whole(site, tmp_path, monkeypatch):
+    release = release_at(site, [f"raw/{i}/{j}/log.csv" for i in range(12) for j in range(3)])
+    for attempt_ in range(5):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache {attempt_}"))
+        fetched = fetch(release)
+        assert len(fetched.files) == 36
+        assert fetched.problems == ()
+
+
 def test_an_interrupted_download_goes_on_where_it_stopped(site):
     site.dies_after = 2
+    first = fetch(site.release)
+    assert len(first.files) == len(site.asked) == 2
+    assert len(first.problems) == 3
+    assert all(re.fullmatch(r"raw/\d\.csv: no answer from http://\S+", p) for p in first.problems)
+    site.dies_after = None
+    steps = []
+    assert len(fetch(site.release, lambda done, total: steps.append((done, total))).files) == 5
+    assert len(site.asked) == 5  # nothing twice
+    assert steps == [(3, 5), (4, 5), (5, 5)]
+
+
+def test_a_site_without_any_answer_is_one_line(site):
+    site.dies_after = 0
     with pytest.raises(DataUnavailableError, match="could not be downloaded") as caught:
         fetch(site.release)
     assert "what came is kept" in str(caught.value)
     assert "\n" not in str(caught.value)
-    kept = list(site.asked)
-    assert len(kept) == 2
-    site.dies_after = None
+
+
+def test_a_connection_that_drops_once_is_tried_again(site, monkeypatch):
+    site.dies_after = 0
+
+    def mended(_):
+        site.dies_after = None
+
+    monkeypatch.setattr(download.time, "sleep", mended)
     assert len(fetch(site.release).files) == 5
-    assert len(site.asked) == 5  # nothing twice
-    assert not set(kept) & set(site.asked[2:])
+
+
+def test_without_a_network_the_files_at_hand_are_used(site):
+    lost = fetch(site.release).files["raw/2.csv"]
+    nowhere = replace(site.release, base_url=NOBODY)
+    assert len(fetch(nowhere).files) == 5
+    lost.unlink()
+    fetched = fetch(nowhere)
+    assert set(fetched.files) == set(site.release.hashes) - {"raw/2.csv"}
+    assert fetched.problems == (f"raw/2.csv: no answer from {NOBODY}",)
+
+
+def test_ctrl_c_does_not_wait_for_a_slow_site(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as slow:  # takes connections, answers nothing
+        process = subprocess.Popen(
+            [str(GREENCV), "reanalyse"],
+            env={
+                **os.environ,
+                "GREENCV_DATA": f"http://127.0.0.1:{slow.getsockname()[1]}",
+                "XDG_CACHE_HOME": str(tmp_path),
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        slow.settimeout(30)
+        held, _ = slow.accept()
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+        held.close()
+    assert process.returncode == 130
+    assert "Interrupted" in told
+    assert "Traceback" not in told
+    assert time.monotonic() - began_s < 10
+
+
+def test_what_an_earlier_download_left_half_written_is_cleared(site, tmp_path):
+    left = tmp_path / "cache" / "greencv" / "made-up" / "raw" / "tmpabc"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    fetch(site.release)
+    assert not left.exists()
 
 
 def test_a_file_with_a_wrong_hash_is_named_and_the_rest_kept(site):
@@ -137,7 +234,14 @@ def test_a_file_with_a_wrong_hash_is_named_and_the_rest_kept(site):
     bad.write_bytes(good)  # the site is mended: only what lacks is asked for
     before = len(site.asked)
     assert "raw/2.csv" in fetch(site.release).files
-    assert len(site.asked) < before + 5
+    assert {path[-5] for path in site.asked[before:]} == {"2", "4"}
+
+
+def test_many_problems_are_told_by_folder():
+    few = [f"raw/a/{i}.csv: missing" for i in range(10)]
+    assert in_short(few) == tuple(few)
+    many = [*few, "raw/b/1.csv: damaged"]
+    assert in_short(many) == ("raw/a: 10 files: missing", "raw/b: 1 file: damaged")
 
 
 def test_a_file_damaged_in_the_cache_is_downloaded_again(site):
@@ -156,6 +260,25 @@ def test_a_mirror_or_a_folder_may_be_named(site, layout, kind, tmp_path, monkeyp
     assert len(fetched.files) == 5
     assert fetched.problems == ()
     assert not any(path.startswith("/there") for path in site.asked)
+
+
+def test_a_mirror_arranged_otherwise_completes_a_cache(site, tmp_path, monkeypatch):
+    fetch(site.release).files["raw/3.csv"].unlink()
+    shutil.copytree(site.folder / "there" / "raw", tmp_path / "site" / "other" / "raw")
+    monkeypatch.setenv("GREENCV_DATA", f"{site.url}/other")
+    assert len(fetch(site.release).files) == 5
+
+
+@pytest.mark.parametrize(
+    "named",
+    ["file:///data", "htp://x", "http://", "http://[bad", "no/such/folder", "~nosuchuser/x"],
+)
+def test_a_data_variable_that_names_nothing_is_one_line(named, tmp_path):
+    done = greencv("reanalyse", GREENCV_DATA=named, XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "GREENCV_DATA" in done.stderr
+    assert named.removeprefix("~") in done.stderr
 
 
 def test_a_folder_without_the_data_is_one_line(site, tmp_path, monkeypatch):
@@ -326,8 +449,8 @@ def told(reanalysis):
 
 
 def test_the_runs_table_is_whole_and_tidy(reanalysis):
-    runs, fetched = published_runs("seaa2023")
-    assert len(fetched.files) == 620
+    runs = published_runs("seaa2023")
+    assert len(reanalysis.files) == 620
     assert len(runs) == 369
     assert runs["run_id"].is_unique
     assert set(runs["provenance"]) == {"published"}
@@ -385,6 +508,30 @@ def test_every_published_figure_comes_out(told):
     assert told["claims"]["figures"] >= 390
     assert told["claims"]["disagreeing"] == []
     assert told["claims"]["agreeing"] == told["claims"]["figures"]
+    by_source = told["claims"]["by_source"]
+    assert set(by_source) == {"printed", "in_figure", "from_data"}
+    assert by_source["printed"]["figures"] >= 230
+
+
+@pytest.mark.parametrize(
+    ("claim", "published", "near", "far"),
+    [
+        ("max", "0.8138637", 0.81386374, 0.813865),
+        ("Cloud/vgg16/energy_j_per_image", "0.340395", 0.3403955, 0.340396),
+        ("Cloud/vgg16/utilization_pct", "90.106", 90.10649, 90.1066),
+        ("Cloud/vgg16/n", "29", 29.0, 30.0),
+        ("rq1_energy/kruskal_h", "127.048441", 127.04844149, 127.0488),
+        ("rq1_energy/kruskal_p", "1.665e-26", 1.6651e-26, 1e-14),
+        ("rq1_energy/levene_p", ".00477", 0.004774, 0.00479),
+        ("rq1_energy/games_howell_p_of_the_others", "<=5e-11", 4e-11, 6e-11),
+        ("rq1_energy/dunn_not_significant", "a-b", "a-b", "none"),
+    ],
+)
+def test_a_figure_that_is_off_by_a_digit_does_not_agree(claim, published, near, far):
+    row = {"claim": claim, "published": published}
+    assert compared(row, near)["agrees"]
+    assert not compared(row, far)["agrees"]
+    assert not compared(row, None)["agrees"]
 
 
 @pytest.mark.parametrize(
@@ -457,10 +604,21 @@ def test_the_logs_alone_show_the_corrected_epochs(reanalysis):
     assert medians.median()["corrected_off"].abs().max() < 0.15
 
 
-def test_logs_cut_off_lack_the_end_of_their_training(reanalysis):
+def test_logs_that_show_another_count_are_told_with_what_sets_them_apart(reanalysis):
+    table = odd_counts(reanalysis).set_index(["environment", "architecture", "repetition"])
+    assert len(table) == 20
+    assert "full utilisation" in table.loc[("Cloud", "vgg16", 24), "sign"]
+    assert "second stage found after 42.5 minutes" in table.loc[("Cloud", "vgg16", 26), "sign"]
+    assert "epoch of 11.5 s" in table.loc[("Local ML", "mobilenet_v2", 9), "sign"]
+    assert "without work" in table.loc[("Cloud", "xception", 9), "sign"]
+    assert "26 of 37 of mobilenet_v2 in Local ML" in odd_counts_sentence(reanalysis)
+
+
+def test_logs_that_lack_the_end_of_their_training(reanalysis):
     told = lost_ends_evidence(reanalysis).set_index("architecture")
-    assert told["cut_off"].to_dict() == {"resnet50": 27, "vgg16": 24}
-    cut = reanalysis.raw.runs[reanalysis.raw.runs["ending"] != "whole line"]
+    assert told["lost_ends"].to_dict() == {"mobilenet_v2": 1, "resnet50": 27, "vgg16": 24}
+    runs = reanalysis.raw.runs
+    cut = runs[runs["ending"] != "whole line"]
     sizes = [reanalysis.log_path(run_id).stat().st_size for run_id in cut["run_id"]]
     assert all(size % 4096 == 0 for size in sizes)
     # What the epochs say of it: with the missing seconds, their number is a whole one.
@@ -472,16 +630,65 @@ def test_logs_cut_off_lack_the_end_of_their_training(reanalysis):
     assert (without - true).abs().median() > 0.5
 
 
+def test_a_whole_last_line_may_hide_a_lost_end(reanalysis):
+    run_id = "seaa2023/Cloud/mobilenet_v2/0"
+    run = reanalysis.raw.runs.set_index("run_id").loc[run_id]
+    assert run["ending"] == "whole line"
+    assert run["missing_s"] == pytest.approx(73.7, abs=0.1)
+    counted = counted_epochs(reanalysis).set_index("run_id").loc[run_id]
+    assert abs(counted["corrected_off"]) < 0.1
+
+
+def test_a_processors_log_that_stops_early_tells_no_load(reanalysis):
+    runs = reanalysis.raw.runs
+    early = runs[runs["cpu_utilization_pct"].isna()]
+    assert set(early["architecture"] + early["environment"]) == {"nasnet_mobileCloud"}
+    assert sorted(early["repetition"]) == list(range(23, 30))
+    assert (early["missing_s"] == 0).all()  # their GPU's logs are whole
+    assert "In 7 runs" in lost_ends_sentence(reanalysis)
+
+
+def test_without_a_processors_log_a_lost_end_is_not_known(reanalysis):
+    logs = {p: f for p, f in reanalysis.files.items() if "cloud/vgg16" in p or "processed" in p}
+    cut = reanalysis.raw.runs.query("environment == 'Cloud' and architecture == 'vgg16'")
+    cut = cut[cut["lost_end"]]["run_id"].iloc[0]
+    gpu = next(p for p, f in logs.items() if f == reanalysis.log_path(cut))
+    del logs[gpu.replace("gpu-power-", "cpu-mem-usage-")]
+    told = replace(reanalysis, raw=raw_runs(logs), files=logs)
+    run = told.every_run.set_index("run_id").loc[cut]
+    assert run["full_correction"] > 0
+    assert np.isnan(run["ends_restored"])
+    assert np.isnan(told.epochs_from_logs.set_index("run_id").loc[cut, "fine_tuning_epochs"])
+    assert "Of 1 run there is no processor's log" in lost_ends_sentence(told)
+    others = told.every_run[told.every_run["run_id"] != cut]
+    assert others["ends_restored"].notna().all()
+
+
 def test_idle_power_and_net_energy(reanalysis):
     told = idle_evidence(reanalysis).set_index("environment")
-    assert 8 < told.loc["Cloud", "rest_power_w"] < 13
-    assert told.loc["Cloud", "waiting_power_w"] == pytest.approx(105.6, abs=1)
-    assert told.loc["Local ML", "waiting_power_w"] == pytest.approx(55.3, abs=1)
+    assert 8 < told.loc["Cloud", "low_power_w"] < 13
+    assert told.loc["Cloud", "before_power_w"] == pytest.approx(105.6, abs=1)
+    assert told.loc["Local ML", "before_power_w"] == pytest.approx(55.3, abs=1)
+    assert told.loc["Cloud", "after_power_w"] == pytest.approx(115.4, abs=1)
+    assert told.loc["Local ML", "after_power_w"] == pytest.approx(59.6, abs=1)
     runs = reanalysis.every_run
     logged = runs["environment"] != "Local N"
-    assert (runs.loc[logged, "net_of_waiting"] < runs.loc[logged, "net_of_rest"]).all()
-    assert (runs.loc[logged, "net_of_rest"] < runs.loc[logged, "ends_restored"]).all()
-    assert runs.loc[~logged, ["net_of_rest", "net_of_waiting"]].isna().all().all()
+    nets = ["net_of_after", "net_of_before", "net_of_low", "ends_restored"]
+    assert (runs.loc[logged, nets].diff(axis=1).iloc[:, 1:] > 0).all(axis=None)
+    assert runs.loc[~logged, nets[:3]].isna().all(axis=None)
+
+
+def test_which_idle_power_is_taken_decides_what_a_move_saves(reanalysis, told):
+    move = reanalysis.effects.set_index("claim").loc["mobilenet_v2, Cloud to Local ML"]
+    assert move["net_of_low"].ci_low > 0.4
+    assert move["net_of_before"].ci_low < 0 < move["net_of_before"].ci_high
+    assert move["net_of_after"].ci_high < 0
+    sentence = idle_sentence(reanalysis)
+    assert "a saving is left only of the low-power state" in sentence
+    verdict = verdicts(reanalysis).set_index("claim")["verdict"]
+    assert "2 of 3 leave no saving" in verdict["MobileNetV2 saves by moving from Cloud to Local ML"]
+    assert told["headline"]["net_of_low"]["n_runs"] == 291
+    assert told["headline_all_runs"]["net_of_after"]["n_runs"] == 309
 
 
 def test_removals_by_hand_and_by_rule_are_told_run_by_run(reanalysis):
@@ -529,6 +736,27 @@ def test_without_the_processed_file_one_line_says_so(reanalysis, tmp_path):
     assert done.returncode == 1
     assert "processed/dl-training-energy-consumption-dataset.gzip: this copy is not" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kept", [(), ("local-v2",)])
+def test_the_page_is_made_of_what_there_is(reanalysis, kept, tmp_path, monkeypatch):
+    source = Path(reanalysis.files[PROCESSED]).parent.parent
+    target = tmp_path / "seaa2023"
+    (target / "raw").mkdir(parents=True)
+    (target / "processed").symlink_to(source / "processed")
+    for folder in kept:
+        (target / "raw" / folder).symlink_to(source / "raw" / folder)
+    monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
+    text = page_text()
+    assert "files could not be used; the rest is analysed" in text
+    assert "raw/cloud/vgg16: 60 files: missing" in text
+    assert "81.39" in text
+    done = greencv("reanalyse", "--json")
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == (5 if kept else 10)
+    headline = json.loads(done.stdout)["headline"]
+    assert set(headline["net_of_low"]) == set(headline["published"])
+    assert (headline["net_of_low"]["saving"] is None) is (not kept)
 
 
 def test_the_page_shows_each_figure_beside_ours(reanalysis):

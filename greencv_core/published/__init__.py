@@ -1,8 +1,8 @@
 """Others' measurements as runs tables, so that one analysis serves theirs and ours.
 
-To add a data set: a module that offers what :class:`Adapter` asks (``seaa2023.py`` is the pattern)
-and a line in :data:`DATA_SETS`. Its manifest, ``<name>.sha256``, is what ``sha256sum`` prints of
-its files.
+To add a data set: a module that offers what :class:`Adapter` asks (``seaa2023.py`` is the pattern),
+a line in :data:`DATA_SETS`, and beside the module its manifest, ``<name>.sha256``, which is what
+``sha256sum`` prints of its files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from greencv_core.published.download import (
 
 DATA_SETS = {"seaa2023": "greencv_core.published.seaa2023"}
 
-__all__ = ["DATA_SETS", "DataUnavailableError", "adapter", "fetch", "published_runs"]
+__all__ = ["DATA_SETS", "DataUnavailableError", "adapter", "fetch", "published_runs", "tabulated"]
 
 
 class Adapter(Protocol):
@@ -52,8 +52,8 @@ def adapter(name: str) -> Adapter:
     return cast(Adapter, importlib.import_module(DATA_SETS[name]))
 
 
-def published_runs(name: str, progress: Progress | None = None) -> tuple[pd.DataFrame, Fetched]:
-    """Return a data set's runs table and the files that it was made from.
+def published_runs(name: str, progress: Progress | None = None) -> pd.DataFrame:
+    """Return a data set's runs table; only the files that it needs are downloaded.
 
     Raises
     ------
@@ -63,9 +63,22 @@ def published_runs(name: str, progress: Progress | None = None) -> tuple[pd.Data
         The files cannot be had here.
     """
     module = adapter(name)
-    fetched = fetch(module.RELEASE, progress)
-    lacking = [path for path in module.NEEDED if path not in fetched.files]
+    return tabulated(name, fetch(module.RELEASE.some(lambda path: path in module.NEEDED), progress))
+
+
+def tabulated(name: str, fetched: Fetched) -> pd.DataFrame:
+    """Return a data set's runs table from files that were fetched.
+
+    Raises
+    ------
+    BadInputError
+        There is no such data set.
+    DataUnavailableError
+        A file that is needed is not among them.
+    """
+    module = adapter(name)
+    lacking = tuple(f"{path}:" for path in module.NEEDED if path not in fetched.files)
     if lacking:
-        reasons = [p for p in fetched.problems if p.startswith(tuple(f"{x}:" for x in lacking))]
+        reasons = [problem for problem in fetched.problems if problem.startswith(lacking)]
         raise DataUnavailableError("\n".join(reasons))
-    return module.published_runs(fetched.files), fetched
+    return module.published_runs(fetched.files)

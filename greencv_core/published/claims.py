@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import resources
 
@@ -31,6 +31,7 @@ CORRELATED = {
     "f1": "f1",
     "temperature": "temperature_c",
 }
+SOURCES = ("printed", "in_figure", "from_data")
 _AT_MOST = "<="
 
 Value = float | str
@@ -38,7 +39,12 @@ Figures = Iterator[tuple[str, Value]]
 
 
 def claims_table(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return part, claim, published, recomputed, difference, agrees and besides, a row each.
+    """Return each figure beside ours, a row each.
+
+    Columns are part, claim, published, source, recomputed, difference, agrees and besides. Sources
+    are ``printed`` (by the paper or its package), ``in_figure`` (of the paper, where labels have
+    two decimals; compared here to more) and ``from_data`` (computed from the published data
+    before, and not by this package).
 
     A figure agrees if it rounds to the digits that were printed, or is as near as 1e-6; a p value
     if it is as near as 0.1 %, or both are nothing but rounding. ``besides`` names a run that the
@@ -51,17 +57,26 @@ def claims_table(reanalysis: Reanalysis) -> pd.DataFrame:
         if key not in answers:
             answers[key] = dict(_PARTS[claim["part"]](_keeping(reanalysis, claim["besides"])))
         found = answers[key].get(claim["claim"])
-        rows.append({**claim, "recomputed": found, **_compared(claim, found)})
-    columns = ["part", "claim", "published", "recomputed", "difference", "agrees", "besides"]
+        rows.append({**claim, "recomputed": found, **compared(claim, found)})
+    columns = [
+        "part", "claim", "published", "source", "recomputed", "difference", "agrees", "besides",
+    ]  # fmt: skip
     return pd.DataFrame(rows)[columns]
 
 
 def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each part, how many figures there are, agree, and agree with a run put back."""
+    """Return, for each part, how many figures there are by source, and how many of them agree.
+
+    ``with_a_run_put_back`` counts those of the agreeing that need one.
+    """
     parts = claims.groupby("part", sort=False)
     put_back = claims["agrees"] & (claims["besides"] != "")
     return pd.DataFrame(
         {
+            **{
+                name: (claims["source"] == name).groupby(claims["part"], sort=False).sum()
+                for name in SOURCES
+            },
             "figures": parts.size(),
             "agreeing": parts["agrees"].sum(),
             "with_a_run_put_back": put_back.groupby(claims["part"], sort=False).sum(),
@@ -75,7 +90,7 @@ def _published() -> list[dict[str, str]]:
 
 
 def _keeping(reanalysis: Reanalysis, besides: str) -> Reanalysis:
-    """Return the re-analysis with a run kept that was removed by hand."""
+    """Return the re-analysis with a run kept that the original removed elsewhere."""
     if not besides:
         return reanalysis
     table = reanalysis.table.copy()
@@ -83,7 +98,8 @@ def _keeping(reanalysis: Reanalysis, besides: str) -> Reanalysis:
     return replace(reanalysis, table=table)
 
 
-def _compared(claim: dict[str, str], found: Value | None) -> dict[str, object]:
+def compared(claim: Mapping[str, str], found: Value | None) -> dict[str, object]:
+    """Return difference and agrees, of a claim (its name and published text) and our value."""
     text = claim["published"]
     if found is None or isinstance(found, str):
         return {"difference": math.nan, "agrees": found == text}
@@ -96,7 +112,7 @@ def _compared(claim: dict[str, str], found: Value | None) -> dict[str, object]:
     unit = 10.0 ** (int(exponent or 0) - decimals)
     difference = found - published
     agrees = abs(difference) <= max(0.5 * unit * (1 + 1e-6), RELATIVE_TOLERANCE * abs(published))
-    if "_p" in claim["claim"]:
+    if any(part == "p" or part.endswith("_p") for part in claim["claim"].split("/")):
         near = abs(difference) <= P_TOLERANCE * published
         agrees = agrees or near or max(found, published) < NEGLIGIBLE_P
     return {"difference": difference, "agrees": bool(agrees)}

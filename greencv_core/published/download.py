@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import queue
+import threading
+import time
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
 
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.errors import GreencvError
@@ -22,9 +27,20 @@ from greencv_core.errors import GreencvError
 VARIABLE = "GREENCV_DATA"
 CONNECTIONS = 8
 """Downloads side by side: most files are small, and each waits for its answer."""
-PATIENCE_S = 30.0
+PATIENCE_S = 10.0, 30.0
+"""For a connection, and for each answer over it."""
 TRIED = 3
 """Files that are asked for before a mirror is taken to be arranged otherwise."""
+ATTEMPTS = 2
+"""Times that a file is asked for where the connection fails."""
+PAUSE_S = 1.0
+"""Between them."""
+GIVEN_UP_AFTER = CONNECTIONS
+"""Files in a row without an answer, after which the others are not asked for."""
+ABANDONED_AFTER_S = 3600.0
+"""Age of a half-written file that nobody is writing any more."""
+MOST_LINES = 10
+"""Problems that are told one by one; more are told by folder."""
 
 Layout = Callable[[str], str]
 Progress = Callable[[int, int], None]
@@ -73,7 +89,12 @@ def read_manifest(text: str) -> dict[str, str]:
 def place() -> str:
     """Return what ``$GREENCV_DATA`` names, a folder from the root on; nothing if it is not set."""
     named = os.environ.get(VARIABLE, "").strip()
-    return named if not named or "://" in named else str(Path(named).expanduser().resolve())
+    if not named or "://" in named:
+        return named
+    try:
+        return str(Path(named).expanduser().resolve())
+    except RuntimeError:  # the home of somebody whom this machine does not know
+        return str(Path(named).absolute())
 
 
 def fetch(release: Release, progress: Progress | None = None) -> Fetched:
@@ -86,14 +107,42 @@ def fetch(release: Release, progress: Progress | None = None) -> Fetched:
     Raises
     ------
     DataUnavailableError
-        The folder is not there, or the site does not answer.
+        Not one file can be had: the folder is not there, or the site does not answer.
     """
     named = place()
-    if named and "://" not in named:
+    if not named:
+        return _download(release, release.base_url, (release.url_path,), progress)
+    if "://" not in named:
         return _in_folder(release, Path(named), progress)
-    if named:
-        return _download(release, named.rstrip("/"), _layouts(release), progress)
-    return _download(release, release.base_url, (release.url_path,), progress)
+    if not _is_url(named):
+        raise DataUnavailableError(
+            f"{VARIABLE} is {named}, neither a folder nor the URL of a site (http://, https://); "
+            f"unset it to download the data from {release.base_url}"
+        )
+    return _download(release, named.rstrip("/"), _layouts(release), progress)
+
+
+def in_short(problems: Iterable[str]) -> tuple[str, ...]:
+    """Return problems as they are where they are few, else a line for each folder and reason."""
+    lines = tuple(problems)
+    if len(lines) <= MOST_LINES:
+        return lines
+    told: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        path, _, reason = line.partition(": ")
+        told[str(PurePosixPath(path).parent), reason] += 1
+    return tuple(
+        f"{folder}: {n} {'file' if n == 1 else 'files'}: {reason}"
+        for (folder, reason), n in told.items()
+    )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
 
 
 def _layouts(release: Release) -> tuple[Layout, ...]:
@@ -114,8 +163,7 @@ def _in_folder(release: Release, folder: Path, progress: Progress | None) -> Fet
         file = folder / layout(path)
         if not file.is_file():
             return f"{path}: missing in the folder that {VARIABLE} names"
-        whole = _sha256(file) == release.hashes[path]
-        return file if whole else _damaged(path, "this copy")
+        return _checked(file, release.hashes[path]) or _damaged(path, "this copy")
 
     return _gather(list(release.hashes), check, progress)
 
@@ -123,8 +171,37 @@ def _in_folder(release: Release, folder: Path, progress: Progress | None) -> Fet
 def _download(
     release: Release, base_url: str, layouts: tuple[Layout, ...], progress: Progress | None
 ) -> Fetched:
-    import requests
+    store, downloader = _store(release)
+    folder = Path(store.path)
 
+    def kept(path: str) -> Path | str:
+        return _checked(folder / path, release.hashes[path]) or path
+
+    here = _gather(list(release.hashes), kept, None)
+    lacking = [path for path in release.hashes if path not in here.files]
+    if not lacking:
+        return here
+    try:
+        _make_room(folder, lacking)
+    except OSError as error:
+        raise _unavailable(str(error)) from error
+    site = _Site(store, downloader, base_url)
+    site.find_layout(lacking, layouts)
+
+    def told(done: int, _: int) -> None:
+        if progress is not None:
+            progress(len(here.files) + done, len(release.hashes))
+
+    came = _gather(lacking, site.get, told)
+    files = {**here.files, **came.files}
+    if not files:
+        raise _unavailable(came.problems[0].partition(": ")[2])
+    ordered = {path: files[path] for path in release.hashes if path in files}
+    return Fetched(MappingProxyType(ordered), came.problems)
+
+
+def _store(release: Release) -> tuple[Any, Any]:
+    """Return pooch's store of a release in this user's cache, and what downloads into it."""
     with warnings.catch_warnings():
         # Its progress bar, which is not used, warns where a notebook lacks widgets.
         warnings.simplefilter("ignore")
@@ -136,57 +213,119 @@ def _download(
         base_url="",
         registry={path: f"sha256:{digest}" for path, digest in release.hashes.items()},
     )
-    downloader = pooch.HTTPDownloader(timeout=PATIENCE_S)
-    paths = list(release.hashes)
+    return store, pooch.HTTPDownloader(timeout=PATIENCE_S)
 
-    def get(path: str) -> Path | str:
-        try:
-            return Path(store.fetch(path, downloader=downloader))
-        except requests.HTTPError as error:
-            code = error.response.status_code if error.response is not None else "an error"
-            return f"{path}: {store.urls[path]} answers {code}"
-        except ValueError:
-            return _damaged(path, f"what {store.urls[path]} sent")
 
-    try:
-        # One file alone first: a dead network is met once, and the layout found.
+def _make_room(folder: Path, paths: Iterable[str]) -> None:
+    """Make the folders of files to come, all before any comes, and clear what was abandoned."""
+    for parent in {(folder / path).parent for path in paths}:
+        parent.mkdir(parents=True, exist_ok=True)
+        for file in parent.glob("tmp*"):
+            if time.time() - file.stat().st_mtime > ABANDONED_AFTER_S:
+                file.unlink(missing_ok=True)
+
+
+class _Site:
+    """Where files are downloaded from; given up when it no longer answers."""
+
+    def __init__(self, store: Any, downloader: Any, base_url: str) -> None:
+        self._store, self._downloader, self._base_url = store, downloader, base_url
+        self._silent = 0
+
+    def find_layout(self, paths: list[str], layouts: tuple[Layout, ...]) -> None:
+        """Ask for a few files, from all over the release, in each layout until one comes."""
+        asked = paths[:: max(1, len(paths) // TRIED)][:TRIED]
         for layout in layouts:
-            store.urls = {path: f"{base_url}/{layout(path)}" for path in paths}
-            if any(isinstance(get(path), Path) for path in paths[:TRIED]):
+            self._store.urls = {path: f"{self._base_url}/{layout(path)}" for path in paths}
+            for path in asked:
+                if isinstance(self.get(path), Path):
+                    return
+                if self._silent:
+                    self._silent = GIVEN_UP_AFTER
+                    return
+
+    def get(self, path: str) -> Path | str:
+        """Return where a file now is, or a line that says why it could not be had."""
+        import requests
+
+        for attempt in range(ATTEMPTS):
+            if self._silent >= GIVEN_UP_AFTER:
                 break
-        return _gather(paths, get, progress)
-    except (requests.RequestException, OSError) as error:
-        reason = "no answer" if isinstance(error, requests.RequestException) else str(error)
-        raise DataUnavailableError(
-            f"the published data could not be downloaded from {base_url} ({reason}); try again "
-            f"with a network (what came is kept), or name a folder that holds it in {VARIABLE}"
-        ) from error
+            if attempt:
+                time.sleep(PAUSE_S)
+            try:
+                file = Path(self._store.fetch(path, downloader=self._downloader))
+            except requests.HTTPError as error:
+                self._silent = 0
+                code = error.response.status_code if error.response is not None else "an error"
+                return f"{path}: {self._base_url} answers {code}"
+            except requests.RequestException:
+                self._silent += 1
+            except ValueError:
+                self._silent = 0
+                return _damaged(path, f"what {self._base_url} sent")
+            except OSError as error:
+                return f"{path}: could not be written ({error.strerror})"
+            else:
+                self._silent = 0
+                return file
+        return f"{path}: no answer from {self._base_url}"
+
+
+def _unavailable(reason: str) -> DataUnavailableError:
+    return DataUnavailableError(
+        f"the published data could not be downloaded ({reason}); try again with a network (what "
+        f"came is kept), or name a folder that holds it in {VARIABLE}"
+    )
 
 
 def _gather(
     paths: list[str], get: Callable[[str], Path | str], progress: Progress | None
 ) -> Fetched:
-    files: dict[str, Path] = {}
-    problems = []
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        try:
-            for done, (path, got) in enumerate(zip(paths, pool.map(get, paths), strict=True), 1):
-                if isinstance(got, Path):
-                    files[path] = got
-                else:
-                    problems.append(got)
-                if progress is not None:
-                    progress(done, len(paths))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return Fetched(MappingProxyType(files), tuple(problems))
+    """Get each path, several side by side; an interruption waits for none of them."""
+    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
+    got: queue.SimpleQueue[tuple[str, Path | str | BaseException]] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.is_set():
+            try:
+                path = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                got.put((path, get(path)))
+            except BaseException as error:
+                got.put((path, error))
+
+    for path in paths:
+        todo.put(path)
+    results: dict[str, Path | str] = {}
+    try:
+        for _ in range(min(CONNECTIONS, len(paths))):
+            threading.Thread(target=work, daemon=True).start()
+        for done in range(1, len(paths) + 1):
+            path, result = got.get()
+            if isinstance(result, BaseException):
+                raise result
+            results[path] = result
+            if progress is not None:
+                progress(done, len(paths))
+    finally:
+        stopped.set()
+    files = {path: found for path in paths if isinstance(found := results[path], Path)}
+    problems = tuple(line for path in paths if isinstance(line := results[path], str))
+    return Fetched(MappingProxyType(files), problems)
 
 
 def _damaged(path: str, found: str) -> str:
     return f"{path}: {found} is not the published file (its SHA-256 differs)"
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _checked(file: Path, digest: str) -> Path | None:
+    """Return the file if it can be read and is what it should be."""
+    try:
+        with file.open("rb") as stream:
+            return file if hashlib.file_digest(stream, "sha256").hexdigest() == digest else None
+    except OSError:
+        return None

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis import Saving
-from greencv_core.analysis.wording import count, duration, listed, number, percent
-from greencv_core.published.reanalysis import RQ2_ARCHITECTURE, Reanalysis
-from greencv_core.published.seaa2023_logs import INITIAL_EPOCHS, WEAKEST_RHYTHM
+from greencv_core.analysis import Saving, Unanswered, attempt
+from greencv_core.analysis.wording import (
+    as_opening,
+    count,
+    duration,
+    listed,
+    number,
+    p_value,
+    percent,
+)
+from greencv_core.published.reanalysis import (
+    IDLE,
+    RQ1_ENVIRONMENT,
+    RQ2_ARCHITECTURE,
+    Reanalysis,
+)
+from greencv_core.published.seaa2023_logs import ENDS_WITHIN_S, INITIAL_EPOCHS, WEAKEST_RHYTHM
 
+LIKE = 1.25
+"""Factor within which a log's stage, or epoch, is like the median log's."""
+NOTED_PAUSE = 0.25
+"""Share of an epoch; more without work, beyond the usual, is told."""
 BLOCK_BYTES = 4096
 """What programs and file systems write at once, or a multiple of it."""
+TOGETHER_S = 1.0
+"""Logs that end so near each other end together."""
+LOGGED_ENVIRONMENT = "Local ML"
+"""Where RQ2 moves to, of the environments that have logs."""
+_NET_OF = {
+    "net_of_low": "of the low-power state",
+    "net_of_before": "of the power before work",
+    "net_of_after": "of the power after work",
+}
 _CONDITION = ["environment", "architecture"]
 
 
@@ -68,6 +96,66 @@ def counted_epochs(reanalysis: Reanalysis) -> pd.DataFrame:
     )
 
 
+def odd_counts(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the logs whose number of epochs, rounded, is not the corrected count, and a sign why.
+
+    Each is held against the median log of its condition.
+    """
+    every = reanalysis.epochs_from_logs
+    usual = every.groupby(_CONDITION)[["first_stage_s", "epoch_s", "quiet_s"]].median()
+    clear = counted_epochs(reanalysis)
+    odd = clear[clear["corrected_off"].round() != 0]
+    signs = [_sign(log, usual.loc[(log.environment, log.architecture)]) for log in odd.itertuples()]
+    table = odd[[*_CONDITION, "repetition", "corrected_off"]].assign(sign=signs)
+    return table.rename(columns={"corrected_off": "corrected_less_log"}).reset_index(drop=True)
+
+
+def _sign(log: Any, usual: pd.Series) -> str:
+    if log.full_s > log.epoch_s:
+        return (
+            f"{duration(log.full_s)} at full utilisation, with longer epochs; another program on "
+            "the GPU would look so"
+        )
+    if not usual["first_stage_s"] / LIKE < log.first_stage_s < usual["first_stage_s"] * LIKE:
+        return (
+            f"second stage found after {duration(log.first_stage_s)}; in the median log after "
+            f"{duration(usual['first_stage_s'])}"
+        )
+    if not usual["epoch_s"] / LIKE < log.epoch_s < usual["epoch_s"] * LIKE:
+        found_s, usual_s = number(log.epoch_s), number(usual["epoch_s"])
+        return f"epoch of {found_s} s found; in the median log {usual_s} s"
+    if log.quiet_s - usual["quiet_s"] > NOTED_PAUSE * log.epoch_s:
+        return (
+            f"{duration(log.quiet_s)} without work; in the median log {duration(usual['quiet_s'])}"
+        )
+    return "none seen"
+
+
+def odd_counts_sentence(reanalysis: Reanalysis) -> str:
+    """Say how many logs do not show the corrected count, and how many show no count at all."""
+    every, clear = reanalysis.epochs_from_logs, counted_epochs(reanalysis)
+    if clear.empty:
+        return "No log is at hand to count epochs from."
+    odd = odd_counts(reanalysis)
+    unseen = int((odd["sign"] == "none seen").sum())
+    text = (
+        f"In {len(odd)} of the {len(clear)} logs the number, rounded, is another than the "
+        "corrected count. Counting assumes that all epochs of a log are alike and that nothing but "
+        f"training is in it; {len(odd) - unseen} of these logs show that this is not so of them."
+    )
+    unclear = every[every["fine_tuning_epochs"].isna()]
+    if len(unclear):
+        of = every.groupby(_CONDITION).size()
+        told = listed(
+            [
+                f"{n} of {of[environment, architecture]} of {architecture} in {environment}"
+                for (environment, architecture), n in unclear.groupby(_CONDITION).size().items()
+            ]
+        )
+        text += f" No number is taken from {count(len(unclear), 'log')}: {told}."
+    return text
+
+
 def _whole(differences: pd.Series) -> int:
     return int((differences.round() == 0).sum())
 
@@ -122,18 +210,17 @@ def truncation_sentence(reanalysis: Reanalysis) -> str:
 
 
 def lost_ends_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by condition, the logs cut off before their training ended, and what is missing."""
-    runs = reanalysis.raw.runs.reindex(
-        columns=[*_CONDITION, "ending", "missing_s", "missing_energy_j", "energy_j", "duration_s"]
+    """Return, by condition, the logs that end before their training, and what is missing."""
+    runs = reanalysis.raw.runs
+    lost = runs[runs["lost_end"]]
+    groups = lost.assign(share=lost["missing_energy_j"] / lost["energy_j"]).groupby(
+        _CONDITION, sort=False
     )
-    cut = runs[runs["ending"] != "whole line"].copy()
-    cut["share"] = cut["missing_energy_j"] / cut["energy_j"]
-    groups = cut.groupby(_CONDITION, sort=False)
     every = runs.groupby(_CONDITION, sort=False).size()
     return pd.DataFrame(
         {
             "logs": every.reindex(groups.size().index),
-            "cut_off": groups.size(),
+            "lost_ends": groups.size(),
             "missing_s": groups["missing_s"].median(),
             "most_missing_s": groups["missing_s"].max(),
             "missing_energy": groups["share"].median(),
@@ -144,35 +231,75 @@ def lost_ends_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 def lost_ends_sentence(reanalysis: Reanalysis) -> str:
     """Say which logs lack their end, how that shows, and how much they lack."""
-    table = lost_ends_evidence(reanalysis)
-    if table.empty:
-        return "No log at hand is cut off."
     runs = reanalysis.raw.runs
-    cut = runs[runs["ending"] != "whole line"]
+    if runs.empty:
+        return "No log is at hand."
+    apart_s = runs["ends_apart_s"]
+    whole = runs[(runs["ending"] == "whole line") & apart_s.notna()]
+    together = int((whole["ends_apart_s"].abs() <= TOGETHER_S).sum())
+    early = whole[whole["ends_apart_s"] < -ENDS_WITHIN_S]
+    text = (
+        f"The processor's log was written line by line and ends with its training: {together} of "
+        f"the {len(whole)} logs of the GPU that end in a whole line end within {TOGETHER_S:g} s of "
+        "it."
+    )
+    if len(early):
+        text += (
+            f" In {count(len(early), 'run')} ({_conditions(early)}) the processor's log stops "
+            f"{duration(float(-early['ends_apart_s'].max()))} to "
+            f"{duration(float(-early['ends_apart_s'].min()))} before the GPU's; the load of their "
+            "processor is not given."
+        )
+    lost = runs[runs["lost_end"]]
+    if lost.empty:
+        return f"{text} No log at hand lacks its end."
+    cut = lost[lost["ending"] != "whole line"]
     paths = [path for run_id in cut["run_id"] if (path := reanalysis.log_path(run_id))]
     blocks = sum(path.stat().st_size % BLOCK_BYTES == 0 for path in paths)
-    where = listed([f"{a} in {e}" for e, a in zip(table["environment"], table["architecture"],
-                                                   strict=True)])  # fmt: skip
-    return (
-        f"{count(len(cut), 'log')} end within a line or without its end, all of {where}. Of these "
-        f"files, {blocks} are a whole number of blocks of {BLOCK_BYTES:,} bytes long: the sampler "
-        "was ended with its last block unwritten. The processor's log, written line by line, goes "
-        f"on to the end of the training, {duration(float(cut['missing_s'].median()))} later in the "
-        f"median and {duration(float(cut['missing_s'].max()))} at most. With the mean power of the "
-        f"last minute, {percent(float(table['missing_energy'].max()))} of a run's energy is "
-        "missing in the median of the most affected condition."
-    )
+    if len(cut):
+        text += (
+            f" {count(len(cut), 'log')} end within a line or without its end ({_conditions(cut)}). "
+            f"Of these files, {blocks} are a whole number of blocks of {BLOCK_BYTES:,} bytes long: "
+            "the sampler was presumably ended with its last block unwritten."
+        )
+    hidden = lost[lost["ending"] == "whole line"]
+    if len(hidden):
+        text += (
+            f" {count(len(hidden), 'log')} more ({_conditions(hidden)}) "
+            f"{'ends' if len(hidden) == 1 else 'end'} in a whole line, and yet "
+            f"{duration(float(hidden['missing_s'].max()))} before the processor's."
+        )
+    known = lost.dropna(subset=["missing_s"])
+    unknown = len(lost) - len(known)
+    if len(known):
+        share = known["missing_energy_j"] / known["energy_j"]
+        text += (
+            f" What is missing lasts {duration(float(known['missing_s'].median()))} in the median "
+            f"and {duration(float(known['missing_s'].max()))} at most; with the mean power of the "
+            f"last minute, it is {percent(float(share.median()))} of the run's energy in the "
+            f"median and {percent(float(share.max()))} at most."
+        )
+    if unknown:
+        text += (
+            f" Of {count(unknown, 'run')} there is no processor's log that tells how much; they "
+            "are left out where the lost ends are restored."
+        )
+    return text
+
+
+def _conditions(runs: pd.DataFrame) -> str:
+    pairs = runs[_CONDITION].drop_duplicates().itertuples(index=False, name=None)
+    return listed([f"{architecture} in {environment}" for environment, architecture in pairs])
 
 
 def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by environment, power before the first batch and what share of energy it makes."""
+    """Return, by environment, each idle power and what share of a run's energy it makes."""
     runs = reanalysis.runs("ends_restored")
-    runs = runs.join(reanalysis.idle_power, on="environment").dropna(subset=["rest_power_w"])
+    runs = runs.join(reanalysis.idle_power, on="environment").dropna(subset=list(IDLE.values()))
     gross = runs["energy_j_per_image"]
-    runs["rest_share"] = 1 - runs["net_of_rest"] / gross
-    runs["waiting_share"] = 1 - runs["net_of_waiting"] / gross
-    columns = ["rest_power_w", "waiting_power_w", "power_w", "rest_share", "waiting_share"]
-    return runs.groupby("environment", sort=False)[columns].median().reset_index()
+    shares = {power.replace("_w", "_share"): 1 - runs[net] / gross for net, power in IDLE.items()}
+    columns = ["power_w", *IDLE.values(), *shares]
+    return runs.assign(**shares).groupby("environment", sort=False)[columns].median().reset_index()
 
 
 def idle_sentence(reanalysis: Reanalysis) -> str:
@@ -181,27 +308,55 @@ def idle_sentence(reanalysis: Reanalysis) -> str:
     if table.empty:
         return "No log is at hand to read idle power from."
     each = [
-        f"{row.environment} draws {number(row.rest_power_w)} W at rest and "
-        f"{number(row.waiting_power_w)} W once the framework holds the GPU, which over the "
-        f"training make {percent(row.rest_share, 0)} and {percent(row.waiting_share, 0)} of the "
-        "energy in the median run"
+        f"in {row.environment}, the GPU draws {number(row.low_power_w)} W in the first line, "
+        f"{number(row.before_power_w)} W just before the first batch and "
+        f"{number(row.after_power_w)} W in the last line, which over the training make "
+        f"{percent(row.low_power_share, 0)}, {percent(row.before_power_share, 0)} and "
+        f"{percent(row.after_power_share, 0)} of the energy in the median run"
         for row in table.itertuples()
     ]
+    text = as_opening(f"{'; '.join(each)}.")
     unknown = sorted(set(reanalysis.every_run["environment"]) - set(table["environment"]))
-    text = f"{'; '.join(each)}."
     if unknown:
         text += f" Of {listed(unknown)} there is no log, and no net energy."
-    move = reanalysis.effects.set_index("claim").loc[f"{RQ2_ARCHITECTURE}, Cloud to Local ML"]
-    gross, net = move["ends_restored"], move["net_of_waiting"]
-    if isinstance(gross, Saving) and isinstance(net, Saving):
-        shown = "which includes no difference" if net.ci_low <= 0 <= net.ci_high else "net"
-        text += (
-            f" Moving {RQ2_ARCHITECTURE} from Cloud to Local ML saves {percent(gross.saving)} "
-            f"gross, and {_signed(net.saving)} ({_signed(net.ci_low)} to {_signed(net.ci_high)}, "
-            f"{shown}) net of the power while waiting: what tells the two GPUs apart there is what "
-            "they draw while they wait."
-        )
-    return text
+    return f"{text} {_net_of_each(reanalysis)}".strip()
+
+
+def _net_of_each(reanalysis: Reanalysis) -> str:
+    """Say what RQ2's saving is, net of each idle power, and whether they agree."""
+    row = f"{RQ2_ARCHITECTURE}, {RQ1_ENVIRONMENT} to {LOGGED_ENVIRONMENT}"
+    move = reanalysis.effects.set_index("claim").loc[row]
+    gross = move["ends_restored"]
+    nets = {variant: move[variant] for variant in IDLE if isinstance(move[variant], Saving)}
+    if not isinstance(gross, Saving) or len(nets) < len(IDLE):
+        return ""
+    told = listed(
+        [
+            f"{_signed(net.saving)} ({_signed(net.ci_low)} to {_signed(net.ci_high)}; "
+            f"{_test_in_words(reanalysis, variant)}) {_NET_OF[variant]}"
+            for variant, net in nets.items()
+        ]
+    )
+    saved = [variant for variant, net in nets.items() if net.ci_low > 0]
+    verdict = (
+        "a saving is left by each of them"
+        if len(saved) == len(nets)
+        else "a saving is left by none of them"
+        if not saved
+        else f"a saving is left only {listed([_NET_OF[variant] for variant in saved])}, and which "
+        "of them is right these data cannot tell"
+    )
+    return (
+        f"Moving {RQ2_ARCHITECTURE} from {RQ1_ENVIRONMENT} to {LOGGED_ENVIRONMENT} saves "
+        f"{percent(gross.saving)} gross. Net, it is {told}: {verdict}."
+    )
+
+
+def _test_in_words(reanalysis: Reanalysis, variant: str) -> str:
+    test = attempt(reanalysis.test, "rq2_energy", variant)
+    if isinstance(test, Unanswered):
+        return "no test"
+    return f"H = {test.kruskal_h:.2f}, {p_value(test.kruskal_p)}"
 
 
 def _signed(share: float) -> str:
@@ -215,7 +370,9 @@ def repetitions_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "n": groups.size(),
-            "outcomes": groups[["f1", "epochs_true"]].apply(lambda g: len(g.drop_duplicates())),
+            "unlike_all_others": groups[["f1", "epochs_true"]].apply(
+                lambda runs: int((~runs.duplicated(keep=False)).sum())
+            ),
             "fewest_epochs": groups["epochs_true"].min(),
             "most_epochs": groups["epochs_true"].max(),
             "f1_q1": groups["f1"].quantile(0.25),
@@ -229,8 +386,9 @@ def repetitions_sentence(reanalysis: Reanalysis) -> str:
     """Say whether runs of one seed are copies of each other."""
     table = repetitions_evidence(reanalysis)
     widest = table.loc[(table["most_epochs"] / table["fewest_epochs"]).idxmax()]
+    unlike = int(table["unlike_all_others"].sum())
     return (
-        f"{int(table['outcomes'].sum())} of {int(table['n'].sum())} runs differ from all others of "
+        f"{unlike} of {int(table['n'].sum())} runs differ from all others of "
         f"their condition in epochs or F1; {widest['architecture']} in {widest['environment']} "
         f"stopped after {int(widest['fewest_epochs'])} to {int(widest['most_epochs'])} epochs."
     )

@@ -14,6 +14,7 @@ import pandas as pd
 
 from greencv_core.analysis import (
     Comparison,
+    NotEnoughDataError,
     Outliers,
     Saving,
     Unanswered,
@@ -24,9 +25,9 @@ from greencv_core.analysis import (
     outliers,
     saving,
 )
-from greencv_core.published import published_runs
-from greencv_core.published.download import Progress
-from greencv_core.published.seaa2023 import IMAGES_PER_EPOCH, NAME
+from greencv_core.published import tabulated
+from greencv_core.published.download import Progress, fetch
+from greencv_core.published.seaa2023 import IMAGES_PER_EPOCH, NAME, RELEASE
 from greencv_core.published.seaa2023_logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
 
 Removals = Literal["none", "by_hand", "rule"]
@@ -38,11 +39,20 @@ VARIANTS: Mapping[str, str] = MappingProxyType(
         "epochs_corrected": "Epochs corrected",
         "full_correction": "Epochs and decimals",
         "ends_restored": "Epochs, decimals, lost ends",
-        "net_of_rest": "The same, net of the power at rest",
-        "net_of_waiting": "The same, net of the power while waiting",
+        "net_of_low": "The same, net of the low-power state",
+        "net_of_before": "The same, net of the power before work",
+        "net_of_after": "The same, net of the power after work",
     }
 )
 """Ways to an energy per image. The first gives J s per image, all others J."""
+IDLE: Mapping[str, str] = MappingProxyType(
+    {
+        "net_of_low": "low_power_w",
+        "net_of_before": "before_power_w",
+        "net_of_after": "after_power_w",
+    }
+)
+"""Net variants, and the idle power of an environment that each takes off."""
 EXPECTED_LOSS_W = 0.5
 """Of power cut to whole watts, where no raw log tells."""
 RQ1_ENVIRONMENT, RQ2_ARCHITECTURE = "Cloud", "mobilenet_v2"
@@ -67,7 +77,8 @@ def load_reanalysis(progress: Progress | None = None) -> Reanalysis:
     DataUnavailableError
         They cannot be had here.
     """
-    table, fetched = published_runs(NAME, progress)
+    fetched = fetch(RELEASE, progress)
+    table = tabulated(NAME, fetched)
     raw = raw_runs(fetched.files)
     return Reanalysis(table, raw, fetched.files, (*fetched.problems, *raw.problems))
 
@@ -101,7 +112,8 @@ class Reanalysis:
         """All runs; the energy per image of each variant in a column of the variant's name.
 
         Where a run's raw log is not at hand (``from_raw`` is false), the power lost by cutting it
-        to whole watts is taken to be that of the others.
+        to whole watts is taken to be that of the others. Where a log lacks its end and nothing
+        tells how much, the energy with that end is not known.
         """
         runs = self.table.copy()
         told = self._told_by_logs
@@ -109,8 +121,9 @@ class Reanalysis:
         exact_j = np.where(
             from_raw, told["energy_j"], runs["energy_j"] + self.lost_w * runs["duration_s"]
         )
-        missing_s = told["missing_s"].fillna(0.0).to_numpy()
-        whole_j = exact_j + told["missing_energy_j"].fillna(0.0).to_numpy()
+        # Where there is no log, that it lacks its end is not known either, and not assumed.
+        missing_s = np.where(from_raw, told["missing_s"], 0.0)
+        whole_j = exact_j + np.where(from_raw, told["missing_energy_j"], 0.0)
         whole_s = runs["duration_s"] + missing_s
         true_images = IMAGES_PER_EPOCH * runs["epochs_true"]
         first_images = IMAGES_PER_EPOCH * runs["epochs_first_version"]
@@ -124,8 +137,10 @@ class Reanalysis:
             epochs_corrected=runs["energy_j"] / true_images,
             full_correction=exact_j / true_images,
             ends_restored=whole_j / true_images,
-            net_of_rest=(whole_j - idle["rest_power_w"] * whole_s) / true_images,
-            net_of_waiting=(whole_j - idle["waiting_power_w"] * whole_s) / true_images,
+            **{
+                variant: (whole_j - idle[power] * whole_s) / true_images
+                for variant, power in IDLE.items()
+            },
         )
 
     @cached_property
@@ -149,16 +164,12 @@ class Reanalysis:
 
     @cached_property
     def idle_power(self) -> pd.DataFrame:
-        """Median power before the first batch by environment: at rest, and held by the framework.
+        """Median power without work by environment: in the first line, before and after work.
 
-        Where there is no raw log, it is not known.
+        In all three the framework holds the GPU's memory; in the first, the GPU is in a state of
+        low power. Where there is no raw log, they are not known.
         """
-        runs = self.raw.runs.reindex(columns=["environment", "rest_power_w", "waiting_power_w"])
-        return (
-            runs.astype({"rest_power_w": float, "waiting_power_w": float})
-            .groupby("environment")
-            .median()
-        )
+        return self.raw.runs.groupby("environment")[list(IDLE.values())].median()
 
     def log_path(self, run_id: str) -> Path | None:
         """Return where a run's GPU log is, if it could be read."""
@@ -197,21 +208,36 @@ class Reanalysis:
         }
 
     def tests(self, variant: str = "published") -> dict[str, Comparison]:
-        """Return the comparisons of both research questions, energy by one of the variants."""
-        return {name: self._test(name, variant) for name in QUESTIONS}
+        """Return the comparisons of both research questions, energy by one of the variants.
 
-    def _test(self, name: str, variant: str) -> Comparison:
+        Raises
+        ------
+        NotEnoughDataError
+            As :meth:`test`.
+        """
+        return {name: self.test(name, variant) for name in QUESTIONS}
+
+    def test(self, name: str, variant: str = "published") -> Comparison:
+        """Return one of the comparisons.
+
+        Raises
+        ------
+        NotEnoughDataError
+            Fewer than two groups have this energy.
+        """
         by, value = QUESTIONS[name]
         if value != "energy_j_per_image":
             variant = "published"  # the variants differ in energy alone
         if (name, variant) not in self._compared:
-            runs = self.runs(variant).dropna(subset=[value])
-            runs = (
-                only(runs, "environment", RQ1_ENVIRONMENT)
+            fixed, level = (
+                ("environment", RQ1_ENVIRONMENT)
                 if by == "architecture"
-                else only(runs, "architecture", RQ2_ARCHITECTURE)
+                else ("architecture", RQ2_ARCHITECTURE)
             )
-            self._compared[name, variant] = compare(runs, value, by)
+            runs = self.runs(variant).dropna(subset=[value])
+            if level not in set(runs[fixed]):
+                raise NotEnoughDataError(f"no run of {level} has this energy")
+            self._compared[name, variant] = compare(only(runs, fixed, level), value, by)
         return self._compared[name, variant]
 
     def medians(self, removals: Removals = "by_hand") -> pd.DataFrame:

@@ -41,12 +41,22 @@ JOINED_WITHIN_S = 1.0
 """A line of the processor's log belongs to the GPU's nearest, if it is so near."""
 AT_WORK_PCT = 10.0
 """Utilization above which a GPU trains; below, it waits or shows a picture."""
+QUIET_PCT, FULL_PCT = 3.0, 99.0
+"""Utilization below which not even validation runs, and from which more runs than a training."""
+ENDS_WITHIN_S = 2.0
+"""Both logs of a training end together; what lies further apart lacks its end."""
 ENDING_S = 60.0
 """The end of a log whose mean power stands in for what is missing after it."""
 WEAKEST_RHYTHM = 0.3
 """Where a log repeats itself less than this, epochs are not counted from it."""
 INITIAL_EPOCHS = 10
 """Of the first stage."""
+_NAMES = ("environment", "architecture", "device_name", "header", "ending")
+_NUMBERS = (
+    "duration_s", "energy_j", "energy_j_whole_watts", "power_sum_w_whole_watts", "power_w",
+    "device_utilization_pct", "temperature_c", "low_power_w", "before_power_w", "after_power_w",
+    "missing_s", "missing_energy_j", "ends_apart_s", "cpu_utilization_pct", "process_memory_mb",
+)  # fmt: skip
 _PROCESSOR_TYPES = {
     "timestamp": pa.timestamp("us"),
     "cpu usage (%)": pa.float64(),
@@ -66,11 +76,14 @@ class RawRuns:
 
     runs: pd.DataFrame
     """A runs table with exact energy and the corrected count of epochs. Besides: ``energy_j`` and
-    ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``,
-    ``rest_power_w`` and ``waiting_power_w`` (before the first batch, without and with the
-    framework's hold on the GPU), ``header``, ``ending``, ``missing_s`` (from the end of the GPU's
-    log to the end of the training, where the log was cut off), ``missing_energy_j`` (estimated),
-    and of the processor's log ``cpu_utilization_pct`` and ``process_memory_mb``."""
+    ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``; power in the
+    first line (``low_power_w``), in the last before the first batch (``before_power_w``) and in the
+    last after the training (``after_power_w``), in all of which the framework already, or still,
+    holds the GPU's memory; ``header``, ``ending``; ``lost_end``, whether the GPU's log ends before
+    its training, and then ``missing_s`` until it does (not known without the processor's log) and
+    ``missing_energy_j`` (estimated); and of the processor's log, where it spans the training,
+    ``cpu_utilization_pct`` and ``process_memory_mb``, and ``ends_apart_s``, how much later than the
+    GPU's it ends."""
     problems: tuple[str, ...]
     """A line for each log that could not be read."""
 
@@ -96,11 +109,12 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     """
     told = _each(_pairs(files), _read_pair)
     problems = tuple(problem for _, some in told for problem in some)
-    runs = pd.DataFrame([row for row, _ in told if row is not None])
-    if runs.empty:
-        return RawRuns(pd.DataFrame(columns=["run_id"]), problems)
+    rows = [row for row, _ in told if row is not None]
+    runs = pd.DataFrame(rows, columns=[*_NAMES, "repetition", "lost_end", *_NUMBERS]).astype(
+        {"repetition": int, "lost_end": bool, **dict.fromkeys(_NUMBERS, float)}
+    )
     runs["emissions_gco2e"] = runs["energy_j"] / J_PER_KWH * CARBON_INTENSITY_GCO2E_PER_KWH
-    if METRICS not in files:
+    if METRICS not in files or runs.empty:
         return RawRuns(completed(runs.assign(images_processed=np.nan)), problems)
     keys = pd.MultiIndex.from_frame(runs[list(KEY)])
     counted = epochs_counted(files[METRICS])
@@ -122,15 +136,16 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        run_id, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart) and
-        fine_tuning_epochs, which is empty where the rhythm is too weak.
+        run_id, first_stage_s, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart),
+        quiet_s and full_s (of the second stage, time without work and at full utilization) and
+        fine_tuning_epochs, which is empty where the rhythm is too weak or the end is not known.
     """
-    missing_s = raw.runs.set_index("run_id")["missing_s"] if len(raw.runs) else {}
+    missing_s = raw.runs.set_index("run_id")["missing_s"]
     readable = [pair for pair in _pairs(files) if pair.run_id in missing_s]
-    frame = pd.DataFrame(
-        _each(readable, _second_stage),
-        columns=["run_id", "fine_tuning_s", "epoch_s", "rhythm"],
-    )
+    columns = [
+        "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s", "full_s",
+    ]  # fmt: skip
+    frame = pd.DataFrame(_each(readable, _second_stage), columns=columns)
     frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
     epochs = frame["fine_tuning_s"] / frame["epoch_s"]
     frame["fine_tuning_epochs"] = epochs.where(frame["rhythm"] >= WEAKEST_RHYTHM)
@@ -205,7 +220,7 @@ def _trimmed(log: Log, values: Floats) -> Floats:
 def _figures(log: Log) -> dict[str, Any]:
     time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
     whole_w = np.floor(power_w)
-    rest_w, waiting_w = _idle(log)
+    low_w, before_w, after_w = _idle(log)
     return {
         "device_name": log.device_name,
         "duration_s": time_s[-1] - time_s[0],
@@ -215,25 +230,31 @@ def _figures(log: Log) -> dict[str, Any]:
         "power_w": power_w.mean(),
         "device_utilization_pct": _trimmed(log, log.utilization_pct).mean(),
         "temperature_c": _trimmed(log, log.temperature_c).mean(),
-        "rest_power_w": rest_w,
-        "waiting_power_w": waiting_w,
+        "low_power_w": low_w,
+        "before_power_w": before_w,
+        "after_power_w": after_w,
         "header": log.header,
         "ending": log.ending,
-        "missing_s": 0.0,
-        "missing_energy_j": 0.0,
+        "lost_end": log.cut_off,
+        # How much a log that is cut off lacks, the processor's log has to tell.
+        "missing_s": np.nan if log.cut_off else 0.0,
+        "missing_energy_j": np.nan if log.cut_off else 0.0,
     }
 
 
-def _idle(log: Log) -> tuple[float, float]:
-    """Return power at the log's begin and just before the first batch; NaN if it begins at work."""
+def _idle(log: Log) -> tuple[float, float, float]:
+    """Return power in the first line, just before the first batch, and in the last line.
+
+    NaN where the log begins, or ends, at work.
+    """
     at_work = log.utilization_pct > AT_WORK_PCT
     first = int(np.argmax(at_work))
-    if first == 0:
-        return np.nan, np.nan
-    return float(log.power_w[0]), float(log.power_w[first - 1])
+    low_w, before_w = (log.power_w[0], log.power_w[first - 1]) if first else (np.nan, np.nan)
+    after_w = np.nan if log.cut_off or at_work[-1] else log.power_w[-1]
+    return float(low_w), float(before_w), float(after_w)
 
 
-def _processor(path: Path, log: Log) -> dict[str, float]:
+def _processor(path: Path, log: Log) -> dict[str, Any]:
     """Return what the processor's log tells of its load, and of the end of a GPU log cut short."""
     content, _ = whole_lines(path)
     try:
@@ -250,29 +271,37 @@ def _processor(path: Path, log: Log) -> dict[str, float]:
     if len(logged_s) < 2:
         raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
     time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
+    apart_s = float(logged_s[-1] - time_s[-1])
+    told: dict[str, Any] = {"ends_apart_s": apart_s}
+    if apart_s < -ENDS_WITHIN_S:
+        return told
     after = np.clip(np.searchsorted(logged_s, time_s), 1, len(logged_s) - 1)
     nearest = after - (time_s - logged_s[after - 1] < logged_s[after] - time_s)
     near = nearest[np.abs(logged_s[nearest] - time_s) <= JOINED_WITHIN_S]
-    told = {
-        "cpu_utilization_pct": float(table["cpu usage (%)"].to_numpy()[near].mean()),
-        "process_memory_mb": float(table["memory usage (MB)"].to_numpy()[near].mean()),
-    }
-    if log.cut_off:
+    told["cpu_utilization_pct"] = float(table["cpu usage (%)"].to_numpy()[near].mean())
+    told["process_memory_mb"] = float(table["memory usage (MB)"].to_numpy()[near].mean())
+    if log.cut_off or apart_s > ENDS_WITHIN_S:
         # The sampler was killed with lines still in its buffer. The other log, flushed line by
         # line, ends when the training does.
-        missing_s = max(0.0, float(logged_s[-1] - time_s[-1]))
-        told["missing_s"] = missing_s
-        told["missing_energy_j"] = missing_s * power_w[time_s > time_s[-1] - ENDING_S].mean()
+        told["lost_end"] = True
+        told["missing_s"] = max(0.0, apart_s)
+        last_w = power_w[time_s > time_s[-1] - ENDING_S].mean()
+        told["missing_energy_j"] = told["missing_s"] * last_w
     return told
 
 
-def _second_stage(pair: _Pair) -> tuple[str, float, float, float]:
+def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float, float]:
     assert pair.gpu is not None
     log = read_log(pair.gpu)
     time_s, power_w, utilization_pct = (
         _trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
     )
-    begin = int(np.argmax(utilization_pct > AT_WORK_PCT))
-    begin += step(utilization_pct[begin:])
+    first = int(np.argmax(utilization_pct > AT_WORK_PCT))
+    begin = first + step(utilization_pct[first:])
     epoch_s, rhythm = period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
-    return pair.run_id, time_s[-1] - time_s[begin], epoch_s, rhythm
+    lasted_s = np.diff(time_s[begin:])
+    quiet, full = utilization_pct[begin + 1 :] < QUIET_PCT, utilization_pct[begin + 1 :] >= FULL_PCT
+    return (
+        pair.run_id, time_s[begin] - time_s[first], time_s[-1] - time_s[begin], epoch_s, rhythm,
+        lasted_s[quiet].sum(), lasted_s[full].sum(),
+    )  # fmt: skip

@@ -49,6 +49,10 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
         "claims": {
             "figures": len(claims),
             "agreeing": int(claims["agrees"].sum()),
+            "by_source": {
+                name: {"figures": len(some), "agreeing": int(some["agrees"].sum())}
+                for name, some in claims.groupby("source", sort=False)
+            },
             "disagreeing": claims[~claims["agrees"]][["part", "claim", "published"]].to_dict(
                 "records"
             ),
@@ -58,21 +62,23 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
 
 def _headline(reanalysis: Reanalysis, removals: Removals) -> dict[str, Any]:
     return {
-        variant: _saving(result, len(reanalysis.runs(variant, removals)))
+        variant: _saving(
+            result, int(reanalysis.runs(variant, removals)["energy_j_per_image"].notna().sum())
+        )
         for variant, result in reanalysis.headline(removals).items()
     }
 
 
 def _saving(result: Saving | Unanswered, n_runs: int) -> dict[str, Any]:
-    if isinstance(result, Unanswered):
-        return {"saving": None, "reason": result.reason, "n_runs": n_runs}
+    known = result if isinstance(result, Saving) else None
     return {
-        "saving": result.saving,
-        "ci_low": result.ci_low,
-        "ci_high": result.ci_high,
-        "from": dict(result.from_condition),
-        "to": dict(result.to_condition),
+        "saving": known and known.saving,
+        "ci_low": known and known.ci_low,
+        "ci_high": known and known.ci_high,
+        "from": known and dict(known.from_condition),
+        "to": known and dict(known.to_condition),
         "n_runs": n_runs,
-        "n_from": result.n_from,
-        "n_to": result.n_to,
+        "n_from": known and known.n_from,
+        "n_to": known and known.n_to,
+        "reason": result.reason if isinstance(result, Unanswered) else None,
     }

@@ -15,11 +15,13 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from pandas.io.formats.style import Styler
 
-from greencv_core.analysis import Saving, Unanswered
+from greencv_core.analysis import Saving, Unanswered, attempt
+from greencv_core.analysis.comparison import ALPHA
 from greencv_core.analysis.wording import count, number, percent
 from greencv_core.published.claims import claims_summary
-from greencv_core.published.download import VARIABLE
+from greencv_core.published.download import VARIABLE, in_short
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.report.labels import heading
 from greencv_core.report.prose import box, say
 from greencv_core.report.tables import styled
 
@@ -105,7 +107,7 @@ def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
     if not reanalysis.problems:
         return box("note", "Energy here is published", text)
     title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
-    return box("warning", title, text, reanalysis.problems)
+    return box("warning", title, text, in_short(reanalysis.problems))
 
 
 @if_answered
@@ -117,16 +119,16 @@ def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markd
 @if_answered
 def evidence_table(
     reanalysis: Reanalysis, tabulate: Callable[[Reanalysis], pd.DataFrame], caption: str
-) -> Styler | Markdown:
-    """Return one of the tables of :mod:`greencv_core.published.evidence`."""
+) -> Styler | None:
+    """Return one of the tables of :mod:`greencv_core.published.evidence`, unless it is empty."""
     frame = tabulate(reanalysis)
-    return say("No raw log is at hand.") if frame.empty else styled(frame, caption)
+    return None if frame.empty else styled(frame, caption)
 
 
 @if_answered
 def agreement_table(claims: pd.DataFrame) -> Styler:
     """Return how many published figures come out, by part."""
-    return styled(claims_summary(claims), "Published figures that come out to the digits printed")
+    return styled(claims_summary(claims), "Figures that come out to the digits given")
 
 
 @if_answered
@@ -171,6 +173,7 @@ def _beside(claims: pd.DataFrame) -> pd.DataFrame:
         {
             "figure": [_named(claim) for claim in claims["claim"]],
             "published": [re.sub(r"^(-?)\.", r"\g<1>0.", text) for text in claims["published"]],
+            "source": claims["source"].map(heading),
             "recomputed": [
                 _like(value, text)
                 for value, text in zip(claims["recomputed"], claims["published"], strict=True)
@@ -236,20 +239,22 @@ def effects_table(reanalysis: Reanalysis) -> Styler:
 @if_answered
 def tests_table(reanalysis: Reanalysis) -> Styler:
     """Return what each correction makes of the energy tests of both questions."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for name in ("rq1_energy", "rq2_energy"):
         for variant, label in VARIANTS.items():
-            test = reanalysis.tests(variant)[name]
-            rows.append(
-                {
-                    "test": _FIGURES[name],
-                    "energy": label,
-                    "n": int(test.groups["n"].sum()),
+            row: dict[str, object] = {"test": _FIGURES[name], "energy": label}
+            test = attempt(reanalysis.test, name, variant)
+            if not isinstance(test, Unanswered):
+                apart = int((test.pairs["dunn_p_holm"] < ALPHA).sum())
+                row |= {
+                    "n": str(int(test.groups["n"].sum())),
+                    "groups": str(len(test.groups)),
                     "h": f"{test.kruskal_h:.2f}",
+                    "p": test.kruskal_p,
                     "eta_squared": test.eta_squared,
-                    "pairs_told_apart": f"{test.pairs_differing} of {len(test.pairs)}",
+                    "pairs_told_apart": f"{apart} of {len(test.pairs)}",
                 }
-            )
+            rows.append(row)
     return styled(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
 
 
@@ -266,18 +271,39 @@ def headline_sentence(reanalysis: Reanalysis) -> Markdown:
         and isinstance(corrected, Saving)
     ):
         return say("The runs at hand do not hold the conditions of the headline.")
+    pair = (
+        "the same pair"
+        if (published.dear, published.cheap) == (first.dear, first.cheap)
+        else "another pair"
+    )
     return say(
         f"The first version's {percent(first.saving, 2)} compares {first.cheap} with {first.dear}; "
         "its quantity grows with the square of the time, so that the slowest environment looks "
         f"worst. Integrated, the largest saving is {percent(published.saving, 2)} "
         f"({percent(published.ci_low)} to {percent(published.ci_high)}), of {published.cheap} "
-        f"against {published.dear}: another pair, in one environment. With every correction of "
-        f"this page it is {percent(corrected.saving, 2)} ({percent(corrected.ci_low)} to "
-        f"{percent(corrected.ci_high)}). What remains of the abstract's claim: so much of the "
-        "energy of the GPU's board can be saved among these conditions, at most, and by the choice "
-        "of the architecture alone. The largest of many savings is biased upwards, and its "
-        "interval does not account for the choice."
+        f"against {published.dear}: {pair}{_within(published)}. With every correction of this page "
+        f"that leaves energy gross it is {percent(corrected.saving, 2)} "
+        f"({percent(corrected.ci_low)} to {percent(corrected.ci_high)}). What remains of the "
+        "abstract's claim: in these data, and gross, so much of the energy of the GPU's board can "
+        f"be saved among these conditions{_by_what(corrected)}. The largest of many savings is "
+        "biased upwards, and its interval does not account for the choice."
     )
+
+
+def _within(result: Saving) -> str:
+    return ", in one environment" if _alike(result, "environment") else ", in two environments"
+
+
+def _by_what(result: Saving) -> str:
+    if _alike(result, "environment"):
+        return ", by the choice of the architecture alone"
+    if _alike(result, "architecture"):
+        return ", by the choice of the environment alone"
+    return ", by the choice of both"
+
+
+def _alike(result: Saving, factor: str) -> bool:
+    return result.from_condition[factor] == result.to_condition[factor]
 
 
 @if_answered

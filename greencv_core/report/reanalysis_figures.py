@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from greencv_core.analysis import Saving
 from greencv_core.published.evidence import counted_epochs
 from greencv_core.published.nvidia_smi import read_log
-from greencv_core.published.reanalysis import VARIANTS, Reanalysis
+from greencv_core.published.reanalysis import IDLE, VARIANTS, Reanalysis
 from greencv_core.published.seaa2023 import NAME
 from greencv_core.report.labels import heading
 from greencv_core.report.reanalysis import REMOVALS, if_answered
@@ -77,7 +77,7 @@ def epochs_figure(reanalysis: Reanalysis) -> Figure | None:
 def beginning_figure(
     reanalysis: Reanalysis, environment: str, architecture: str, repetition: int
 ) -> Figure | None:
-    """Show the first minutes of a run's GPU log: at rest, waiting, first stage, second stage."""
+    """Show the first minutes of a run's GPU log, and the environment's idle powers."""
     path = reanalysis.log_path(f"{NAME}/{environment}/{architecture}/{repetition}")
     if path is None:
         return None
@@ -88,7 +88,10 @@ def beginning_figure(
     panels[0].plot(time_s[shown], log.power_w[shown], linewidth=0.8)
     panels[1].plot(time_s[shown], log.utilization_pct[shown], linewidth=0.8, color="0.3")
     idle = reanalysis.idle_power.loc[environment]
-    for column, label in (("rest_power_w", "at rest"), ("waiting_power_w", "waiting")):
+    for column, label in (
+        ("low_power_w", "first line"), ("before_power_w", "before work"),
+        ("after_power_w", "after work"),
+    ):  # fmt: skip
         panels[0].axhline(idle[column], color="0.5", linewidth=0.8, linestyle="--")
         panels[0].annotate(
             label, (1.0, idle[column]), xycoords=("axes fraction", "data"), fontsize=8,
@@ -107,7 +110,7 @@ def corrections_figure(reanalysis: Reanalysis) -> Figure:
     environments = list(runs["environment"].unique())
     colours = environment_palette(environments)
     architectures = by_complexity(runs)
-    shown = {"published": "|", "ends_restored": "o", "net_of_rest": "s", "net_of_waiting": "^"}
+    shown = {"published": "|", "ends_restored": "o", **dict(zip(IDLE, "s^v", strict=True))}
     medians = runs.groupby(["architecture", "environment"])[list(shown)].median()
     figure, axes = subplots(figsize=(7.5, 4.6))
     labels: list[str] = []
