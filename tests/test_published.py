@@ -42,6 +42,8 @@ from greencv_core.published.evidence import (
     odd_counts,
     odd_counts_sentence,
     removals_evidence,
+    shared_evidence,
+    shared_sentence,
     truncation_evidence,
 )
 from greencv_core.published.nvidia_smi import read_log
@@ -332,6 +334,7 @@ def test_both_headers_are_read_alike(tmp_path, header, own):
     assert log.power_w.tolist() == [30.98, 56.01]
     assert log.utilization_pct.tolist() == [40, 40]
     assert log.temperature_c.tolist() == [65, 65]
+    assert log.memory_used_mib.tolist() == [90, 90]
     assert np.diff(log.time_s).tolist() == [1.0]
     assert log.time_s[0] == datetime.fromisoformat("2023-03-08T13:11:01.250+00:00").timestamp()
     assert log.device_name == "A card"
@@ -605,8 +608,8 @@ def test_the_logs_alone_show_the_corrected_epochs(reanalysis):
 def test_logs_that_show_another_count_are_told_with_what_sets_them_apart(reanalysis):
     table = odd_counts(reanalysis).set_index(["environment", "architecture", "repetition"])
     assert len(table) == 20
-    assert "full utilisation" in table.loc[("Cloud", "vgg16", 24), "sign"]
-    assert "second stage found after 42.5 minutes" in table.loc[("Cloud", "vgg16", 26), "sign"]
+    assert "more memory in use for 16.0 minutes" in table.loc[("Cloud", "vgg16", 24), "sign"]
+    assert "second stage found after 10.7" in table.loc[("Local ML", "vgg16", 1), "sign"]
     assert "epoch of 11.5 s" in table.loc[("Local ML", "mobilenet_v2", 9), "sign"]
     assert "without work" in table.loc[("Cloud", "xception", 9), "sign"]
     assert "26 of 37 of mobilenet_v2 in Local ML" in odd_counts_sentence(reanalysis)
@@ -662,6 +665,20 @@ def test_without_a_processors_log_a_lost_end_is_not_known(reanalysis):
     assert others["ends_restored"].notna().all()
 
 
+def test_runs_that_shared_their_gpu_are_told(reanalysis):
+    table = shared_evidence(reanalysis)
+    assert set(table["environment"] + " " + table["architecture"]) == {"Cloud vgg16"}
+    assert table["repetition"].tolist() == [0, 3, 4, 9, 24, 26]
+    assert (table["memory_used_mib"] < 11_200).all()
+    assert (table["shared_memory_mib"] > 23_600).all()
+    assert (table["against_median"] > 0).all()
+    assert len(reanalysis.without_shared().table) == 363
+    sentence = shared_sentence(reanalysis)
+    assert "In 6 runs (vgg16 in Cloud)" in sentence
+    assert "largest saving in Cloud" in sentence
+    assert "Local" not in sentence
+
+
 def test_idle_power_and_net_energy(reanalysis):
     told = idle_evidence(reanalysis).set_index("environment")
     assert 8 < told.loc["Cloud", "low_power_w"] < 13
@@ -682,7 +699,7 @@ def test_which_idle_power_is_taken_decides_what_a_move_saves(reanalysis, told):
     assert move["net_of_before"].ci_low < 0 < move["net_of_before"].ci_high
     assert move["net_of_after"].ci_high < 0
     sentence = idle_sentence(reanalysis)
-    assert "a saving is left only of the low-power state" in sentence
+    assert "A saving is left net of the low-power state alone" in sentence
     verdict = verdicts(reanalysis).set_index("claim")["verdict"]
     assert "2 of 3 leave no saving" in verdict["MobileNetV2 saves by moving from Cloud to Local ML"]
     assert told["headline"]["net_of_low"]["n_runs"] == 291

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis import Saving, Unanswered, attempt
+from greencv_core.analysis import Comparison, Saving, Unanswered, attempt
 from greencv_core.analysis.wording import (
     as_opening,
     count,
@@ -111,11 +111,8 @@ def odd_counts(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def _sign(log: Any, usual: pd.Series) -> str:
-    if log.full_s > log.epoch_s:
-        return (
-            f"{duration(log.full_s)} at full utilisation, with longer epochs; another program on "
-            "the GPU would look so"
-        )
+    if log.shared_s > 0:
+        return f"more memory in use for {duration(log.shared_s)}, as by a second program"
     if not usual["first_stage_s"] / LIKE < log.first_stage_s < usual["first_stage_s"] * LIKE:
         return (
             f"second stage found after {duration(log.first_stage_s)}; in the median log after "
@@ -292,6 +289,57 @@ def _conditions(runs: pd.DataFrame) -> str:
     return listed([f"{architecture} in {environment}" for environment, architecture in pairs])
 
 
+def shared_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the runs that shared their GPU: memory in use, alone and shared, and for how long."""
+    shared = reanalysis.shared
+    by_rule = set(reanalysis.outliers.left_out["run_id"])
+    energy = reanalysis.runs("full_correction", "none")
+    groups = energy.groupby(_CONDITION)["energy_j_per_image"]
+    energy["against_median"] = energy["energy_j_per_image"] / groups.transform("median") - 1
+    table = shared[[*_CONDITION, "repetition", "memory_used_mib", "shared_memory_mib"]].assign(
+        shared_share=shared["shared_s"] / shared["duration_s"],
+        against_median=shared["run_id"].map(energy.set_index("run_id")["against_median"]),
+        removed_by=[
+            listed([name for name, some in (("hand", hand), ("rule", rule)) if some]) or "none"
+            for hand, rule in zip(
+                shared["removed_by_hand"], shared["run_id"].isin(by_rule), strict=True
+            )
+        ],
+    )
+    return table.reset_index(drop=True)
+
+
+def shared_sentence(reanalysis: Reanalysis) -> str:
+    """Say which runs shared their GPU, and what the headlines are without them."""
+    shared = reanalysis.shared
+    if reanalysis.raw.runs.empty:
+        return "No log is at hand."
+    if shared.empty:
+        return "No log at hand shows another program on its GPU."
+    without = reanalysis.without_shared()
+    before, after = (r.effects.set_index("claim")["ends_restored"] for r in (reanalysis, without))
+    changed = [
+        f"{claim}, {percent(after[claim].saving, 2)} instead of {percent(before[claim].saving, 2)}"
+        for claim in before.index
+        if isinstance(before[claim], Saving)
+        and isinstance(after.get(claim), Saving)
+        and before[claim].saving != after[claim].saving
+    ]
+    effect = f"of the corrected headlines these change: {listed(changed)}"
+    tests = [attempt(r.test, "rq1_energy", "ends_restored") for r in (reanalysis, without)]
+    text = (
+        f"In {count(len(shared), 'run')} ({_conditions(shared)}) the memory in use is for a while "
+        f"{number(float((shared['shared_memory_mib'] / shared['memory_used_mib']).median()))} "
+        "times what the training holds, and epochs take longer meanwhile: presumably another "
+        "program used the GPU, and its energy is in the published figure. Without these runs, "
+        f"{effect if changed else 'no corrected headline changes'}"
+    )
+    if all(isinstance(test, Comparison) for test in tests):
+        told = [f"H = {test.kruskal_h:.2f}" for test in tests if isinstance(test, Comparison)]
+        text += f"; RQ1's test of energy is {told[1]} instead of {told[0]}"
+    return f"{text}."
+
+
 def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
     """Return, by environment, each idle power and what share of a run's energy it makes."""
     runs = reanalysis.runs("ends_restored")
@@ -332,8 +380,8 @@ def _net_of_each(reanalysis: Reanalysis) -> str:
         return ""
     told = listed(
         [
-            f"{_signed(net.saving)} ({_signed(net.ci_low)} to {_signed(net.ci_high)}; "
-            f"{_test_in_words(reanalysis, variant)}) {_NET_OF[variant]}"
+            f"{_NET_OF[variant]} {_signed(net.saving)} ({_signed(net.ci_low)} to "
+            f"{_signed(net.ci_high)}; {_test_in_words(reanalysis, variant)})"
             for variant, net in nets.items()
         ]
     )
@@ -343,12 +391,12 @@ def _net_of_each(reanalysis: Reanalysis) -> str:
         if len(saved) == len(nets)
         else "a saving is left by none of them"
         if not saved
-        else f"a saving is left only {listed([_NET_OF[variant] for variant in saved])}, and which "
-        "of them is right these data cannot tell"
+        else f"a saving is left net {listed([_NET_OF[variant] for variant in saved])} alone, and "
+        "which is right these data cannot tell"
     )
     return (
         f"Moving {RQ2_ARCHITECTURE} from {RQ1_ENVIRONMENT} to {LOGGED_ENVIRONMENT} saves "
-        f"{percent(gross.saving)} gross. Net, it is {told}: {verdict}."
+        f"{percent(gross.saving)} gross; net {told}. {as_opening(verdict)}."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -180,7 +180,9 @@ class Reanalysis:
         """Epochs counted from each log alone, beside both published counts of the same run."""
         counted = epochs_from_logs(self.files, self.raw)
         counts = ["run_id", "environment", "architecture", "repetition", "epochs", "epochs_true"]
-        return counted.merge(self.every_run[counts], on="run_id")
+        counted = counted.merge(self.every_run[counts], on="run_id")
+        shared_s = self.raw.runs.set_index("run_id")["shared_s"]
+        return counted.assign(shared_s=counted["run_id"].map(shared_s))
 
     def runs(self, variant: str = "published", removals: Removals = "by_hand") -> pd.DataFrame:
         """Return the runs table with a variant's energy per image, less what a rule removes.
@@ -199,6 +201,15 @@ class Reanalysis:
     def outliers(self) -> Outliers:
         """What the declared rule leaves out."""
         return outliers(self.every_run)
+
+    @cached_property
+    def shared(self) -> pd.DataFrame:
+        """The raw runs during which another program held memory of the GPU."""
+        return self.raw.runs[self.raw.runs["shared_s"] > 0]
+
+    def without_shared(self) -> Reanalysis:
+        """Return the re-analysis without the runs that shared their GPU."""
+        return replace(self, table=self.table[~self.table["run_id"].isin(self.shared["run_id"])])
 
     def headline(self, removals: Removals = "by_hand") -> dict[str, Saving | Unanswered]:
         """Return each variant's largest saving between two conditions."""

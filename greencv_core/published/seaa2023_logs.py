@@ -41,8 +41,11 @@ JOINED_WITHIN_S = 1.0
 """A line of the processor's log belongs to the GPU's nearest, if it is so near."""
 AT_WORK_PCT = 10.0
 """Utilization above which a GPU trains; below, it waits or shows a picture."""
-QUIET_PCT, FULL_PCT = 3.0, 99.0
-"""Utilization below which not even validation runs, and from which more runs than a training."""
+QUIET_PCT = 3.0
+"""Utilization below which not even validation runs."""
+SHARED_FROM = 1.25
+"""Times the least memory in use, from which another program than the training holds the rest: the
+framework takes what it uses before the log begins, and a desktop changes it by a few per cent."""
 ENDS_WITHIN_S = 2.0
 """Both logs of a training end together; what lies further apart lacks its end."""
 ENDING_S = 60.0
@@ -55,7 +58,8 @@ _NAMES = ("environment", "architecture", "device_name", "header", "ending")
 _NUMBERS = (
     "duration_s", "energy_j", "energy_j_whole_watts", "power_sum_w_whole_watts", "power_w",
     "device_utilization_pct", "temperature_c", "low_power_w", "before_power_w", "after_power_w",
-    "missing_s", "missing_energy_j", "ends_apart_s", "cpu_utilization_pct", "process_memory_mb",
+    "memory_used_mib", "shared_s", "shared_memory_mib", "missing_s", "missing_energy_j",
+    "ends_apart_s", "cpu_utilization_pct", "process_memory_mb",
 )  # fmt: skip
 _PROCESSOR_TYPES = {
     "timestamp": pa.timestamp("us"),
@@ -79,7 +83,9 @@ class RawRuns:
     ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``; power in the
     first line (``low_power_w``), in the last before the first batch (``before_power_w``) and in the
     last after the training (``after_power_w``), in all of which the framework already, or still,
-    holds the GPU's memory; ``header``, ``ending``; ``lost_end``, whether the GPU's log ends before
+    holds the GPU's memory; ``memory_used_mib``, the least; ``shared_s`` and ``shared_memory_mib``,
+    how long more was in use than a training holds, and how much in the median; ``header``,
+    ``ending``; ``lost_end``, whether the GPU's log ends before
     its training, and then ``missing_s`` until it does (not known without the processor's log) and
     ``missing_energy_j`` (estimated); and of the processor's log, where it spans the training,
     ``cpu_utilization_pct`` and ``process_memory_mb``, and ``ends_apart_s``, how much later than the
@@ -137,13 +143,13 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
     -------
     pandas.DataFrame
         run_id, first_stage_s, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart),
-        quiet_s and full_s (of the second stage, time without work and at full utilization) and
+        quiet_s (time without work in the second stage) and
         fine_tuning_epochs, which is empty where the rhythm is too weak or the end is not known.
     """
     missing_s = raw.runs.set_index("run_id")["missing_s"]
     readable = [pair for pair in _pairs(files) if pair.run_id in missing_s]
     columns = [
-        "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s", "full_s",
+        "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s",
     ]  # fmt: skip
     frame = pd.DataFrame(_each(readable, _second_stage), columns=columns)
     frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
@@ -221,6 +227,8 @@ def _figures(log: Log) -> dict[str, Any]:
     time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
     whole_w = np.floor(power_w)
     low_w, before_w, after_w = _idle(log)
+    memory_mib = _trimmed(log, log.memory_used_mib)
+    shared = memory_mib > SHARED_FROM * memory_mib.min()
     return {
         "device_name": log.device_name,
         "duration_s": time_s[-1] - time_s[0],
@@ -230,6 +238,9 @@ def _figures(log: Log) -> dict[str, Any]:
         "power_w": power_w.mean(),
         "device_utilization_pct": _trimmed(log, log.utilization_pct).mean(),
         "temperature_c": _trimmed(log, log.temperature_c).mean(),
+        "memory_used_mib": memory_mib.min(),
+        "shared_s": np.diff(time_s)[shared[1:]].sum(),
+        "shared_memory_mib": np.median(memory_mib[shared]) if shared.any() else np.nan,
         "low_power_w": low_w,
         "before_power_w": before_w,
         "after_power_w": after_w,
@@ -290,7 +301,7 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     return told
 
 
-def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float, float]:
+def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float]:
     assert pair.gpu is not None
     log = read_log(pair.gpu)
     time_s, power_w, utilization_pct = (
@@ -299,9 +310,8 @@ def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float, 
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
     begin = first + step(utilization_pct[first:])
     epoch_s, rhythm = period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
-    lasted_s = np.diff(time_s[begin:])
-    quiet, full = utilization_pct[begin + 1 :] < QUIET_PCT, utilization_pct[begin + 1 :] >= FULL_PCT
+    quiet = utilization_pct[begin + 1 :] < QUIET_PCT
     return (
         pair.run_id, time_s[begin] - time_s[first], time_s[-1] - time_s[begin], epoch_s, rhythm,
-        lasted_s[quiet].sum(), lasted_s[full].sum(),
+        np.diff(time_s[begin:])[quiet].sum(),
     )  # fmt: skip

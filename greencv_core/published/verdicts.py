@@ -87,10 +87,8 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
 def _shown(result: Saving | Unanswered, digits: int = 2) -> str:
     if isinstance(result, Unanswered):
         return "not known"
-    return (
-        f"{percent(result.saving, digits)}\n"
-        f"({percent(result.ci_low, 1)} to {percent(result.ci_high, 1)})"
-    )
+    span = f"({100 * result.ci_low:.1f} to {percent(result.ci_high)})"
+    return f"{percent(result.saving, digits)}\n{span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _first_headline(headline: dict[str, Saving | Unanswered]) -> Verdict:

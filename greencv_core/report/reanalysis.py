@@ -17,7 +17,7 @@ from pandas.io.formats.style import Styler
 
 from greencv_core.analysis import Saving, Unanswered, attempt
 from greencv_core.analysis.comparison import ALPHA
-from greencv_core.analysis.wording import count, number, percent
+from greencv_core.analysis.wording import count, percent
 from greencv_core.published.claims import claims_summary
 from greencv_core.published.download import VARIABLE, in_short
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
@@ -229,10 +229,10 @@ def headline_table(reanalysis: Reanalysis) -> Styler:
 @if_answered
 def effects_table(reanalysis: Reanalysis) -> Styler:
     """Return what each correction makes of each headline."""
-    effects = reanalysis.effects
-    frame = pd.DataFrame({"claim": effects["claim"]})
-    for variant in effects.columns[1:]:
-        frame[VARIANTS[variant]] = [_interval(result) for result in effects[variant]]
+    effects = reanalysis.effects.set_index("claim")
+    frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
+    for claim, results in effects.iterrows():
+        frame[str(claim)] = [_interval(result) for result in results]
     return styled(frame, "Savings by each energy, 95 % interval below")
 
 
@@ -329,6 +329,5 @@ def verdicts_table(verdicts: pd.DataFrame) -> Styler:
 def _interval(result: Saving | Unanswered) -> str:
     if isinstance(result, Unanswered):
         return "no log"
-    low, high = (number(100 * x) for x in (result.ci_low, result.ci_high))
-    text = f"{percent(result.saving, 2)}\n{low} to {high}"
+    text = f"{percent(result.saving, 2)}\n{100 * result.ci_low:.1f} to {100 * result.ci_high:.1f}"
     return text.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")

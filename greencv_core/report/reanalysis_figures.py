@@ -77,7 +77,7 @@ def epochs_figure(reanalysis: Reanalysis) -> Figure | None:
 def beginning_figure(
     reanalysis: Reanalysis, environment: str, architecture: str, repetition: int
 ) -> Figure | None:
-    """Show the first minutes of a run's GPU log, and the environment's idle powers."""
+    """Show the first minutes of a run's GPU log, and the environment's power before it."""
     path = reanalysis.log_path(f"{NAME}/{environment}/{architecture}/{repetition}")
     if path is None:
         return None
@@ -88,10 +88,7 @@ def beginning_figure(
     panels[0].plot(time_s[shown], log.power_w[shown], linewidth=0.8)
     panels[1].plot(time_s[shown], log.utilization_pct[shown], linewidth=0.8, color="0.3")
     idle = reanalysis.idle_power.loc[environment]
-    for column, label in (
-        ("low_power_w", "first line"), ("before_power_w", "before work"),
-        ("after_power_w", "after work"),
-    ):  # fmt: skip
+    for column, label in (("low_power_w", "first line"), ("before_power_w", "before work")):
         panels[0].axhline(idle[column], color="0.5", linewidth=0.8, linestyle="--")
         panels[0].annotate(
             label, (1.0, idle[column]), xycoords=("axes fraction", "data"), fontsize=8,

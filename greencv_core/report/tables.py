@@ -28,7 +28,7 @@ _WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_p
 _NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
 _SHARES = ("saving", "relative_uncertainty", "agreement", "missing_energy", "most_missing_energy",
            "low_power_share", "before_power_share", "after_power_share",
-           "energy_variation")  # fmt: skip
+           "energy_variation", "shared_share", "against_median")  # fmt: skip
 _SMALL_SHARES = ("loss", "lowest_loss", "highest_loss")
 _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
                    "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
