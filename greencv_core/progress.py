@@ -46,12 +46,12 @@ def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], 
 
         def show(done: int, total: int) -> None:
             nonlocal told_s, first
-            first = done - 1 if first is None else first  # the rest were here already
+            first = done if first is None else first  # so many were here already
             bar.update(task, completed=done, total=total)
             now_s = time.monotonic()
             if not live and now_s - told_s >= LINE_EVERY_S:
                 told_s = now_s
-                left_s = (now_s - began_s) * (total - done) / (done - first)
+                left_s = (now_s - began_s) * (total - done) / max(1, done - first)
                 console.print(f"{what}: {done}/{total} files, {clock(left_s)} left")
 
         yield show

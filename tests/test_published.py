@@ -27,7 +27,6 @@ from greencv_core.published import (
     DATA_SETS,
     DataUnavailableError,
     adapter,
-    download,
     fetch,
     published_runs,
 )
@@ -80,7 +79,9 @@ def line(second, power_w, own=True):
 def site(tmp_path, monkeypatch):
     """A site with a release of five files, a cache that is empty, and what was asked for."""
     folder = tmp_path / "site"
-    state = SimpleNamespace(asked=[], dies_after=None, hangs_after=None, folder=folder)
+    state = SimpleNamespace(
+        asked=[], dies_after=None, hangs_after=None, busy_after=None, folder=folder
+    )
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):
@@ -91,6 +92,9 @@ def site(tmp_path, monkeypatch):
                 dead = state.dies_after is not None and len(state.asked) >= state.dies_after
                 if not dead:
                     state.asked.append(self.path)
+            if state.busy_after is not None and len(state.asked) > state.busy_after:
+                self.send_error(429)
+                return
             if dead:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nhalf a fi")
                 self.connection.close()
@@ -108,7 +112,6 @@ def site(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("GREENCV_DATA")
-    monkeypatch.setattr(download, "PAUSE_S", 0.01)
     state.url = f"http://127.0.0.1:{server.server_port}"
     state.release = release_at(state, [f"raw/{i}.csv" for i in range(5)])
     yield state
@@ -134,7 +137,7 @@ def test_files_are_downloaded_once(site):
     first = fetch(site.release, lambda done, total: steps.append((done, total)))
     assert set(first.files) == set(site.release.hashes)
     assert first.problems == ()
-    assert steps == [(i, 5) for i in range(1, 6)]
+    assert steps == [(i, 5) for i in range(6)]
     assert first.files["raw/3.csv"].read_bytes() == b"file 3\n" * 100
     asked = len(site.asked)
     assert asked == 5
@@ -161,7 +164,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(site):
     steps = []
     assert len(fetch(site.release, lambda done, total: steps.append((done, total))).files) == 5
     assert len(site.asked) == 5  # nothing twice
-    assert steps == [(3, 5), (4, 5), (5, 5)]
+    assert steps == [(2, 5), (3, 5), (4, 5), (5, 5)]
 
 
 def test_a_site_without_any_answer_is_one_line(site):
@@ -172,14 +175,21 @@ def test_a_site_without_any_answer_is_one_line(site):
     assert "\n" not in str(caught.value)
 
 
-def test_a_connection_that_drops_once_is_tried_again(site, monkeypatch):
-    site.dies_after = 0
+@pytest.mark.parametrize("how", ["drops", "is busy"])
+def test_what_passes_within_seconds_costs_no_file(site, how):
+    release = release_at(site, [f"raw/{i}/log.csv" for i in range(40)])
 
-    def mended(_):
-        site.dies_after = None
+    def trouble():
+        while len(site.asked) < 10:
+            time.sleep(0.001)
+        setattr(site, "dies_after" if how == "drops" else "busy_after", 10)
+        time.sleep(1.5)
+        site.dies_after = site.busy_after = None
 
-    monkeypatch.setattr(download.time, "sleep", mended)
-    assert len(fetch(site.release).files) == 5
+    threading.Thread(target=trouble, daemon=True).start()
+    fetched = fetch(release)
+    assert fetched.problems == ()
+    assert len(fetched.files) == 40
 
 
 def test_without_a_network_the_files_at_hand_are_used(site):
@@ -288,8 +298,10 @@ def test_a_folder_without_the_data_is_one_line(site, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_no_network_is_one_line(tmp_path):
-    done = greencv("reanalyse", GREENCV_DATA=NOBODY, XDG_CACHE_HOME=str(tmp_path))
+@pytest.mark.parametrize("named", [NOBODY, ""])
+def test_no_network_is_one_line(named, tmp_path):
+    environment = {"GREENCV_DATA": named, "XDG_CACHE_HOME": str(tmp_path), "https_proxy": NOBODY}
+    done = greencv("reanalyse", **environment)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "could not be downloaded" in done.stderr

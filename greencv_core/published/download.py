@@ -27,18 +27,21 @@ from greencv_core.errors import GreencvError
 VARIABLE = "GREENCV_DATA"
 CONNECTIONS = 8
 """Downloads side by side: most files are small, and each waits for its answer."""
-PATIENCE_S = 10.0, 30.0
+PATIENCE_S = 5.0, 30.0
 """For a connection, and for each answer over it."""
 TRIED = 3
 """Files that are asked for before a mirror is taken to be arranged otherwise."""
-ATTEMPTS = 2
-"""Times that a file is asked for where the connection fails."""
-PAUSE_S = 1.0
-"""Between them."""
+WAITS_S = (1.0, 2.0, 3.0)
+"""Before a file is asked for again, where the connection failed."""
+OVERLOAD_WAITS = 6
+"""Times that a file is asked for again where the site has too much to do; ever later."""
+BACKOFF_S = 0.5
+OVERLOADED = (429, 500, 502, 503, 504)
 GIVEN_UP_AFTER = CONNECTIONS
 """Files in a row without an answer, after which the others are not asked for."""
 ABANDONED_AFTER_S = 3600.0
 """Age of a half-written file that nobody is writing any more."""
+CHUNK_BYTES = 1 << 16
 MOST_LINES = 10
 """Problems that are told one by one; more are told by folder."""
 
@@ -171,7 +174,7 @@ def _in_folder(release: Release, folder: Path, progress: Progress | None) -> Fet
 def _download(
     release: Release, base_url: str, layouts: tuple[Layout, ...], progress: Progress | None
 ) -> Fetched:
-    store, downloader = _store(release)
+    store = _store(release)
     folder = Path(store.path)
 
     def kept(path: str) -> Path | str:
@@ -185,13 +188,14 @@ def _download(
         _make_room(folder, lacking)
     except OSError as error:
         raise _unavailable(str(error)) from error
-    site = _Site(store, downloader, base_url)
-    site.find_layout(lacking, layouts)
 
     def told(done: int, _: int) -> None:
         if progress is not None:
             progress(len(here.files) + done, len(release.hashes))
 
+    told(0, 0)
+    site = _Site(store, base_url)
+    site.find_layout(lacking, layouts)
     came = _gather(lacking, site.get, told)
     files = {**here.files, **came.files}
     if not files:
@@ -200,20 +204,19 @@ def _download(
     return Fetched(MappingProxyType(ordered), came.problems)
 
 
-def _store(release: Release) -> tuple[Any, Any]:
-    """Return pooch's store of a release in this user's cache, and what downloads into it."""
+def _store(release: Release) -> Any:
+    """Return pooch's store of a release in this user's cache."""
     with warnings.catch_warnings():
         # Its progress bar, which is not used, warns where a notebook lacks widgets.
         warnings.simplefilter("ignore")
         import pooch
     # Its own messages: a line a file, on standard error.
     pooch.get_logger().setLevel(logging.CRITICAL)
-    store = pooch.create(
+    return pooch.create(
         path=pooch.os_cache("greencv") / release.name,
         base_url="",
         registry={path: f"sha256:{digest}" for path, digest in release.hashes.items()},
     )
-    return store, pooch.HTTPDownloader(timeout=PATIENCE_S)
 
 
 def _make_room(folder: Path, paths: Iterable[str]) -> None:
@@ -225,12 +228,29 @@ def _make_room(folder: Path, paths: Iterable[str]) -> None:
                 file.unlink(missing_ok=True)
 
 
+class _RefusedError(LookupError):
+    """The site answers, and not with the file; the message is the code."""
+
+
 class _Site:
     """Where files are downloaded from; given up when it no longer answers."""
 
-    def __init__(self, store: Any, downloader: Any, base_url: str) -> None:
-        self._store, self._downloader, self._base_url = store, downloader, base_url
-        self._silent = 0
+    def __init__(self, store: Any, base_url: str) -> None:
+        import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
+
+        self._store, self._base_url = store, base_url
+        self._silent = 0  # files in a row
+        self._counting = threading.Lock()
+        self._session = requests.Session()
+        retry = Retry(
+            total=OVERLOAD_WAITS, connect=0, read=0, backoff_factor=BACKOFF_S,
+            status_forcelist=OVERLOADED, raise_on_status=False,
+        )  # fmt: skip
+        adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retry)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, adapter)
 
     def find_layout(self, paths: list[str], layouts: tuple[Layout, ...]) -> None:
         """Ask for a few files, from all over the release, in each layout until one comes."""
@@ -248,28 +268,38 @@ class _Site:
         """Return where a file now is, or a line that says why it could not be had."""
         import requests
 
-        for attempt in range(ATTEMPTS):
+        for wait_s in (*WAITS_S, None):
             if self._silent >= GIVEN_UP_AFTER:
                 break
-            if attempt:
-                time.sleep(PAUSE_S)
             try:
-                file = Path(self._store.fetch(path, downloader=self._downloader))
-            except requests.HTTPError as error:
-                self._silent = 0
-                code = error.response.status_code if error.response is not None else "an error"
-                return f"{path}: {self._base_url} answers {code}"
+                return self._settled(Path(self._store.fetch(path, downloader=self._download)))
             except requests.RequestException:
-                self._silent += 1
+                if wait_s is not None:
+                    time.sleep(wait_s)
+            except _RefusedError as error:
+                return self._settled(f"{path}: {self._base_url} answers {error}")
             except ValueError:
-                self._silent = 0
-                return _damaged(path, f"what {self._base_url} sent")
+                return self._settled(_damaged(path, f"what {self._base_url} sent"))
             except OSError as error:
                 return f"{path}: could not be written ({error.strerror})"
-            else:
-                self._silent = 0
-                return file
+        else:
+            with self._counting:
+                self._silent += 1
         return f"{path}: no answer from {self._base_url}"
+
+    def _settled(self, got: Path | str) -> Path | str:
+        """Note that the site has answered."""
+        with self._counting:
+            self._silent = 0
+        return got
+
+    def _download(self, url: str, output_file: str, _: Any) -> None:
+        """Write what a URL answers to a file, as pooch asks its downloaders to."""
+        with self._session.get(url, timeout=PATIENCE_S, stream=True) as response:
+            if not response.ok:
+                raise _RefusedError(response.status_code)
+            with Path(output_file).open("wb") as file:
+                file.writelines(response.iter_content(CHUNK_BYTES))
 
 
 def _unavailable(reason: str) -> DataUnavailableError:
