@@ -15,8 +15,8 @@ from scipy import stats
 
 from greencv_core.analysis import Comparison
 from greencv_core.energy import J_PER_KWH
-from greencv_core.published.reanalysis import Reanalysis
-from greencv_core.published.seaa2023 import NAME
+from greencv_core.published.reanalysis import RQ1_ENVIRONMENT, SMALLER_GPU, Reanalysis
+from greencv_core.published.seaa2023 import IMAGES_PER_EPOCH, NAME
 
 RELATIVE_TOLERANCE = 1e-6
 P_TOLERANCE = 1e-3
@@ -147,8 +147,8 @@ def _medians(reanalysis: Reanalysis) -> Figures:
         yield f"{place}/n_all_runs", float(every["n"])
 
 
-def _tests(reanalysis: Reanalysis) -> Figures:
-    for name, comparison in reanalysis.tests().items():
+def _tests(tests: Mapping[str, Comparison]) -> Figures:
+    for name, comparison in tests.items():
         for group in comparison.groups.to_dict("records"):
             yield f"{name}/shapiro_w/{group['group']}", group["shapiro_w"]
             yield f"{name}/shapiro_p/{group['group']}", group["shapiro_p"]
@@ -166,8 +166,8 @@ def _partial_eta_squared(groups: pd.DataFrame) -> float:
     return float(between / (between + within))
 
 
-def _pairs(reanalysis: Reanalysis) -> Figures:
-    for name, comparison in reanalysis.tests().items():
+def _pairs(tests: Mapping[str, Comparison]) -> Figures:
+    for name, comparison in tests.items():
         yield f"{name}/dunn_not_significant", _not_significant(comparison)
         p = comparison.pairs["games_howell_p"].sort_values()
         yield f"{name}/games_howell_largest_p", float(p.iloc[-1])
@@ -232,6 +232,20 @@ def _savings(reanalysis: Reanalysis, variant: str = "published") -> Figures:
 
 def _first_version(reanalysis: Reanalysis) -> Figures:
     variant = "first_formula"
+    yield (
+        "max_by_trapezoid",
+        _largest(
+            reanalysis,
+            lambda runs: runs["energy_j"] / (IMAGES_PER_EPOCH * runs["epochs_first_version"]),
+        ),
+    )
+    yield (
+        "max_with_the_last_epochs",
+        _largest(
+            reanalysis,
+            lambda runs: runs["power_sum_w"] * runs["duration_s"] / runs["images_processed"],
+        ),
+    )
     groups = reanalysis.runs(variant).groupby(["environment", "architecture"])
     for (environment, architecture), value in groups["energy_j_per_image"].median().items():
         # Published in thousands of what the formula gives.
@@ -244,12 +258,53 @@ def _first_version(reanalysis: Reanalysis) -> Figures:
         yield f"{name}/dunn_not_significant", _not_significant(comparison)
 
 
+def _largest(reanalysis: Reanalysis, energy: Callable[[pd.DataFrame], pd.Series]) -> float:
+    """Return the largest saving of median energy per image, by an energy of one's own."""
+    runs = reanalysis.runs()
+    medians = energy(runs).groupby([runs["environment"], runs["architecture"]]).median()
+    return float(1 - medians.min() / medians.max())
+
+
+def _epochs_corrected(reanalysis: Reanalysis) -> Figures:
+    variant = "epochs_corrected"
+    groups = reanalysis.runs(variant).groupby(["environment", "architecture"])
+    for (environment, architecture), value in groups["energy_j_per_image"].median().items():
+        yield f"{environment}/{architecture}/energy_j_per_image", float(value)
+    yield from _savings(reanalysis, variant)
+    yield from _correlations(reanalysis, variant)
+    tests = reanalysis.tests(variant)
+    yield from _tests(tests)
+    yield from _pairs(tests)
+
+
+def _decimals(reanalysis: Reanalysis) -> Figures:
+    """Yield what the decimals of power alone change; nothing where logs are lacking."""
+    runs = reanalysis.every_run
+    logged = runs["run_id"].isin(reanalysis.raw.runs["run_id"])
+    if set(runs.loc[~logged, "environment"]) & {RQ1_ENVIRONMENT, SMALLER_GPU}:
+        return
+    variant = "decimals_alone"
+    alone = replace(reanalysis)
+    alone.__dict__["every_run"] = runs.assign(
+        **{variant: runs["exact_energy_j"] / runs["images_processed"]}
+    )
+    yield from _savings(alone, variant)
+    yield "rq1_energy/kruskal_h", alone.test("rq1_energy", variant).kruskal_h
+    whole_j = reanalysis.raw.runs.set_index("run_id")["energy_j_whole_watts"]
+    for row in runs[logged].to_dict("records"):
+        place = f"{row['environment']}/{row['architecture']}/{row['repetition']}"
+        yield f"{place}/energy_mj", row["exact_energy_j"] / 1e6
+        yield f"{place}/energy_mj_whole_watts", float(whole_j[row["run_id"]]) / 1e6
+
+
 _PARTS: dict[str, Callable[[Reanalysis], Figures]] = {
     "totals": _totals,
     "medians": _medians,
-    "tests": _tests,
-    "pairs": _pairs,
+    "tests": lambda reanalysis: _tests(reanalysis.tests()),
+    "pairs": lambda reanalysis: _pairs(reanalysis.tests()),
     "correlations": _correlations,
     "savings": _savings,
     "first version": _first_version,
+    "epochs corrected": _epochs_corrected,
+    "decimals": _decimals,
 }

@@ -35,7 +35,7 @@ _COLUMNS = (
     "timestamp", "device_name", "utilization_pct", "memory_utilization_pct", "memory_total_mib",
     "memory_used_mib", "power_w", "power_limit_w", "temperature_c",
 )  # fmt: skip
-_WITH_UNITS = ("utilization_pct", "memory_used_mib", "power_w")
+_WITH_UNITS = ("utilization_pct", "memory_total_mib", "memory_used_mib", "power_w")
 _TYPES = {
     "timestamp": pa.string(),
     **dict.fromkeys(_WITH_UNITS, pa.string()),
@@ -56,6 +56,7 @@ class Log:
     time_s: Floats
     """Since 1970, in the time zone of whoever wrote it."""
     utilization_pct: Floats
+    memory_total_mib: Floats
     memory_used_mib: Floats
     power_w: Floats
     temperature_c: Floats

@@ -27,7 +27,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.published import tabulated
 from greencv_core.published.download import Progress, fetch
-from greencv_core.published.seaa2023 import IMAGES_PER_EPOCH, NAME, RELEASE
+from greencv_core.published.seaa2023 import IMAGES_PER_EPOCH, KEY, NAME, RELEASE
 from greencv_core.published.seaa2023_logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
 
 Removals = Literal["none", "by_hand", "rule"]
@@ -57,6 +57,8 @@ EXPECTED_LOSS_W = 0.5
 """Of power cut to whole watts, where no raw log tells."""
 RQ1_ENVIRONMENT, RQ2_ARCHITECTURE = "Cloud", "mobilenet_v2"
 """What the original fixes while it varies the other."""
+SMALLER_GPU = "Local ML"
+"""The other environment that has logs; that of RQ1 has the larger GPU."""
 QUESTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "rq1_energy": ("architecture", "energy_j_per_image"),
@@ -130,6 +132,7 @@ class Reanalysis:
         idle = self.idle_power.reindex(runs["environment"]).set_index(runs.index)
         return runs.assign(
             from_raw=from_raw,
+            exact_energy_j=exact_j,
             missing_s=missing_s,
             duration_ms_per_image=1e3 * runs["duration_s_per_image"],
             first_formula=runs["power_sum_w"] * runs["duration_s"] / first_images,
@@ -179,7 +182,7 @@ class Reanalysis:
     def epochs_from_logs(self) -> pd.DataFrame:
         """Epochs counted from each log alone, beside both published counts of the same run."""
         counted = epochs_from_logs(self.files, self.raw)
-        counts = ["run_id", "environment", "architecture", "repetition", "epochs", "epochs_true"]
+        counts = [*KEY, "run_id", "epochs", "epochs_true", "removed_by_hand"]
         counted = counted.merge(self.every_run[counts], on="run_id")
         shared_s = self.raw.runs.set_index("run_id")["shared_s"]
         return counted.assign(shared_s=counted["run_id"].map(shared_s))
@@ -277,7 +280,7 @@ class Reanalysis:
             },
             **{
                 f"{RQ2_ARCHITECTURE}, {RQ1_ENVIRONMENT} to {name}": partial(_by_moving, to=name)
-                for name in ("Local ML", "Local N")
+                for name in (SMALLER_GPU, "Local N")
             },
         }
         columns = {

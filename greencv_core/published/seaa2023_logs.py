@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from greencv_core.analysis.wording import count
 from greencv_core.energy import J_PER_KWH
 from greencv_core.errors import BadInputError
 from greencv_core.published.nvidia_smi import Floats, Log, read_log, whole_lines
@@ -40,12 +41,14 @@ TRIMMED_LINES = 3
 JOINED_WITHIN_S = 1.0
 """A line of the processor's log belongs to the GPU's nearest, if it is so near."""
 AT_WORK_PCT = 10.0
-"""Utilization above which a GPU trains; below, it waits or shows a picture."""
+"""Utilization above which a GPU is taken to train; a desktop mostly stays below."""
 QUIET_PCT = 3.0
 """Utilization below which not even validation runs."""
 SHARED_FROM = 1.25
 """Times the least memory in use, from which another program than the training holds the rest: the
 framework takes what it uses before the log begins, and a desktop changes it by a few per cent."""
+RAISED_FROM = 0.5
+"""Share of the power before work, under which a GPU is no longer in its raised state."""
 ENDS_WITHIN_S = 2.0
 """Both logs of a training end together; what lies further apart lacks its end."""
 ENDING_S = 60.0
@@ -54,11 +57,13 @@ WEAKEST_RHYTHM = 0.3
 """Where a log repeats itself less than this, epochs are not counted from it."""
 INITIAL_EPOCHS = 10
 """Of the first stage."""
-_NAMES = ("environment", "architecture", "device_name", "header", "ending")
+_HEADERS = {"nvidia-smi's own": "nvidia-smi's own header", "renamed": "a renamed header"}
+_NAMES = ("environment", "architecture", "device_name", "day", "header", "ending")
 _NUMBERS = (
     "duration_s", "energy_j", "energy_j_whole_watts", "power_sum_w_whole_watts", "power_w",
     "device_utilization_pct", "temperature_c", "low_power_w", "before_power_w", "after_power_w",
-    "memory_used_mib", "shared_s", "shared_memory_mib", "missing_s", "missing_energy_j",
+    "memory_total_mib", "memory_used_mib", "shared_s", "shared_memory_mib", "fallback_s",
+    "fallback_power_w", "log_bytes", "missing_s", "missing_energy_j",
     "ends_apart_s", "cpu_utilization_pct", "process_memory_mb",
 )  # fmt: skip
 _PROCESSOR_TYPES = {
@@ -83,8 +88,10 @@ class RawRuns:
     ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``; power in the
     first line (``low_power_w``), in the last before the first batch (``before_power_w``) and in the
     last after the training (``after_power_w``), in all of which the framework already, or still,
-    holds the GPU's memory; ``memory_used_mib``, the least; ``shared_s`` and ``shared_memory_mib``,
-    how long more was in use than a training holds, and how much in the median; ``header``,
+    holds the GPU's memory; ``fallback_s``, how long after the training a log that goes on
+    shows the GPU's return to low power, and ``fallback_power_w`` then; ``memory_total_mib`` and
+    ``memory_used_mib``, the least; ``shared_s`` and ``shared_memory_mib``, how long more was in use
+    than a training holds, and how much in the median; ``log_bytes``, ``day``, ``header``,
     ``ending``; ``lost_end``, whether the GPU's log ends before
     its training, and then ``missing_s`` until it does (not known without the processor's log) and
     ``missing_energy_j`` (estimated); and of the processor's log, where it spans the training,
@@ -98,12 +105,12 @@ class RawRuns:
         if self.runs.empty:
             return "No raw log could be read."
         headers = Counter(self.runs["header"])
-        told = " and ".join(f"{n} with {name} header" for name, n in sorted(headers.items()))
+        told = " and ".join(f"{n} with {_HEADERS[name]}" for name, n in sorted(headers.items()))
         endings = Counter(self.runs["ending"])
         return (
-            f"The raw logs of {len(self.runs)} trainings were read ({told}). "
-            f"{endings['half a line']} of the GPU's logs end in half a line and "
-            f"{endings['line without end']} in a line without its end; none of these lines is used."
+            f"The raw logs of {count(len(self.runs), 'training')} were read ({told}). "
+            f"The GPU's logs end in half a line in {endings['half a line']} of them and in a line "
+            f"without its end in {endings['line without end']}; none of these lines is used."
         )
 
 
@@ -143,13 +150,13 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
     -------
     pandas.DataFrame
         run_id, first_stage_s, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart),
-        quiet_s (time without work in the second stage) and
+        quiet_s (time without work in the second stage), after_s (of it, at the log's end) and
         fine_tuning_epochs, which is empty where the rhythm is too weak or the end is not known.
     """
     missing_s = raw.runs.set_index("run_id")["missing_s"]
     readable = [pair for pair in _pairs(files) if pair.run_id in missing_s]
     columns = [
-        "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s",
+        "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s", "after_s",
     ]  # fmt: skip
     frame = pd.DataFrame(_each(readable, _second_stage), columns=columns)
     frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
@@ -209,6 +216,7 @@ def _read_pair(pair: _Pair) -> tuple[dict[str, Any] | None, list[str]]:
         "architecture": pair.architecture,
         "repetition": pair.repetition,
         **_figures(log),
+        "log_bytes": pair.gpu.stat().st_size,
     }
     if pair.cpu is not None:
         try:
@@ -229,6 +237,7 @@ def _figures(log: Log) -> dict[str, Any]:
     low_w, before_w, after_w = _idle(log)
     memory_mib = _trimmed(log, log.memory_used_mib)
     shared = memory_mib > SHARED_FROM * memory_mib.min()
+    fallback_s, fallback_w = _fallback(log, before_w)
     return {
         "device_name": log.device_name,
         "duration_s": time_s[-1] - time_s[0],
@@ -238,6 +247,10 @@ def _figures(log: Log) -> dict[str, Any]:
         "power_w": power_w.mean(),
         "device_utilization_pct": _trimmed(log, log.utilization_pct).mean(),
         "temperature_c": _trimmed(log, log.temperature_c).mean(),
+        "day": str(np.datetime64(int(log.time_s[0]), "s").astype("datetime64[D]")),
+        "fallback_s": fallback_s,
+        "fallback_power_w": fallback_w,
+        "memory_total_mib": log.memory_total_mib.max(),
         "memory_used_mib": memory_mib.min(),
         "shared_s": np.diff(time_s)[shared[1:]].sum(),
         "shared_memory_mib": np.median(memory_mib[shared]) if shared.any() else np.nan,
@@ -263,6 +276,15 @@ def _idle(log: Log) -> tuple[float, float, float]:
     low_w, before_w = (log.power_w[0], log.power_w[first - 1]) if first else (np.nan, np.nan)
     after_w = np.nan if log.cut_off or at_work[-1] else log.power_w[-1]
     return float(low_w), float(before_w), float(after_w)
+
+
+def _fallback(log: Log, before_w: float) -> tuple[float, float]:
+    """Return when, after its last work, a GPU is back at low power, and its power then."""
+    last = len(log) - 1 - int(np.argmax(log.utilization_pct[::-1] >= QUIET_PCT))
+    low = np.flatnonzero(log.power_w[last:] < RAISED_FROM * before_w)
+    if not len(low):
+        return np.nan, np.nan
+    return float(log.time_s[last + low[0]] - log.time_s[last]), float(log.power_w[-1])
 
 
 def _processor(path: Path, log: Log) -> dict[str, Any]:
@@ -301,7 +323,7 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     return told
 
 
-def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float]:
+def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float, float]:
     assert pair.gpu is not None
     log = read_log(pair.gpu)
     time_s, power_w, utilization_pct = (
@@ -311,7 +333,8 @@ def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float]:
     begin = first + step(utilization_pct[first:])
     epoch_s, rhythm = period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
     quiet = utilization_pct[begin + 1 :] < QUIET_PCT
+    last = len(quiet) - int(np.argmax(~quiet[::-1]))
     return (
         pair.run_id, time_s[begin] - time_s[first], time_s[-1] - time_s[begin], epoch_s, rhythm,
-        np.diff(time_s[begin:])[quiet].sum(),
+        np.diff(time_s[begin:])[quiet].sum(), time_s[-1] - time_s[begin + last],
     )  # fmt: skip

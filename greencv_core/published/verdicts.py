@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy import stats
 
-from greencv_core.analysis import Saving, Unanswered, attempt, saving
+from greencv_core.analysis import Saving, Unanswered, attempt, cliffs_delta, saving
 from greencv_core.analysis.comparison import ALPHA
 from greencv_core.analysis.wording import listed, number, percent
 from greencv_core.published.reanalysis import (
@@ -16,6 +16,7 @@ from greencv_core.published.reanalysis import (
     QUESTIONS,
     RQ1_ENVIRONMENT,
     RQ2_ARCHITECTURE,
+    SMALLER_GPU,
     Reanalysis,
 )
 
@@ -24,7 +25,6 @@ CORRECTED = "ends_restored"
 FIRST_ABSTRACT, FINAL_ABSTRACT = 0.9883, 0.8138
 """The largest saving in the abstract of the paper's first and of its last version."""
 _UNDECIDED = "Not decided: data are missing."
-LARGER_GPU, SMALLER_GPU = "Cloud", "Local ML"
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,23 @@ def _fate(published: Saving | Unanswered, corrected: Saving | Unanswered) -> str
         return _UNDECIDED
     if not _same_conditions(published, corrected):
         return f"Changes: now {corrected.cheap} against {corrected.dear}."
+    if _runs(published) != _runs(corrected):
+        return _UNDECIDED
     if corrected.ci_low <= 0:
         return "Does not hold: corrected, the interval includes no saving."
     points = 100 * (corrected.saving - published.saving)
     word = "higher" if points > 0 else "lower"
     moved = f"{number(abs(points))} percentage points {word} when corrected"
-    inside = published.ci_low <= corrected.saving <= published.ci_high
-    return f"Holds; {moved}, {'within' if inside else 'outside'} the published data's interval."
+    inside = corrected.ci_low <= published.saving <= corrected.ci_high
+    where = "within" if inside else "outside"
+    return (
+        f"{'Holds' if inside else 'A saving holds'}; {moved}, the published figure being {where} "
+        "the corrected interval."
+    )
+
+
+def _runs(result: Saving) -> int:
+    return result.n_from + result.n_to
 
 
 def _net(gross: Saving | Unanswered, nets: Sequence[Saving | Unanswered]) -> str:
@@ -134,7 +144,7 @@ def _net(gross: Saving | Unanswered, nets: Sequence[Saving | Unanswered]) -> str
     if isinstance(gross, Unanswered):
         return ""
     known = [net for net in nets if isinstance(net, Saving)]
-    if not known:
+    if len(known) < len(nets):
         return ""
     low, high = (choose(net.saving for net in known) for choose in (min, max))
     span = f"{percent(low)} to {percent(high)}".replace("-", "\N{MINUS SIGN}")
@@ -143,8 +153,8 @@ def _net(gross: Saving | Unanswered, nets: Sequence[Saving | Unanswered]) -> str
     lost = sum(net.ci_low <= 0 for net in known)
     if lost:
         return (
-            f"Gross only: net, it is {span} by the idle power taken, and {lost} of {len(known)} "
-            "leave no saving."
+            f"Net, it is {span} by the idle power taken, and {lost} of {len(known)} leave no "
+            "saving (section Idle power)."
         )
     return f"Net, by the idle power taken: {span}."
 
@@ -162,7 +172,9 @@ def _test_row(reanalysis: Reanalysis, claim: str, told: str, name: str) -> Verdi
     recomputed, mended = (
         f"H = {c.kruskal_h:.2f}, eta squared {c.eta_squared:.3f}" for c in (published, corrected)
     )
-    if not corrected.significant:
+    if published.groups["n"].sum() != corrected.groups["n"].sum():
+        fate = _UNDECIDED
+    elif not corrected.significant:
         fate = "Does not hold when corrected."
     elif QUESTIONS[name][1] != "energy_j_per_image":
         fate = "Holds; the corrections are of energy alone."
@@ -170,7 +182,30 @@ def _test_row(reanalysis: Reanalysis, claim: str, told: str, name: str) -> Verdi
         fate = "Holds; the same pairs are told apart."
     else:
         fate = "Holds; not all the same pairs are told apart."
+    if name == "rq2_energy":
+        fate = f"{fate} {_order_net(reanalysis)}".strip()
     return Verdict(claim, told, recomputed, mended, fate)
+
+
+def _order_net(reanalysis: Reanalysis) -> str:
+    """Say whether the environments with logs keep their order net of each idle power."""
+    deltas = []
+    for variant in (CORRECTED, *IDLE):
+        runs = reanalysis.runs(variant)
+        runs = runs[runs["architecture"] == RQ2_ARCHITECTURE].dropna(subset=["energy_j_per_image"])
+        larger, smaller = (
+            runs.loc[runs["environment"] == name, "energy_j_per_image"].to_numpy(dtype=float)
+            for name in (RQ1_ENVIRONMENT, SMALLER_GPU)
+        )
+        if not len(larger) or not len(smaller):
+            return ""
+        deltas.append(cliffs_delta(larger, smaller))
+    gross, *nets = deltas
+    told = ", ".join(f"{delta:.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
+    return (
+        f"{RQ1_ENVIRONMENT} against {SMALLER_GPU}: Cliff's delta {gross:.2f} gross, and net of the "
+        f"low-power state, the power before and after work {told}."
+    )
 
 
 def _same_pairs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
@@ -199,45 +234,62 @@ def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unanswered
         "no margin stated",
         shown(headline["published"]),
         shown(headline[CORRECTED]),
-        f"F1 is lower by {max(losses):.3f}: whether that is negligible is for the task at hand to "
-        "say, beforehand." if losses else _UNDECIDED,
+        _UNDECIDED if not losses
+        else "F1 is not lower." if max(losses) <= 0
+        else f"F1 is lower by {max(losses):.3f}: whether that is negligible is for the task at "
+        "hand to say, beforehand.",
     )  # fmt: skip
 
 
 def _scaling(reanalysis: Reanalysis) -> Verdict:
     """Tell for which architectures the larger GPU takes less than the smaller."""
-    gflops = reanalysis.runs().groupby("architecture")["gflops_per_image"].median().sort_values()
-    pays: list[list[str]] = []
-    for variant in ("published", CORRECTED):
-        runs = reanalysis.runs(variant)
-        results = {
-            architecture: attempt(
-                saving, runs, _there(architecture, SMALLER_GPU), _there(architecture, LARGER_GPU)
-            )
-            for architecture in gflops.index
-        }
-        pays.append([a for a, r in results.items() if isinstance(r, Saving) and r.ci_low > 0])
-    before, after = pays
-    if before != after:
+    published, corrected = (_larger_pays(reanalysis, v) for v in ("published", CORRECTED))
+    nets = [_larger_pays(reanalysis, variant) for variant in IDLE]
+    if corrected is None or published is None:
+        fate = _UNDECIDED
+    elif published != corrected:
         fate = "Changes when corrected."
-    elif not after:
-        fate = "Does not show in these data."
-    elif after == list(gflops.index[-len(after) :]):
-        which = (
-            "the most complex architecture alone"
-            if len(after) == 1
-            else f"the {len(after)} most complex architectures"
-        )
-        fate = f"Holds in these data, for {which}; the two GPUs differ in more than size."
     else:
-        fate = "Holds for some architectures, and not by their complexity."
+        fate = (
+            f"In these data, gross, for {_few(corrected)}; the two GPUs differ in more than size."
+        )
+    if not any(net is None for net in nets):
+        told = "; ".join(_few(net) for net in nets if net is not None)
+        fate += f" Net of the low-power state, the power before and after work, for: {told}."
     return Verdict(
         "GPUs should scale with the complexity of the model",
         "qualitative",
-        f"{LARGER_GPU} takes less than {SMALLER_GPU} for: {listed(before) or 'none'}",
-        f"for: {listed(after) or 'none'}",
+        f"{RQ1_ENVIRONMENT} takes less than {SMALLER_GPU} for: {_few(published)}",
+        f"for: {_few(corrected)}",
         fate,
     )
+
+
+def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
+    """Return the architectures, by complexity, that the larger GPU trains with less energy.
+
+    None where an architecture has no answer.
+    """
+    runs = reanalysis.runs(variant)
+    both = runs[runs["environment"].isin((RQ1_ENVIRONMENT, SMALLER_GPU))]
+    results = {
+        architecture: attempt(
+            saving, runs, _there(architecture, SMALLER_GPU), _there(architecture, RQ1_ENVIRONMENT)
+        )
+        for architecture in both.groupby("architecture")["gflops_per_image"]
+        .median()
+        .sort_values()
+        .index
+    }
+    if any(isinstance(result, Unanswered) for result in results.values()):
+        return None
+    return [a for a, r in results.items() if isinstance(r, Saving) and r.ci_low > 0]
+
+
+def _few(architectures: list[str] | None) -> str:
+    if architectures is None:
+        return "not known"
+    return listed(architectures) or "none"
 
 
 def _there(architecture: str, environment: str) -> dict[str, object]:
@@ -264,5 +316,5 @@ def _complexity(reanalysis: Reanalysis) -> Verdict:
         "Local ML 0.968, Cloud 0.835",
         told[0],
         told[1],
-        f"Holds within these {n} architectures." if min(every) > 0 else "Does not hold throughout.",
+        f"Rho is {min(every):.2f} or more throughout, within these {n} architectures.",
     )

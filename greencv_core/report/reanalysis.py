@@ -20,6 +20,7 @@ from greencv_core.analysis.comparison import ALPHA
 from greencv_core.analysis.wording import count, percent
 from greencv_core.published.claims import claims_summary
 from greencv_core.published.download import VARIABLE, in_short
+from greencv_core.published.evidence import removals_sentence
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
 from greencv_core.report.labels import heading
 from greencv_core.report.prose import box, say
@@ -66,6 +67,10 @@ _FIGURES = {
     "games_howell_p_of_the_others": "Games-Howell p of all other pairs",
     "games_howell_largest_p": "Games-Howell p, largest",
     "f1_share": "F1, relative",
+    "energy_mj": "energy (MJ)",
+    "energy_mj_whole_watts": "energy (MJ) of whole watts",
+    "max_by_trapezoid": "max, its epochs and the integral of power",
+    "max_with_the_last_epochs": "max, its formula and the last version's epochs",
     "gco2e_per_kwh": "gCO2e per kWh",
     "energy_kwh": "energy (kWh)",
 }
@@ -309,15 +314,7 @@ def _alike(result: Saving, factor: str) -> bool:
 @if_answered
 def rule_sentence(reanalysis: Reanalysis) -> Markdown:
     """State the declared rule, and what it has in common with the removals by hand."""
-    hand = reanalysis.every_run["removed_by_hand"]
-    left_out = reanalysis.outliers.left_out
-    both = int(left_out["removed_by_hand"].sum())
-    return say(
-        reanalysis.outliers.sentence(),
-        f"By hand, {int(hand.sum())} were removed; {both} are the same. Most of the others removed "
-        "by hand are whole sessions, which a rule on single runs cannot see, and which a reader "
-        "cannot see either without their dates.",
-    )
+    return say(reanalysis.outliers.sentence(), removals_sentence(reanalysis))
 
 
 @if_answered

@@ -48,9 +48,9 @@ def headline_figure(reanalysis: Reanalysis) -> Figure:
 @if_answered
 def epochs_figure(reanalysis: Reanalysis) -> Figure | None:
     """Show, for each log, how far both counts of epochs are from what the log shows."""
-    if reanalysis.raw.runs.empty:
-        return None
     counted = counted_epochs(reanalysis)
+    if counted.empty:
+        return None
     conditions = counted["architecture"] + ", " + counted["environment"]
     names = list(dict.fromkeys(conditions))
     figure, axes = subplots(figsize=(7.5, 4.4))
