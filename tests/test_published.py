@@ -33,8 +33,8 @@ from greencv_core.published import (
 from greencv_core.published.claims import compared
 from greencv_core.published.download import Release, in_short, read_manifest
 from greencv_core.published.evidence import (
+    begins_evidence,
     counted_epochs,
-    epochs_evidence,
     idle_evidence,
     idle_sentence,
     lost_ends_evidence,
@@ -619,7 +619,7 @@ def test_the_logs_alone_show_the_corrected_epochs(reanalysis):
     assert (medians.median()["published_off"] - 9).abs().max() < 0.15
     assert medians.median()["corrected_off"].abs().max() < 0.15
     # And without any rhythm, from lengths alone: the second stage begins after 10 epochs.
-    table = epochs_evidence(reanalysis)
+    table = begins_evidence(reanalysis)
     assert (table["corrected_begin"] - 10).abs().max() < 2
     assert table["corrected_begin"].median() == pytest.approx(10, abs=0.2)
     assert table["published_begin"].median() == pytest.approx(19, abs=0.2)

@@ -78,9 +78,8 @@ _HEADINGS = {
     "run_id": "Run",
     "logs": "Logs",
     "epoch_s": "Epoch (s)",
-    "counted": "Counted",
-    "published_begin": "Second stage begins, published count",
-    "corrected_begin": "Second stage begins, corrected count",
+    "published_begin": "Second stage begins after, published count",
+    "corrected_begin": "Second stage begins after, corrected count",
     "published_off": "Published count less the log's, median",
     "published_matching": "Published count is the log's",
     "corrected_off": "Corrected count less the log's, median",
@@ -138,7 +137,8 @@ ENERGY_COLUMNS = frozenset(
 
 def heading(column: str, provenance: str | None = None) -> str:
     """Return a column's heading; energy carries its provenance: Energy (J, estimated)."""
-    text = _HEADINGS.get(column, column.replace("_", " ").capitalize())
+    in_words = " " in column  # and so no name of a column, but a heading already
+    text = _HEADINGS.get(column, column if in_words else column.replace("_", " ").capitalize())
     if provenance and column in ENERGY_COLUMNS:
         return text.replace(")", f", {provenance})")
     return text

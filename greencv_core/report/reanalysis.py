@@ -237,7 +237,7 @@ def effects_table(reanalysis: Reanalysis) -> Styler:
     effects = reanalysis.effects.set_index("claim")
     frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
     for claim, results in effects.iterrows():
-        frame[str(claim)] = [_interval(result) for result in results]
+        frame[str(claim).replace("largest", "Largest")] = [_interval(result) for result in results]
     return styled(frame, "Savings by each energy, 95 % interval below")
 
 

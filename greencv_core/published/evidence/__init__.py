@@ -1,6 +1,7 @@
 """What the published measurements themselves show of how they were made; tables and sentences."""
 
 from greencv_core.published.evidence.epochs import (
+    begins_evidence,
     counted_epochs,
     epochs_evidence,
     epochs_sentence,
@@ -27,6 +28,7 @@ from greencv_core.published.evidence.repetitions import (
 )
 
 __all__ = [
+    "begins_evidence",
     "counted_epochs",
     "epochs_evidence",
     "epochs_sentence",

@@ -26,35 +26,33 @@ def epochs_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
     Of the runs that were not removed by hand. ``published_off`` and ``corrected_off`` are medians
     of a count less the log's; ``matching`` counts the logs whose number, rounded, is the count.
-    ``published_begin`` and ``corrected_begin`` need no rhythm: the count at which the second stage
-    would take no time, by a robust line through all logs (Siegel 1982). It is 10, the epochs of the
-    first stage, if the count is right.
     """
-    every, clear = _kept(reanalysis.epochs_from_logs), counted_epochs(reanalysis)
-    groups = clear.groupby(CONDITION, sort=False)
-    table = pd.DataFrame(
+    groups = counted_epochs(reanalysis).groupby(CONDITION, sort=False)
+    return pd.DataFrame(
         {
-            "counted": groups.size(),
+            "logs": groups.size(),
             "epoch_s": groups["epoch_s"].median(),
             "published_off": groups["published_off"].median(),
             "published_matching": groups["published_off"].agg(_whole),
             "corrected_off": groups["corrected_off"].median(),
             "corrected_matching": groups["corrected_off"].agg(_whole),
         }
-    )
-    lines = {
-        condition: (len(logs), _begin(logs, "epochs"), _begin(logs, "epochs_true"))
-        for condition, logs in every.groupby(CONDITION, sort=False)
-    }
-    begins = pd.DataFrame.from_dict(
-        lines, orient="index", columns=["logs", "published_begin", "corrected_begin"]
-    )
-    begins.index = pd.MultiIndex.from_tuples(begins.index, names=CONDITION)
-    table = begins.join(table)
-    return table[[
-        "logs", "published_begin", "corrected_begin", "counted", "epoch_s", "published_off",
-        "published_matching", "corrected_off", "corrected_matching",
-    ]].reset_index()  # fmt: skip
+    ).reset_index()
+
+
+def begins_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return, by condition and by both counts, the count at which the second stage takes no time.
+
+    By a robust line through all logs of runs that were not removed by hand (Siegel 1982), which
+    needs no rhythm. It is 10, the epochs of the first stage, if the count is right.
+    """
+    groups = _kept(reanalysis.epochs_from_logs).groupby(CONDITION, sort=False)
+    rows = [
+        (*condition, len(logs), _begin(logs, "epochs"), _begin(logs, "epochs_true"))
+        for condition, logs in groups
+    ]
+    columns = [*CONDITION, "logs", "published_begin", "corrected_begin"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _begin(logs: pd.DataFrame, count_: str) -> float:
@@ -76,7 +74,7 @@ def epochs_sentence(reanalysis: Reanalysis) -> str:
     rise = medians / reanalysis.runs().groupby(CONDITION)["energy_j_per_image"].median() - 1
     rest = listed([f"{int(k)} in {int(n)}" for k, n in off.items() if k != off.index[0]])
     published = _whole(clear["published_off"])
-    begins = epochs_evidence(reanalysis)[["published_begin", "corrected_begin"]].median()
+    begins = begins_evidence(reanalysis)[["published_begin", "corrected_begin"]].median()
     text = (
         f"Of the logs of {count(len(every), 'run')} that were not removed by hand, {len(clear)} "
         "repeat themselves clearly enough to count epochs (autocorrelation of "
