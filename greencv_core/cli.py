@@ -359,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         raise
     if code == INTERRUPTED:  # typer's own answer to Ctrl-C
-        err.print("Interrupted. Finished runs are kept; the same command goes on from there.")
+        err.print("Interrupted. What is finished is kept; the same command goes on from there.")
     return code if isinstance(code, int) else 0
 
 
@@ -422,7 +422,9 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
         for heading in ("Energy", "Saving", "95 % interval", "By", "Against"):
             table.add_column(
-                heading, justify="right" if heading == "Saving" else "left", no_wrap=True
+                heading,
+                justify="right" if heading == "Saving" else "left",
+                no_wrap=heading not in ("By", "Against"),
             )
         for name, row in content[key].items():
             label = name.replace("_", " ")
@@ -437,8 +439,9 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
     out.print(
         f"{printed['agreeing']} of {printed['figures']} printed figures come out, and "
         f"{claims['agreeing'] - printed['agreeing']} of "
-        f"{claims['figures'] - printed['figures']} that its figures show or its data hold; the "
-        "report's page on the re-analysis has all of them.",
+        f"{claims['figures'] - printed['figures']} that its figures show or its data hold"
+        + (f" ({claims['not_known']} need files that were left out)" if claims["not_known"] else "")
+        + "; the report's page on the re-analysis has all of them.",
         soft_wrap=True,
     )
     out.print(data["logs"], soft_wrap=True, highlight=False)

@@ -78,7 +78,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert told.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
+    assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
     assert "Traceback" not in told
 
 

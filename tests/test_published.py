@@ -773,6 +773,7 @@ def test_damaged_files_are_named_and_the_rest_is_analysed(reanalysis, tmp_path):
     content = json.loads(done.stdout)
     assert content["data"]["runs_from_raw_logs"] == 306
     assert len(content["data"]["problems"]) == 3
+    assert len(content["claims"]["disagreeing"]) == content["claims"]["not_known"] == 14
     assert content["headline"]["published"]["saving"] == pytest.approx(0.8138637, abs=1e-6)
 
 

@@ -39,7 +39,7 @@ BACKOFF_S = 0.5
 OVERLOADED = (429, 500, 502, 503, 504)
 GIVEN_UP_AFTER = CONNECTIONS
 """Files in a row without an answer, after which the others are not asked for."""
-ABANDONED_AFTER_S = 3600.0
+ABANDONED_AFTER_S = 120.0
 """Age of a half-written file that nobody is writing any more."""
 CHUNK_BYTES = 1 << 16
 MOST_LINES = 10

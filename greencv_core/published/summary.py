@@ -49,6 +49,7 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
         "claims": {
             "figures": len(claims),
             "agreeing": int(claims["agrees"].sum()),
+            "not_known": int(claims["recomputed"].isna().sum()),
             "by_source": {
                 name: {"figures": len(some), "agreeing": int(some["agrees"].sum())}
                 for name, some in claims.groupby("source", sort=False)
