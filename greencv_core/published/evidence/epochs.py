@@ -55,11 +55,11 @@ def begins_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _begin(logs: pd.DataFrame, count_: str) -> float:
+def _begin(logs: pd.DataFrame, counted: str) -> float:
     logs = logs.dropna(subset=["fine_tuning_s"])
-    if logs[count_].nunique() < FEWEST_FOR_A_LINE:
+    if logs[counted].nunique() < FEWEST_FOR_A_LINE:
         return float("nan")
-    line = stats.siegelslopes(logs["fine_tuning_s"], logs[count_])
+    line = stats.siegelslopes(logs["fine_tuning_s"], logs[counted])
     return float(-line.intercept / line.slope)
 
 
