@@ -66,7 +66,7 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
 
 def test_an_interruption_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
-        [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
+        [str(GREENCV), "run", "quick", "--store", str(tmp_path)],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
