@@ -337,8 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0 is success, 1 a failure with its reason, 2 bad input, 3 a part that is missing (runs that
-    failed, files left out),
-    130 an interruption.
+    failed, files left out), 130 an interruption.
     """
     try:
         code = app(args=arguments, standalone_mode=False)

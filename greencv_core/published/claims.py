@@ -42,9 +42,8 @@ def claims_table(reanalysis: Reanalysis) -> pd.DataFrame:
     """Return each figure beside ours, a row each.
 
     Columns are part, claim, published, source, recomputed, difference, agrees and besides. Sources
-    are ``printed`` (by the paper or its package), ``in_figure`` (of the paper, where labels have
-    two decimals; compared here to more) and ``from_data`` (computed from the published data
-    before, and not by this package).
+    are ``printed`` (by the paper or its package), ``in_figure`` (of the paper, labels of two
+    decimals) and ``from_data`` (computed from the published data before, and not by this package).
 
     A figure agrees if it rounds to the digits that were printed, or is as near as 1e-6; a p value
     if it is as near as 0.1 %, or both are nothing but rounding. ``besides`` names a run that the
