@@ -1,5 +1,7 @@
 """The statistics, against published figures and against recomputation by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,7 +41,8 @@ def test_comparison_against_recomputation_by_hand():
     h = 12 / (n * (n + 1)) * sum(s**2 / k for s, k in zip(sums, sizes, strict=True)) - 3 * (n + 1)
     assert result.kruskal_h == pytest.approx(h)
     assert result.eta_squared == pytest.approx((h - 3 + 1) / (n - 3))
-    assert result.primary == "kruskal"  # five runs a group
+    assert result.epsilon_squared == pytest.approx(h / (n - 1))
+    assert result.primary == "welch"  # five runs a group
     weights = [len(v) / v.var(ddof=1) for v in values]
     grand = sum(w * v.mean() for w, v in zip(weights, values, strict=True)) / sum(weights)
     between = sum(w * (v.mean() - grand) ** 2 for w, v in zip(weights, values, strict=True)) / 2
@@ -77,7 +80,11 @@ def test_comparison_leaves_out_small_groups_and_refuses_what_cannot_be_compared(
         compare(runs.drop_duplicates("architecture"), "energy_j", "architecture")
 
 
-def test_means_answer_where_groups_are_large_and_normal():
+def test_means_answer_where_groups_have_five_runs_and_ranks_where_not():
+    few = compare(made_up_runs(n=4, environments=1), "energy_j_per_image", "architecture")
+    assert few.primary == "kruskal"
+    assert few.p == few.kruskal_p
+    assert few.sentence().index("Kruskal") < few.sentence().index("Welch")
     runs = made_up_runs(n=30, environments=1, architectures=3)
     result = compare(runs, "energy_j_per_image", "architecture")
     f, df1 = result.welch_f, result.welch_df1
@@ -85,7 +92,11 @@ def test_means_answer_where_groups_are_large_and_normal():
     assert result.omega_squared == pytest.approx(df1 * (f - 1) / (df1 * (f - 1) + 90))
     text = result.sentence()
     assert f"omega squared = {result.omega_squared:.2f}" in text
-    assert "Kruskal" not in text
+    assert text.index("Welch") < text.index("by ranks the answer is the same (Kruskal-Wallis H")
+    level = runs.assign(energy_j_per_image=runs["energy_j_per_image"].where(
+        runs["architecture"] != "net0", 1.0
+    ))  # fmt: skip
+    assert compare(level, "energy_j_per_image", "architecture").primary == "kruskal"
 
 
 def test_an_analysis_without_data_answers_with_a_sentence():
@@ -132,7 +143,7 @@ def test_saving_is_the_ratio_of_medians_within_its_interval():
     assert result.correctness_loss == pytest.approx(f1["net4"] - f1["net0"])
     assert "lower by" in result.sentence()
     again = saving(runs, {"architecture": "net4"}, {"architecture": "net0"})
-    assert again == result  # seeded
+    assert replace(again, picked_from=10) == result  # seeded, and no other pair comes near
     reverse = saving(runs, {"architecture": "net0"}, {"architecture": "net4"})
     dearer = (medians["net4"] / medians["net0"] - 1) * 100
     assert f"net4 takes {dearer:.1f} % more energy per image than net0" in reverse.sentence()
@@ -147,12 +158,10 @@ def test_a_saving_may_be_between_whole_numbers_and_needs_two_groups():
         best_against_worst(runs[runs["batch_size"] == 16], "batch_size")
 
 
-def test_a_saving_says_how_far_to_trust_it():
+def test_a_saving_says_what_its_interval_is():
     runs = made_up_runs(n=3, environments=1)
-    told = best_against_worst(runs, "architecture").sentence()
-    assert "BCa bootstrap interval" in told
-    assert "too narrow with so few runs" in told
-    assert "too narrow" not in best_against_worst(made_up_runs(n=12), "architecture").sentence()
+    assert "95 % t interval of logarithms" in best_against_worst(runs, "architecture").sentence()
+    assert "BCa bootstrap interval" in best_against_worst(made_up_runs(n=12)).sentence()
     alike = runs.assign(energy_j_per_image=np.tile([1.0, 2.0, 3.0], 5))
     with pytest.raises(NotEnoughDataError, match="are the same"):
         best_against_worst(alike, "architecture")
@@ -279,6 +288,7 @@ def test_pareto_front_holds_what_nothing_beats():
             "environment": "e",
             "energy_j_per_image": [1.0, 2.0, 3.0, 3.0, np.nan, 0.5],
             "f1_macro": [0.8, 0.9, 0.85, 0.95, 0.99, np.nan],
+            "energy_j": [10.0, 20.0, 30.0, 30.0, np.nan, 5.0],
         }
     )
     result = pareto_front(runs)

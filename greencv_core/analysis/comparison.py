@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import scikit_posthocs
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multicomp import pairwise_tukeyhsd
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.pairs import compared_pairs, holm
 from greencv_core.analysis.wording import (
     as_opening,
     count,
     left_out_clause,
+    listed,
     number,
     p_value,
     quantity,
 )
 
 ALPHA = 0.05
-FEWEST_FOR_MEANS = 8
-"""With fewer runs in a group, normality cannot be checked and ranks are the primary answer."""
-
-Groups = dict[str, NDArray[np.float64]]
+FEWEST_FOR_MEANS = 5
+"""With fewer runs in a group, its variance is too uncertain for Welch's test to keep its level."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A value compared between groups, by ranks and by means.
 
-    ``primary`` names the one that answers: ranks (``kruskal``) if a group has fewer than eight
-    runs or fails Shapiro-Wilk at 5 %, means (``welch``) else. Both are always given.
+    ``primary`` names the one that answers: means (``welch``) if every group has at least five runs
+    that are not all the same, ranks (``kruskal``) else. Both are always given. The rule asks for
+    no test of normality: where variances differ, Welch's test and that of Games and Howell keep
+    their level, and the tests by ranks do not (``benchmarks/statistics.py``).
     """
 
     value: str
@@ -56,11 +53,12 @@ class Comparison:
     kruskal_p: float
     eta_squared: float
     """Of the ranks: (H - k + 1) / (n - k) (Tomczak and Tomczak 2014)."""
+    epsilon_squared: float
+    """Of the ranks: H / (n - 1) (Tomczak and Tomczak 2014)."""
     omega_squared: float
     """Of the means: df1 (F - 1) / (df1 (F - 1) + n), F being Welch's (Hays 1963)."""
     pairs: pd.DataFrame
-    """a, b, n_a, n_b, median_a, median_b, dunn_p, dunn_p_holm, games_howell_p, cliffs_delta,
-    cliffs_magnitude, hodges_lehmann_shift (of b against a)."""
+    """As :func:`greencv_core.analysis.pairs.compared_pairs` returns them."""
     primary: str
     left_out: tuple[str, ...] = ()
     """Groups with fewer than two values."""
@@ -72,9 +70,12 @@ class Comparison:
     @property
     def p(self) -> float:
         """The primary omnibus test's p value, adjusted where there is a family."""
-        if self.family_p is not None:
+        return self._p_of(self.primary)
+
+    def _p_of(self, test: str) -> float:
+        if test == self.primary and self.family_p is not None:
             return self.family_p
-        return self.kruskal_p if self.primary == "kruskal" else self.welch_p
+        return self.kruskal_p if test == "kruskal" else self.welch_p
 
     @property
     def significant(self) -> bool:
@@ -88,19 +89,22 @@ class Comparison:
         return int((self.pairs[column] < ALPHA).sum())
 
     def sentence(self) -> str:
-        """Say whether the groups differ, how strongly, and how many pairs do.
+        """Say whether the groups differ, how strongly, how many pairs do, and what ranks say.
 
-        An effect size below zero, which both formulas allow, reads as none.
+        An effect size below zero, which the formulas allow, reads as none.
         """
         k, n = len(self.groups), int(self.groups["n"].sum())
-        if self.primary == "kruskal":
-            test = f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self.p)}"
-            effect = f"eta squared = {max(0.0, self.eta_squared):.2f}"
-            pairwise = "Dunn's test with Holm's correction"
-        else:
-            test = f"Welch's F = {number(self.welch_f)}, {p_value(self.p)}"
-            effect = f"omega squared = {max(0.0, self.omega_squared):.2f}"
-            pairwise = "the Games-Howell test"
+        means = (
+            f"Welch's F = {number(self.welch_f)}, {p_value(self._p_of('welch'))}",
+            f"omega squared = {max(0.0, self.omega_squared):.2f}",
+        )
+        ranks = (
+            f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self._p_of('kruskal'))}",
+            f"eta squared = {max(0.0, self.eta_squared):.2f}",
+        )
+        by_ranks = self.primary == "kruskal"
+        test, effect = ranks if by_ranks else means
+        pairwise = "Dunn's test with Holm's correction" if by_ranks else "the Games-Howell test"
         if self.family_p is not None:
             test += f" by Holm's method for {self.family} comparisons"
         verdict = "differs" if self.significant else "is not shown to differ"
@@ -114,7 +118,34 @@ class Comparison:
                 f"; {pairwise} tells {self.pairs_differing} of "
                 f"{count(len(self.pairs), 'pair')} apart, and the values of {apart} do not overlap"
             )
+        other_p = self.welch_p if by_ranks else self.kruskal_p
+        if np.isfinite(other_p):
+            agrees = (other_p < ALPHA) == ((self.kruskal_p if by_ranks else self.welch_p) < ALPHA)
+            word = "means" if by_ranks else "ranks"
+            other = ", ".join(means if by_ranks else ranks)
+            text += f"; by {word} the answer is {'the same' if agrees else 'another'} ({other})"
         return text + left_out_clause(self.left_out, "fewer than 2 runs") + "."
+
+    def assumptions(self) -> str:
+        """Say what the checks of normality and of equal variances found."""
+        checked = self.groups["shapiro_p"].notna()
+        odd = [str(g) for g in self.groups.loc[self.groups["shapiro_p"] < ALPHA, "group"]]
+        if not checked.any():
+            normal = "No group has the runs and the spread that a check of normality needs"
+        elif odd:
+            normal = (
+                f"Not normal by the Shapiro-Wilk test at 5 %: {listed(odd)} "
+                f"({len(odd)} of {count(int(checked.sum()), 'group')})"
+            )
+        else:
+            normal = (
+                "No group is shown not to be normal (Shapiro-Wilk, lowest "
+                f"{p_value(float(self.groups['shapiro_p'].min()))})"
+            )
+        if np.isnan(self.levene_p):
+            return f"{normal}; whether variances differ cannot be checked."
+        differ = "differ" if self.levene_p < ALPHA else "are not shown to differ"
+        return f"{normal}; variances {differ} (Brown-Forsythe, {p_value(self.levene_p)})."
 
     def table(self) -> pd.DataFrame:
         """Return the omnibus tests, one row each."""
@@ -132,7 +163,7 @@ class Comparison:
         ]
         frame = pd.DataFrame(rows, columns=["test", "statistic", "value", "df", "p"])
         frame["effect_size"] = [
-            f"eta squared {self.eta_squared:.3f}",
+            f"eta squared {self.eta_squared:.3f}, epsilon squared {self.epsilon_squared:.3f}",
             f"omega squared {self.omega_squared:.3f}",
             None,
         ]
@@ -148,7 +179,7 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
     NotEnoughDataError
         There are fewer than two such groups.
     """
-    every: Groups = {
+    every = {
         str(name): part[value].dropna().to_numpy(dtype=float)
         for name, part in runs.groupby(by, sort=False, observed=True)
     }
@@ -168,9 +199,7 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         levene = stats.levene(*values, center="median")
         welch = anova_oneway(values, use_var="unequal")
         h, p = (0.0, 1.0) if constant else stats.kruskal(*values)
-    by_ranks = described["n"].min() < FEWEST_FOR_MEANS or bool(
-        (described["shapiro_p"].fillna(0) < ALPHA).any()
-    )
+    by_ranks = described["n"].min() < FEWEST_FOR_MEANS or described["sd"].min() == 0
     return Comparison(
         value=value,
         by=by,
@@ -185,8 +214,9 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         kruskal_h=float(h),
         kruskal_p=float(p),
         eta_squared=float((h - k + 1) / (n - k)),
+        epsilon_squared=float(h / (n - 1)),
         omega_squared=_omega_squared(float(welch.statistic), float(welch.df[0]), n),
-        pairs=_pairs(groups, constant=bool(constant)),
+        pairs=compared_pairs(groups),
         primary="kruskal" if by_ranks else "welch",
         left_out=tuple(name for name in every if name not in groups),
     )
@@ -197,8 +227,10 @@ def compare_each(
 ) -> dict[str, Comparison | Unanswered]:
     """Compare groups within each level of another column, as one family.
 
-    The omnibus tests, and Dunn's tests over all pairs of all levels, are adjusted together by
-    Holm's method: with one test a level, some would else reject by chance.
+    With one test a level, some would else reject by chance. The omnibus tests, and Dunn's tests
+    over all pairs of all levels, are adjusted together by Holm's method; the Games-Howell tests,
+    which are adjusted within a level already, by Bonferroni's for the number of levels (of two
+    groups they are the omnibus test, and share its adjusted p).
     """
     every = {
         str(name): attempt(compare, part, value, by)
@@ -210,47 +242,21 @@ def compare_each(
     omnibus = holm([c.p for c in answered.values()])
     dunn = iter(holm(np.concatenate([c.pairs["dunn_p"] for c in answered.values()])))
     for (name, comparison), p in zip(answered.items(), omnibus, strict=True):
-        adjusted = [next(dunn) for _ in comparison.pairs.index]
+        pairs = comparison.pairs.assign(dunn_p_holm=[next(dunn) for _ in comparison.pairs.index])
+        by_omnibus = len(pairs) == 1 and comparison.primary == "welch"
+        games_howell = (pairs["games_howell_p"] * len(answered)).clip(upper=1.0)
         every[name] = replace(
             comparison,
             family=len(answered),
             family_p=p,
-            pairs=comparison.pairs.assign(dunn_p_holm=adjusted),
+            pairs=pairs.assign(games_howell_p=p if by_omnibus else games_howell),
         )
     return every
-
-
-def holm(p: Sequence[float] | NDArray[np.float64]) -> list[float]:
-    """Return p values adjusted by Holm's method; what is not defined stays so."""
-    values = np.asarray(p, dtype=float)
-    defined = np.isfinite(values)
-    if defined.any():
-        values = values.copy()
-        values[defined] = multipletests(values[defined], method="holm")[1]
-    return [float(value) for value in values]
-
-
-def cliffs_delta(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return Cliff's delta: how much more often a value of ``a`` exceeds one of ``b`` than not.
-
-    From Mann-Whitney's U: 2 U / (n_a n_b) - 1 (Cliff 1993).
-    """
-    u = stats.mannwhitneyu(a, b).statistic
-    return float(2 * u / (len(a) * len(b)) - 1)
 
 
 def _omega_squared(f: float, df1: float, n: int) -> float:
     between = df1 * (f - 1)
     return between / (between + n) if np.isfinite(f) else np.nan
-
-
-def _magnitude(delta: float) -> str:
-    # Thresholds of Romano et al. (2006), as the original study uses them.
-    size = abs(delta)
-    for limit, word in ((0.147, "negligible"), (0.33, "small"), (0.474, "medium")):
-        if size < limit:
-            return word
-    return "large"
 
 
 def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
@@ -263,49 +269,7 @@ def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
         "q1": np.quantile(values, 0.25),
         "q3": np.quantile(values, 0.75),
         "mean": values.mean(),
-        "sd": values.std(ddof=1),
+        "sd": values.std(ddof=1) if np.ptp(values) > 0 else 0.0,
         "shapiro_w": float(w),
         "shapiro_p": float(p),
     }
-
-
-def _pairs(groups: Groups, *, constant: bool) -> pd.DataFrame:
-    names = list(groups)
-    labels = np.concatenate([[name] * len(values) for name, values in groups.items()])
-    values = np.concatenate(list(groups.values()))
-    if constant:
-        dunn = pd.DataFrame(1.0, index=names, columns=names)
-    else:
-        dunn = scikit_posthocs.posthoc_dunn(list(groups.values()))
-        dunn.index = dunn.columns = pd.Index(names)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        tukey = pairwise_tukeyhsd(values, labels, use_var="unequal")
-    order = list(tukey.groupsunique)
-    games_howell = {
-        frozenset((order[i], order[j])): p
-        for (i, j), p in zip(
-            itertools.combinations(range(len(order)), 2), np.atleast_1d(tukey.pvalues), strict=True
-        )
-    }
-    rows = []
-    for a, b in itertools.combinations(names, 2):
-        delta = cliffs_delta(groups[a], groups[b])
-        rows.append(
-            {
-                "a": a,
-                "b": b,
-                "n_a": len(groups[a]),
-                "n_b": len(groups[b]),
-                "median_a": np.median(groups[a]),
-                "median_b": np.median(groups[b]),
-                "dunn_p": float(dunn.loc[a, b]),
-                "games_howell_p": float(games_howell[frozenset((a, b))]),
-                "cliffs_delta": delta,
-                "cliffs_magnitude": _magnitude(delta),
-                "hodges_lehmann_shift": float(np.median(np.subtract.outer(groups[b], groups[a]))),
-            }
-        )
-    frame = pd.DataFrame(rows)
-    frame.insert(frame.columns.get_loc("games_howell_p"), "dunn_p_holm", holm(frame["dunn_p"]))
-    return frame

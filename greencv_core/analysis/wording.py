@@ -16,6 +16,7 @@ QUANTITIES = {
     "duration_s": "time",
     "duration_s_per_image": "time per image",
     "power_w": "mean power",
+    "f1": "F1",
     "f1_macro": "macro F1",
     "accuracy": "accuracy",
     "device_utilization_pct": "device utilisation",
