@@ -106,6 +106,13 @@ class Carbon(_Strict):
     intensity_gco2e_per_kwh: float | None = Field(None, gt=0)
 
 
+class Analysis(_Strict):
+    """What the analysis must know before it sees the runs."""
+
+    correctness_margin: float = Field(0.02, gt=0, lt=1)
+    """The loss of macro F1 that is called negligible: two points where omitted."""
+
+
 class Study(_Strict):
     """A whole study, as its YAML file states it.
 
@@ -124,6 +131,7 @@ class Study(_Strict):
     ]
     protocol: Protocol
     carbon: Carbon
+    analysis: Analysis = Analysis()
     _where: str = PrivateAttr("")
 
     @property
@@ -383,6 +391,7 @@ def _model_at(location: Sequence[int | str]) -> type[BaseModel] | None:
         "protocol": Protocol,
         "early_stopping": EarlyStopping,
         "carbon": Carbon,
+        "analysis": Analysis,
         "environments": EnvironmentSpec,
     }
     names = [part for part in location if isinstance(part, str) and part in models]

@@ -118,10 +118,7 @@ class BreakEven:
             f"GFLOPs; {below} takes less below, {above} above"
         )
         if math.isnan(self.low):
-            return (
-                f"{text}, but no interval bounds it: {trend}, and anything observed ({observed}) "
-                "is possible."
-            )
+            return f"{text}, but no interval bounds it: {trend}."
         beyond = self.low < self.lowest or self.high > self.highest
         reach = f", which reaches beyond the range observed, {observed}" if beyond else ""
         return f"{text} (95 % interval {number(self.low)} to {number(self.high)}{reach}); {trend}."

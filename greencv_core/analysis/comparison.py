@@ -151,7 +151,6 @@ class Comparison:
         """Return the omnibus tests, one row each."""
         k, n = len(self.groups), int(self.groups["n"].sum())
         rows = [
-            ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p),
             (
                 "Welch's ANOVA (means)",
                 "F",
@@ -159,15 +158,16 @@ class Comparison:
                 f"{self.welch_df1:.0f}; {self.welch_df2:.1f}",
                 self.welch_p,
             ),
+            ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p),
             ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p),
         ]
         frame = pd.DataFrame(rows, columns=["test", "statistic", "value", "df", "p"])
         frame["effect_size"] = [
-            f"eta squared {self.eta_squared:.3f}, epsilon squared {self.epsilon_squared:.3f}",
             f"omega squared {self.omega_squared:.3f}",
+            f"eta squared {self.eta_squared:.3f}, epsilon squared {self.epsilon_squared:.3f}",
             None,
         ]
-        frame["primary"] = [self.primary == "kruskal", self.primary == "welch", False]
+        frame["primary"] = [self.primary == "welch", self.primary == "kruskal", False]
         return frame
 
 

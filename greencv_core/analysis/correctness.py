@@ -109,8 +109,9 @@ class SavingsWithoutLoss:
         """Name the largest saving without a loss, and count those that lead there."""
         points = f"{100 * self.margin:g} points of {quantity(self.correctness)}"
         text = (
-            f"Of {count(self.compared, 'pair')} of conditions, {len(self.pairs)} save "
-            f"{quantity(self.value)} (95 % interval above none)"
+            f"Of {count(self.compared, 'pair')} of conditions, {len(self.pairs)} "
+            f"{'saves' if len(self.pairs) == 1 else 'save'} {quantity(self.value)} (95 % interval "
+            "above none)"
         )
         if self.pairs.empty:
             return f"{text}."
@@ -123,8 +124,7 @@ class SavingsWithoutLoss:
             row = self._row(self.best)
             return (
                 f"{text}. The largest saving among them: {self.best.sentence()} "
-                f"The loss is at most {max(0.0, row['loss_high']):.{F1_DECIMALS}f} "
-                f"(95 %, of means; {p_value(row['non_inferiority_p_holm'])})."
+                f"{_loss_told(row['loss_high'], row['non_inferiority_p_holm'])}"
             )
         alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
         text += f", {alone} if each were tested alone"
@@ -193,6 +193,14 @@ def savings_without_loss(
         compared=len(every),
         best=largest_of(runs, passing) if passing else None,
         fewest=min(len(scores[condition_name(s.from_condition)]) for s in every),
+    )
+
+
+def _loss_told(highest: float, p: float) -> str:
+    if math.isnan(p):
+        return "All runs of both have the same correctness as the others of theirs: no test is due."
+    return (
+        f"Its loss is at most {max(0.0, highest):.{F1_DECIMALS}f} (95 %, of means; {p_value(p)})."
     )
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,7 +138,9 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
     if len(environments) < 2:
         raise NotEnoughDataError("they come from one environment: there is nothing to compare")
     trained_in = runs.groupby("architecture", sort=False, observed=True)["environment"].nunique()
-    complete = [str(name) for name in trained_in.index[trained_in == len(environments)]]
+    complexity = runs.groupby("architecture", observed=True)["gflops_per_image"].median()
+    everywhere = trained_in.index[trained_in == len(environments)]
+    complete = [str(name) for name in complexity[everywhere].sort_values(kind="stable").index]
     if len(complete) < 2:
         raise NotEnoughDataError(
             "an interaction needs at least 2 architectures trained in every environment, and there "
@@ -260,7 +263,7 @@ def _analysis_of_variance(
     )
     one, other = (np.ones((1, k)) / k for k in (len(cells), len(cells[0])))
     between_a, between_b = (_differences(k) for k in (len(cells), len(cells[0])))
-    contrasts: dict[str, NDArray[np.float64]] = {
+    contrasts: dict[str, NDArray[Any]] = {
         _ARCHITECTURE: np.kron(between_a, other),
         _ENVIRONMENT: np.kron(one, between_b),
         _BOTH: np.kron(between_a, between_b),

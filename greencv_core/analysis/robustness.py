@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from statsmodels.stats.power import TTestIndPower
 from greencv_core.analysis.attempt import NotEnoughDataError, attempt
 from greencv_core.analysis.outliers import outliers
 from greencv_core.analysis.runs import CONDITION
-from greencv_core.analysis.savings import Saving, best_against_worst
+from greencv_core.analysis.savings import Saving, Statistic, best_against_worst
 from greencv_core.analysis.wording import count, percent, quantity
 
 ALPHA = 0.05
@@ -23,6 +24,14 @@ DIFFERENCE = 0.05
 POWER = 0.80
 MOST_REPETITIONS = 100_000
 Headline = Callable[[pd.DataFrame], Saving]
+_ALL = "all"
+_SELECTIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
+    {
+        _ALL: lambda runs: runs,
+        "without outliers": lambda runs: outliers(runs).kept,
+        "without disturbed": lambda runs: runs[~runs["contended"].eq(True)],
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -178,43 +187,37 @@ def repetitions_needed(
 
 
 def specification_curve(
-    energies: Mapping[str, pd.DataFrame | str],
-    runs: pd.DataFrame | None = None,
+    energies: Mapping[str, pd.DataFrame],
     *,
     by: str | Sequence[str] = CONDITION,
     correctness: str = "f1_macro",
-    selections: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] | None = None,
 ) -> SpecificationCurve:
     """Compute the largest saving under every combination of reasonable choices.
+
+    What counts as energy; whether all runs count, those that the rule for outliers keeps, or those
+    that nothing disturbed; whether medians are compared or means.
 
     Parameters
     ----------
     energies
-        What counts as energy: a name to a column of ``runs``, or to a runs table of its own.
-    runs
-        Where ``energies`` names columns.
-    selections
-        Which runs count: a name to what keeps them; all, those that the rule for outliers keeps,
-        and those that nothing disturbed, if omitted.
+        A runs table for each meaning of energy, as :func:`energies_of` returns them.
 
     Raises
     ------
     NotEnoughDataError
         No combination has an answer.
     """
-    chosen = selections or {
-        "all": lambda table: table,
-        "without outliers": lambda table: outliers(table).kept,
-        "without disturbed": lambda table: table[~table["contended"].eq(True)],
-    }
     rows: list[dict[str, object]] = []
     unanswered = 0
-    for (energy, source), (selection, select) in itertools.product(
-        energies.items(), chosen.items()
+    statistics: tuple[Statistic, ...] = ("median", "mean")
+    for (energy, table), (selection, select) in itertools.product(
+        energies.items(), _SELECTIONS.items()
     ):
-        table = source if isinstance(source, pd.DataFrame) else _with_energy(runs, source)
-        kept = select(table.dropna(subset=["energy_j_per_image"]))
-        for statistic in ("median", "mean"):
+        known = table.dropna(subset=["energy_j_per_image"])
+        kept = select(known)
+        if selection != _ALL and len(kept) == len(known):
+            continue  # leaves nothing out: the same analysis again
+        for statistic in statistics:
             result = attempt(
                 best_against_worst, kept, by, statistic=statistic, correctness=correctness
             )
@@ -229,9 +232,29 @@ def specification_curve(
     return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
 
 
+def energies_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the runs once for each meaning of energy per image that they can tell.
+
+    Gross; net of idle power; and that of the training phases alone, without validation.
+    """
+    images = runs["images_processed"].astype(float)
+    meanings = {
+        "gross": runs["energy_j_per_image"],
+        "net": runs["net_energy_j"] / images,
+        "training alone": runs["train_energy_j"] / images,
+    }
+    return {
+        name: runs.assign(energy_j_per_image=energy)
+        for name, energy in meanings.items()
+        if energy.notna().any()
+    }
+
+
 def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_worst) -> str:
     """Say what the declared rule for outliers leaves out, and the headline with and without."""
     rule = outliers(runs)
+    if rule.left_out.empty:
+        return rule.sentence()
     both = [attempt(headline, table) for table in (runs, rule.kept)]
     if not all(isinstance(result, Saving) for result in both):
         return rule.sentence()
@@ -242,12 +265,6 @@ def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_wors
         f"{rule.sentence()} The largest saving is {percent(with_all.saving)} with all runs "
         f"and {percent(without.saving)} without those ({pair})."
     )
-
-
-def _with_energy(runs: pd.DataFrame | None, column: str) -> pd.DataFrame:
-    if runs is None:
-        raise TypeError("energies that name columns need the runs table")
-    return runs.assign(energy_j_per_image=runs[column])
 
 
 def _told(result: Saving) -> dict[str, object]:

@@ -11,13 +11,16 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy import stats
 
+from greencv_core.analysis.breakeven import BreakEven
+from greencv_core.analysis.interaction import Interaction
 from greencv_core.analysis.regression import EnergyRegression
+from greencv_core.analysis.robustness import SpecificationCurve
 from greencv_core.analysis.tradeoff import TradeOff
-from greencv_core.analysis.wording import listed
+from greencv_core.analysis.wording import as_opening, listed, quantity
 from greencv_core.report.labels import axis_label, heading
 from greencv_core.report.theme import (
     MARKERS,
@@ -41,13 +44,14 @@ def by_environment(runs: pd.DataFrame, column: str) -> Figure:
 
 
 def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
-    """Show energy per image against macro F1: runs, medians with quartiles, Pareto front."""
+    """Show energy per image against correctness: runs, medians with quartiles, Pareto front."""
+    score = result.correctness
     figure, axes = subplots(figsize=(7.5, 4.8))
     colours, markers = architecture_palette(runs), environment_markers(_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
         axes.scatter(
             part["energy_j_per_image"],
-            part["f1_macro"],
+            part[score],
             color=colours[architecture],
             marker=markers[environment],
             s=18,
@@ -55,12 +59,12 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
             linewidths=0,
         )
     for row in result.conditions.itertuples():
-        x, y = row.energy_j_per_image, row.f1_macro
+        x, y = row.energy_j_per_image, getattr(row, score)
         axes.errorbar(
             x,
             y,
             xerr=[[x - row.energy_j_per_image_q1], [row.energy_j_per_image_q3 - x]],
-            yerr=[[y - row.f1_macro_q1], [row.f1_macro_q3 - y]],
+            yerr=[[y - getattr(row, f"{score}_q1")], [getattr(row, f"{score}_q3") - y]],
             color=colours[row.architecture],
             marker=markers[row.environment],
             markersize=9,
@@ -73,7 +77,7 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
     front = result.front
     axes.plot(
         front["energy_j_per_image"],
-        front["f1_macro"],
+        front[score],
         color="black",
         linewidth=1,
         linestyle="--",
@@ -82,7 +86,7 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
     )
     _plain_log(axes, "x")
     axes.set_xlabel(axis_label(runs, "energy_j_per_image"))
-    axes.set_ylabel(heading("f1_macro"))
+    axes.set_ylabel(as_opening(quantity(score)))
     handles = [
         *_dots(colours.items(), "o"),
         *(
@@ -139,6 +143,108 @@ def regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
     panels[2].scatter(result.leverage, residuals, s=14, alpha=0.7)
     panels[2].axhline(0, color="0.4", linewidth=1)
     panels[2].set(xlabel="Leverage", ylabel="Residual (log10)", title="Leverage")
+    return figure
+
+
+def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
+    """Show each group's values, in its own standard deviations, against normal quantiles."""
+    figure, axes = subplots(figsize=(7.5, 3.6))
+    names = by_complexity(runs) if by == "architecture" else _environments(runs)
+    colours = architecture_palette(runs) if by == "architecture" else environment_palette(names)
+    for i, name in enumerate(names):
+        values = runs.loc[runs[by] == name, value].dropna().to_numpy(dtype=float)
+        if len(values) < 3 or np.ptp(values) == 0:
+            continue
+        theory, ordered = stats.probplot(values, fit=False)
+        axes.plot(
+            theory, (ordered - values.mean()) / values.std(ddof=1), color=colours[name],
+            marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=0.8, label=name,
+        )  # fmt: skip
+    ends = np.array(axes.get_xlim())
+    axes.plot(ends, ends, color="0.4", linewidth=1, linestyle="--", label="normal")
+    axes.set(xlabel="Normal quantile", ylabel=f"{as_opening(quantity(value))}\n(standardised)")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def simple_effects(result: Interaction) -> Figure:
+    """Show what each environment takes against the reference, by architecture, with intervals."""
+    effects = result.effects
+    environments = list(effects["environment"].unique())
+    architectures = list(effects["architecture"].unique())
+    colours, markers = environment_palette(environments), environment_markers(environments)
+    figure, axes = subplots(figsize=(7.5, 1.2 + 0.45 * len(architectures)))
+    width = 0.6 / len(environments)
+    for i, name in enumerate(environments):
+        part = effects[effects["environment"] == name]
+        rows = [
+            architectures.index(a) + (i - (len(environments) - 1) / 2) * width
+            for a in part["architecture"]
+        ]
+        axes.errorbar(
+            part["ratio"], rows,
+            xerr=[part["ratio"] - part["ci_low"], part["ci_high"] - part["ratio"]],
+            color=colours[name], marker=markers[name], linestyle="", capsize=2, label=name,
+        )  # fmt: skip
+    axes.axvline(1, color="0.4", linewidth=1)
+    axes.set_yticks(range(len(architectures)), architectures)
+    axes.invert_yaxis()
+    _plain_log(axes, "x")
+    axes.set_xlabel(f"Energy per image, times that in {effects['reference'].iloc[0]} (95 %)")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def break_even(result: BreakEven) -> Figure:
+    """Show the ratio of two environments over complexity, the line through it and where it is 1."""
+    points = result.points
+    figure, axes = subplots(figsize=(7.5, 3.8))
+    axes.fill_between(
+        points["gflops_per_image"], points["low"], points["high"], color="0.9", label="95 % of line"
+    )
+    axes.plot(points["gflops_per_image"], points["fitted"], color="0.3", linewidth=1, label="line")
+    axes.scatter(points["gflops_per_image"], points["ratio"], s=36, zorder=3)
+    for row in points.itertuples():
+        axes.annotate(
+            row.architecture, (row.gflops_per_image, row.ratio), xytext=(4, 5),
+            textcoords="offset points", fontsize=8,
+        )  # fmt: skip
+    axes.axhline(1, color="0.4", linewidth=1, linestyle="--")
+    if result.inside:
+        axes.axvline(result.gflops, color="0.2", linewidth=1, linestyle=":", label="break-even")
+    _plain_log(axes, "x")
+    _plain_log(axes, "y")
+    axes.set(
+        xlabel=heading("gflops_per_image"), ylabel=f"Energy per image\n{result.b} / {result.a}"
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def specification_curve(result: SpecificationCurve) -> Figure:
+    """Show the saving by every analysis, the smallest first, and the choices made below."""
+    table = result.specifications
+    levels = [
+        (choice, level) for choice in result.choices for level in dict.fromkeys(table[choice])
+    ]
+    figure, (upper, lower) = subplots(
+        2, 1, sharex=True, figsize=(7.5, 2.6 + 0.2 * len(levels)),
+        height_ratios=[2.2, 0.2 * len(levels) + 0.2],
+    )  # fmt: skip
+    x = np.arange(len(table))
+    saving = 100 * table["saving"]
+    upper.errorbar(
+        x, saving, yerr=[saving - 100 * table["ci_low"], 100 * table["ci_high"] - saving],
+        color="0.3", marker="o", markersize=4, linestyle="", elinewidth=0.8,
+    )  # fmt: skip
+    upper.set_ylabel("Largest saving\n(%, 95 %)")
+    for row, (choice, level) in enumerate(levels):
+        made = (table[choice] == level).to_numpy()
+        lower.scatter(x[made], np.full(made.sum(), row), color="0.2", marker="|", s=40)
+    lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=8)
+    lower.invert_yaxis()
+    lower.set_xticks([])
+    lower.set_xlabel(f"Each column is one of {len(table)} analyses")
     return figure
 
 
@@ -280,7 +386,11 @@ def _plain_log(axes: Axes, which: str) -> None:
     low, high = axis.get_view_interval()
     wide = high / low > 30
     axis.set_major_locator(
-        LogLocator(subs=(1.0,) if high / low > 3000 else (1.0, 3.0) if wide else (1.0, 2.0, 5.0))
+        MaxNLocator(5)
+        if high / low < 4
+        else LogLocator(
+            subs=(1.0,) if high / low > 3000 else (1.0, 3.0) if wide else (1.0, 2.0, 5.0)
+        )
     )
     axis.set_major_formatter(FuncFormatter(lambda value, _: _readable(value)))
     axis.set_minor_formatter(NullFormatter())

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -23,7 +23,7 @@ from greencv_core.published.download import VARIABLE, in_short
 from greencv_core.published.evidence import removals_sentence
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
 from greencv_core.report.labels import heading
-from greencv_core.report.prose import box, say
+from greencv_core.report.prose import box, itemised, say
 from greencv_core.report.tables import styled
 
 REMOVALS: dict[Removals, str] = {
@@ -75,6 +75,15 @@ _FIGURES = {
     "energy_kwh": "energy (kWh)",
 }
 
+
+class Answer(Protocol):
+    """A result, or why there is none."""
+
+    def sentence(self) -> str:
+        """Say it."""
+        ...
+
+
 Shown = TypeVar("Shown")
 Value = TypeVar("Value")
 Rest = ParamSpec("Rest")
@@ -119,6 +128,18 @@ def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
 def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
     """Return what ``tell`` says of the re-analysis, as a paragraph."""
     return say(tell(reanalysis))
+
+
+@if_answered
+def told(reanalysis: Reanalysis, *results: Answer) -> Markdown:
+    """Return the sentences of results, as a paragraph."""
+    return say(*(result.sentence() for result in results))
+
+
+@if_answered
+def told_each(results: Mapping[str, Answer]) -> Markdown:
+    """Return the sentence of each result under its name, as a list."""
+    return itemised(f"{name}: {result.sentence()}" for name, result in results.items())
 
 
 @if_answered
@@ -291,7 +312,7 @@ def headline_sentence(reanalysis: Reanalysis) -> Markdown:
         f"({percent(corrected.ci_low)} to {percent(corrected.ci_high)}). What remains of the "
         "abstract's claim: in these data, and gross, so much of the energy of the GPU's board can "
         f"be saved among these conditions{_by_what(corrected)}. The largest of many savings is "
-        "biased upwards, and its interval does not account for the choice."
+        "biased upwards, and its interval allows for the choice."
     )
 
 

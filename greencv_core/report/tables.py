@@ -19,7 +19,9 @@ from greencv_core.report.labels import heading
 from greencv_core.report.prose import say
 from greencv_core.report.theme import by_complexity
 
-_P_COLUMNS = ("p", "dunn_p_holm", "games_howell_p", "shapiro_p")
+_P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
+              "lack_of_fit_p", "non_inferiority_p", "non_inferiority_p_holm",
+              "non_inferiority_p_ranks")  # fmt: skip
 _ABSENT = "\N{EN DASH}"
 _TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
@@ -31,10 +33,11 @@ _SHARES = ("saving", "relative_uncertainty", "agreement", "missing_energy", "mos
            "energy_variation", "shared_share", "against_median")  # fmt: skip
 _SMALL_SHARES = ("loss", "lowest_loss", "highest_loss")
 _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
-                   "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
+                   "f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
                    "cliffs_delta")  # fmt: skip
-_PAIR_COLUMNS = ("a", "b", "dunn_p_holm", "games_howell_p", "cliffs_delta", "cliffs_magnitude",
+_PAIR_COLUMNS = ("a", "b", "games_howell_p", "dunn_p_holm", "cliffs_delta", "cliffs_magnitude",
                  "hodges_lehmann_shift")  # fmt: skip
+_WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
 # Colours are the theme's: tables must read in its light and in its dark mode.
 _LOOK = [
@@ -127,9 +130,23 @@ def pairs_table(
     if not answered:
         return None
     frame = pd.concat([c.pairs.assign(**{by: name}) for name, c in answered.items()])
+    for column in _WITH_INTERVAL:
+        frame[column] = [
+            _interval(column, *three)
+            for three in zip(
+                frame[column], frame[f"{column}_low"], frame[f"{column}_high"], strict=True
+            )
+        ]
     columns = [*([by] if len(comparisons) > 1 else []), *_PAIR_COLUMNS]
     value = next(iter(answered.values())).value
-    return styled(frame[columns].reset_index(drop=True), f"Pairs: {heading(value, provenance)}")
+    caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
+    return styled(frame[columns].reset_index(drop=True), caption)
+
+
+def _interval(column: str, estimate: float, low: float, high: float) -> str:
+    if math.isnan(low):
+        return f"{_cell(column, estimate)}\n{_ABSENT}"
+    return f"{_cell(column, estimate)}\n{_cell(column, low)}{_TO}{_cell(column, high)}"
 
 
 def _median(column: str, median: float, q1: float, q3: float, *, quartiles: bool) -> str:

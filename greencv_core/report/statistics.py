@@ -1,0 +1,239 @@
+"""Tables of the analyses: estimate and interval in one cell, the verdict where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+from pandas.io.formats.style import Styler
+
+from greencv_core.analysis import (
+    BreakEven,
+    EnergyRegression,
+    EnergyToTarget,
+    Interaction,
+    NestedModels,
+    Power,
+    SavingsWithoutLoss,
+    SpecificationCurve,
+    TradeOff,
+    Unanswered,
+)
+from greencv_core.analysis.wording import as_opening, count, number, percent, quantity
+from greencv_core.report.labels import heading
+from greencv_core.report.prose import itemised, say
+from greencv_core.report.tables import styled
+
+MOST_ROWS = 12
+"""Of a table of pairs; the others open on demand."""
+_MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
+
+
+def pairs_without_loss(result: SavingsWithoutLoss | Unanswered) -> HTML | None:
+    """Return each pair that saves, the largest saving first, and whether it loses correctness."""
+    if isinstance(result, Unanswered) or result.pairs.empty:
+        return None
+    pairs, name = result.pairs, quantity(result.correctness)
+    frame = pd.DataFrame(
+        {
+            "Saves": pairs["to"],
+            "against": pairs["from"],
+            "Saving": [
+                _with_interval(percent, *row)
+                for row in pairs[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+            ],
+            f"Loss of {name} (medians)": [_decimals(v) for v in pairs["correctness_loss"]],
+            "Loss at most (95 %, of means)": [_decimals(v) for v in pairs["loss_high"]],
+            "non_inferiority_p": pairs["non_inferiority_p"],
+            "non_inferiority_p_holm": pairs["non_inferiority_p_holm"],
+            "non_inferiority_p_ranks": pairs["non_inferiority_p_ranks"],
+            "Shown to lose less than the margin": pairs["passes"],
+        }
+    )
+    caption = (
+        f"Pairs that save {quantity(result.value)}, and whether they lose less than "
+        f"{100 * result.margin:g} points of {name}; p of non-inferiority"
+    )
+    return _opening(frame, caption, "pair")
+
+
+def coefficients_table(result: EnergyRegression | Unanswered, provenance: str) -> Styler | None:
+    """Return the coefficients of the regression."""
+    if isinstance(result, Unanswered):
+        return None
+    response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
+    return styled(result.table(), response)
+
+
+def type_ii_table(result: EnergyRegression | Unanswered) -> Styler | None:
+    """Return the analysis of variance of the regression."""
+    if isinstance(result, Unanswered):
+        return None
+    frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
+    return styled(frame, "Type II analysis of variance, HC3")
+
+
+def vif_table(result: EnergyRegression | Unanswered) -> Styler | None:
+    """Return how much each predictor overlaps with the others."""
+    if isinstance(result, Unanswered) or len(result.vif) < 2:
+        return None
+    return styled(result.vif, "Variance inflation")
+
+
+def nested_table(result: NestedModels | Unanswered) -> Styler | None:
+    """Return the models, each with what its last term adds and what it leaves."""
+    if isinstance(result, Unanswered):
+        return None
+    models = result.models
+    frame = pd.DataFrame(
+        {
+            "Model": models["model"],
+            "Coefficients": models["coefficients"],
+            "Adjusted R squared": [f"{v:.3f}" for v in models["adjusted_r_squared"]],
+            "AIC": [f"{v:.1f}".replace("-", _MINUS) for v in models["aic"]],
+            "added_p": models["added_p"],
+            "lack_of_fit_f": models["lack_of_fit_f"],
+            "lack_of_fit_p": models["lack_of_fit_p"],
+            "Typical misfit of a condition": [percent(v) for v in models["typical_misfit"]],
+            "Misses an unseen architecture by": [
+                _ABSENT if v is None or v != v else percent(v)
+                for v in models["unseen_architecture_error"]
+            ],
+        }
+    )
+    return styled(frame, "The regression, term by term")
+
+
+def interaction_table(result: Interaction | Unanswered, provenance: str) -> Styler | None:
+    """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
+    if isinstance(result, Unanswered):
+        return None
+    frame = result.anova.assign(df=_degrees(result.anova))
+    columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
+    response = f"Response: log10 of {heading('energy_j_per_image', provenance)}"
+    return styled(frame[columns], f"{response}; Welch-James, then aligned ranks")
+
+
+def effects_table(result: Interaction | Unanswered) -> Styler | None:
+    """Return the simple effects: each environment against the reference, by architecture."""
+    if isinstance(result, Unanswered):
+        return None
+    effects = result.effects
+    frame = pd.DataFrame(
+        {
+            "architecture": effects["architecture"],
+            "environment": effects["environment"],
+            "Against": effects["reference"],
+            "Ratio of energy (95 %)": [
+                _with_interval(number, *row)
+                for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
+            ],
+            "p_holm": effects["p_holm"],
+        }
+    )
+    return styled(frame, "Environments by architecture; ratio of geometric means, Welch's t")
+
+
+def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markdown:
+    """Return what is known of the break-even of each pair of environments."""
+    if not results:
+        return say("There is one environment: nothing to break even with.")
+    return itemised(result.sentence() for result in results.values())
+
+
+def trade_off_table(result: TradeOff, provenance: str) -> Styler:
+    """Return how surely each condition is on the front, and what its correctness took."""
+    table = result.conditions.sort_values("energy_j_per_image")
+    name = quantity(result.correctness)
+    frame = table[[*result.by, "n", "energy_j_per_image", result.correctness]].assign(
+        on_front=table["on_front"],
+        front_probability=[
+            _ABSENT if p != p else percent(p, 0) for p in table["front_probability"]
+        ],
+        per_kj=table["correctness_per_kj"],
+    )
+    frame = frame.rename(columns={"per_kj": f"{as_opening(name)} for 1 kJ of training"})
+    return styled(frame.reset_index(drop=True), "Energy and correctness, medians", provenance)
+
+
+def target_table(result: EnergyToTarget | Unanswered, provenance: str) -> Styler | None:
+    """Return what each condition took to the target."""
+    if isinstance(result, Unanswered):
+        return None
+    table = result.conditions.sort_values("energy_j")
+    frame = pd.DataFrame(
+        {
+            **{column: table[column] for column in result.by},
+            "Runs that reached it": [
+                f"{reached} of {n}" for reached, n in zip(table["reached"], table["n"], strict=True)
+            ],
+            "energy_j": table["energy_j"],
+        }
+    )
+    caption = f"Energy until a {quantity(result.correctness)} of {result.target:.2f}, medians"
+    return styled(frame.reset_index(drop=True), caption, provenance)
+
+
+def power_table(result: Power | Unanswered) -> Styler | None:
+    """Return how much each condition varies and the repetitions that a difference needs."""
+    if isinstance(result, Unanswered):
+        return None
+    table = result.conditions
+    frame = pd.DataFrame(
+        {
+            **{column: table[column] for column in result.by},
+            "n": table["n"],
+            "Variation": [_share(v) for v in table["variation"]],
+            f"Repetitions needed for {percent(result.difference, 0)}": [
+                _ABSENT if v != v else f"{int(v):,}" for v in table["repetitions_needed"]
+            ],
+            "Smallest difference that n shows": [_share(v) for v in table["smallest_difference"]],
+        }
+    )
+    return styled(frame, f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided")
+
+
+def curve_table(result: SpecificationCurve | Unanswered) -> HTML | None:
+    """Return every analysis of the specification curve."""
+    if isinstance(result, Unanswered):
+        return None
+    table = result.specifications
+    frame = table[list(result.choices)].assign(
+        **{
+            "Saving": [
+                _with_interval(percent, *row)
+                for row in table[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+            ],
+            "Saves": table["to"],
+            "against": table["from"],
+        }
+    )
+    return _opening(frame, "Largest saving by every reasonable analysis", "analysis", "analyses")
+
+
+def _opening(frame: pd.DataFrame, caption: str, row: str, rows: str | None = None) -> HTML:
+    first = styled(frame.head(MOST_ROWS), caption).to_html()
+    rest = frame.iloc[MOST_ROWS:].reset_index(drop=True)
+    if rest.empty:
+        return HTML(first)
+    summary = f"The other {count(len(rest), row, rows)}"
+    return HTML(f"{first}<details><summary>{summary}</summary>{styled(rest).to_html()}</details>")
+
+
+def _with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
+    told = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
+    return f"{told[0]}\n{told[1]} to {told[2]}".replace(" ", _NBSP)
+
+
+def _decimals(value: float) -> str:
+    return _ABSENT if np.isnan(value) else f"{value + 0.0:.3f}".replace("-", _MINUS)
+
+
+def _share(value: float) -> str:
+    return _ABSENT if np.isnan(value) else percent(value)
+
+
+def _degrees(table: pd.DataFrame) -> list[str]:
+    return [f"{a:.0f}; {b:.1f}" for a, b in zip(table["df1"], table["df2"], strict=True)]

@@ -1,0 +1,494 @@
+"""Data of textbooks and papers, with the answers published for them.
+
+Each answer is copied from the source that its comment names, none is computed here. Most of them
+were printed by R. ``Rout.save`` files and R's own tests are those of its public sources
+(github.com/wch/r-source and github.com/cran); tests of scipy, statsmodels, pingouin and
+scikit-posthocs say in their comments which program made their reference.
+"""
+
+import numpy as np
+import pandas as pd
+from statsmodels.datasets import longley, macrodata
+
+
+def _numbers(text):
+    return [float(word) for word in text.split()]
+
+
+def runs_of(groups):
+    """Return a table of runs, one row each, from a mapping of groups to values."""
+    return pd.DataFrame(
+        [{"group": name, "value": value} for name, values in groups.items() for value in values]
+    )
+
+
+def paired_runs_of(conditions):
+    """Return a table of runs in which the i-th values of all conditions share a seed."""
+    return pd.DataFrame(
+        [
+            {"architecture": "one", "environment": name, "seed": seed, "value": value}
+            for name, values in conditions.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+# --- Several groups -------------------------------------------------------------------------------
+
+INSECT_SPRAYS = {
+    "A": _numbers("10 7 20 14 14 12 10 23 17 20 14 13"),
+    "B": _numbers("11 17 21 11 16 14 17 17 19 21 7 13"),
+    "C": _numbers("0 1 7 2 3 1 2 1 3 0 1 4"),
+    "D": _numbers("3 5 12 6 4 3 5 5 5 5 2 4"),
+    "E": _numbers("3 5 3 5 3 6 1 1 3 2 6 4"),
+    "F": _numbers("11 9 15 22 15 16 13 10 26 26 24 13"),
+}
+"""Insects left after six sprays: Beall (1942), Biometrika 32, 243-262; R's ``InsectSprays``."""
+# R: oneway.test(count ~ spray, InsectSprays), as printed in many tutorials of R.
+INSECT_SPRAYS_WELCH = {"f": 36.065, "df1": 5, "df2": 30.043, "p": 7.999e-12}
+# R: kruskal.test(count ~ spray, InsectSprays).
+INSECT_SPRAYS_KRUSKAL = {"h": 54.691, "p": 1.511e-10}
+# R: car::leveneTest(count ~ spray, InsectSprays), which centres at the medians.
+INSECT_SPRAYS_BROWN_FORSYTHE_P = 0.004223
+# R: shapiro.test(count[spray == "D"]).
+INSECT_SPRAYS_D_SHAPIRO = {"w": 0.75063, "p": 0.002713}
+
+HAIR_COLOURS = {
+    "light blond": _numbers("62 60 71 55 48"),
+    "dark blond": _numbers("63 57 52 41 43"),
+    "light brunette": _numbers("42 50 41 37"),
+    "dark brunette": _numbers("32 39 51 30 35"),
+}
+"""Pain thresholds by hair colour: McClave and Dietrich (1991), Statistics; pingouin's "anova"."""
+# JASP, in pingouin's tests: test_parametric.py, test_welch_anova.
+HAIR_COLOURS_WELCH = {"f": 5.8901, "df1": 3, "df2": 8.3298, "p": 0.0188}
+# JASP, in pingouin's tests: test_pairwise.py, test_pairwise_gameshowell.
+HAIR_COLOURS_GAMES_HOWELL = {
+    ("dark blond", "dark brunette"): 0.1401,
+    ("dark blond", "light blond"): 0.5228,
+    ("dark blond", "light brunette"): 0.3715,
+    ("dark brunette", "light blond"): 0.0148,
+    ("dark brunette", "light brunette"): 0.6980,
+    ("light blond", "light brunette"): 0.0378,
+}
+
+UNEQUAL_SIZES = {
+    "0": _numbers("30 23 51"),
+    "1": _numbers("-81 71 -27 63"),
+    "2": _numbers("42 11 29 19 50"),
+    "3": _numbers("23 22 20 18 9"),
+}
+"""Groups of unequal sizes and variances: scipy's tests, test_hypotests.py, TestGamesHowell."""
+# R: PMCMRplus::gamesHowellTest, in the same place (r_diff_size). SPSS gives the same to 7 decimals.
+UNEQUAL_SIZES_GAMES_HOWELL = {
+    ("0", "1"): 0.87275427357438,
+    ("0", "2"): 0.97526284087419,
+    ("0", "3"): 0.42625067714691,
+    ("1", "2"): 0.91489506061850,
+    ("1", "3"): 0.98614322544695,
+    ("2", "3"): 0.47553444364614,
+}
+
+GEARS = {
+    "1": _numbers("1.006 0.996 0.998 1.000 0.992 0.993 1.002 0.999 0.994 1.000"),
+    "2": _numbers("0.998 1.006 1.000 1.002 0.997 0.998 0.996 1.000 1.006 0.988"),
+    "3": _numbers("0.991 0.987 0.997 0.999 0.995 0.994 1.000 0.999 0.996 0.996"),
+    "4": _numbers("1.005 1.002 0.994 1.000 0.995 0.994 0.998 0.996 1.002 0.996"),
+    "5": _numbers("0.998 0.998 0.982 0.990 1.002 0.984 0.996 0.993 0.980 0.996"),
+    "6": _numbers("1.009 1.013 1.009 0.997 0.988 1.002 0.995 0.998 0.981 0.996"),
+    "7": _numbers("0.990 1.004 0.996 1.001 0.998 1.000 1.018 1.010 0.996 1.002"),
+    "8": _numbers("0.998 1.000 1.006 1.000 1.002 0.996 0.998 0.996 1.002 1.006"),
+    "9": _numbers("1.002 0.998 0.996 0.995 0.996 1.004 1.004 0.998 0.999 0.991"),
+    "10": _numbers("0.991 0.995 0.984 0.994 0.997 0.997 0.991 0.998 1.004 0.997"),
+}
+"""Diameters of gears in ten batches: NIST/SEMATECH handbook, GEAR.DAT."""
+# NIST/SEMATECH handbook, section 1.3.5.10 (eda35a.htm), Levene's test about the medians; Julia's
+# HypothesisTests is held to it within 1e-5.
+GEARS_BROWN_FORSYTHE_W = 1.705910
+# p: scipy's tests, test_morestats.py, TestLevene.test_data, which cites the handbook.
+GEARS_BROWN_FORSYTHE_P = 0.0990829755522
+
+THREE_GROUPS = {
+    "0": _numbers("452 874 554 447 356 754 558 574 664 682 547 435 245"),
+    "1": _numbers("546 547 774 465 459 665 467 365 589 534 456 651 654 665 546 537"),
+    "2": _numbers("785 458 886 536 669 857 821 772 732 689 654 597 830 827"),
+}
+"""Three groups: statsmodels' tests, test_oneway.py, TestOnewayScale."""
+# R: lawstat::levene.test about the medians, in the same place (test_levene).
+THREE_GROUPS_BROWN_FORSYTHE = {"w": 1.0866123063642, "p": 0.3471072204516}
+
+MUCOCILIARY = {
+    "normal": _numbers("2.9 3.0 2.5 2.6 3.2"),
+    "obstructed": _numbers("3.8 2.7 4.0 2.4"),
+    "asbestosis": _numbers("2.8 3.4 3.7 2.2 2.0"),
+}
+"""Removal of dust: Hollander and Wolfe (1973), p. 116; the example of R's ``kruskal.test``."""
+# R: kruskal.test(list(x, y, z)).
+MUCOCILIARY_KRUSKAL = {"h": 0.77143, "p": 0.68}
+
+GIZZARD_SHAD = {
+    "I": _numbers("46 28 46 37 32 41 42 45 38 44"),
+    "II": _numbers("42 60 32 42 45 58 27 51 42 52"),
+    "III": _numbers("38 33 26 25 28 28 26 27 27 27"),
+    "IV": _numbers("31 30 27 29 30 25 25 24 27 30"),
+}
+"""Lengths of fish at four sites, with ties: Hollander and Wolfe (1999), table 6.3, p. 200."""
+# R: coin::kruskal_test, coin-Ex.Rout.save.
+GIZZARD_SHAD_KRUSKAL_H = 22.8524
+
+PULSES = {
+    "rest": _numbers(
+        "85 85 88 90 92 93 97 97 94 80 82 83 91 92 91 83 83 84 87 88 90 92 94 95 97 99 96 100 97"
+        " 100"
+    ),
+    "walking": _numbers(
+        "86 86 84 93 103 104 90 92 93 95 96 100 89 96 95 84 86 89 103 109 90 92 96 101 97 98 100"
+        " 102 104 103"
+    ),
+    "running": _numbers(
+        "93 98 110 98 104 112 98 105 99 87 132 120 94 110 116 95 126 143 100 126 140 103 124 140"
+        " 94 135 130 99 111 150"
+    ),
+}
+"""Pulses at rest, walking and running: UCLA's repeated measures example; seaborn's "exercise"."""
+# R (r_results), Holm's correction: scikit-posthocs' tests, test_posthocs.py, test_posthoc_dunn.
+PULSES_DUNN_HOLM = {
+    ("rest", "walking"): 4.390066e-02,
+    ("rest", "running"): 9.570998e-09,
+    ("walking", "running"): 1.873208e-04,
+}
+
+# --- Normality ------------------------------------------------------------------------------------
+
+ROYSTON = _numbers(
+    "0.139 0.157 0.175 0.256 0.344 0.413 0.503 0.577 0.614 0.655 0.954 1.392 1.557 1.648 1.690"
+    " 1.994 2.174 2.206 3.245 3.510 3.571 4.354 4.980 6.084 8.351"
+)
+"""The test data of Royston (1995), Applied Statistics 44, 547-551 (remark AS R94)."""
+# The same paper; scipy's tests, test_morestats.py, TestShapiro ("Extracted from original paper").
+ROYSTON_SHAPIRO = {"w": 0.83467, "p": 0.000914}
+
+MENS_WEIGHTS = _numbers("148 154 158 160 161 162 166 170 182 195 236")
+"""Weights of eleven men: Shapiro and Wilk (1965), Biometrika 52, 591-611, p. 606, example 1."""
+# The same page.
+MENS_WEIGHTS_SHAPIRO_W = 0.79
+
+# --- Two groups -----------------------------------------------------------------------------------
+
+PAIN_SCORES = {
+    "Y": _numbers("1 2 1 1 1 1 1 1 1 1 2 4 1 1"),
+    "N": _numbers("3 3 4 3 1 2 3 1 1 5 4"),
+}
+"""Pain after surgery under two treatments: Brunner and Munzel (2000), Biometrical Journal 42."""
+# R: lawstat::brunner.munzel.test(Y, N) and brunnermunzel::brunnermunzel.test(Y, N), help pages;
+# p to more digits: scipy's tests, test_stats.py, TestBrunnerMunzel (from lawstat). The estimate is
+# P(Y < N) + P(Y = N) / 2, with its 95 % interval.
+PAIN_SCORES_BRUNNER_MUNZEL = {
+    "statistic": 3.1374674823029505,
+    "df": 17.683,
+    "p": 0.0057862086661515377,
+    "p_greater": 0.0028931043330757342,
+    "estimate": 0.788961,
+    "low": 0.5952169,
+    "high": 0.9827052,
+}
+
+ORDERED_RATINGS = {
+    "new": np.repeat([-2.0, -1.0, 0.0, 1.0, 2.0], [24, 37, 21, 19, 6]).tolist(),
+    "active": np.repeat([-2.0, -1.0, 0.0, 1.0, 2.0], [11, 51, 22, 21, 7]).tolist(),
+}
+"""Ordered ratings, heavily tied: Munzel and Hauschke (2003), Pharmaceutical Statistics 2, 31-37."""
+# R: lawstat::brunner.munzel.test(new, active), in statsmodels' tests, test_nonparametric.py,
+# test_rank_compare_2indep1.
+ORDERED_RATINGS_BRUNNER_MUNZEL = {
+    "statistic": 1.1757561456582,
+    "df": 204.2984239868,
+    "p": 0.2410606649547,
+    "estimate": 0.5442256341789052,
+    "low": 0.4700629827705593,
+    "high": 0.6183882855872511,
+}
+
+HOGARTY_KROMREY = {
+    "treatment": _numbers("10 10 20 20 20 30 30 30 40 50"),
+    "control": _numbers("10 20 30 40 40 50"),
+}
+"""The example of Hogarty and Kromrey (1999), as the help page of R's effsize has it."""
+# R: effsize::cliff.delta(treatment, control), effsize's own tests. Its interval is Cliff's, from
+# another variance than that of Brunner and Munzel, and no answer here.
+HOGARTY_KROMREY_DELTA = -0.25
+
+PERMEABILITY = {
+    "at term": _numbers("0.80 0.83 1.89 1.04 1.45 1.38 1.91 1.64 0.73 1.46"),
+    "12-26 weeks": _numbers("1.15 0.88 0.90 0.74 1.21"),
+}
+"""Permeability of a membrane: Hollander and Wolfe (1999), table 4.1, p. 110."""
+# Hollander and Wolfe (1999), pp. 111 and 126, as R's tests/reg-tests-1.R (PR 1150) holds
+# wilcox.test(y, x, conf.int = TRUE) to it; coin::wilcox_test, coin-Ex.Rout.save, has the same. The
+# shift is of the second group against the first.
+PERMEABILITY_SHIFT = {"shift": -0.305, "low": -0.76, "high": 0.15}
+
+CLINIC = {
+    "var1": (
+        _numbers("2.84 2.51 2.41 2.95 3.14 3.79 4.14 3.85 3.02 3.45 5.37 3.81 4.19 3.16 3.84"),
+        _numbers("2.60 2.82 2.18 3.46 4.01 3.04 3.47 4.06 2.91 3.59 4.51 3.16 3.86 3.31 3.02"),
+    ),
+    "var2": (
+        _numbers("4.00 3.26 4.14 3.42 3.25 4.34 4.97 4.31 3.11 3.41 5.02 4.21 4.59 5.30 4.32"),
+        _numbers("3.76 3.66 3.65 3.60 3.48 2.87 3.24 3.92 3.99 4.21 4.21 3.31 3.61 2.97 2.73"),
+    ),
+}
+"""Two groups of patients: ``clinic`` in statsmodels' tests, test_tost.py."""
+# R: equivalence::tost(group 1, group 2, eps = 0.6), Welch: in the same place, tost_clinic_indep_1
+# (var1) and tost_clinic_indep (var2). The interval of the difference of means is of 90 %.
+CLINIC_TOST = {
+    "var1": {
+        "margin": 0.6,
+        "difference": 0.1646666666666667,
+        "low": -0.2666862980722534,
+        "high": 0.596019631405587,
+        "df": 26.7484787582315,
+        "p": 0.04853083976236974,
+    },
+    "var2": {
+        "margin": 0.6,
+        "difference": 0.562666666666666,
+        "low": 0.194916250699966,
+        "high": 0.930417082633366,
+        "df": 24.11000151062728,
+        "p": 0.4317936812594803,
+    },
+}
+# R: t.test(group 1, group 2, mu = 1, alternative = "less"), Welch, of var1: in the same place,
+# ttest_clinic_indep_1_l_mu. It is the test of non-inferiority of group 2 with a margin of 1.
+CLINIC_NON_INFERIORITY = {"margin": 1.0, "high": 0.596019631405587, "p": 0.001372434925571605}
+
+# --- Paired ---------------------------------------------------------------------------------------
+
+DEPRESSION = {
+    "first visit": _numbers("1.83 0.50 1.62 2.48 1.68 1.88 1.55 3.06 1.30"),
+    "second visit": _numbers("0.878 0.647 0.598 2.05 1.06 1.29 1.06 3.14 1.29"),
+}
+"""Hamilton's depression scale before and after: Hollander and Wolfe (1973), p. 29."""
+# R: wilcox.test(y - x), stats-Ex.Rout.save: V = 5; two-sided p: Hollander and Wolfe (1999), p. 40,
+# as R's tests/reg-tests-1.R (PR 1150) holds wilcox.test(y, x, paired = TRUE) to it.
+DEPRESSION_SIGNED_RANK = {"statistic": 5, "p": 0.0391}
+
+ROUNDING_TIMES = {
+    "round out": _numbers(
+        "5.40 5.85 5.20 5.55 5.90 5.45 5.40 5.45 5.25 5.85 5.25 5.65 5.60 5.05 5.50 5.45 5.55 5.45"
+        " 5.50 5.65 5.70 6.30"
+    ),
+    "narrow angle": _numbers(
+        "5.50 5.70 5.60 5.50 5.85 5.55 5.40 5.50 5.15 5.80 5.20 5.55 5.35 5.00 5.50 5.55 5.55 5.50"
+        " 5.45 5.60 5.65 6.30"
+    ),
+    "wide angle": _numbers(
+        "5.55 5.75 5.50 5.40 5.70 5.60 5.35 5.35 5.00 5.70 5.10 5.45 5.45 4.95 5.40 5.50 5.35 5.55"
+        " 5.25 5.40 5.55 6.25"
+    ),
+}
+"""Times of 22 players to round first base in three ways: Hollander and Wolfe (1973), p. 140."""
+# R: friedman.test(RoundingTimes), stats-Ex.Rout.save.
+ROUNDING_TIMES_FRIEDMAN = {"statistic": 11.1429, "p": 0.003805}
+
+# --- Two factors ----------------------------------------------------------------------------------
+
+_MOORE = {
+    ("low", "low"): "8 7 10 6 13 12 7 6 8 12",
+    ("low", "medium"): "12 4 4 9",
+    ("low", "high"): "4 8 13 9 24 7 23 13",
+    ("high", "low"): "21 23 15 12 16",
+    ("high", "medium"): "12 17 14 16 20 8 14 17 7 17 15",
+    ("high", "high"): "19 9 7 11 14 13 10",
+}
+MOORE = pd.DataFrame(
+    [
+        {"value": value, "a": authoritarianism, "b": status}
+        for (status, authoritarianism), values in _MOORE.items()
+        for value in _numbers(values)
+    ]
+)
+"""Conformity (value) by authoritarianism (a) and the partner's status (b), unbalanced: Moore and
+Krupat (1971); R's ``carData::Moore``."""
+# R: car::Anova(lm(conformity ~ fcategory * partner.status, Moore)), the example of its help page
+# (Type II); more digits: the tests of R's parameters package.
+MOORE_TYPE_II = {
+    "C(a)": {"sum_sq": 11.6147000439174, "df": 2, "F": 0.276958464357662, "p": 0.759564473545402},
+    "C(b)": {"sum_sq": 212.213777777778, "df": 1, "F": 10.1206921894899, "p": 0.00287422991075648},
+    "C(a):C(b)": {
+        "sum_sq": 175.488927849928,
+        "df": 2,
+        "F": 4.18462326063615,
+        "p": 0.0225724417916786,
+    },
+    "Residual": {"sum_sq": 817.763961038961, "df": 39},
+}
+
+_KIDNEY = {
+    (1, 1): "0 2 1 3 0 2 0 5 6 8",
+    (1, 2): "2 4 7 12 15 4 3 1 5 20",
+    (1, 3): "15 10 8 5 25 16 7 30 3 27",
+    (2, 1): "0 1 1 0 4 2 7 4 0 3",
+    (2, 2): "5 3 2 0 1 1 3 6 7 9",
+    (2, 3): "10 8 12 3 7 15 4 9 6 1",
+}
+KIDNEY = pd.DataFrame(
+    [
+        {"value": np.log(days + 1), "a": str(duration), "b": str(weight)}
+        for (duration, weight), values in _KIDNEY.items()
+        for days in _numbers(values)
+    ]
+).drop(index=[0, 1, 2])
+"""Logarithm of the days in hospital plus 1 by the duration of treatment (a) and the weight gained
+(b), the first three patients left out: statsmodels' tests, test_anova.py."""
+# R: car::Anova(model, type = "II"), in the same place, TestAnova2.
+KIDNEY_TYPE_II = {
+    "C(a)": {"sum_sq": 3.067066, "df": 1, "F": 5.667033, "p": 0.02106078},
+    "C(b)": {"sum_sq": 13.27205, "df": 2, "F": 12.26141, "p": 4.487909e-05},
+    "C(a):C(b)": {"sum_sq": 0.1905093, "df": 2, "F": 0.1760025, "p": 0.8391231},
+    "Residual": {"sum_sq": 27.60181, "df": 51},
+}
+# R: car::Anova(model, type = "II", white.adjust = "hc3"), in the same place, TestAnova2HC3.
+KIDNEY_TYPE_II_HC3 = {
+    "C(a)": {"F": 5.633786, "p": 0.02142223},
+    "C(b)": {"F": 10.89842, "p": 0.0001145965},
+    "C(a):C(b)": {"F": 0.1317223, "p": 0.8768817},
+}
+
+MIDICHLORIANS = pd.DataFrame(
+    {
+        "value": _numbers("10 4 12 5 15 4 15 9 15 11 18 12 8 13 8 15 10 17 22 22 20 22 20 25"),
+        "a": ["Jedi", "Sith"] * 12,
+        "b": np.repeat(["Olympia", "Ventura", "Northampton", "Burlington"], 6),
+    }
+)
+"""Midichlorians by tribe (a) and location (b), balanced: Mangiafico, Summary and Analysis of
+Extension Program Evaluation in R, rcompanion.org/handbook/F_14.html and F_16.html."""
+# R: anova(ARTool::art(Midichlorians ~ Tribe + Location + Tribe:Location)), Type III: the chapter
+# "Aligned Ranks Transformation ANOVA", rcompanion.org/handbook/F_16.html.
+MIDICHLORIANS_ALIGNED_RANKS = {
+    "a": {"f": 3.0606, "df1": 1, "df2": 16, "p": 0.099364},
+    "b": {"f": 34.6201, "df1": 3, "df2": 16, "p": 3.1598e-07},
+    "a x b": {"f": 29.9354, "df1": 3, "df2": 16, "p": 8.4929e-07},
+}
+
+# --- Regression -----------------------------------------------------------------------------------
+
+_PUBLIC_SCHOOLS = """
+275,6247 821,10851 339,7374 275,6183 387,8850 452,8001 531,8914 424,8604 316,7505 265,6700
+403,8380 304,6813 437,8745 345,7696 431,7873 355,8001 260,6615 316,6640 327,6333 427,8306
+427,8063 466,8442 477,7847 259,5736 274,7342 433,7051 294,7391 359,9032 279,7277 423,8818
+388,6505 447,8267 335,6607 311,7478 322,7812 320,6951 397,7839 412,7733 342,7526 315,6242
+321,6841 268,6489 315,7697 417,6622 353,6541 356,7624 415,8450 428,10022 320,6456 500,9096
+"""
+PUBLIC_SCHOOLS = pd.DataFrame(
+    [[float(number) for number in pair.split(",")] for pair in _PUBLIC_SCHOOLS.split()],
+    columns=["expenditure", "income"],
+).assign(income=lambda data: data["income"] * 1e-4)
+"""Expenditure on public schools by income in 49 states and Washington, DC: Greene (1993),
+Econometric Analysis, table 14.1; R's ``sandwich::PublicSchools``."""
+# R: lm(Expenditure ~ Income + I(Income^2)) and its usual errors, sandwich-Ex.Rout.save.
+PUBLIC_SCHOOLS_ESTIMATES = (832.9144, -1834.2029, 1587.0423)
+PUBLIC_SCHOOLS_ERRORS = (327.2925, 828.9855, 519.0768)
+# R: sandwich::vcovHC(type = "HC3") of both slopes, from a public tutorial of robust errors that
+# lists HC0 to HC4 of this example (HC0 is also in sandwich-Ex.Rout.save).
+PUBLIC_SCHOOLS_HC3_OF_SLOPES = (2975.411, 1995.242)
+
+LONGLEY_HC3 = (91.11939, 0.05562, 0.82213, 0.29879, 0.32491, 922.80784, 1799477)
+"""HC3 errors of Longley's regression, of the constant last; Stata, in statsmodels' tests,
+results_regression.py, Longley."""
+# R: genridge::vif of the longley data at a ridge constant of 0, README of the genridge package.
+LONGLEY_VIF = {
+    "GNPDEFL": 135.53,
+    "GNP": 1788.51,
+    "UNEMP": 33.619,
+    "ARMED": 3.589,
+    "POP": 399.15,
+    "YEAR": 758.98,
+}
+
+
+def longley_table():
+    """Return the employment (TOTEMP) and six predictors of Longley (1967); NIST StRD has them."""
+    return longley.load_pandas().data
+
+
+def investment_growth():
+    """Return the growth of US investment, that of GDP, and the interest rate.
+
+    The regression of statsmodels' tests, test_diagnostic.py, TestDiagnosticG.
+    """
+    data = macrodata.load_pandas().data
+    return pd.DataFrame(
+        {
+            "investment": 400 * np.diff(np.log(data["realinv"])),
+            "gdp": 400 * np.diff(np.log(data["realgdp"])),
+            "interest": data["realint"].to_numpy()[:-1],
+        }
+    )
+
+
+# R: lmtest::bptest (studentised), in the same place, test_het_breusch_pagan.
+INVESTMENT_GROWTH_BREUSCH_PAGAN = {"statistic": 0.709924388395087, "p": 0.701199952134347}
+
+DYESTUFF = {
+    "A": _numbers("1545 1440 1440 1520 1580"),
+    "B": _numbers("1540 1555 1490 1560 1495"),
+    "C": _numbers("1595 1550 1605 1510 1560"),
+    "D": _numbers("1445 1440 1595 1465 1545"),
+    "E": _numbers("1595 1630 1515 1635 1625"),
+    "F": _numbers("1520 1455 1450 1480 1445"),
+}
+"""Yields of a dye by batch: Davies and Goldsmith (1972); R's ``lme4::Dyestuff``."""
+# R: lmer(Yield ~ 1 + (1 | Batch), Dyestuff), by REML: Bates, lme4: Mixed-effects Modeling with R,
+# chapter 1.
+DYESTUFF_MIXED_MODEL = {
+    "intercept": 1527.50,
+    "intercept_se": 19.38,
+    "batch_sd": 42.00,
+    "residual_sd": 49.51,
+    "reml_criterion": 319.6543,
+}
+
+# --- Power, outliers, intervals -------------------------------------------------------------------
+
+# R: power.t.test(n = 20, delta = 1), power.t.test(power = .90, delta = 1), and the latter with
+# alternative = "one.sided": stats-Ex.Rout.save. n is of each group, sd is 1, the level 5 %.
+POWER_OF_20 = 0.8689528
+N_FOR_90_PERCENT = 22.02110
+N_FOR_90_PERCENT_ONE_SIDED = 17.84713
+
+IGLEWICZ_HOAGLIN = _numbers("2.1 2.6 2.4 2.5 2.3 2.1 2.3 2.6 8.2 8.3")
+"""The example of Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers."""
+# The absolute modified z of each, by the book's formula, and those that it labels as outliers:
+# github.com/richieBao/python-urbanPlanning.
+IGLEWICZ_HOAGLIN_MODIFIED_Z = _numbers(
+    "1.57383333 0.6745 0.22483333 0.22483333 0.6745 1.57383333 0.6745 0.6745 25.85583333 26.3055"
+)
+IGLEWICZ_HOAGLIN_OUTLIERS = [8.2, 8.3]
+
+REACTION_CHAMBER = pd.DataFrame(
+    {
+        "dial": np.arange(0.0, 101.0, 10.0),
+        "temperature": _numbers(
+            "206.36 225.52 252.18 289.33 318.11 349.49 383.03 410.70 444.40 469.14 501.16"
+        ),
+    }
+)
+"""Temperature by the setting of a dial: Graybill and Iyer (1996), Regression Analysis, p. 433."""
+# The book, as the tests of R's investr hold calibrate(y0 = 400, mean.response = TRUE, level = 0.99)
+# to it: the setting at which the line's mean is 400, with Fieller's interval (by inversion).
+REACTION_CHAMBER_FIELLER = {
+    "at": 400.0,
+    "confidence": 0.99,
+    "estimate": 66.5,
+    "low": 65.07,
+    "high": 68.03,
+}
+
+BOOTSTRAPPED = _numbers("10 12 12.5 12.5 13.9 15 21 22 23 34 50 81 89 121 134 213")
+"""Skewed values whose mean is bootstrapped: scipy's tests, test_resampling.py, tests_R."""
+# R: boot::boot.ci(boot(x, mean, 1000000)), 95 %, in the same place. scipy is held to it within
+# 0.5 %, of as many resamples.
+BOOTSTRAPPED_BCA = {"confidence": 0.95, "low": 32.31, "high": 91.43, "resamples": 1_000_000}
