@@ -297,5 +297,8 @@ def _crossing(
         low, high, bounded = _fieller(level, slope, v1, -v1, v1 + v2, t)
         if not bounded:
             low = high = math.nan
-    at, low, high = (10 ** (float(x[i]) + u * step) for u in (share, low, high))
+    at, low, high = (float(x[i]) + u * step for u in (share, low, high))
+    if not max(abs(low), abs(high)) < 300:
+        low = high = math.nan
+    at, low, high = (10**u for u in (at, low, high))
     return Crossing(names[i], names[i + 1], at, low, high)

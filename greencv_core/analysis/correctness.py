@@ -17,7 +17,7 @@ from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.comparison import ALPHA
 from greencv_core.analysis.pairs import holm
 from greencv_core.analysis.runs import CONDITION
-from greencv_core.analysis.savings import Saving, condition_name, largest_of, savings_table
+from greencv_core.analysis.savings import Saving, largest_of, savings_table
 from greencv_core.analysis.wording import F1_DECIMALS, count, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
@@ -102,8 +102,6 @@ class SavingsWithoutLoss:
     """Pairs of conditions, whether they save or not."""
     best: Saving | None
     """The largest saving of the pairs that pass; its interval allows for the pick."""
-    fewest: int
-    """Runs of the smallest condition that was compared."""
 
     def sentence(self) -> str:
         """Name the largest saving without a loss, and count those that lead there."""
@@ -192,16 +190,18 @@ def savings_without_loss(
         pairs=pd.DataFrame(rows, columns=columns_told),
         compared=len(every),
         best=largest_of(runs, passing) if passing else None,
-        fewest=min(len(scores[condition_name(s.from_condition)]) for s in every),
     )
 
 
 def _loss_told(highest: float, p: float) -> str:
     if math.isnan(p):
-        return "All runs of both have the same correctness as the others of theirs: no test is due."
-    return (
-        f"Its loss is at most {max(0.0, highest):.{F1_DECIMALS}f} (95 %, of means; {p_value(p)})."
+        return "Neither condition's runs differ in correctness: there is nothing to test."
+    told = (
+        f"Its loss is at most {highest:.{F1_DECIMALS}f}"
+        if highest > 0.5 * 10**-F1_DECIMALS
+        else "It is shown to lose nothing"
     )
+    return f"{told} (95 %, of means; {p_value(p)})."
 
 
 def _by_ranks(a: Values, raised: Values) -> float:

@@ -136,7 +136,11 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
     runs = runs[runs["energy_j_per_image"] > 0]  # logarithms
     environments = list(runs["environment"].unique())
     if len(environments) < 2:
-        raise NotEnoughDataError("they come from one environment: there is nothing to compare")
+        raise NotEnoughDataError(
+            "there is none to analyse"
+            if runs.empty
+            else "they come from one environment: there is nothing to compare"
+        )
     trained_in = runs.groupby("architecture", sort=False, observed=True)["environment"].nunique()
     complexity = runs.groupby("architecture", observed=True)["gflops_per_image"].median()
     everywhere = trained_in.index[trained_in == len(environments)]

@@ -62,7 +62,11 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     table = table[[name for name in runs["environment"].unique() if name in table]].dropna()
     environments = list(table.columns)
     if len(environments) < 2:
-        raise NotEnoughDataError("they come from one environment: there is nothing to compare")
+        raise NotEnoughDataError(
+            "there is none to analyse"
+            if runs.empty
+            else "they come from one environment: there is nothing to compare"
+        )
     if len(table) < FEWEST:
         raise NotEnoughDataError(
             f"a paired comparison needs at least {FEWEST} combinations of architecture and seed "

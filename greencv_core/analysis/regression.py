@@ -216,7 +216,8 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
     Raises
     ------
     NotEnoughDataError
-        There are fewer than three architectures, no more runs than coefficients, or no spread.
+        There are fewer than three architectures, no more runs than coefficients, no spread, or a
+        term that a single run tells.
     """
     data = _logarithms(runs)
     formula = _formula(_possible(data, _REPORTED))
@@ -229,6 +230,12 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
     if np.ptp(data["log_energy"]) == 0:
         raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
     plain = model.fit()
+    leverage = np.asarray(plain.get_influence().hat_matrix_diag)
+    if leverage.max() > 1 - 1e-9:
+        raise NotEnoughDataError(
+            "a single run alone tells an environment's coefficient, so that its uncertainty is not "
+            "defined"
+        )
     fit = model.fit(cov_type="HC3", use_t=True)
     interval = fit.conf_int()
     names = model.exog_names
@@ -250,7 +257,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         r_squared=float(fit.rsquared),
         fitted=np.asarray(fit.fittedvalues),
         residuals=np.asarray(fit.resid),
-        leverage=np.asarray(plain.get_influence().hat_matrix_diag),
+        leverage=leverage,
         vif=_inflation(model),
         breusch_pagan_p=float(het_breuschpagan(fit.resid, model.exog)[1]),
         shapiro_p=_shapiro_p(np.asarray(fit.resid)),
@@ -270,6 +277,8 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
         As :func:`energy_regression`.
     """
     data = _logarithms(runs)
+    if np.ptp(data["log_energy"]) == 0:
+        raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
     steps = _possible(data, _STEPS)
     rows = []
     for i, step in enumerate(steps):
@@ -325,10 +334,18 @@ def mixed_model(runs: pd.DataFrame) -> MixedModel:
     terms = _possible(data, _REPORTED)
     if architectures <= FEWEST_FOR_MIXED:
         terms = [term for term in terms if term != "log_parameters"]
+    coefficients = dmatrix(" + ".join(terms), data).shape[1]
+    if len(data) <= architectures + coefficients:
+        raise NotEnoughDataError(
+            f"a mixed model of {architectures} architectures and {coefficients} coefficients needs "
+            f"more than {architectures + coefficients} runs, and there are {len(data)}"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            fit = smf.mixedlm(_formula(terms), data, groups=data["architecture"]).fit(reml=True)
+            fit = smf.mixedlm(_formula(terms), data, groups=data["architecture"]).fit(
+                reml=True, method=["powell"]
+            )
         except (np.linalg.LinAlgError, ValueError) as error:
             raise NotEnoughDataError("the mixed model cannot be fitted to these runs") from error
     if not fit.converged or not np.isfinite(fit.bse_fe).all():

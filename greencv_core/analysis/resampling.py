@@ -62,6 +62,7 @@ def mean_draws(
     values: Values, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> tuple[Values, Values]:
     """Return means of bootstrap samples of ``values``, and each one's standard error."""
+    values = np.sort(values)  # the draws shall not depend on the order of the runs
     n = len(values)
     means, errors = np.empty(resamples), np.empty(resamples)
     step = max(1, _AT_ONCE // n)

@@ -284,12 +284,21 @@ def _needed(spread: float, difference: float) -> float:
         warnings.simplefilter("ignore")
         power = TTestIndPower()
         effect = difference / spread
-        if power.power(effect, 2, ALPHA) >= POWER:
-            return 2.0
-        if power.power(effect, MOST_REPETITIONS, ALPHA) < POWER:
-            return math.nan
-        n = power.solve_power(effect, alpha=ALPHA, power=POWER)
-    return float(math.ceil(np.ravel(n)[0]))
+        # By doubling and bisection: the solver has no answer between two and three repetitions. A
+        # power that is NaN is too near 1 for its arithmetic.
+        enough = 2
+        while power.power(effect, enough, ALPHA) < POWER:
+            enough *= 2
+            if enough > MOST_REPETITIONS:
+                return math.nan
+        few = max(1, enough // 2)
+        while enough - few > 1:
+            middle = (few + enough) // 2
+            if power.power(effect, middle, ALPHA) < POWER:
+                few = middle
+            else:
+                enough = middle
+    return float(enough)
 
 
 def _smallest(spread: float, n: int) -> float:

@@ -258,6 +258,8 @@ def _bias_of_picking(groups: Sequence[_Group], pairs: Sequence[tuple[int, int]])
         cheapest[better] = np.array(others)[at[better]]
     running = [_in_the_running(end, len(groups)) for end in (dearest, cheapest)]
     deviations = draws - estimates[:, None]
+    if sum(dear in running[0] and cheap in running[1] for dear, cheap in pairs) == 1:
+        return 0.0  # nothing else is in the running: there was nothing to pick from
     largest = np.full(resamples, -np.inf)
     for dear, others in cheaper.items():
         contending = [other for other in others if other in running[1]]

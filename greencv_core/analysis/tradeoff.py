@@ -129,7 +129,9 @@ def pareto_front(
     medians = table[[_ENERGY, correctness]].to_numpy(dtype=float).T[:, None, :]
     table["on_front"] = _on_front(*medians)[0]
     probability = np.full(len(table), np.nan)
-    known = np.isfinite(medians[:, 0, :]).all(axis=0)
+    together = runs[_ENERGY].notna() & runs[correctness].notna()
+    of_both = together.groupby([runs[c] for c in by], sort=False, observed=True).any()
+    known = np.isfinite(medians[:, 0, :]).all(axis=0) & of_both.to_numpy(dtype=bool)
     if known.any():
         drawn = _joint_draws(runs, by, correctness, table[known])
         probability[known] = _on_front(*drawn).mean(axis=0)
@@ -161,7 +163,8 @@ def energy_to_target(
         No epoch has both an energy and a correctness.
     """
     complete = epochs.groupby("run_id")["energy_j"].transform(lambda e: e.notna().all())
-    epochs = epochs[complete.astype(bool) & epochs[correctness].notna()]
+    scored = epochs.groupby("run_id")[correctness].transform("count") > 0
+    epochs = epochs[complete.astype(bool) & scored]
     if epochs.empty:
         raise NotEnoughDataError("no epoch has both an energy and a correctness")
     epochs = epochs.sort_values(["run_id", "epoch"])
@@ -171,8 +174,10 @@ def energy_to_target(
         {**dict.fromkeys(by, "first"), correctness: "max"}
     )
     if target is None:
-        lowest = runs.groupby(list(by), sort=False)[correctness].median().min()
-        target = float(np.floor(100 * lowest) / 100)
+        # The lower of two medians: one that most of an even number of runs reach.
+        scores = runs.groupby(list(by), sort=False)[correctness]
+        lowest = scores.quantile(0.5, interpolation="lower").min()
+        target = float(np.floor(round(100 * lowest, 9)) / 100)
     first = epochs[epochs[correctness] >= target].groupby("run_id")["spent"].first()
     runs["spent"] = first.reindex(runs.index).fillna(np.inf)
     groups = runs.groupby(list(by), sort=False, observed=True)["spent"]
@@ -190,7 +195,7 @@ def _on_front(energy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArra
     """Return whether each condition is on the front, for each draw; shapes (draws, conditions)."""
     score = score.round(F1_DECIMALS)
     on_front = np.isfinite(energy) & np.isfinite(score)
-    step = max(1, _AT_ONCE // energy.shape[1] ** 2)
+    step = max(1, _AT_ONCE // max(1, energy.shape[1]) ** 2)
     for begin in range(0, len(energy), step):
         e, s = energy[begin : begin + step], score[begin : begin + step]
         no_more, no_less = e[:, :, None] <= e[:, None, :], s[:, :, None] >= s[:, None, :]
