@@ -38,18 +38,15 @@ def pairs_without_loss(result: SavingsWithoutLoss | Unanswered) -> HTML | None:
     pairs, name = result.pairs, quantity(result.correctness)
     frame = pd.DataFrame(
         {
-            "Saves": pairs["to"],
-            "against": pairs["from"],
-            "Saving": [
-                _with_interval(percent, *row)
-                for row in pairs[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+            "Saves, against": _against(pairs),
+            "Saving": _savings(pairs),
+            f"Loss of {name}: medians, and means at most": [
+                f"{_decimals(loss)}\n{_decimals(most)}".replace(" ", _NBSP)
+                for loss, most in zip(pairs["correctness_loss"], pairs["loss_high"], strict=True)
             ],
-            f"Loss of {name} (medians)": [_decimals(v) for v in pairs["correctness_loss"]],
-            "Loss at most (95 %, of means)": [_decimals(v) for v in pairs["loss_high"]],
-            "non_inferiority_p": pairs["non_inferiority_p"],
             "non_inferiority_p_holm": pairs["non_inferiority_p_holm"],
             "non_inferiority_p_ranks": pairs["non_inferiority_p_ranks"],
-            "Shown to lose less than the margin": pairs["passes"],
+            "Shown below the margin": pairs["passes"],
         }
     )
     caption = (
@@ -201,14 +198,7 @@ def curve_table(result: SpecificationCurve | Unanswered) -> HTML | None:
         return None
     table = result.specifications
     frame = table[list(result.choices)].assign(
-        **{
-            "Saving": [
-                _with_interval(percent, *row)
-                for row in table[["saving", "ci_low", "ci_high"]].itertuples(index=False)
-            ],
-            "Saves": table["to"],
-            "against": table["from"],
-        }
+        **{"Saving": _savings(table), "Saves, against": _against(table)}
     )
     return _opening(frame, "Largest saving by every reasonable analysis", "analysis", "analyses")
 
@@ -220,6 +210,17 @@ def _opening(frame: pd.DataFrame, caption: str, row: str, rows: str | None = Non
         return HTML(first)
     summary = f"The other {count(len(rest), row, rows)}"
     return HTML(f"{first}<details><summary>{summary}</summary>{styled(rest).to_html()}</details>")
+
+
+def _against(pairs: pd.DataFrame) -> list[str]:
+    return [f"{to}\n{dear}" for to, dear in zip(pairs["to"], pairs["from"], strict=True)]
+
+
+def _savings(pairs: pd.DataFrame) -> list[str]:
+    return [
+        _with_interval(percent, *row)
+        for row in pairs[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+    ]
 
 
 def _with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
