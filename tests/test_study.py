@@ -50,6 +50,11 @@ def written(tmp_path, **changes):
         ),
         ({"architectures": ["resnet18", "resnet18"]}, ["architectures", "resnet18 named twice"]),
         ({"carbon__country": "Spain"}, ["carbon.country = Spain", "ESP"]),
+        (
+            {"analysis": {"correctness_margin": 2}},
+            ["analysis.correctness_margin = 2", "less than 1"],
+        ),
+        ({"analysis": {"margin": 0.1}}, ["analysis.margin = 0.1", "unknown", "correctness_margin"]),
         ({"name": "../escape"}, ["name = ../escape", "letters"]),
         ({"protocol__weight_decay": float("inf")}, ["protocol.weight_decay = inf", "finite"]),
         ({"protocol__seed": 2**32}, ["protocol.seed = 4294967296", "less than"]),
@@ -64,6 +69,15 @@ def test_a_bad_field_is_one_line_with_file_field_value_and_what_is_allowed(tmp_p
     assert len(message.splitlines()) == 1, message
     for part in told:
         assert part in message
+
+
+def test_a_study_without_a_margin_takes_two_points(tmp_path):
+    source = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    path.write_text("".join(line for line in source.splitlines(True) if "margin" not in line))
+    assert load_study(path).analysis.correctness_margin == 0.02
+    path.write_text(source.replace("correctness_margin: 0.02", "correctness_margin: 0.005"))
+    assert load_study(path).analysis.correctness_margin == 0.005
 
 
 @pytest.mark.parametrize("text", ["2e-3", "2.0e-3", "0.002", "2E-3"])

@@ -213,7 +213,8 @@ def _opening(frame: pd.DataFrame, caption: str, row: str, rows: str | None = Non
 
 
 def _against(pairs: pd.DataFrame) -> list[str]:
-    return [f"{to}\n{dear}" for to, dear in zip(pairs["to"], pairs["from"], strict=True)]
+    both = zip(pairs["to"], pairs["from"], strict=True)
+    return [f"{to}\n{dear}".replace(" ", _NBSP) for to, dear in both]
 
 
 def _savings(pairs: pd.DataFrame) -> list[str]:
