@@ -261,7 +261,9 @@ def _omega_squared(f: float, df1: float, n: int) -> float:
 
 def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
     varied = len(values) >= 3 and np.ptp(values) > 0
-    w, p = stats.shapiro(values) if varied else (np.nan, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of many values it says that p is approximate
+        w, p = stats.shapiro(values) if varied else (np.nan, np.nan)
     return {
         "group": name,
         "n": len(values),

@@ -108,7 +108,7 @@ def hodges_lehmann(a: Values, b: Values) -> tuple[float, float, float]:
 
     The median of all differences b - a, between the two of them that Mann-Whitney's test at 5 %
     leaves (Hodges and Lehmann 1963; Lehmann 1975). It supposes that the two differ by a shift
-    alone. Groups of three and less have no such interval: the bounds are NaN.
+    alone. Very few values, as three against three, have no such interval: the bounds are NaN.
     """
     pairs = len(a) * len(b)
     rank = _lower_rank(len(a), len(b))
