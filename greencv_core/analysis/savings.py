@@ -31,8 +31,8 @@ Statistic = Literal["median", "mean"]
 Values = NDArray[np.float64]
 
 FEWEST_FOR_BOOTSTRAP = 10
-"""With fewer runs the bootstrap says little beyond their extremes: of three it covers too little, of
-five it is wider than Welch's t (``benchmarks/statistics.py``)."""
+"""With fewer runs the bootstrap says little beyond their extremes: of three it covers too little,
+of five it is wider than Welch's t (``benchmarks/statistics.py``)."""
 CONTENDER = 0.1
 """The share of resamples in which a condition is the dearest (or the cheapest) to be in the running
 for it."""
