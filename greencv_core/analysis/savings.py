@@ -131,18 +131,11 @@ def saving(
     NotEnoughDataError
         A condition has fewer than two runs, or the one saved against takes nothing.
     """
-    groups = []
-    for condition in (from_condition, to_condition):
-        chosen = runs[runs[value].notna()]
-        for column, level in condition.items():
-            chosen = chosen[chosen[column] == level]
-        if len(chosen) < 2:
-            raise NotEnoughDataError(
-                f"{condition_name(condition)} has {len(chosen)} of the at least 2 runs that a "
-                "saving needs"
-            )
-        groups.append(_Group(dict(condition), chosen, value, statistic, correctness))
-    return _between(*groups)
+    dear, cheap = (
+        _group(runs, condition, value, statistic, correctness)
+        for condition in (from_condition, to_condition)
+    )
+    return _between(dear, cheap)
 
 
 def best_against_worst(
@@ -210,11 +203,8 @@ def largest_of(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
         for condition in (result.from_condition, result.to_condition):
             name = condition_name(condition)
             if name not in groups:
-                rows = runs[runs[result.value].notna()]
-                for column, level in condition.items():
-                    rows = rows[rows[column] == level]
-                groups[name] = _Group(
-                    dict(condition), rows, result.value, result.statistic, result.correctness
+                groups[name] = _group(
+                    runs, condition, result.value, result.statistic, result.correctness
                 )
     names = list(groups)
     pairs = [(names.index(c.dear), names.index(c.cheap)) for c in candidates]
@@ -277,6 +267,24 @@ def _in_the_running(end: Values, groups: int) -> set[int]:
 def condition_name(condition: Mapping[str, object]) -> str:
     """Return a condition's name: ``resnet18 @ cpu``."""
     return " @ ".join(map(str, condition.values()))
+
+
+def _group(
+    runs: pd.DataFrame,
+    condition: Mapping[str, object],
+    value: str,
+    statistic: Statistic,
+    correctness: str,
+) -> _Group:
+    chosen = runs[runs[value].notna()]
+    for column, level in condition.items():
+        chosen = chosen[chosen[column] == level]
+    if len(chosen) < 2:
+        raise NotEnoughDataError(
+            f"{condition_name(condition)} has {len(chosen)} of the at least 2 runs that a saving "
+            "needs"
+        )
+    return _Group(dict(condition), chosen, value, statistic, correctness)
 
 
 def _groups(
