@@ -597,7 +597,7 @@ def test_no_saving_is_called_free_where_none_is():
     alike = conditions({"a": spread(1, 5, 1.0), "b": spread(2, 5, 1.0)})
     none = savings_without_loss(alike, 0.02, "architecture")
     assert none.sentence() == (
-        "Of 1 pair of conditions, 0 save energy per image (95 % interval above none)."
+        "Of 1 pair of conditions, 0 save energy per image (95 % interval above zero)."
     )
 
 

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.levels import ALPHA, CONFIDENCE
 from greencv_core.analysis.wording import number, p_value
 
-ALPHA = 0.05
-CONFIDENCE = 0.95
 FEWEST = 4
 """Architectures; with three, one degree of freedom is left and the interval tells nothing."""
 

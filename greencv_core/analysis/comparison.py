@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.pairs import compared_pairs, holm
 from greencv_core.analysis.wording import (
     as_opening,
@@ -23,7 +24,6 @@ from greencv_core.analysis.wording import (
     quantity,
 )
 
-ALPHA = 0.05
 FEWEST_FOR_MEANS = 5
 """With fewer runs in a group, its variance is too uncertain for Welch's test to keep its level."""
 

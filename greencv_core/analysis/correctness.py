@@ -14,7 +14,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from greencv_core.analysis.attempt import NotEnoughDataError
-from greencv_core.analysis.comparison import ALPHA
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.pairs import holm
 from greencv_core.analysis.runs import CONDITION
 from greencv_core.analysis.savings import Saving, largest_of, savings_table
@@ -97,7 +97,7 @@ class SavingsWithoutLoss:
     pairs: pd.DataFrame
     """from, to, saving, ci_low, ci_high, correctness_loss (of medians), loss_high (of means, at
     most, at 95 %), non_inferiority_p, non_inferiority_p_holm, non_inferiority_p_ranks, passes; one
-    row for each pair, whose saving's interval lies above none. Holm's method is for all of them."""
+    row for each pair, whose saving's interval lies above zero. Holm's method is for all of them."""
     compared: int
     """Pairs of conditions, whether they save or not."""
     best: Saving | None
@@ -109,7 +109,7 @@ class SavingsWithoutLoss:
         text = (
             f"Of {count(self.compared, 'pair')} of conditions, {len(self.pairs)} "
             f"{'saves' if len(self.pairs) == 1 else 'save'} {quantity(self.value)} (95 % interval "
-            "above none)"
+            "above zero)"
         )
         if self.pairs.empty:
             return f"{text}."

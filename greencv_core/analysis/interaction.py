@@ -16,10 +16,10 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.pairs import holm
 from greencv_core.analysis.wording import left_out_clause, listed, number, p_value
 
-ALPHA = 0.05
 FEWEST_FOR_WELCH_JAMES = 3
 """Runs in each condition; with two, a variance has one degree of freedom."""
 _ARCHITECTURE, _ENVIRONMENT, _BOTH = "architecture", "environment", "architecture x environment"

@@ -16,10 +16,11 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.nonparametric import rank_compare_2indep
 
+from greencv_core.analysis.levels import CONFIDENCE
+
 Values = NDArray[np.float64]
 Groups = Mapping[str, Values]
 
-CONFIDENCE = 0.95
 MOST_FOR_EXACT = 50
 """Values in a group up to which the distribution of Mann-Whitney's U is counted, as R does."""
 MOST_DIFFERENCES = 4_000_000

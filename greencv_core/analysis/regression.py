@@ -21,9 +21,9 @@ from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.interaction import welch_james
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.wording import listed, number, p_value, percent
 
-ALPHA = 0.05
 FEWEST_FOR_PARAMETERS = 4
 """Architectures; with fewer nothing is left to tell two slopes apart."""
 FEWEST_FOR_MIXED = 5

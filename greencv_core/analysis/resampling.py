@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from greencv_core.analysis.levels import CONFIDENCE
+
 Values = NDArray[np.float64]
 
 RESAMPLES = 10_000
 SEED = 2022
-CONFIDENCE = 0.95
 _TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 _AT_ONCE = 4_000_000
 """Resampled values that are held in memory at once."""

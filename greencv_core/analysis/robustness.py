@@ -14,12 +14,12 @@ import pandas as pd
 from statsmodels.stats.power import TTestIndPower
 
 from greencv_core.analysis.attempt import NotEnoughDataError, attempt
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.outliers import outliers
 from greencv_core.analysis.runs import CONDITION
 from greencv_core.analysis.savings import Saving, Statistic, best_against_worst
 from greencv_core.analysis.wording import count, percent, quantity
 
-ALPHA = 0.05
 DIFFERENCE = 0.05
 POWER = 0.80
 MOST_REPETITIONS = 100_000
@@ -103,7 +103,7 @@ class SpecificationCurve:
         text = (
             f"Over {count(len(table), 'reasonable analysis', 'reasonable analyses')} the saving is "
             f"{percent(low['saving'])} to {percent(high['saving'])} (median "
-            f"{percent(table['saving'].median())}); the interval lies above none in {kept} of them"
+            f"{percent(table['saving'].median())}); the interval lies above zero in {kept} of them"
         )
         text += (
             ", between the same two conditions in all"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.levels import CONFIDENCE
 from greencv_core.analysis.resampling import (
-    CONFIDENCE,
     bca,
     generator,
     mean_draws,

@@ -19,8 +19,8 @@ from greencv_core.analysis import (
     non_inferiority,
     saving,
 )
-from greencv_core.analysis.comparison import ALPHA
 from greencv_core.analysis.correctness import DEFAULT_MARGIN
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.wording import listed, number, p_value, percent
 from greencv_core.published.reanalysis import (
     CORRECTED,

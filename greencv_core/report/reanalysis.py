@@ -16,7 +16,7 @@ from IPython.display import HTML, Markdown
 from pandas.io.formats.style import Styler
 
 from greencv_core.analysis import Saving, Unanswered, attempt
-from greencv_core.analysis.comparison import ALPHA
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.wording import count, percent
 from greencv_core.published.claims import claims_summary
 from greencv_core.published.download import VARIABLE, in_short
