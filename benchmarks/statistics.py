@@ -7,7 +7,7 @@ a test at 5 % rejects what is true, and how often a 95 % interval holds the trut
 variance, as measured energies do. Beside what the project uses stand the ways that it might use
 instead. Then times the whole analysis of the published runs (download them first by ``greencv
 reanalyse``, or name their folder), and of 100,000 runs drawn from them. Seeds are fixed, and the
-figures do not depend on the number of cores. Takes about a quarter of an hour on two cores. The
+figures do not depend on the number of cores. Takes about twenty minutes on two cores. The
 last line is JSON.
 """
 
