@@ -100,6 +100,8 @@ class SavingsWithoutLoss:
     row for each pair, whose saving's interval lies above zero. Holm's method is for all of them."""
     compared: int
     """Pairs of conditions, whether they save or not."""
+    learned_nothing: int
+    """Of these pairs, those whose dearer condition has a median correctness of 0; none passes."""
     best: Saving | None
     """The largest saving of the pairs that pass; its interval allows for the pick."""
 
@@ -118,14 +120,21 @@ class SavingsWithoutLoss:
             f"; {passing} of these {'is' if passing == 1 else 'are'} shown to lose less than "
             f"{points} (Welch's one-sided test, Holm's correction)"
         )
+        if self.learned_nothing:
+            text += (
+                f"; {self.learned_nothing} "
+                f"{'saves' if self.learned_nothing == 1 else 'save'} against a condition that "
+                "learned nothing, which is no saving"
+            )
         if self.best is not None:
             row = self._row(self.best)
             return (
                 f"{text}. The largest saving among them: {self.best.sentence()} "
                 f"{_loss_told(row['loss_high'], row['non_inferiority_p_holm'])}"
             )
-        alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
-        text += f", {alone} if each were tested alone"
+        if not self.learned_nothing:
+            alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
+            text += f", {alone} if each were tested alone"
         return f"{text}. No saving can be called free of a loss of correctness."
 
     def _row(self, result: Saving) -> pd.Series:
@@ -158,9 +167,11 @@ def savings_without_loss(
     }
     tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]
     adjusted = holm([test.p for test in tests])
+    # Against what has learned nothing, nothing can be lost, and no saving is worth naming.
+    learned = [bool(np.median(scores[result.dear]) > 0) for result in saving]
     passes = [
-        p < ALPHA if math.isfinite(p) else test.passes
-        for test, p in zip(tests, adjusted, strict=True)
+        taught and (p < ALPHA if math.isfinite(p) else test.passes)
+        for taught, test, p in zip(learned, tests, adjusted, strict=True)
     ]
     rows = [
         {
@@ -189,6 +200,7 @@ def savings_without_loss(
         margin=margin,
         pairs=pd.DataFrame(rows, columns=columns_told),
         compared=len(every),
+        learned_nothing=learned.count(False),
         best=largest_of(runs, passing) if passing else None,
     )
 
