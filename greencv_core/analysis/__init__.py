@@ -10,17 +10,12 @@ from greencv_core.analysis.correctness import (
     savings_without_loss,
 )
 from greencv_core.analysis.interaction import Interaction, architecture_by_environment
+from greencv_core.analysis.mixed import MixedModel, mixed_model
+from greencv_core.analysis.nested import NestedModels, nested_models
 from greencv_core.analysis.outliers import Outliers, outliers
 from greencv_core.analysis.pairing import PairedComparison, paired_by_environment
 from greencv_core.analysis.pairs import cliffs_delta
-from greencv_core.analysis.regression import (
-    EnergyRegression,
-    MixedModel,
-    NestedModels,
-    energy_regression,
-    mixed_model,
-    nested_models,
-)
+from greencv_core.analysis.regression import EnergyRegression, energy_regression
 from greencv_core.analysis.robustness import (
     LeaveOneOut,
     Power,

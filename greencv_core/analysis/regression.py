@@ -1,48 +1,35 @@
-"""Energy explained by complexity and environment: regressions, compared and diagnosed."""
+"""Energy explained by complexity and environment: the regression, with its diagnostics."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from numpy.typing import NDArray
-from patsy import dmatrix
-from scipy import linalg, stats
-from statsmodels.regression.mixed_linear_model import MixedLMResultsWrapper
+from scipy import stats
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from greencv_core.analysis.attempt import NotEnoughDataError
-from greencv_core.analysis.interaction import welch_james
 from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.terms import (
+    REPORTED,
+    TERMS,
+    formula_of,
+    leave_one_out,
+    logarithms,
+    plain,
+    possible,
+)
 from greencv_core.analysis.wording import listed, number, p_value, percent
 
-FEWEST_FOR_PARAMETERS = 4
-"""Architectures; with fewer nothing is left to tell two slopes apart."""
-FEWEST_FOR_MIXED = 5
-"""Architectures from which on their spread can be estimated at all."""
 LARGE_VIF = 5.0
-_TERMS: Mapping[str, str] = MappingProxyType(
-    {
-        "log_gflops": "log10(GFLOPs)",
-        "log_parameters": "log10(parameters)",
-        "C(environment)": "environment",
-        "log_gflops:C(environment)": "log10(GFLOPs) x environment",
-        "log_parameters:C(environment)": "log10(parameters) x environment",
-        "Intercept": "intercept",
-        "Residual": "residual",
-    }
-)
-_STEPS = ("log_gflops", "C(environment)", "log_gflops:C(environment)", "log_parameters",
-          "log_parameters:C(environment)")  # fmt: skip
-_REPORTED = _STEPS[:4]
 
 
 @dataclass(frozen=True)
@@ -135,78 +122,6 @@ class EnergyRegression:
         return self.coefficients
 
 
-@dataclass(frozen=True)
-class NestedModels:
-    """The regression built term by term: what each adds, and what is still unexplained."""
-
-    models: pd.DataFrame
-    """model, coefficients, adjusted_r_squared, aic, added_f and added_p (Wald, HC3, of the terms
-    added), lack_of_fit_f and lack_of_fit_p (Welch-James, of all differences between conditions
-    that the model leaves), typical_misfit (median factor between a condition's geometric mean and
-    the model, less 1), unseen_architecture_error."""
-    environments: int
-
-    def sentence(self) -> str:
-        """Say whether GFLOPs are enough, and whether the whole model is."""
-        simple, last = self._by_gflops, self.models.iloc[-1]
-        where = "" if self.environments == 1 else "Within an environment, "
-        if not np.isfinite(simple["lack_of_fit_p"]):
-            verdict = "Whether GFLOPs are enough needs repetitions to tell"
-        elif simple["lack_of_fit_p"] < ALPHA:
-            verdict = (
-                f"{where}GFLOPs alone are not enough: conditions differ by more than GFLOPs "
-                f"explain (Welch-James F = {number(simple['lack_of_fit_f'])}, "
-                f"{p_value(simple['lack_of_fit_p'])}), typically by "
-                f"{percent(simple['typical_misfit'], 1)}"
-            )
-        else:
-            verdict = (
-                f"{where}GFLOPs alone are not shown to fall short "
-                f"(Welch-James, {p_value(simple['lack_of_fit_p'])})"
-            )
-        if not any("parameters" in name for name in self.models["model"]):
-            return f"{verdict}."
-        enough = (
-            "what is left is not shown to be more than noise"
-            if not last["lack_of_fit_p"] < ALPHA
-            else "more than noise is left: an architecture is more than its GFLOPs and parameters"
-        )
-        return (
-            f"{verdict}. With parameters as well, each environment with its own slopes, the "
-            f"typical misfit is {percent(last['typical_misfit'], 1)}; {enough}."
-        )
-
-    @property
-    def _by_gflops(self) -> pd.Series:
-        """The fullest model that knows no other complexity than GFLOPs."""
-        simple = self.models[~self.models["model"].str.contains("parameters")]
-        return simple.iloc[-1]
-
-
-@dataclass(frozen=True)
-class MixedModel:
-    """Log10 energy per image with a random intercept for each architecture, by REML."""
-
-    coefficients: pd.DataFrame
-    """term, estimate, ci_low, ci_high, p; of GFLOPs and parameters by t with as many degrees of
-    freedom as architectures less what is estimated of them."""
-    architectures: int
-    architecture_sd: float
-    """Of log10 energy per image, at equal complexity."""
-    residual_sd: float
-
-    def sentence(self) -> str:
-        """Say how far architectures of equal complexity lie apart."""
-        row = self.coefficients.set_index("term").loc["log10(GFLOPs)"]
-        return (
-            "With architectures as a sample of all there could be (a random intercept for each of "
-            f"{self.architectures}), the exponent of GFLOPs is {row['estimate']:.2f} (95 % "
-            f"interval {row['ci_low']:.2f} to {row['ci_high']:.2f}); at equal complexity, "
-            f"architectures differ by a factor of {10**self.architecture_sd:.2f} (one standard "
-            f"deviation), runs of one by {10**self.residual_sd:.2f}."
-        )
-
-
 def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
     """Regress log10 energy per image on log10 GFLOPs, log10 parameters and the environment.
 
@@ -219,8 +134,8 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         There are fewer than three architectures, no more runs than coefficients, no spread, or a
         term that a single run tells.
     """
-    data = _logarithms(runs)
-    formula = _formula(_possible(data, _REPORTED))
+    data = logarithms(runs)
+    formula = formula_of(possible(data, REPORTED))
     model = smf.ols(formula, data)
     wanted = np.linalg.matrix_rank(model.exog)
     if len(data) <= wanted:
@@ -229,8 +144,8 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         )
     if np.ptp(data["log_energy"]) == 0:
         raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
-    plain = model.fit()
-    leverage = np.asarray(plain.get_influence().hat_matrix_diag)
+    ordinary = model.fit()
+    leverage = np.asarray(ordinary.get_influence().hat_matrix_diag)
     if leverage.max() > 1 - 1e-9:
         raise NotEnoughDataError(
             "a single run alone tells an environment's coefficient, so that its uncertainty is not "
@@ -245,7 +160,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         architectures=data["architecture"].nunique(),
         coefficients=pd.DataFrame(
             {
-                "term": [_plain(term) for term in names],
+                "term": [plain(term) for term in names],
                 "estimate": fit.params.to_numpy(),
                 "ci_low": interval[0].to_numpy(),
                 "ci_high": interval[1].to_numpy(),
@@ -253,7 +168,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
             }
         ),
         slopes=_slopes(fit, names, list(data["environment"].unique())),
-        anova=_type_ii(plain),
+        anova=_type_ii(ordinary),
         r_squared=float(fit.rsquared),
         fitted=np.asarray(fit.fittedvalues),
         residuals=np.asarray(fit.resid),
@@ -261,155 +176,11 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         vif=_inflation(model),
         breusch_pagan_p=float(het_breuschpagan(fit.resid, model.exog)[1]),
         shapiro_p=_shapiro_p(np.asarray(fit.resid)),
-        unseen_architecture_error=_leave_one_out(data, formula, "architecture"),
-        unseen_environment_error=_leave_one_out(
-            data, _formula(_possible(data, ("log_gflops", "log_parameters"))), "environment"
+        unseen_architecture_error=leave_one_out(data, formula, "architecture"),
+        unseen_environment_error=leave_one_out(
+            data, formula_of(possible(data, ("log_gflops", "log_parameters"))), "environment"
         ),
     )
-
-
-def nested_models(runs: pd.DataFrame) -> NestedModels:
-    """Build the regression term by term, from GFLOPs alone.
-
-    Raises
-    ------
-    NotEnoughDataError
-        As :func:`energy_regression`.
-    """
-    data = _logarithms(runs)
-    if np.ptp(data["log_energy"]) == 0:
-        raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
-    steps = _possible(data, _STEPS)
-    rows = []
-    for i, step in enumerate(steps):
-        formula = _formula(steps[: i + 1])
-        model = smf.ols(formula, data)
-        if len(data) <= np.linalg.matrix_rank(model.exog):
-            break
-        fit = model.fit(cov_type="HC3", use_t=True)
-        added = [n for n in model.exog_names if _plain_step(n) == step]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wald = fit.wald_test(
-                np.eye(len(model.exog_names))[[model.exog_names.index(n) for n in added]],
-                use_f=True, scalar=True,
-            )  # fmt: skip
-        lack, misfit = _lack_of_fit(data, fit)
-        rows.append(
-            {
-                "model": ("+ " if i else "") + _TERMS[step],
-                "coefficients": len(model.exog_names),
-                "adjusted_r_squared": float(fit.rsquared_adj),
-                "aic": float(fit.aic),
-                "added_f": float(wald.statistic),
-                "added_p": float(wald.pvalue),
-                "lack_of_fit_f": lack[0],
-                "lack_of_fit_p": lack[1],
-                "typical_misfit": misfit,
-                "unseen_architecture_error": _leave_one_out(data, formula, "architecture"),
-            }
-        )
-    if not rows:
-        raise NotEnoughDataError(f"a regression needs more than {len(data)} runs")
-    return NestedModels(pd.DataFrame(rows), data["environment"].nunique())
-
-
-def mixed_model(runs: pd.DataFrame) -> MixedModel:
-    """Fit the regression with a random intercept for each architecture.
-
-    Parameters of the architectures enter from six architectures on.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than five architectures, or the model does not converge on these runs.
-    """
-    data = _logarithms(runs)
-    architectures = data["architecture"].nunique()
-    if architectures < FEWEST_FOR_MIXED:
-        raise NotEnoughDataError(
-            f"a random effect needs at least {FEWEST_FOR_MIXED} architectures, and there are "
-            f"{architectures}"
-        )
-    terms = _possible(data, _REPORTED)
-    if architectures <= FEWEST_FOR_MIXED:
-        terms = [term for term in terms if term != "log_parameters"]
-    coefficients = dmatrix(" + ".join(terms), data).shape[1]
-    if len(data) <= architectures + coefficients:
-        raise NotEnoughDataError(
-            f"a mixed model of {architectures} architectures and {coefficients} coefficients needs "
-            f"more than {architectures + coefficients} runs, and there are {len(data)}"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            fit = smf.mixedlm(_formula(terms), data, groups=data["architecture"]).fit(
-                reml=True, method=["powell"]
-            )
-        except (np.linalg.LinAlgError, ValueError) as error:
-            raise NotEnoughDataError("the mixed model cannot be fitted to these runs") from error
-    if not fit.converged or not np.isfinite(fit.bse_fe).all():
-        raise NotEnoughDataError("the mixed model does not converge on these runs")
-    return MixedModel(
-        coefficients=_mixed_coefficients(fit, architectures, len(data)),
-        architectures=architectures,
-        architecture_sd=float(np.sqrt(max(0.0, float(fit.cov_re.iloc[0, 0])))),
-        residual_sd=float(np.sqrt(fit.scale)),
-    )
-
-
-def _logarithms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the logarithms; predictors are centred at the mean of the architectures."""
-    columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
-    if not runs["parameters"].notna().any():
-        del columns["log_parameters"]  # others' data may not tell them
-    needed = ["energy_j_per_image", *columns.values()]
-    runs = runs.astype(dict.fromkeys(needed, float))
-    # Logarithms: a run that lacks one of them, or has none of it, cannot take part.
-    runs = runs[(runs[needed] > 0).all(axis="columns")]
-    architectures = runs["architecture"].nunique()
-    if architectures < 3:
-        raise NotEnoughDataError(
-            f"a regression on complexity needs at least 3 architectures, and there "
-            f"{'is' if architectures == 1 else 'are'} {architectures}"
-        )
-    data = pd.DataFrame(
-        {
-            "architecture": runs["architecture"].astype(str).to_numpy(),
-            "environment": runs["environment"].astype(str).to_numpy(),
-            "log_energy": np.log10(runs["energy_j_per_image"].to_numpy()),
-        }
-    )
-    for name, column in columns.items():
-        data[name] = np.log10(runs[column].to_numpy())
-        data[name] -= data.groupby("architecture")[name].mean().mean()
-    if np.ptp(data["log_gflops"]) == 0:
-        raise NotEnoughDataError("all architectures have the same GFLOPs")
-    return data
-
-
-def _possible(data: pd.DataFrame, terms: Sequence[str]) -> list[str]:
-    """Return the terms that these runs can tell apart."""
-    one_environment = data["environment"].nunique() == 1
-    few = data["architecture"].nunique() < FEWEST_FOR_PARAMETERS or "log_parameters" not in data
-    kept: list[str] = []
-    for term in terms:
-        if (one_environment and "environment" in term) or (few and "parameters" in term):
-            continue
-        design = dmatrix(" + ".join([*kept, term]), data)
-        # An environment that too few architectures were trained in has no slope of its own.
-        if np.linalg.matrix_rank(design) == design.shape[1]:
-            kept.append(term)
-        elif term == "C(environment)":
-            raise NotEnoughDataError(
-                "each architecture was trained in an environment of its own, so that complexity "
-                "and environment cannot be told apart"
-            )
-    return kept
-
-
-def _formula(terms: Sequence[str]) -> str:
-    return f"log_energy ~ {' + '.join(terms)}"
 
 
 def _slopes(fit: Any, names: Sequence[str], environments: Sequence[str]) -> pd.DataFrame:
@@ -435,15 +206,15 @@ def _slopes(fit: Any, names: Sequence[str], environments: Sequence[str]) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _type_ii(plain: Any) -> pd.DataFrame:
+def _type_ii(ordinary: Any) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = anova_lm(plain, typ=2, robust="hc3").reset_index(names="term")
+        table = anova_lm(ordinary, typ=2, robust="hc3").reset_index(names="term")
     residual = float(table.loc[table["term"] == "Residual", "df"].iloc[0])
     table = table[table["term"] != "Residual"]
     return pd.DataFrame(
         {
-            "term": [_TERMS[term] for term in table["term"]],
+            "term": [TERMS[term] for term in table["term"]],
             "f": table["F"].to_numpy(),
             "df1": table["df"].to_numpy(),
             "df2": residual,
@@ -454,7 +225,7 @@ def _type_ii(plain: Any) -> pd.DataFrame:
 
 def _inflation(model: Any) -> pd.DataFrame:
     rows = [
-        {"term": _plain(name), "vif": float(variance_inflation_factor(model.exog, i))}
+        {"term": plain(name), "vif": float(variance_inflation_factor(model.exog, i))}
         for i, name in enumerate(model.exog_names)
         if name != "Intercept"
     ]
@@ -465,81 +236,3 @@ def _shapiro_p(residuals: NDArray[np.float64]) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of many values it says that p is approximate
         return float(stats.shapiro(residuals).pvalue)
-
-
-def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[tuple[float, float], float]:
-    """Return the F and p of what a model leaves between conditions, and its typical size."""
-    cells = data.assign(fitted=np.asarray(fit.fittedvalues)).groupby(
-        ["architecture", "environment"], sort=False
-    )
-    of_cell = cells.agg(
-        mean=("log_energy", "mean"), variance=("log_energy", "var"), n=("log_energy", "size"),
-        fitted=("fitted", "mean"),
-    )  # fmt: skip
-    misfit = 10 ** float((of_cell["mean"] - of_cell["fitted"]).abs().median()) - 1
-    first = [positions[0] for positions in cells.indices.values()]
-    order = [(data["architecture"].iloc[i], data["environment"].iloc[i]) for i in first]
-    of_cell = of_cell.loc[order]
-    design = fit.model.exog[first]
-    contrasts = linalg.null_space(design.T).T
-    if not len(contrasts) or not (of_cell["variance"] > 0).all():
-        return (np.nan, np.nan), misfit
-    test = welch_james(
-        of_cell["mean"].to_numpy(),
-        of_cell["variance"].to_numpy(),
-        of_cell["n"].to_numpy(dtype=float),
-        contrasts,
-    )
-    return (test.f, test.p), misfit
-
-
-def _leave_one_out(data: pd.DataFrame, formula: str, column: str) -> float | None:
-    levels = data[column].unique()
-    if len(levels) < (4 if column == "architecture" else 2):
-        return None
-    errors = []
-    for level in levels:
-        seen, unseen = data[data[column] != level], data[data[column] == level]
-        # An environment that no other architecture was trained in has no coefficient.
-        if "environment" in formula:
-            unseen = unseen[unseen["environment"].isin(seen["environment"])]
-        model = smf.ols(formula, seen)
-        if unseen.empty or np.linalg.matrix_rank(model.exog) < model.exog.shape[1]:
-            continue
-        predicted = 10 ** model.fit().predict(unseen)
-        errors.append(np.abs(predicted / 10 ** unseen["log_energy"] - 1))
-    return float(np.median(np.concatenate(errors))) if errors else None
-
-
-def _mixed_coefficients(fit: MixedLMResultsWrapper, architectures: int, n: int) -> pd.DataFrame:
-    names = list(fit.fe_params.index)
-    of_architecture = [name for name in names if name in ("Intercept", "log_gflops",
-                                                          "log_parameters")]  # fmt: skip
-    rows = []
-    for name in names:
-        between = name in of_architecture
-        df = architectures - len(of_architecture) if between else n - architectures - len(names)
-        estimate, error = float(fit.fe_params[name]), float(fit.bse_fe[name])
-        half = float(stats.t.ppf(0.975, df)) * error
-        rows.append(
-            {
-                "term": _plain(name),
-                "estimate": estimate,
-                "ci_low": estimate - half,
-                "ci_high": estimate + half,
-                "p": 2 * float(stats.t.sf(abs(estimate / error), df)),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _plain_step(name: str) -> str:
-    """Return the step that a column of the design belongs to."""
-    return name.split("[")[0]
-
-
-def _plain(name: str) -> str:
-    if name in _TERMS:
-        return _TERMS[name]
-    step, _, level = name.partition("[T.")
-    return f"{_TERMS[step]}: {level.rstrip(']')}"
