@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
-from patsy import dmatrix
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResultsWrapper
 
@@ -64,7 +63,7 @@ def mixed_model(runs: pd.DataFrame) -> MixedModel:
     terms = possible(data, REPORTED)
     if architectures <= FEWEST_FOR_MIXED:
         terms = [term for term in terms if term != "log_parameters"]
-    coefficients = dmatrix(" + ".join(terms), data).shape[1]
+    coefficients = smf.ols(formula_of(terms), data).exog.shape[1]
     if len(data) <= architectures + coefficients:
         raise NotEnoughDataError(
             f"a mixed model of {architectures} architectures and {coefficients} coefficients needs "

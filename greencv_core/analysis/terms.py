@@ -8,7 +8,6 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
-from patsy import dmatrix
 
 from greencv_core.analysis.attempt import NotEnoughDataError
 
@@ -27,11 +26,25 @@ TERMS: Mapping[str, str] = MappingProxyType(
 )
 STEPS = ("log_gflops", "C(environment)", "log_gflops:C(environment)", "log_parameters",
           "log_parameters:C(environment)")  # fmt: skip
+"""In the order in which they enter."""
 REPORTED = STEPS[:4]
+"""Those of the regression that is reported."""
 
 
 def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the logarithms; predictors are centred at the mean of the architectures."""
+    """Return the base-10 logarithms that the regressions are of.
+
+    Returns
+    -------
+    pandas.DataFrame
+        architecture, environment, log_energy (J per image), log_gflops and, where any run tells
+        them, log_parameters; the predictors centred at the mean of the architectures.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than three architectures, or all have the same GFLOPs.
+    """
     columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
     if not runs["parameters"].notna().any():
         del columns["log_parameters"]  # others' data may not tell them
@@ -68,7 +81,7 @@ def possible(data: pd.DataFrame, terms: Sequence[str]) -> list[str]:
     for term in terms:
         if (one_environment and "environment" in term) or (few and "parameters" in term):
             continue
-        design = dmatrix(" + ".join([*kept, term]), data)
+        design = smf.ols(formula_of([*kept, term]), data).exog
         # An environment that too few architectures were trained in has no slope of its own.
         if np.linalg.matrix_rank(design) == design.shape[1]:
             kept.append(term)
