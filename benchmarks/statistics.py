@@ -278,7 +278,7 @@ def picked_maximum(rng, number, medians, n):
     groups = savings._groups(runs, "condition", VALUE, "median", F1)
     with mock.patch.object(savings, "_groups", return_value=groups):  # to share their draws
         best = savings.best_against_worst(runs, "condition")
-    by_name = {savings.condition_name(group.condition): group for group in groups}
+    by_name = {group.name: group for group in groups}
     alone = savings._between(by_name[best.dear], by_name[best.cheap])
     draws = np.array([group.draws for group in groups])
     largest = 1 - draws.min(axis=0) / draws.max(axis=0)

@@ -254,6 +254,14 @@ def compare_each(
     return every
 
 
+def shapiro_wilk(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return W and p of the test of normality; of more than 5000 values, p is approximate."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which is what it warns of
+        w, p = stats.shapiro(values)
+    return float(w), float(p)
+
+
 def _omega_squared(f: float, df1: float, n: int) -> float:
     between = df1 * (f - 1)
     return between / (between + n) if np.isfinite(f) else np.nan
@@ -261,9 +269,7 @@ def _omega_squared(f: float, df1: float, n: int) -> float:
 
 def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
     varied = len(values) >= 3 and np.ptp(values) > 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of many values it says that p is approximate
-        w, p = stats.shapiro(values) if varied else (np.nan, np.nan)
+    w, p = shapiro_wilk(values) if varied else (np.nan, np.nan)
     return {
         "group": name,
         "n": len(values),
@@ -272,6 +278,6 @@ def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
         "q3": np.quantile(values, 0.75),
         "mean": values.mean(),
         "sd": values.std(ddof=1) if np.ptp(values) > 0 else 0.0,
-        "shapiro_w": float(w),
-        "shapiro_p": float(p),
+        "shapiro_w": w,
+        "shapiro_p": p,
     }

@@ -16,7 +16,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.pairs import holm
-from greencv_core.analysis.runs import CONDITION
+from greencv_core.analysis.runs import CONDITION, condition_name
 from greencv_core.analysis.savings import Saving, largest_of, savings_table
 from greencv_core.analysis.wording import F1_DECIMALS, count, p_value, quantity
 
@@ -162,7 +162,7 @@ def savings_without_loss(
     saving = [result for result in every if result.ci_low > 0]
     columns = [by] if isinstance(by, str) else list(by)
     scores = {
-        " @ ".join(map(str, key)): part[correctness].to_numpy(dtype=float)
+        condition_name(key): part[correctness].to_numpy(dtype=float)
         for key, part in runs.groupby(columns, sort=False, observed=True)
     }
     tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]

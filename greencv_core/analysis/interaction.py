@@ -16,7 +16,7 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from greencv_core.analysis.attempt import NotEnoughDataError
-from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.levels import ALPHA, CONFIDENCE
 from greencv_core.analysis.pairs import holm
 from greencv_core.analysis.wording import left_out_clause, listed, number, p_value
 
@@ -304,7 +304,7 @@ def _simple_effects(
         for i, architecture in enumerate(architectures):
             reference, values = cells[i][0], cells[i][j]
             test = stats.ttest_ind(values, reference, equal_var=False)
-            interval = test.confidence_interval(0.95)
+            interval = test.confidence_interval(CONFIDENCE)
             rows.append(
                 {
                     "architecture": architecture,

@@ -83,8 +83,6 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
         As :func:`energy_regression`.
     """
     data = logarithms(runs)
-    if np.ptp(data["log_energy"]) == 0:
-        raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
     steps = possible(data, STEPS)
     rows = []
     for i, step in enumerate(steps):

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.wording import listed, p_value, quantity
 
 FEWEST = 6
@@ -31,7 +32,7 @@ class PairedComparison:
 
     def sentence(self) -> str:
         """Say whether the environments differ in the value, and by how much."""
-        verdict = "differs" if self.p < 0.05 else "is not shown to differ"
+        verdict = "differs" if self.p < ALPHA else "is not shown to differ"
         parts = [
             f"{round(row.shift, 4) + 0.0:+.4f} in {row.environment}"
             for row in self.shifts.itertuples()

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 from numpy.typing import NDArray
-from scipy import stats
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from greencv_core.analysis.attempt import NotEnoughDataError
+from greencv_core.analysis.comparison import shapiro_wilk
 from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.terms import (
     REPORTED,
@@ -142,8 +142,6 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         raise NotEnoughDataError(
             f"a regression with {wanted} coefficients needs more than {len(data)} runs"
         )
-    if np.ptp(data["log_energy"]) == 0:
-        raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
     ordinary = model.fit()
     leverage = np.asarray(ordinary.get_influence().hat_matrix_diag)
     if leverage.max() > 1 - 1e-9:
@@ -175,7 +173,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         leverage=leverage,
         vif=_inflation(model),
         breusch_pagan_p=float(het_breuschpagan(fit.resid, model.exog)[1]),
-        shapiro_p=_shapiro_p(np.asarray(fit.resid)),
+        shapiro_p=shapiro_wilk(np.asarray(fit.resid))[1],
         unseen_architecture_error=leave_one_out(data, formula, "architecture"),
         unseen_environment_error=leave_one_out(
             data, formula_of(possible(data, ("log_gflops", "log_parameters"))), "environment"
@@ -230,9 +228,3 @@ def _inflation(model: Any) -> pd.DataFrame:
         if name != "Intercept"
     ]
     return pd.DataFrame(rows)
-
-
-def _shapiro_p(residuals: NDArray[np.float64]) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of many values it says that p is approximate
-        return float(stats.shapiro(residuals).pvalue)

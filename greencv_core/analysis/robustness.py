@@ -16,7 +16,7 @@ from statsmodels.stats.power import TTestIndPower
 from greencv_core.analysis.attempt import NotEnoughDataError, attempt
 from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.outliers import outliers
-from greencv_core.analysis.runs import CONDITION
+from greencv_core.analysis.runs import CONDITION, condition_name
 from greencv_core.analysis.savings import Saving, Statistic, best_against_worst
 from greencv_core.analysis.wording import count, percent, quantity
 
@@ -73,7 +73,7 @@ class Power:
             return "No condition has the runs and the spread that a power analysis needs."
         enough = known["n"] >= known["repetitions_needed"]
         worst = known.loc[known["repetitions_needed"].idxmax()]
-        name = " @ ".join(str(worst[column]) for column in self.by)
+        name = condition_name(worst[list(self.by)])
         return (
             f"To see a difference of {percent(self.difference, 0)} in {quantity(self.value)} "
             f"between two conditions that vary alike, with {percent(POWER, 0)} power at "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,6 +13,11 @@ from greencv_core.energy import weakest
 from greencv_core.errors import BadInputError
 
 CONDITION = ("architecture", "environment")
+
+
+def condition_name(levels: Iterable[object]) -> str:
+    """Return the name of a condition of these levels: ``resnet18 @ cpu``."""
+    return " @ ".join(map(str, levels))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from greencv_core.analysis.resampling import (
     medians_without_each,
     studentised,
 )
-from greencv_core.analysis.runs import CONDITION
+from greencv_core.analysis.runs import CONDITION, condition_name
 from greencv_core.analysis.wording import F1_DECIMALS, percent, quantity
 
 Statistic = Literal["median", "mean"]
@@ -73,12 +73,12 @@ class Saving:
     @property
     def dear(self) -> str:
         """The name of the condition saved against."""
-        return condition_name(self.from_condition)
+        return condition_name(self.from_condition.values())
 
     @property
     def cheap(self) -> str:
         """The name of the condition that saves."""
-        return condition_name(self.to_condition)
+        return condition_name(self.to_condition.values())
 
     def sentence(self) -> str:
         """Say what is saved, with its interval, and what it costs."""
@@ -201,7 +201,7 @@ def largest_of(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
     groups: dict[str, _Group] = {}
     for result in candidates:
         for condition in (result.from_condition, result.to_condition):
-            name = condition_name(condition)
+            name = condition_name(condition.values())
             if name not in groups:
                 groups[name] = _group(
                     runs, condition, result.value, result.statistic, result.correctness
@@ -241,8 +241,9 @@ def _bias_of_picking(groups: Sequence[_Group], pairs: Sequence[tuple[int, int]])
     resamples = draws.shape[1]
     most, dearest, cheapest = (np.full(resamples, fill) for fill in (-np.inf, 0.0, 0.0))
     for dear, others in cheaper.items():
-        at = draws[others].argmin(axis=0)
-        gain = draws[dear] - draws[others].min(axis=0)
+        of_others = draws[others]
+        at = of_others.argmin(axis=0)
+        gain = draws[dear] - of_others.min(axis=0)
         better = gain > most
         most[better], dearest[better] = gain[better], dear
         cheapest[better] = np.array(others)[at[better]]
@@ -264,11 +265,6 @@ def _in_the_running(end: Values, groups: int) -> set[int]:
     return set(np.flatnonzero(shares >= min(CONTENDER, shares.max() / 2)).tolist())
 
 
-def condition_name(condition: Mapping[str, object]) -> str:
-    """Return a condition's name: ``resnet18 @ cpu``."""
-    return " @ ".join(map(str, condition.values()))
-
-
 def _group(
     runs: pd.DataFrame,
     condition: Mapping[str, object],
@@ -281,8 +277,8 @@ def _group(
         chosen = chosen[chosen[column] == level]
     if len(chosen) < 2:
         raise NotEnoughDataError(
-            f"{condition_name(condition)} has {len(chosen)} of the at least 2 runs that a saving "
-            "needs"
+            f"{condition_name(condition.values())} has {len(chosen)} of the at least 2 runs that a "
+            "saving needs"
         )
     return _Group(dict(condition), chosen, value, statistic, correctness)
 
@@ -317,6 +313,10 @@ class _Group:
     statistic: Statistic
     correctness_column: str
 
+    @property
+    def name(self) -> str:
+        return condition_name(self.condition.values())
+
     @cached_property
     def values(self) -> Values:
         values: Values = self.runs[self.value].to_numpy(dtype=float)
@@ -332,14 +332,14 @@ class _Group:
 
     @cached_property
     def draws(self) -> Values:
-        rng = generator(condition_name(self.condition))
+        rng = generator(self.name)
         if self.statistic == "median":
             return median_draws(self.values, rng)
         return self._means[0]
 
     @cached_property
     def _means(self) -> tuple[Values, Values]:
-        return mean_draws(self.values, generator(condition_name(self.condition)))
+        return mean_draws(self.values, generator(self.name))
 
     @cached_property
     def log_draws(self) -> Values:
@@ -370,7 +370,7 @@ class _Group:
 def _between(dear: _Group, cheap: _Group) -> Saving:
     if not dear.estimate > 0:
         raise NotEnoughDataError(
-            f"a saving is a share of what {condition_name(dear.condition)} takes, whose "
+            f"a saving is a share of what {dear.name} takes, whose "
             f"{dear.statistic} {quantity(dear.value)} is not above 0"
         )
     estimate = 1 - cheap.estimate / dear.estimate

@@ -43,7 +43,8 @@ def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     NotEnoughDataError
-        There are fewer than three architectures, or all have the same GFLOPs.
+        There are fewer than three architectures, all have the same GFLOPs, or all runs took the
+        same energy.
     """
     columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
     if not runs["parameters"].notna().any():
@@ -70,6 +71,8 @@ def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
         data[name] -= data.groupby("architecture")[name].mean().mean()
     if np.ptp(data["log_gflops"]) == 0:
         raise NotEnoughDataError("all architectures have the same GFLOPs")
+    if np.ptp(data["log_energy"]) == 0:
+        raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
     return data
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.resampling import generator
-from greencv_core.analysis.runs import CONDITION, summarise
+from greencv_core.analysis.runs import CONDITION, condition_name, summarise
 from greencv_core.analysis.wording import F1_DECIMALS, count, listed, number, percent, quantity
 
 RESAMPLES = 2_000
@@ -77,7 +77,7 @@ class TradeOff:
         return f"{text}; {least} the least, {number(values[1])}." if most != least else f"{text}."
 
     def _names(self, rows: pd.DataFrame) -> list[str]:
-        return [" @ ".join(row) for row in rows[list(self.by)].astype(str).to_numpy()]
+        return [condition_name(row) for row in rows[list(self.by)].to_numpy()]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class EnergyToTarget:
         return f"{text}."
 
     def _name(self, row: pd.Series) -> str:
-        return " @ ".join(str(row[column]) for column in self.by)
+        return condition_name(row[list(self.by)])
 
 
 def pareto_front(
@@ -213,7 +213,7 @@ def _joint_draws(
     drawn = np.empty((2, RESAMPLES, len(keys)))
     for k, key in enumerate(keys):
         values = groups.get_group(key)[[_ENERGY, correctness]].dropna().to_numpy(dtype=float)
-        rng = generator(" @ ".join(map(str, key)))
+        rng = generator(condition_name(key))
         step = max(1, _AT_ONCE // max(1, len(values)))
         for begin in range(0, RESAMPLES, step):
             stop = min(begin + step, RESAMPLES)

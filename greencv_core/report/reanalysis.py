@@ -6,10 +6,9 @@ the page says at its top, once, what is missing.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Protocol
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -22,6 +21,7 @@ from greencv_core.published.claims import claims_summary
 from greencv_core.published.download import VARIABLE, in_short
 from greencv_core.published.evidence import removals_sentence
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.report.answered import if_answered
 from greencv_core.report.labels import heading
 from greencv_core.report.prose import box, itemised, say
 from greencv_core.report.tables import styled
@@ -82,24 +82,6 @@ class Answer(Protocol):
     def sentence(self) -> str:
         """Say it."""
         ...
-
-
-Shown = TypeVar("Shown")
-Value = TypeVar("Value")
-Rest = ParamSpec("Rest")
-
-
-def if_answered(
-    show: Callable[Concatenate[Value, Rest], Shown],
-) -> Callable[Concatenate[Value | Unanswered, Rest], Shown | None]:
-    """Make a function take a question without an answer as well, and then return None."""
-
-    @functools.wraps(show)
-    def either(value: Value | Unanswered, *args: Rest.args, **kwargs: Rest.kwargs) -> Shown | None:
-        return None if isinstance(value, Unanswered) else show(value, *args, **kwargs)
-
-    # The type of what wraps() returns has lost the way that arguments are passed.
-    return cast("Callable[Concatenate[Value | Unanswered, Rest], Shown | None]", either)
 
 
 def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:

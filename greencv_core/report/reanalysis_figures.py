@@ -12,8 +12,9 @@ from greencv_core.published.evidence import counted_epochs
 from greencv_core.published.nvidia_smi import read_log
 from greencv_core.published.reanalysis import IDLE, VARIANTS, Reanalysis
 from greencv_core.published.seaa2023 import NAME
+from greencv_core.report.answered import if_answered
 from greencv_core.report.labels import heading
-from greencv_core.report.reanalysis import REMOVALS, if_answered
+from greencv_core.report.reanalysis import REMOVALS
 from greencv_core.report.theme import MARKERS, by_complexity, environment_palette, subplots
 
 BEGINNING_S = 420.0

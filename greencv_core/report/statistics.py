@@ -22,6 +22,7 @@ from greencv_core.analysis import (
     Unanswered,
 )
 from greencv_core.analysis.wording import as_opening, count, number, percent, quantity
+from greencv_core.report.answered import if_answered
 from greencv_core.report.labels import heading
 from greencv_core.report.prose import itemised, say
 from greencv_core.report.tables import styled
@@ -31,9 +32,10 @@ MOST_ROWS = 12
 _MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
-def pairs_without_loss(result: SavingsWithoutLoss | Unanswered) -> HTML | None:
+@if_answered
+def pairs_without_loss(result: SavingsWithoutLoss) -> HTML | None:
     """Return each pair that saves, the largest saving first, and whether it loses correctness."""
-    if isinstance(result, Unanswered) or result.pairs.empty:
+    if result.pairs.empty:
         return None
     pairs, name = result.pairs, quantity(result.correctness)
     frame = pd.DataFrame(
@@ -56,33 +58,31 @@ def pairs_without_loss(result: SavingsWithoutLoss | Unanswered) -> HTML | None:
     return _opening(frame, caption, "pair")
 
 
-def coefficients_table(result: EnergyRegression | Unanswered, provenance: str) -> Styler | None:
+@if_answered
+def coefficients_table(result: EnergyRegression, provenance: str) -> Styler:
     """Return the coefficients of the regression."""
-    if isinstance(result, Unanswered):
-        return None
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
     return styled(result.table(), response)
 
 
-def type_ii_table(result: EnergyRegression | Unanswered) -> Styler | None:
+@if_answered
+def type_ii_table(result: EnergyRegression) -> Styler:
     """Return the analysis of variance of the regression."""
-    if isinstance(result, Unanswered):
-        return None
     frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
     return styled(frame, "Type II analysis of variance, HC3")
 
 
-def vif_table(result: EnergyRegression | Unanswered) -> Styler | None:
+@if_answered
+def vif_table(result: EnergyRegression) -> Styler | None:
     """Return how much each predictor overlaps with the others."""
-    if isinstance(result, Unanswered) or len(result.vif) < 2:
+    if len(result.vif) < 2:
         return None
     return styled(result.vif, "Variance inflation")
 
 
-def nested_table(result: NestedModels | Unanswered) -> Styler | None:
+@if_answered
+def nested_table(result: NestedModels) -> Styler:
     """Return the models, each with what its last term adds and what it leaves."""
-    if isinstance(result, Unanswered):
-        return None
     models = result.models
     frame = pd.DataFrame(
         {
@@ -103,20 +103,18 @@ def nested_table(result: NestedModels | Unanswered) -> Styler | None:
     return styled(frame, "The regression, term by term")
 
 
-def interaction_table(result: Interaction | Unanswered, provenance: str) -> Styler | None:
+@if_answered
+def interaction_table(result: Interaction, provenance: str) -> Styler:
     """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
-    if isinstance(result, Unanswered):
-        return None
     frame = result.anova.assign(df=_degrees(result.anova))
     columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}"
     return styled(frame[columns], f"{response}; Welch-James, then aligned ranks")
 
 
-def effects_table(result: Interaction | Unanswered) -> Styler | None:
+@if_answered
+def effects_table(result: Interaction) -> Styler:
     """Return the simple effects: each environment against the reference, by architecture."""
-    if isinstance(result, Unanswered):
-        return None
     effects = result.effects
     frame = pd.DataFrame(
         {
@@ -140,6 +138,7 @@ def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markd
     return itemised(result.sentence() for result in results.values())
 
 
+@if_answered
 def trade_off_table(result: TradeOff, provenance: str) -> Styler:
     """Return how surely each condition is on the front, and what its correctness took."""
     table = result.conditions.sort_values("energy_j_per_image")
@@ -155,10 +154,9 @@ def trade_off_table(result: TradeOff, provenance: str) -> Styler:
     return styled(frame.reset_index(drop=True), "Energy and correctness, medians", provenance)
 
 
-def target_table(result: EnergyToTarget | Unanswered, provenance: str) -> Styler | None:
+@if_answered
+def target_table(result: EnergyToTarget, provenance: str) -> Styler:
     """Return what each condition took to the target."""
-    if isinstance(result, Unanswered):
-        return None
     table = result.conditions.sort_values("energy_j")
     frame = pd.DataFrame(
         {
@@ -173,10 +171,9 @@ def target_table(result: EnergyToTarget | Unanswered, provenance: str) -> Styler
     return styled(frame.reset_index(drop=True), caption, provenance)
 
 
-def power_table(result: Power | Unanswered) -> Styler | None:
+@if_answered
+def power_table(result: Power) -> Styler:
     """Return how much each condition varies and the repetitions that a difference needs."""
-    if isinstance(result, Unanswered):
-        return None
     table = result.conditions
     frame = pd.DataFrame(
         {
@@ -192,10 +189,9 @@ def power_table(result: Power | Unanswered) -> Styler | None:
     return styled(frame, f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided")
 
 
-def curve_table(result: SpecificationCurve | Unanswered) -> HTML | None:
+@if_answered
+def curve_table(result: SpecificationCurve) -> HTML:
     """Return every analysis of the specification curve."""
-    if isinstance(result, Unanswered):
-        return None
     table = result.specifications
     frame = table[list(result.choices)].assign(
         **{"Saving": _savings(table), "Saves, against": _against(table)}

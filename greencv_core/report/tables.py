@@ -130,31 +130,32 @@ def pairs_table(
         return None
     frame = pd.concat([c.pairs.assign(**{by: name}) for name, c in answered.items()])
     for column in _WITH_INTERVAL:
+        sizes = frame["cliffs_magnitude"] if column == "cliffs_delta" else [None] * len(frame)
         frame[column] = [
-            _interval(column, *three)
-            for three in zip(
-                frame[column], frame[f"{column}_low"], frame[f"{column}_high"], strict=True
+            _interval(column, *told)
+            for told in zip(
+                frame[column], frame[f"{column}_low"], frame[f"{column}_high"], sizes, strict=True
             )
         ]
-    sized = frame["cliffs_delta"].str.split("\n", n=1, expand=True)
-    frame["cliffs_delta"] = sized[0] + ", " + frame["cliffs_magnitude"] + "\n" + sized[1]
     columns = [*([by] if len(comparisons) > 1 else []), *_PAIR_COLUMNS]
     value = next(iter(answered.values())).value
     caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
     return styled(frame[columns].reset_index(drop=True), caption)
 
 
-def _interval(column: str, estimate: float, low: float, high: float) -> str:
+def _interval(
+    column: str, estimate: float, low: float, high: float, size: str | None = None
+) -> str:
+    text = f"{_cell(column, estimate)}{f', {size}' if size else ''}"
     if math.isnan(low):
-        return f"{_cell(column, estimate)}\n{_ABSENT}"
-    return f"{_cell(column, estimate)}\n{_cell(column, low)}{_TO}{_cell(column, high)}"
+        return f"{text}\n{_ABSENT}"
+    return f"{text}\n{_cell(column, low)}{_TO}{_cell(column, high)}"
 
 
 def _median(column: str, median: float, q1: float, q3: float, *, quartiles: bool) -> str:
     if math.isnan(median):
         return _ABSENT
-    text = str(_cell(column, median))
-    return f"{text}\n{_cell(column, q1)}{_TO}{_cell(column, q3)}" if quartiles else text
+    return _interval(column, median, q1, q3) if quartiles else str(_cell(column, median))
 
 
 def _cell(column: str, value: Any) -> Any:
