@@ -1,0 +1,273 @@
+"""Name in, images out: training and validation images with a fixed, recorded split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+from torch.nn.functional import interpolate
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+from greencv_core.datasets import augmentation
+from greencv_core.datasets.decoding import decode_all
+from greencv_core.datasets.images import (
+    CHUNK,
+    ImageData,
+    Preparation,
+    ResidentImages,
+    StreamedImages,
+)
+from greencv_core.datasets.pools import ArrayPool, FilePool, Pool
+from greencv_core.datasets.sources import (
+    check_name,
+    dataset_names,
+    memory_at_hand,
+    open_pool,
+    refuse_empty_classes,
+    stated,
+)
+from greencv_core.datasets.statistics import moments
+from greencv_core.errors import BadInputError
+from greencv_core.study import Dataset
+
+__all__ = ["ImageData", "at_hand", "check_dataset", "class_count", "dataset_names", "load_dataset"]
+
+Normalisation = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of red, green and blue, of pixels from 0 to 1."""
+
+
+def check_dataset(spec: Dataset, *, download: bool = True) -> None:
+    """Check that a study's images can be trained on, and get them ready.
+
+    What is known of a data set beforehand is checked first, before anything is downloaded.
+
+    Parameters
+    ----------
+    download
+        Whether to download what is not at hand and to decode files, so that a run need not.
+        Without, only what is at hand is looked at.
+
+    Raises
+    ------
+    BadInputError
+        The data set or a class is unknown, smaller than asked for, damaged, or cannot be had.
+    """
+    check_name(spec.name)
+    augmentation.check(spec)
+    known = stated(spec)
+    _check_size(spec, known.classes, known.images)
+    pool = open_pool(spec, download=download)
+    if pool is None:
+        return
+    _check_pool(spec, pool)
+    if download and isinstance(pool, FilePool):
+        chosen = pool.only(np.concatenate(_split(spec, pool)))
+        decode_all(
+            chosen.root,
+            chosen.paths,
+            train=spec.train_images,
+            image_size=spec.image_size,
+            memory=memory_at_hand(),
+        )
+
+
+def at_hand(spec: Dataset) -> bool:
+    """Return whether a data set is on this machine, so that nothing needs to be downloaded."""
+    return open_pool(spec, download=False) is not None
+
+
+def class_count(spec: Dataset) -> int:
+    """Return how many classes a study has, without its images where possible.
+
+    Raises
+    ------
+    BadInputError
+        The data set is unknown, or a folder that cannot be read.
+    """
+    check_name(spec.name)
+    classes = stated(spec).classes
+    if classes is not None:
+        return classes
+    pool = open_pool(spec, download=False)
+    assert pool is not None
+    return len(pool.class_names)
+
+
+def load_dataset(
+    spec: Dataset,
+    *,
+    normalisation: Normalisation | None = None,
+    workers: int = 0,
+    download: bool = True,
+) -> ImageData:
+    """Load a study's images and split them.
+
+    The split is stratified by class and drawn from ``split_seed``, the same in every run. Its hash,
+    ``sha256``, is of all pixels and labels of the data set and of the split; or, where images are
+    in files, of the chosen files' relative paths, sizes in bytes and labels, in the split's order.
+
+    Parameters
+    ----------
+    normalisation
+        That an architecture asks for; else the mean and the standard deviation of the training
+        images, by channel (over all channels, of ``digits``).
+    workers
+        Processes that load images which do not fit into memory.
+    download
+        Whether to download what is not at hand.
+
+    Raises
+    ------
+    BadInputError
+        As for :func:`check_dataset`.
+    """
+    augmentation.check(spec)
+    pool = open_pool(spec, download=download)
+    if pool is None:
+        raise BadInputError(
+            f"dataset.name = {spec.name}: is not in the folder of downloads and was not to be "
+            "downloaded"
+        )
+    _check_pool(spec, pool)
+    train, validation = _split(spec, pool)
+    if isinstance(pool, FilePool):
+        return _from_files(spec, pool, train, validation, normalisation, workers)
+    return _from_arrays(spec, pool, train, validation, normalisation)
+
+
+def _check_pool(spec: Dataset, pool: Pool) -> None:
+    _check_size(spec, len(pool.class_names), len(pool.labels))
+    refuse_empty_classes(spec, pool)
+
+
+def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
+    for field in ("train_images", "validation_images"):
+        if classes is not None and getattr(spec, field) < classes:
+            raise BadInputError(
+                f"dataset.{field} = {getattr(spec, field)}: must be at least {classes}, "
+                f"one image for each class of {spec.name}"
+            )
+    wanted = spec.train_images + spec.validation_images
+    if images is not None and wanted > images:
+        chosen = " in the classes named" if isinstance(spec.classes, dict) else ""
+        raise BadInputError(
+            f"dataset.train_images + dataset.validation_images = {wanted}: "
+            f"{spec.name} has {images} images{chosen}"
+        )
+
+
+def _split(spec: Dataset, pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    train, validation = train_test_split(
+        np.arange(len(pool.labels)),
+        train_size=spec.train_images,
+        test_size=spec.validation_images,
+        stratify=pool.labels,
+        random_state=spec.split_seed,
+    )
+    return train.astype(np.int64), validation.astype(np.int64)
+
+
+def _from_arrays(
+    spec: Dataset,
+    pool: ArrayPool,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    normalisation: Normalisation | None,
+) -> ResidentImages:
+    digest = hashlib.sha256()
+    for array in (pool.images, pool.labels, train, validation):
+        digest.update(np.ascontiguousarray(array).data)
+    floats = pool.images.dtype == np.float32
+    fit = _scaled if floats else _at_most
+    of_train, of_validation = (
+        fit(torch.from_numpy(pool.images[some]), spec.image_size) for some in (train, validation)
+    )
+    if normalisation is not None:
+        mean, deviation = _tensors(normalisation)
+    elif floats:
+        mean, deviation = of_train.mean(), of_train.std()
+    else:
+        mean, deviation = _tensors(moments(of_train).mean_and_deviation())
+    return ResidentImages(
+        of_train,
+        of_validation,
+        [torch.from_numpy(pool.labels[some]) for some in (train, validation)],
+        Preparation(spec.image_size, mean, deviation, spec.augmentation),
+        classes=len(pool.class_names),
+        sha256=digest.hexdigest(),
+    )
+
+
+def _from_files(
+    spec: Dataset,
+    pool: FilePool,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    normalisation: Normalisation | None,
+    workers: int,
+) -> ImageData:
+    chosen = pool.only(np.concatenate([train, validation]))
+    count = len(train)
+    decoded = decode_all(
+        chosen.root,
+        chosen.paths,
+        train=count,
+        image_size=spec.image_size,
+        memory=memory_at_hand(),
+    )
+    mean, deviation = _tensors(normalisation or decoded.moments.mean_and_deviation())
+    labels = torch.from_numpy(chosen.labels)
+    parts = [labels[:count], labels[count:]]
+    preparation = Preparation(spec.image_size, mean, deviation, spec.augmentation)
+    classes, sha256 = len(pool.class_names), _hash_of_files(chosen)
+    if decoded.images is not None:
+        pixels = torch.from_numpy(decoded.images)
+        return ResidentImages(
+            pixels[:count], pixels[count:], parts, preparation, classes=classes, sha256=sha256
+        )
+    files: list[Path] = [chosen.root / path for path in chosen.paths]
+    return StreamedImages(
+        files[:count], files[count:], decoded.side, parts, preparation,
+        workers=workers, classes=classes, sha256=sha256,
+    )  # fmt: skip
+
+
+def _hash_of_files(chosen: FilePool) -> str:
+    digest = hashlib.sha256()
+    for path, label in zip(chosen.paths, chosen.labels.tolist(), strict=True):
+        size = (chosen.root / path).stat().st_size
+        digest.update(f"{path}\0{size}\0{label}\n".encode())
+    return digest.hexdigest()
+
+
+def _scaled(images: torch.Tensor, image_size: int) -> torch.Tensor:
+    # Another function than for bytes: the runs recorded so far used it.
+    return interpolate(images, size=image_size, mode="bilinear")
+
+
+def _at_most(images: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Return square images that are not larger than asked for; resized if they were not."""
+    height, width = images.shape[-2:]
+    if height == width <= image_size:
+        return images
+
+    def fitted(some: torch.Tensor) -> torch.Tensor:
+        scaled = functional.resize(some, [image_size], InterpolationMode.BILINEAR, antialias=True)
+        cut: torch.Tensor = functional.center_crop(scaled, [image_size])
+        return cut
+
+    return torch.cat([fitted(some) for some in images.split(CHUNK)])
+
+
+def _tensors(normalisation: Normalisation) -> tuple[torch.Tensor, torch.Tensor]:
+    mean, deviation = (
+        torch.tensor(list(values), dtype=torch.float32).view(1, -1, 1, 1)
+        for values in normalisation
+    )
+    # Images that are all of one colour have no deviation to divide by.
+    return mean, torch.where(deviation == 0, 1.0, deviation)
