@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import filelock
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from greencv_core.energy import Component, Provenance, combined_uncertainty_j, weakest
 from greencv_core.errors import BadInputError, GreencvError
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""A record of version 1 tells no uncertainties; all else is the same."""
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 tells no uncertainties; 1 and 2 tell of no stages, no weights, no reason of the end."""
 
 
 class _Record(BaseModel):
@@ -76,6 +76,8 @@ class EpochRecord(_Record):
     """One epoch's losses, correctness and energy."""
 
     epoch: int
+    stage: str = "main"
+    learning_rate: float | None = None
     train_loss: float
     validation_loss: float
     accuracy: float
@@ -121,8 +123,15 @@ class RunRecord(_Record):
     gflops_per_image: float | None = None
     parameters: int | None = None
     data_sha256: str = ""
+    weights_sha256: str = ""
+    """Of the weights that training started from; empty where they were drawn."""
+    setup_s: float | None = None
+    """From the start of the run's process to the begin of the metered window."""
     epochs: list[EpochRecord] = Field(default_factory=list)
-    stopped_early: bool = False
+    ended_by: Literal["epochs", "early stopping", "target", "budget"] = "epochs"
+    """What the training came to its end by."""
+    final_epoch: int | None = None
+    """The epoch whose weights the model has in the end; the last one where None."""
     images_processed: int = 0
     duration_s: float | None = None
     total: WindowRecord | None = None
@@ -140,6 +149,27 @@ class RunRecord(_Record):
     contended: bool = False
     problems: list[str] = Field(default_factory=list)
     trace: TraceRecord | None = None
+
+    @property
+    def final(self) -> EpochRecord | None:
+        """The epoch whose weights the model has in the end; None of a failed run."""
+        if not self.epochs:
+            return None
+        return self.epochs[(self.final_epoch or len(self.epochs)) - 1]
+
+    @property
+    def correctness_is_meaningful(self) -> bool:
+        """Whether there was anything to be right about: synthetic images hold nothing."""
+        return self.dataset.get("name") != "synthetic"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_versions(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "stopped_early" not in content:
+            return content
+        early = content["stopped_early"]
+        kept = {key: value for key, value in content.items() if key != "stopped_early"}
+        return {**kept, "ended_by": "early stopping" if early else "epochs"}
 
 
 @dataclass(frozen=True)
@@ -176,16 +206,27 @@ class Store:
         """
         path = self.path_of(record.run_id)
         earlier = self.read(record.run_id)
-        if earlier is not None and _worth(earlier) > _worth(record):
+        if earlier is not None and worth(earlier) > worth(record):
             return path
+        self.put(path, record.model_dump_json().encode())
+        return path
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Write a file of the store, whole or not at all.
+
+        Raises
+        ------
+        GreencvError
+            See :meth:`write`.
+        """
         temporary = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=self.folder, prefix=".writing-", delete=False
+                dir=self.folder, prefix=".writing-", delete=False
             ) as file:
                 temporary = Path(file.name)
-                file.write(record.model_dump_json())
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             # Temporary files are private; records are for whoever may read the folder.
@@ -195,7 +236,6 @@ class Store:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             raise GreencvError(f"{path}: cannot be written: {error.strerror}") from error
-        return path
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -212,7 +252,7 @@ class Store:
             lock.acquire()
         except filelock.Timeout as error:
             raise BadInputError(
-                f"{self.folder}: another greencv trains into this folder; wait for it, or name "
+                f"{self.folder}: another greencv is at this folder; wait for it, or name "
                 "another one with --store"
             ) from error
         except OSError as error:
@@ -227,13 +267,13 @@ class Store:
     def read(self, run_id: str) -> RunRecord | None:
         """Return the record of a run, or None where there is none that can be used."""
         path = self.path_of(run_id)
-        loaded = _load(path) if path.is_file() else None
+        loaded = load_record(path) if path.is_file() else None
         return loaded if isinstance(loaded, RunRecord) else None
 
     def records(self) -> Iterator[RunRecord | Damaged]:
         """Return every record, and what lies in the store but is none."""
         for path in sorted(self.folder.glob("[!.]*.json")):
-            yield _load(path)
+            yield load_record(path)
 
 
 def runs_table(records: list[RunRecord]) -> pd.DataFrame:
@@ -291,14 +331,25 @@ def phases_table(record: RunRecord) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "start_s", "end_s", "energy_j"])
 
 
-def _worth(record: RunRecord) -> tuple[bool, bool]:
+def worth(record: RunRecord) -> tuple[bool, bool]:
+    """Return what makes a record better than another one of the same run: more is better."""
     return record.status == "finished", record.complete
 
 
-def _load(path: Path) -> RunRecord | Damaged:
+def load_record(path: Path) -> RunRecord | Damaged:
+    """Return the record that a file holds, or why it holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        written = path.read_bytes()
+    except OSError as error:
+        return Damaged(path, f"cannot be read: {error.strerror}")
+    return parse_record(path, written)
+
+
+def parse_record(path: Path, written: bytes) -> RunRecord | Damaged:
+    """Return the record that a file's bytes are, or why they are none."""
+    try:
+        content = json.loads(written)
+    except ValueError as error:
         return Damaged(path, f"not a JSON file: {error}")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READABLE_VERSIONS:
@@ -321,7 +372,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
     # What is left when a meter was lost is not the run's energy.
     total = record.total if record.complete else None
     total_j = total.energy_j if total else None
-    last = record.epochs[-1] if record.epochs else None
+    final = record.final
     images, duration_s = record.images_processed, record.duration_s
 
     def component(name: Component) -> tuple[float, str | None]:
@@ -333,7 +384,10 @@ def _row(record: RunRecord) -> dict[str, Any]:
         return nan if not parts or None in parts else sum(p for p in parts if p is not None)
 
     def correctness(name: str) -> float:
-        return nan if last is None else float(getattr(last, name))
+        return nan if final is None else float(getattr(final, name))
+
+    def meaningful(name: str) -> float:
+        return correctness(name) if record.correctness_is_meaningful else nan
 
     def per(numerator: float | None, denominator: float | None) -> float:
         return nan if numerator is None or not denominator else numerator / denominator
@@ -353,10 +407,16 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "threads": record.environment.get("threads"),
         "precision": record.environment.get("precision"),
         "memory_format": record.environment.get("memory_format"),
+        "compile": record.environment.get("compile", False),
+        "workers": record.environment.get("workers", 0),
+        "power_limit_w": _nan(record.gpu.get("power_limit_w")),
+        "dataset": record.dataset.get("name"),
+        "image_size": record.dataset.get("image_size"),
         "batch_size": record.protocol.get("batch_size"),
         "gflops_per_image": _nan(record.gflops_per_image),
         "parameters": record.parameters,
         "epochs": len(record.epochs),
+        "ended_by": record.ended_by,
         "images_processed": images,
         "duration_s": _nan(duration_s),
         "energy_j": _nan(total_j),
@@ -380,11 +440,11 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "emissions_gco2e": _nan(record.emissions_gco2e),
         "carbon_intensity_gco2e_per_kwh": _nan(record.carbon_intensity_gco2e_per_kwh),
         "device_utilization_pct": _nan(record.device_utilization_pct),
-        "accuracy": correctness("accuracy"),
-        "precision_macro": correctness("precision_macro"),
-        "recall_macro": correctness("recall_macro"),
-        "f1_macro": correctness("f1_macro"),
-        "auroc_macro": correctness("auroc_macro"),
+        "accuracy": meaningful("accuracy"),
+        "precision_macro": meaningful("precision_macro"),
+        "recall_macro": meaningful("recall_macro"),
+        "f1_macro": meaningful("f1_macro"),
+        "auroc_macro": meaningful("auroc_macro"),
         "train_loss": correctness("train_loss"),
         "validation_loss": correctness("validation_loss"),
         "complete": record.complete,

@@ -61,7 +61,7 @@ def test_a_record_of_version_1_is_read_and_states_no_uncertainty(smoke_records, 
     [
         (lambda text: text[: len(text) // 2], "not a JSON file"),
         (lambda text: "[]", "record version None"),
-        (lambda text: text.replace('"schema_version":2', '"schema_version":99'), "version 99"),
+        (lambda text: text.replace('"schema_version":3', '"schema_version":99'), "version 99"),
         (lambda text: text.replace('"repetition":', '"repetitions":', 1), "repetition"),
     ],
 )
@@ -122,7 +122,7 @@ def test_one_greencv_at_a_time_trains_into_a_store(tmp_path):
         assert not leftover.exists()
         done = greencv("run", "smoke", "--store", tmp_path)
     assert done.returncode == 2
-    assert "another greencv trains into this folder" in done.stderr
+    assert "another greencv is at this folder" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
