@@ -6,7 +6,7 @@ the process and its children.
 
 import contextlib
 
-import greencv_core.experiment  # noqa: F401
+import greencv_core.probing  # noqa: F401
 from greencv_core.metering.codecarbon_estimate import new_tracker
 
 # Whatever goes wrong here goes wrong again, and is told, where a run meters; here it would end the

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,12 +19,13 @@ from rich.table import Table
 from greencv_core.energy import COVERAGE_FACTOR
 from greencv_core.errors import GreencvError
 from greencv_core.paths import PROJECT_ROOT, default_store
-from greencv_core.progress import ProgressBar, clock, file_progress
+from greencv_core.progress import ProgressBar, clock, file_progress, in_words, joules
 from greencv_core.records import Damaged, RunRecord, Store, runs_table
-from greencv_core.study import find_study, load_study
+from greencv_core.study import PlannedRun, find_study, load_study
 
 if TYPE_CHECKING:
     from greencv_core.execution import Outcome
+    from greencv_core.forecast import Expected
 
 app = typer.Typer(
     name="greencv",
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-runs_app = typer.Typer(help="List, show or export the run records.", no_args_is_help=True)
+runs_app = typer.Typer(help="List, show, export or merge the run records.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 
 out = Console()
@@ -135,55 +136,76 @@ def doctor(as_json: JsonOption = False) -> None:
 def plan(
     study: StudyArgument = "quick", store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
-    """Print the runs in order, with the time each is expected to take; train nothing.
+    """Print the runs in order, and the time and energy that they will take; train nothing.
 
-    Times come from finished runs of the same condition, else from a few timed batches.
+    Both come from finished runs of the same condition, else from a few timed and metered batches.
     """
-    from greencv_core.execution import check, expected_run_seconds, planned, unfinished
+    from greencv_core.environment import lacking
+    from greencv_core.execution import check, expectations, planned, unfinished
+    from greencv_core.forecast import in_all
 
     loaded = load_study(study)
-    check(loaded)
+    check(loaded, download=False)
     runs, machine = planned(loaded)
     records = Store(store or default_store())
+    left = unfinished(runs, machine, records)
     with err.status("timing a few batches of each condition"):
-        expected_s = expected_run_seconds(runs, records)
-    done = {run.run_id for run in runs} - {r.run_id for r in unfinished(runs, machine, records)}
-    left_s = sum(expected_s.get(r.condition, 0.0) for r in runs if r.run_id not in done)
-    untimed = {run.condition for run in runs} - set(expected_s)
-    rows = [
-        {
-            "order": run.order + 1,
-            "run_id": run.run_id,
-            "architecture": run.architecture,
-            "environment": run.environment.name,
-            "repetition": run.repetition + 1,
-            "seed": run.seed,
-            "finished": run.run_id in done,
-            "expected_s": round(expected_s.get(run.condition, 0.0), 1) or None,
-        }
-        for run in runs
-    ]
+        expected, untimed = expectations(runs, machine, records)
+    whole, rest = in_all(runs, expected), in_all(left, expected)
+    left_ids = {run.run_id for run in left}
+    rows = [_planned_row(run, expected.get(run.condition), left_ids) for run in runs]
+    skipped = lacking(loaded, machine)
     if as_json:
-        _print_json({"study": loaded.name, "expected_s": round(left_s, 1), "runs": rows})
+        content = {
+            "study": loaded.name,
+            "expected_s": round(rest.duration_s, 1),
+            "expected_energy_j": rest.energy_j,
+            "expected_energy_provenance": rest.provenance,
+            "at_most": whole.at_most,
+            "left_out": skipped,
+            "not_timed": untimed,
+            "runs": rows,
+        }
+        _print_json(content)
         return
-    table = Table(title=f"Study {loaded.name}: {len(runs)} runs", title_justify="left")
-    for heading in ("#", "Architecture", "Environment", "Repetition", "Seed", "Expected"):
-        table.add_column(
-            heading, justify="left" if heading[0] in "AE" and heading != "Expected" else "right"
+    table = Table(title=f"Study {loaded.name}: {_runs(len(runs))}", title_justify="left")
+    for heading in ("#", "Architecture", "Environment", "Rep.", "Seed", "Time", "Energy"):
+        table.add_column(heading, justify="left" if heading in _WORDS else "right")
+    for row in rows:
+        time_s, energy_j = row["expected_s"], row["expected_energy_j"]
+        table.add_row(
+            *(str(row[key]) for key in ("order", "architecture", "environment", "repetition")),
+            str(row["seed"]),
+            "finished" if row["finished"] else "unknown" if time_s is None else clock(time_s),
+            "" if row["finished"] or energy_j is None else joules(energy_j),
         )
-    for run, row in zip(runs, rows, strict=True):
-        expected = "unknown" if run.condition in untimed else clock(expected_s[run.condition])
-        expected = "finished" if row["finished"] else expected
-        cells = (row["order"], row["architecture"], row["environment"], row["repetition"])
-        table.add_row(*(str(c) for c in cells), str(row["seed"]), expected)
     out.print(table)
-    rest = "the rest, as far as it could be timed," if untimed else "the rest"
-    out.print(f"{len(done)} of {len(runs)} finished; {rest} takes about {clock(left_s)}.")
-    for condition in sorted(untimed):
-        err.print(
-            f"[yellow]could not be trained to time it:[/] {escape(condition)} (out of memory?)",
-            soft_wrap=True,
-        )
+    done = len(runs) - len(left)
+    of_them = "the rest, as far as it could be timed," if untimed else "the rest"
+    begun = f"{done} of {len(runs)} finished; {of_them}" if done else f"The {_runs(len(runs))}"
+    out.print(f"{begun} will take {in_words(rest)}.", soft_wrap=True)
+    for line in skipped:
+        err.print(f"[yellow]left to another machine:[/] {escape(line)}", soft_wrap=True)
+    for condition, reason in untimed.items():
+        told = escape(f"{condition}: {reason}")
+        err.print(f"[yellow]could not be timed:[/] {told}", soft_wrap=True)
+
+
+_WORDS = ("Architecture", "Environment")
+
+
+def _planned_row(run: PlannedRun, expected: Expected | None, left: Set[str]) -> dict[str, Any]:
+    return {
+        "order": run.order + 1,
+        "run_id": run.run_id,
+        "architecture": run.architecture,
+        "environment": run.environment.name,
+        "repetition": run.repetition + 1,
+        "seed": run.seed,
+        "finished": run.run_id not in left,
+        "expected_s": None if expected is None else round(expected.duration_s, 1),
+        "expected_energy_j": None if expected is None else expected.energy_j,
+    }
 
 
 @app.command(epilog="Example: greencv run studies/smoke.yaml")
@@ -278,6 +300,39 @@ def runs_export(
         sys.stdout.flush()
     else:
         _write(output, text.encode())
+
+
+@runs_app.command("merge", epilog="Example: greencv runs merge /mnt/lab/runs --store runs")
+def runs_merge(
+    sources: Annotated[
+        list[Path], typer.Argument(help="Folders of run records to copy from.", metavar="SOURCE")
+    ],
+    store: StoreOption = None,
+) -> None:
+    """Copy the runs of other machines' stores into this one.
+
+    Of a run that is in several, the finished and complete record is kept, else the one that
+    started earlier, which is told; the exit code is then 3, as it is where files are damaged. The
+    sources stay as they are, and the same command may be repeated.
+    """
+    from greencv_core.merging import merge
+
+    with err.status("reading the run records"):
+        merged = merge(sources, Store(store or default_store()))
+    for conflict in merged.conflicts:
+        told = escape(conflict.told())
+        err.print(f"[yellow]conflict:[/] {told}", soft_wrap=True, highlight=False)
+    for damaged in merged.damaged:
+        told = escape(f"{damaged.path}: {damaged.reason}")
+        err.print(f"[yellow]left out:[/] {told}", soft_wrap=True, highlight=False)
+    kept = f", {len(merged.kept)} kept over worse ones" if merged.kept else ""
+    out.print(
+        f"{_runs(len(merged.copied))} copied, {len(merged.same)} the same already, "
+        f"{len(merged.replaced)} replaced worse ones{kept}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    raise typer.Exit(3 if merged.conflicts or merged.damaged else 0)
 
 
 @app.command(epilog="Example: greencv reanalyse --json")

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import joblib
 import psutil
 
-from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.errors import GreencvError
 from greencv_core.metering import MeterError
 from greencv_core.metering.nvml import NvmlSource
 from greencv_core.study import EnvironmentSpec, Study
@@ -113,6 +114,7 @@ def software_versions() -> dict[str, str]:
         "torchmetrics",
         "numpy",
         "scikit-learn",
+        "timm",
         "codecarbon",
         "nvidia-ml-py",
     )
@@ -126,18 +128,36 @@ def software_versions() -> dict[str, str]:
 
 
 def resolve(study: Study, machine: Machine) -> list[EnvironmentSpec]:
-    """Return the study's environments as levels of this machine.
+    """Return those of the study's environments that this machine has, as levels of this machine.
 
-    ``auto`` becomes what the machine offers and can meter, ``threads: all`` the number of CPUs and
-    ``cuda`` the first GPU, so that a run's identity holds what was used.
-
-    Raises
-    ------
-    BadInputError
-        An environment asks for a device or for threads that this machine lacks.
+    ``environments: auto`` becomes what the machine offers and can meter, ``threads: all`` the
+    number of CPUs, ``device: cuda`` the first GPU and ``device: auto`` the first one that can be
+    metered, else the CPU, so that a run's identity holds what was used. What the machine lacks is
+    left out: see :func:`lacking`.
     """
-    specs = _auto(machine) if study.environments == "auto" else study.environments
-    return [_resolve_one(study.where, spec, machine) for spec in specs]
+    levels = (_resolve_one(spec, machine) for spec in _asked(study, machine))
+    return [level for level in levels if isinstance(level, EnvironmentSpec)]
+
+
+def lacking(study: Study, machine: Machine) -> list[str]:
+    """Return a line for each of the study's environments that this machine does not have."""
+    levels = ((spec, _resolve_one(spec, machine)) for spec in _asked(study, machine))
+    return [f"environment {s.name}: {reason}" for s, reason in levels if isinstance(reason, str)]
+
+
+def is_level(used: EnvironmentSpec, study: Study) -> bool:
+    """Return whether an environment, of whichever machine, is a level of the study's."""
+    if study.environments == "auto":
+        return re.fullmatch(_AUTO_NAMES, used.name) is not None
+    asked = next((spec for spec in study.environments if spec.name == used.name), None)
+    if asked is None:
+        return False
+    open_fields = {"threads"} if asked.threads == "all" else set()
+    if asked.device == "auto":
+        open_fields |= {"device", "precision"}
+    elif asked.device == "cuda" and used.device.startswith("cuda"):
+        open_fields |= {"device"}
+    return asked.model_dump(exclude=open_fields) == used.model_dump(exclude=open_fields)
 
 
 def apply(spec: EnvironmentSpec) -> torch.device:
@@ -163,6 +183,12 @@ def device_name(spec: EnvironmentSpec, machine: Machine) -> str:
     """Return the product name of the device that an environment trains on."""
     accelerator = machine.accelerator_of(spec)
     return accelerator.name if accelerator else machine.cpu_model
+
+
+def product_name(device: str) -> str:
+    """Return a device's product name as people say it: without marks, maker's words and clock."""
+    plain = re.sub(r"\((R|TM|tm|r)\)|\bCPU\b|\bProcessor\b|@.*|NVIDIA |GeForce ", "", device)
+    return " ".join(plain.split())
 
 
 def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
@@ -197,28 +223,38 @@ def _auto(machine: Machine) -> list[EnvironmentSpec]:
     return specs
 
 
+_AUTO_NAMES = r"cpu-(1|all)-threads?|(cuda|mps)-(fp32|bf16|fp16)"
+
 # Channels last is the layout that depthwise convolutions run fastest in, on CPUs and GPUs alike.
 _LAYOUT: Literal["channels_last"] = "channels_last"
 
 
-def _resolve_one(study: str, spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec:
+def _asked(study: Study, machine: Machine) -> list[EnvironmentSpec]:
+    return _auto(machine) if study.environments == "auto" else study.environments
+
+
+def _resolve_one(spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec | str:
+    """Return an environment as a level of this machine, or why it has none such."""
+    device, precision = spec.device, spec.precision
+    if device == "cuda":
+        device = "cuda:0"
+    elif device == "auto":
+        first = next((a for a in machine.accelerators if not a.unmetered), None)
+        device = first.device if first else "cpu"
+        if precision == "tf32" and not (first and first.bf16):
+            precision = "fp32"  # as this device computes what others round to TF32
     devices = ["cpu", *(a.device for a in machine.accelerators)]
-    device = "cuda:0" if spec.device == "cuda" else spec.device
-    where = f"{study}: environment {spec.name}"
     if device not in devices:
-        raise BadInputError(
-            f"{where}: device = {spec.device}: not on this machine; here: {', '.join(devices)}"
-        )
+        return f"device = {spec.device}: not on this machine; here: {', '.join(devices)}"
     threads = machine.cpu_count if spec.threads == "all" else spec.threads
     if threads > machine.cpu_count:
-        raise BadInputError(
-            f"{where}: threads = {threads}: this machine has {machine.cpu_count} CPUs"
-        )
-    if spec.precision != "fp32" and device == "cpu" and spec.precision != "bf16":
-        raise BadInputError(f"{where}: precision = {spec.precision}: a CPU trains in fp32 or bf16")
-    if spec.precision == "tf32" and not device.startswith("cuda"):
-        raise BadInputError(f"{where}: precision = tf32: for NVIDIA GPUs alone")
-    return spec.model_copy(update={"device": device, "threads": threads})
+        return f"threads = {threads}: this machine has {machine.cpu_count} CPUs"
+    if device == "cpu" and precision not in ("fp32", "bf16"):
+        return f"precision = {precision}: a CPU trains in fp32 or bf16"
+    if precision == "tf32" and not device.startswith("cuda"):
+        return "precision = tf32: for NVIDIA GPUs alone"
+    found = {"device": device, "threads": threads, "precision": precision}
+    return spec.model_copy(update=found)
 
 
 def _may_have_accelerator() -> bool:

@@ -7,56 +7,39 @@ finished runs does without.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
-import multiprocessing.forkserver
-import os
-import signal
-import statistics
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from greencv_core import environment
 from greencv_core.energy import Component, Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
-from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.errors import BadInputError
+from greencv_core.forecast import Expected, Forecast, Total, as_before, in_all
+from greencv_core.gathering import in_the_studys_order, made_elsewhere, told_apart
 from greencv_core.metering import (
     intensity_gco2e_per_kwh,
     measure_idle_power,
     provenance_by_component,
 )
 from greencv_core.paths import default_store
+from greencv_core.processes import ProcessLostError, in_fresh_process
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
 from greencv_core.study import Carbon, PlannedRun, Study, load_study, plan
 
-Result = TypeVar("Result")
 IdlePower = dict[Component, float]
 """Watts by component."""
-
-VALIDATION_COST = 1 / 3
-"""A validation image costs the forward pass alone, about a third of a training image."""
-START_S = 1.0
-"""Seconds to start a run's process, build its model and open its meters."""
-
-
-class ProcessLostError(GreencvError):
-    """A process of ours was killed from outside."""
 
 
 class Progress(Protocol):
     """What an execution tells while it goes on."""
 
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected_s: float) -> None:
-        """The runs still to make, how many are finished already, and how long it will take."""
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
+        """The runs still to make, how many are finished already, and what they will take."""
 
     def started(self, run: PlannedRun) -> None:
         """A run begins."""
@@ -92,10 +75,12 @@ def planned(
 ) -> tuple[list[PlannedRun], Machine]:
     """Return a study's runs on this machine, in order, and the machine.
 
+    Environments that the machine lacks are left out: :func:`environment.lacking` names them.
+
     Raises
     ------
     BadInputError
-        The study names a device that is not there, or ``architectures`` one that the study lacks.
+        ``architectures`` names one that the study lacks.
     """
     wanted = list(architectures) if architectures is not None else None
     for name in wanted or []:
@@ -117,35 +102,47 @@ def planned(
     return runs, machine
 
 
-def check(study: Study) -> None:
+def check(study: Study, *, download: bool) -> None:
     """Check the names in a study that only what trains can know.
+
+    Parameters
+    ----------
+    download
+        Get the images, too, where they are not at hand, and look at them.
 
     Raises
     ------
     BadInputError
-        The study names an architecture, a data set or a country that is not known; one line each.
+        The study names an architecture, a data set or a country that is not known, or images that
+        cannot be had; one line each. Or this machine has none of the study's environments.
     """
-    problems = _in_fresh_process(_wrong_names, study)
+    problems = in_fresh_process(_wrong_names, study, download)
+    machine = environment.describe_machine()
+    if not environment.resolve(study, machine):
+        problems = [*problems, *environment.lacking(study, machine)]
     if problems:
         raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
 
 
-def _wrong_names(study: Study) -> list[str]:
-    from greencv_core.architectures import check_architecture
+def _wrong_names(study: Study, download: bool) -> list[str]:
+    from greencv_core.architectures import build, check_architecture
     from greencv_core.datasets import check_dataset
 
+    weights, size = study.protocol.weights, study.dataset.image_size
     checks: list[Callable[[], object]] = [
-        *(partial(check_architecture, name) for name in study.architectures),
-        partial(check_dataset, study.dataset),
+        *(partial(check_architecture, name, weights, size) for name in study.architectures),
         partial(intensity_gco2e_per_kwh, study.carbon),
+        partial(check_dataset, study.dataset, download=download),
     ]
+    if download and weights != "none":  # to build is to get the weights, and to see that they fit
+        checks += [partial(build, name, 10, size, weights) for name in study.architectures]
     problems = []
     for one in checks:
         try:
             one()
         except BadInputError as error:
             problems.append(str(error))
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> list[PlannedRun]:
@@ -205,14 +202,18 @@ def run_study(
     """
     store = store or Store(default_store())
     runs, machine = planned(study, architectures=architectures)
+    elsewhere = made_elsewhere(study, store, runs, architectures)
     made: list[RunRecord] = []
-    if train and unfinished(runs, machine, store):
-        check(study)  # a finished run is proof enough of its own names
+    if train and (unfinished(runs, machine, store) or not (runs or elsewhere)):
+        # A finished run is proof enough of its own names.
+        check(study, download=True)
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
             stack.enter_context(store.writing())
             missing = unfinished(runs, machine, store)  # another one may have made some meanwhile
+            for line in environment.lacking(study, machine):
+                progress.note(f"left to another machine: {line}")
             if machine.accelerator_problem:
                 progress.note(f"no accelerator is used: {machine.accelerator_problem}")
             for accelerator in machine.accelerators:
@@ -220,15 +221,9 @@ def run_study(
                     progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
             if missing:
                 made = _make(missing, machine, store, progress, finished=len(runs) - len(missing))
-    environments = [spec.name for spec in environment.resolve(study, machine)]
-    runs.sort(
-        key=lambda run: (
-            study.architectures.index(run.architecture),
-            environments.index(run.environment.name),
-            run.repetition,
-        )
-    )
     found = [record for run in runs if (record := store.read(run.run_id)) is not None]
+    missing_runs = len(runs) - len(found)
+    found = in_the_studys_order(told_apart([*found, *elsewhere]), study)
     try:
         records = [_with_carbon(record, study.carbon) for record in found]
     except BadInputError as error:
@@ -238,7 +233,7 @@ def run_study(
         records=tuple(records),
         trained=len(made),
         failed=len(failed),
-        missing=len(runs) - len(records),
+        missing=missing_runs,
     )
 
 
@@ -266,61 +261,78 @@ def collect(
     return list(outcome.records)
 
 
-def plan_size(study: str | Path | Study) -> int:
-    """Return how many runs a study has on this machine, made or not."""
-    return len(planned(study if isinstance(study, Study) else load_study(study))[0])
+def plan_size(study: str | Path | Study, records: Iterable[RunRecord] = ()) -> int:
+    """Return how many runs a study has: planned on this machine, or recorded by another one."""
+    runs = planned(study if isinstance(study, Study) else load_study(study))[0]
+    return len({run.run_id for run in runs} | {record.run_id for record in records})
 
 
-def expected_run_seconds(runs: Sequence[PlannedRun], store: Store) -> dict[str, float]:
-    """Return the seconds that each condition's run is expected to take.
+def expectations(
+    runs: Sequence[PlannedRun], machine: Machine, store: Store
+) -> tuple[dict[str, Expected], dict[str, str]]:
+    """Return what one run of each condition is expected to take, by condition.
 
-    From the records of the same condition where there are some, else from a few timed training
-    steps, in a process of its own. A condition that could not be timed (it does not fit
-    into memory, say) is absent.
+    From the records of the same condition where there are some, else from a few timed and metered
+    batches, in a process of its own.
+
+    Returns
+    -------
+    expected
+        By condition.
+    problems
+        Conditions that could not be timed (they do not fit into memory, say), and why.
     """
-    expected: dict[str, float] = {}
-    conditions = {run.condition: run for run in runs}
-    for record in store.records():
-        if isinstance(record, RunRecord) and record.status == "finished" and record.duration_s:
-            name = f"{record.architecture} @ {record.environment['name']}"
-            run = conditions.get(name)
-            same = run is not None and (
-                run.protocol.model_dump(mode="json", exclude={"repetitions"})
-                == {k: v for k, v in record.protocol.items() if k != "repetitions"}
-                and run.dataset.model_dump(mode="json") == record.dataset
-                and run.environment.model_dump(mode="json") == record.environment
-                and run.machine == record.machine["fingerprint"]
-                and run.accelerator == record.accelerator
-            )
-            if same:
-                expected[name] = record.duration_s + START_S
-    for name, run in conditions.items():
-        if name not in expected and (seconds := _time_image(run)):
-            expected[name] = seconds * _equivalent_images(run) + START_S
-    return expected
+    expected: dict[str, Expected] = {}
+    problems: dict[str, str] = {}
+    for condition, run in {run.condition: run for run in runs}.items():
+        finished = [
+            record
+            for repetition in range(run.protocol.repetitions)
+            if (record := store.read(replace(run, repetition=repetition).run_id)) is not None
+            and record.status == "finished"
+        ]
+        found = as_before(finished) if finished else _as_probed(run, machine)
+        if isinstance(found, str):
+            problems[condition] = found
+        else:
+            expected[condition] = found
+    return expected, problems
 
 
-def _time_image(run: PlannedRun) -> float | None:
-    """Train a few batches of a condition; None where it cannot be trained."""
+def _as_probed(run: PlannedRun, machine: Machine) -> Expected | str:
+    """Train a few batches of a condition; return why where it cannot be trained."""
+    start_s = time.monotonic()
     try:
-        return _in_fresh_process(_seconds_per_image, run)
-    except ProcessLostError:
-        return None
+        probe = in_fresh_process(_probe, run, machine)
+    except ProcessLostError as error:
+        return str(error)
+    if isinstance(probe, str):
+        return probe
+    around_s = time.monotonic() - start_s - probe.timed_s
+    data, protocol = run.dataset, run.protocol
+    steps = data.train_images // protocol.batch_size
+    trained_s = sum(
+        stage.epochs * steps * protocol.batch_size * probe.train_s_per_image[name]
+        for name, stage in protocol.stages
+    )
+    validated_s = protocol.most_epochs * data.validation_images * probe.validation_s_per_image
+    window_s = trained_s + validated_s
+    power_w = probe.total_power_w
+    return Expected(
+        duration_s=window_s + around_s,
+        energy_j=None if power_w is None else power_w * window_s,
+        provenance=probe.provenance,
+        known=False,
+    )
 
 
-def _seconds_per_image(run: PlannedRun) -> float | None:
-    from greencv_core.experiment import seconds_per_image
+def _probe(run: PlannedRun, machine: Machine) -> Any:
+    from greencv_core.probing import probe
 
     try:
-        return seconds_per_image(run)
-    except Exception:  # what it is will be the reason of the run's failure
-        return None
-
-
-def _equivalent_images(run: PlannedRun) -> float:
-    data = run.dataset
-    per_epoch = data.train_images + VALIDATION_COST * data.validation_images
-    return run.protocol.epochs * per_epoch
+        return probe(run, machine)
+    except Exception as error:  # an architecture may raise what it likes
+        return _in_a_line(error)
 
 
 def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
@@ -343,14 +355,12 @@ def _make(
     runs: Sequence[PlannedRun], machine: Machine, store: Store, progress: Progress, finished: int
 ) -> list[RunRecord]:
     made = []
-    progress.note("metering idle power and warming up")
+    progress.note("metering idle power, timing a few batches of each condition")
     idle = _idle_power(runs, machine, progress)
-    expected = expected_run_seconds(runs, store)
-    # Timing a condition warms the machine up; where records told the times, nothing did.
-    for run in {run.environment.name: run for run in runs}.values():
-        _time_image(run)
-    forecast = _Forecast(runs, expected)
-    progress.begin(runs, finished, forecast.remaining_s())
+    expected, _ = expectations(runs, machine, store)  # a problem is told by the run that fails
+    _warm_up(runs, machine, expected, progress)
+    forecast = Forecast(runs, {name: one.duration_s for name, one in expected.items()})
+    progress.begin(runs, finished, in_all(runs, expected))
     for run in runs:
         if run.protocol.cooldown_s:
             time.sleep(run.protocol.cooldown_s)
@@ -364,11 +374,49 @@ def _make(
     return made
 
 
+def _warm_up(
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    expected: Mapping[str, Expected],
+    progress: Progress,
+) -> None:
+    """Train on each device before the first run, as long as the protocol says.
+
+    To have timed a condition is enough where it says nothing; where records told the times, nothing
+    was timed.
+    """
+    duration_s = runs[0].protocol.warmup_s
+    if duration_s:
+        progress.note(f"warming up for {duration_s:g} s on each device")
+
+    def cost(run: PlannedRun) -> float:
+        return expected[run.condition].duration_s if run.condition in expected else 0.0
+
+    by_device: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        by_device.setdefault(run.environment.device, []).append(run)
+    for candidates in by_device.values():
+        costliest = max(candidates, key=cost)
+        if duration_s:
+            with contextlib.suppress(ProcessLostError):
+                in_fresh_process(_keep_busy, costliest, duration_s)
+        elif all(expected[r.condition].known for r in candidates if r.condition in expected):
+            _as_probed(costliest, machine)
+
+
+def _keep_busy(run: PlannedRun, duration_s: float) -> None:
+    from greencv_core.probing import keep_busy
+
+    # What it is will be the reason of the run's failure.
+    with contextlib.suppress(Exception):
+        keep_busy(run, duration_s)
+
+
 def _one_run(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
     try:
-        return _in_fresh_process(_execute, run, machine, idle)
+        return in_fresh_process(_execute, run, machine, idle)
     except ProcessLostError as error:
-        return _in_fresh_process(_failure, run, machine, str(error))
+        return in_fresh_process(_failure, run, machine, str(error))
 
 
 def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
@@ -384,8 +432,12 @@ def _execute(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
     try:
         return execute(run, machine, idle_power_w=idle)
     except Exception as error:  # an architecture may raise what it likes; the study goes on
-        text = " ".join(str(error).split())
-        return failure(run, machine, f"{type(error).__name__}: {text[:500]}")
+        return failure(run, machine, _in_a_line(error))
+
+
+def _in_a_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:500]}"
 
 
 def _idle_power(
@@ -397,7 +449,7 @@ def _idle_power(
     for spec in {run.environment.name: run.environment for run in runs}.values():
         gpus = environment.gpu_uuids(spec, machine)
         if gpus not in by_gpus:
-            reading = _in_fresh_process(measure_idle_power, runs[0].protocol.idle_s, gpus)
+            reading = in_fresh_process(measure_idle_power, runs[0].protocol.idle_s, gpus)
             for problem in reading.problems:
                 progress.note(f"idle power: {problem}")
             by_gpus[gpus] = {
@@ -406,122 +458,3 @@ def _idle_power(
             }
         result[spec.name] = by_gpus[gpus]
     return result
-
-
-class _Forecast:
-    """Remaining time: expected seconds a condition, corrected by how the past ones turned out."""
-
-    def __init__(self, runs: Sequence[PlannedRun], expected_s: dict[str, float]) -> None:
-        self._left = list(runs)
-        self._expected_s = expected_s
-        self._actual_s: dict[str, list[float]] = {}
-
-    def learn(self, run: PlannedRun, seconds: float) -> None:
-        self._left.remove(run)
-        self._actual_s.setdefault(run.condition, []).append(seconds)
-
-    def remaining_s(self) -> float:
-        done = [(c, s) for c, all_s in self._actual_s.items() for s in all_s]
-        forecast_s = sum(self._expected_s.get(condition, 0.0) for condition, _ in done)
-        ratio = sum(s for _, s in done) / forecast_s if forecast_s else 1.0
-        return sum(self._one(run.condition, ratio) + run.protocol.cooldown_s for run in self._left)
-
-    def _one(self, condition: str, ratio: float) -> float:
-        if condition in self._actual_s:
-            return statistics.median(self._actual_s[condition])
-        return self._expected_s.get(condition, START_S) * ratio
-
-
-_PRELOAD = ["greencv_core._preload"]
-
-
-def _in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function in a process that has run nothing before, with torch already imported.
-
-    Raises
-    ------
-    ProcessLostError
-        The process was killed.
-    """
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=_context(), initializer=_follow_the_driver)
-    try:
-        with _interrupt_held_back():
-            future = pool.submit(function, *arguments)
-        return future.result()
-    except BrokenProcessPool as error:
-        raise ProcessLostError("the training process was killed (out of memory?)") from error
-    except BaseException:
-        # Interrupted: the training in progress is lost anyway, so do not wait for its end.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _context() -> Any:
-    # Apple's frameworks do not stand a fork of a process that has loaded them.
-    fork = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
-    if not fork:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    with _interrupt_ignored():
-        multiprocessing.forkserver.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def _interrupt_ignored() -> Iterator[None]:
-    """Let what is started meanwhile ignore Ctrl-C, which goes to the whole process group.
-
-    The driver decides and ends its children itself; one that was interrupted while it starts would
-    print a traceback.
-    """
-    with _interrupt_handler(signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """Have Ctrl-C wait until a process that is being started is known and can be ended.
-
-    A second one does not wait: the fork server may take its time to load.
-    """
-    pending: list[int] = []
-
-    def hold(number: int, _: object) -> None:
-        if pending:
-            raise KeyboardInterrupt
-        pending.append(number)
-
-    with _interrupt_handler(hold):
-        yield
-    if pending:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _interrupt_handler(handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers are the main thread's
-        return
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _follow_the_driver() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where there is no fork server to inherit it from
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
-
-
-def _end_with_the_driver() -> None:
-    # A driver that was killed cannot end its training; left alone, that would go on beside the
-    # next attempt and in its energy.
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    multiprocessing.connection.wait([driver.sentinel])
-    os._exit(1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,6 +20,7 @@ from greencv_core.metering import (
     ComponentReading,
     EnergyMeter,
     GpuSummary,
+    MeterError,
     Phase,
     Reading,
     Window,
@@ -32,7 +35,7 @@ from greencv_core.records import (
     TraceRecord,
     WindowRecord,
 )
-from greencv_core.study import PlannedRun
+from greencv_core.study import Budget, PlannedRun
 
 CONTENTION_SHARE = 0.1
 """A run is marked contended when others used more than this share of the CPUs meanwhile."""
@@ -59,41 +62,88 @@ def execute(
 
     Raises
     ------
+    BadInputError
+        The images or the weights cannot be had.
     FloatingPointError
         The loss diverged.
     MeterError
         The GPU that the run trains on cannot be metered.
     """
-    spec, protocol = run.environment, run.protocol
-    device = environment.apply(spec)
+    with contextlib.closing(prepare(run)) as ready:
+        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a run needs, on its device and warm."""
+
+    module: torch.nn.Module
+    data: datasets.ImageData
+    device: torch.device
+    gflops_per_image: float
+    parameters: int
+    weights_sha256: str
+
+    def close(self) -> None:
+        """End the processes that load images."""
+        self.data.close()
+
+
+def prepare(run: PlannedRun) -> Ready:
+    """Build the model and load the images of a run, on its device, and warm them up.
+
+    Raises
+    ------
+    BadInputError
+        The images or the weights cannot be had.
+    """
+    spec, size = run.environment, run.dataset.image_size
+    device, layout = environment.apply(spec), training.memory_format(spec)
     _seed_everything(run.seed)
-    data = datasets.load_dataset(run.dataset)
-    model = architectures.build(run.architecture, data.classes, run.dataset.image_size)
-    gflops = architectures.gflops_per_image(model, run.dataset.image_size)
-    parameters = architectures.parameter_count(model)
-    model = model.to(device, memory_format=training.memory_format(spec))  # type: ignore[call-overload]
-    data = training.to_device(data, spec)
-    training.warm_up(model, data, protocol, spec)
+    classes = datasets.class_count(run.dataset)
+    built = architectures.build(run.architecture, classes, size, run.protocol.weights)
+    gflops = architectures.gflops_per_image(built.module, size)
+    parameters = architectures.parameter_count(built.module)
+    module = built.module.to(device, memory_format=layout)  # type: ignore[call-overload]
+    if spec.compile:
+        module.compile()
+    data = datasets.load_dataset(
+        run.dataset, normalisation=built.normalisation, workers=spec.workers
+    ).to(device, layout)
+    training.warm_up(module, data, run.protocol, spec)
+    return Ready(module, data, device, gflops, parameters, built.weights_sha256)
+
+
+def _metered(
+    run: PlannedRun,
+    machine: environment.Machine,
+    ready: Ready,
+    idle_power_w: Mapping[Component, float],
+    on_epoch: Callable[[training.Epoch], None] | None,
+) -> RunRecord:
+    spec, protocol, device = run.environment, run.protocol, ready.device
     intensity = intensity_gco2e_per_kwh(run.carbon)
 
     meter = EnergyMeter(
         environment.gpu_uuids(spec, machine),
-        synchronize=_synchronizer(device),
+        synchronize=synchronizer(device),
         carbon_intensity_gco2e_per_kwh=intensity,
         idle_power_w=idle_power_w,
         compare=True,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    setup_s = time.time() - psutil.Process().create_time()
     with meter as window:
         load = _CpuLoad()
         history = training.train(
-            model,
-            data,
+            ready.module,
+            ready.data,
             protocol,
             spec,
             seed=run.seed,
             hook=_phases_of(window),
             on_epoch=on_epoch,
+            may_go_on=None if protocol.budget is None else _Purse(protocol.budget, window),
         )
         others, own_pct = load.share_of_others(), load.own_pct()
     reading, phases = window.reading, window.phases
@@ -111,16 +161,19 @@ def execute(
         **identity(run, machine),
         started_at=started_at,
         device_name=environment.device_name(spec, machine),
-        gflops_per_image=gflops,
-        parameters=parameters,
-        data_sha256=data.sha256,
+        gflops_per_image=ready.gflops_per_image,
+        parameters=ready.parameters,
+        data_sha256=ready.data.sha256,
+        weights_sha256=ready.weights_sha256,
+        setup_s=setup_s,
         epochs=[_epoch_record(e, phases) for e in history.epochs],
-        stopped_early=history.stopped_early,
+        ended_by=history.ended_by,
+        final_epoch=history.final_epoch,
         images_processed=history.images_processed,
         duration_s=reading.duration_s,
         total=_window_record("run", 0.0, reading.duration_s, reading),
         phases=[_window_record(p.name, p.start_s, p.end_s, p.reading) for p in phases],
-        idle_power_w=dict(idle_power_w or {}),
+        idle_power_w=dict(idle_power_w),
         net_energy_j=None if lost else reading.net_energy_j,
         emissions_gco2e=None if lost else reading.emissions_gco2e,
         carbon_intensity_gco2e_per_kwh=intensity,
@@ -170,33 +223,31 @@ def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]
     }
 
 
-def seconds_per_image(run: PlannedRun, batches: int = 2) -> float:
-    """Time a few training steps of a condition: for the plan's estimate, and as a warm-up.
+class _Purse:
+    """Tells after each epoch whether the budget allows for one more like the dearest so far."""
 
-    Returns
-    -------
-    float
-        Seconds a training image, forward, backward and step; the first batch is not counted.
-    """
-    spec = run.environment
-    device = environment.apply(spec)
-    size = run.protocol.batch_size
-    with torch.random.fork_rng(devices=[]):
-        model = architectures.build(run.architecture, 10, run.dataset.image_size)
-        images = torch.randn(size, 3, run.dataset.image_size, run.dataset.image_size)
-    layout = training.memory_format(spec)
-    model = model.to(device, memory_format=layout).train()  # type: ignore[call-overload]
-    images = images.to(device).contiguous(memory_format=layout)
-    labels = torch.zeros(size, dtype=torch.long, device=device)
-    step = training.single_step(model, run.protocol, spec)
-    synchronize = _synchronizer(device) or (lambda: None)
-    step(images, labels)
-    synchronize()
-    start = time.perf_counter()
-    for _ in range(batches):
-        step(images, labels)
-    synchronize()
-    return (time.perf_counter() - start) / (batches * size)
+    def __init__(self, budget: Budget, window: Window) -> None:
+        self._budget = budget
+        self._window = window
+        self._spent_s = self._dearest_s = 0.0
+        self._spent_j = self._dearest_j = 0.0
+
+    def __call__(self) -> bool:
+        reading = self._window.so_far()
+        self._dearest_s = max(self._dearest_s, reading.duration_s - self._spent_s)
+        self._spent_s = reading.duration_s
+        if (
+            self._budget.duration_s is not None
+            and self._spent_s + self._dearest_s > self._budget.duration_s
+        ):
+            return False
+        if self._budget.energy_j is None:
+            return True
+        if reading.total is None or reading.problems:
+            raise MeterError("the energy budget cannot be kept: a meter was lost")
+        self._dearest_j = max(self._dearest_j, reading.total.energy_j - self._spent_j)
+        self._spent_j = reading.total.energy_j
+        return self._spent_j + self._dearest_j <= self._budget.energy_j
 
 
 class _CpuLoad:
@@ -233,7 +284,8 @@ def _seed_everything(seed: int) -> None:
     np.random.seed(seed)
 
 
-def _synchronizer(device: torch.device) -> Callable[[], None] | None:
+def synchronizer(device: torch.device) -> Callable[[], None] | None:
+    """Return what waits for a device's queued work; None where nothing is queued."""
     return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type)
 
 
@@ -249,6 +301,8 @@ def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochReco
     totals = [p.reading.total for p in parts]
     return EpochRecord(
         epoch=epoch.epoch,
+        stage=epoch.stage,
+        learning_rate=epoch.learning_rate,
         train_loss=epoch.train_loss,
         validation_loss=epoch.validation_loss,
         **vars(epoch.correctness),

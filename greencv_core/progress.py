@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from greencv_core.forecast import Total
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun
 
@@ -25,6 +26,26 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def in_words(expected: Total) -> str:
+    """Return what runs are expected to take: ``about 5 min 10 s and 12.3 kJ (estimated)``."""
+    energy = ""
+    if expected.energy_j is not None:
+        energy = f" and {joules(expected.energy_j)} ({expected.provenance})"
+    return f"{'at most' if expected.at_most else 'about'} {clock(expected.duration_s)}{energy}"
+
+
+def joules(energy_j: float) -> str:
+    """Return an energy with the prefix that leaves few digits: ``12.3 kJ``."""
+    for unit, scale in (("MJ", 1e6), ("kJ", 1e3)):
+        if energy_j >= scale:
+            return (
+                f"{energy_j / scale:.3g} {unit}"
+                if energy_j < 1e9
+                else f"{energy_j / scale:,.0f} {unit}"
+            )
+    return f"{energy_j:.0f} J"
 
 
 @contextmanager
@@ -90,12 +111,13 @@ class ProgressBar:
         if self._task is not None:
             self._bar.stop()
 
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected_s: float) -> None:
-        """Show how much there is to do."""
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
+        """Show how much there is to do, and what it will take."""
         self._total, self._done = len(runs) + finished, finished
-        self.note(f"{len(runs)} of {self._total} runs to make, about {clock(expected_s)} in all")
+        self.note(f"{len(runs)} of {self._total} runs to make: {in_words(expected)}")
+        left = clock(expected.duration_s)
         self._task = self._bar.add_task(
-            "", total=self._total, completed=finished, left=clock(expected_s), energy="0 J"
+            "", total=self._total, completed=finished, left=left, energy="0 J"
         )
         self._bar.start()
 
@@ -114,9 +136,11 @@ class ProgressBar:
             self.note(f"failed: {run.condition}, repetition {run.repetition + 1}: {record.reason}")
         elif not self._live:
             told = "energy incomplete" if energy_j is None else f"{energy_j:.0f} J"
+            if record.final is not None and record.correctness_is_meaningful:
+                told += f", F1 {record.final.f1_macro:.3f}"
             self.note(
-                f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, {told}, "
-                f"F1 {record.epochs[-1].f1_macro:.3f}; {clock(remaining_s)} left"
+                f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, {told}; "
+                f"{clock(remaining_s)} left"
             )
 
     def note(self, text: str) -> None:

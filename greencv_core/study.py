@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +32,9 @@ TRAINING_REVISION = 1
 LARGEST_SEED = 2**31 - 1
 """With the repetitions added, still a seed for NumPy (less than 2**32)."""
 
+NOT_OF_ONE_RUN = ("repetitions", "order", "seed", "seeds", "idle_s", "warmup_s")
+"""Fields of the protocol that say how runs are arranged; a run's own seed is stated besides."""
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
 
 
@@ -39,22 +42,83 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Augmentation(_Strict):
+    """Random changes to the training images, each image by its own draw, in this order."""
+
+    crop_padding: int = Field(0, ge=0, le=128)
+    """Pixels that are put around, by reflection, before a crop of the old size at random."""
+    horizontal_flip: bool = False
+    """Mirror every other image."""
+    brightness: float = Field(0.0, ge=0, le=1)
+    """Largest shift of all pixels, which lie between 0 and 1."""
+    contrast: list[float] | None = Field(None, min_length=2, max_length=2)
+    """Smallest and largest factor of the distance to the image's mean grey."""
+    saturation: list[float] | None = Field(None, min_length=2, max_length=2)
+    """Smallest and largest factor of the distance to each pixel's grey."""
+    hue: float = Field(0.0, ge=0, le=0.5)
+    """Largest turn of the hue, as a share of the full circle."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Augmentation:
+        for name in ("contrast", "saturation"):
+            given = getattr(self, name)
+            if given is not None and not 0 <= given[0] <= given[1]:
+                raise ValueError(f"{name} = {given}: must be two factors from 0 up, lower first")
+        return self
+
+
 class Dataset(_Strict):
     """The images: a name from :mod:`greencv_core.datasets`, their size and the fixed split."""
 
-    name: Name
+    name: str = Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*|imagefolder:.+)$", max_length=1000)
+    """``digits``, a data set of torchvision's, ``imagefolder:PATH`` or ``synthetic``."""
     image_size: int = Field(32, ge=8, le=1024)
     """Side of the square images in pixels."""
     train_images: int = Field(ge=2)
     validation_images: int = Field(ge=2)
     split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    classes: (
+        Annotated[
+            Annotated[Annotated[int, Field(ge=2, le=100_000)], Tag("number")]
+            | Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Tag("mapping")],
+            Discriminator(lambda value: "mapping" if isinstance(value, dict) else "number"),
+        ]
+        | None
+    ) = None
+    """How many classes ``synthetic`` images have; of any other data set, the classes of this study
+    and which of the data set's own belong to each. The data set's own where omitted."""
+    augmentation: Augmentation = Augmentation()
+
+    @property
+    def meaningful(self) -> bool:
+        """Whether a correctness on these images says anything: not if they are made up."""
+        return self.name != "synthetic"
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Dataset:
+        if isinstance(self.classes, int) and self.meaningful:
+            raise ValueError(
+                f"classes = {self.classes}: a number is for synthetic images alone; "
+                "here a mapping from class to the data set's own classes"
+            )
+        if isinstance(self.classes, dict):
+            if not self.meaningful:
+                raise ValueError("classes: of synthetic images, a number")
+            if len(self.classes) < 2:
+                raise ValueError("classes: must be at least two")
+            own = [name for names in self.classes.values() for name in names]
+            twice = sorted({name for name in own if own.count(name) > 1})
+            if twice:
+                raise ValueError(f"classes: {', '.join(twice)} named twice: name each once")
+        return self
 
 
 class EnvironmentSpec(_Strict):
     """A training environment as the study asks for it."""
 
     name: Name
-    device: str = Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """``auto`` is the first GPU that can be metered, else the CPU."""
     threads: Annotated[
         Annotated[Annotated[int, Field(ge=1)], Tag("number")]
         | Annotated[Literal["all"], Tag("word")],
@@ -63,40 +127,131 @@ class EnvironmentSpec(_Strict):
     """CPU threads that torch computes with."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = False
+    """Whether the model is compiled by ``torch.compile``, before the metered window."""
+    batch_size: int | None = Field(None, ge=2, le=65_536)
+    """Instead of the protocol's."""
+    workers: int = Field(0, ge=0, le=256)
+    """Processes that load images which do not fit into memory; 0 loads them between batches."""
+
+
+Monitor = Literal["f1_macro", "accuracy", "validation_loss"]
 
 
 class EarlyStopping(_Strict):
     """Stop when the validation figure has not improved by ``min_delta`` for ``patience`` epochs."""
 
-    monitor: Literal["f1_macro", "accuracy", "validation_loss"] = "f1_macro"
+    monitor: Monitor = "f1_macro"
     patience: int = Field(ge=1)
     min_delta: float = Field(0.001, ge=0)
+    restore_best: bool = False
+    """Whether the model is then that of the best epoch."""
 
 
-class Protocol(_Strict):
-    """How each run is trained, and how runs are repeated."""
+class Plateau(_Strict):
+    """Lower the learning rate when the validation figure has not improved for a while."""
+
+    monitor: Monitor = "f1_macro"
+    patience: int = Field(ge=1)
+    """Epochs without an improvement by ``min_delta`` before the rate is multiplied."""
+    min_delta: float = Field(0.001, ge=0)
+    factor: float = Field(0.1, gt=0, lt=1)
+
+
+class Target(_Strict):
+    """Stop as soon as the correctness on the validation images is this good."""
+
+    monitor: Literal["f1_macro", "accuracy"] = "f1_macro"
+    value: float = Field(gt=0, le=1)
+
+
+class Budget(_Strict):
+    """Begin no epoch that would, at the cost of the dearest one so far, cost more than this."""
+
+    energy_j: float | None = Field(None, gt=0)
+    duration_s: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Budget:
+        if self.energy_j is None and self.duration_s is None:
+            raise ValueError("must give energy_j, duration_s or both")
+        return self
+
+
+class Stage(_Strict):
+    """A part of a training with one optimiser and one course of the learning rate."""
 
     epochs: int = Field(ge=1, le=10_000)
-    batch_size: int = Field(ge=2, le=65_536)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(gt=0, le=10)
     weight_decay: float = Field(0.0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Nesterov's, used by ``sgd`` alone."""
+    """Used by ``sgd`` alone."""
+    nesterov: bool = True
+    """Whether the momentum is Nesterov's."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "constant"
+    plateau: Plateau | None = None
+    early_stopping: EarlyStopping | None = None
+
+    @model_validator(mode="after")
+    def _one_course(self) -> Stage:
+        if self.plateau is not None and self.schedule != "constant":
+            raise ValueError(
+                f"plateau: with schedule = {self.schedule} the learning rate has a course already; "
+                "use schedule: constant"
+            )
+        return self
+
+
+class Protocol(Stage):
+    """How each run is trained, and how runs are repeated."""
+
+    frozen_stage: Stage | None = None
+    """A stage before, in which the last layers learn and all others stay as they are."""
+    weights: str = Field("none", pattern=r"^(none|imagenet|file:.+)$")
+    """What training starts from: ``none`` (random weights), ``imagenet`` (the library's, with new
+    last layers) or ``file:PATH``, in which ``{architecture}`` stands for the architecture."""
+    batch_size: int = Field(ge=2, le=65_536)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    batch_norm: Literal["batch", "fixed"] = "batch"
+    """In training, normalise by the batch's statistics, or by those that the weights came with."""
     batch_norm_momentum: float | None = Field(None, gt=0, le=1)
     """Weight of the newest batch in the running statistics of batch normalisation; the
     architecture's own where omitted. Few steps need a larger one than the usual 0.1, or the
     statistics used in validation lag behind the weights."""
-    early_stopping: EarlyStopping | None = None
+    target: Target | None = None
+    budget: Budget | None = None
     repetitions: int = Field(ge=1, le=1000)
+    order: Literal["blocks", "listed"] = "blocks"
+    """``blocks``: each repetition holds every condition once, in random order. ``listed``: all
+    repetitions of one condition, then those of the next."""
     seed: int = Field(2022, ge=0, le=LARGEST_SEED)
     """Repetition ``r`` is trained with seed ``seed + r``, in every condition alike."""
+    seeds: Literal["each", "same"] = "each"
+    """``same``: every repetition is trained with ``seed`` itself."""
     idle_s: float = Field(5.0, ge=0.5, le=600)
     """How long idle power is metered before the first run."""
+    warmup_s: float = Field(0.0, ge=0, le=7200)
+    """How long the machine trains, unmetered, before the first run."""
     cooldown_s: float = Field(0.0, ge=0, le=3600)
     """Pause before every run."""
+
+    @property
+    def stages(self) -> tuple[tuple[str, Stage], ...]:
+        """The stages in order, each with its name: ``frozen`` and ``main``."""
+        frozen = () if self.frozen_stage is None else (("frozen", self.frozen_stage),)
+        return (*frozen, ("main", self))
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of all stages, if nothing stops them before."""
+        return sum(stage.epochs for _, stage in self.stages)
+
+    @property
+    def may_stop_early(self) -> bool:
+        """Whether a run may have fewer epochs than :attr:`most_epochs`."""
+        rules = [stage.early_stopping for _, stage in self.stages]
+        return any(rule is not None for rule in (self.target, self.budget, *rules))
 
 
 class Carbon(_Strict):
@@ -148,11 +303,18 @@ class Study(_Strict):
                 raise ValueError(f"{what}: {', '.join(twice)} named twice: name each once")
         if self.environments == []:
             raise ValueError("environments = []: must be auto or name at least one")
-        if self.protocol.batch_size > self.dataset.train_images:
-            raise ValueError(
-                f"protocol.batch_size = {self.protocol.batch_size}: must be at most "
-                f"dataset.train_images ({self.dataset.train_images})"
-            )
+        sizes = {"protocol.batch_size": self.protocol.batch_size}
+        for spec in [] if self.environments == "auto" else self.environments:
+            if spec.batch_size is not None:
+                sizes[f"environment {spec.name}: batch_size"] = spec.batch_size
+        for where, size in sizes.items():
+            if size > self.dataset.train_images:
+                raise ValueError(
+                    f"{where} = {size}: must be at most "
+                    f"dataset.train_images ({self.dataset.train_images})"
+                )
+        if self.protocol.target is not None and not self.dataset.meaningful:
+            raise ValueError("protocol.target: synthetic images have no correctness to reach")
         return self
 
 
@@ -176,7 +338,7 @@ class PlannedRun:
     @property
     def seed(self) -> int:
         """The seed of this repetition."""
-        return self.protocol.seed + self.repetition
+        return self.protocol.seed + (self.repetition if self.protocol.seeds == "each" else 0)
 
     @property
     def condition(self) -> str:
@@ -190,7 +352,7 @@ class PlannedRun:
         How often the study repeats, in which order, and what a joule emits do not decide a
         single run's outcome and stay out, so that changing them keeps the runs already made.
         """
-        protocol = self.protocol.model_dump(mode="json", exclude={"repetitions", "seed"})
+        protocol = self.protocol.model_dump(mode="json", exclude=set(NOT_OF_ONE_RUN))
         identity = {
             "revision": TRAINING_REVISION,
             "dataset": self.dataset.model_dump(mode="json"),
@@ -275,7 +437,8 @@ def plan(
     """Return the runs of a study in the order in which they are to be made.
 
     Each repetition is a block that holds every condition once, in an order drawn from the
-    study's seed: a drift of the machine then meets all conditions alike.
+    study's seed: a drift of the machine then meets all conditions alike. ``protocol.order: listed``
+    does without. A run's protocol holds the batch size of its environment, where that has one.
 
     Parameters
     ----------
@@ -290,27 +453,46 @@ def plan(
         of the whole plan.
     """
     kept = set(study.architectures if architectures is None else architectures)
+    protocol = study.protocol
+    places = _in_blocks if protocol.order == "blocks" else _as_listed
+    runs = [
+        PlannedRun(
+            study=study.name,
+            dataset=study.dataset,
+            architecture=architecture,
+            environment=environment,
+            protocol=protocol.model_copy(
+                update={"batch_size": environment.batch_size or protocol.batch_size}
+            ),
+            carbon=study.carbon,
+            repetition=repetition,
+            order=order,
+            machine=machine,
+            accelerator=(accelerators or {}).get(environment.name, ""),
+        )
+        for order, (architecture, environment, repetition) in enumerate(places(study, environments))
+    ]
+    return [run for run in runs if run.architecture in kept]
+
+
+Place = tuple[str, EnvironmentSpec, int]
+"""Architecture, environment, repetition."""
+
+
+def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:
     conditions = [(a, e) for a in study.architectures for e in environments]
-    runs: list[PlannedRun] = []
     for repetition in range(study.protocol.repetitions):
         block = list(conditions)
         random.Random(f"{study.protocol.seed}:{repetition}").shuffle(block)
         for architecture, environment in block:
-            runs.append(
-                PlannedRun(
-                    study=study.name,
-                    dataset=study.dataset,
-                    architecture=architecture,
-                    environment=environment,
-                    protocol=study.protocol,
-                    carbon=study.carbon,
-                    repetition=repetition,
-                    order=len(runs),
-                    machine=machine,
-                    accelerator=(accelerators or {}).get(environment.name, ""),
-                )
-            )
-    return [run for run in runs if run.architecture in kept]
+            yield architecture, environment, repetition
+
+
+def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:
+    for environment in environments:
+        for architecture in study.architectures:
+            for repetition in range(study.protocol.repetitions):
+                yield architecture, environment, repetition
 
 
 class _StudyLoader(yaml.SafeLoader):
@@ -349,7 +531,7 @@ def _one_line(path: Path, problem: Any) -> str:
     """Turn one of pydantic's problems into: file, field, value, what is allowed."""
     kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
     # The branch of a union in the location means nothing to a user.
-    branches = ("list", "word", "number")
+    branches = ("list", "word", "number", "mapping")
     parts = [p for p in problem["loc"] if p not in branches]
     field = ".".join(str(p) for p in parts)
     if kind == "value_error":
@@ -366,6 +548,10 @@ def _one_line(path: Path, problem: Any) -> str:
         message = "must be auto or a list of environments"
     elif parts and parts[-1] == "threads":
         message = "must be a whole number of at least 1, or all"
+    elif parts and parts[-1] == "classes":
+        message = "must be a number of classes, or a mapping from class to a list of names"
+    elif parts == ["dataset", "name"] and kind == "string_pattern_mismatch":
+        message = "must be digits, a data set of torchvision's, imagefolder:PATH or synthetic"
     elif kind == "string_pattern_mismatch":
         message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
     else:
@@ -374,7 +560,8 @@ def _one_line(path: Path, problem: Any) -> str:
 
 
 _PATTERNS = {
-    "device": "cpu, cuda, cuda:NUMBER or mps",
+    "device": "auto, cpu, cuda, cuda:NUMBER or mps",
+    "weights": "none, imagenet or file:PATH",
     "country": "a country code of three capital letters, e.g. ESP",
     "name": "letters, digits and . _ : + - alone, at most 80",
 }
@@ -389,7 +576,12 @@ def _model_at(location: Sequence[int | str]) -> type[BaseModel] | None:
     models: dict[str, type[BaseModel]] = {
         "dataset": Dataset,
         "protocol": Protocol,
+        "augmentation": Augmentation,
+        "frozen_stage": Stage,
         "early_stopping": EarlyStopping,
+        "plateau": Plateau,
+        "target": Target,
+        "budget": Budget,
         "carbon": Carbon,
         "analysis": Analysis,
         "environments": EnvironmentSpec,

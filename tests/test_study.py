@@ -148,7 +148,7 @@ def test_quick_spans_a_factor_of_thirty_in_gflops():
 
     study = load_study("quick")
     gflops = [
-        gflops_per_image(build(name, 10, study.dataset.image_size), study.dataset.image_size)
+        gflops_per_image(build(name, 10, study.dataset.image_size).module, study.dataset.image_size)
         for name in study.architectures
     ]
     assert len(gflops) == 5

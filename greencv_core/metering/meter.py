@@ -213,6 +213,12 @@ class Window:
         """End a part of the window, and name it; it began at the last mark, or with the window."""
         self._marked_s = self._end_part(name, self._marked_s)
 
+    def so_far(self) -> Reading:
+        """Return the reading from the start until now; it may take a refresh of the meters."""
+        self._synchronize()
+        self._sampler.look()
+        return self._between([(self._start_s, time.monotonic())])[0]
+
     def open(self) -> None:
         """Start the meters and the window."""
         self._synchronize()

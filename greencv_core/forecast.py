@@ -1,0 +1,93 @@
+"""What runs are expected to take, before they start and while they go on."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from greencv_core.energy import Provenance, weakest
+from greencv_core.records import RunRecord
+from greencv_core.study import PlannedRun
+
+START_S = 1.0
+"""Seconds from the start of a run's process to its training, where no record tells."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one run of a condition is expected to take: at most, where it may stop early."""
+
+    duration_s: float
+    """The whole run, with what comes before and after the metered window."""
+    energy_j: float | None
+    """Of the metered window; None where nothing could be metered."""
+    provenance: Provenance | None
+    known: bool
+    """Whether finished runs told it; else a few timed batches did."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """What several runs are expected to take together."""
+
+    duration_s: float
+    energy_j: float | None
+    """None where it is unknown of a run."""
+    provenance: Provenance | None
+    at_most: bool
+    """Whether runs may stop before their last epoch."""
+
+
+def in_all(runs: Sequence[PlannedRun], expected: Mapping[str, Expected]) -> Total:
+    """Return what runs take together; those of conditions that could not be timed count nothing."""
+    known = [expected[run.condition] for run in runs if run.condition in expected]
+    joules = [one.energy_j for one in known]
+    provenances = [one.provenance for one in known if one.provenance is not None]
+    pauses_s = sum(run.protocol.cooldown_s for run in runs)
+    return Total(
+        duration_s=sum(one.duration_s for one in known) + pauses_s,
+        energy_j=None if None in joules or not joules else sum(j for j in joules if j is not None),
+        provenance=weakest(provenances) if provenances else None,
+        at_most=any(run.protocol.may_stop_early for run in runs),
+    )
+
+
+def as_before(records: Sequence[RunRecord]) -> Expected:
+    """Return what one run took before: medians of its condition's finished runs."""
+    durations_s = [r.duration_s + (r.setup_s or START_S) for r in records if r.duration_s]
+    totals = [r.total for r in records if r.total and r.complete and r.total.energy_j is not None]
+    joules = [total.energy_j for total in totals if total.energy_j is not None]
+    parts = [part.provenance for total in totals for part in total.components.values()]
+    return Expected(
+        duration_s=statistics.median(durations_s),
+        energy_j=statistics.median(joules) if joules else None,
+        provenance=weakest(parts) if parts else None,
+        known=True,
+    )
+
+
+class Forecast:
+    """Remaining time: expected seconds a condition, corrected by how the past ones turned out."""
+
+    def __init__(self, runs: Sequence[PlannedRun], expected_s: dict[str, float]) -> None:
+        self._left = list(runs)
+        self._expected_s = expected_s
+        self._actual_s: dict[str, list[float]] = {}
+
+    def learn(self, run: PlannedRun, seconds: float) -> None:
+        """Take into account how long a run took."""
+        self._left.remove(run)
+        self._actual_s.setdefault(run.condition, []).append(seconds)
+
+    def remaining_s(self) -> float:
+        """Return the seconds that the runs not made yet will take."""
+        done = [(c, s) for c, all_s in self._actual_s.items() for s in all_s]
+        forecast_s = sum(self._expected_s.get(condition, 0.0) for condition, _ in done)
+        ratio = sum(s for _, s in done) / forecast_s if forecast_s else 1.0
+        return sum(self._one(run.condition, ratio) + run.protocol.cooldown_s for run in self._left)
+
+    def _one(self, condition: str, ratio: float) -> float:
+        if condition in self._actual_s:
+            return statistics.median(self._actual_s[condition])
+        return self._expected_s.get(condition, START_S) * ratio

@@ -1,0 +1,120 @@
+"""A few batches of a condition, timed and metered: what its runs will take."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from greencv_core import datasets, environment, training
+from greencv_core.energy import Component, Provenance, weakest
+from greencv_core.experiment import Ready, prepare, synchronizer
+from greencv_core.metering import EnergyMeter
+from greencv_core.study import PlannedRun
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few batches of a condition took."""
+
+    train_s_per_image: Mapping[str, float]
+    """By stage."""
+    validation_s_per_image: float
+    power_w: Mapping[Component, float]
+    provenance: Provenance | None
+    """Of the power; None where nothing could be metered."""
+    timed_s: float
+    """How much of the probe was spent in these batches."""
+
+    @property
+    def total_power_w(self) -> float | None:
+        """Sum over what was metered."""
+        return sum(self.power_w.values()) if self.power_w else None
+
+
+FEW_BATCHES = 16
+"""Of made-up images; they are trained on again and again."""
+PROBE_S = 1.0
+"""How long a stage's batches are timed, at least."""
+
+
+def probe(run: PlannedRun, machine: environment.Machine) -> Probe:
+    """Train and validate on a few batches of a condition, and meter them; keep nothing.
+
+    What time does not depend on is not downloaded for it: weights are drawn, and where the images
+    are not on this machine yet, made-up ones of their size stand in.
+    """
+    drawn = run.protocol.model_copy(update={"weights": "none"})
+    run = replace(run, protocol=drawn)
+    if not datasets.at_hand(run.dataset):
+        classes = datasets.class_count(run.dataset)
+        few = {"train_images": min(run.dataset.train_images, FEW_BATCHES * run.protocol.batch_size)}
+        few["validation_images"] = min(run.dataset.validation_images, 2 * training.EVALUATION_BATCH)
+        stand_in = run.dataset.model_copy(update={"name": "synthetic", "classes": classes, **few})
+        run = replace(run, dataset=stand_in)
+    with contextlib.closing(prepare(run)) as ready:
+        synchronize = synchronizer(ready.device) or (lambda: None)
+        meter = EnergyMeter(
+            environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(ready.device)
+        )
+        with meter as window:
+            start_s = time.perf_counter()
+            train_s = {
+                name: _time_training(run, ready, name, synchronize)
+                for name, _ in run.protocol.stages
+            }
+            validation_s = _time_validation(run, ready, synchronize)
+            timed_s = time.perf_counter() - start_s
+    parts = window.reading.components
+    return Probe(
+        train_s_per_image=train_s,
+        validation_s_per_image=validation_s,
+        power_w={name: part.energy_j / window.reading.duration_s for name, part in parts.items()},
+        provenance=weakest(p.provenance for p in parts.values()) if parts else None,
+        timed_s=timed_s,
+    )
+
+
+def keep_busy(run: PlannedRun, duration_s: float) -> None:
+    """Train a condition for a while, unmetered, and keep nothing: the machine is warm then."""
+    with contextlib.closing(prepare(run)) as ready:
+        end_s = time.monotonic() + duration_s
+        name = run.protocol.stages[0][0]
+        while time.monotonic() < end_s:
+            _time_training(run, ready, name, synchronizer(ready.device) or (lambda: None))
+
+
+def _time_training(
+    run: PlannedRun, ready: Ready, stage: str, synchronize: Callable[[], None]
+) -> float:
+    """Return seconds a training image: whole batches for :data:`PROBE_S`, at least two."""
+    batches = 0
+    with training.steps_of(stage, ready.module, run.protocol, run.environment) as step:
+        synchronize()
+        start_s = time.perf_counter()
+        while True:
+            generator = torch.Generator().manual_seed(0)
+            for images, labels in ready.data.train_batches(run.protocol.batch_size, generator):
+                step(images, labels)
+                batches += 1
+                # To wait for a GPU after each batch would slow it down.
+                if batches >= 2 and batches.bit_count() == 1:
+                    synchronize()
+                    elapsed_s = time.perf_counter() - start_s
+                    if elapsed_s >= PROBE_S:
+                        return elapsed_s / (batches * run.protocol.batch_size)
+
+
+def _time_validation(run: PlannedRun, ready: Ready, synchronize: Callable[[], None]) -> float:
+    """Return seconds a validation image, of at most two batches."""
+    seen, start_s = 0, time.perf_counter()
+    for images, _ in ready.data.validation_batches(training.EVALUATION_BATCH):
+        training.predict(ready.module, images, run.environment)
+        synchronize()
+        seen += len(images)
+        if seen >= 2 * training.EVALUATION_BATCH:
+            break
+    return (time.perf_counter() - start_s) / seen
