@@ -141,7 +141,13 @@ def plan(
     Both come from finished runs of the same condition, else from a few timed and metered batches.
     """
     from greencv_core.environment import lacking
-    from greencv_core.execution import check, expectations, planned, unfinished
+    from greencv_core.execution import (
+        before_the_first_run_s,
+        check,
+        expectations,
+        planned,
+        unfinished,
+    )
     from greencv_core.forecast import in_all
 
     loaded = load_study(study)
@@ -149,9 +155,11 @@ def plan(
     runs, machine = planned(loaded)
     records = Store(store or default_store())
     left = unfinished(runs, machine, records)
+    start_s = time.monotonic()
     with err.status("timing a few batches of each condition"):
         expected, untimed = expectations(runs, machine, records)
-    whole, rest = in_all(runs, expected), in_all(left, expected)
+    probed_s = time.monotonic() - start_s
+    rest = in_all(left, expected, before_the_first_run_s(left, machine, probed_s))
     left_ids = {run.run_id for run in left}
     rows = [_planned_row(run, expected.get(run.condition), left_ids) for run in runs]
     skipped = lacking(loaded, machine)
@@ -161,7 +169,7 @@ def plan(
             "expected_s": round(rest.duration_s, 1),
             "expected_energy_j": rest.energy_j,
             "expected_energy_provenance": rest.provenance,
-            "at_most": whole.at_most,
+            "at_most": rest.at_most,
             "left_out": skipped,
             "not_timed": untimed,
             "runs": rows,

@@ -299,16 +299,33 @@ def expectations(
     return expected, problems
 
 
+def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
+    """Return how long a study takes before its first run: idle power, batches, warming up.
+
+    Parameters
+    ----------
+    runs
+        Those still to make.
+    probed_s
+        How long :func:`expectations` took.
+    """
+    if not runs:
+        return 0.0
+    environments = {run.environment.name: run.environment for run in runs}.values()
+    idle_windows = {environment.gpu_uuids(spec, machine) for spec in environments}
+    devices = {spec.device for spec in environments}
+    protocol = runs[0].protocol
+    return probed_s + len(idle_windows) * protocol.idle_s + len(devices) * protocol.warmup_s
+
+
 def _as_probed(run: PlannedRun, machine: Machine) -> Expected | str:
     """Train a few batches of a condition; return why where it cannot be trained."""
-    start_s = time.monotonic()
     try:
         probe = in_fresh_process(_probe, run, machine)
     except ProcessLostError as error:
         return str(error)
     if isinstance(probe, str):
         return probe
-    around_s = time.monotonic() - start_s - probe.timed_s
     data, protocol = run.dataset, run.protocol
     steps = data.train_images // protocol.batch_size
     trained_s = sum(
@@ -319,7 +336,7 @@ def _as_probed(run: PlannedRun, machine: Machine) -> Expected | str:
     window_s = trained_s + validated_s
     power_w = probe.total_power_w
     return Expected(
-        duration_s=window_s + around_s,
+        duration_s=window_s + probe.around_s,
         energy_j=None if power_w is None else power_w * window_s,
         provenance=probe.provenance,
         known=False,

@@ -39,14 +39,19 @@ class Total:
     """Whether runs may stop before their last epoch."""
 
 
-def in_all(runs: Sequence[PlannedRun], expected: Mapping[str, Expected]) -> Total:
-    """Return what runs take together; those of conditions that could not be timed count nothing."""
+def in_all(
+    runs: Sequence[PlannedRun], expected: Mapping[str, Expected], before_s: float = 0.0
+) -> Total:
+    """Return what runs take together, with ``before_s`` seconds before the first.
+
+    Those of conditions that could not be timed count nothing.
+    """
     known = [expected[run.condition] for run in runs if run.condition in expected]
     joules = [one.energy_j for one in known]
     provenances = [one.provenance for one in known if one.provenance is not None]
     pauses_s = sum(run.protocol.cooldown_s for run in runs)
     return Total(
-        duration_s=sum(one.duration_s for one in known) + pauses_s,
+        duration_s=before_s + sum(one.duration_s for one in known) + pauses_s,
         energy_j=None if None in joules or not joules else sum(j for j in joules if j is not None),
         provenance=weakest(provenances) if provenances else None,
         at_most=any(run.protocol.may_stop_early for run in runs),

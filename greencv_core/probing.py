@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import psutil
 import torch
 
 from greencv_core import datasets, environment, training
@@ -26,8 +27,8 @@ class Probe:
     power_w: Mapping[Component, float]
     provenance: Provenance | None
     """Of the power; None where nothing could be metered."""
-    timed_s: float
-    """How much of the probe was spent in these batches."""
+    around_s: float
+    """From the start of the process to these batches, and from their end to the meters' reading."""
 
     @property
     def total_power_w(self) -> float | None:
@@ -60,21 +61,21 @@ def probe(run: PlannedRun, machine: environment.Machine) -> Probe:
         meter = EnergyMeter(
             environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(ready.device)
         )
+        setup_s = time.time() - psutil.Process().create_time()
         with meter as window:
-            start_s = time.perf_counter()
             train_s = {
                 name: _time_training(run, ready, name, synchronize)
                 for name, _ in run.protocol.stages
             }
             validation_s = _time_validation(run, ready, synchronize)
-            timed_s = time.perf_counter() - start_s
+    end_s = time.monotonic()
     parts = window.reading.components
     return Probe(
         train_s_per_image=train_s,
         validation_s_per_image=validation_s,
         power_w={name: part.energy_j / window.reading.duration_s for name, part in parts.items()},
         provenance=weakest(p.provenance for p in parts.values()) if parts else None,
-        timed_s=timed_s,
+        around_s=setup_s + time.monotonic() - end_s,
     )
 
 

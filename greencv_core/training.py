@@ -158,7 +158,9 @@ def train(
                     break
             else:
                 ended_by = "epochs"
-        final_epoch = stopper.restore(model) or len(epochs)
+        final_epoch = len(epochs)
+        if ended_by != "target":  # whose weights are the ones that reached it
+            final_epoch = stopper.restore(model) or final_epoch
         if ended_by in ("target", "budget"):
             break
     return History(tuple(epochs), ended_by, final_epoch)

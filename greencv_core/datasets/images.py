@@ -99,9 +99,12 @@ class Preparation:
         Floating-point pixels lie between 0 and 1 and have their size already. Grey ones are
         repeated over three channels.
         """
-        images = pixels if pixels.is_floating_point() else self._resized(pixels.float() / 255)
+        own = not pixels.is_floating_point()  # a copy, which may be changed in place
+        images = self._resized(pixels.float().div_(255)) if own else pixels
         if draws is not None:
             images = augmentation.augment(images.expand(-1, 3, -1, -1), draws, self.changes)
+        elif own and self.mean.shape[1] in (1, images.shape[1]):
+            return images.sub_(self.mean).div_(self.deviation).expand(-1, 3, -1, -1)
         return ((images - self.mean) / self.deviation).expand(-1, 3, -1, -1)
 
     def _resized(self, images: torch.Tensor) -> torch.Tensor:
