@@ -176,9 +176,11 @@ def plan(
         }
         _print_json(content)
         return
-    table = Table(title=f"Study {loaded.name}: {_runs(len(runs))}", title_justify="left")
+    title = escape(f"Study {loaded.name}: {_runs(len(runs))}")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for heading in ("#", "Architecture", "Environment", "Rep.", "Seed", "Time", "Energy"):
-        table.add_column(heading, justify="left" if heading in _WORDS else "right")
+        words = heading in ("Architecture", "Environment")
+        table.add_column(heading, justify="left" if words else "right", overflow="fold")
     for row in rows:
         time_s, energy_j = row["expected_s"], row["expected_energy_j"]
         table.add_row(
@@ -197,9 +199,6 @@ def plan(
     for condition, reason in untimed.items():
         told = escape(f"{condition}: {reason}")
         err.print(f"[yellow]could not be timed:[/] {told}", soft_wrap=True)
-
-
-_WORDS = ("Architecture", "Environment")
 
 
 def _planned_row(run: PlannedRun, expected: Expected | None, left: Set[str]) -> dict[str, Any]:
@@ -261,7 +260,7 @@ def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
             else "incomplete"
             if finished
             else "",
-            f"{row['f1_macro']:.3f}" if finished else "",
+            f"{row['f1_macro']:.3f}" if row["f1_macro"] == row["f1_macro"] else "",
         )
     out.print(table)
     out.print("mea. = measured, sam. = sampled, est. = estimated")

@@ -250,8 +250,10 @@ class Protocol(Stage):
     @property
     def may_stop_early(self) -> bool:
         """Whether a run may have fewer epochs than :attr:`most_epochs`."""
-        rules = [stage.early_stopping for _, stage in self.stages]
-        return any(rule is not None for rule in (self.target, self.budget, *rules))
+        if self.target is not None or self.budget is not None:
+            return True
+        rules = [(stage.epochs, stage.early_stopping) for _, stage in self.stages]
+        return any(rule is not None and rule.patience + 1 < epochs for epochs, rule in rules)
 
 
 class Carbon(_Strict):

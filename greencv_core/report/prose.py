@@ -119,6 +119,8 @@ def uncertainty_sentence(runs: pd.DataFrame) -> str:
 def correctness_sentence(runs: pd.DataFrame) -> str:
     """Say how well the architectures learned, from the lowest median F1 to the highest."""
     medians = runs.groupby("architecture")["f1_macro"].median().dropna().sort_values()
+    if medians.empty and "dataset" in runs and runs["dataset"].eq("synthetic").all():
+        return "The images are made up: there is no correctness to speak of."
     if medians.empty:
         return "No run has a macro F1."
     if len(medians) == 1:

@@ -251,10 +251,15 @@ def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "threads": r.environment["threads"],
             "precision": r.environment["precision"],
             "memory_format": r.environment["memory_format"],
+            "batch_size": r.protocol["batch_size"],
+            # What no environment of the study makes use of is no column.
+            "compile": True if r.environment.get("compile") else None,
+            "workers": r.environment.get("workers") or None,
             "power_limit_w": r.gpu.get("power_limit_w"),
         }
         for r in records
         if r.status == "finished"
     ]
     frame = pd.DataFrame(rows).drop_duplicates(ignore_index=True)
-    return frame.dropna(axis="columns", how="all")
+    used = frame.dropna(axis="columns", how="all")
+    return used.assign(**{c: used[c].notna() for c in ("compile",) if c in used})
