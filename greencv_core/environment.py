@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     import torch
 
 
+AUTO_NAMES = (
+    "cpu-1-thread",
+    "cpu-all-threads",
+    *(f"{kind}-{precision}" for kind in ("cuda", "mps") for precision in ("fp32", "bf16", "fp16")),
+)
+"""What ``environments: auto`` calls its levels, on whichever machine, in order."""
+
+
 @dataclass(frozen=True)
 class Accelerator:
     """A GPU that torch can train on."""
@@ -148,7 +156,7 @@ def lacking(study: Study, machine: Machine) -> list[str]:
 def is_level(used: EnvironmentSpec, study: Study) -> bool:
     """Return whether an environment, of whichever machine, is a level of the study's."""
     if study.environments == "auto":
-        return re.fullmatch(_AUTO_NAMES, used.name) is not None
+        return used.name in AUTO_NAMES
     asked = next((spec for spec in study.environments if spec.name == used.name), None)
     if asked is None:
         return False
@@ -224,8 +232,6 @@ def _auto(machine: Machine) -> list[EnvironmentSpec]:
         ]
     return specs
 
-
-_AUTO_NAMES = r"cpu-(1|all)-threads?|(cuda|mps)-(fp32|bf16|fp16)"
 
 # Channels last is the layout that depthwise convolutions run fastest in, on CPUs and GPUs alike.
 _LAYOUT: Literal["channels_last"] = "channels_last"

@@ -201,8 +201,9 @@ def run_study(
         See :func:`planned` and :func:`check`.
     """
     store = store or Store(default_store())
-    runs, machine = planned(study, architectures=architectures)
-    elsewhere = made_elsewhere(study, store, runs, architectures)
+    chosen = list(study.architectures if architectures is None else architectures)
+    runs, machine = planned(study, architectures=chosen)
+    elsewhere = made_elsewhere(study, store, runs, chosen)
     made: list[RunRecord] = []
     if train and (unfinished(runs, machine, store) or not (runs or elsewhere)):
         # A finished run is proof enough of its own names.
@@ -221,11 +222,10 @@ def run_study(
                     progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
             if missing:
                 made = _make(missing, machine, store, progress, finished=len(runs) - len(missing))
-    found = [record for run in runs if (record := store.read(run.run_id)) is not None]
-    missing_runs = len(runs) - len(found)
-    found = in_the_studys_order(told_apart([*found, *elsewhere]), study)
+    here = [record for run in runs if (record := store.read(run.run_id)) is not None]
+    ordered = in_the_studys_order(told_apart([*here, *elsewhere]), study)
     try:
-        records = [_with_carbon(record, study.carbon) for record in found]
+        records = [_with_carbon(record, study.carbon) for record in ordered]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
     failed = {record.run_id for record in [*made, *records] if record.status == "failed"}
@@ -233,7 +233,7 @@ def run_study(
         records=tuple(records),
         trained=len(made),
         failed=len(failed),
-        missing=missing_runs,
+        missing=len(runs) - len(here),
     )
 
 

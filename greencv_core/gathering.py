@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import ValidationError
 
@@ -13,17 +13,24 @@ from greencv_core.study import EnvironmentSpec, PlannedRun, Study
 
 
 def made_elsewhere(
-    study: Study, store: Store, runs: Sequence[PlannedRun], architectures: Iterable[str] | None
+    study: Study, store: Store, runs: Sequence[PlannedRun], architectures: Collection[str]
 ) -> list[RunRecord]:
-    """Return the study's records in the store that another machine made, or another device."""
+    """Return the study's records in the store that another machine made, or another device.
+
+    Parameters
+    ----------
+    runs
+        Those planned on this machine.
+    architectures
+        Return those of these alone.
+    """
     here = {run.run_id for run in runs}
-    wanted = set(study.architectures if architectures is None else architectures)
     return [
         record
         for record in store.records()
         if isinstance(record, RunRecord)
         and record.run_id not in here
-        and record.architecture in wanted
+        and record.architecture in architectures
         and record.repetition < study.protocol.repetitions
         and _is_of(study, record)
     ]
@@ -56,9 +63,11 @@ def _is_of(study: Study, record: RunRecord) -> bool:
 def told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Name the device in an environment's name where several machines made its runs."""
     places: dict[str, dict[tuple[str, str], str]] = {}
-    for record in records:
+    # A failed run does not tell its device.
+    for record in sorted(records, key=lambda record: record.device_name == ""):
         name, place = record.environment["name"], _place(record)
-        places.setdefault(name, {})[place] = product_name(record.device_name) or place[0]
+        device = product_name(record.device_name) or f"machine {place[0]}"
+        places.setdefault(name, {}).setdefault(place, device)
     named = []
     for record in records:
         name, here = record.environment["name"], places[record.environment["name"]]
@@ -79,8 +88,7 @@ def _place(record: RunRecord) -> tuple[str, str]:
 def in_the_studys_order(records: Sequence[RunRecord], study: Study) -> list[RunRecord]:
     """Sort by architecture, environment (as listed, then by name) and repetition."""
     if study.environments == "auto":
-        listed = list(dict.fromkeys(record.environment["name"] for record in records))
-        listed.sort(key=lambda name: (not name.startswith("cpu-"), name))
+        listed = list(environment.AUTO_NAMES)
     else:
         listed = [spec.name for spec in study.environments]
 

@@ -86,6 +86,14 @@ def test_a_frozen_stage_trains_the_last_layers_alone():
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_a_run_may_stop_early_only_where_a_rule_can_take_effect():
+    assert not protocol(epochs=3).may_stop_early
+    assert protocol(epochs=4, early_stopping=EarlyStopping(patience=2)).may_stop_early
+    assert not protocol(epochs=3, early_stopping=EarlyStopping(patience=2)).may_stop_early
+    assert protocol(target=Target(value=0.5)).may_stop_early
+    assert protocol(budget=Budget(energy_j=1.0)).may_stop_early
+
+
 def test_each_stage_has_an_optimiser_of_its_own():
     stage = Stage(epochs=2, learning_rate=0.02, optimizer="adam")
     settings = protocol(frozen_stage=stage, optimizer="sgd", nesterov=False, learning_rate=1e-3)
@@ -474,6 +482,18 @@ def test_two_machines_of_the_same_kind_are_told_apart_by_fingerprint(smoke_recor
     assert names[0] != names[1]
     assert names[1].endswith(", machine 0ther000)")
     assert [r.run_id for r in in_the_studys_order(told_apart([twin, one]), SMOKE)]
+
+
+def test_a_failed_run_is_named_like_the_others_of_its_machine(smoke_records):
+    run_of = {run.run_id: run for run in planned(SMOKE)[0]}
+    one, two = smoke_records[:2]
+    assert one.environment["name"] != two.environment["name"]
+    two = two.model_copy(update={"environment": one.environment})
+    lost = elsewhere(one, run_of).model_copy(update={"device_name": "", "status": "failed"})
+    names = [
+        record.environment["name"] for record in told_apart([lost, elsewhere(two, run_of), two])
+    ]
+    assert names[0] == names[1] == f"{one.environment['name']} (Other X1)" != names[2]
 
 
 def test_a_single_machines_names_stay_as_they_are(smoke_records):
