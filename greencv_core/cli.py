@@ -158,8 +158,8 @@ def plan(
     start_s = time.monotonic()
     with err.status("timing a few batches of each condition"):
         expected, untimed = expectations(runs, machine, records)
-    probed_s = time.monotonic() - start_s
-    rest = in_all(left, expected, before_the_first_run_s(left, machine, probed_s))
+    before_s = before_the_first_run_s(left, machine, time.monotonic() - start_s)
+    rest = in_all(left, expected, before_s)
     left_ids = {run.run_id for run in left}
     rows = [_planned_row(run, expected.get(run.condition), left_ids) for run in runs]
     skipped = lacking(loaded, machine)
@@ -167,6 +167,7 @@ def plan(
         content = {
             "study": loaded.name,
             "expected_s": round(rest.duration_s, 1),
+            "before_the_first_run_s": round(before_s, 1),
             "expected_energy_j": rest.energy_j,
             "expected_energy_provenance": rest.provenance,
             "at_most": rest.at_most,

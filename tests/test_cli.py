@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from greencv_core.study import load_study
 from tests.conftest import GREENCV, ROOT, greencv
 from tests.test_metering import Powercap
 
@@ -55,9 +56,13 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
     done = greencv("plan", "smoke", "--json", "--store", tmp_path)
     content = json.loads(done.stdout)
     assert [run["order"] for run in content["runs"]] == list(range(1, 9))
+    assert content["before_the_first_run_s"] > load_study("smoke").protocol.idle_s
     assert content["expected_s"] == pytest.approx(
-        sum(run["expected_s"] for run in content["runs"]), abs=1
+        content["before_the_first_run_s"] + sum(run["expected_s"] for run in content["runs"]), abs=1
     )
+    joules = sum(run["expected_energy_j"] for run in content["runs"])
+    assert content["expected_energy_j"] == pytest.approx(joules)
+    assert content["expected_energy_provenance"] in ("measured", "sampled", "estimated")
     assert not any(run["finished"] for run in content["runs"])
     assert list(tmp_path.iterdir()) == []
     after = json.loads(greencv("plan", "smoke", "--json", "--store", smoke_store).stdout)
