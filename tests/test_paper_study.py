@@ -3,8 +3,11 @@
 import pytest
 import yaml
 
+from greencv_core.analysis import pareto_front
 from greencv_core.execution import planned
 from greencv_core.records import Store, runs_table
+from greencv_core.report import figures
+from greencv_core.report.prose import correctness_sentence
 from greencv_core.study import load_study
 from tests.conftest import ROOT, greencv
 
@@ -75,6 +78,14 @@ def test_made_up_images_get_no_correctness(small):
     assert table["f1_macro"].isna().all()
     assert table["energy_j_per_image"].notna().all()
     assert "F1" not in small[1]
+
+
+def test_a_report_of_made_up_images_shows_no_trade_off(small):
+    table = runs_table(list(small[0].records()))
+    assert figures.trade_off(table, pareto_front(table)) is None
+    assert "made up" in correctness_sentence(table)
+    known = table.assign(f1_macro=0.5)
+    assert figures.trade_off(known, pareto_front(known)) is not None
 
 
 def test_what_it_will_take_is_said_before_the_first_run(small):

@@ -43,9 +43,14 @@ def by_environment(runs: pd.DataFrame, column: str) -> Figure:
     return _every_run(runs, column, "environment", _environments(runs), "architecture")
 
 
-def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
-    """Show energy per image against correctness: runs, medians with quartiles, Pareto front."""
+def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure | None:
+    """Show energy per image against correctness: runs, medians with quartiles, Pareto front.
+
+    None where no condition has both.
+    """
     score = result.correctness
+    if result.conditions[["energy_j_per_image", score]].isna().any(axis="columns").all():
+        return None
     figure, axes = subplots(figsize=(7.5, 4.8))
     colours, markers = architecture_palette(runs), environment_markers(_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
