@@ -444,7 +444,9 @@ def _train(study: str, store: Path | None, *, train: bool = True) -> Outcome:
     if outcome.missing:
         err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made yet.")
     elif outcome.trained and not outcome.failed:
-        err.print(f"All {outcome.planned} runs of study {loaded.name} are finished.")
+        all_of_them = "The only run" if outcome.planned == 1 else f"All {outcome.planned} runs"
+        verb = "is" if outcome.planned == 1 else "are"
+        err.print(f"{all_of_them} of study {loaded.name} {verb} finished.")
     return outcome
 
 
