@@ -85,6 +85,11 @@ class Machine:
         text = json.dumps([self.cpu_model, self.cpu_count, round(self.memory_bytes / 2**30)])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    @property
+    def metered_accelerator(self) -> Accelerator | None:
+        """The first accelerator whose energy can be metered; None without one."""
+        return next((a for a in self.accelerators if not a.unmetered), None)
+
     def accelerator_of(self, spec: EnvironmentSpec) -> Accelerator | None:
         """Return the accelerator that an environment trains on; None for the CPU."""
         return next((a for a in self.accelerators if a.device == spec.device), None)
@@ -215,7 +220,7 @@ def _auto(machine: Machine) -> list[EnvironmentSpec]:
                 name="cpu-all-threads", device="cpu", threads="all", memory_format=_LAYOUT
             )
         )
-    first = next((a for a in machine.accelerators if not a.unmetered), None)
+    first = machine.metered_accelerator
     if first is not None:
         kind = first.device.partition(":")[0]
         mixed = "bf16" if first.bf16 else "fp16"
@@ -247,7 +252,7 @@ def _resolve_one(spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec | s
     if device == "cuda":
         device = "cuda:0"
     elif device == "auto":
-        first = next((a for a in machine.accelerators if not a.unmetered), None)
+        first = machine.metered_accelerator
         device = first.device if first else "cpu"
         if precision == "tf32" and not (first and first.bf16):
             precision = "fp32"  # as this device computes what others round to TF32

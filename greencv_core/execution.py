@@ -129,20 +129,25 @@ def _wrong_names(study: Study, download: bool) -> list[str]:
     from greencv_core.datasets import check_dataset
 
     weights, size = study.protocol.weights, study.dataset.image_size
+
+    def look_at(name: str) -> None:
+        if download and weights != "none":  # to build is to get the weights, and see that they fit
+            build(name, 10, size, weights)
+        else:
+            check_architecture(name, weights, size)
+
     checks: list[Callable[[], object]] = [
-        *(partial(check_architecture, name, weights, size) for name in study.architectures),
+        *(partial(look_at, name) for name in study.architectures),
         partial(intensity_gco2e_per_kwh, study.carbon),
         partial(check_dataset, study.dataset, download=download),
     ]
-    if download and weights != "none":  # to build is to get the weights, and to see that they fit
-        checks += [partial(build, name, 10, size, weights) for name in study.architectures]
     problems = []
     for one in checks:
         try:
             one()
         except BadInputError as error:
             problems.append(str(error))
-    return list(dict.fromkeys(problems))
+    return problems
 
 
 def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> list[PlannedRun]:
@@ -334,10 +339,9 @@ def _as_probed(run: PlannedRun, machine: Machine) -> Expected | str:
     )
     validated_s = protocol.most_epochs * data.validation_images * probe.validation_s_per_image
     window_s = trained_s + validated_s
-    power_w = probe.total_power_w
     return Expected(
         duration_s=window_s + probe.around_s,
-        energy_j=None if power_w is None else power_w * window_s,
+        energy_j=None if probe.power_w is None else probe.power_w * window_s,
         provenance=probe.provenance,
         known=False,
     )

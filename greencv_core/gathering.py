@@ -27,9 +27,9 @@ def made_elsewhere(
     here = {run.run_id for run in runs}
     return [
         record
-        for record in store.records()
-        if isinstance(record, RunRecord)
-        and record.run_id not in here
+        for run_id in store.run_ids()
+        if run_id not in here
+        and (record := store.read(run_id)) is not None
         and record.architecture in architectures
         and record.repetition < study.protocol.repetitions
         and _is_of(study, record)

@@ -105,7 +105,7 @@ def merge(sources: Sequence[Path], into: Store) -> Merge:
     conflicts: list[Conflict] = []
     damaged: list[Damaged] = []
     with into.writing():
-        for run_id in sorted({p.stem for s in stores for p in s.folder.glob("[!.]*.json")}):
+        for run_id in sorted({run_id for s in stores for run_id in s.run_ids()}):
             found = [_hold(store.path_of(run_id)) for store in stores]
             damaged += [held for held in found if isinstance(held, Damaged)]
             given = [held for held in found if isinstance(held, _Held)]

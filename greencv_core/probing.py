@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from greencv_core import datasets, environment, training
-from greencv_core.energy import Component, Provenance, weakest
+from greencv_core.energy import Provenance
 from greencv_core.experiment import Ready, prepare, synchronizer
 from greencv_core.metering import EnergyMeter
 from greencv_core.study import PlannedRun
@@ -24,16 +24,11 @@ class Probe:
     train_s_per_image: Mapping[str, float]
     """By stage."""
     validation_s_per_image: float
-    power_w: Mapping[Component, float]
+    power_w: float | None
+    """Of all that was metered; None where nothing could be."""
     provenance: Provenance | None
-    """Of the power; None where nothing could be metered."""
     around_s: float
     """From the start of the process to these batches, and from their end to the meters' reading."""
-
-    @property
-    def total_power_w(self) -> float | None:
-        """Sum over what was metered."""
-        return sum(self.power_w.values()) if self.power_w else None
 
 
 FEW_BATCHES = 16
@@ -69,12 +64,12 @@ def probe(run: PlannedRun, machine: environment.Machine) -> Probe:
             }
             validation_s = _time_validation(run, ready, synchronize)
     end_s = time.monotonic()
-    parts = window.reading.components
+    reading = window.reading
     return Probe(
         train_s_per_image=train_s,
         validation_s_per_image=validation_s,
-        power_w={name: part.energy_j / window.reading.duration_s for name, part in parts.items()},
-        provenance=weakest(p.provenance for p in parts.values()) if parts else None,
+        power_w=reading.total.energy_j / reading.duration_s if reading.total else None,
+        provenance=reading.total.provenance if reading.total else None,
         around_s=setup_s + time.monotonic() - end_s,
     )
 

@@ -270,10 +270,14 @@ class Store:
         loaded = load_record(path) if path.is_file() else None
         return loaded if isinstance(loaded, RunRecord) else None
 
+    def run_ids(self) -> list[str]:
+        """Return the ids of the runs that the store has a file of, damaged ones included."""
+        return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
+
     def records(self) -> Iterator[RunRecord | Damaged]:
         """Return every record, and what lies in the store but is none."""
-        for path in sorted(self.folder.glob("[!.]*.json")):
-            yield load_record(path)
+        for run_id in self.run_ids():
+            yield load_record(self.path_of(run_id))
 
 
 def runs_table(records: list[RunRecord]) -> pd.DataFrame:
