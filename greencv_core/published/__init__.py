@@ -2,7 +2,8 @@
 
 To add a data set: a module that offers what :class:`Adapter` asks (``seaa2023.py`` is the pattern),
 a line in :data:`DATA_SETS`, and beside the module its manifest, ``<name>.sha256``, which is what
-``sha256sum`` prints of its files.
+``sha256sum`` prints of its files. If its files tell the course of each training, too, a module that
+offers what :class:`CourseAdapter` asks and a line in :data:`COURSES`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Protocol, cast
 
 import pandas as pd
 
+from greencv_core.analysis.course import Course
 from greencv_core.errors import BadInputError
 from greencv_core.published.download import (
     DataUnavailableError,
@@ -21,11 +23,23 @@ from greencv_core.published.download import (
     Progress,
     Release,
     fetch,
+    in_short,
 )
 
 DATA_SETS = {"seaa2023": "greencv_core.published.seaa2023"}
+COURSES = {"seaa2023": "greencv_core.published.seaa2023_courses"}
+"""Those data sets that hold more than figures of whole trainings."""
 
-__all__ = ["DATA_SETS", "DataUnavailableError", "adapter", "fetch", "published_runs", "tabulated"]
+__all__ = [
+    "COURSES",
+    "DATA_SETS",
+    "DataUnavailableError",
+    "adapter",
+    "fetch",
+    "published_courses",
+    "published_runs",
+    "tabulated",
+]
 
 
 class Adapter(Protocol):
@@ -37,6 +51,13 @@ class Adapter(Protocol):
 
     def published_runs(self, files: Mapping[str, Path]) -> pd.DataFrame:
         """Return the runs table, from the files at hand; all of ``NEEDED`` are."""
+
+
+class CourseAdapter(Protocol):
+    """What the module of a data set's courses offers."""
+
+    def published_courses(self, files: Mapping[str, Path]) -> list[Course]:
+        """Return the trainings that can be read from the files at hand; it may be none."""
 
 
 def adapter(name: str) -> Adapter:
@@ -82,3 +103,27 @@ def tabulated(name: str, fetched: Fetched) -> pd.DataFrame:
         reasons = [problem for problem in fetched.problems if problem.startswith(lacking)]
         raise DataUnavailableError("\n".join(reasons))
     return module.published_runs(fetched.files)
+
+
+def published_courses(name: str, progress: Progress | None = None) -> list[Course]:
+    """Return the courses of a data set's trainings; all of its files are downloaded.
+
+    What cannot be had or read is left out.
+
+    Raises
+    ------
+    BadInputError
+        There is no such data set, or it tells no courses.
+    DataUnavailableError
+        Not one training can be had here.
+    """
+    release = adapter(name).RELEASE
+    if name not in COURSES:
+        raise BadInputError(f"{name}: its files tell no courses; those of {', '.join(COURSES)} do")
+    fetched = fetch(release, progress)
+    module = cast(CourseAdapter, importlib.import_module(COURSES[name]))
+    found = module.published_courses(fetched.files)
+    if not found:
+        lines = (f"{name}: no log of a training can be read", *in_short(fetched.problems))
+        raise DataUnavailableError("\n".join(lines))
+    return found

@@ -120,7 +120,7 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     A run whose GPU log is missing or damaged is left out; one without its processor's log is kept.
     Without the file of metrics, epochs and correctness are not known.
     """
-    told = _each(_pairs(files), _read_pair)
+    told = of_each(log_pairs(files), _read_pair)
     problems = tuple(problem for _, some in told for problem in some)
     rows = [row for row, _ in told if row is not None]
     runs = pd.DataFrame(rows, columns=[*_NAMES, "repetition", "lost_end", *_NUMBERS]).astype(
@@ -154,11 +154,11 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
         fine_tuning_epochs, which is empty where the rhythm is too weak or the end is not known.
     """
     missing_s = raw.runs.set_index("run_id")["missing_s"]
-    readable = [pair for pair in _pairs(files) if pair.run_id in missing_s]
+    readable = [pair for pair in log_pairs(files) if pair.run_id in missing_s]
     columns = [
         "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s", "after_s",
     ]  # fmt: skip
-    frame = pd.DataFrame(_each(readable, _second_stage), columns=columns)
+    frame = pd.DataFrame(of_each(readable, _second_stage), columns=columns)
     frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
     epochs = frame["fine_tuning_s"] / frame["epoch_s"]
     frame["fine_tuning_epochs"] = epochs.where(frame["rhythm"] >= WEAKEST_RHYTHM)
@@ -167,11 +167,13 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
 
 def gpu_log(files: Mapping[str, Path], run_id: str) -> Path | None:
     """Return where a run's GPU log is, if it is at hand."""
-    return next((pair.gpu for pair in _pairs(files) if pair.run_id == run_id), None)
+    return next((pair.gpu for pair in log_pairs(files) if pair.run_id == run_id), None)
 
 
 @dataclass(frozen=True)
-class _Pair:
+class LogPair:
+    """Where a run's two logs are; None is not at hand."""
+
     environment: str
     architecture: str
     repetition: int
@@ -180,10 +182,11 @@ class _Pair:
 
     @property
     def run_id(self) -> str:
+        """The run's, as in the runs table."""
         return f"{RELEASE.name}/{self.environment}/{self.architecture}/{self.repetition}"
 
 
-def _pairs(files: Mapping[str, Path]) -> Iterator[_Pair]:
+def log_pairs(files: Mapping[str, Path]) -> Iterator[LogPair]:
     """Yield each run's logs; a run's number is its place in the order of time."""
     numbers: Counter[tuple[str, str]] = Counter()
     for path in sorted(RELEASE.hashes):
@@ -192,16 +195,19 @@ def _pairs(files: Mapping[str, Path]) -> Iterator[_Pair]:
             continue
         condition = FOLDERS[parts.parts[1]], parts.parts[2]
         cpu = str(parts.with_name(parts.name.replace("gpu-power-", "cpu-mem-usage-")))
-        yield _Pair(*condition, numbers[condition], files.get(path), files.get(cpu))
+        yield LogPair(*condition, numbers[condition], files.get(path), files.get(cpu))
         numbers[condition] += 1
 
 
-def _each(pairs: Iterator[_Pair] | list[_Pair], read: Callable[[_Pair], Told]) -> list[Told]:
+def of_each(
+    pairs: Iterator[LogPair] | list[LogPair], read: Callable[[LogPair], Told]
+) -> list[Told]:
+    """Return what is read of each run, in their order; as many at a time as processors."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(read, pairs))
 
 
-def _read_pair(pair: _Pair) -> tuple[dict[str, Any] | None, list[str]]:
+def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
     if pair.gpu is None:
         return None, []  # whoever fetched it has said so
     problems = []
@@ -226,16 +232,17 @@ def _read_pair(pair: _Pair) -> tuple[dict[str, Any] | None, list[str]]:
     return row, problems
 
 
-def _trimmed(log: Log, values: Floats) -> Floats:
+def trimmed(log: Log, values: Floats) -> Floats:
+    """Return what the original keeps of a log's values: all but some at each end."""
     # What is left of a line that was cut counts as one of the last three.
     return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + log.cut_off]
 
 
 def _figures(log: Log) -> dict[str, Any]:
-    time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
+    time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
     whole_w = np.floor(power_w)
     low_w, before_w, after_w = _idle(log)
-    memory_mib = _trimmed(log, log.memory_used_mib)
+    memory_mib = trimmed(log, log.memory_used_mib)
     shared = memory_mib > SHARED_FROM * memory_mib.min()
     fallback_s, fallback_w = _fallback(log, before_w)
     return {
@@ -245,8 +252,8 @@ def _figures(log: Log) -> dict[str, Any]:
         "energy_j_whole_watts": np.trapezoid(whole_w, time_s),
         "power_sum_w_whole_watts": whole_w.sum(),
         "power_w": power_w.mean(),
-        "device_utilization_pct": _trimmed(log, log.utilization_pct).mean(),
-        "temperature_c": _trimmed(log, log.temperature_c).mean(),
+        "device_utilization_pct": trimmed(log, log.utilization_pct).mean(),
+        "temperature_c": trimmed(log, log.temperature_c).mean(),
         "day": str(np.datetime64(int(log.time_s[0]), "s").astype("datetime64[D]")),
         "fallback_s": fallback_s,
         "fallback_power_w": fallback_w,
@@ -303,7 +310,7 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     logged_s = pc.cast(table["timestamp"], pa.int64()).to_numpy() / 1e6
     if len(logged_s) < 2:
         raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
-    time_s, power_w = _trimmed(log, log.time_s), _trimmed(log, log.power_w)
+    time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
     apart_s = float(logged_s[-1] - time_s[-1])
     told: dict[str, Any] = {"ends_apart_s": apart_s}
     if apart_s < -ENDS_WITHIN_S:
@@ -323,11 +330,11 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     return told
 
 
-def _second_stage(pair: _Pair) -> tuple[str, float, float, float, float, float, float]:
+def _second_stage(pair: LogPair) -> tuple[str, float, float, float, float, float, float]:
     assert pair.gpu is not None
     log = read_log(pair.gpu)
     time_s, power_w, utilization_pct = (
-        _trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
+        trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
     )
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
     begin = first + step(utilization_pct[first:])
