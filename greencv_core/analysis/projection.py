@@ -10,14 +10,13 @@ apart (:mod:`greencv_core.analysis.stopping`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.analysis.course import (
-    NOTHING_SEEN,
     Course,
     Epochs,
     Floats,
@@ -39,13 +38,17 @@ from greencv_core.analysis.scatter import (
 from greencv_core.analysis.stopping import EpochsBelief, epochs_belief
 
 LEAST_DYNAMIC = 0.05
-"""Share of an epoch's energy that its operations take at least: idle power may be overstated."""
+"""Share of the power that operations take at least. Idle power may be overstated, or work may take
+no more, as where power is estimated by a constant; less counts as idle power then."""
 AROUND_EACH = 8
 """Draws from each set of standard deviations."""
 TOLD_SD = 0.003
 """Of the logarithm of a time that is told: it holds the pauses between epochs, too."""
-REHEARSED_SD = 0.05
-"""Of the logarithm of the time and of the energy that a few batches promise for an epoch."""
+REHEARSED_SD = 0.1
+"""Of the logarithm of the time that a few batches promise for an epoch: machines that others share
+are a tenth faster or slower from minute to minute."""
+REHEARSED_POWER_SD = 0.03
+"""Of the logarithm of their power, which varies less."""
 LINEARISED = 3
 """Times that the sum of the stages' times is taken for linear, each around a better place."""
 
@@ -80,6 +83,9 @@ class Projection:
         if not learnt.trainings and not len(seen.epochs) and task.rehearsed is None:
             raise NotEnoughDataError("no finished training, no epoch and no batch tells of it")
         rng = np.random.default_rng(SEED)
+        met = [epochs for epochs in (seen.epochs, task.rehearsed) if epochs is not None]
+        least_w = [learnt.least_power_w.get(task.environment, np.inf), *map(_least_power_w, met)]
+        task = _idle_below(task, min(least_w))
         energy, time = self._prior(task, learnt)
         state = _State.of(energy, time)
         if task.rehearsed is not None:
@@ -88,8 +94,9 @@ class Projection:
         left = _epochs_left(task, seen, told, learnt.belief, rng)
         _observe_epoch_going_on(state, task, seen, learnt)
         begun_s, begun_j = _until_last_epoch(seen)
-        if seen is NOTHING_SEEN or not seen.duration_s:
-            begun_s, begun_j = learnt.before_s, task.idle_power_w * learnt.before_s
+        if seen.duration_s <= seen.before_s:  # the first epoch has not begun
+            wait_s = max(0.0, learnt.before_s - seen.duration_s)
+            begun_s, begun_j = begun_s + wait_s, begun_j + task.idle_power_w * wait_s
         left_s = None if told.duration_s is None else max(0.0, told.duration_s - begun_s)
         if left_s and told.epochs is not None:
             _observe_time_left(state, task, left[0], left_s)
@@ -107,10 +114,10 @@ class Projection:
         joules, seconds = (_quantiles(x, weights) for x in (energies_j, durations_s))
         low, high = (QUANTILES.index(one) for one in TAILS)
         return Estimate(
-            energy_j=_least_error(energies_j, weights),
+            energy_j=_point(energies_j, weights),
             low_j=joules[low],
             high_j=joules[high],
-            duration_s=_least_error(durations_s, weights),
+            duration_s=_point(durations_s, weights),
             low_s=seconds[low],
             high_s=seconds[high],
             quantiles_j=joules,
@@ -139,20 +146,27 @@ class _Learnt:
     time_scatter: Scatter
     parts: PartsOfEpochs
     belief: EpochsBelief
+    least_power_w: Mapping[str, float]
+    """Of a stage of a training, by environment."""
     before_s: float
 
 
 def _learn(courses: Sequence[Course]) -> _Learnt:
     of_run, conditions, energy, time = [], [], [], []
     joules, seconds = [], []
+    least_w: dict[str, float] = {}
     for course in courses:
-        for stage in range(len(course.task.stages)):
+        where = course.task.environment
+        least_w[where] = min(least_w.get(where, np.inf), _least_power_w(course.epochs))
+    for course in courses:
+        task = _idle_below(course.task, least_w[course.task.environment])
+        for stage in range(len(task.stages)):
             epochs = course.epochs.of_stage(stage)
             if not len(epochs):
                 continue
             of_run.append(course.run_id)
-            conditions.append(_place(course.task, stage))
-            levels = _levels(course.task, stage, epochs)
+            conditions.append(_place(task, stage))
+            levels = _levels(task, stage, epochs)
             energy.append(log_mean(levels[0]))
             time.append(log_mean(levels[1]))
             joules.append(np.log(epochs.energy_j))
@@ -168,6 +182,7 @@ def _learn(courses: Sequence[Course]) -> _Learnt:
         time_scatter=time_scatter,
         parts=parts_of_epochs(courses),
         belief=epochs_belief(courses),
+        least_power_w=least_w,
         before_s=float(np.median([course.before_s for course in courses])) if courses else 0.0,
     )
 
@@ -176,6 +191,18 @@ def _levels(task: Task, stage: int, epochs: Epochs) -> tuple[Floats, Floats]:
     """Return log dynamic energy and log time per TFLOP of a stage's epochs."""
     tflop = task.stages[stage].tflop_per_epoch
     return np.log(_dynamic_j(task, epochs) / tflop), np.log(epochs.duration_s / tflop)
+
+
+def _least_power_w(epochs: Epochs) -> float:
+    """Return the mean power of the stage that drew least; infinite where there is none."""
+    parts = [epochs.of_stage(stage) for stage in np.unique(epochs.stage)]
+    powers_w = [float(part.energy_j.sum() / part.duration_s.sum()) for part in parts]
+    return min(powers_w, default=float("inf"))
+
+
+def _idle_below(task: Task, power_w: float) -> Task:
+    """Return the task with idle power that leaves something to its operations."""
+    return replace(task, idle_power_w=min(task.idle_power_w, (1 - LEAST_DYNAMIC) * power_w))
 
 
 def _dynamic_j(task: Task, epochs: Epochs) -> Floats:
@@ -259,7 +286,22 @@ def _observe_rehearsed(state: _State, task: Task, rehearsed: Epochs) -> None:
     for stage in range(len(task.stages)):
         epochs = rehearsed.of_stage(stage)
         if len(epochs):
-            _observe(state, task, stage, epochs, (0.0, REHEARSED_SD), (0.0, REHEARSED_SD))
+            time = float(np.log(epochs.duration_s[0] / task.stages[stage].tflop_per_epoch))
+            state.observe(
+                _unit(2 * len(task.stages), len(task.stages) + stage), time, REHEARSED_SD**2
+            )
+            _observe_power(state, task, stage, epochs, (0.0, REHEARSED_POWER_SD))
+
+
+def _observe_power(
+    state: _State, task: Task, stage: int, passed: Epochs, told: tuple[float, float]
+) -> None:
+    """Take dynamic power into account; shift and standard deviation are of the metered power."""
+    n = len(task.stages)
+    dynamic_j = float(_dynamic_j(task, passed)[0])
+    shift, sd = (float(passed.energy_j[0]) / dynamic_j * one for one in told)
+    toward = _unit(2 * n, stage) - _unit(2 * n, n + stage)
+    state.observe(toward, float(np.log(dynamic_j / passed.duration_s[0])) + shift, sd**2)
 
 
 def _observe_epochs(state: _State, task: Task, seen: Seen, learnt: _Learnt) -> None:
@@ -301,10 +343,7 @@ def _observe_epoch_going_on(state: _State, task: Task, seen: Seen, learnt: _Lear
     if told is None:
         return
     passed = Epochs(np.array([stage]), np.array([passed_s]), np.array([passed_j]))
-    dynamic_j = float(_dynamic_j(task, passed)[0])
-    shift, sd = (passed_j / dynamic_j * one for one in told)
-    toward = _unit(2 * n, stage) - _unit(2 * n, n + stage)
-    state.observe(toward, float(np.log(dynamic_j / passed_s)) + shift, sd**2)
+    _observe_power(state, task, stage, passed, told)
 
 
 def _observe_time_left(state: _State, task: Task, left: Floats, left_s: float) -> None:
@@ -380,13 +419,15 @@ def _quantiles(values: Floats, weights: Floats) -> tuple[float, ...]:
     return _below(values, weights, QUANTILES)
 
 
-def _least_error(values: Floats, weights: Floats) -> float:
+def _point(values: Floats, weights: Floats) -> float:
     """Return the estimate whose relative error is expected to be least.
 
     It is the median when each value counts by its inverse (Gneiting, "Making and evaluating point
-    forecasts", 2011).
+    forecasts", 2011). Of next to nothing known it would be next to nothing: then the median.
     """
-    return _below(values, weights / values, (0.5,))[0]
+    point = _below(values, weights / values, (0.5,))[0]
+    low, middle, high = _below(values, weights, (TAILS[0], 0.5, TAILS[1]))
+    return point if low <= point <= high else middle
 
 
 def _below(values: Floats, weights: Floats, shares: Sequence[float]) -> tuple[float, ...]:

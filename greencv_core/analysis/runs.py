@@ -50,13 +50,14 @@ class Selection:
 
 
 def usable(runs: pd.DataFrame) -> Selection:
-    """Leave out failed runs and those whose meter was lost; keep and count contended ones."""
-    failed = runs["status"] != "finished"
-    lost = ~runs["complete"].eq(True) & ~failed
-    excluded = runs[failed | lost].copy()
-    excluded["reason"] = "failed"
-    excluded.loc[lost[failed | lost], "reason"] = "with an incomplete energy reading"
-    kept = runs[~(failed | lost)].reset_index(drop=True)
+    """Leave out runs that failed, were stopped or lost a meter; keep and count contended ones."""
+    finished = runs["status"] == "finished"
+    kept_back = ~finished | ~runs["complete"].eq(True)
+    excluded = runs[kept_back].copy()
+    excluded["reason"] = "with an incomplete energy reading"
+    excluded.loc[~finished[kept_back], "reason"] = "failed"
+    excluded.loc[excluded["status"] == "stopped", "reason"] = "stopped by a forecast"
+    kept = runs[~kept_back].reset_index(drop=True)
     return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].eq(True).sum()))
 
 

@@ -63,8 +63,8 @@ def scatter(
     shifts, sds = [], []
     for n in AFTER:
         rest = [log_mean(one[n:]) - settled(one[:n]) for one in epochs if len(one) >= 2 * n]
-        shift = float(np.median(rest)) if rest else 0.0
-        shifts.append(shift * len(rest) / (len(rest) + COUNTS_AS))
+        shift = float(np.median(rest)) * len(rest) / (len(rest) + COUNTS_AS) if rest else 0.0
+        shifts.append(shift)
         sds.append(_sd(np.array(rest) - shift, FIRST_GUESS / np.sqrt(n), wider))
     return Scatter(
         run_sd=_sd(astray, FIRST_GUESS, wider),

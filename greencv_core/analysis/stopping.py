@@ -50,7 +50,7 @@ class EpochsBelief:
         blurred = fewest + (chosen - fewest) * np.exp(BLUR * rng.standard_normal(8 * n))
         blurred = np.clip(np.rint(blurred), fewest, plan.most_epochs)
         possible = blurred[blurred >= least]
-        if len(possible) < n // 8:
+        if len(possible) < max(1, n // 8):
             more = rng.exponential(1 + BEYOND * had, n)
             possible = np.clip(np.rint(least + more), least, plan.most_epochs)
         return rng.choice(possible, n).astype(np.int64)

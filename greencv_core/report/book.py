@@ -28,8 +28,8 @@ from greencv_core.study import Study, load_study
 
 Say = Callable[[str], None]
 
-PUBLISHED_PAGE = "reanalysis"
-"""The notebook that rests on published data, and not on the study's runs."""
+PUBLISHED_PAGES = ("reanalysis", "rq3_estimation")
+"""The notebooks that rest on published data, alone or beside the study's runs."""
 KERNEL_STARTS = 4
 """Attempts at a notebook whose kernel does not come up."""
 
@@ -84,7 +84,7 @@ def build_book(
     shared = _shared_key(root, parameters, load_study(study), records)
     todo = []
     for notebook in notebooks:
-        data = published if notebook.stem == PUBLISHED_PAGE else ""
+        data = published if notebook.stem in PUBLISHED_PAGES else ""
         key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes(), data])
         executed = root / "book" / "notebooks" / notebook.name
         if _key_of(executed) != key:
