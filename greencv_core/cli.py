@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -16,14 +17,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from greencv_core.energy import COVERAGE_FACTOR
+from greencv_core.energy import COVERAGE_FACTOR, joules, joules_between
 from greencv_core.errors import GreencvError
 from greencv_core.paths import PROJECT_ROOT, default_store
-from greencv_core.progress import ProgressBar, clock, file_progress, in_words, joules
+from greencv_core.progress import ProgressBar, clock, file_progress, in_words
 from greencv_core.records import Damaged, RunRecord, Store, runs_table
 from greencv_core.study import PlannedRun, find_study, load_study
 
 if TYPE_CHECKING:
+    from greencv_core.estimation import Preview, Promise
     from greencv_core.execution import Outcome
     from greencv_core.forecast import Expected
 
@@ -216,13 +218,134 @@ def _planned_row(run: PlannedRun, expected: Expected | None, left: Set[str]) -> 
     }
 
 
+@app.command(epilog="Example: greencv estimate resnet18 --probe")
+def estimate(
+    architecture: Annotated[
+        str, typer.Argument(help="Any that a study can name.", metavar="ARCHITECTURE")
+    ],
+    study: Annotated[str, typer.Option(help="The study whose protocol it is.")] = "quick",
+    environment: Annotated[
+        str | None, typer.Option(help="One of the study's; all that this machine has if omitted.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Another data set than the study's, and all of its images.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Another number than the study's.", min=1, max=10_000)
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Try a few batches on this machine.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the energy, time and emissions of one training before it starts, with 95 % intervals.
+
+    They rest on the finished runs of the store and, with --probe, on a few batches, timed and
+    metered now, which take seconds.
+    """
+    from greencv_core.estimation import one_training, preview
+
+    asked = one_training(load_study(study), architecture, dataset=dataset, epochs=epochs)
+    with err.status("trying a few batches" if probe else "reading the run records"):
+        told = preview(asked, Store(store or default_store()), level=environment, probe=probe)
+    if as_json:
+        _print_json(_previewed(told))
+    else:
+        _print_preview(told)
+    for name, reason in told.untried.items():
+        line = escape(f"environment {name}: {reason}")
+        err.print(f"[yellow]could not be tried:[/] {line}", soft_wrap=True)
+
+
+def _previewed(told: Preview) -> dict[str, Any]:
+    run = told.promises[0].run
+    return {
+        "architecture": run.architecture,
+        "study": run.study,
+        "dataset": run.dataset.model_dump(mode="json"),
+        "epochs": run.protocol.most_epochs,
+        "may_stop_early": run.protocol.may_stop_early,
+        "finished_runs": told.runs,
+        "architectures": told.architectures,
+        "rests_on": told.rests_on,
+        "not_tried": dict(told.untried),
+        "estimates": [_promised(promise) for promise in told.promises],
+    }
+
+
+def _promised(promise: Promise) -> dict[str, Any]:
+    whole = promise.whole
+    emissions, emissions_low, emissions_high = promise.emissions_gco2e()
+    return {
+        "environment": promise.run.environment.name,
+        "energy_j": whole.energy_j,
+        "energy_low_j": whole.low_j,
+        "energy_high_j": whole.high_j,
+        "provenance": promise.provenance,
+        "duration_s": whole.duration_s,
+        "duration_low_s": whole.low_s,
+        "duration_high_s": whole.high_s,
+        "emissions_gco2e": emissions,
+        "emissions_low_gco2e": emissions_low,
+        "emissions_high_gco2e": emissions_high,
+        "carbon_intensity_gco2e_per_kwh": promise.intensity_gco2e_per_kwh,
+        "batches_tried": promise.batches,
+    }
+
+
+def _print_preview(told: Preview) -> None:
+    run = told.promises[0].run
+    data, most = run.dataset, run.protocol.most_epochs
+    epochs = f"{most} {'epoch' if most == 1 else 'epochs'}"
+    title = f"{run.architecture}: {epochs} of {data.train_images} images of {data.name}"
+    table = Table(title=escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("Environment", no_wrap=True)
+    for heading in ("Energy", "Time", "gCO2e"):
+        table.add_column(heading, justify="right")
+    table.add_column("Energy is", no_wrap=True)
+    for promise in told.promises:
+        whole = promise.whole
+        emissions, *ends = promise.emissions_gco2e()
+        interval = joules_between(whole.low_j, whole.high_j, like_j=whole.energy_j)
+        table.add_row(
+            escape(promise.run.environment.name),
+            f"{joules(whole.energy_j)}\n({interval})",
+            f"{_short(whole.duration_s)}\n({_short(whole.low_s)} to {_short(whole.high_s)})",
+            f"{emissions:.2g}\n({ends[0]:.2g} to {ends[1]:.2g})",
+            promise.provenance,
+        )
+    out.print(table)
+    out.print(
+        f"In brackets: 95 % intervals. From {told.rests_on}.", soft_wrap=True, highlight=False
+    )
+
+
+def _short(seconds: float) -> str:
+    return clock(seconds) if seconds >= 60 else f"{seconds:.2g} s"
+
+
 @app.command(epilog="Example: greencv run studies/smoke.yaml")
-def run(study: StudyArgument = "quick", store: StoreOption = None) -> None:
+def run(
+    study: StudyArgument = "quick",
+    store: StoreOption = None,
+    stop_above: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop each training that is forecast to take more: even the lower end of the 95 % "
+            "interval is above it.",
+            metavar="JOULES",
+        ),
+    ] = None,
+) -> None:
     """Make the runs of a study that are not finished yet.
 
     Interrupt it at any time: finished runs are kept, and the same command goes on from there.
     """
-    raise typer.Exit(3 if _train(study, store).failed else 0)
+    if stop_above is not None and not 0 < stop_above < math.inf:
+        _fail(f"--stop-above {stop_above:g}: must be a number of joules greater than 0", 2)
+    outcome = _train(study, store, stop_above_j=stop_above)
+    raise typer.Exit(3 if outcome.failed or outcome.stopped else 0)
 
 
 @runs_app.command("list", epilog="Example: greencv runs list --json")
@@ -249,7 +372,7 @@ def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
         table.add_column(heading, justify="right")
     for row in frame.to_dict("records"):
         finished = row["status"] == "finished"
-        metered = finished and row["energy_j"] == row["energy_j"]
+        metered = row["energy_j"] == row["energy_j"]
         table.add_row(
             row["run_id"][:8],
             escape(row["architecture"]),
@@ -261,7 +384,7 @@ def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
             else "incomplete"
             if finished
             else "",
-            f"{row['f1_macro']:.3f}" if row["f1_macro"] == row["f1_macro"] else "",
+            f"{row['f1_macro']:.3f}" if finished and row["f1_macro"] == row["f1_macro"] else "",
         )
     out.print(table)
     out.print("mea. = measured, sam. = sampled, est. = estimated")
@@ -393,14 +516,14 @@ def book(
         published=published,
     )
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
-    raise typer.Exit(3 if outcome.failed else 0)
+    raise typer.Exit(3 if outcome.failed or outcome.stopped else 0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0 is success, 1 a failure with its reason, 2 bad input, 3 a part that is missing (runs that
-    failed, files left out), 130 an interruption.
+    failed or were stopped, files left out), 130 an interruption.
     """
     try:
         code = app(args=arguments, standalone_mode=False)
@@ -430,20 +553,34 @@ def entry() -> None:
     sys.exit(main())
 
 
-def _train(study: str, store: Path | None, *, train: bool = True) -> Outcome:
+def _train(
+    study: str, store: Path | None, *, train: bool = True, stop_above_j: float | None = None
+) -> Outcome:
     from greencv_core.execution import run_study
 
     loaded = load_study(study)
     with ProgressBar(err) as progress:
         outcome = run_study(
-            loaded, store=Store(store or default_store()), progress=progress, train=train
+            loaded,
+            store=Store(store or default_store()),
+            progress=progress,
+            train=train,
+            stop_above_j=stop_above_j,
         )
     if outcome.failed:
         retry = "the same command" if train else "greencv run"
         err.print(f"[red]{_runs(outcome.failed)} failed[/]; {retry} tries again.")
+    if outcome.stopped:
+        # What exceeds its own limit exceeds the lowest, too.
+        limit_j = min(r.forecast.limit_j for r in outcome.records if r.forecast is not None)
+        err.print(
+            f"[yellow]{_runs(outcome.stopped)} stopped[/]: forecast to exceed {joules(limit_j)}; "
+            "greencv run without --stop-above makes them.",
+            soft_wrap=True,
+        )
     if outcome.missing:
         err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made yet.")
-    elif outcome.trained and not outcome.failed:
+    elif outcome.trained and not outcome.failed and not outcome.stopped:
         all_of_them = "The only run" if outcome.planned == 1 else f"All {outcome.planned} runs"
         verb = "is" if outcome.planned == 1 else "are"
         err.print(f"{all_of_them} of study {loaded.name} {verb} finished.")

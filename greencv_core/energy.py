@@ -22,6 +22,27 @@ def emissions_gco2e(energy_j: float, intensity_gco2e_per_kwh: float) -> float:
     return energy_j / J_PER_KWH * intensity_gco2e_per_kwh
 
 
+def joules(energy_j: float) -> str:
+    """Return an energy with the prefix that leaves few digits: ``12.3 kJ``."""
+    unit, scale = _prefix(energy_j)
+    return f"{_scaled(energy_j, scale)} {unit}"
+
+
+def joules_between(low_j: float, high_j: float, *, like_j: float) -> str:
+    """Return an interval in the unit that another energy has, without it: ``11.8 to 14``."""
+    _, scale = _prefix(like_j)
+    return f"{_scaled(low_j, scale)} to {_scaled(high_j, scale)}"
+
+
+def _prefix(energy_j: float) -> tuple[str, float]:
+    return next(((u, s) for u, s in (("MJ", 1e6), ("kJ", 1e3)) if energy_j >= s), ("J", 1.0))
+
+
+def _scaled(energy_j: float, scale: float) -> str:
+    value = energy_j / scale
+    return f"{value:,.0f}" if scale == 1 or value >= 999.5 else f"{value:.3g}"
+
+
 def weakest(provenances: Iterable[Provenance]) -> Provenance:
     """Return the provenance of a sum: that of its weakest part.
 

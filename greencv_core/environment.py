@@ -212,6 +212,15 @@ def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
     return accelerator.metered_uuids if accelerator else ()
 
 
+def power_limit_w(spec: EnvironmentSpec, machine: Machine) -> float:
+    """Return the power limit of the GPU that an environment trains on; NaN where none is told."""
+    try:
+        limits = [NvmlSource(uuid).state().power_limit_w for uuid in gpu_uuids(spec, machine)]
+    except MeterError:
+        return float("nan")
+    return next((limit for limit in limits if limit is not None), float("nan"))
+
+
 def _auto(machine: Machine) -> list[EnvironmentSpec]:
     specs = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1, memory_format=_LAYOUT)]
     if machine.cpu_count > 1:

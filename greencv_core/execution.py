@@ -12,21 +12,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from greencv_core import environment
 from greencv_core.energy import Component, Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError
-from greencv_core.forecast import Expected, Forecast, Total, as_before, in_all
+from greencv_core.forecast import (
+    PROBE_S,
+    Expected,
+    Forecast,
+    Probe,
+    Total,
+    as_before,
+    as_probed,
+    in_all,
+)
 from greencv_core.gathering import in_the_studys_order, made_elsewhere, told_apart
 from greencv_core.metering import (
     intensity_gco2e_per_kwh,
     measure_idle_power,
     provenance_by_component,
 )
+from greencv_core.outlook import Experience, Midway, Outlook
 from greencv_core.paths import default_store
-from greencv_core.processes import ProcessLostError, in_fresh_process
+from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
 from greencv_core.study import Carbon, PlannedRun, Study, load_study, plan
@@ -43,6 +53,9 @@ class Progress(Protocol):
 
     def started(self, run: PlannedRun) -> None:
         """A run begins."""
+
+    def forecast(self, run: PlannedRun, midway: Midway) -> None:
+        """An epoch of the run ended: what it took so far, and what it will take in all."""
 
     def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
         """A run ended, well or not; what remains is expected to take ``remaining_s``."""
@@ -61,6 +74,8 @@ class Outcome:
     trained: int
     """Runs made by this call."""
     failed: int
+    stopped: int
+    """Runs that were forecast to exceed what was allowed."""
     missing: int
     """Planned runs without a record (where training was not allowed)."""
 
@@ -150,11 +165,18 @@ def _wrong_names(study: Study, download: bool) -> list[str]:
     return problems
 
 
-def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> list[PlannedRun]:
+def unfinished(
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    store: Store,
+    *,
+    stop_above_j: float | None = None,
+) -> list[PlannedRun]:
     """Return the runs still to make.
 
     They have no record of success, or one that lacks a component or estimates it where this machine
-    could now meter or measure it: to give a meter its permission is to ask for better figures.
+    could now meter or measure it: to give a meter its permission is to ask for better figures. A
+    run that was stopped, and would be again for exceeding ``stop_above_j``, is not among them.
     """
     now: dict[tuple[str, ...], dict[Component, Provenance]] = {}
     left = []
@@ -163,9 +185,18 @@ def unfinished(runs: Sequence[PlannedRun], machine: Machine, store: Store) -> li
         if gpus not in now:
             now[gpus] = provenance_by_component(gpus)
         record = store.read(run.run_id)
-        if record is None or record.status != "finished" or _weaker(record, now[gpus]):
+        if record is None or not (
+            _stays_stopped(record, stop_above_j)
+            if record.status == "stopped"
+            else record.status == "finished" and not _weaker(record, now[gpus])
+        ):
             left.append(run)
     return left
+
+
+def _stays_stopped(record: RunRecord, limit_j: float | None) -> bool:
+    forecast = record.forecast
+    return limit_j is not None and forecast is not None and forecast.low_j > limit_j
 
 
 def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
@@ -183,6 +214,7 @@ def run_study(
     progress: Progress | None = None,
     architectures: Iterable[str] | None = None,
     train: bool = True,
+    stop_above_j: float | None = None,
 ) -> Outcome:
     """Make all runs of a study that the store does not hold yet.
 
@@ -199,6 +231,9 @@ def run_study(
         Told what goes on; a bar on the terminal or in the notebook when omitted.
     train
         False: return what the store holds and train nothing.
+    stop_above_j
+        Stop each run that is forecast to take more, even at the lower end of the forecast's 95 %
+        interval.
 
     Raises
     ------
@@ -210,14 +245,15 @@ def run_study(
     runs, machine = planned(study, architectures=chosen)
     elsewhere = made_elsewhere(study, store, runs, chosen)
     made: list[RunRecord] = []
-    if train and (unfinished(runs, machine, store) or not (runs or elsewhere)):
+    left_of = partial(unfinished, runs, machine, store, stop_above_j=stop_above_j)
+    if train and (left_of() or not (runs or elsewhere)):
         # A finished run is proof enough of its own names.
         check(study, download=True)
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
             stack.enter_context(store.writing())
-            missing = unfinished(runs, machine, store)  # another one may have made some meanwhile
+            missing = left_of()  # another one may have made some meanwhile
             for line in environment.lacking(study, machine):
                 progress.note(f"left to another machine: {line}")
             if machine.accelerator_problem:
@@ -226,18 +262,23 @@ def run_study(
                 if accelerator.unmetered and study.environments == "auto":
                     progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
             if missing:
-                made = _make(missing, machine, store, progress, finished=len(runs) - len(missing))
+                finished = len(runs) - len(missing)
+                made = _make(missing, machine, store, progress, finished, stop_above_j)
     here = [record for run in runs if (record := store.read(run.run_id)) is not None]
     ordered = in_the_studys_order(told_apart([*here, *elsewhere]), study)
     try:
         records = [_with_carbon(record, study.carbon) for record in ordered]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
-    failed = {record.run_id for record in [*made, *records] if record.status == "failed"}
+    of_status = {
+        status: {record.run_id for record in [*made, *records] if record.status == status}
+        for status in ("failed", "stopped")
+    }
     return Outcome(
         records=tuple(records),
         trained=len(made),
-        failed=len(failed),
+        failed=len(of_status["failed"]),
+        stopped=len(of_status["stopped"]),
         missing=len(runs) - len(here),
     )
 
@@ -325,33 +366,24 @@ def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_
 
 def _as_probed(run: PlannedRun, machine: Machine) -> Expected | str:
     """Train a few batches of a condition; return why where it cannot be trained."""
+    probe = probed(run, machine)
+    return probe if isinstance(probe, str) else as_probed(run, probe)
+
+
+def probed(run: PlannedRun, machine: Machine, for_s: float = PROBE_S) -> Probe | str:
+    """Return what a few batches of a condition take, or why it cannot be trained."""
     try:
-        probe = in_fresh_process(_probe, run, machine)
+        probe: Probe | str = in_fresh_process(_probe, run, machine, for_s)
     except ProcessLostError as error:
         return str(error)
-    if isinstance(probe, str):
-        return probe
-    data, protocol = run.dataset, run.protocol
-    steps = data.train_images // protocol.batch_size
-    trained_s = sum(
-        stage.epochs * steps * protocol.batch_size * probe.train_s_per_image[name]
-        for name, stage in protocol.stages
-    )
-    validated_s = protocol.most_epochs * data.validation_images * probe.validation_s_per_image
-    window_s = trained_s + validated_s
-    return Expected(
-        duration_s=window_s + probe.around_s,
-        energy_j=None if probe.power_w is None else probe.power_w * window_s,
-        provenance=probe.provenance,
-        known=False,
-    )
+    return probe
 
 
-def _probe(run: PlannedRun, machine: Machine) -> Any:
+def _probe(run: PlannedRun, machine: Machine, for_s: float) -> Probe | str:
     from greencv_core.probing import probe
 
     try:
-        return probe(run, machine)
+        return probe(run, machine, for_s)
     except Exception as error:  # an architecture may raise what it likes
         return _in_a_line(error)
 
@@ -373,21 +405,33 @@ def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
 
 
 def _make(
-    runs: Sequence[PlannedRun], machine: Machine, store: Store, progress: Progress, finished: int
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    store: Store,
+    progress: Progress,
+    finished: int,
+    stop_above_j: float | None,
 ) -> list[RunRecord]:
     made = []
     progress.note("metering idle power, timing a few batches of each condition")
-    idle = _idle_power(runs, machine, progress)
+    idle = idle_power(runs, machine, progress.note)
     expected, _ = expectations(runs, machine, store)  # a problem is told by the run that fails
     _warm_up(runs, machine, expected, progress)
+    outlooks = _outlooks(runs, machine, store, idle, expected, progress)
     forecast = Forecast(runs, {name: one.duration_s for name, one in expected.items()})
     progress.begin(runs, finished, in_all(runs, expected))
     for run in runs:
-        if run.protocol.cooldown_s:
+        outlook = outlooks.get(run.condition)
+        refused = None if stop_above_j is None else _refusal(run, outlook, stop_above_j)
+        if run.protocol.cooldown_s and refused is None:
             time.sleep(run.protocol.cooldown_s)
         progress.started(run)
         start = time.monotonic()
-        record = _one_run(run, machine, idle[run.environment.name])
+        if refused is None:
+            power_w = idle[run.environment.name]
+            record = _one_run(run, machine, power_w, outlook, stop_above_j, progress)
+        else:
+            record = in_fresh_process(_not_begun, run, machine, refused, stop_above_j)
         store.write(record)
         made.append(record)
         forecast.learn(run, time.monotonic() - start)
@@ -421,7 +465,7 @@ def _warm_up(
         if duration_s:
             with contextlib.suppress(ProcessLostError):
                 in_fresh_process(_keep_busy, costliest, duration_s)
-        elif all(expected[r.condition].known for r in candidates if r.condition in expected):
+        elif not any(expected[r.condition].probe for r in candidates if r.condition in expected):
             _as_probed(costliest, machine)
 
 
@@ -433,11 +477,65 @@ def _keep_busy(run: PlannedRun, duration_s: float) -> None:
         keep_busy(run, duration_s)
 
 
-def _one_run(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
+def _outlooks(
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    store: Store,
+    idle: Mapping[str, IdlePower],
+    expected: Mapping[str, Expected],
+    progress: Progress,
+) -> dict[str, Outlook]:
+    """Return the outlooks by condition, of those that have one: runs are made without, too."""
+    outlooks = {}
     try:
-        return in_fresh_process(_execute, run, machine, idle)
+        experience = Experience.of(store.records())
+        for condition, run in {run.condition: run for run in runs}.items():
+            probe = expected[condition].probe if condition in expected else None
+            size = experience.size(run, probe)
+            if size is not None:
+                outlooks[condition] = experience.outlook(
+                    run,
+                    size,
+                    idle_power_w=sum(idle[run.environment.name].values()),
+                    power_limit_w=environment.power_limit_w(run.environment, machine),
+                    probe=probe,
+                )
+    except Exception as error:  # whatever it is, it is no reason to train nothing
+        progress.note(f"no forecasts: {_in_a_line(error)}")
+    return outlooks
+
+
+def _refusal(run: PlannedRun, outlook: Outlook | None, limit_j: float) -> Midway | None:
+    """Return the forecast that keeps a run from being begun; None where it may begin."""
+    if outlook is None:
+        return None
+    with contextlib.suppress(Exception):  # that there is nothing to tell it from yet, say
+        before = Midway(0, run.protocol.most_epochs, 0.0, outlook.before())
+        return before if before.exceeds(limit_j) else None
+    return None
+
+
+def _one_run(
+    run: PlannedRun,
+    machine: Machine,
+    idle: IdlePower,
+    outlook: Outlook | None,
+    stop_above_j: float | None,
+    progress: Progress,
+) -> RunRecord:
+    told = partial(progress.forecast, run)
+    try:
+        return in_fresh_process(
+            _execute, run, machine, idle, outlook, stop_above_j, on_message=told
+        )
     except ProcessLostError as error:
         return in_fresh_process(_failure, run, machine, str(error))
+
+
+def _not_begun(run: PlannedRun, machine: Machine, forecast: Midway, limit_j: float) -> RunRecord:
+    from greencv_core.experiment import not_begun
+
+    return not_begun(run, machine, forecast, limit_j)
 
 
 def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
@@ -446,12 +544,25 @@ def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
     return failure(run, machine, reason)
 
 
-def _execute(run: PlannedRun, machine: Machine, idle: IdlePower) -> RunRecord:
+def _execute(
+    run: PlannedRun,
+    machine: Machine,
+    idle: IdlePower,
+    outlook: Outlook | None,
+    stop_above_j: float | None,
+) -> RunRecord:
     """Run in the child: what a person can act on becomes the record's reason."""
     from greencv_core.experiment import execute, failure
 
     try:
-        return execute(run, machine, idle_power_w=idle)
+        return execute(
+            run,
+            machine,
+            idle_power_w=idle,
+            outlook=outlook,
+            on_forecast=tell_driver,
+            stop_above_j=stop_above_j,
+        )
     except Exception as error:  # an architecture may raise what it likes; the study goes on
         return failure(run, machine, _in_a_line(error))
 
@@ -461,8 +572,8 @@ def _in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:500]}"
 
 
-def _idle_power(
-    runs: Sequence[PlannedRun], machine: Machine, progress: Progress
+def idle_power(
+    runs: Sequence[PlannedRun], machine: Machine, note: Callable[[str], None]
 ) -> dict[str, IdlePower]:
     """Return idle power by environment and component, metered once for each set of GPUs."""
     by_gpus: dict[tuple[str, ...], IdlePower] = {}
@@ -472,7 +583,7 @@ def _idle_power(
         if gpus not in by_gpus:
             reading = in_fresh_process(measure_idle_power, runs[0].protocol.idle_s, gpus)
             for problem in reading.problems:
-                progress.note(f"idle power: {problem}")
+                note(f"idle power: {problem}")
             by_gpus[gpus] = {
                 name: part.energy_j / reading.duration_s
                 for name, part in reading.components.items()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import psutil
@@ -26,6 +27,8 @@ from greencv_core.metering import (
     Window,
     intensity_gco2e_per_kwh,
 )
+from greencv_core.midway import Watch
+from greencv_core.outlook import Midway, Outlook
 from greencv_core.paths import git_commit
 from greencv_core.records import (
     ComparisonRecord,
@@ -47,6 +50,9 @@ def execute(
     *,
     idle_power_w: Mapping[Component, float] | None = None,
     on_epoch: Callable[[training.Epoch], None] | None = None,
+    outlook: Outlook | None = None,
+    on_forecast: Callable[[Midway], None] | None = None,
+    stop_above_j: float | None = None,
 ) -> RunRecord:
     """Train one planned run under the meters of this machine.
 
@@ -59,6 +65,12 @@ def execute(
         Power at idle by component, for the net energy.
     on_epoch
         Called after each epoch.
+    outlook
+        Tells after each epoch what the whole run will take.
+    on_forecast
+        Called with what it tells, from another thread.
+    stop_above_j
+        Stop the training once it is forecast to take more; the record says so.
 
     Raises
     ------
@@ -70,7 +82,8 @@ def execute(
         The GPU that the run trains on cannot be metered.
     """
     with contextlib.closing(prepare(run)) as ready:
-        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch)
+        watch = Watch(run.protocol, outlook, on_forecast, stop_above_j)
+        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch)
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,7 @@ def _metered(
     ready: Ready,
     idle_power_w: Mapping[Component, float],
     on_epoch: Callable[[training.Epoch], None] | None,
+    watch: Watch,
 ) -> RunRecord:
     spec, protocol, device = run.environment, run.protocol, ready.device
     intensity = intensity_gco2e_per_kwh(run.carbon)
@@ -133,7 +147,7 @@ def _metered(
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     setup_s = time.time() - psutil.Process().create_time()
-    with meter as window:
+    with watch, meter as window:
         load = _CpuLoad()
         history = training.train(
             ready.module,
@@ -143,7 +157,7 @@ def _metered(
             seed=run.seed,
             hook=_phases_of(window),
             on_epoch=on_epoch,
-            may_go_on=None if protocol.budget is None else _Purse(protocol.budget, window),
+            stop=_stop(protocol.budget, window, watch),
         )
         others, own_pct = load.share_of_others(), load.own_pct()
     reading, phases = window.reading, window.phases
@@ -157,7 +171,7 @@ def _metered(
         lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
     utilization_pct = gpu.utilization_pct if gpu else None
     return RunRecord(
-        status="finished",
+        **_status(history, watch),
         **identity(run, machine),
         started_at=started_at,
         device_name=environment.device_name(spec, machine),
@@ -167,7 +181,6 @@ def _metered(
         weights_sha256=ready.weights_sha256,
         setup_s=setup_s,
         epochs=[_epoch_record(e, phases) for e in history.epochs],
-        ended_by=history.ended_by,
         final_epoch=history.final_epoch,
         images_processed=history.images_processed,
         duration_s=reading.duration_s,
@@ -203,6 +216,33 @@ def failure(run: PlannedRun, machine: environment.Machine, reason: str) -> RunRe
     )
 
 
+def not_begun(
+    run: PlannedRun, machine: environment.Machine, forecast: Midway, limit_j: float
+) -> RunRecord:
+    """Return the record of a run that is not begun: it would take more than a limit."""
+    return RunRecord(
+        **_stopped(forecast, limit_j),
+        complete=False,
+        **identity(run, machine),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _status(history: training.History, watch: Watch) -> dict[str, Any]:
+    if watch.stopped_by is None or watch.limit_j is None:
+        return {"status": "finished", "ended_by": history.ended_by}
+    return _stopped(watch.stopped_by, watch.limit_j)
+
+
+def _stopped(forecast: Midway, limit_j: float) -> dict[str, Any]:
+    return {
+        "status": "stopped",
+        "reason": forecast.reason(limit_j),
+        "ended_by": "forecast",
+        "forecast": forecast.record(limit_j),
+    }
+
+
 def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]:
     """Return the fields of a record that are known before the run."""
     return {
@@ -221,6 +261,19 @@ def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]
         "versions": environment.software_versions(),
         "git_commit": git_commit(),
     }
+
+
+def _stop(
+    budget: Budget | None, window: Window, watch: Watch
+) -> Callable[[training.Epoch], training.Stop | None]:
+    purse = None if budget is None else _Purse(budget, window)
+
+    def stop(epoch: training.Epoch) -> training.Stop | None:
+        if purse is not None and not purse():
+            return "budget"
+        return "forecast" if watch.exceeds(window, epoch.stage) else None
+
+    return stop
 
 
 class _Purse:

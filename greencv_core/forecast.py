@@ -10,8 +10,28 @@ from greencv_core.energy import Provenance, weakest
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun
 
+PROBE_S = 2.0
+"""How long the batches of each stage of a condition are timed, at least."""
 START_S = 1.0
 """Seconds from the start of a run's process to its training, where no record tells."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few batches of a condition took."""
+
+    train_s_per_image: Mapping[str, float]
+    """By stage."""
+    validation_s_per_image: float
+    power_w: float | None
+    """Of all that was metered; None where nothing could be."""
+    provenance: Provenance | None
+    around_s: float
+    """From the start of the process to these batches, and from their end to the meters' reading."""
+    gflops_per_image: float
+    parameters: int
+    batches: int
+    """Trained on, over all stages."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +43,8 @@ class Expected:
     energy_j: float | None
     """Of the metered window; None where nothing could be metered."""
     provenance: Provenance | None
-    known: bool
-    """Whether finished runs told it; else a few timed batches did."""
+    probe: Probe | None = None
+    """The few batches that told it; None where finished runs did."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +88,27 @@ def as_before(records: Sequence[RunRecord]) -> Expected:
         duration_s=statistics.median(durations_s),
         energy_j=statistics.median(joules) if joules else None,
         provenance=weakest(parts) if parts else None,
-        known=True,
     )
+
+
+def as_probed(run: PlannedRun, probe: Probe) -> Expected:
+    """Return what one run will take if all of it goes on as a few batches of it."""
+    stages = run.protocol.stages
+    window_s = sum(stage.epochs * epoch_s(run, probe, name) for name, stage in stages)
+    return Expected(
+        duration_s=window_s + probe.around_s,
+        energy_j=None if probe.power_w is None else probe.power_w * window_s,
+        provenance=probe.provenance,
+        probe=probe,
+    )
+
+
+def epoch_s(run: PlannedRun, probe: Probe, stage: str) -> float:
+    """Return how long an epoch of a stage lasts, training and validation, as a probe tells it."""
+    data, batch_size = run.dataset, run.protocol.batch_size
+    trained = data.train_images // batch_size * batch_size
+    validated_s = data.validation_images * probe.validation_s_per_image
+    return trained * probe.train_s_per_image[stage] + validated_s
 
 
 class Forecast:

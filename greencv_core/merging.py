@@ -77,11 +77,11 @@ class _Held:
 def merge(sources: Sequence[Path], into: Store) -> Merge:
     """Copy the records of other stores into one; of each run the better record is kept.
 
-    A finished run is better than a failed one, and a complete reading than an incomplete one. Of
-    two that are worth the same, the one that started earlier is kept, so that neither the order
-    of the sources nor a repetition changes the outcome; the store's own, if it was the later one,
-    goes into its folder ``superseded``. The sources stay as they are; a merge
-    that was interrupted is completed by the same merge.
+    A finished run is better than one that a forecast stopped, that better than a failed one, and a
+    complete reading better than an incomplete one. Of two that are worth the same, the one that
+    started earlier is kept, so that neither the order of the sources nor a repetition changes the
+    outcome; the store's own, if it was the later one, goes into its folder ``superseded``. The
+    sources stay as they are; a merge that was interrupted is completed by the same merge.
 
     Raises
     ------

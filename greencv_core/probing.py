@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import psutil
 import torch
 
 from greencv_core import datasets, environment, training
-from greencv_core.energy import Provenance
 from greencv_core.experiment import Ready, prepare, synchronizer
+from greencv_core.forecast import PROBE_S, Probe
 from greencv_core.metering import EnergyMeter
 from greencv_core.study import PlannedRun
 
-
-@dataclass(frozen=True)
-class Probe:
-    """What a few batches of a condition took."""
-
-    train_s_per_image: Mapping[str, float]
-    """By stage."""
-    validation_s_per_image: float
-    power_w: float | None
-    """Of all that was metered; None where nothing could be."""
-    provenance: Provenance | None
-    around_s: float
-    """From the start of the process to these batches, and from their end to the meters' reading."""
-
-
 FEW_BATCHES = 16
 """Of made-up images; they are trained on again and again."""
-PROBE_S = 1.0
-"""How long a stage's batches are timed, at least."""
 
 
-def probe(run: PlannedRun, machine: environment.Machine) -> Probe:
+def probe(run: PlannedRun, machine: environment.Machine, for_s: float = PROBE_S) -> Probe:
     """Train and validate on a few batches of a condition, and meter them; keep nothing.
 
     What time does not depend on is not downloaded for it: weights are drawn, and where the images
     are not on this machine yet, made-up ones of their size stand in.
+
+    Parameters
+    ----------
+    for_s
+        How long a stage's batches are timed, at least.
     """
     drawn = run.protocol.model_copy(update={"weights": "none"})
     run = replace(run, protocol=drawn)
@@ -58,19 +46,23 @@ def probe(run: PlannedRun, machine: environment.Machine) -> Probe:
         )
         setup_s = time.time() - psutil.Process().create_time()
         with meter as window:
-            train_s = {
-                name: _time_training(run, ready, name, synchronize)
+            timed = {
+                name: _time_training(run, ready, name, synchronize, for_s)
                 for name, _ in run.protocol.stages
             }
             validation_s = _time_validation(run, ready, synchronize)
+        size = ready.gflops_per_image, ready.parameters
     end_s = time.monotonic()
     reading = window.reading
     return Probe(
-        train_s_per_image=train_s,
+        train_s_per_image={name: each_s for name, (each_s, _) in timed.items()},
         validation_s_per_image=validation_s,
         power_w=reading.total.energy_j / reading.duration_s if reading.total else None,
         provenance=reading.total.provenance if reading.total else None,
         around_s=setup_s + time.monotonic() - end_s,
+        gflops_per_image=size[0],
+        parameters=size[1],
+        batches=sum(batches for _, batches in timed.values()),
     )
 
 
@@ -80,13 +72,13 @@ def keep_busy(run: PlannedRun, duration_s: float) -> None:
         end_s = time.monotonic() + duration_s
         name = run.protocol.stages[0][0]
         while time.monotonic() < end_s:
-            _time_training(run, ready, name, synchronizer(ready.device) or (lambda: None))
+            _time_training(run, ready, name, synchronizer(ready.device) or (lambda: None), PROBE_S)
 
 
 def _time_training(
-    run: PlannedRun, ready: Ready, stage: str, synchronize: Callable[[], None]
-) -> float:
-    """Return seconds a training image: whole batches for :data:`PROBE_S`, at least two."""
+    run: PlannedRun, ready: Ready, stage: str, synchronize: Callable[[], None], for_s: float
+) -> tuple[float, int]:
+    """Return seconds a training image, of how many batches: at least two, for so long."""
     batches = 0
     with training.steps_of(stage, ready.module, run.protocol, run.environment) as step:
         synchronize()
@@ -100,12 +92,15 @@ def _time_training(
                 if batches >= 2 and batches.bit_count() == 1:
                     synchronize()
                     elapsed_s = time.perf_counter() - start_s
-                    if elapsed_s >= PROBE_S:
-                        return elapsed_s / (batches * run.protocol.batch_size)
+                    if elapsed_s >= for_s:
+                        return elapsed_s / (batches * run.protocol.batch_size), batches
 
 
 def _time_validation(run: PlannedRun, ready: Ready, synchronize: Callable[[], None]) -> float:
-    """Return seconds a validation image, of at most two batches."""
+    """Return seconds a validation image: of a whole validation if that is quick, else of batches.
+
+    A whole one computes the correctness, too, which of few images is no small part of it.
+    """
     seen, start_s = 0, time.perf_counter()
     for images, _ in ready.data.validation_batches(training.EVALUATION_BATCH):
         training.predict(ready.module, images, run.environment)
@@ -113,4 +108,10 @@ def _time_validation(run: PlannedRun, ready: Ready, synchronize: Callable[[], No
         seen += len(images)
         if seen >= 2 * training.EVALUATION_BATCH:
             break
-    return (time.perf_counter() - start_s) / seen
+    each_s, count = (time.perf_counter() - start_s) / seen, ready.data.validation_count
+    if each_s * count > PROBE_S:
+        return each_s
+    training.evaluate(ready.module, ready.data, run.environment)  # the first sets things up
+    start_s = time.perf_counter()
+    training.evaluate(ready.module, ready.data, run.environment)
+    return (time.perf_counter() - start_s) / count

@@ -27,18 +27,35 @@ class ProcessLostError(GreencvError):
 _PRELOAD = ["greencv_core._preload"]
 
 
-def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+def in_fresh_process(
+    function: Callable[..., Result],
+    *arguments: Any,
+    on_message: Callable[[Any], None] | None = None,
+) -> Result:
     """Call a function in a process that has run nothing before, with torch already imported.
+
+    Parameters
+    ----------
+    on_message
+        Called here with what the function gives to :func:`tell_driver` meanwhile.
 
     Raises
     ------
     ProcessLostError
         The process was killed.
     """
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=_context(), initializer=_follow_the_driver)
+    context = _context()
+    received, sent = context.Pipe(duplex=False)
+    ended, at_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sent,))
     try:
         with _interrupt_held_back():
             future = pool.submit(function, *arguments)
+        future.add_done_callback(lambda _: at_end.close())
+        sent.close()  # the process has its own
+        for message in _messages(received, ended):
+            if on_message is not None:
+                on_message(message)
         return future.result()
     except BrokenProcessPool as error:
         raise ProcessLostError("the training process was killed (out of memory?)") from error
@@ -49,6 +66,36 @@ def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        received.close()
+        ended.close()
+
+
+def tell_driver(message: Any) -> None:
+    """Send something to the driver of this process, from whichever of its threads."""
+    assert _to_driver is not None, "for processes of in_fresh_process() alone"
+    with _one_message_at_a_time:
+        _to_driver.send(message)
+
+
+_to_driver: multiprocessing.connection.Connection | None = None
+_one_message_at_a_time = threading.Lock()
+
+
+def _begin(to_driver: multiprocessing.connection.Connection) -> None:
+    global _to_driver
+    _to_driver = to_driver
+    _follow_the_driver()
+
+
+def _messages(
+    received: multiprocessing.connection.Connection, ended: multiprocessing.connection.Connection
+) -> Iterator[Any]:
+    """Yield what comes, until the call has ended, however it did."""
+    while received in multiprocessing.connection.wait([received, ended]):
+        try:
+            yield received.recv()
+        except (EOFError, OSError):  # the process ends, maybe within a message
+            return
 
 
 def _context() -> Any:

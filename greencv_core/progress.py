@@ -12,11 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from greencv_core.energy import joules
 from greencv_core.forecast import Total
+from greencv_core.outlook import Midway
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun
 
 LINE_EVERY_S = 10.0
+FORECAST_EVERY_S = 30.0
+"""Between lines of how far a run is, where no bar is."""
 
 
 def clock(seconds: float) -> str:
@@ -37,18 +41,6 @@ def in_words(expected: Total) -> str:
     if expected.energy_j is not None:
         energy = f" and {joules(expected.energy_j)} ({expected.provenance})"
     return f"{'at most' if expected.at_most else 'about'} {clock(expected.duration_s)}{energy}"
-
-
-def joules(energy_j: float) -> str:
-    """Return an energy with the prefix that leaves few digits: ``12.3 kJ``."""
-    for unit, scale in (("MJ", 1e6), ("kJ", 1e3)):
-        if energy_j >= scale:
-            return (
-                f"{energy_j / scale:.3g} {unit}"
-                if energy_j < 1e9
-                else f"{energy_j / scale:,.0f} {unit}"
-            )
-    return f"{energy_j:.0f} J"
 
 
 @contextmanager
@@ -82,7 +74,10 @@ def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], 
 
 
 class ProgressBar:
-    """A bar with runs done, time left and energy so far; plain lines where no bar can be."""
+    """A bar with runs done, time left and energy so far; plain lines where no bar can be.
+
+    Below it another one has the epochs of the run that goes on, and the energy still to come.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
@@ -90,13 +85,15 @@ class ProgressBar:
         self._bar = Progress(
             TextColumn("{task.description:<38}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} runs"),
+            TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]} left, {task.fields[energy]}"),
+            TextColumn("{task.fields[ahead]}"),
             console=self._console,
             disable=not self._live,
         )
         self._task: Any = None
+        self._epochs: Any = None
+        self._told_s = 0.0
         self._energy_j = 0.0
         self._total = self._done = 0
 
@@ -120,23 +117,42 @@ class ProgressBar:
         self.note(f"{len(runs)} of {self._total} runs to make: {in_words(expected)}")
         left = clock(expected.duration_s)
         self._task = self._bar.add_task(
-            "", total=self._total, completed=finished, left=left, energy="0 J"
+            "", total=self._total, completed=finished, unit="runs", ahead=f"{left} left, 0 J"
         )
+        self._epochs = self._bar.add_task("", visible=False, unit="epochs", ahead="")
         self._bar.start()
 
     def started(self, run: PlannedRun) -> None:
         """Show which run is being made."""
+        self._told_s = time.monotonic()
         self._bar.update(self._task, description=escape(run.condition))
+        self._bar.reset(
+            self._epochs, total=run.protocol.most_epochs, description="  this run", visible=False
+        )
+
+    def forecast(self, run: PlannedRun, midway: Midway) -> None:
+        """Show how far a run is and what it still takes; as a line only if it lasts."""
+        ahead = midway.left_in_words()
+        self._bar.update(self._epochs, completed=midway.epoch, ahead=ahead, visible=True)
+        now_s = time.monotonic()
+        if not self._live and now_s - self._told_s >= FORECAST_EVERY_S:
+            self._told_s = now_s
+            epochs = f"{midway.epoch}/{midway.most_epochs} epochs"
+            self.note(f"{run.condition}: {epochs}, {ahead}")
 
     def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
         """Show what came of a run and what remains."""
         self._done += 1
         energy_j = record.total.energy_j if record.total and record.complete else None
         self._energy_j += energy_j or 0.0
-        energy = f"{self._energy_j:,.0f} J"
-        self._bar.update(self._task, completed=self._done, left=clock(remaining_s), energy=energy)
+        ahead = f"{clock(remaining_s)} left, {self._energy_j:,.0f} J"
+        self._bar.update(self._task, completed=self._done, ahead=ahead)
+        self._bar.update(self._epochs, visible=False)
+        which = f"{run.condition}, repetition {run.repetition + 1}"
         if record.status == "failed":
-            self.note(f"failed: {run.condition}, repetition {run.repetition + 1}: {record.reason}")
+            self.note(f"failed: {which}: {record.reason}")
+        elif record.status == "stopped":
+            self.note(f"{which}: {record.reason}")
         elif not self._live:
             told = "energy incomplete" if energy_j is None else f"{energy_j:.0f} J"
             if record.final is not None and record.correctness_is_meaningful:

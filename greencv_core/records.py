@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from greencv_core.energy import Component, Provenance, combined_uncertainty_j, weakest
 from greencv_core.errors import BadInputError, GreencvError
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
-"""Version 1 tells no uncertainties; 1 and 2 tell of no stages, no weights, no reason of the end."""
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""Version 1 tells no uncertainties; 1 and 2 tell of no stages, no weights, no reason of the end; of
+runs that were stopped by a forecast, 4 alone."""
 
 
 class _Record(BaseModel):
@@ -96,14 +97,27 @@ class TraceRecord(_Record):
     power_w: dict[Component, list[float]]
 
 
+class ForecastRecord(_Record):
+    """What a run was forecast to take when that stopped it, with the 95 % interval."""
+
+    energy_j: float | None
+    """None where nothing told but what was spent."""
+    low_j: float
+    """At least what was spent already."""
+    high_j: float | None
+    after_epoch: int
+    limit_j: float
+    """What it was not to exceed."""
+
+
 class RunRecord(_Record):
     """Everything that one run produced."""
 
     schema_version: int = SCHEMA_VERSION
     run_id: str
-    status: Literal["finished", "failed"]
+    status: Literal["finished", "stopped", "failed"]
     reason: str = ""
-    """Why it failed."""
+    """Why it failed, or was stopped."""
     study: str
     architecture: str
     environment: dict[str, Any]
@@ -128,8 +142,10 @@ class RunRecord(_Record):
     setup_s: float | None = None
     """From the start of the run's process to the begin of the metered window."""
     epochs: list[EpochRecord] = Field(default_factory=list)
-    ended_by: Literal["epochs", "early stopping", "target", "budget"] = "epochs"
+    ended_by: Literal["epochs", "early stopping", "target", "budget", "forecast"] = "epochs"
     """What the training came to its end by."""
+    forecast: ForecastRecord | None = None
+    """What stopped it, of a stopped run."""
     final_epoch: int | None = None
     """The epoch whose weights the model has in the end; the last one where None."""
     images_processed: int = 0
@@ -152,7 +168,7 @@ class RunRecord(_Record):
 
     @property
     def final(self) -> EpochRecord | None:
-        """The epoch whose weights the model has in the end; None of a failed run."""
+        """The epoch whose weights the model has in the end; None of a run without an epoch."""
         if not self.epochs:
             return None
         return self.epochs[(self.final_epoch or len(self.epochs)) - 1]
@@ -197,7 +213,8 @@ class Store:
     def write(self, record: RunRecord) -> Path:
         """Write a record; it replaces an earlier one of the same run, unless that is worth more.
 
-        A failure replaces no success, nor an incomplete reading a complete one.
+        A failure replaces no success, nor an incomplete reading a complete one; a run that a
+        forecast stopped is worth more than one that failed.
 
         Raises
         ------
@@ -335,9 +352,9 @@ def phases_table(record: RunRecord) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "start_s", "end_s", "energy_j"])
 
 
-def worth(record: RunRecord) -> tuple[bool, bool]:
+def worth(record: RunRecord) -> tuple[int, bool]:
     """Return what makes a record better than another one of the same run: more is better."""
-    return record.status == "finished", record.complete
+    return ("failed", "stopped", "finished").index(record.status), record.complete
 
 
 def load_record(path: Path) -> RunRecord | Damaged:

@@ -419,12 +419,28 @@ def load_study(source: str | Path) -> Study:
         raise BadInputError(
             f"{path}: must be a mapping with the fields of a study, e.g. name: mine"
         )
+    return checked(content, str(path))
+
+
+def checked(content: Mapping[str, Any], where: str) -> Study:
+    """Return the study that fields make.
+
+    Parameters
+    ----------
+    where
+        Where they are from, for messages.
+
+    Raises
+    ------
+    BadInputError
+        See :func:`load_study`.
+    """
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = [_one_line(path, problem) for problem in error.errors()]
+        lines = [_one_line(where, problem) for problem in error.errors()]
         raise BadInputError("\n".join(dict.fromkeys(lines))) from error
-    study._where = str(path)
+    study._where = where
     return study
 
 
@@ -529,8 +545,8 @@ _StudyLoader.add_implicit_resolver(
 )
 
 
-def _one_line(path: Path, problem: Any) -> str:
-    """Turn one of pydantic's problems into: file, field, value, what is allowed."""
+def _one_line(where: str, problem: Any) -> str:
+    """Turn one of pydantic's problems into: where, field, value, what is allowed."""
     kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
     # The branch of a union in the location means nothing to a user.
     branches = ("list", "word", "number", "mapping")
@@ -538,14 +554,14 @@ def _one_line(path: Path, problem: Any) -> str:
     field = ".".join(str(p) for p in parts)
     if kind == "value_error":
         inner = str(context["error"])
-        return f"{path}: {field + '.' if field else ''}{inner}"
+        return f"{where}: {field + '.' if field else ''}{inner}"
     if kind == "missing":
-        return f"{path}: {field}: missing: must be given"
+        return f"{where}: {field}: missing: must be given"
     value = _short(problem["input"])
     if kind == "extra_forbidden":
         model = _model_at(problem["loc"][:-1])
         known = ", ".join(model.model_fields) if model else "see studies/quick.yaml"
-        return f"{path}: {field} = {value}: unknown field; allowed here: {known}"
+        return f"{where}: {field} = {value}: unknown field; allowed here: {known}"
     if parts and parts[-1] == "environments":
         message = "must be auto or a list of environments"
     elif parts and parts[-1] == "threads":
@@ -558,7 +574,7 @@ def _one_line(path: Path, problem: Any) -> str:
         message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
     else:
         message = message.replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{path}: {field} = {value}: {message}"
+    return f"{where}: {field} = {value}: {message}"
 
 
 _PATTERNS = {

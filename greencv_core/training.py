@@ -24,7 +24,9 @@ from greencv_core.weights import last_layers
 
 EVALUATION_BATCH = 256
 
-EndedBy = Literal["epochs", "early stopping", "target", "budget"]
+Stop = Literal["budget", "forecast"]
+"""Why somebody may stop a training: its budget is spent, or will be."""
+EndedBy = Literal["epochs", "early stopping", "target"] | Stop
 """Why a training came to its end."""
 
 
@@ -92,7 +94,7 @@ def train(
     seed: int,
     hook: PhaseHook = _no_hook,
     on_epoch: Callable[[Epoch], None] | None = None,
-    may_go_on: Callable[[], bool] | None = None,
+    stop: Callable[[Epoch], Stop | None] | None = None,
 ) -> History:
     """Train a classifier by a protocol in an environment.
 
@@ -108,8 +110,8 @@ def train(
         Called with the phase and the epoch; the context it returns spans exactly that work.
     on_epoch
         Called after each epoch, outside the hook's contexts.
-    may_go_on
-        Asked after each epoch; False ends the training: its budget is spent.
+    stop
+        Asked after each epoch but the last that there may be; a reason ends the training.
 
     Raises
     ------
@@ -150,7 +152,7 @@ def train(
                     on_epoch(epoch)
                 course.after(epoch)
                 stopper.look(epoch, model)
-                reason = _reason_to_end(epoch, protocol, may_go_on)
+                reason = _reason_to_end(epoch, protocol, stop)
                 if reason is None and stopper.stops and left:
                     reason = "early stopping"
                 if reason is not None:
@@ -161,7 +163,7 @@ def train(
         final_epoch = len(epochs)
         if ended_by != "target":  # whose weights are the ones that reached it
             final_epoch = stopper.restore(model) or final_epoch
-        if ended_by in ("target", "budget"):
+        if ended_by in ("target", "budget", "forecast"):
             break
     return History(tuple(epochs), ended_by, final_epoch)
 
@@ -308,15 +310,13 @@ def _stage_of(
 
 
 def _reason_to_end(
-    epoch: Epoch, protocol: Protocol, may_go_on: Callable[[], bool] | None
+    epoch: Epoch, protocol: Protocol, stop: Callable[[Epoch], Stop | None] | None
 ) -> EndedBy | None:
     target = protocol.target
     if target is not None and getattr(epoch.correctness, target.monitor) >= target.value:
         return "target"
     more = epoch.epoch < protocol.most_epochs
-    if more and may_go_on is not None and not may_go_on():
-        return "budget"
-    return None
+    return stop(epoch) if more and stop is not None else None
 
 
 def _refuse_divergence(phase: str, loss: float, epoch: int, stage: Stage) -> None:

@@ -38,6 +38,7 @@ def test_the_doctor_tells_what_each_figure_will_be(tmp_path):
     [
         ["doctor"],
         ["plan"],
+        ["estimate"],
         ["run"],
         ["book"],
         ["runs", "list"],

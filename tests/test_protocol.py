@@ -129,13 +129,13 @@ def test_a_target_reached_in_the_first_stage_ends_all():
 def test_a_spent_budget_ends_the_training_but_not_after_the_last_epoch():
     asked = []
 
-    def no():
-        asked.append(True)
-        return len(asked) < 2
+    def stop(epoch):
+        asked.append(epoch.epoch)
+        return "budget" if len(asked) == 2 else None
 
-    assert trained(protocol(epochs=5), may_go_on=no)[1].ended_by == "budget"
-    assert len(asked) == 2
-    history = trained(protocol(epochs=1), may_go_on=lambda: False)[1]
+    assert trained(protocol(epochs=5), stop=stop)[1].ended_by == "budget"
+    assert asked == [1, 2]
+    history = trained(protocol(epochs=1), stop=lambda epoch: "budget")[1]
     assert history.ended_by == "epochs"
 
 

@@ -23,6 +23,10 @@ def test_a_failure_replaces_no_success(smoke_records, tmp_path):
     failed = finished.model_copy(update={"status": "failed", "reason": "no more memory"})
     store.write(failed)
     assert store.read(finished.run_id) == failed
+    stopped = finished.model_copy(update={"status": "stopped", "complete": False})
+    store.write(stopped)
+    store.write(failed)
+    assert store.read(finished.run_id) == stopped
     incomplete = finished.model_copy(update={"complete": False})
     store.write(incomplete)
     assert store.read(finished.run_id) == incomplete
@@ -56,12 +60,22 @@ def test_a_record_of_version_1_is_read_and_states_no_uncertainty(smoke_records, 
     assert math.isnan(row["energy_uncertainty_j"])
 
 
+def test_a_record_of_version_3_is_read_and_was_stopped_by_no_forecast(smoke_records, tmp_path):
+    content = smoke_records[0].model_dump(mode="json")
+    content["schema_version"] = 3
+    del content["forecast"]
+    store = Store(tmp_path)
+    store.path_of(content["run_id"]).write_text(json.dumps(content))
+    [record] = store.records()
+    assert (record.status, record.forecast) == ("finished", None)
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
         (lambda text: text[: len(text) // 2], "not a JSON file"),
         (lambda text: "[]", "record version None"),
-        (lambda text: text.replace('"schema_version":3', '"schema_version":99'), "version 99"),
+        (lambda text: text.replace('"schema_version":4', '"schema_version":99'), "version 99"),
         (lambda text: text.replace('"repetition":', '"repetitions":', 1), "repetition"),
     ],
 )

@@ -35,7 +35,15 @@ from greencv_core.datasets.statistics import moments
 from greencv_core.errors import BadInputError
 from greencv_core.study import Dataset
 
-__all__ = ["ImageData", "at_hand", "check_dataset", "class_count", "dataset_names", "load_dataset"]
+__all__ = [
+    "ImageData",
+    "at_hand",
+    "check_dataset",
+    "class_count",
+    "dataset_names",
+    "image_count",
+    "load_dataset",
+]
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, of pixels from 0 to 1."""
@@ -96,6 +104,24 @@ def class_count(spec: Dataset) -> int:
     pool = open_pool(spec, download=False)
     assert pool is not None
     return len(pool.class_names)
+
+
+def image_count(spec: Dataset) -> int:
+    """Return how many images a data set has; of a study's classes, if they are at hand.
+
+    Raises
+    ------
+    BadInputError
+        The data set is unknown, or a folder that cannot be read.
+    """
+    check_name(spec.name)
+    pool = open_pool(spec, download=False)
+    images = stated(spec).images if pool is None else len(pool.labels)
+    if images is None:
+        raise BadInputError(
+            f"dataset.name = {spec.name}: of its classes, the images alone can tell"
+        )
+    return images
 
 
 def load_dataset(

@@ -216,8 +216,26 @@ class Window:
     def so_far(self) -> Reading:
         """Return the reading from the start until now; it may take a refresh of the meters."""
         self._synchronize()
-        self._sampler.look()
-        return self._between([(self._start_s, time.monotonic())])[0]
+        now_s = time.monotonic()
+        self._sampler.look(at_end=True)  # a constant model tells only what was before a look
+        return self._between([(self._start_s, now_s)])[0]
+
+    def until(self, time_s: float) -> Reading:
+        """Return the reading from the start until the end of a part, which need not be the last.
+
+        It may take a refresh of the meters; another thread than that of the work may ask.
+
+        Parameters
+        ----------
+        time_s
+            Seconds from the window's start: see :attr:`part_end_s`.
+        """
+        return self._between([(self._start_s, self._start_s + time_s)])[0]
+
+    @property
+    def part_end_s(self) -> float:
+        """When the latest phase or marked part ended: seconds from the window's start."""
+        return self._parts[-1][2] - self._start_s
 
     def open(self) -> None:
         """Start the meters and the window."""
