@@ -168,8 +168,8 @@ def test_one_figure_by_share():
 def test_the_sentence_tells_that_ours_errs_least():
     """That another does better before anything is measured is no matter."""
     assert BOTH.sentence("architecture", "known", "an architecture is new") == (
-        "Where an architecture is new, the Bayesian projection errs least from 10 % of the time on; "
-        "at 10 % it errs by 4.0 %, the best other (good) by 8.0 %, a ratio of 0.500. Its 95 % "
+        "Where an architecture is new, the Bayesian projection errs least from 10 % of the time "
+        "on; at 10 % it errs by 4.0 %, the best other (good) by 8.0 %, a ratio of 0.500. Its 95 % "
         "intervals held the true energy in 75.0 % of the cases, at single moments in 50.0 % to "
         "100.0 %."
     )
