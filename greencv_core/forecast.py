@@ -10,7 +10,7 @@ from greencv_core.energy import Provenance, weakest
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun
 
-PROBE_S = 2.0
+PROBE_S = 1.0
 """How long the batches of each stage of a condition are timed, at least."""
 START_S = 1.0
 """Seconds from the start of a run's process to its training, where no record tells."""
