@@ -94,7 +94,7 @@ class Scores:
                     "mape": ours.mape,
                     "best": name,
                     "best_mape": error,
-                    "ratio": ours.mape / error,
+                    "ratio": ours.mape / error if error else np.inf,
                     "coverage": ours.coverage,
                 }
             )

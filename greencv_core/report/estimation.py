@@ -56,8 +56,13 @@ _LEAST_SHOWN = 0.001
 
 
 @if_answered
-def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Styler:
-    """Return each method's mean absolute percentage error by the share of the training seen."""
+def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Styler | None:
+    """Return each method's mean absolute percentage error by the share of the training seen.
+
+    None where nothing of that kind could be held out.
+    """
+    if held_out not in _kinds(scores):
+        return None
     errors = scores.by_share(held_out, told)
     coverage = scores.by_share(held_out, told, "coverage").loc[OURS]
     frame = pd.DataFrame({"Method": errors.index})
@@ -215,12 +220,14 @@ def calibration_figure(scores: Scores) -> Figure | None:
 
 
 @if_answered
-def practice_sentence(errors: pd.DataFrame, scores: Scores) -> Markdown:
+def practice_sentence(errors: pd.DataFrame, scores: Scores | Unanswered) -> Markdown:
     """Say whether estimates from the power limit and from operations mislead here, too."""
     by_method = errors.set_index("method")
     limit, used = by_method.loc["TDP x time"], by_method.loc["TDP x utilisation x time"]
     step = by_method.loc["STEP, epoch energy"]
-    flops = scores.by_share("architecture", "known").loc["FLOPs"].iloc[0]
+    flops = math.nan
+    if isinstance(scores, Scores) and "architecture" in _kinds(scores):
+        flops = scores.by_share("architecture", "known").loc["FLOPs"].iloc[0]
     text = (
         f"The power limit times the time errs by {percent(limit['mape'], 1)} on average, although "
         f"it is told the time, and nearly always too high ({100 * limit['bias']:+.1f} %): few "
@@ -242,8 +249,10 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores) -> Markdown:
 
 
 @if_answered
-def estimates_figure(scores: Scores, share: float = 0.1) -> Figure:
+def estimates_figure(scores: Scores, share: float = 0.1) -> Figure | None:
     """Show estimates against true energies, told the end, with an architecture new."""
+    if "architecture" not in _kinds(scores):
+        return None
     answers = scores.answers
     some = answers[
         (answers["held_out"] == "architecture")
@@ -277,9 +286,10 @@ def estimates_figure(scores: Scores, share: float = 0.1) -> Figure:
     return figure
 
 
-@if_answered
-def conclusions(scores: Scores, told: Telling) -> Markdown:
-    """Return a sentence for each kind of novelty."""
+def conclusions(scores: Scores | Unanswered, told: Telling) -> Markdown:
+    """Return a sentence for each kind of novelty, or why there is no score."""
+    if isinstance(scores, Unanswered):
+        return say(scores.sentence())
     return itemised(scores.sentence(kind, told, HELD_OUT[kind]) for kind in _kinds(scores))
 
 
