@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greencv_core import environment
+from greencv_core.analysis.wording import count
 from greencv_core.energy import Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError, GreencvError
@@ -62,10 +63,12 @@ class Preview:
     @property
     def rests_on(self) -> str:
         """Say what it rests on: ``12 finished runs of 5 architectures, 8 batches tried``."""
-        runs, kinds = _count(self.runs, "finished run"), _count(self.architectures, "architecture")
+        runs, kinds = count(self.runs, "finished run"), count(self.architectures, "architecture")
         parts = [f"{runs} of {kinds}"] if self.runs else []
         batches = sum(promise.batches for promise in self.promises)
-        return ", ".join([*parts, f"{_count(batches, 'batch')} tried"] if batches else parts)
+        return ", ".join(
+            [*parts, f"{count(batches, 'batch', 'batches')} tried"] if batches else parts
+        )
 
 
 def one_training(
@@ -209,8 +212,3 @@ def _size(run: PlannedRun) -> Size:
     image_size = run.dataset.image_size
     module = build(run.architecture, class_count(run.dataset), image_size).module
     return Size(gflops_per_image(module, image_size), parameter_count(module))
-
-
-def _count(n: int, what: str) -> str:
-    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
-    return f"{n} {what if n == 1 else plural}"

@@ -249,7 +249,7 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unanswered) -> Mark
 
 
 @if_answered
-def estimates_figure(scores: Scores, share: float = 0.1) -> Figure | None:
+def estimates_figure(scores: Scores, share: float = EARLY) -> Figure | None:
     """Show estimates against true energies, told the end, with an architecture new."""
     if "architecture" not in _kinds(scores):
         return None
