@@ -55,8 +55,9 @@ def test_utilization_must_be_known_and_more_than_none(used, reason):
 
 def test_the_interval_is_where_the_trainings_learned_from_were():
     method = PowerLimit()
-    # Of 100 W for 30 s they took 0.5 and 0.8; the last has no third epoch to ask after two.
-    method.fit([made_up_course([500] * 3), made_up_course([800] * 3), made_up_course([1] * 2)])
+    # Of 100 W for 30 s they took 0.5 and 0.8; the last was over after an epoch, where the others
+    # are asked for one that has seen two.
+    method.fit([made_up_course([500] * 3), made_up_course([800] * 3), made_up_course([1])])
     estimate = method.predict(SIX.task, SIX.seen_after(2), NOTHING_TOLD)
     assert estimate.energy_j == pytest.approx(6500)
     # The 2.5 % and 97.5 % quantiles of two values, interpolated.
