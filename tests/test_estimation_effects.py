@@ -223,7 +223,7 @@ def test_the_draws_are_of_the_posterior():
     mean = weights @ prior
     sd = np.sqrt(weights @ (prior - mean) ** 2)
 
-    assert (model.log_sds.mean(axis=0) - mean) / sd == pytest.approx(np.zeros(8), abs=0.5)
+    assert (model.log_sds.mean(axis=0) - mean) / sd == pytest.approx(np.zeros(8), abs=0.35)
     assert (model.log_sds.std(axis=0) / sd).mean() == pytest.approx(1, abs=0.2)
 
 
@@ -232,7 +232,7 @@ def test_a_constant_in_all_levels_moves_what_is_expected_and_nothing_else(model)
     moved = learnt(KNOWN, on_the_line(KNOWN) + 100)
     (mean, sd), (after, same) = at(model, *rows), at(moved, *rows)
     assert after - 100 == pytest.approx(mean, abs=0.01)
-    assert same == pytest.approx(sd, rel=0.3)
+    assert same == pytest.approx(sd, rel=0.25)
 
 
 # --- draws ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, stats
+from statsmodels.tools.numdiff import approx_hess
 
 Floats = NDArray[np.float64]
 
@@ -137,14 +138,17 @@ def level_model(known: Places, levels: Floats, variances: Floats) -> LevelModel:
         return float(fit + 0.5 * (((log_sds - prior_mean) / _SPREAD) ** 2).sum())
 
     best = optimize.minimize(cost, prior_mean, method="BFGS")
-    # BFGS's curvature may be rough: not narrower than a third of the prior, nor wider than it.
-    sizes, axes = np.linalg.eigh((best.hess_inv + best.hess_inv.T) / 2)
-    curvature = (axes * np.clip(sizes, (_SPREAD / 3) ** 2, _SPREAD**2)) @ axes.T
-    proposal = stats.multivariate_t(best.x, curvature, df=_TAILS_DF, seed=rng)
+    # BFGS's own curvature is too rough to draw by: a few candidates would have all the weight.
+    sizes, axes = np.linalg.eigh(approx_hess(best.x, cost))
+    # Not narrower than a third of the prior, nor wider than it.
+    spread = (axes / np.clip(sizes, _SPREAD**-2, (_SPREAD / 3) ** -2)) @ axes.T
+    proposal = stats.multivariate_t(best.x, spread, df=_TAILS_DF, seed=rng)
     candidates = np.atleast_2d(proposal.rvs(_CANDIDATES))
     log_weights = -np.array([cost(one) for one in candidates]) - proposal.logpdf(candidates)
     weights = np.exp(log_weights - log_weights.max())
-    chosen = rng.choice(_CANDIDATES, DRAWS, p=weights / weights.sum())
+    # Evenly spaced along their weights, which strays less than draws at random.
+    evenly = (np.arange(DRAWS) + 0.5) / DRAWS
+    chosen = np.searchsorted(np.cumsum(weights) / weights.sum(), evenly)
     return LevelModel(known, centred, mean, variances, candidates[chosen], scales)
 
 
