@@ -207,6 +207,32 @@ def test_where_there_is_nothing_to_compare_nobody_is_said_to_win_or_lose(rows):
     assert "nan" not in said
 
 
+def test_coverage_over_all_tells_what_was_missed_together():
+    inside, outside = (100, 90, 110), (150, 140, 160)
+    first = scores(
+        answers(OURS, inside, inside, outside),
+        answers(OURS, outside, outside, inside, share=0.25),
+        answers(OURS, *[inside] * 14, held_out="run"),
+        # Neither another method, nor before a training, nor without an answer, nor otherwise told.
+        answers("other", outside),
+        answers(OURS, outside, share=0.0),
+        answers(OURS, NOT_ANSWERED),
+        answers(OURS, outside, told="withheld"),
+    )
+    assert first.coverage_sentence("known", "the end told") == (
+        "With the end told, over all that was held out and all moments from 5 % of the time on, "
+        "the 95 % intervals of the Bayesian projection held the true energy in 85.0 % of the "
+        "cases. Runs of a condition err together: 2 of the 3 misses are where most runs of a "
+        "condition were missed."
+    )
+    alone = scores(answers(OURS, inside, inside, outside))
+    assert alone.coverage_sentence("known", "the end told").endswith("in 66.7 % of the cases.")
+    nobody = scores(answers("other", inside))
+    assert nobody.coverage_sentence("known", "the end told") == (
+        "With the end told, no answer of the Bayesian projection has an interval."
+    )
+
+
 # --- calibration ------------------------------------------------------------------------------
 
 

@@ -151,5 +151,41 @@ class Scores:
             f"{percent(low, 1)} to {percent(high, 1)}."
         )
 
+    def coverage_sentence(self, told: str, in_words: str) -> str:
+        """Say how often our 95 % intervals held the truth, over all that was held out.
+
+        Over all moments from :data:`SMALLEST_SHARE` of the time on; and how many of those that
+        missed it are of conditions of which, at that moment, most runs were missed.
+
+        Parameters
+        ----------
+        in_words
+            What is told: ``the end told``.
+        """
+        answers = self.answers.dropna(subset=["low_j", "high_j"])
+        ours = answers[
+            (answers["method"] == OURS)
+            & (answers["told"] == told)
+            & (answers["share"] >= SMALLEST_SHARE)
+        ]
+        if ours.empty:
+            return f"With {in_words}, no answer of the {OURS} has an interval."
+        missed = ~ours["energy_j"].between(ours["low_j"], ours["high_j"])
+        said = (
+            f"With {in_words}, over all that was held out and all moments from "
+            f"{percent(SMALLEST_SHARE, 0)} of the time on, the {percent(CONFIDENCE, 0)} intervals "
+            f"of the {OURS} held the true energy in {percent(1 - missed.mean(), 1)} of the cases."
+        )
+        together = missed.groupby(
+            [ours[one] for one in ("held_out", "share", "architecture", "environment")]
+        ).transform("mean")
+        mostly = int((missed & (together > 0.5)).sum())
+        if not mostly:
+            return said
+        return (
+            f"{said} Runs of a condition err together: {mostly:,} of the {int(missed.sum()):,} "
+            "misses are where most runs of a condition were missed."
+        )
+
     def _of(self, held_out: str, told: str) -> pd.DataFrame:
         return self.table[(self.table["held_out"] == held_out) & (self.table["told"] == told)]

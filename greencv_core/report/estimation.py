@@ -220,6 +220,13 @@ def calibration_figure(scores: Scores) -> Figure | None:
 
 
 @if_answered
+def coverage_sentences(scores: Scores) -> Markdown:
+    """Say how often our intervals held the truth, with the end told and withheld."""
+    told: tuple[Telling, ...] = ("known", "withheld")
+    return itemised(scores.coverage_sentence(one, f"the {TOLD_SHORTLY[one]}") for one in told)
+
+
+@if_answered
 def practice_sentence(errors: pd.DataFrame, scores: Scores | Unanswered) -> Markdown:
     """Say whether estimates from the power limit and from operations mislead here, too."""
     by_method = errors.set_index("method")
