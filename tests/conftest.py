@@ -1,9 +1,15 @@
 """A smoke study, trained and metered once, that the tests look at from all sides."""
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -26,6 +32,43 @@ def greencv(*arguments, **environment):
         env={**os.environ, "COLUMNS": "160", **environment},
         timeout=600,
     )
+
+
+def greencv_here(*arguments):
+    """Run the command in this process: the same but for the seconds in which one starts."""
+    from greencv_core.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, COLUMNS="160"),
+    ):
+        code = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def interrupted(*arguments, when):
+    """Run the command and press Ctrl-C as soon as ``when()``; return exit code and errors told."""
+    process = subprocess.Popen(
+        [str(GREENCV), *map(str, arguments)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and so would what is started from it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 300
+    while not when() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
+    try:
+        _, told = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, told
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,12 @@
 """The command line as a user meets it: doctor, help, plan, and an interruption."""
 
 import json
-import os
-import signal
 import subprocess
-import time
-from functools import partial
 
 import pytest
 
 from greencv_core.study import load_study
-from tests.conftest import GREENCV, ROOT, greencv
+from tests.conftest import GREENCV, ROOT, greencv, interrupted
 from tests.test_metering import Powercap
 
 
@@ -72,25 +68,10 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path):
-    process = subprocess.Popen(
-        [str(GREENCV), "run", "quick", "--store", str(tmp_path)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background job ignores Ctrl-C, and so would what is started from it.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    code, told = interrupted(
+        "run", "quick", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))
     )
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
-    try:
-        _, told = process.communicate(timeout=30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert process.returncode == 130
+    assert code == 130
     assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
     assert "Traceback" not in told
 

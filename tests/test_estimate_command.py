@@ -1,11 +1,7 @@
 """`greencv estimate`: what a training will take before it starts, what that rests on, bad names."""
 
 import json
-import os
-import signal
-import subprocess
 import time
-from functools import partial
 
 import pytest
 import yaml
@@ -14,7 +10,7 @@ from greencv_core.errors import BadInputError
 from greencv_core.estimation import one_training
 from greencv_core.records import Store
 from greencv_core.study import load_study
-from tests.conftest import GREENCV, ROOT, greencv
+from tests.conftest import ROOT, greencv, greencv_here, interrupted
 
 SMOKE = load_study("smoke")
 
@@ -22,7 +18,9 @@ SMOKE = load_study("smoke")
 @pytest.fixture(scope="module")
 def from_records(smoke_store):
     """Return what the smoke study's records tell of an architecture that they have none of."""
-    done = greencv("estimate", "resnet18", "--study", "smoke", "--store", smoke_store, "--json")
+    done = greencv_here(
+        "estimate", "resnet18", "--study", "smoke", "--store", smoke_store, "--json"
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -47,7 +45,7 @@ def test_an_estimate_says_what_it_rests_on(from_records):
 
 def test_a_known_architecture_is_estimated_near_its_runs(smoke_store, smoke_records):
     name = "squeezenet1_1"
-    done = greencv(
+    done = greencv_here(
         "estimate", name, "--study", "smoke", "--store", smoke_store, "--json",
         "--environment", "cpu-1-thread",
     )  # fmt: skip
@@ -98,7 +96,7 @@ def test_a_person_is_told_the_same(smoke_store):
 
 def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):
     def energy_j(*options):
-        done = greencv(
+        done = greencv_here(
             "estimate", "squeezenet1_1", "--study", "smoke", "--store", smoke_store, "--json",
             "--environment", "cpu-1-thread", *options,
         )  # fmt: skip
@@ -126,14 +124,14 @@ def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):
     ],
 )
 def test_a_bad_name_is_one_line(tmp_path, options, told):
-    done = greencv("estimate", "--study", "smoke", "--store", tmp_path, *options)
+    done = greencv_here("estimate", "--study", "smoke", "--store", tmp_path, *options)
     assert done.returncode == 2
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_without_runs_or_batches_it_says_what_to_do(tmp_path):
-    done = greencv("estimate", "resnet18", "--study", "smoke", "--store", tmp_path)
+    done = greencv_here("estimate", "resnet18", "--study", "smoke", "--store", tmp_path)
     assert done.returncode == 1
     assert "try a few batches with --probe" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -146,30 +144,19 @@ def test_what_cannot_be_tried_is_told(tmp_path):
     content["environments"] = content["environments"][:1]
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content))
-    done = greencv("estimate", "vit_b_16", "--study", path, "--store", tmp_path, "--probe")
+    done = greencv_here("estimate", "vit_b_16", "--study", path, "--store", tmp_path, "--probe")
     assert done.returncode == 1
     assert "environment cpu-1-thread: AssertionError" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_interrupted_estimate_exits_with_130(tmp_path):
-    process = subprocess.Popen(
-        [str(GREENCV), "estimate", "resnet18", "--probe", "--store", str(tmp_path)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background job ignores Ctrl-C, and so would what is started from it.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    time.sleep(8)
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        _, told = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    assert process.returncode == 130
+    trying = time.monotonic() + 8
+    code, told = interrupted(
+        "estimate", "resnet18", "--probe", "--store", tmp_path,
+        when=lambda: time.monotonic() > trying,
+    )  # fmt: skip
+    assert code == 130
     assert "Traceback" not in told
 
 

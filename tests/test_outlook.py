@@ -25,7 +25,7 @@ from greencv_core.outlook import Experience, Midway
 from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
 from greencv_core.records import Store, runs_table
 from greencv_core.study import Protocol, Stage, checked, load_study
-from tests.conftest import ROOT, greencv
+from tests.conftest import ROOT, greencv, greencv_here
 
 SMOKE = load_study("smoke")
 FORECAST = Estimate(1240.0, 1180.0, 1310.0, 12.0, 11.0, 13.0)
@@ -234,7 +234,7 @@ def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):
     selection = usable(runs_table([stopped]))
     assert selection.runs.empty
     Store(tmp_path).write(stopped)
-    row = greencv("runs", "list", "--store", tmp_path).stdout.splitlines()[2]
+    row = greencv_here("runs", "list", "--store", tmp_path).stdout.splitlines()[2]
     assert "stopped" in row
     assert f"{stopped.total.energy_j:.0f} J" in row
 
@@ -271,7 +271,7 @@ def test_the_command_stops_a_run_and_makes_it_without_the_option(tmp_path):
 
 @pytest.mark.parametrize("limit", ["0", "nan", "much"])
 def test_a_limit_is_a_positive_number(tmp_path, limit):
-    done = greencv("run", "smoke", "--store", tmp_path / "store", "--stop-above", limit)
+    done = greencv_here("run", "smoke", "--store", tmp_path / "store", "--stop-above", limit)
     assert done.returncode == 2
     assert "--stop-above" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -33,7 +33,7 @@ from greencv_core.study import (
     plan,
 )
 from greencv_core.weights import last_layers
-from tests.conftest import ROOT, greencv
+from tests.conftest import ROOT, greencv_here
 from tests.test_training import CPU, DATA, loaded
 
 SMOKE = load_study("smoke")
@@ -505,7 +505,7 @@ def test_a_study_with_no_level_here_says_so_and_exits_with_2(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content))
     for command in ("plan", "run"):
-        done = greencv(command, path, "--store", tmp_path / "store")
+        done = greencv_here(command, path, "--store", tmp_path / "store")
         assert done.returncode == 2
         assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
             "environment a", "environment b",

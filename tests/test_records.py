@@ -8,7 +8,7 @@ import pytest
 
 from greencv_core.errors import GreencvError
 from greencv_core.records import Damaged, RunRecord, Store, runs_table
-from tests.conftest import greencv
+from tests.conftest import greencv, greencv_here
 
 
 def test_a_record_survives_the_store(smoke_records, tmp_path):
@@ -88,7 +88,7 @@ def test_damage_is_named_and_left_out(smoke_records, tmp_path, damage, told):
     damaged = [r for r in store.records() if isinstance(r, Damaged)]
     assert [d.path for d in damaged] == [path]
     assert told in damaged[0].reason
-    done = greencv("runs", "list", "--json", "--store", tmp_path)
+    done = greencv_here("runs", "list", "--json", "--store", tmp_path)
     content = json.loads(done.stdout)
     assert len(content["runs"]) == 1
     assert content["damaged"][0]["path"] == str(path)
@@ -111,7 +111,7 @@ def test_an_empty_store_gives_an_empty_table(tmp_path):
 @pytest.mark.parametrize("form", ["csv", "parquet", "json"])
 def test_export_holds_the_runs_table(smoke_store, smoke_runs, tmp_path, form):
     path = tmp_path / f"runs.{form}"
-    done = greencv("runs", "export", "--format", form, "-o", path, "--store", smoke_store)
+    done = greencv_here("runs", "export", "--format", form, "-o", path, "--store", smoke_store)
     assert done.returncode == 0, done.stderr
     read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "json": pd.read_json}[form]
     frame = read(path)
@@ -122,9 +122,9 @@ def test_export_holds_the_runs_table(smoke_store, smoke_runs, tmp_path, form):
 
 def test_show_prints_the_whole_record(smoke_store, smoke_records):
     record = smoke_records[0]
-    done = greencv("runs", "show", record.run_id[:8], "--store", smoke_store)
+    done = greencv_here("runs", "show", record.run_id[:8], "--store", smoke_store)
     assert RunRecord.model_validate(json.loads(done.stdout)) == record
-    missing = greencv("runs", "show", "nosuchrun", "--store", smoke_store)
+    missing = greencv_here("runs", "show", "nosuchrun", "--store", smoke_store)
     assert missing.returncode == 2
     assert "no such run" in missing.stderr
 

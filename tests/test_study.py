@@ -5,7 +5,7 @@ import yaml
 
 from greencv_core.errors import BadInputError
 from greencv_core.study import EnvironmentSpec, load_study, plan
-from tests.conftest import ROOT, greencv
+from tests.conftest import ROOT, greencv_here
 
 ONE = [EnvironmentSpec(name="one", device="cpu", threads=1)]
 TWO = [*ONE, EnvironmentSpec(name="two", device="cpu", threads=2)]
@@ -135,7 +135,7 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
 )
 def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, told):
     store, path = tmp_path / "store", written(tmp_path, **changes)
-    done = greencv(command, path, "--store", store)
+    done = greencv_here(command, path, "--store", store)
     assert done.returncode == 2
     assert str(path) in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
