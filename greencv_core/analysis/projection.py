@@ -111,13 +111,14 @@ class Projection:
         energies_j = begun_j + task.idle_power_w * times_s + dynamic_j
         energies_j = np.maximum(energies_j, seen.energy_j)
         durations_s = np.maximum(begun_s + times_s, seen.duration_s)
-        joules, seconds = (_quantiles(x, weights) for x in (energies_j, durations_s))
+        energy_j, joules = _summary(energies_j, weights)
+        duration_s, seconds = _summary(durations_s, weights)
         low, high = (QUANTILES.index(one) for one in TAILS)
         return Estimate(
-            energy_j=_point(energies_j, weights),
+            energy_j=energy_j,
             low_j=joules[low],
             high_j=joules[high],
-            duration_s=_point(durations_s, weights),
+            duration_s=duration_s,
             low_s=seconds[low],
             high_s=seconds[high],
             quantiles_j=joules,
@@ -414,23 +415,22 @@ def _unit(size: int, place: int) -> Floats:
     return toward
 
 
-def _quantiles(values: Floats, weights: Floats) -> tuple[float, ...]:
-    """Return what weighted values lie below of, in the shares of :data:`QUANTILES`."""
-    return _below(values, weights, QUANTILES)
+def _summary(values: Floats, weights: Floats) -> tuple[float, tuple[float, ...]]:
+    """Return the estimate whose relative error is expected to be least, and the quantiles.
 
-
-def _point(values: Floats, weights: Floats) -> float:
-    """Return the estimate whose relative error is expected to be least.
-
-    It is the median when each value counts by its inverse (Gneiting, "Making and evaluating point
-    forecasts", 2011). Of next to nothing known it would be next to nothing: then the median.
+    The estimate is the median when each value counts by its inverse (Gneiting, "Making and
+    evaluating point forecasts", 2011). Of next to nothing known it would be next to nothing: then
+    the median.
     """
-    point = _below(values, weights / values, (0.5,))[0]
-    low, middle, high = _below(values, weights, (TAILS[0], 0.5, TAILS[1]))
-    return point if low <= point <= high else middle
-
-
-def _below(values: Floats, weights: Floats, shares: Sequence[float]) -> tuple[float, ...]:
     order = np.argsort(values)
-    counted = np.cumsum(weights[order]) - weights[order] / 2
-    return tuple(np.interp(shares, counted / weights.sum(), values[order]).tolist())
+    values, weights = values[order], weights[order]
+    quantiles = _below(values, weights, QUANTILES)
+    [point] = _below(values, weights / values, (0.5,))
+    low, middle, high = (quantiles[QUANTILES.index(one)] for one in (TAILS[0], 0.5, TAILS[1]))
+    return point if low <= point <= high else middle, quantiles
+
+
+def _below(ascending: Floats, weights: Floats, shares: Sequence[float]) -> tuple[float, ...]:
+    """Return what weighted values lie below of, in these shares."""
+    counted = np.cumsum(weights) - weights / 2
+    return tuple(np.interp(shares, counted / weights.sum(), ascending).tolist())
