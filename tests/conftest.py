@@ -1,6 +1,7 @@
 """A smoke study, trained and metered once, that the tests look at from all sides."""
 
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -20,6 +21,19 @@ NOBODY = "http://127.0.0.1:9"
 """Where no mirror answers: a test downloads nothing from afar."""
 
 os.environ.setdefault("GREENCV_DATA", str(REFERENCE) if REFERENCE.is_dir() else NOBODY)
+
+
+def pytest_collection_finish():
+    """Spare what is imported by now from each collection of garbage.
+
+    Statistics and meters ask for hundreds, and each would look at all the modules' objects.
+    """
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    """Let Python end as it does: torch's compiler complains of what is never freed."""
+    gc.unfreeze()
 
 
 def greencv(*arguments, **environment):

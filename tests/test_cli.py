@@ -69,7 +69,7 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
 
 def test_an_interruption_says_how_to_go_on(tmp_path):
     code, told = interrupted(
-        "run", "quick", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))
+        "run", "smoke", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))
     )
     assert code == 130
     assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
