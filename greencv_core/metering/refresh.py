@@ -132,6 +132,8 @@ class RefreshWatch:
         self._margin_s = 2 * MARGIN_S
         self._strays = self._restarts = 0
         self._beats_since_tight = UNCHECKED_BEATS
+        self._left_out_first = 0
+        """Refreshes between the first value and the second, whose beats were not plain."""
         self._first_beat: tuple[float, float] | None = None
         self._rhythm_since_s = math.inf
         self._first_rhythm: Rhythm | None = None
@@ -208,6 +210,7 @@ class RefreshWatch:
         width_s = latest_s - earliest_s
         self._moves_in_a_row += 1
         if self._may_be_of_two_beats(earliest_s, latest_s):
+            self._left_out_first += len(self.refreshes) == 1
             return
         if self.rhythm is not None:
             time_s, uncertainty_s = self._on_the_beat(earliest_s, latest_s)
@@ -408,7 +411,8 @@ class RefreshWatch:
             # not to miss the next refresh.
             missed = self.refreshes[1].uncertainty_s * math.sqrt(12) > rhythm.period_s / 2
             beat_s = rhythm.latest_until(first.read_s) if missed else math.inf
-            time_s = min(first.time_s, second.time_s - rhythm.period_s, beat_s)
+            since_s = (1 + self._left_out_first) * rhythm.period_s
+            time_s = min(first.time_s, second.time_s - since_s, beat_s)
             uncertainty_s = math.hypot(second.uncertainty_s, rhythm.period_uncertainty_s)
         return [Refresh(time_s, uncertainty_s, first.value, first.read_s), *timeline[1:]]
 
