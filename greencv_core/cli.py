@@ -658,7 +658,8 @@ def _read(store: Path | None) -> tuple[list[RunRecord], list[Damaged]]:
     for entry_ in Store(store or default_store()).records():
         if isinstance(entry_, Damaged):
             damaged.append(entry_)
-            err.print(f"[yellow]left out:[/] {escape(str(entry_.path))}: {escape(entry_.reason)}")
+            told = escape(f"{entry_.path}: {entry_.reason}")
+            err.print(f"[yellow]left out:[/] {told}", soft_wrap=True, highlight=False)
         else:
             records.append(entry_)
     return sorted(records, key=lambda r: (r.study, r.order, r.run_id)), damaged

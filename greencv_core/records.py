@@ -374,7 +374,7 @@ def parse_record(path: Path, written: bytes) -> RunRecord | Damaged:
         return Damaged(path, f"not a JSON file: {error}")
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READABLE_VERSIONS:
-        known = " and ".join(map(str, READABLE_VERSIONS))
+        known = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
         return Damaged(path, f"record version {version}; this greencv reads {known}")
     try:
         record = RunRecord.model_validate(content)
