@@ -16,7 +16,8 @@ book: $(READY) ## the whole study: train what is missing, execute the notebooks,
 	@$(BIN)/greencv book $(STUDY)
 
 test: $(READY) lint ## lint, check types and imports, run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not realtime" --numprocesses 2 --dist worksteal
+	@$(BIN)/python -m pytest -m realtime
 
 train: $(READY) ## train and meter what is missing, build nothing
 	@$(BIN)/greencv run $(STUDY)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+import filelock
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,10 +88,18 @@ def interrupted(*arguments, when):
 
 @pytest.fixture(scope="session")
 def smoke_store(tmp_path_factory):
-    """Return the folder of the smoke study's records, trained by the command line."""
-    folder = tmp_path_factory.mktemp("store")
-    done = greencv("run", "smoke", "--store", folder)
-    assert done.returncode == 0, done.stderr
+    """Return the folder of the smoke study's records, trained by the command line.
+
+    Processes that share the tests share it, too: the first one trains.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke-store"
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            made = folder.with_suffix(".made")
+            done = greencv("run", "smoke", "--store", made)
+            assert done.returncode == 0, done.stderr
+            made.rename(folder)
     return folder
 
 

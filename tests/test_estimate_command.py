@@ -58,6 +58,7 @@ def test_a_known_architecture_is_estimated_near_its_runs(smoke_store, smoke_reco
     assert row["energy_low_j"] < sum(joules) / 2 < row["energy_high_j"]
 
 
+@pytest.mark.realtime
 def test_a_few_batches_tell_what_the_run_takes(tmp_path):
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["architectures"] = ["squeezenet1_1"]

@@ -19,6 +19,8 @@ from greencv_core.metering import (
 from greencv_core.metering.discovery import discover
 from greencv_core.metering.rapl import PERMISSION_COMMAND, find_rapl
 
+pytestmark = pytest.mark.realtime
+
 RANGE_UJ = 262_143_328_850
 
 

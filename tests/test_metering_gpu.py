@@ -14,6 +14,8 @@ from tests import simulated_gpu
 from tests.conftest import ROOT
 from tests.simulated_gpu import UUID, Waveform, constant, epochs, ramp, square
 
+pytestmark = pytest.mark.realtime
+
 COUNTER = {"refresh_s": 0.1}
 POWER = {"refresh_s": 0.1, "no_counter": 1, "noise_w": 0.5}
 STEADY_POWER = {"refresh_s": 0.1, "no_counter": 1}
