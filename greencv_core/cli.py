@@ -454,8 +454,7 @@ def runs_merge(
         told = escape(conflict.told())
         err.print(f"[yellow]conflict:[/] {told}", soft_wrap=True, highlight=False)
     for damaged in merged.damaged:
-        told = escape(f"{damaged.path}: {damaged.reason}")
-        err.print(f"[yellow]left out:[/] {told}", soft_wrap=True, highlight=False)
+        _tell_left_out(f"{damaged.path}: {damaged.reason}")
     kept = f", {len(merged.kept)} kept over worse ones" if merged.kept else ""
     out.print(
         f"{_runs(len(merged.copied))} copied, {len(merged.same)} the same already, "
@@ -479,7 +478,7 @@ def reanalyse(as_json: JsonOption = False) -> None:
 
     with file_progress(err, "published data") as progress:
         reanalysis = load_reanalysis(progress)
-    _tell_left_out(reanalysis.problems)
+    _tell_files_left_out(reanalysis.problems)
     with err.status("comparing every published figure with ours"):
         content = summary(reanalysis)
     if as_json:
@@ -600,16 +599,20 @@ def _published_data() -> str:
             problems: tuple[str, ...] = (str(error),)
         else:
             problems = fetched.problems
-        _tell_left_out(problems)
+        _tell_files_left_out(problems)
         told.append("\n".join((name, *problems)))
     return "\n".join(told)
 
 
-def _tell_left_out(problems: Sequence[str]) -> None:
+def _tell_files_left_out(problems: Sequence[str]) -> None:
     from greencv_core.published.download import in_short
 
     for problem in in_short(problems):
-        err.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        _tell_left_out(problem)
+
+
+def _tell_left_out(problem: str) -> None:
+    err.print(f"[yellow]left out:[/] {escape(problem)}", soft_wrap=True, highlight=False)
 
 
 def _print_reanalysis(content: dict[str, Any]) -> None:
@@ -658,8 +661,7 @@ def _read(store: Path | None) -> tuple[list[RunRecord], list[Damaged]]:
     for entry_ in Store(store or default_store()).records():
         if isinstance(entry_, Damaged):
             damaged.append(entry_)
-            told = escape(f"{entry_.path}: {entry_.reason}")
-            err.print(f"[yellow]left out:[/] {told}", soft_wrap=True, highlight=False)
+            _tell_left_out(f"{entry_.path}: {entry_.reason}")
         else:
             records.append(entry_)
     return sorted(records, key=lambda r: (r.study, r.order, r.run_id)), damaged
