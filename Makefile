@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help book test train html lab lint lock clean
+.PHONY: help book test train html lab lint lock audit clean
 
 help: ## list these targets
 	@echo "greencv: usage: make TARGET [STUDY=studies/quick.yaml]"
@@ -40,6 +40,9 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --upgrade --python-version 3.11 \
 		--extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate >> requirements.lock.new
 	@mv requirements.lock.new requirements.lock
+
+audit: $(READY) ## look up known vulnerabilities of the locked packages; needs a network
+	@$(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off -r requirements.lock
 
 clean: ## remove the environment and what was built; the runs in runs/ stay
 	@rm -rf $(VENV) _build book/notebooks *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import logging
 import os
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from greencv_core.errors import BadInputError
 from greencv_core.paper_nets import PAPER_ARCHITECTURES, build_paper, preprocessing
 from greencv_core.paper_nets.keras_weights import load_imagenet, load_keras_file
+from greencv_core.secrecy import without_secrets
 from greencv_core.weights import load_state, replace_last, state_sha256
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
@@ -74,7 +76,7 @@ def check_architecture(name: str, weights: str = "none", image_size: int = 32) -
         )
     if weights.startswith("file:"):
         path = _file_of(weights, name)
-        if not path.is_file():
+        if not _is_file(path):
             raise BadInputError(f"protocol.weights = {weights}: {path}: no such file, for {name}")
 
 
@@ -258,7 +260,19 @@ def _has_imagenet(library: str, plain: str) -> bool:
 def _file_of(weights: str, name: str) -> Path:
     _, plain = _parts(name)
     path = weights.removeprefix("file:").replace("{architecture}", plain)
-    return Path(path).expanduser()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise BadInputError(
+            f"protocol.weights = {weights}: {path}: no such file: there is no such home"
+        ) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, a folder that is closed
+        return False
 
 
 def _normalisation(
@@ -273,10 +287,27 @@ def _normalisation(
 
 
 def _downloaded(name: str, fetch: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    # torch's hub would else run what is pickled beside the weights; its check of their hash is of
+    # eight digits, and of downloads alone.
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
     try:
         return fetch()
+    except pickle.UnpicklingError as error:
+        raise BadInputError(
+            f"protocol.weights = imagenet: what is kept of {name} holds more than weights, and is "
+            f"not read; delete it from {torch.hub.get_dir()}"
+        ) from error
     except (OSError, RuntimeError) as error:  # no network, no space, a wrong hash
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(without_secrets(str(error)).split())[:200]
         raise BadInputError(
             f"protocol.weights = imagenet: those of {name} could not be downloaded: {said}"
         ) from error
+    finally:
+        if before is None:
+            del os.environ[_WEIGHTS_ONLY]
+        else:
+            os.environ[_WEIGHTS_ONLY] = before
+
+
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"

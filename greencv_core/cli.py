@@ -21,10 +21,12 @@ from greencv_core.energy import COVERAGE_FACTOR, joules, joules_between
 from greencv_core.errors import GreencvError
 from greencv_core.paths import PROJECT_ROOT, default_store
 from greencv_core.progress import ProgressBar, clock, file_progress, in_words
-from greencv_core.records import Damaged, RunRecord, Store, runs_table
+from greencv_core.records import Damaged, RunRecord, Store
 from greencv_core.study import PlannedRun, find_study, load_study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from greencv_core.estimation import Preview, Promise
     from greencv_core.execution import Outcome
     from greencv_core.forecast import Expected
@@ -53,8 +55,12 @@ StudyArgument = Annotated[
     str, typer.Argument(help="A study file, or the name of one in studies/.", metavar="STUDY")
 ]
 StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of the run records. Default: runs/, or $GREENCV_STORE."),
+    str | None,
+    typer.Option(
+        "--store",
+        help="Folder of the run records, or its URL (s3://bucket/prefix). Default: runs/, or "
+        "$GREENCV_STORE.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -351,12 +357,11 @@ def run(
 @runs_app.command("list", epilog="Example: greencv runs list --json")
 def runs_list(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List the runs of the store, one line each."""
-    records, damaged = _read(store)
-    frame = runs_table(records)
+    frame, damaged = _table(store)
     if as_json:
         content: dict[str, Any] = {
             "runs": json.loads(frame.to_json(orient="records")),
-            "damaged": [{"path": str(d.path), "reason": d.reason} for d in damaged],
+            "damaged": [{"path": d.where, "reason": d.reason} for d in damaged],
         }
         _print_json(content)
         return
@@ -396,8 +401,12 @@ def runs_show(
     store: StoreOption = None,
 ) -> None:
     """Print one run record, whole, as JSON."""
-    records, _ = _read(store)
-    matches = [record for record in records if record.run_id.startswith(run_id)]
+    records = Store(store or default_store())
+    matches = [
+        record
+        for record in records.load_all([i for i in records.run_ids() if i.startswith(run_id)])
+        if isinstance(record, RunRecord)
+    ]
     if len(matches) != 1:
         what = "no such run" if not matches else f"{len(matches)} runs begin so"
         _fail(f"{run_id}: {what}; greencv runs list names them", 2)
@@ -415,7 +424,7 @@ def runs_export(
     store: StoreOption = None,
 ) -> None:
     """Write the runs table: one row a run, the unit in each column's name."""
-    frame = runs_table(_read(store)[0])
+    frame = _table(store)[0]
     if file_format is ExportFormat.parquet:
         if output is None:
             _fail("parquet is binary: name a file with --output", 2)
@@ -436,7 +445,8 @@ def runs_export(
 @runs_app.command("merge", epilog="Example: greencv runs merge /mnt/lab/runs --store runs")
 def runs_merge(
     sources: Annotated[
-        list[Path], typer.Argument(help="Folders of run records to copy from.", metavar="SOURCE")
+        list[str],
+        typer.Argument(help="Folders or URLs of run records to copy from.", metavar="SOURCE"),
     ],
     store: StoreOption = None,
 ) -> None:
@@ -454,7 +464,7 @@ def runs_merge(
         told = escape(conflict.told())
         err.print(f"[yellow]conflict:[/] {told}", soft_wrap=True, highlight=False)
     for damaged in merged.damaged:
-        _tell_left_out(f"{damaged.path}: {damaged.reason}")
+        _tell_left_out(f"{damaged.where}: {damaged.reason}")
     kept = f", {len(merged.kept)} kept over worse ones" if merged.kept else ""
     out.print(
         f"{_runs(len(merged.copied))} copied, {len(merged.same)} the same already, "
@@ -553,7 +563,7 @@ def entry() -> None:
 
 
 def _train(
-    study: str, store: Path | None, *, train: bool = True, stop_above_j: float | None = None
+    study: str, store: str | None, *, train: bool = True, stop_above_j: float | None = None
 ) -> Outcome:
     from greencv_core.execution import run_study
 
@@ -655,16 +665,13 @@ def _runs(n: int) -> str:
     return f"{n} {'run' if n == 1 else 'runs'}"
 
 
-def _read(store: Path | None) -> tuple[list[RunRecord], list[Damaged]]:
-    records: list[RunRecord] = []
-    damaged: list[Damaged] = []
-    for entry_ in Store(store or default_store()).records():
-        if isinstance(entry_, Damaged):
-            damaged.append(entry_)
-            _tell_left_out(f"{entry_.path}: {entry_.reason}")
-        else:
-            records.append(entry_)
-    return sorted(records, key=lambda r: (r.study, r.order, r.run_id)), damaged
+def _table(store: str | None) -> tuple[pd.DataFrame, list[Damaged]]:
+    from greencv_core.runs_cache import cached_runs_table
+
+    frame, damaged = cached_runs_table(Store(store or default_store()))
+    for file in damaged:
+        _tell_left_out(f"{file.where}: {file.reason}")
+    return frame, damaged
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -132,7 +132,7 @@ def preview(study: Study, store: Store, *, level: str | None = None, probe: bool
     experience = Experience.of(store.records())
     if not experience.runs and not probe:
         raise GreencvError(
-            f"{store.folder}: no finished run tells what it takes: try a few batches with --probe, "
+            f"{store.where}: no finished run tells what it takes: try a few batches with --probe, "
             "or make runs with greencv run"
         )
     tried = {run.environment.name: probed(run, machine, PROBE_S) if probe else None for run in runs}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from greencv_core import environment
 from greencv_core.environment import product_name
 from greencv_core.records import RunRecord, Store
+from greencv_core.runs_cache import cached_runs_table
 from greencv_core.study import EnvironmentSpec, PlannedRun, Study
 
 
@@ -24,15 +25,16 @@ def made_elsewhere(
     architectures
         Return those of these alone.
     """
-    here = {run.run_id for run in runs}
+    table, _ = cached_runs_table(store)
+    likely = table[
+        table["architecture"].isin(list(architectures))
+        & (table["repetition"] < study.protocol.repetitions)
+        & ~table["run_id"].isin([run.run_id for run in runs])
+    ]
     return [
         record
-        for run_id in store.run_ids()
-        if run_id not in here
-        and (record := store.read(run_id)) is not None
-        and record.architecture in architectures
-        and record.repetition < study.protocol.repetitions
-        and _is_of(study, record)
+        for record in store.load_all(sorted(likely["run_id"]))
+        if isinstance(record, RunRecord) and _is_of(study, record)
     ]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from greencv_core.errors import BadInputError
 from greencv_core.records import Damaged, RunRecord, Store, parse_record, worth
+from greencv_core.storage import Unreadable, name_in, one_line
 
 SUPERSEDED = "superseded"
 """Folder in the store of the records that it had and that gave way in a conflict."""
@@ -25,8 +25,8 @@ class Conflict:
     """Architecture and environment, for people."""
     repetition: int
     """From 0, as in the record."""
-    kept: Path
-    other: Path
+    kept: str
+    other: str
     started_together: bool
     """Whether no start tells which was first, so that the content had to decide."""
 
@@ -68,13 +68,13 @@ class Merge:
 class _Held:
     """A record, the bytes of its file, and its content whatever the order of its keys."""
 
-    path: Path
+    where: str
     record: RunRecord
     written: bytes = field(repr=False)
     content: str = field(repr=False)
 
 
-def merge(sources: Sequence[Path], into: Store) -> Merge:
+def merge(sources: Sequence[str | Path], into: Store) -> Merge:
     """Copy the records of other stores into one; of each run the better record is kept.
 
     A finished run is better than one that a forecast stopped, that better than a failed one, and a
@@ -87,14 +87,15 @@ def merge(sources: Sequence[Path], into: Store) -> Merge:
     ------
     BadInputError
         A source is absent, no folder, without records, or is the store itself; or the store
-        cannot be written to, or another greencv is at it. Nothing is copied then.
+        cannot be written to, or holds records of a newer greencv. Nothing is copied then.
     GreencvError
         The disk is full; what was copied before is whole and stays.
     """
     # By what a name leads to: what is wrong with a source that is named twice is told once.
     by_place: dict[str, Store] = {}
     for source in sources:
-        by_place.setdefault(os.path.realpath(source), Store(source))
+        store = Store(source)
+        by_place.setdefault(store.identity, store)
     stores = list(by_place.values())
     for store in stores:
         _check(store, into)
@@ -104,36 +105,36 @@ def merge(sources: Sequence[Path], into: Store) -> Merge:
     kept: list[str] = []
     conflicts: list[Conflict] = []
     damaged: list[Damaged] = []
-    with into.writing():
-        for run_id in sorted({run_id for s in stores for run_id in s.run_ids()}):
-            found = [_hold(store.path_of(run_id)) for store in stores]
-            damaged += [held for held in found if isinstance(held, Damaged)]
-            given = [held for held in found if isinstance(held, _Held)]
-            if not given:
-                continue
-            present = _hold(into.path_of(run_id))
-            # The store's own first: of two with the same content it stays, and is the one told.
-            own = [present] if isinstance(present, _Held) else []
-            best, others = _best([*own, *given])
-            conflicts += [_conflict(best, other) for other in others]
-            if present is None:
-                copied.append(run_id)
-            elif isinstance(present, Damaged):
-                # No record to the store either, which would train that run again.
-                replaced.append(run_id)
-            elif best.content == present.content:
-                if any(held.content == present.content for held in given):
-                    same.append(run_id)
-                elif not others:
-                    kept.append(run_id)
-                continue
-            elif worth(best.record) > worth(present.record):
-                replaced.append(run_id)
-            if isinstance(present, _Held) and present in others:
-                # Worth as much: what the store had before is kept aside, not lost.
-                aside = into.folder / SUPERSEDED / f"{run_id}-{_digest(present.written)}.json"
-                into.put(aside, present.written)
-            into.put(into.path_of(run_id), best.written)
+    into.check_writable()
+    for run_id in sorted({run_id for s in stores for run_id in s.run_ids()}):
+        found = [_hold(store, run_id) for store in stores]
+        damaged += [held for held in found if isinstance(held, Damaged)]
+        given = [held for held in found if isinstance(held, _Held)]
+        if not given:
+            continue
+        present = _hold(into, run_id)
+        # The store's own first: of two with the same content it stays, and is the one told.
+        own = [present] if isinstance(present, _Held) else []
+        best, others = _best([*own, *given])
+        conflicts += [_conflict(best, other) for other in others]
+        if present is None:
+            copied.append(run_id)
+        elif isinstance(present, Damaged):
+            # No record to the store either, which would train that run again.
+            replaced.append(run_id)
+        elif best.content == present.content:
+            if any(held.content == present.content for held in given):
+                same.append(run_id)
+            elif not others:
+                kept.append(run_id)
+            continue
+        elif worth(best.record) > worth(present.record):
+            replaced.append(run_id)
+        if isinstance(present, _Held) and present in others:
+            # Worth as much: what the store had before is kept aside, not lost.
+            aside = f"{SUPERSEDED}/{run_id}-{_digest(present.written)}.json"
+            into.put(aside, present.written)
+        into.put(f"{run_id}.json", best.written)
     return Merge(
         copied=tuple(copied),
         same=tuple(same),
@@ -145,37 +146,32 @@ def merge(sources: Sequence[Path], into: Store) -> Merge:
 
 
 def _check(source: Store, into: Store) -> None:
-    try:
-        os.listdir(source.folder)
-        itself = into.folder.exists() and source.folder.samefile(into.folder)
-    except OSError as error:
+    source.check_readable()
+    if source.identity == into.identity:
         raise BadInputError(
-            f"{source.folder}: no store of runs can be read there: {error.strerror}"
-        ) from error
-    if itself:
-        raise BadInputError(
-            f"{source.folder}: is the store that is merged into ({into.folder}); name others"
+            f"{source.where}: is the store that is merged into ({into.where}); name others"
         )
     first_damaged = None
     for loaded in source.records():
         if isinstance(loaded, RunRecord):
             return
         first_damaged = first_damaged or loaded
-    reason = f"; {first_damaged.path.name}: {first_damaged.reason}" if first_damaged else ""
-    raise BadInputError(f"{source.folder}: holds no run records{reason}")
+    reason = f"; {name_in(first_damaged.where)}: {first_damaged.reason}" if first_damaged else ""
+    raise BadInputError(f"{source.where}: holds no run records{reason}")
 
 
-def _hold(path: Path) -> _Held | Damaged | None:
+def _hold(store: Store, run_id: str) -> _Held | Damaged | None:
+    where = store.where_of(run_id)
     try:
-        written = path.read_bytes()
-    except OSError as error:
-        if not os.path.lexists(path):
-            return None
-        return Damaged(path, f"cannot be read: {error.strerror}")
-    record = parse_record(path, written)
+        written = store.read_bytes(run_id)
+    except Unreadable as error:
+        return Damaged(where, one_line(f"cannot be read: {error}"), unreadable=True)
+    if written is None:
+        return None
+    record = parse_record(where, written)
     if isinstance(record, Damaged):
         return record
-    return _Held(path, record, written, json.dumps(json.loads(written), sort_keys=True))
+    return _Held(where, record, written, json.dumps(json.loads(written), sort_keys=True))
 
 
 def _best(held: Sequence[_Held]) -> tuple[_Held, list[_Held]]:
@@ -199,8 +195,8 @@ def _conflict(kept: _Held, other: _Held) -> Conflict:
         run_id=record.run_id,
         condition=f"{record.architecture} @ {record.environment.get('name')}",
         repetition=record.repetition,
-        kept=kept.path,
-        other=other.path,
+        kept=kept.where,
+        other=other.where,
         started_together=record.started_at == other.record.started_at,
     )
 

@@ -10,10 +10,12 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 """The checkout that this package was installed from."""
 
 
-def default_store() -> Path:
-    """Return the folder of the run records: ``$GREENCV_STORE``, else ``runs/`` in the project."""
-    configured = os.environ.get("GREENCV_STORE")
-    return Path(configured).expanduser() if configured else PROJECT_ROOT / "runs"
+def default_store() -> str | Path:
+    """Return where the run records are: ``$GREENCV_STORE``, else ``runs/`` in the project.
+
+    The variable names a folder or a URL.
+    """
+    return os.environ.get("GREENCV_STORE") or PROJECT_ROOT / "runs"
 
 
 def git_commit(root: Path = PROJECT_ROOT) -> str:

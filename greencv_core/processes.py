@@ -10,18 +10,34 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from greencv_core.errors import GreencvError
+from greencv_core.memory import oom_kills
 
 Result = TypeVar("Result")
 
+LOOK_EVERY_S = 1.0
+LAST_WORDS_S = 1.0
+"""How long a process that is to end may take to, before it is killed."""
+
 
 class ProcessLostError(GreencvError):
-    """A process of ours was killed from outside."""
+    """A process of ours ended before its function did.
+
+    Attributes
+    ----------
+    by_the_system
+        Whether it would end so again: the machine's memory was not enough, or it hung.
+    """
+
+    def __init__(self, reason: str, *, by_the_system: bool = False) -> None:
+        super().__init__(reason)
+        self.by_the_system = by_the_system
 
 
 _PRELOAD = ["greencv_core._preload"]
@@ -31,6 +47,7 @@ def in_fresh_process(
     function: Callable[..., Result],
     *arguments: Any,
     on_message: Callable[[Any], None] | None = None,
+    watch: Callable[[float], None] | None = None,
 ) -> Result:
     """Call a function in a process that has run nothing before, with torch already imported.
 
@@ -38,6 +55,9 @@ def in_fresh_process(
     ----------
     on_message
         Called here with what the function gives to :func:`tell_driver` meanwhile.
+    watch
+        Called every second with how many the function has told nothing for; what it raises ends
+        the process.
 
     Raises
     ------
@@ -45,24 +65,25 @@ def in_fresh_process(
         The process was killed.
     """
     context = _context()
+    killed_before = oom_kills()
     received, sent = context.Pipe(duplex=False)
     ended, at_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sent,))
     try:
         with _interrupt_held_back():
             future = pool.submit(function, *arguments)
+            processes = list((pool._processes or {}).values())
         future.add_done_callback(lambda _: at_end.close())
         sent.close()  # the process has its own
-        for message in _messages(received, ended):
+        for message in _messages(received, ended, watch):
             if on_message is not None:
                 on_message(message)
         return future.result()
     except BrokenProcessPool as error:
-        raise ProcessLostError("the training process was killed (out of memory?)") from error
+        raise _lost(processes, oom_kills() > killed_before) from error
     except BaseException:
-        # Interrupted: the training in progress is lost anyway, so do not wait for its end.
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        # Interrupted, or hung: the training in progress is lost anyway, so do not wait for its end.
+        _end(processes)
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -88,14 +109,56 @@ def _begin(to_driver: multiprocessing.connection.Connection) -> None:
 
 
 def _messages(
-    received: multiprocessing.connection.Connection, ended: multiprocessing.connection.Connection
+    received: multiprocessing.connection.Connection,
+    ended: multiprocessing.connection.Connection,
+    watch: Callable[[float], None] | None,
 ) -> Iterator[Any]:
     """Yield what comes, until the call has ended, however it did."""
-    while received in multiprocessing.connection.wait([received, ended]):
+    heard_s = time.monotonic()
+    while True:
+        every_s = None if watch is None else LOOK_EVERY_S
+        ready = multiprocessing.connection.wait([received, ended], every_s)
+        if watch is not None:
+            watch(0.0 if ready else time.monotonic() - heard_s)
+        if not ready:
+            continue
+        heard_s = time.monotonic()
+        if received not in ready:
+            return
         try:
             yield received.recv()
         except (EOFError, OSError):  # the process ends, maybe within a message
             return
+
+
+def _lost(processes: Sequence[Any], out_of_memory: bool) -> ProcessLostError:
+    for process in processes:
+        process.join(LAST_WORDS_S)
+    if out_of_memory:
+        return ProcessLostError(
+            "out of memory: the system killed the training process", by_the_system=True
+        )
+    codes = [process.exitcode for process in processes if process.exitcode is not None]
+    signals = [signal.Signals(-code).name for code in codes if -code in _SIGNALS]
+    by = f" by {signals[0]}" if signals else ""
+    return ProcessLostError(f"the training process was killed{by}")
+
+
+_SIGNALS = frozenset(int(each) for each in signal.Signals)
+
+
+def _end(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.terminate()
+    # A training that a driver of a GPU holds up, say, heeds no request.
+    threading.Thread(target=_kill, args=(processes,), daemon=True).start()
+
+
+def _kill(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.join(LAST_WORDS_S)
+        if process.is_alive():
+            process.kill()
 
 
 def _context() -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +35,32 @@ TRAINING_REVISION = 1
 LARGEST_SEED = 2**31 - 1
 """With the repetitions added, still a seed for NumPy (less than 2**32)."""
 
+LARGEST_FILE_BYTES = 128 << 10
+"""Of a study file; the studies that come with greencv have 1 to 3 kB."""
+MOST_VALUES = 5000
+"""Values in a study file, each alias counted as all that it stands for."""
+MOST_CHARACTERS = 2 * LARGEST_FILE_BYTES
+"""Of these values together."""
+MOST_LEVELS = 20
+"""Values within values."""
+LONGEST_NUMBER = 64
+"""Characters; Python refuses, or takes long, to print what longer ones stand for."""
+MOST_PROBLEMS = 50
+"""Lines about one study file."""
+
 NOT_OF_ONE_RUN = ("repetitions", "order", "seed", "seeds", "idle_s", "warmup_s")
 """Fields of the protocol that say how runs are arranged; a run's own seed is stated besides."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
+ClassName = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=200)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 class Augmentation(_Strict):
@@ -80,7 +101,9 @@ class Dataset(_Strict):
     classes: (
         Annotated[
             Annotated[Annotated[int, Field(ge=2, le=100_000)], Tag("number")]
-            | Annotated[dict[str, Annotated[list[str], Field(min_length=1)]], Tag("mapping")],
+            | Annotated[
+                dict[ClassName, Annotated[list[ClassName], Field(min_length=1)]], Tag("mapping")
+            ],
             Discriminator(lambda value: "mapping" if isinstance(value, dict) else "number"),
         ]
         | None
@@ -107,7 +130,7 @@ class Dataset(_Strict):
             if len(self.classes) < 2:
                 raise ValueError("classes: must be at least two")
             own = [name for names in self.classes.values() for name in names]
-            twice = sorted({name for name in own if own.count(name) > 1})
+            twice = _twice(own)
             if twice:
                 raise ValueError(f"classes: {', '.join(twice)} named twice: name each once")
         return self
@@ -208,7 +231,7 @@ class Protocol(Stage):
 
     frozen_stage: Stage | None = None
     """A stage before, in which the last layers learn and all others stay as they are."""
-    weights: str = Field("none", pattern=r"^(none|imagenet|file:.+)$")
+    weights: str = Field("none", pattern=r"^(none|imagenet|file:.+)$", max_length=1000)
     """What training starts from: ``none`` (random weights), ``imagenet`` (the library's, with new
     last layers) or ``file:PATH``, in which ``{architecture}`` stands for the architecture."""
     batch_size: int = Field(ge=2, le=65_536)
@@ -300,7 +323,7 @@ class Study(_Strict):
     def _no_duplicates(self) -> Study:
         names = [] if self.environments == "auto" else [e.name for e in self.environments]
         for what, given in (("architectures", self.architectures), ("environments", names)):
-            twice = sorted({name for name in given if given.count(name) > 1})
+            twice = _twice(given)
             if twice:
                 raise ValueError(f"{what}: {', '.join(twice)} named twice: name each once")
         if self.environments == []:
@@ -382,10 +405,13 @@ def find_study(source: str | Path) -> Path:
     named = PROJECT_ROOT / "studies" / path.name
     candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
     for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        # A name that is too long, or a folder that is closed, is an error of the file system.
+        with contextlib.suppress(OSError, ValueError):
+            if candidate.is_file():
+                return candidate
     known = ", ".join(sorted(p.stem for p in (PROJECT_ROOT / "studies").glob("*.yaml")))
-    raise BadInputError(f"{source}: no such study file; give a path, or one of: {known}")
+    told = _shortened(str(source))
+    raise BadInputError(f"{told}: no such study file; give a path, or one of: {known}")
 
 
 def load_study(source: str | Path) -> Study:
@@ -403,23 +429,47 @@ def load_study(source: str | Path) -> Study:
         each with file, field, value and what is allowed.
     """
     path = find_study(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
-        raise BadInputError(f"{path}: cannot be read: {reason}") from error
+    where = _on_one_line(path)
+    text = _text_of(path, where)
     try:
         content = yaml.load(text, Loader=_StudyLoader)
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or f"not valid YAML: {error}"
-        raise BadInputError(f"{path}:{where} {problem}") from error
+        if isinstance(error, yaml.reader.ReaderError):
+            line = text.count("\n", 0, error.position) + 1
+            problem = f" line {line}: a control character (U+{error.character:04X})"
+        elif mark is not None:
+            problem = f" line {mark.line + 1}, column {mark.column + 1}: {error.problem}"  # type: ignore[attr-defined]
+        else:
+            problem = f" not valid YAML: {error}"
+        raise BadInputError(f"{where}:{_shortened(problem)}") from error
+    except RecursionError as error:
+        raise BadInputError(f"{where}: {_TOO_DEEP}") from error
+    except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        # Of the library's scanner, which checks neither the code after a backslash nor a version.
+        raise BadInputError(f"{where}: {_shortened(f'not valid YAML: {error}')}") from error
     if not isinstance(content, dict):
         raise BadInputError(
-            f"{path}: must be a mapping with the fields of a study, e.g. name: mine"
+            f"{where}: must be a mapping with the fields of a study, e.g. name: mine"
         )
-    return checked(content, str(path))
+    return checked(content, where)
+
+
+_TOO_DEEP = f"values within values, more than {MOST_LEVELS} levels deep; a study has no more than 5"
+
+
+def _text_of(path: Path, where: str) -> str:
+    try:
+        with path.open("rb") as file:
+            written = file.read(LARGEST_FILE_BYTES + 1)
+        if len(written) <= LARGEST_FILE_BYTES:
+            return written.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+        raise BadInputError(f"{where}: cannot be read: {reason}") from error
+    raise BadInputError(
+        f"{where}: larger than {LARGEST_FILE_BYTES >> 10} KiB, and so no study file"
+    )
 
 
 def checked(content: Mapping[str, Any], where: str) -> Study:
@@ -438,8 +488,12 @@ def checked(content: Mapping[str, Any], where: str) -> Study:
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = [_one_line(where, problem) for problem in error.errors()]
-        raise BadInputError("\n".join(dict.fromkeys(lines))) from error
+        problems = error.errors()
+        told = (f"{where}: {_shortened(_told(one))}" for one in problems[:MOST_PROBLEMS])
+        lines = list(dict.fromkeys(told))
+        if len(problems) > MOST_PROBLEMS:
+            lines.append(f"{where}: and {len(problems) - MOST_PROBLEMS} more problems")
+        raise BadInputError("\n".join(lines)) from error
     study._where = where
     return study
 
@@ -514,28 +568,107 @@ def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterato
 
 
 class _StudyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, where YAML would keep the last in silence.
+    """A safe loader for files of whatever origin: it runs nothing, and its work has a bound.
 
-    It also reads 1e-4 as the number that it is in YAML 1.2; in 1.1, which this library follows, a
-    number with an exponent needs a point.
+    It knows plain values, lists and mappings alone, no tags that make anything else. It refuses a
+    key given twice, where YAML would keep the last in silence, and reads 1e-4 as the number that
+    it is in YAML 1.2; in 1.1, which this library follows, a number with an exponent needs a point.
     """
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._values = self._levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._values += 1
+        self._levels += 1
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self._levels > MOST_LEVELS:
+            raise _problem(_TOO_DEEP, mark)
+        if self._values > MOST_VALUES:
+            raise _problem(f"more than {MOST_VALUES} values: too many for a study", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._levels -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _measure(node, {})
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in _TAGS:
+            raise _problem(f"a tag ({node.tag}) that no study needs", node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        # What the library raises where a value is not what its tag says: !!int x, or 2026-13-45.
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise _problem(f"{_short(node.value)} is no {kind}", node.start_mark) from error
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if node.tag in _NUMBERS and len(value) > LONGEST_NUMBER:
+            raise _problem(f"{_short(value)} is too long for a number", node.start_mark)
+        if _CONTROL.search(value):
+            raise _problem("a control character in a value", node.start_mark)
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise _problem("must be a mapping", node.start_mark)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _problem("a key must be a plain word", key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, list | dict):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a plain word", key_node.start_mark
-                )
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key} is given twice", key_node.start_mark
-                )
+                raise _problem(f"{_short(key)} is given twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "value")
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _problem(text: str, mark: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, mark)
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Return the values, characters and levels of a node, its aliases written out.
+
+    Each node is looked at once, however often there are aliases of it.
+    """
+    if id(node) in known:
+        size = known[id(node)]
+        if not size[0]:
+            raise _problem("a value that holds itself", node.start_mark)
+        return size
+    known[id(node)] = 0, 0, 0  # begun
+    values, characters, levels = 1, 0, 0
+    if isinstance(node, yaml.ScalarNode):
+        characters = len(node.value)
+    else:
+        for one in node.value:
+            for part in one if isinstance(one, tuple) else (one,):
+                more = _measure(part, known)
+                values, characters = values + more[0], characters + more[1]
+                levels = max(levels, more[2])
+    if values > MOST_VALUES or characters > MOST_CHARACTERS:
+        raise _problem("too much for a study, with what its aliases stand for", node.start_mark)
+    if levels >= MOST_LEVELS:
+        raise _problem(_TOO_DEEP, node.start_mark)
+    known[id(node)] = values, characters, levels + 1
+    return known[id(node)]
 
 
 _StudyLoader.add_implicit_resolver(
@@ -545,8 +678,8 @@ _StudyLoader.add_implicit_resolver(
 )
 
 
-def _one_line(where: str, problem: Any) -> str:
-    """Turn one of pydantic's problems into: where, field, value, what is allowed."""
+def _told(problem: Any) -> str:
+    """Turn one of pydantic's problems into: field, value, what is allowed."""
     kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
     # The branch of a union in the location means nothing to a user.
     branches = ("list", "word", "number", "mapping")
@@ -554,14 +687,14 @@ def _one_line(where: str, problem: Any) -> str:
     field = ".".join(str(p) for p in parts)
     if kind == "value_error":
         inner = str(context["error"])
-        return f"{where}: {field + '.' if field else ''}{inner}"
+        return f"{field + '.' if field else ''}{inner}"
     if kind == "missing":
-        return f"{where}: {field}: missing: must be given"
+        return f"{field}: missing: must be given"
     value = _short(problem["input"])
     if kind == "extra_forbidden":
         model = _model_at(problem["loc"][:-1])
         known = ", ".join(model.model_fields) if model else "see studies/quick.yaml"
-        return f"{where}: {field} = {value}: unknown field; allowed here: {known}"
+        return f"{field} = {value}: unknown field; allowed here: {known}"
     if parts and parts[-1] == "environments":
         message = "must be auto or a list of environments"
     elif parts and parts[-1] == "threads":
@@ -574,7 +707,7 @@ def _one_line(where: str, problem: Any) -> str:
         message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
     else:
         message = message.replace("Input should be", "must be").replace("Value error, ", "")
-    return f"{where}: {field} = {value}: {message}"
+    return f"{field} = {value}: {message}"
 
 
 _PATTERNS = {
@@ -586,8 +719,32 @@ _PATTERNS = {
 
 
 def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
+    """Return a value in at most 60 characters, without making a long text of it first."""
+    try:
+        text = value[:200] if isinstance(value, str) else _BRIEFLY.repr(value)
+    except ValueError:  # Python prints no such number
+        text = "a number of thousands of digits"
+    text = _on_one_line(text)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+_BRIEFLY = reprlib.Repr()
+_BRIEFLY.maxlevel = 3
+_BRIEFLY.maxlist = _BRIEFLY.maxdict = 20
+
+
+def _shortened(text: str) -> str:
+    line = _on_one_line(text)
+    leading = " " if text.startswith(" ") else ""
+    return leading + (line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 3] + "...")
+
+
+_LONGEST_LINE = 400
+
+
+def _on_one_line(text: object) -> str:
+    """Return text for people, of whatever origin: in one line, and without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
 
 
 def _model_at(location: Sequence[int | str]) -> type[BaseModel] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ def replace_last(module: torch.nn.Module, classes: int) -> None:
 def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
     """Give a module the weights of a file; last layers of another size keep what they have.
 
+    No code is run from the file, whatever is in it.
+
     Raises
     ------
     BadInputError
@@ -44,8 +47,14 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
     where = f"protocol.weights = file:{path}"
     try:
         state = _read_state(path)
-    except Exception as error:  # torch, pickle and safetensors each have errors of their own
-        said = " ".join(str(error).split())[:200]
+    except pickle.UnpicklingError as error:
+        # torch's message goes on to tell how to run what is in the file.
+        raise BadInputError(
+            f"{where}: not a file of weights that can be read: damaged, or it holds more than "
+            "weights, which could run code; save them alone, torch.save(model.state_dict(), PATH)"
+        ) from error
+    except Exception as error:  # torch, zip files and safetensors each have errors of their own
+        said = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:200]
         raise BadInputError(f"{where}: not a file of weights that can be read: {said}") from error
     wanted = module.state_dict()
     last = {f"{_prefix_of(module)}{key}" for key in last_layers(module).state_dict()}
@@ -59,12 +68,17 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
     ]
     extra = sorted(set(state) - set(wanted))
     if wrong or extra:
-        told = [*wrong, *(f"{key} is unknown" for key in extra)]
+        told = [*wrong, *(f"{key[:80]!r} is unknown" for key in extra)]
         raise BadInputError(
             f"{where}: does not fit {name}: {told[0]}"
             + (f", and {len(told) - 1} more" if len(told) > 1 else "")
         )
-    module.load_state_dict(state, strict=False)
+    try:
+        module.load_state_dict(state, strict=False)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse or quantised, say
+        raise BadInputError(
+            f"{where}: does not fit {name}: its weights are no plain tensors"
+        ) from error
 
 
 def _prefix_of(module: torch.nn.Module) -> str:
@@ -81,7 +95,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
         raise ValueError("it holds no state dictionary, name to tensor")
     return dict(content)

@@ -227,7 +227,7 @@ def test_a_stopped_run_says_why_and_keeps_what_it_has(stopped, tmp_path):
     assert stopped.trace.time_s
     Store(tmp_path).write(stopped)
     read = Store(tmp_path).read(stopped.run_id)
-    assert (read.schema_version, read.forecast) == (4, stopped.forecast)
+    assert (read.schema_version, read.forecast) == (5, stopped.forecast)
 
 
 def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):

@@ -94,9 +94,9 @@ def test_a_number_may_have_an_exponent(tmp_path, text):
         ("name: [", "line 1"),
         ("name: a\nname: b\n", "name is given twice"),
         ("- a\n- b\n", "must be a mapping"),
-        ("name: 2022-13-40\n", "not valid YAML"),
+        ("name: 2022-13-40\n", "2022-13-40 is no timestamp"),
         ("a: &x {b: 1}\nc:\n  <<: *x\n", "unknown field"),
-        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("!!python/object/apply:os.system ['true']", "a tag .*os.system"),
     ],
 )
 def test_a_file_that_is_no_study(tmp_path, text, told):

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from io import StringIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from greencv_core.errors import BadInputError
+from greencv_core.secrecy import without_secrets
 
 VARIABLE = "GREENCV_DATASETS"
 PATIENCE_S = 30.0
@@ -37,6 +38,9 @@ _FAILED = (
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What torchvision raises where files are missing, damaged or not to be had."""
+
+_SAFE_FILTER: Any = getattr(tarfile, "data_filter", None)
+"""There is none before Python 3.11.4."""
 
 Loaded = TypeVar("Loaded")
 Load = Callable[[Path, bool], Loaded]
@@ -89,6 +93,11 @@ def acquire(
         raise BadInputError(
             f"dataset.name = {name}: its publisher no longer offers it for download; {where}"
         )
+    if not verified and _SAFE_FILTER is None:
+        raise BadInputError(
+            f"dataset.name = {name}: nothing checks its archive, and this Python cannot unpack it "
+            "safely; update to Python 3.11.4 or later"
+        )
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(home.with_name(f"{name}.lock")):
@@ -97,7 +106,8 @@ def acquire(
             return found if found is not None else _download(home, load, verified)
     except _FAILED as error:
         raise BadInputError(
-            f"dataset.name = {name}: could not be downloaded ({_reason(error)}); try again, or "
+            f"dataset.name = {name}: could not be downloaded ({without_secrets(_reason(error))}); "
+            f"try again, or "
             f"{where}"
         ) from error
 
@@ -160,6 +170,10 @@ def _quietly() -> Iterator[None]:
     """Wait for no site for ever, and show torchvision's progress bars on a terminal alone."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE_S)
+    filter_before = getattr(tarfile.TarFile, "extraction_filter", None)
+    if _SAFE_FILTER is not None:
+        # Members that would lie outside their folder are refused, whatever torchvision asks for.
+        tarfile.TarFile.extraction_filter = staticmethod(_SAFE_FILTER)
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.redirect_stdout(StringIO()))
@@ -168,6 +182,8 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         socket.setdefaulttimeout(before)
+        if _SAFE_FILTER is not None:
+            tarfile.TarFile.extraction_filter = filter_before
 
 
 def _reason(error: BaseException) -> str:
@@ -178,6 +194,8 @@ def _reason(error: BaseException) -> str:
         return f"no answer: {getattr(reason, 'strerror', None) or reason}"
     if isinstance(error, OSError):
         return str(error.strerror or error)
+    if isinstance(error, getattr(tarfile, "FilterError", ())):
+        return "what came would be unpacked outside its folder"
     if str(error) == "File not found or corrupted.":
         return "what came is not the published file: its checksum differs"
     if isinstance(error, RuntimeError):

@@ -29,6 +29,9 @@ from greencv_core.datasets.acquisition import downloads_folder
 from greencv_core.datasets.statistics import Moments, moments
 from greencv_core.errors import BadInputError
 
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+"""What files of images are, by their content. Pillow knows others besides, and would start another
+program to read some of them (PostScript)."""
 REVISION = 1
 """Raised when the same files would be decoded differently."""
 
@@ -55,7 +58,7 @@ def decode(path: Path, side: int) -> NDArray[np.uint8]:
     BadInputError
         The file is damaged or no image; the message names it.
     """
-    with _named(path), Image.open(path) as image:
+    with _named(path), Image.open(path, formats=FORMATS) as image:
         rgb = image.convert("RGB")
     if rgb.size != (side, side):
         rgb = functional.resize(rgb, [side], InterpolationMode.BILINEAR, antialias=True)
@@ -122,7 +125,7 @@ def _named(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, PIL.UnidentifiedImageError):
-            reason = "no format that Pillow knows"
+            reason = f"none of {', '.join(FORMATS)}"
         raise BadInputError(f"{path}: damaged, or not an image ({reason})") from error
 
 
@@ -144,7 +147,7 @@ def _cpus() -> int:
 
 def _common_side(files: Sequence[Path], image_size: int) -> int:
     def size(number: int) -> tuple[int, int]:
-        with _named(files[number]), Image.open(files[number]) as image:
+        with _named(files[number]), Image.open(files[number], formats=FORMATS) as image:
             return image.size
 
     sizes = set(_side_by_side(size, range(len(files))))

@@ -93,7 +93,9 @@ def _check_class_names(
         if one not in known
     ]
     if problems:
-        raise BadInputError("; ".join(problems))
+        told = problems[:MOST_NAMED]
+        left = len(problems) - len(told)
+        raise BadInputError("; ".join([*told, *([f"and {left} more"] if left else [])]))
 
 
 def _nearest(given: str, known: Sequence[str]) -> str:

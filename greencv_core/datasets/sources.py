@@ -111,8 +111,9 @@ def _digits() -> ArrayPool:
 
 
 def _folder(name: str) -> FilePool:
-    root = Path(name.removeprefix(FOLDER)).expanduser().absolute()
+    root = Path(name.removeprefix(FOLDER))
     try:
+        root = root.expanduser().absolute()
         classes = sorted(
             entry.name
             for entry in root.iterdir()
@@ -131,6 +132,8 @@ def _folder(name: str) -> FilePool:
             f"dataset.name = {name}: {error.filename or root}: {error.strerror}; "
             "must be a folder that holds a folder of images for each class"
         ) from error
+    except (RuntimeError, ValueError) as error:  # a home that nobody has, or NUL in a name
+        raise BadInputError(f"dataset.name = {name}: no folder can have that name") from error
     return file_pool(root, samples, classes)
 
 

@@ -18,9 +18,12 @@ from torch import nn
 
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.paper_nets import paper_architecture
+from greencv_core.secrecy import without_secrets
 
 VARIABLE = "GREENCV_WEIGHTS"
 SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
+MOST_NUMBERS = 1 << 28
+"""In one weight; the largest of these networks has some two millions."""
 PATIENCE_S = 5.0, 60.0
 """For a connection, and for each answer over it."""
 
@@ -170,17 +173,29 @@ def _read(path: Path) -> list[tuple[str, npt.NDArray[np.float32]]]:
             # A whole model's file has them one group deeper.
             group = file if "layer_names" in file.attrs else file["model_weights"]
             return [
-                (f"layer {layer}", np.asarray(group[layer][weight][()], np.float32))
+                (f"layer {layer}", _array(group[layer][weight]))
                 for layer in _names(group, "layer_names")
                 for weight in _names(group[layer], "weight_names")
             ]
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file; name a file of weights from Keras") from error
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError,
+        MemoryError,
+    ) as error:  # fmt: skip
         raise BadInputError(
             f"{path}: damaged, or not a file of weights from Keras ({_in_one_line(error)}); "
             "delete it and get it anew"
         ) from error
+
+
+def _array(weight: Any) -> npt.NDArray[np.float32]:
+    """Return a weight's values, if they are in the file itself and are not too many."""
+    if weight.size > MOST_NUMBERS:
+        raise ValueError(f"a weight of {weight.size} numbers")
+    if weight.external or weight.is_virtual:
+        raise ValueError("a weight that is in another file")
+    return np.asarray(weight[()], np.float32)
 
 
 def _names(group: Any, attribute: str) -> list[str]:
@@ -194,8 +209,8 @@ def _find(file: WeightFile, cache_folder: Path | None) -> Path:
     if "://" in named:
         if not named.startswith(("http://", "https://")):
             raise GreencvError(
-                f"{VARIABLE} is {named}, neither a folder nor the URL of a site (http://, "
-                f"https://); unset it to download the weights from {SITE}"
+                f"{VARIABLE} is {without_secrets(named)}, neither a folder nor the URL of a site "
+                f"(http://, https://); unset it to download the weights from {SITE}"
             )
         return _download(f"{named.rstrip('/')}/{file.name}", file, cache_folder)
     folder = Path(os.path.expanduser(named)).absolute()
@@ -238,8 +253,8 @@ def _download(url: str, file: WeightFile, cache_folder: Path | None) -> Path:
     except OSError as error:
         reason = f"it could not be written to {folder}: {error.strerror}"
     raise GreencvError(
-        f"{url}: the weights could not be downloaded ({reason}); try again with a network, or name "
-        f"a folder that holds {file.name} in {VARIABLE}"
+        f"{without_secrets(url)}: the weights could not be downloaded ({reason}); try again "
+        f"with a network, or name a folder that holds {file.name} in {VARIABLE}"
     )
 
 
@@ -254,4 +269,4 @@ def _pooch() -> Any:
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:200]

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from greencv_core.analysis.attempt import NotEnoughDataError
 from greencv_core.errors import GreencvError
+from greencv_core.secrecy import without_secrets
 
 VARIABLE = "GREENCV_DATA"
 CONNECTIONS = 8
@@ -119,8 +120,8 @@ def fetch(release: Release, progress: Progress | None = None) -> Fetched:
         return _in_folder(release, Path(named), progress)
     if not _is_url(named):
         raise DataUnavailableError(
-            f"{VARIABLE} is {named}, neither a folder nor the URL of a site (http://, https://); "
-            f"unset it to download the data from {release.base_url}"
+            f"{VARIABLE} is {without_secrets(named)}, neither a folder nor the URL of a site "
+            f"(http://, https://); unset it to download the data from {release.base_url}"
         )
     return _download(release, named.rstrip("/"), _layouts(release), progress)
 
@@ -241,6 +242,7 @@ class _Site:
         from urllib3.util import Retry
 
         self._store, self._base_url = store, base_url
+        self._shown = without_secrets(base_url)
         self._silent = 0  # files in a row
         self._counting = threading.Lock()
         self._session = requests.Session()
@@ -277,15 +279,15 @@ class _Site:
                 if wait_s is not None:
                     time.sleep(wait_s)
             except _RefusedError as error:
-                return self._settled(f"{path}: {self._base_url} answers {error}")
+                return self._settled(f"{path}: {self._shown} answers {error}")
             except ValueError:
-                return self._settled(_damaged(path, f"what {self._base_url} sent"))
+                return self._settled(_damaged(path, f"what {self._shown} sent"))
             except OSError as error:
                 return f"{path}: could not be written ({error.strerror})"
         else:
             with self._counting:
                 self._silent += 1
-        return f"{path}: no answer from {self._base_url}"
+        return f"{path}: no answer from {self._shown}"
 
     def _settled(self, got: Path | str) -> Path | str:
         """Note that the site has answered."""

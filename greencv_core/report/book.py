@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,11 @@ def build_book(
     notebooks = _notebooks(root)
     parameters = {
         "study": _as_seen_from(root / "notebooks", study, root),
-        "store": _as_seen_from(root / "notebooks", store.folder, root),
+        "store": _as_seen_from(root / "notebooks", store.location, root),
         "train": False,
     }
-    records = [store.path_of(run_id) for run_id in run_ids]
+    stamps = store.stamps()
+    records = {run_id: stamps[run_id].text for run_id in run_ids if run_id in stamps}
     shared = _shared_key(root, parameters, load_study(study), records)
     todo = []
     for notebook in notebooks:
@@ -101,11 +102,14 @@ def build_book(
     return _render(root, say)
 
 
-def _as_seen_from(folder: Path, path: Path, root: Path) -> str:
+def _as_seen_from(folder: Path, path: str | Path, root: Path) -> str:
     """Return a path that is good in ``folder`` and, within the project, good on any machine.
 
-    It is printed in the report, which need not tell where on its maker's disk the project was.
+    It is printed in the report, which need not tell where on its maker's disk the project was. A
+    URL is good everywhere.
     """
+    if isinstance(path, str):
+        return path
     path, root = path.resolve(), root.resolve()
     inside = path.is_relative_to(root)
     return os.path.relpath(path, folder.resolve()) if inside else str(path)
@@ -202,7 +206,7 @@ def _render(root: Path, say: Say) -> Path:
 
 
 def _shared_key(
-    root: Path, parameters: dict[str, Any], study: Study, records: Iterable[Path]
+    root: Path, parameters: dict[str, Any], study: Study, records: Mapping[str, str]
 ) -> str:
     """Return a digest of what every notebook's outcome depends on."""
     parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
@@ -210,9 +214,7 @@ def _shared_key(
         parts += [str(file), file.read_bytes()]
     lock = root / "requirements.lock"
     parts.append(lock.read_bytes() if lock.is_file() else b"")
-    for record in sorted(records):
-        stat = record.stat()
-        parts.append(f"{record.name} {stat.st_size} {stat.st_mtime_ns}")
+    parts += [f"{run_id} {stamp}" for run_id, stamp in sorted(records.items())]
     return _digest(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 
 import pandas as pd
@@ -22,9 +23,13 @@ _MEANING = {
 }
 
 
+NO_FORMULAS = "tex2jax_ignore mathjax_ignore"
+"""Classes of HTML in which MathJax, of whichever version, looks for no formulas."""
+
+
 def say(*sentences: str) -> Markdown:
     """Return sentences as one paragraph of the page."""
-    return Markdown(" ".join(_escape(sentence) for sentence in sentences if sentence))
+    return Markdown(_escape(" ".join(sentence for sentence in sentences if sentence)))
 
 
 def itemised(sentences: Iterable[str]) -> Markdown:
@@ -51,20 +56,31 @@ def provenance_note(runs: pd.DataFrame) -> Markdown:
                 "are in part the meter's."
             )
     in_part = "in part " if len(words) > 1 else ""
-    text = f"Energy on this page is {in_part}<em>{word}</em>: {_MEANING[word]}."
+    text = f"Energy on this page is {in_part}<em>{html.escape(word)}</em>: {_MEANING[word]}."
     if in_part:
         text += " A sum is called after its weakest part."
     kind = "note" if word in ("measured", "sampled") else "warning"
-    components = f"By component: {listed(parts) or 'none'}.{''.join(mixed)}"
+    components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}")
     return box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
 
 
 def box(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
-    """Return a box of the theme (``note``, ``warning``): a title, lines as a list, and HTML."""
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    """Return a box of the theme (``note``, ``warning``).
+
+    Parameters
+    ----------
+    title
+        Plain text, as are the lines.
+    text
+        HTML: what comes from elsewhere must have been escaped.
+    lines
+        Shown as a list above the text.
+    """
+    items = "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in lines)
+    title, text = html.escape(_one_line(title)), _one_line(text)
     # A raw box: MyST's own would need a parser that notebooks opened in Jupyter lack.
     return Markdown(
-        f'<div class="admonition {kind}"><p class="admonition-title">{title}</p>'
+        f'<div class="admonition {kind} {NO_FORMULAS}"><p class="admonition-title">{title}</p>'
         f"{f'<ul>{items}</ul>' if items else ''}<p>{text}</p></div>"
     )
 
@@ -138,7 +154,22 @@ def code_block(text: str) -> Markdown:
 
 
 def _escape(text: str) -> str:
-    """Make text from records and studies inert in Markdown and HTML."""
-    for character in "\\`*_{}[]<>#|$":
-        text = text.replace(character, f"\\{character}" if character != "<" else "&lt;")
-    return text
+    """Make text from records and studies inert in Markdown and HTML: one line of plain words."""
+    text = "".join(_ESCAPED.get(character, character) for character in _one_line(text))
+    # What opens a list, a heading, a block or a comment does so at the beginning alone.
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
+    return re.sub(r"^[-+=%:(]", lambda found: f"&#{ord(found[0])};", text)
+
+
+# An entity where an escaped character would still mean something to who looks for formulas.
+_ESCAPED = {
+    **{character: f"\\{character}" for character in "`*_{}[]>#|$~"},
+    "\\": "&#92;",
+    "<": "&lt;",
+    "&": "&amp;",
+}
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks, which end a paragraph or a piece of HTML in Markdown."""
+    return re.sub(r"[ \x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).strip(" ")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 
@@ -34,15 +35,34 @@ def example_run(records: Sequence[RunRecord], architecture: str | None = None) -
 
 def dates_sentence(records: Sequence[RunRecord]) -> str:
     """Say when the runs were made, and when, by which version and from which commit the pages."""
-    started = sorted(r.started_at for r in records)
-    if not started:
+    if not records:
         return "There are no runs yet."
-    first, last = (datetime.fromisoformat(text) for text in (started[0], started[-1]))
+    started = sorted(moment for r in records if (moment := _moment(r.started_at)) is not None)
+    between = (
+        f"The runs were started between {_minute(started[0])} and {_minute(started[-1])}"
+        if started
+        else "The runs do not tell when they were started"
+    )
     return (
-        f"The runs were started between {_minute(first)} and {_minute(last)}; the figures were "
+        f"{between}; the figures were "
         f"computed from them at {_minute(datetime.now(UTC))} by greencv {__version__}, commit "
         f"{git_commit()}."
     )
+
+
+def _moment(text: str) -> datetime | None:
+    """Return the moment that a record states, UTC where it names no zone; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _told(fields: Mapping[str, Any], name: str) -> Any:
+    """Return a field of a record from whoever's hand, as a word or a number."""
+    value = fields.get(name)
+    return value if isinstance(value, str | int | float) else "unknown"
 
 
 def _minute(moment: datetime) -> str:
@@ -53,17 +73,26 @@ def machines_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return one row a machine: what it is and how many runs it made."""
     rows = [
         {
-            "machine": r.machine["fingerprint"],
-            "cpu": r.machine["cpu_model"],
-            "cpus": int(r.machine["cpu_count"]),
-            "memory_gib": round(r.machine["memory_bytes"] / 2**30),
-            "accelerators": ", ".join(a["name"] for a in r.machine["accelerators"]) or "none",
-            "system": r.machine["system"],
+            "machine": _told(r.machine, "fingerprint"),
+            "cpu": _told(r.machine, "cpu_model"),
+            "cpus": _told(r.machine, "cpu_count"),
+            "memory_gib": _gib(r.machine.get("memory_bytes")),
+            "accelerators": _names(r.machine.get("accelerators")) or "none",
+            "system": _told(r.machine, "system"),
         }
         for r in records
     ]
     frame = pd.DataFrame(rows)
     return frame.groupby(list(frame.columns), sort=False).size().rename("runs").reset_index()
+
+
+def _gib(size: Any) -> int | str:
+    return round(size / 2**30) if isinstance(size, int) else "unknown"
+
+
+def _names(accelerators: Any) -> str:
+    found = accelerators if isinstance(accelerators, list) else []
+    return ", ".join(str(_told(one, "name")) for one in found if isinstance(one, dict))
 
 
 def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -247,14 +276,14 @@ def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         {
             "environment": r.environment["name"],
             "hardware": r.device_name,
-            "device": r.environment["device"],
-            "threads": r.environment["threads"],
-            "precision": r.environment["precision"],
-            "memory_format": r.environment["memory_format"],
-            "batch_size": r.protocol["batch_size"],
+            "device": _told(r.environment, "device"),
+            "threads": _told(r.environment, "threads"),
+            "precision": _told(r.environment, "precision"),
+            "memory_format": _told(r.environment, "memory_format"),
+            "batch_size": _told(r.protocol, "batch_size"),
             # What no environment of the study makes use of is no column.
             "compile": True if r.environment.get("compile") else None,
-            "workers": r.environment.get("workers") or None,
+            "workers": _told(r.environment, "workers") if r.environment.get("workers") else None,
             "power_limit_w": r.gpu.get("power_limit_w"),
         }
         for r in records

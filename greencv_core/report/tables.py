@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from greencv_core.analysis.comparison import Comparison
 from greencv_core.analysis.runs import CONDITION, summarise, weakest_provenance
 from greencv_core.analysis.wording import number
 from greencv_core.report.labels import heading
-from greencv_core.report.prose import say
+from greencv_core.report.prose import NO_FORMULAS, say
 from greencv_core.report.theme import by_complexity
 
 _P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
@@ -58,7 +59,7 @@ _LOOK = [
 def styled(
     frame: pd.DataFrame, caption: str | None = None, provenance: str | None = None
 ) -> Styler:
-    """Return a table for HTML.
+    """Return a table for HTML, in which nothing from records and studies is HTML or a formula.
 
     Parameters
     ----------
@@ -75,6 +76,9 @@ def styled(
     headings = {c: heading(str(c), provenance) for c in frame.columns}
     shown = shown.rename(columns=headings)
     style = shown.style.hide(axis="index").format(escape="html", na_rep=_ABSENT)
+    style = style.format_index(escape="html", axis="columns")
+    # MathJax looks for formulas in what a notebook shows, and a formula can hold a link.
+    style = style.set_table_attributes(f'class="{NO_FORMULAS}"')
     style = style.set_table_styles(_LOOK)
     by_column: Any = {headings[c]: [] for c in frame.columns}
     for column in frame.columns:
@@ -83,7 +87,7 @@ def styled(
         if column in _NAMES:
             by_column[headings[column]].append({"selector": "", "props": "white-space: nowrap"})
     style = style.set_table_styles(by_column, overwrite=False)
-    return style.set_caption(caption) if caption else style
+    return style.set_caption(html.escape(caption)) if caption else style
 
 
 def styled_or_said(frame: pd.DataFrame, otherwise: str) -> Styler | Markdown:

@@ -40,6 +40,8 @@ def apply_theme() -> None:
             "legend.fontsize": 9,
             "xtick.labelsize": 9,
             "ytick.labelsize": 9,
+            # Names come from study files and records: a dollar sign in one is no formula.
+            "text.parse_math": False,
         },
     )
     mpl.rcParams["svg.hashsalt"] = "greencv"
