@@ -23,6 +23,7 @@ import psutil
 from greencv_core.errors import GreencvError
 from greencv_core.metering import MeterError
 from greencv_core.metering.nvml import NvmlSource
+from greencv_core.secrecy import without_secrets
 from greencv_core.study import EnvironmentSpec, Study
 
 if TYPE_CHECKING:
@@ -116,6 +117,11 @@ def describe_machine() -> Machine:
 def available_cpus() -> int:
     """Return the number of logical CPUs that this process may use: affinity and container quota."""
     return int(joblib.cpu_count())
+
+
+def host() -> str:
+    """Return a short hash of this computer's name: it tells computers of one kind apart."""
+    return hashlib.sha256(f"greencv host {platform.node()}".encode()).hexdigest()[:8]
 
 
 def software_versions() -> dict[str, str]:
@@ -295,7 +301,7 @@ def _accelerators() -> tuple[list[Accelerator], str]:
     # Asked in a process of its own: to look at a GPU, torch may open a context on it, and a context
     # draws power, takes memory and looks to a meter like somebody else's work.
     done = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True)
-    said = " ".join(done.stderr.strip().splitlines()[-1:])
+    said = without_secrets(" ".join(done.stderr.strip().splitlines()[-1:]))
     if done.returncode != 0:
         raise GreencvError(f"torch cannot look for accelerators: {said or done.returncode}")
     found = [Accelerator(**fields) for fields in json.loads(done.stdout)]

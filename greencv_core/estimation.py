@@ -11,13 +11,14 @@ from greencv_core.analysis.wording import count
 from greencv_core.energy import Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError, GreencvError
-from greencv_core.execution import check, idle_power, planned, probed
+from greencv_core.execution import check, planned
 from greencv_core.forecast import Probe
 from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.outlook import Experience, Outlook, Size
 from greencv_core.processes import in_fresh_process
 from greencv_core.records import Store
 from greencv_core.study import Dataset, PlannedRun, Study, checked
+from greencv_core.workplace import idle_power, probed
 
 if TYPE_CHECKING:
     from greencv_core.analysis.estimator import Estimate

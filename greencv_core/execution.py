@@ -8,41 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from greencv_core import environment
+from greencv_core.devices import whole_machine
 from greencv_core.energy import Component, Provenance, emissions_gco2e, weakest
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError
-from greencv_core.forecast import (
-    PROBE_S,
-    Expected,
-    Forecast,
-    Probe,
-    Total,
-    as_before,
-    as_probed,
-    in_all,
-)
+from greencv_core.forecast import Expected, Forecast, Total, as_before, in_all
 from greencv_core.gathering import in_the_studys_order, made_elsewhere, told_apart
-from greencv_core.metering import (
-    intensity_gco2e_per_kwh,
-    measure_idle_power,
-    provenance_by_component,
-)
+from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.outlook import Experience, Midway, Outlook
 from greencv_core.paths import default_store
-from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
 from greencv_core.study import Carbon, PlannedRun, Study, load_study, plan
-
-IdlePower = dict[Component, float]
-"""Watts by component."""
+from greencv_core.workplace import (
+    IdlePower,
+    Order,
+    Workplace,
+    carry_out,
+    describe_site,
+    in_a_line,
+    wrong_names,
+)
+from greencv_core.workplace import expectations as _expectations
 
 
 class Progress(Protocol):
@@ -131,38 +125,12 @@ def check(study: Study, *, download: bool) -> None:
         The study names an architecture, a data set or a country that is not known, or images that
         cannot be had; one line each. Or this machine has none of the study's environments.
     """
-    problems = in_fresh_process(_wrong_names, study, download)
+    problems = wrong_names(study, download=download)
     machine = environment.describe_machine()
     if not environment.resolve(study, machine):
         problems = [*problems, *environment.lacking(study, machine)]
     if problems:
         raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
-
-
-def _wrong_names(study: Study, download: bool) -> list[str]:
-    from greencv_core.architectures import build, check_architecture
-    from greencv_core.datasets import check_dataset
-
-    weights, size = study.protocol.weights, study.dataset.image_size
-
-    def look_at(name: str) -> None:
-        if download and weights != "none":  # to build is to get the weights, and see that they fit
-            build(name, 10, size, weights)
-        else:
-            check_architecture(name, weights, size)
-
-    checks: list[Callable[[], object]] = [
-        *(partial(look_at, name) for name in study.architectures),
-        partial(intensity_gco2e_per_kwh, study.carbon),
-        partial(check_dataset, study.dataset, download=download),
-    ]
-    problems = []
-    for one in checks:
-        try:
-            one()
-        except BadInputError as error:
-            problems.append(str(error))
-    return problems
 
 
 def unfinished(
@@ -252,7 +220,9 @@ def run_study(
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
-            stack.enter_context(store.writing())
+            stack.enter_context(whole_machine())
+            for damaged in store.prepare():
+                progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")
             missing = left_of()  # another one may have made some meanwhile
             for line in environment.lacking(study, machine):
                 progress.note(f"left to another machine: {line}")
@@ -328,8 +298,12 @@ def expectations(
     problems
         Conditions that could not be timed (they do not fit into memory, say), and why.
     """
-    expected: dict[str, Expected] = {}
-    problems: dict[str, str] = {}
+    return _expectations(runs, machine, _as_before(runs, store))
+
+
+def _as_before(runs: Sequence[PlannedRun], store: Store) -> dict[str, Expected]:
+    """Return what finished runs tell that one run takes, by condition."""
+    known = {}
     for condition, run in {run.condition: run for run in runs}.items():
         finished = [
             record
@@ -337,12 +311,9 @@ def expectations(
             if (record := store.read(replace(run, repetition=repetition).run_id)) is not None
             and record.status == "finished"
         ]
-        found = as_before(finished) if finished else _as_probed(run, machine)
-        if isinstance(found, str):
-            problems[condition] = found
-        else:
-            expected[condition] = found
-    return expected, problems
+        if finished:
+            known[condition] = as_before(finished)
+    return known
 
 
 def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
@@ -362,30 +333,6 @@ def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_
     devices = {spec.device for spec in environments}
     protocol = runs[0].protocol
     return probed_s + len(idle_windows) * protocol.idle_s + len(devices) * protocol.warmup_s
-
-
-def _as_probed(run: PlannedRun, machine: Machine) -> Expected | str:
-    """Train a few batches of a condition; return why where it cannot be trained."""
-    probe = probed(run, machine)
-    return probe if isinstance(probe, str) else as_probed(run, probe)
-
-
-def probed(run: PlannedRun, machine: Machine, for_s: float = PROBE_S) -> Probe | str:
-    """Return what a few batches of a condition take, or why it cannot be trained."""
-    try:
-        probe: Probe | str = in_fresh_process(_probe, run, machine, for_s)
-    except ProcessLostError as error:
-        return str(error)
-    return probe
-
-
-def _probe(run: PlannedRun, machine: Machine, for_s: float) -> Probe | str:
-    from greencv_core.probing import probe
-
-    try:
-        return probe(run, machine, for_s)
-    except Exception as error:  # an architecture may raise what it likes
-        return _in_a_line(error)
 
 
 def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
@@ -413,68 +360,32 @@ def _make(
     stop_above_j: float | None,
 ) -> list[RunRecord]:
     made = []
+    workplace = Workplace(describe_site(), progress.note)
     progress.note("metering idle power, timing a few batches of each condition")
-    idle = idle_power(runs, machine, progress.note)
-    expected, _ = expectations(runs, machine, store)  # a problem is told by the run that fails
-    _warm_up(runs, machine, expected, progress)
-    outlooks = _outlooks(runs, machine, store, idle, expected, progress)
-    forecast = Forecast(runs, {name: one.duration_s for name, one in expected.items()})
+    # A condition that cannot be timed is told by the run that fails.
+    prepared = workplace.prepare(runs, _as_before(runs, store))
+    expected = prepared.expected
+    outlooks = _outlooks(runs, machine, store, prepared.idle_power_w, expected, progress)
+    expected_s = {name: one.duration_s for name, one in expected.items()}
+    forecast = Forecast(runs, expected_s)
     progress.begin(runs, finished, in_all(runs, expected))
     for run in runs:
-        outlook = outlooks.get(run.condition)
-        refused = None if stop_above_j is None else _refusal(run, outlook, stop_above_j)
-        if run.protocol.cooldown_s and refused is None:
-            time.sleep(run.protocol.cooldown_s)
+        outlook, earlier = outlooks.get(run.condition), store.read(run.run_id)
+        order = Order(
+            run=run,
+            expected_s=expected_s.get(run.condition),
+            outlook=outlook,
+            stop_above_j=stop_above_j,
+            refused=None if stop_above_j is None else _refusal(run, outlook, stop_above_j),
+            replaces="" if earlier is None else earlier.started_at,
+        )
         progress.started(run)
         start = time.monotonic()
-        if refused is None:
-            power_w = idle[run.environment.name]
-            record = _one_run(run, machine, power_w, outlook, stop_above_j, progress)
-        else:
-            record = in_fresh_process(_not_begun, run, machine, refused, stop_above_j)
-        store.write(record)
+        record = carry_out(order, workplace, store, partial(progress.forecast, run))
         made.append(record)
-        forecast.learn(run, time.monotonic() - start)
+        forecast.learn(run, time.monotonic() - start - run.protocol.cooldown_s)
         progress.ended(run, record, forecast.remaining_s())
     return made
-
-
-def _warm_up(
-    runs: Sequence[PlannedRun],
-    machine: Machine,
-    expected: Mapping[str, Expected],
-    progress: Progress,
-) -> None:
-    """Train on each device before the first run, as long as the protocol says.
-
-    To have timed a condition is enough where it says nothing; where records told the times, nothing
-    was timed.
-    """
-    duration_s = runs[0].protocol.warmup_s
-    if duration_s:
-        progress.note(f"warming up for {duration_s:g} s on each device")
-
-    def cost(run: PlannedRun) -> float:
-        return expected[run.condition].duration_s if run.condition in expected else 0.0
-
-    by_device: dict[str, list[PlannedRun]] = {}
-    for run in runs:
-        by_device.setdefault(run.environment.device, []).append(run)
-    for candidates in by_device.values():
-        costliest = max(candidates, key=cost)
-        if duration_s:
-            with contextlib.suppress(ProcessLostError):
-                in_fresh_process(_keep_busy, costliest, duration_s)
-        elif not any(expected[r.condition].probe for r in candidates if r.condition in expected):
-            _as_probed(costliest, machine)
-
-
-def _keep_busy(run: PlannedRun, duration_s: float) -> None:
-    from greencv_core.probing import keep_busy
-
-    # What it is will be the reason of the run's failure.
-    with contextlib.suppress(Exception):
-        keep_busy(run, duration_s)
 
 
 def _outlooks(
@@ -501,7 +412,7 @@ def _outlooks(
                     probe=probe,
                 )
     except Exception as error:  # whatever it is, it is no reason to train nothing
-        progress.note(f"no forecasts: {_in_a_line(error)}")
+        progress.note(f"no forecasts: {in_a_line(error)}")
     return outlooks
 
 
@@ -513,80 +424,3 @@ def _refusal(run: PlannedRun, outlook: Outlook | None, limit_j: float) -> Midway
         before = Midway(0, run.protocol.most_epochs, 0.0, outlook.before())
         return before if before.exceeds(limit_j) else None
     return None
-
-
-def _one_run(
-    run: PlannedRun,
-    machine: Machine,
-    idle: IdlePower,
-    outlook: Outlook | None,
-    stop_above_j: float | None,
-    progress: Progress,
-) -> RunRecord:
-    told = partial(progress.forecast, run)
-    try:
-        return in_fresh_process(
-            _execute, run, machine, idle, outlook, stop_above_j, on_message=told
-        )
-    except ProcessLostError as error:
-        return in_fresh_process(_failure, run, machine, str(error))
-
-
-def _not_begun(run: PlannedRun, machine: Machine, forecast: Midway, limit_j: float) -> RunRecord:
-    from greencv_core.experiment import not_begun
-
-    return not_begun(run, machine, forecast, limit_j)
-
-
-def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
-    from greencv_core.experiment import failure
-
-    return failure(run, machine, reason)
-
-
-def _execute(
-    run: PlannedRun,
-    machine: Machine,
-    idle: IdlePower,
-    outlook: Outlook | None,
-    stop_above_j: float | None,
-) -> RunRecord:
-    """Run in the child: what a person can act on becomes the record's reason."""
-    from greencv_core.experiment import execute, failure
-
-    try:
-        return execute(
-            run,
-            machine,
-            idle_power_w=idle,
-            outlook=outlook,
-            on_forecast=tell_driver,
-            stop_above_j=stop_above_j,
-        )
-    except Exception as error:  # an architecture may raise what it likes; the study goes on
-        return failure(run, machine, _in_a_line(error))
-
-
-def _in_a_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:500]}"
-
-
-def idle_power(
-    runs: Sequence[PlannedRun], machine: Machine, note: Callable[[str], None]
-) -> dict[str, IdlePower]:
-    """Return idle power by environment and component, metered once for each set of GPUs."""
-    by_gpus: dict[tuple[str, ...], IdlePower] = {}
-    result = {}
-    for spec in {run.environment.name: run.environment for run in runs}.values():
-        gpus = environment.gpu_uuids(spec, machine)
-        if gpus not in by_gpus:
-            reading = in_fresh_process(measure_idle_power, runs[0].protocol.idle_s, gpus)
-            for problem in reading.problems:
-                note(f"idle power: {problem}")
-            by_gpus[gpus] = {
-                name: part.energy_j / reading.duration_s
-                for name, part in reading.components.items()
-            }
-        result[spec.name] = by_gpus[gpus]
-    return result

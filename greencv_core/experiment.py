@@ -38,6 +38,7 @@ from greencv_core.records import (
     TraceRecord,
     WindowRecord,
 )
+from greencv_core.secrecy import without_secrets
 from greencv_core.study import Budget, PlannedRun
 
 CONTENTION_SHARE = 0.1
@@ -81,9 +82,10 @@ def execute(
     MeterError
         The GPU that the run trains on cannot be metered.
     """
+    begun_s = time.monotonic()
     with contextlib.closing(prepare(run)) as ready:
         watch = Watch(run.protocol, outlook, on_forecast, stop_above_j)
-        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch)
+        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch, begun_s)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def _metered(
     idle_power_w: Mapping[Component, float],
     on_epoch: Callable[[training.Epoch], None] | None,
     watch: Watch,
+    begun_s: float,
 ) -> RunRecord:
     spec, protocol, device = run.environment, run.protocol, ready.device
     intensity = intensity_gco2e_per_kwh(run.carbon)
@@ -146,7 +149,7 @@ def _metered(
         compare=True,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    setup_s = time.time() - psutil.Process().create_time()
+    setup_s = time.monotonic() - begun_s
     with watch, meter as window:
         load = _CpuLoad()
         history = training.train(
@@ -200,7 +203,7 @@ def _metered(
         ],
         complete=not lost and reading.total is not None,
         contended=bool(disturbances),
-        problems=[*lost, *disturbances],
+        problems=[without_secrets(problem) for problem in (*lost, *disturbances)],
         trace=_trace_record(window),
     )
 
@@ -257,6 +260,7 @@ def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]
         "order": run.order,
         "seed": run.seed,
         "machine": machine.as_dict(),
+        "host": environment.host(),
         "accelerator": run.accelerator,
         "versions": environment.software_versions(),
         "git_commit": git_commit(),

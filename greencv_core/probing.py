@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import psutil
 import torch
 
 from greencv_core import datasets, environment, training
@@ -31,6 +30,7 @@ def probe(run: PlannedRun, machine: environment.Machine, for_s: float = PROBE_S)
     for_s
         How long a stage's batches are timed, at least.
     """
+    begun_s = time.monotonic()
     drawn = run.protocol.model_copy(update={"weights": "none"})
     run = replace(run, protocol=drawn)
     if not datasets.at_hand(run.dataset):
@@ -44,7 +44,7 @@ def probe(run: PlannedRun, machine: environment.Machine, for_s: float = PROBE_S)
         meter = EnergyMeter(
             environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(ready.device)
         )
-        setup_s = time.time() - psutil.Process().create_time()
+        setup_s = time.monotonic() - begun_s
         with meter as window:
             timed = {
                 name: _time_training(run, ready, name, synchronize, for_s)

@@ -150,7 +150,7 @@ class RunRecord(_Record):
     weights_sha256: str = ""
     """Of the weights that training started from; empty where they were drawn."""
     setup_s: float | None = None
-    """From the start of the run's process to the begin of the metered window."""
+    """From the start of the run to the begin of the metered window."""
     epochs: list[EpochRecord] = Field(default_factory=list)
     ended_by: Literal["epochs", "early stopping", "target", "budget", "forecast"] = "epochs"
     """What the training came to its end by."""
@@ -297,12 +297,6 @@ class Store:
                 "update greencv or name another store"
             )
         return damaged
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Call :meth:`prepare`."""
-        self.prepare()
-        yield
 
     @contextlib.contextmanager
     def room(self) -> Iterator[Room]:

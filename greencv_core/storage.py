@@ -79,7 +79,7 @@ class Place(Protocol):
     """Where named files lie side by side."""
 
     where: str
-    """For people: without credentials."""
+    """For people."""
 
     @property
     def location(self) -> str | Path:
@@ -122,10 +122,15 @@ def place_of(location: str | Path) -> Place:
     Raises
     ------
     BadInputError
-        It is a home folder of nobody.
+        It is a home folder of nobody, or holds credentials.
     """
     text = str(location)
     if _URL.match(text):
+        if re.search(r"://[^/@]*@", text):
+            raise BadInputError(
+                f"{one_line(text)}: the address of a store is printed in the report: give its "
+                "credentials in the environment, or in a profile"
+            )
         if text.startswith("file://"):
             return Folder(Path(text.removeprefix("file://")))
         return Bucket(text)
@@ -142,7 +147,8 @@ def is_url(location: str | Path) -> bool:
 
 def one_line(text: object) -> str:
     """Return a message in one short line, without control characters and credentials."""
-    line = " ".join(re.sub(r"[^ -~\u00a0-\ud7ff\ue000-\U0010ffff]", " ", str(text)).split())
+    # A character that is not printable may turn the line around, or break it.
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     line = re.sub(r"://[^/@\s]*@", "://", line)
     return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"
 
@@ -378,12 +384,12 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self.where = re.sub(r"://[^/@]*@", "://", self._url)
+        self.where = self._url
         self.protocol = url.partition("://")[0].lower()
 
     @property
     def location(self) -> str:
-        """The URL, with what it may hold of credentials."""
+        """The URL."""
         return self._url
 
     def identity(self) -> str:

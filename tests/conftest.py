@@ -1,12 +1,15 @@
 """A smoke study, trained and metered once, that the tests look at from all sides."""
 
+import atexit
 import contextlib
 import gc
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,12 @@ GREENCV = Path(sys.executable).with_name("greencv")
 REFERENCE = ROOT.parent / "shared" / "reference"
 NOBODY = "http://127.0.0.1:9"
 """Where no mirror answers: a test downloads nothing from afar."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One greencv trains on a computer at a time: processes that share the tests stand for several.
+    own = tempfile.mkdtemp(prefix="greencv-tests-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = own
 
 os.environ.setdefault("GREENCV_DATA", str(REFERENCE) if REFERENCE.is_dir() else NOBODY)
 

@@ -1,0 +1,198 @@
+"""What happens on the computer that trains: killed, hung, for want of memory; one at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from greencv_core import workplace
+from greencv_core.devices import whole_machine
+from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.execution import planned
+from greencv_core.memory import oom_kills
+from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
+from greencv_core.records import Store
+from greencv_core.study import load_study
+from greencv_core.workplace import Order, Workplace, carry_out, describe_site, in_a_line
+
+
+@pytest.fixture
+def run():
+    return planned(load_study("smoke"))[0][0]
+
+
+def order_of(run, **changes):
+    return replace(Order(run=run, expected_s=None, outlook=None, stop_above_j=None), **changes)
+
+
+@pytest.fixture
+def here(run):
+    place = Workplace(describe_site(), note=lambda text: notes.append(text))
+    notes: list[str] = []
+    place._idle[()] = {}
+    place._warm.add(run.environment.device)
+    place.notes = notes
+    return place
+
+
+def killed(by):
+    os.kill(os.getpid(), by)
+
+
+def tell_then_sleep(seconds):
+    tell_driver("alive")
+    time.sleep(seconds)
+
+
+def test_a_process_that_was_killed_is_lost_and_tells_by_what():
+    with pytest.raises(ProcessLostError, match=r"was killed by SIGKILL$") as lost:
+        in_fresh_process(killed, signal.SIGKILL)
+    assert not lost.value.by_the_system
+
+
+def test_the_systems_count_of_kills_for_memory_tells_them_from_others(monkeypatch):
+    counts = iter([3, 4])
+    monkeypatch.setattr("greencv_core.processes.oom_kills", lambda: next(counts))
+    with pytest.raises(ProcessLostError, match="out of memory") as lost:
+        in_fresh_process(killed, signal.SIGKILL)
+    assert lost.value.by_the_system
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "file", "text"),
+    [
+        ("0::/job\n", "job/memory.events", "oom 9\noom_kill 2\noom_group_kill 0\n"),
+        ("0::/of/the/host\n", "memory.events", "oom 9\noom_kill 2\n"),
+        ("4:memory:/job\n", "memory/job/memory.oom_control", "under_oom 0\noom_kill 2\n"),
+        ("", "nothing", ""),
+    ],
+)
+def test_kills_for_memory_are_counted(tmp_path, cgroup, file, text):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(cgroup)
+    (tmp_path / "vmstat").write_text("pgfault 5\noom_kill 7\n")
+    (tmp_path / "groups" / file).parent.mkdir(parents=True)
+    (tmp_path / "groups" / file).write_text(text)
+    assert oom_kills(tmp_path, tmp_path / "groups") == (2 if text else 7)
+
+
+def test_no_counter_counts_nothing(tmp_path):
+    assert oom_kills(tmp_path, tmp_path) == 0
+
+
+def test_a_process_that_is_watched_is_ended_by_what_its_watch_raises():
+    def watch(silent_s):
+        if silent_s > 1:
+            raise ProcessLostError("hung", by_the_system=True)
+
+    began_s = time.monotonic()
+    with pytest.raises(ProcessLostError, match="hung"):
+        in_fresh_process(tell_then_sleep, 600, watch=watch)
+    assert time.monotonic() - began_s < 60
+
+
+def kill_the_first(monkeypatch, times):
+    real, calls = workplace.in_fresh_process, []
+
+    def instead(function, *arguments, **named):
+        if function is workplace._execute:
+            calls.append(function)
+            if len(calls) <= times:
+                return real(killed, signal.SIGKILL)
+        return real(function, *arguments, **named)
+
+    monkeypatch.setattr(workplace, "in_fresh_process", instead)
+    return calls
+
+
+def test_a_training_that_is_killed_is_made_once_more(run, here, tmp_path, monkeypatch):
+    calls = kill_the_first(monkeypatch, 1)
+    record = carry_out(order_of(run), here, Store(tmp_path), lambda _: None)
+    assert record.status == "finished"
+    assert len(calls) == 2
+    assert here.notes == [
+        f"{run.condition}, repetition {run.repetition + 1}: "
+        "the training process was killed by SIGKILL; again"
+    ]
+    written = Store(tmp_path).read(run.run_id)
+    assert written.model_dump_json() == record.model_dump_json()
+
+
+def test_a_training_that_is_killed_each_time_is_recorded_as_failed(
+    run, here, tmp_path, monkeypatch
+):
+    kill_the_first(monkeypatch, 2)
+    record = carry_out(order_of(run), here, Store(tmp_path), lambda _: None)
+    assert record.status == "failed"
+    assert record.reason == "the training process was killed by SIGKILL, 2 times in a row"
+
+
+def test_a_training_that_hangs_is_ended_and_recorded(run, here, tmp_path, monkeypatch):
+    monkeypatch.setattr(workplace, "SETUP_SILENCE_S", 1.0)
+    monkeypatch.setattr(workplace, "EPOCH_SILENCE_S", 1.0)
+    real = workplace.in_fresh_process
+
+    def instead(function, *arguments, **named):
+        if function is workplace._execute:
+            return real(tell_then_sleep, 600, watch=named["watch"])
+        return real(function, *arguments, **named)
+
+    monkeypatch.setattr(workplace, "in_fresh_process", instead)
+    record = carry_out(order_of(run), here, Store(tmp_path), lambda _: None)
+    assert record.status == "failed"
+    assert record.reason.startswith("the training hung: no sign of life for")
+
+
+def test_a_run_that_another_one_made_meanwhile_is_not_made_again(run, here, smoke_store):
+    store = Store(smoke_store)
+    made = store.read(run.run_id)
+    here.make = None
+    kept = carry_out(order_of(run), here, store, lambda _: None)
+    assert kept.model_dump_json() == made.model_dump_json()
+
+
+def test_no_training_begins_without_room_for_its_record(run, here, tmp_path):
+    (tmp_path / "store").write_text("a file where the folder should be")
+    calls = []
+    here.make = lambda *arguments: calls.append(arguments)
+    with pytest.raises(GreencvError, match="store"):
+        carry_out(order_of(run), here, Store(tmp_path / "store"), lambda _: None)
+    assert calls == []
+
+
+def test_a_second_greencv_on_the_computer_is_refused_and_a_killed_one_holds_nothing(tmp_path):
+    holder = subprocess.Popen(
+        [
+            sys.executable, "-c",
+            "import time; from greencv_core.devices import whole_machine\n"
+            "with whole_machine():\n    print('held', flush=True); time.sleep(600)",
+        ],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        refused = pytest.raises(BadInputError, match="another greencv trains on this computer")
+        with refused, whole_machine():
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with whole_machine():
+        pass
+
+
+def test_what_went_wrong_is_one_line_without_secrets(monkeypatch):
+    monkeypatch.setenv("LAB_TOKEN", "hunter22")
+    assert (
+        in_a_line(ValueError("no\nentry with hunter22")) == "ValueError: no entry with [$LAB_TOKEN]"
+    )
+
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    told = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 1 GiB."
+    assert in_a_line(OutOfMemoryError(told)) == "out of memory on the GPU: CUDA out of memory"
