@@ -148,21 +148,17 @@ def plan(
 
     Both come from finished runs of the same condition, else from a few timed and metered batches.
     """
+    from greencv_core.dispatch import unfinished
     from greencv_core.environment import lacking
-    from greencv_core.execution import (
-        before_the_first_run_s,
-        check,
-        expectations,
-        planned,
-        unfinished,
-    )
+    from greencv_core.execution import before_the_first_run_s, check, expectations, planned
     from greencv_core.forecast import in_all
+    from greencv_core.workplace import describe_site
 
     loaded = load_study(study)
     check(loaded, download=False)
     runs, machine = planned(loaded)
     records = Store(store or default_store())
-    left = unfinished(runs, machine, records)
+    left = unfinished(runs, describe_site(), records)
     start_s = time.monotonic()
     with err.status("timing a few batches of each condition"):
         expected, untimed = expectations(runs, machine, records)
@@ -343,6 +339,13 @@ def run(
             metavar="JOULES",
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="A Dask scheduler, whose workers make the runs in place of this computer.",
+            metavar="tcp://HOST:PORT",
+        ),
+    ] = None,
 ) -> None:
     """Make the runs of a study that are not finished yet.
 
@@ -350,7 +353,7 @@ def run(
     """
     if stop_above is not None and not 0 < stop_above < math.inf:
         _fail(f"--stop-above {stop_above:g}: must be a number of joules greater than 0", 2)
-    outcome = _train(study, store, stop_above_j=stop_above)
+    outcome = _train(study, store, stop_above_j=stop_above, scheduler=scheduler)
     raise typer.Exit(3 if outcome.failed or outcome.stopped else 0)
 
 
@@ -563,7 +566,12 @@ def entry() -> None:
 
 
 def _train(
-    study: str, store: str | None, *, train: bool = True, stop_above_j: float | None = None
+    study: str,
+    store: str | None,
+    *,
+    train: bool = True,
+    stop_above_j: float | None = None,
+    scheduler: str | None = None,
 ) -> Outcome:
     from greencv_core.execution import run_study
 
@@ -575,6 +583,7 @@ def _train(
             progress=progress,
             train=train,
             stop_above_j=stop_above_j,
+            scheduler=scheduler,
         )
     if outcome.failed:
         retry = "the same command" if train else "greencv run"

@@ -1,4 +1,4 @@
-"""One study at a time on a computer, so that none of ours is in another one's energy.
+"""One training at a time on a computer, so that none of ours is in another one's energy.
 
 The lock is this computer's and this user's, and the system's own, which ends with its holder.
 Others' work is no matter of a lock: a record tells of it (``contended``).
@@ -9,31 +9,45 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
 from greencv_core.errors import BadInputError, GreencvError
 
+LOOK_EVERY_S = 1.0
+
 
 @contextlib.contextmanager
-def whole_machine() -> Iterator[None]:
-    """Keep the whole computer, for the runs of one study one after the other.
+def whole_machine(still_wanted: Callable[[], None] | None = None) -> Iterator[None]:
+    """Keep the whole computer, for runs one after the other.
+
+    Its processor's and memory's energy are metered for all that it does, so that not even two
+    trainings on two GPUs go on at the same time.
+
+    Parameters
+    ----------
+    still_wanted
+        Wait for the computer, and call this every second meanwhile; what it raises ends the wait.
 
     Raises
     ------
     BadInputError
-        Another greencv trains here.
+        Another greencv trains here, and there is to be no wait.
     """
     lock = _machine()
-    try:
-        lock.acquire_write(timeout=0)
-    except filelock.Timeout as error:
-        raise BadInputError(
-            "another greencv trains on this computer, and each would be in the other's energy: "
-            "wait for its end, then give the same command"
-        ) from error
+    while True:
+        try:
+            lock.acquire_write(timeout=0 if still_wanted is None else LOOK_EVERY_S)
+            break
+        except filelock.Timeout as error:
+            if still_wanted is None:
+                raise BadInputError(
+                    "another greencv trains on this computer, and each would be in the other's "
+                    "energy: wait for its end, then give the same command"
+                ) from error
+            still_wanted()
     try:
         yield
     finally:

@@ -53,11 +53,6 @@ class Accelerator:
     """Why its energy cannot be metered; empty where it can."""
 
     @property
-    def identity(self) -> str:
-        """What tells this card from another one, in this machine or elsewhere."""
-        return self.uuid or self.name
-
-    @property
     def metered_uuids(self) -> tuple[str, ...]:
         """NVML's identifier where it can meter this card; empty else."""
         return (self.uuid,) if self.uuid and not self.unmetered else ()

@@ -1,4 +1,4 @@
-"""From the plan to the records: a fresh process a run, in order, resumable, with its progress.
+"""From a study to its records: what is missing is made, here or on a cluster; resumable.
 
 What trains is imported by the processes that train: torch takes seconds to load, and a report from
 finished runs does without.
@@ -7,55 +7,24 @@ finished runs does without.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from greencv_core import environment
-from greencv_core.devices import whole_machine
-from greencv_core.energy import Component, Provenance, emissions_gco2e, weakest
+from greencv_core.crew import make_here
+from greencv_core.dispatch import Dispatch, Progress, as_recorded, planned_on, unfinished
+from greencv_core.energy import emissions_gco2e
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError
-from greencv_core.forecast import Expected, Forecast, Total, as_before, in_all
+from greencv_core.forecast import Expected
 from greencv_core.gathering import in_the_studys_order, made_elsewhere, told_apart
-from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
-from greencv_core.outlook import Experience, Midway, Outlook
+from greencv_core.metering import intensity_gco2e_per_kwh
 from greencv_core.paths import default_store
 from greencv_core.progress import ProgressBar
 from greencv_core.records import RunRecord, Store
-from greencv_core.study import Carbon, PlannedRun, Study, load_study, plan
-from greencv_core.workplace import (
-    IdlePower,
-    Order,
-    Workplace,
-    carry_out,
-    describe_site,
-    in_a_line,
-    wrong_names,
-)
-from greencv_core.workplace import expectations as _expectations
-
-
-class Progress(Protocol):
-    """What an execution tells while it goes on."""
-
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
-        """The runs still to make, how many are finished already, and what they will take."""
-
-    def started(self, run: PlannedRun) -> None:
-        """A run begins."""
-
-    def forecast(self, run: PlannedRun, midway: Midway) -> None:
-        """An epoch of the run ended: what it took so far, and what it will take in all."""
-
-    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
-        """A run ended, well or not; what remains is expected to take ``remaining_s``."""
-
-    def note(self, text: str) -> None:
-        """Something else worth a line."""
+from greencv_core.study import Carbon, PlannedRun, Study, load_study
+from greencv_core.workplace import describe_site, tried, wrong_names
 
 
 @dataclass(frozen=True)
@@ -84,31 +53,13 @@ def planned(
 ) -> tuple[list[PlannedRun], Machine]:
     """Return a study's runs on this machine, in order, and the machine.
 
-    Environments that the machine lacks are left out: :func:`environment.lacking` names them.
-
     Raises
     ------
     BadInputError
-        ``architectures`` names one that the study lacks.
+        See :func:`greencv_core.dispatch.planned_on`.
     """
-    wanted = list(architectures) if architectures is not None else None
-    for name in wanted or []:
-        if name not in study.architectures:
-            raise BadInputError(
-                f"{study.where}: architectures: {name}: not in this study, "
-                f"which has {', '.join(study.architectures)}"
-            )
     machine = environment.describe_machine()
-    specs = environment.resolve(study, machine)
-    on_gpu = [(spec, machine.accelerator_of(spec)) for spec in specs]
-    runs = plan(
-        study,
-        specs,
-        machine.fingerprint,
-        accelerators={spec.name: gpu.identity for spec, gpu in on_gpu if gpu is not None},
-        architectures=wanted,
-    )
-    return runs, machine
+    return planned_on(study, machine, architectures), machine
 
 
 def check(study: Study, *, download: bool) -> None:
@@ -133,48 +84,6 @@ def check(study: Study, *, download: bool) -> None:
         raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
 
 
-def unfinished(
-    runs: Sequence[PlannedRun],
-    machine: Machine,
-    store: Store,
-    *,
-    stop_above_j: float | None = None,
-) -> list[PlannedRun]:
-    """Return the runs still to make.
-
-    They have no record of success, or one that lacks a component or estimates it where this machine
-    could now meter or measure it: to give a meter its permission is to ask for better figures. A
-    run that was stopped, and would be again for exceeding ``stop_above_j``, is not among them.
-    """
-    now: dict[tuple[str, ...], dict[Component, Provenance]] = {}
-    left = []
-    for run in runs:
-        gpus = environment.gpu_uuids(run.environment, machine)
-        if gpus not in now:
-            now[gpus] = provenance_by_component(gpus)
-        record = store.read(run.run_id)
-        if record is None or not (
-            _stays_stopped(record, stop_above_j)
-            if record.status == "stopped"
-            else record.status == "finished" and not _weaker(record, now[gpus])
-        ):
-            left.append(run)
-    return left
-
-
-def _stays_stopped(record: RunRecord, limit_j: float | None) -> bool:
-    forecast = record.forecast
-    return limit_j is not None and forecast is not None and forecast.low_j > limit_j
-
-
-def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
-    parts = record.total.components if record.total else {}
-    return any(
-        name not in parts or weakest([parts[name].provenance, word]) != word
-        for name, word in now.items()
-    )
-
-
 def run_study(
     study: Study,
     *,
@@ -183,10 +92,11 @@ def run_study(
     architectures: Iterable[str] | None = None,
     train: bool = True,
     stop_above_j: float | None = None,
+    scheduler: str | None = None,
 ) -> Outcome:
     """Make all runs of a study that the store does not hold yet.
 
-    Each run is written when it ends, so an interruption loses the run in progress alone. A run
+    Each run is written when it ends, so an interruption loses the runs in progress alone. A run
     that fails is recorded with its reason, the others go on, and the next call tries it again.
 
     Parameters
@@ -202,39 +112,41 @@ def run_study(
     stop_above_j
         Stop each run that is forecast to take more, even at the lower end of the forecast's 95 %
         interval.
+    scheduler
+        Address of a Dask cluster whose workers make the runs; this computer makes them when
+        omitted.
 
     Raises
     ------
     BadInputError
         See :func:`planned` and :func:`check`.
+    GreencvError
+        A record cannot be written, or the cluster is not there.
     """
     store = store or Store(default_store())
     chosen = list(study.architectures if architectures is None else architectures)
-    runs, machine = planned(study, architectures=chosen)
-    elsewhere = made_elsewhere(study, store, runs, chosen)
+    runs, _ = planned(study, architectures=chosen)
     made: list[RunRecord] = []
-    left_of = partial(unfinished, runs, machine, store, stop_above_j=stop_above_j)
-    if train and (left_of() or not (runs or elsewhere)):
-        # A finished run is proof enough of its own names.
-        check(study, download=True)
+    if train and (scheduler is not None or _lacks_some(study, store, runs, chosen, stop_above_j)):
+        if scheduler is None:
+            # A finished run is proof enough of its own names.
+            check(study, download=True)
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
-            stack.enter_context(whole_machine())
-            for damaged in store.prepare():
-                progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")
-            missing = left_of()  # another one may have made some meanwhile
-            for line in environment.lacking(study, machine):
-                progress.note(f"left to another machine: {line}")
-            if machine.accelerator_problem:
-                progress.note(f"no accelerator is used: {machine.accelerator_problem}")
-            for accelerator in machine.accelerators:
-                if accelerator.unmetered and study.environments == "auto":
-                    progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
-            if missing:
-                finished = len(runs) - len(missing)
-                made = _make(missing, machine, store, progress, finished, stop_above_j)
+            dispatch = Dispatch(study, store, progress, chosen, stop_above_j)
+            stack.callback(dispatch.close)
+            if scheduler is None:
+                make_here(dispatch)
+            else:
+                # A driver of its own computer's runs does without Dask, which takes a second.
+                from greencv_core.cluster import make_on_cluster
+
+                make_on_cluster(dispatch, scheduler)
+                runs = list(dispatch.runs.values())
+        made = dispatch.made
     here = [record for run in runs if (record := store.read(run.run_id)) is not None]
+    elsewhere = made_elsewhere(study, store, runs, chosen)
     ordered = in_the_studys_order(told_apart([*here, *elsewhere]), study)
     try:
         records = [_with_carbon(record, study.carbon) for record in ordered]
@@ -251,6 +163,18 @@ def run_study(
         stopped=len(of_status["stopped"]),
         missing=len(runs) - len(here),
     )
+
+
+def _lacks_some(
+    study: Study,
+    store: Store,
+    runs: Sequence[PlannedRun],
+    architectures: Sequence[str],
+    stop_above_j: float | None,
+) -> bool:
+    if runs:
+        return bool(unfinished(runs, describe_site(), store, stop_above_j=stop_above_j))
+    return not made_elsewhere(study, store, runs, architectures)
 
 
 def collect(
@@ -298,22 +222,7 @@ def expectations(
     problems
         Conditions that could not be timed (they do not fit into memory, say), and why.
     """
-    return _expectations(runs, machine, _as_before(runs, store))
-
-
-def _as_before(runs: Sequence[PlannedRun], store: Store) -> dict[str, Expected]:
-    """Return what finished runs tell that one run takes, by condition."""
-    known = {}
-    for condition, run in {run.condition: run for run in runs}.items():
-        finished = [
-            record
-            for repetition in range(run.protocol.repetitions)
-            if (record := store.read(replace(run, repetition=repetition).run_id)) is not None
-            and record.status == "finished"
-        ]
-        if finished:
-            known[condition] = as_before(finished)
-    return known
+    return tried(runs, machine, as_recorded(runs, store))
 
 
 def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
@@ -349,78 +258,3 @@ def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
             "emissions_gco2e": emissions_gco2e(energy_j, intensity),
         }
     )
-
-
-def _make(
-    runs: Sequence[PlannedRun],
-    machine: Machine,
-    store: Store,
-    progress: Progress,
-    finished: int,
-    stop_above_j: float | None,
-) -> list[RunRecord]:
-    made = []
-    workplace = Workplace(describe_site(), progress.note)
-    progress.note("metering idle power, timing a few batches of each condition")
-    # A condition that cannot be timed is told by the run that fails.
-    prepared = workplace.prepare(runs, _as_before(runs, store))
-    expected = prepared.expected
-    outlooks = _outlooks(runs, machine, store, prepared.idle_power_w, expected, progress)
-    expected_s = {name: one.duration_s for name, one in expected.items()}
-    forecast = Forecast(runs, expected_s)
-    progress.begin(runs, finished, in_all(runs, expected))
-    for run in runs:
-        outlook, earlier = outlooks.get(run.condition), store.read(run.run_id)
-        order = Order(
-            run=run,
-            expected_s=expected_s.get(run.condition),
-            outlook=outlook,
-            stop_above_j=stop_above_j,
-            refused=None if stop_above_j is None else _refusal(run, outlook, stop_above_j),
-            replaces="" if earlier is None else earlier.started_at,
-        )
-        progress.started(run)
-        start = time.monotonic()
-        record = carry_out(order, workplace, store, partial(progress.forecast, run))
-        made.append(record)
-        forecast.learn(run, time.monotonic() - start - run.protocol.cooldown_s)
-        progress.ended(run, record, forecast.remaining_s())
-    return made
-
-
-def _outlooks(
-    runs: Sequence[PlannedRun],
-    machine: Machine,
-    store: Store,
-    idle: Mapping[str, IdlePower],
-    expected: Mapping[str, Expected],
-    progress: Progress,
-) -> dict[str, Outlook]:
-    """Return the outlooks by condition, of those that have one: runs are made without, too."""
-    outlooks = {}
-    try:
-        experience = Experience.of(store.records())
-        for condition, run in {run.condition: run for run in runs}.items():
-            probe = expected[condition].probe if condition in expected else None
-            size = experience.size(run, probe)
-            if size is not None:
-                outlooks[condition] = experience.outlook(
-                    run,
-                    size,
-                    idle_power_w=sum(idle[run.environment.name].values()),
-                    power_limit_w=environment.power_limit_w(run.environment, machine),
-                    probe=probe,
-                )
-    except Exception as error:  # whatever it is, it is no reason to train nothing
-        progress.note(f"no forecasts: {in_a_line(error)}")
-    return outlooks
-
-
-def _refusal(run: PlannedRun, outlook: Outlook | None, limit_j: float) -> Midway | None:
-    """Return the forecast that keeps a run from being begun; None where it may begin."""
-    if outlook is None:
-        return None
-    with contextlib.suppress(Exception):  # that there is nothing to tell it from yet, say
-        before = Midway(0, run.protocol.most_epochs, 0.0, outlook.before())
-        return before if before.exceeds(limit_j) else None
-    return None

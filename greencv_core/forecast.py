@@ -124,6 +124,11 @@ class Forecast:
         self._left.remove(run)
         self._actual_s.setdefault(run.condition, []).append(seconds)
 
+    @property
+    def runs_left(self) -> int:
+        """How many runs are not made yet."""
+        return len(self._left)
+
     def remaining_s(self) -> float:
         """Return the seconds that the runs not made yet will take."""
         done = [(c, s) for c, all_s in self._actual_s.items() for s in all_s]

@@ -76,7 +76,7 @@ def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], 
 class ProgressBar:
     """A bar with runs done, time left and energy so far; plain lines where no bar can be.
 
-    Below it another one has the epochs of the run that goes on, and the energy still to come.
+    Below it, each run that goes on has one with its epochs, and the energy still to come.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -92,8 +92,9 @@ class ProgressBar:
             disable=not self._live,
         )
         self._task: Any = None
-        self._epochs: Any = None
-        self._told_s = 0.0
+        self._going: dict[str, tuple[str, Any]] = {}
+        """Condition and bar of each run that goes on, by its id."""
+        self._told_s: dict[str, float] = {}
         self._energy_j = 0.0
         self._total = self._done = 0
 
@@ -113,30 +114,34 @@ class ProgressBar:
 
     def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
         """Show how much there is to do, and what it will take."""
-        self._total, self._done = len(runs) + finished, finished
-        self.note(f"{len(runs)} of {self._total} runs to make: {in_words(expected)}")
-        left = clock(expected.duration_s)
-        self._task = self._bar.add_task(
-            "", total=self._total, completed=finished, unit="runs", ahead=f"{left} left, 0 J"
-        )
-        self._epochs = self._bar.add_task("", visible=False, unit="epochs", ahead="")
-        self._bar.start()
+        planned = len(runs) + finished
+        self._total, self._done = self._total + planned, self._done + finished
+        self.note(f"{len(runs)} of {planned} runs to make: {in_words(expected)}")
+        if self._task is None:
+            left = clock(expected.duration_s)
+            self._task = self._bar.add_task("", unit="runs", ahead=f"{left} left, 0 J")
+            self._bar.start()
+        self._bar.update(self._task, total=self._total, completed=self._done)
 
     def started(self, run: PlannedRun) -> None:
         """Show which run is being made."""
-        self._told_s = time.monotonic()
-        self._bar.update(self._task, description=escape(run.condition))
-        self._bar.reset(
-            self._epochs, total=run.protocol.most_epochs, description="  this run", visible=False
+        self._told_s[run.run_id] = time.monotonic()
+        self._forget(run)  # begun before, by a worker that was lost
+        bar = self._bar.add_task(
+            "", total=run.protocol.most_epochs, unit="epochs", ahead="", visible=False
         )
+        self._going[run.run_id] = (run.condition, bar)
+        self._name_what_goes_on()
 
     def forecast(self, run: PlannedRun, midway: Midway) -> None:
         """Show how far a run is and what it still takes; as a line only if it lasts."""
         ahead = midway.left_in_words()
-        self._bar.update(self._epochs, completed=midway.epoch, ahead=ahead, visible=True)
+        if run.run_id in self._going:
+            _, bar = self._going[run.run_id]
+            self._bar.update(bar, completed=midway.epoch, ahead=ahead, visible=True)
         now_s = time.monotonic()
-        if not self._live and now_s - self._told_s >= FORECAST_EVERY_S:
-            self._told_s = now_s
+        if not self._live and now_s - self._told_s.get(run.run_id, now_s) >= FORECAST_EVERY_S:
+            self._told_s[run.run_id] = now_s
             epochs = f"{midway.epoch}/{midway.most_epochs} epochs"
             self.note(f"{run.condition}: {epochs}, {ahead}")
 
@@ -147,7 +152,8 @@ class ProgressBar:
         self._energy_j += energy_j or 0.0
         ahead = f"{clock(remaining_s)} left, {self._energy_j:,.0f} J"
         self._bar.update(self._task, completed=self._done, ahead=ahead)
-        self._bar.update(self._epochs, visible=False)
+        self._forget(run)
+        self._name_what_goes_on()
         which = f"{run.condition}, repetition {run.repetition + 1}"
         if record.status == "failed":
             self.note(f"failed: {which}: {record.reason}")
@@ -161,6 +167,22 @@ class ProgressBar:
                 f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, {told}; "
                 f"{clock(remaining_s)} left"
             )
+
+    def _forget(self, run: PlannedRun) -> None:
+        if run.run_id in self._going:
+            _, bar = self._going.pop(run.run_id)
+            self._bar.remove_task(bar)
+
+    def _name_what_goes_on(self) -> None:
+        """Name the run beside the bar; where there are several, each beside its own."""
+        conditions = [condition for condition, _ in self._going.values()]
+        if len(conditions) == 1:
+            self._bar.update(self._task, description=escape(conditions[0]))
+        elif conditions:
+            self._bar.update(self._task, description=f"{len(conditions)} runs at once")
+        for condition, bar in self._going.values():
+            own = "this run" if len(conditions) == 1 else condition
+            self._bar.update(bar, description=escape(f"  {own}"))
 
     def note(self, text: str) -> None:
         """Print a line."""

@@ -358,7 +358,7 @@ class PlannedRun:
     """Place in the randomised order, from 0."""
     machine: str
     accelerator: str = ""
-    """Identity of the GPU that it trains on; empty for the CPU."""
+    """Product name of the GPU that it trains on; empty for the CPU."""
 
     @property
     def seed(self) -> int:
@@ -519,7 +519,7 @@ def plan(
     machine
         The machine's fingerprint.
     accelerators
-        Environment to the identity of the GPU that it trains on; those on the CPU are absent.
+        Environment to the product name of the GPU that it trains on; those on the CPU are absent.
     architectures
         Keep these alone; all of the study's when omitted. The order of what stays is that
         of the whole plan.

@@ -23,7 +23,7 @@ from greencv_core.metering import (
 )
 from greencv_core.outlook import Midway, Outlook
 from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
-from greencv_core.records import RunRecord, Store
+from greencv_core.records import RunRecord
 from greencv_core.secrecy import without_secrets
 from greencv_core.study import PlannedRun, Study
 
@@ -50,6 +50,8 @@ class Site:
     machine: Machine
     host: str
     """Hash of its name."""
+    versions: Mapping[str, str]
+    """Of the software that runs depend on."""
     meters: Mapping[Gpus, Mapping[Component, Provenance]]
     """What each component's energy would be, by the GPUs that are metered with it."""
 
@@ -59,7 +61,8 @@ def describe_site() -> Site:
     machine = environment.describe_machine()
     gpus: set[Gpus] = {(), *(a.metered_uuids for a in machine.accelerators)}
     meters = {each: provenance_by_component(each) for each in gpus}
-    return Site(machine=machine, host=environment.host(), meters=meters)
+    versions = environment.software_versions()
+    return Site(machine, environment.host(), versions, meters)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class Preparation:
 
     idle_power_w: Mapping[str, IdlePower]
     """By environment."""
+    power_limit_w: Mapping[str, float]
+    """Of the GPU, by environment; NaN where none is told."""
     expected: Mapping[str, Expected]
     """By condition, of those that could be timed."""
 
@@ -119,9 +124,11 @@ class Workplace:
             What earlier runs told, by condition.
         """
         idle = self._idle_of(runs)
-        expected = {**known, **expectations(runs, self.site.machine, known)[0]}
+        expected = {**known, **tried(runs, self.site.machine, known)[0]}
         self._warm_up(runs, expected)
-        return Preparation(idle, expected)
+        specs = {run.environment.name: run.environment for run in runs}
+        limits = {n: environment.power_limit_w(s, self.site.machine) for n, s in specs.items()}
+        return Preparation(idle, limits, expected)
 
     def make(self, order: Order, told: Callable[[Midway], None]) -> RunRecord:
         """Make one run.
@@ -152,7 +159,7 @@ class Workplace:
                 if attempt < ATTEMPTS:
                     self.note(f"{run.condition}, repetition {run.repetition + 1}: {error}; again")
         again = "" if lost.by_the_system else f", {ATTEMPTS} times in a row"
-        return in_fresh_process(_failure, run, machine, f"{lost}{again}")
+        return in_fresh_process(failed, run, machine, f"{lost}{again}")
 
     def settle(self, run: PlannedRun) -> None:
         """Meter idle power and warm up for a run's device, unless that was done before."""
@@ -198,40 +205,6 @@ class Workplace:
             self._warm.add(device)
 
 
-def carry_out(
-    order: Order, workplace: Workplace, store: Store | None, told: Callable[[Midway], None]
-) -> RunRecord:
-    """Make a run and write its record, unless somebody else did meanwhile.
-
-    The room for the record is kept before the training, so that a disk that is full costs none.
-
-    Parameters
-    ----------
-    store
-        None where this computer does not see it: the record is then the caller's to write.
-
-    Raises
-    ------
-    GreencvError
-        The record cannot be written.
-    """
-    if store is None:
-        workplace.settle(order.run)
-        return workplace.make(order, told)
-    present = store.read(order.run.run_id)
-    if (
-        present is not None
-        and present.status == "finished"
-        and present.started_at != order.replaces
-    ):
-        return present
-    with store.room() as room:
-        workplace.settle(order.run)
-        record = workplace.make(order, told)
-        store.write(record, room)
-    return record
-
-
 class _Watch:
     """Listens to a training, and ends one that hangs or is wanted no more."""
 
@@ -268,20 +241,10 @@ class _Watch:
             )
 
 
-def expectations(
+def tried(
     runs: Sequence[PlannedRun], machine: Machine, known: Mapping[str, Expected]
 ) -> tuple[dict[str, Expected], dict[str, str]]:
-    """Return what one run of each condition is expected to take, by condition.
-
-    As known where it is, else from a few timed and metered batches, in a process of its own.
-
-    Returns
-    -------
-    expected
-        By condition.
-    problems
-        Conditions that could not be timed (they do not fit into memory, say), and why.
-    """
+    """Return what is known of conditions, or a few batches tell; and of which these cannot."""
     expected: dict[str, Expected] = {}
     problems: dict[str, str] = {}
     for condition, run in {run.condition: run for run in runs}.items():
@@ -408,7 +371,8 @@ def _not_begun(run: PlannedRun, machine: Machine, forecast: Midway, limit_j: flo
     return not_begun(run, machine, forecast, limit_j)
 
 
-def _failure(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
+def failed(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
+    """Return the record of a run that was lost; in a process of its own, as torch is loaded."""
     from greencv_core.experiment import failure
 
     return failure(run, machine, reason)

@@ -15,8 +15,9 @@ from rich.console import Console
 from greencv_core import progress
 from greencv_core.analysis import NotEnoughDataError, usable
 from greencv_core.analysis.estimator import Estimate
+from greencv_core.dispatch import unfinished
 from greencv_core.environment import describe_machine
-from greencv_core.execution import planned, run_study, unfinished
+from greencv_core.execution import planned, run_study
 from greencv_core.experiment import execute
 from greencv_core.forecast import Probe, Total
 from greencv_core.metering import EnergyMeter
@@ -25,6 +26,7 @@ from greencv_core.outlook import Experience, Midway
 from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
 from greencv_core.records import Store, runs_table
 from greencv_core.study import Protocol, Stage, checked, load_study
+from greencv_core.workplace import describe_site
 from tests.conftest import ROOT, greencv, greencv_here
 
 SMOKE = load_study("smoke")
@@ -240,11 +242,11 @@ def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):
 
 
 def test_a_stopped_run_is_made_again_unless_it_would_be_stopped_again(run, stopped, tmp_path):
-    store, machine = Store(tmp_path), describe_machine()
+    store, site = Store(tmp_path), describe_site()
     store.write(stopped)
 
     def left(limit_j):
-        return unfinished([run], machine, store, stop_above_j=limit_j)
+        return unfinished([run], site, store, stop_above_j=limit_j)
 
     assert left(None) == [run]
     assert left(1179.0) == []

@@ -17,11 +17,13 @@ import pytest
 from nbclient import NotebookClient
 
 from greencv_core.analysis import usable
+from greencv_core.dispatch import unfinished
 from greencv_core.environment import Accelerator, describe_machine, resolve
-from greencv_core.execution import collect, planned, unfinished
+from greencv_core.execution import collect, planned
 from greencv_core.experiment import execute
 from greencv_core.records import RunRecord, Store, runs_table
 from greencv_core.study import load_study
+from greencv_core.workplace import describe_site
 from tests.conftest import GREENCV, ROOT, greencv
 from tests.test_metering import Powercap
 
@@ -130,23 +132,23 @@ def test_an_estimate_is_made_again_where_it_could_be_measured(smoke_store, tmp_p
     for path in smoke_store.glob("*.json"):
         text = path.read_text().replace('"measured"', '"estimated"')
         (tmp_path / path.name).write_text(text)
-    runs, machine = planned(STUDY)
+    runs = planned(STUDY)[0]
     store = Store(tmp_path)
     monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
-    assert unfinished(runs, machine, store) == []
+    assert unfinished(runs, describe_site(), store) == []
     monkeypatch.setenv("GREENCV_POWERCAP", str(Powercap(tmp_path / "powercap").root))
-    assert unfinished(runs, machine, store) == runs
+    assert unfinished(runs, describe_site(), store) == runs
 
 
 def test_a_run_that_lost_its_meter_is_made_again(smoke_store, tmp_path):
-    runs, machine = planned(STUDY)
+    runs, site = planned(STUDY)[0], describe_site()
     shutil.copytree(smoke_store, tmp_path / "store")
-    assert unfinished(runs, machine, Store(tmp_path / "store")) == []
+    assert unfinished(runs, site, Store(tmp_path / "store")) == []
     path = tmp_path / "store" / f"{runs[0].run_id}.json"
     content = json.loads(path.read_text())
     del content["total"]["components"]["cpu"]
     path.write_text(json.dumps({**content, "complete": False}))
-    assert unfinished(runs, machine, Store(tmp_path / "store")) == runs[:1]
+    assert unfinished(runs, site, Store(tmp_path / "store")) == runs[:1]
 
 
 def test_a_device_that_nothing_meters_makes_the_record_incomplete():

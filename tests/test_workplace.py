@@ -11,13 +11,12 @@ import pytest
 
 from greencv_core import workplace
 from greencv_core.devices import whole_machine
-from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.errors import BadInputError
 from greencv_core.execution import planned
 from greencv_core.memory import oom_kills
 from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
-from greencv_core.records import Store
 from greencv_core.study import load_study
-from greencv_core.workplace import Order, Workplace, carry_out, describe_site, in_a_line
+from greencv_core.workplace import Order, Workplace, describe_site, in_a_line
 
 
 @pytest.fixture
@@ -109,29 +108,25 @@ def kill_the_first(monkeypatch, times):
     return calls
 
 
-def test_a_training_that_is_killed_is_made_once_more(run, here, tmp_path, monkeypatch):
+def test_a_training_that_is_killed_is_made_once_more(run, here, monkeypatch):
     calls = kill_the_first(monkeypatch, 1)
-    record = carry_out(order_of(run), here, Store(tmp_path), lambda _: None)
+    record = here.make(order_of(run), lambda _: None)
     assert record.status == "finished"
     assert len(calls) == 2
     assert here.notes == [
         f"{run.condition}, repetition {run.repetition + 1}: "
         "the training process was killed by SIGKILL; again"
     ]
-    written = Store(tmp_path).read(run.run_id)
-    assert written.model_dump_json() == record.model_dump_json()
 
 
-def test_a_training_that_is_killed_each_time_is_recorded_as_failed(
-    run, here, tmp_path, monkeypatch
-):
+def test_a_training_that_is_killed_each_time_is_recorded_as_failed(run, here, monkeypatch):
     kill_the_first(monkeypatch, 2)
-    record = carry_out(order_of(run), here, Store(tmp_path), lambda _: None)
+    record = here.make(order_of(run), lambda _: None)
     assert record.status == "failed"
     assert record.reason == "the training process was killed by SIGKILL, 2 times in a row"
 
 
-def test_a_training_that_hangs_is_ended_and_recorded(run, here, tmp_path, monkeypatch):
+def test_a_training_that_hangs_is_ended_and_recorded(run, here, monkeypatch):
     monkeypatch.setattr(workplace, "SETUP_SILENCE_S", 1.0)
     monkeypatch.setattr(workplace, "EPOCH_SILENCE_S", 1.0)
     real = workplace.in_fresh_process
@@ -142,26 +137,9 @@ def test_a_training_that_hangs_is_ended_and_recorded(run, here, tmp_path, monkey
         return real(function, *arguments, **named)
 
     monkeypatch.setattr(workplace, "in_fresh_process", instead)
-    record = carry_out(order_of(run), here, Store(tmp_path), lambda _: None)
+    record = here.make(order_of(run), lambda _: None)
     assert record.status == "failed"
     assert record.reason.startswith("the training hung: no sign of life for")
-
-
-def test_a_run_that_another_one_made_meanwhile_is_not_made_again(run, here, smoke_store):
-    store = Store(smoke_store)
-    made = store.read(run.run_id)
-    here.make = None
-    kept = carry_out(order_of(run), here, store, lambda _: None)
-    assert kept.model_dump_json() == made.model_dump_json()
-
-
-def test_no_training_begins_without_room_for_its_record(run, here, tmp_path):
-    (tmp_path / "store").write_text("a file where the folder should be")
-    calls = []
-    here.make = lambda *arguments: calls.append(arguments)
-    with pytest.raises(GreencvError, match="store"):
-        carry_out(order_of(run), here, Store(tmp_path / "store"), lambda _: None)
-    assert calls == []
 
 
 def test_a_second_greencv_on_the_computer_is_refused_and_a_killed_one_holds_nothing(tmp_path):
@@ -177,6 +155,9 @@ def test_a_second_greencv_on_the_computer_is_refused_and_a_killed_one_holds_noth
         assert holder.stdout.readline() == b"held\n"
         refused = pytest.raises(BadInputError, match="another greencv trains on this computer")
         with refused, whole_machine():
+            pass
+        given_up = pytest.raises(ZeroDivisionError)
+        with given_up, whole_machine(still_wanted=lambda: 1 / 0):
             pass
     finally:
         holder.kill()

@@ -1,0 +1,120 @@
+"""What is to be made and what became of it, whoever makes it."""
+
+from dataclasses import replace
+
+import pytest
+
+from greencv_core.dispatch import Dispatch
+from greencv_core.environment import Accelerator
+from greencv_core.errors import GreencvError
+from greencv_core.forecast import Expected
+from greencv_core.records import Store
+from greencv_core.study import load_study
+from greencv_core.workplace import Preparation, describe_site
+
+STUDY = load_study("smoke")
+
+
+class Told:
+    """A progress that notes what it is told."""
+
+    def __init__(self):
+        self.begun, self.left_s, self.notes = [], [], []
+
+    def begin(self, runs, finished, expected):
+        self.begun.append((len(runs), finished, expected.duration_s))
+
+    def started(self, run):
+        pass
+
+    def forecast(self, run, midway):
+        pass
+
+    def ended(self, run, record, remaining_s):
+        self.left_s.append(remaining_s)
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def dispatch_of(folder, **fields):
+    return Dispatch(STUDY, Store(folder), Told(), STUDY.architectures, **fields)
+
+
+def prepared(runs, each_s=10.0):
+    names = {run.environment.name for run in runs}
+    return Preparation(
+        {name: {"cpu": 1.0} for name in names},
+        dict.fromkeys(names, float("nan")),
+        {run.condition: Expected(each_s, None, None) for run in runs},
+    )
+
+
+def test_each_kind_of_computer_is_asked_for_what_no_other_one_was(tmp_path):
+    dispatch, site = dispatch_of(tmp_path), describe_site()
+    assert len(dispatch.runs_for(site)) == 8
+    card = Accelerator("cuda:0", "A100", "GPU-1", 2**30, bf16=True)
+    with_card = replace(site, machine=replace(site.machine, accelerators=(card,)))
+    assert dispatch.runs_for(with_card) == []  # the study has environments on the CPU alone
+    other = replace(site, machine=replace(site.machine, cpu_model="another one"))
+    assert len(dispatch.runs_for(other)) == 8
+    assert len(dispatch.runs) == 16
+
+
+def test_what_remains_is_shared_by_computers_of_a_kind(tmp_path, smoke_store):
+    dispatch, site = dispatch_of(tmp_path), describe_site()
+    runs = dispatch.runs_for(site)
+    dispatch.computers = {site.machine.fingerprint: 3}
+    orders = dispatch.orders(runs, prepared(runs))
+    assert dispatch.progress.begun == [(8, 0, pytest.approx(80 / 3))]
+    for order in orders:
+        dispatch.begins(order)
+        dispatch.ended(order, Store(smoke_store).read(order.run.run_id), 10.0)
+    left_s = [70 / 3, 60 / 3, 50 / 3, 40 / 3, 10, 10, 10, 0]
+    assert dispatch.progress.left_s == pytest.approx(left_s)
+    assert len(dispatch.store.run_ids()) == 8
+
+
+def test_runs_of_the_store_are_told_with_the_next_ones_to_make(tmp_path, smoke_store):
+    dispatch, site = dispatch_of(tmp_path), describe_site()
+    every = dispatch_of(smoke_store).runs_for(site)
+    assert every == []
+    for record in list(Store(smoke_store).records())[:3]:
+        dispatch.store.write(record)
+    runs = dispatch.runs_for(site)
+    dispatch.orders(runs, prepared(runs))
+    assert dispatch.progress.begun[0][:2] == (5, 3)
+
+
+def test_a_run_that_another_one_made_meanwhile_stays(tmp_path, smoke_store):
+    dispatch = dispatch_of(tmp_path)
+    runs = dispatch.runs_for(describe_site())
+    order = dispatch.orders(runs, prepared(runs))[0]
+    assert dispatch.made_meanwhile(order) is None
+    dispatch.begins(order)
+    made = Store(smoke_store).read(order.run.run_id)
+    dispatch.store.write(made)
+    later = made.model_copy(update={"started_at": "2030-01-01T00:00:00+00:00"})
+    dispatch.ended(order, later, 10.0)
+    assert dispatch.store.read(order.run.run_id) == made
+    assert dispatch.made == [made]
+
+
+def test_no_run_begins_without_room_for_its_record(tmp_path):
+    dispatch = dispatch_of(tmp_path / "store")
+    runs = dispatch.runs_for(describe_site())
+    order = dispatch.orders(runs, prepared(runs))[0]
+    (tmp_path / "store").write_text("a file where the folder should be")
+    with pytest.raises(GreencvError, match="store"):
+        dispatch.begins(order)
+
+
+def test_room_of_runs_that_did_not_end_is_given_back(tmp_path):
+    dispatch = dispatch_of(tmp_path)
+    runs = dispatch.runs_for(describe_site())
+    orders = dispatch.orders(runs, prepared(runs))
+    for order in (*orders[:2], orders[0]):  # one of them twice: its worker was lost
+        dispatch.begins(order)
+    assert len(list(tmp_path.iterdir())) == 2
+    dispatch.close()
+    assert list(tmp_path.iterdir()) == []
