@@ -29,6 +29,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     own = tempfile.mkdtemp(prefix="greencv-tests-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     os.environ["TMPDIR"] = tempfile.tempdir = own
+    # Threads that wait for each other awake keep the other process's from their processor.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 os.environ.setdefault("GREENCV_DATA", str(REFERENCE) if REFERENCE.is_dir() else NOBODY)
 
