@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +19,8 @@ from greencv_core.errors import GreencvError
 from greencv_core.memory import oom_kills
 
 Result = TypeVar("Result")
+Watching = Callable[[], None]
+"""Called every second while a process works; what it raises ends the process."""
 
 LOOK_EVERY_S = 1.0
 LAST_WORDS_S = 1.0
@@ -47,7 +48,7 @@ def in_fresh_process(
     function: Callable[..., Result],
     *arguments: Any,
     on_message: Callable[[Any], None] | None = None,
-    watch: Callable[[float], None] | None = None,
+    watch: Watching | None = None,
 ) -> Result:
     """Call a function in a process that has run nothing before, with torch already imported.
 
@@ -56,8 +57,7 @@ def in_fresh_process(
     on_message
         Called here with what the function gives to :func:`tell_driver` meanwhile.
     watch
-        Called every second with how many the function has told nothing for; what it raises ends
-        the process.
+        See :data:`Watching`.
 
     Raises
     ------
@@ -111,18 +111,16 @@ def _begin(to_driver: multiprocessing.connection.Connection) -> None:
 def _messages(
     received: multiprocessing.connection.Connection,
     ended: multiprocessing.connection.Connection,
-    watch: Callable[[float], None] | None,
+    watch: Watching | None,
 ) -> Iterator[Any]:
     """Yield what comes, until the call has ended, however it did."""
-    heard_s = time.monotonic()
     while True:
         every_s = None if watch is None else LOOK_EVERY_S
         ready = multiprocessing.connection.wait([received, ended], every_s)
         if watch is not None:
-            watch(0.0 if ready else time.monotonic() - heard_s)
+            watch()
         if not ready:
             continue
-        heard_s = time.monotonic()
         if received not in ready:
             return
         try:

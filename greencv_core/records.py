@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ class WindowRecord(_Record):
         """Sum over the components."""
         if not self.components:
             return None
-        return sum(c.energy_j for c in self.components.values())
+        return sum([c.energy_j for c in self.components.values()])
 
     @property
     def uncertainty_j(self) -> float | None:
@@ -417,7 +417,10 @@ class Store:
             if isinstance(written, Unreadable):
                 yield self._unreadable(run_id, written)
             elif written is not None:
-                yield _parse(self.where_of(run_id), written)
+                parsed = _parse(name, written)
+                if isinstance(parsed, Damaged):
+                    parsed = replace(parsed, where=self.where_of(run_id))
+                yield parsed
 
     def _unreadable(self, run_id: str, error: Unreadable) -> Damaged:
         reason = one_line(f"cannot be read: {error}")
@@ -532,10 +535,10 @@ def _parse(where: str, written: bytes) -> _Parsed | Damaged:
 def _content(written: bytes) -> Any:
     """Return what JSON says; a name that is there twice is an error, as is half a character."""
     content = from_json(written, allow_inf_nan=False)
-    # The fast parser keeps the last of them, and writing what it read has fewer names then.
-    # Where this count tells nothing, as with blanks before a colon, the slow parser decides.
-    if to_json(content).count(b'":') != written.count(b'":'):
-        return json.loads(written, object_pairs_hook=_once)
+    # The fast parser keeps the last of them, and does not write again what it read then. Where
+    # more is different, as blanks are and the forms of figures, the slow parser decides.
+    if to_json(content) != written:
+        json.loads(written, object_pairs_hook=_once)
     return content
 
 
@@ -563,64 +566,50 @@ def _flaw(record: RunRecord) -> str | None:
 
 def _flaw_of_row(row: dict[str, Any]) -> str | None:
     for column, value in row.items():
-        if isinstance(value, int) and abs(value) > _LARGEST:
-            return f"{column}: a number that is too large"
-        if not isinstance(value, str | int | float | None):
+        kind = type(value)
+        if kind is int:
+            if abs(value) > _LARGEST:
+                return f"{column}: a number that is too large"
+        elif kind not in _PLAIN:
             return f"{column}: neither a word nor a number"
     return None
 
 
+_PLAIN = {str, float, bool, type(None)}
 _LARGEST = 2**63 - 1
 """What tables and their files can hold."""
 
 
 def table_row(record: RunRecord) -> dict[str, Any]:
     """Return a record's row of the runs table."""
-    nan = float("nan")
-    components = record.total.components if record.total else {}
-    # What is left when a meter was lost is not the run's energy.
-    total = record.total if record.complete else None
+    total, final = record.total, record.final
+    components = total.components if total else {}
+    if not record.complete:
+        total = None  # what is left when a meter was lost is not the run's energy
     total_j = total.energy_j if total else None
-    final = record.final
     images, duration_s = record.images_processed, record.duration_s
-
-    def component(name: Component) -> tuple[float, str | None]:
-        part = components.get(name)
-        return (part.energy_j, part.provenance) if part else (nan, None)
-
-    def phase_energy(word: str) -> float:
-        parts = [p.energy_j for p in record.phases if p.name.endswith(word)]
-        return nan if not parts or None in parts else sum(p for p in parts if p is not None)
-
-    def correctness(name: str) -> float:
-        return nan if final is None else float(getattr(final, name))
-
-    def meaningful(name: str) -> float:
-        return correctness(name) if record.correctness_is_meaningful else nan
-
-    def per(numerator: float | None, denominator: float | None) -> float:
-        return nan if numerator is None or not denominator else numerator / denominator
-
-    gpu, cpu, ram = component("gpu"), component("cpu"), component("ram")
+    environment, dataset, machine = record.environment, record.dataset, record.machine
+    gpu, cpu, ram = components.get("gpu"), components.get("cpu"), components.get("ram")
+    meaningful = final if record.correctness_is_meaningful else None
     return {
         "run_id": record.run_id,
         "study": record.study,
         "architecture": record.architecture,
-        "environment": record.environment.get("name"),
+        "environment": environment.get("name"),
         "repetition": record.repetition,
         "order": record.order,
         "seed": record.seed,
         "status": record.status,
-        "device": record.environment.get("device"),
+        "device": environment.get("device"),
         "device_name": record.device_name,
-        "threads": record.environment.get("threads"),
-        "precision": record.environment.get("precision"),
-        "memory_format": record.environment.get("memory_format"),
-        "compile": record.environment.get("compile", False),
-        "workers": record.environment.get("workers", 0),
+        "threads": environment.get("threads"),
+        "precision": environment.get("precision"),
+        "memory_format": environment.get("memory_format"),
+        "compile": environment.get("compile", False),
+        "workers": environment.get("workers", 0),
         "power_limit_w": _nan(record.gpu.get("power_limit_w")),
-        "dataset": record.dataset.get("name"),
-        "image_size": record.dataset.get("image_size"),
+        "dataset": dataset.get("name"),
+        "image_size": dataset.get("image_size"),
         "batch_size": record.protocol.get("batch_size"),
         "gflops_per_image": _nan(record.gflops_per_image),
         "parameters": record.parameters,
@@ -630,38 +619,38 @@ def table_row(record: RunRecord) -> dict[str, Any]:
         "duration_s": _nan(duration_s),
         "energy_j": _nan(total_j),
         "energy_uncertainty_j": _nan(total.uncertainty_j if total else None),
-        "energy_j_per_image": per(total_j, images),
+        "energy_j_per_image": _per(total_j, images),
         "net_energy_j": _nan(record.net_energy_j),
-        "power_w": per(total_j, duration_s),
-        "duration_s_per_image": per(duration_s, images),
-        "images_per_s": per(images, duration_s),
-        "gpu_energy_j": gpu[0],
-        "cpu_energy_j": cpu[0],
-        "ram_energy_j": ram[0],
+        "power_w": _per(total_j, duration_s),
+        "duration_s_per_image": _per(duration_s, images),
+        "images_per_s": _per(images, duration_s),
+        "gpu_energy_j": gpu.energy_j if gpu else _NAN,
+        "cpu_energy_j": cpu.energy_j if cpu else _NAN,
+        "ram_energy_j": ram.energy_j if ram else _NAN,
         "provenance": weakest(part.provenance for part in components.values())
         if components
         else None,
-        "gpu_provenance": gpu[1],
-        "cpu_provenance": cpu[1],
-        "ram_provenance": ram[1],
-        "train_energy_j": phase_energy("training"),
-        "validation_energy_j": phase_energy("validation"),
+        "gpu_provenance": gpu.provenance if gpu else None,
+        "cpu_provenance": cpu.provenance if cpu else None,
+        "ram_provenance": ram.provenance if ram else None,
+        "train_energy_j": _phase_energy_j(record.phases, "training"),
+        "validation_energy_j": _phase_energy_j(record.phases, "validation"),
         "emissions_gco2e": _nan(record.emissions_gco2e),
         "carbon_intensity_gco2e_per_kwh": _nan(record.carbon_intensity_gco2e_per_kwh),
         "device_utilization_pct": _nan(record.device_utilization_pct),
-        "accuracy": meaningful("accuracy"),
-        "precision_macro": meaningful("precision_macro"),
-        "recall_macro": meaningful("recall_macro"),
-        "f1_macro": meaningful("f1_macro"),
-        "auroc_macro": meaningful("auroc_macro"),
-        "train_loss": correctness("train_loss"),
-        "validation_loss": correctness("validation_loss"),
+        "accuracy": _nan(meaningful.accuracy if meaningful else None),
+        "precision_macro": _nan(meaningful.precision_macro if meaningful else None),
+        "recall_macro": _nan(meaningful.recall_macro if meaningful else None),
+        "f1_macro": _nan(meaningful.f1_macro if meaningful else None),
+        "auroc_macro": _nan(meaningful.auroc_macro if meaningful else None),
+        "train_loss": _nan(final.train_loss if final else None),
+        "validation_loss": _nan(final.validation_loss if final else None),
         "complete": record.complete,
         "contended": record.contended,
         "problems": "; ".join([*record.problems, *([record.reason] if record.reason else [])]),
-        "machine": record.machine.get("fingerprint"),
+        "machine": machine.get("fingerprint"),
         "host": record.host,
-        "cpu_model": record.machine.get("cpu_model"),
+        "cpu_model": machine.get("cpu_model"),
         "started_at": record.started_at,
         "git_commit": record.git_commit,
         "greencv_version": record.versions.get("greencv"),
@@ -670,8 +659,21 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     }
 
 
+_NAN = float("nan")
+
+
 def _nan(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+    return _NAN if value is None else float(value)
+
+
+def _per(numerator: float | None, denominator: float | None) -> float:
+    return _NAN if numerator is None or not denominator else numerator / denominator
+
+
+def _phase_energy_j(phases: Sequence[WindowRecord], word: str) -> float:
+    parts = [phase.energy_j for phase in phases if phase.name.endswith(word)]
+    known = [energy_j for energy_j in parts if energy_j is not None]
+    return sum(known) if known and len(known) == len(parts) else _NAN
 
 
 _EMPTY = RunRecord(

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gc
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ from greencv_core.storage import Stamp, is_url
 
 CHUNK = 1000
 """Records that a process reads at a time."""
-WORTH_PROCESSES = 4 * CHUNK
+WORTH_PROCESSES = 8 * CHUNK
 """Records from which on the start of processes pays."""
 MOST_PROCESSES = 8
 REWRITTEN_FROM = 0.01
@@ -77,17 +78,13 @@ def cached_runs_table(store: Store) -> tuple[pd.DataFrame, list[Damaged]]:
     if kept is None:
         kept = _SCHEMA.empty_table()
     files = kept["file"].to_pylist()
-    current = np.fromiter(
-        (
-            file in stamps and stamps[file].text == stamp
-            for file, stamp in zip(files, kept["stamp"].to_pylist(), strict=True)
-        ),
-        dtype=bool,
-        count=len(files),
-    )
-    known = {file for file, good in zip(files, current, strict=True) if good}
-    changed = sorted(stamps.keys() - known)
-    parts = [kept if current.all() else kept.filter(pa.array(current))]
+    current = [
+        file in stamps and stamps[file].text == stamp
+        for file, stamp in zip(files, kept["stamp"].to_pylist(), strict=True)
+    ]
+    known = set(itertools.compress(files, current))
+    changed = sorted(run_id for run_id in stamps if run_id not in known)
+    parts = [kept if all(current) else kept.filter(pa.array(current))]
     parts += _read(store, changed, stamps)
     table = pa.concat_tables(parts)
     gone = len(files) - len(known)
@@ -179,25 +176,36 @@ def _rows(store: Store, run_ids: Sequence[str], trusted: dict[str, str]) -> pa.T
 
 
 def _rows_of(store: Store, run_ids: Sequence[str], trusted: dict[str, str]) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+    rows, damaged = [], []
     for loaded in store.table_rows(run_ids):
         if isinstance(loaded, Damaged):
-            file = loaded.where.rpartition("/")[2].removesuffix(".json")
-            damage = {
-                "reason": loaded.reason, "unreadable": loaded.unreadable, "newer": loaded.newer
-            }  # fmt: skip
-            row = dict.fromkeys(COLUMNS)
-            # That a file can be read again changes nothing about it.
-            stamp = "" if loaded.unreadable else trusted[file]
-            values = {"file": file, "stamp": stamp, "damage": json.dumps(damage), **row}
+            damaged.append(loaded)
         else:
-            file, row = loaded["run_id"], loaded
-            for column in _FEW:
-                row[column] = _text(row[column])
-            values = {"file": file, "stamp": trusted[file], "damage": None, **row}
-        for name, value in values.items():
-            columns[name].append(value)
-    return pa.table(columns, schema=_SCHEMA)
+            rows.append(loaded)
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in COLUMNS}
+    for name in _FEW:
+        columns[name] = [_text(value) for value in columns[name]]
+    files = columns["run_id"]
+    good = {"file": files, "stamp": [trusted[file] for file in files], **columns}
+    return pa.concat_tables([_table(good), _table(_columns_of(damaged, trusted))])
+
+
+def _columns_of(damaged: Sequence[Damaged], trusted: dict[str, str]) -> dict[str, list[Any]]:
+    files = [entry.where.rpartition("/")[2].removesuffix(".json") for entry in damaged]
+    return {
+        "file": files,
+        # That a file can be read again changes nothing about it.
+        "stamp": ["" if d.unreadable else trusted[f] for f, d in zip(files, damaged, strict=True)],
+        "damage": [
+            json.dumps({"reason": d.reason, "unreadable": d.unreadable, "newer": d.newer})
+            for d in damaged
+        ],
+    }
+
+
+def _table(columns: dict[str, list[Any]]) -> pa.Table:
+    absent = [None] * len(columns["file"])
+    return pa.table([pa.array(columns.get(f.name, absent), f.type) for f in _SCHEMA], _SCHEMA)
 
 
 @functools.lru_cache(4096, typed=True)
@@ -223,7 +231,8 @@ def _series(values: pa.ChunkedArray, column: str) -> pd.Series:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)
     codes = encoded.indices.to_numpy()
-    used, places = np.unique(codes, return_inverse=True)
-    words = encoded.dictionary.take(pa.array(used)).to_pylist()
+    used = np.zeros(len(encoded.dictionary), dtype=bool)
+    used[codes] = True
+    words = encoded.dictionary.filter(pa.array(used)).to_pylist()
     few = pd.Series([json.loads(word) for word in words])
-    return few.take(places).reset_index(drop=True)
+    return pd.Series(few.array.take((used.cumsum() - 1)[codes]))

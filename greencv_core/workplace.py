@@ -22,7 +22,7 @@ from greencv_core.metering import (
     provenance_by_component,
 )
 from greencv_core.outlook import Midway, Outlook
-from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
+from greencv_core.processes import ProcessLostError, Watching, in_fresh_process, tell_driver
 from greencv_core.records import RunRecord
 from greencv_core.secrecy import without_secrets
 from greencv_core.study import PlannedRun, Study
@@ -124,7 +124,7 @@ class Workplace:
             What earlier runs told, by condition.
         """
         idle = self._idle_of(runs)
-        expected = {**known, **tried(runs, self.site.machine, known)[0]}
+        expected = {**known, **tried(runs, self.site.machine, known, self.still_wanted)[0]}
         self._warm_up(runs, expected)
         specs = {run.environment.name: run.environment for run in runs}
         limits = {n: environment.power_limit_w(s, self.site.machine) for n, s in specs.items()}
@@ -175,7 +175,7 @@ class Workplace:
             time.sleep(min(1.0, left_s))
 
     def _idle_of(self, runs: Sequence[PlannedRun]) -> dict[str, IdlePower]:
-        return idle_power(runs, self.site.machine, self.note, self._idle)
+        return idle_power(runs, self.site.machine, self.note, self._idle, self.still_wanted)
 
     def _warm_up(self, runs: Sequence[PlannedRun], expected: Mapping[str, Expected]) -> None:
         """Train on each device before the first run, as long as the protocol says.
@@ -197,11 +197,11 @@ class Workplace:
             costliest = max(candidates, key=cost)
             if duration_s:
                 with contextlib.suppress(ProcessLostError):
-                    in_fresh_process(_keep_busy, costliest, duration_s)
+                    in_fresh_process(_keep_busy, costliest, duration_s, watch=self.still_wanted)
             elif not any(
                 expected[r.condition].probe for r in candidates if r.condition in expected
             ):
-                probed(costliest, self.site.machine)
+                probed(costliest, self.site.machine, watch=self.still_wanted)
             self._warm.add(device)
 
 
@@ -226,7 +226,7 @@ class _Watch:
         self._last_s = now_s
         self._epochs += 1
 
-    def look(self, _: float) -> None:
+    def look(self) -> None:
         self._still_wanted()
         begun = self._epochs > 0
         longest_s = EPOCH_SILENCE_S + SLOWER * self._epoch_s
@@ -242,13 +242,19 @@ class _Watch:
 
 
 def tried(
-    runs: Sequence[PlannedRun], machine: Machine, known: Mapping[str, Expected]
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    known: Mapping[str, Expected],
+    watch: Watching | None = None,
 ) -> tuple[dict[str, Expected], dict[str, str]]:
     """Return what is known of conditions, or a few batches tell; and of which these cannot."""
     expected: dict[str, Expected] = {}
     problems: dict[str, str] = {}
     for condition, run in {run.condition: run for run in runs}.items():
-        found = known.get(condition) or as_tried(run, machine)
+        found: Expected | str | None = known.get(condition)
+        if found is None:
+            probe = probed(run, machine, watch=watch)
+            found = probe if isinstance(probe, str) else as_probed(run, probe)
         if isinstance(found, str):
             problems[condition] = found
         else:
@@ -256,16 +262,12 @@ def tried(
     return expected, problems
 
 
-def as_tried(run: PlannedRun, machine: Machine) -> Expected | str:
-    """Train a few batches of a condition; return why where it cannot be trained."""
-    probe = probed(run, machine)
-    return probe if isinstance(probe, str) else as_probed(run, probe)
-
-
-def probed(run: PlannedRun, machine: Machine, for_s: float = PROBE_S) -> Probe | str:
+def probed(
+    run: PlannedRun, machine: Machine, for_s: float = PROBE_S, watch: Watching | None = None
+) -> Probe | str:
     """Return what a few batches of a condition take, or why it cannot be trained."""
     try:
-        probe: Probe | str = in_fresh_process(_probe, run, machine, for_s)
+        probe: Probe | str = in_fresh_process(_probe, run, machine, for_s, watch=watch)
     except ProcessLostError as error:
         return str(error)
     return probe
@@ -276,6 +278,7 @@ def idle_power(
     machine: Machine,
     note: Callable[[str], None],
     known: dict[Gpus, IdlePower] | None = None,
+    watch: Watching | None = None,
 ) -> dict[str, IdlePower]:
     """Return idle power by environment and component, metered once for each set of GPUs.
 
@@ -291,7 +294,9 @@ def idle_power(
     for spec in {run.environment.name: run.environment for run in runs}.values():
         gpus = environment.gpu_uuids(spec, machine)
         if gpus not in by_gpus:
-            reading = in_fresh_process(measure_idle_power, runs[0].protocol.idle_s, gpus)
+            reading = in_fresh_process(
+                measure_idle_power, runs[0].protocol.idle_s, gpus, watch=watch
+            )
             for problem in reading.problems:
                 note(f"idle power: {problem}")
             by_gpus[gpus] = {

@@ -10,7 +10,7 @@ import pytest
 
 from greencv_core import runs_cache
 from greencv_core.gathering import made_elsewhere
-from greencv_core.records import Damaged, RunRecord, Store, runs_table
+from greencv_core.records import Damaged, RunRecord, Store, parse_record, runs_table
 from greencv_core.runs_cache import cached_runs_table
 from greencv_core.study import load_study
 from tests.test_merging import record
@@ -131,6 +131,21 @@ def test_every_kind_of_damage_gets_the_same_verdict(tmp_path):
     age(folder)
     for _ in range(2):
         assert len(check(store)) == 1
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [('"order":', '"order" :'), ('"host":""', '"host":"\\u0022:"')],
+    ids=["a blank before a colon", "a colon in a word"],
+)
+def test_a_name_that_is_there_twice_is_found_whatever_else_is_written(hiding):
+    text = record("aa").model_dump_json()
+    other = text.replace(*hiding)
+    assert other != text
+    assert isinstance(parse_record("aa.json", other.encode()), RunRecord)
+    twice = parse_record("aa.json", other.replace('"seed":', '"seed":1,"seed":').encode())
+    assert isinstance(twice, Damaged)
+    assert "twice" in twice.reason
 
 
 def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
