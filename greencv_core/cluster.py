@@ -31,7 +31,7 @@ from greencv_core.dispatch import Dispatch
 from greencv_core.environment import lacking, resolve
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.forecast import Expected
-from greencv_core.processes import in_fresh_process
+from greencv_core.processes import surely_in_fresh_process
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun, Study
 from greencv_core.workplace import (
@@ -277,7 +277,7 @@ class _Session:
             reason = f"its worker was lost {task.begun} times in a row"
         else:
             reason = _told(answer)
-        record = in_fresh_process(failed, order.run, task.site.machine, reason)
+        record = surely_in_fresh_process(failed, order.run, task.site.machine, reason)
         self.dispatch.ended(order, record.model_copy(update={"host": ""}), 0.0)
 
     def _on_message(self, event: tuple[float, bytes]) -> None:

@@ -23,6 +23,8 @@ Watching = Callable[[], None]
 """Called every second while a process works; what it raises ends the process."""
 
 LOOK_EVERY_S = 1.0
+ATTEMPTS = 5
+"""At what is soon done."""
 LAST_WORDS_S = 1.0
 """How long a process that is to end may take to, before it is killed."""
 
@@ -89,6 +91,28 @@ def in_fresh_process(
         pool.shutdown(wait=True, cancel_futures=True)
         received.close()
         ended.close()
+
+
+def surely_in_fresh_process(
+    function: Callable[..., Result], *arguments: Any, watch: Watching | None = None
+) -> Result:
+    """Call a function in a fresh process, and again in another one where that is killed.
+
+    For what is soon done: a training that is killed costs more, and is told of.
+
+    Raises
+    ------
+    ProcessLostError
+        It was killed each time, or for want of memory.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return in_fresh_process(function, *arguments, watch=watch)
+        except ProcessLostError as error:
+            lost = error
+            if error.by_the_system:
+                break
+    raise lost
 
 
 def tell_driver(message: Any) -> None:

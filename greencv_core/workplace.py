@@ -22,7 +22,13 @@ from greencv_core.metering import (
     provenance_by_component,
 )
 from greencv_core.outlook import Midway, Outlook
-from greencv_core.processes import ProcessLostError, Watching, in_fresh_process, tell_driver
+from greencv_core.processes import (
+    ProcessLostError,
+    Watching,
+    in_fresh_process,
+    surely_in_fresh_process,
+    tell_driver,
+)
 from greencv_core.records import RunRecord
 from greencv_core.secrecy import without_secrets
 from greencv_core.study import PlannedRun, Study
@@ -141,7 +147,7 @@ class Workplace:
         run, machine = order.run, self.site.machine
         if order.refused is not None:
             limit_j = order.stop_above_j
-            return in_fresh_process(_not_begun, run, machine, order.refused, limit_j)
+            return surely_in_fresh_process(_not_begun, run, machine, order.refused, limit_j)
         if run.protocol.cooldown_s:
             self._sleep(run.protocol.cooldown_s)
         idle = self._idle[environment.gpu_uuids(run.environment, machine)]
@@ -159,7 +165,7 @@ class Workplace:
                 if attempt < ATTEMPTS:
                     self.note(f"{run.condition}, repetition {run.repetition + 1}: {error}; again")
         again = "" if lost.by_the_system else f", {ATTEMPTS} times in a row"
-        return in_fresh_process(failed, run, machine, f"{lost}{again}")
+        return surely_in_fresh_process(failed, run, machine, f"{lost}{again}")
 
     def settle(self, run: PlannedRun) -> None:
         """Meter idle power and warm up for a run's device, unless that was done before."""
@@ -294,7 +300,7 @@ def idle_power(
     for spec in {run.environment.name: run.environment for run in runs}.values():
         gpus = environment.gpu_uuids(spec, machine)
         if gpus not in by_gpus:
-            reading = in_fresh_process(
+            reading = surely_in_fresh_process(
                 measure_idle_power, runs[0].protocol.idle_s, gpus, watch=watch
             )
             for problem in reading.problems:
@@ -315,7 +321,7 @@ def wrong_names(study: Study, *, download: bool) -> list[str]:
     download
         Get the images and weights, too, where they are not at hand, and look at them.
     """
-    return in_fresh_process(_wrong_names, study, download)
+    return surely_in_fresh_process(_wrong_names, study, download)
 
 
 def _wrong_names(study: Study, download: bool) -> list[str]:

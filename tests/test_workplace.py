@@ -14,7 +14,12 @@ from greencv_core.devices import whole_machine
 from greencv_core.errors import BadInputError
 from greencv_core.execution import planned
 from greencv_core.memory import oom_kills
-from greencv_core.processes import ProcessLostError, in_fresh_process, tell_driver
+from greencv_core.processes import (
+    ProcessLostError,
+    in_fresh_process,
+    surely_in_fresh_process,
+    tell_driver,
+)
 from greencv_core.study import load_study
 from greencv_core.workplace import Order, Workplace, describe_site, in_a_line
 
@@ -93,6 +98,22 @@ def test_a_process_that_is_watched_is_ended_by_what_its_watch_raises():
     with pytest.raises(ProcessLostError, match="hung"):
         in_fresh_process(tell_then_sleep, 600, watch=watch)
     assert time.monotonic() - began_s < 60
+
+
+def killed_at_first(count, times):
+    with count.open("a") as file:
+        file.write("x")
+    if count.stat().st_size <= times:
+        killed(signal.SIGKILL)
+    return "done"
+
+
+def test_what_is_soon_done_is_done_again_where_it_is_killed(tmp_path):
+    assert surely_in_fresh_process(killed_at_first, tmp_path / "twice", 2) == "done"
+    assert (tmp_path / "twice").read_text() == "xxx"
+    with pytest.raises(ProcessLostError):
+        surely_in_fresh_process(killed_at_first, tmp_path / "always", 99)
+    assert (tmp_path / "always").read_text() == "xxxxx"
 
 
 def kill_the_first(monkeypatch, times):
