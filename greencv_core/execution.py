@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greencv_core import environment
-from greencv_core.crew import make_here
 from greencv_core.dispatch import Dispatch, Progress, as_recorded, planned_on, unfinished
 from greencv_core.energy import emissions_gco2e
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError
 from greencv_core.forecast import Expected
 from greencv_core.gathering import in_the_studys_order, made_elsewhere, told_apart
+from greencv_core.local import make_here
 from greencv_core.metering import intensity_gco2e_per_kwh
 from greencv_core.paths import default_store
 from greencv_core.progress import ProgressBar
