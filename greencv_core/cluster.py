@@ -75,7 +75,7 @@ def make_on_cluster(dispatch: Dispatch, scheduler: str) -> None:
     problems = wrong_names(study, download=False)
     if problems:
         raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
-    dispatch.set_damaged_aside()
+    dispatch.open_store()
     with _connected(scheduler) as client:
         _Session(client, dispatch, scheduler).work()
 
@@ -92,6 +92,11 @@ def _connected(scheduler: str) -> Iterator[Client]:
         ) from error
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False, name="greencv")
+    except TypeError as error:
+        raise BadInputError(
+            f"--scheduler {scheduler}: Dask has no certificate here: its configuration "
+            "distributed.comm.tls is to name one"
+        ) from error
     except (OSError, TimeoutError) as error:
         raise GreencvError(f"--scheduler {scheduler}: no Dask scheduler answers there") from error
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,17 @@ from typing import Protocol
 from greencv_core import environment
 from greencv_core.energy import Component, Provenance, weakest
 from greencv_core.environment import Machine
-from greencv_core.errors import BadInputError
+from greencv_core.errors import BadInputError, UnavailableError
 from greencv_core.forecast import Expected, Forecast, Total, as_before, in_all
 from greencv_core.outlook import Experience, Midway, Outlook
+from greencv_core.progress import clock
 from greencv_core.records import Room, RunRecord, Store
 from greencv_core.study import PlannedRun, Study, plan
 from greencv_core.workplace import Order, Preparation, Site, in_a_line
+
+PATIENCE_S = 600.0
+"""How long a store that does not answer is waited for with a finished run."""
+TRY_EVERY_S = 5.0
 
 
 class Progress(Protocol):
@@ -73,7 +79,7 @@ class Dispatch:
     _forecast_of: dict[str, Forecast] = field(default_factory=dict, init=False)
     _rooms: dict[str, tuple[Room, contextlib.ExitStack]] = field(default_factory=dict, init=False)
 
-    def set_damaged_aside(self) -> None:
+    def open_store(self) -> None:
         """Make the store ready to be written to, and tell of what lay there damaged.
 
         Raises
@@ -83,6 +89,8 @@ class Dispatch:
         """
         for damaged in self.store.prepare():
             self.progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")
+        with self.store.room():  # a disk that is full is told before anything is metered
+            pass
 
     def runs_for(self, site: Site) -> list[PlannedRun]:
         """Return what a computer is the first to be asked for, and the store lacks."""
@@ -169,15 +177,34 @@ class Dispatch:
         run = order.run
         room, stack = self._rooms.pop(run.run_id, (None, contextlib.ExitStack()))
         with stack:
-            present = self.made_meanwhile(order)
-            if present is None:
-                self.store.write(record, room)
-            else:
-                record = present
-                duration_s = (present.duration_s or 0.0) + (present.setup_s or 0.0)
+            present = self._write(order, record, room)
+        if present is not None:
+            record = present
+            duration_s = (present.duration_s or 0.0) + (present.setup_s or 0.0)
         self.made.append(record)
         self._forecast_of[run.run_id].learn(run, duration_s)
         self.progress.ended(run, record, self._remaining_s())
+
+    def _write(self, order: Order, record: RunRecord, room: Room | None) -> RunRecord | None:
+        """Write a record; return another one's that is there already, and stays.
+
+        A server that is away for a while costs no training: it is waited for.
+        """
+        end_s = time.monotonic() + PATIENCE_S
+        told = False
+        while True:
+            try:
+                present = self.made_meanwhile(order)
+                if present is None:
+                    self.store.write(record, room)
+                return present
+            except UnavailableError as error:
+                if time.monotonic() > end_s:
+                    raise
+                if not told:
+                    self.progress.note(f"{error}; trying again for {clock(PATIENCE_S)}")
+                told = True
+                time.sleep(TRY_EVERY_S)
 
     def close(self) -> None:
         """Give back the room that was kept for runs that did not end."""

@@ -16,3 +16,7 @@ class BadInputError(GreencvError):
     """A study, an argument or a name that cannot be used as given."""
 
     exit_code = 2
+
+
+class UnavailableError(GreencvError):
+    """A server that does not answer now, and may a little later."""

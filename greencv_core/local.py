@@ -21,7 +21,7 @@ def make_here(dispatch: Dispatch) -> None:
     """
     study, progress = dispatch.study, dispatch.progress
     with whole_machine():
-        dispatch.set_damaged_aside()
+        dispatch.open_store()
         site = describe_site()
         machine = site.machine
         for line in environment.lacking(study, machine):

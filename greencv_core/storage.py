@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Protocol
 
-from greencv_core.errors import BadInputError, GreencvError
+from greencv_core.errors import BadInputError, GreencvError, UnavailableError
 
 fcntl: Any
 try:
@@ -39,12 +39,18 @@ ROOM_BYTES = 8 << 20
 MESSAGE_CHARACTERS = 240
 PATIENCE_S = 5, 20
 """For a connection to a server, and for each answer over it."""
+ATTEMPTS = 2
+"""At what a server does not answer."""
 BATCH = 256
 """Objects that are asked for side by side."""
 
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory"}
 """Where a PUT is atomic."""
 _BUCKETS = _OBJECT_STORES - {"memory"}
+_AWAY = {
+    "ConnectionClosedError", "ConnectTimeoutError", "EndpointConnectionError", "ReadTimeoutError"
+}  # fmt: skip
+"""What drivers call it when a server does not answer."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -414,7 +420,7 @@ class Bucket:
             options["config_kwargs"] = {
                 "connect_timeout": connect_s,
                 "read_timeout": read_s,
-                "retries": {"max_attempts": 1},
+                "retries": {"total_max_attempts": 1},
             }
         try:
             # An instance of its own: fsspec's shared ones outlive a change of the environment.
@@ -426,6 +432,8 @@ class Bucket:
             ) from error
         except Exception as error:
             raise BadInputError(f"{self.where}: no such place: {one_line(error)}") from error
+        if hasattr(files, "retries"):
+            files.retries = ATTEMPTS  # of s3fs's own, each of which is as patient
         return files, str(path).rstrip("/")
 
     @contextlib.contextmanager
@@ -439,6 +447,8 @@ class Bucket:
         except (GreencvError, FileNotFoundError, FileExistsError, Unreadable):
             raise
         except Exception as error:  # botocore's, aiohttp's and each other driver's own
+            if type(error).__name__ in _AWAY and kind is GreencvError:
+                kind = UnavailableError
             raise kind(f"{self.where}: {what}: {_reason(error)}") from error
 
     def stamps(self) -> dict[str, Stamp]:
@@ -599,7 +609,7 @@ def _reason(error: BaseException) -> str:
         return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
     if isinstance(error, PermissionError):
         return f"permission denied: {one_line(error)}"
-    if name in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError"):
+    if name in _AWAY:
         return f"the server does not answer: {one_line(error)}"
     if isinstance(error, FileNotFoundError):
         return f"no such place: {one_line(error)}"

@@ -6,7 +6,7 @@ import pytest
 
 from greencv_core.dispatch import Dispatch
 from greencv_core.environment import Accelerator
-from greencv_core.errors import GreencvError
+from greencv_core.errors import GreencvError, UnavailableError
 from greencv_core.forecast import Expected
 from greencv_core.records import Store
 from greencv_core.study import load_study
@@ -118,3 +118,40 @@ def test_room_of_runs_that_did_not_end_is_given_back(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     dispatch.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_away_for_a_while_costs_no_run(tmp_path, smoke_store, monkeypatch):
+    monkeypatch.setattr("greencv_core.dispatch.TRY_EVERY_S", 0.01)
+    dispatch = dispatch_of(tmp_path)
+    runs = dispatch.runs_for(describe_site())
+    first, second, *_ = dispatch.orders(runs, prepared(runs))
+    write, tries = dispatch.store.write, []
+
+    def away(record, room):
+        tries.append(record)
+        if len(tries) < 4:
+            raise UnavailableError("s3://bucket: the server does not answer")
+        write(record, room)
+
+    monkeypatch.setattr(dispatch.store, "write", away)
+    record = Store(smoke_store).read(first.run.run_id)
+    dispatch.ended(first, record, 10.0)
+    assert dispatch.store.read(first.run.run_id) == record
+    assert dispatch.progress.notes == [
+        "s3://bucket: the server does not answer; trying again for 10 min 00 s"
+    ]
+    monkeypatch.setattr("greencv_core.dispatch.PATIENCE_S", 0.0)
+    tries.clear()
+    with pytest.raises(UnavailableError):
+        dispatch.ended(second, Store(smoke_store).read(second.run.run_id), 10.0)
+
+
+def test_a_full_store_is_told_before_anything_is_metered(tmp_path, monkeypatch):
+    dispatch = dispatch_of(tmp_path)
+
+    def full():
+        raise GreencvError("no space left for the record of a run")
+
+    monkeypatch.setattr(dispatch.store, "room", full)
+    with pytest.raises(GreencvError, match="no space left"):
+        dispatch.open_store()
