@@ -30,8 +30,10 @@ except ImportError:  # there is none on Windows
 
 WRITING = ".writing-"
 """What the name of a file begins with that is not whole yet."""
-ABANDONED_AFTER_S = 3600.0
-"""Age of a half-written file that nobody is writing any more."""
+ABANDONED_AFTER_S = 60.0
+"""Age of a half-written file that nobody is writing any more: none has it locked."""
+LONG_ABANDONED_AFTER_S = 3600.0
+"""Its age where there are no locks."""
 SETTLED_AFTER_S = 2.0
 """Age of a file that, if it changes now, gets another time: the clocks of file systems are coarse,
 and a second change in the same tick could not be told from the first."""
@@ -267,7 +269,9 @@ class Folder:
                     temporary.unlink(missing_ok=True)
 
     def _temporary(self) -> IO[bytes]:
-        return tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False)
+        file = tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False)
+        _lock(file)  # so that nobody takes it for a leftover
+        return file
 
     def reserve(self) -> Reserved:
         """Allocate a file, where the file system can: it is the one that is written to.
@@ -284,7 +288,6 @@ class Folder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = self._temporary()
-            _lock(file)
             _allocate(file, max(ROOM_BYTES, 2 * largest))
         except OSError as error:
             if file is not None:
@@ -313,10 +316,12 @@ class Folder:
             for leftover in self.folder.glob(f"{WRITING}*"):
                 # Another one may be faster, or another one's file not for us to remove.
                 with contextlib.suppress(OSError):
-                    if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S:
+                    age_s = time.time() - leftover.stat().st_mtime
+                    if age_s > ABANDONED_AFTER_S:
                         with leftover.open("rb") as file:
-                            _lock(file)  # room that is kept for a long training stays
-                            leftover.unlink()
+                            locked = _lock(file)  # room that is kept for a long training stays
+                            if locked or age_s > LONG_ABANDONED_AFTER_S:
+                                leftover.unlink()
         except OSError as error:
             raise BadInputError(f"{self.where}: cannot be written to: {error.strerror}") from error
 
@@ -359,16 +364,23 @@ class _RoomInFolder:
             self._file = None
 
 
-def _lock(file: IO[bytes]) -> None:
-    """Lock a file until it is closed; :class:`BlockingIOError` where another one has it."""
+def _lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; return whether its file system can.
+
+    Raises
+    ------
+    BlockingIOError
+        Another one has it.
+    """
     if fcntl is None:
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:
-        pass  # a file system without locks
+        return False
+    return True
 
 
 def _allocate(file: IO[bytes], size: int) -> None:

@@ -169,15 +169,19 @@ def test_credentials_are_in_no_message():
     assert one_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
 
 
-def test_only_leftovers_that_are_old_and_nobodys_are_removed(tmp_path):
+@pytest.mark.parametrize(("locks", "old_s"), [(True, 90), (False, 2 * HOUR_S)])
+def test_only_leftovers_that_are_old_and_nobodys_are_removed(tmp_path, monkeypatch, locks, old_s):
     store = Store(tmp_path)
     old, fresh = tmp_path / ".writing-old", tmp_path / ".writing-fresh"
     with store.room() as room:
         [held] = tmp_path.iterdir()
         for path in (old, fresh):
             path.write_text("{")
-        for path in (old, held):
-            os.utime(path, (time.time() - 2 * HOUR_S,) * 2)
+        for path in (old, held) if locks else (old,):
+            os.utime(path, (time.time() - old_s,) * 2)
+        if not locks:
+            os.utime(fresh, (time.time() - old_s / 4,) * 2)
+            monkeypatch.setattr("greencv_core.storage.fcntl", None)
         store.prepare()
         assert {p.name for p in tmp_path.iterdir()} == {held.name, fresh.name}
         held.unlink()  # as one whose file system knows no locks would

@@ -31,7 +31,7 @@ STANDSTILL_S = 0.5
 
 
 def powercap_root() -> Path:
-    """Return where powercap is: ``$GREENCV_POWERCAP`` (a copied tree, for tests), else sysfs."""
+    """Return where powercap is: ``$GREENCV_POWERCAP`` (mounted elsewhere), else sysfs."""
     return Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
 
 
