@@ -597,7 +597,7 @@ def _train(
             soft_wrap=True,
         )
     if outcome.missing:
-        err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made yet.")
+        err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made on this machine yet.")
     elif outcome.trained and not outcome.failed and not outcome.stopped:
         all_of_them = "The only run" if outcome.planned == 1 else f"All {outcome.planned} runs"
         verb = "is" if outcome.planned == 1 else "are"
