@@ -269,7 +269,9 @@ class Folder:
                     temporary.unlink(missing_ok=True)
 
     def _temporary(self) -> IO[bytes]:
-        file = tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False)
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (whoever takes it closes it)
+            dir=self.folder, prefix=WRITING, delete=False
+        )
         _lock(file)  # so that nobody takes it for a leftover
         return file
 
