@@ -78,6 +78,11 @@ def make_on_cluster(dispatch: Dispatch, scheduler: str) -> None:
     dispatch.open_store()
     with _connected(scheduler) as client:
         _Session(client, dispatch, scheduler).work()
+    if study.environments != "auto":
+        had = {run.environment.name for run in dispatch.runs.values()}
+        for spec in study.environments:
+            if spec.name not in had:
+                dispatch.progress.note(f"environment {spec.name}: no worker had it")
 
 
 @contextlib.contextmanager

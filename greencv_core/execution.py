@@ -124,6 +124,7 @@ def run_study(
         A record cannot be written, or the cluster is not there.
     """
     store = store or Store(default_store())
+    store.run_ids()  # one that cannot be read is told before data are downloaded, say
     chosen = list(study.architectures if architectures is None else architectures)
     runs, _ = planned(study, architectures=chosen)
     made: list[RunRecord] = []

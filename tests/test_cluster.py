@@ -19,9 +19,10 @@ from greencv_core.records import Store, runs_table
 from greencv_core.study import load_study
 from greencv_core.workplace import describe_site
 
-from .conftest import GREENCV, greencv, greencv_here, interrupted
+from .conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
 
-STUDY = load_study("smoke")
+SMOKE = ROOT / "studies" / "smoke.yaml"
+STUDY = load_study(SMOKE)
 NOT_OF_THE_RUN = ("energy", "emissions", "duration", "images_per_s", "power_w", "started_at")
 """What the names of those columns have in them that differ from one making to the next."""
 
@@ -93,7 +94,10 @@ def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
     cluster, smoke_store, tmp_path
 ):
     store = Store(tmp_path / "store")
-    command = ["run", "smoke", "--store", tmp_path / "store", "--scheduler", cluster.address]
+    study = tmp_path / "smoke.yaml"
+    with_gpu = "environments:\n  - {name: gpu, device: cuda}"
+    study.write_text(SMOKE.read_text().replace("environments:", with_gpu))
+    command = ["run", study, "--store", tmp_path / "store", "--scheduler", cluster.address]
     code, told = interrupted(*command, when=lambda: store.run_ids() and cluster.trainings())
     assert code == 130
     assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
@@ -115,13 +119,14 @@ def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
     assert process.returncode == 0, told
     assert told.count("its worker was lost; again") <= 1
     assert "2 workers on 1 computer" in told
+    assert "environment gpu: no worker had it" in told
     assert {run_id: store.stamps()[run_id].text for run_id in made} == {
         run_id: stamp.text for run_id, stamp in made.items()
     }
     pd.testing.assert_frame_equal(alike(store), alike(Store(smoke_store)))
 
     done = greencv(*command)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
     cluster.scheduler.kill()
     done = greencv(*command)
     assert done.returncode == 1
