@@ -181,7 +181,8 @@ def test_a_job_that_begins_and_ends_with_its_window(nvml, settings):
     assert wait_s > 3
     windows = nvml(waveform, (3.0, 3.5), **settings)
     error, uncertainty = errors(waveform, windows)
-    assert np.all(np.abs(error) < 0.05)
+    # A refresh of the two seconds at the most, and what a busy machine holds the reader up by.
+    assert np.all(np.abs(error) < 0.1 / 2.0 + 0.01)
     assert np.all(np.abs(error) < 4 * uncertainty)
 
 
