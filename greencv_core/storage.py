@@ -189,7 +189,7 @@ class Folder:
                 settled_ns = time.time_ns() - int(1e9 * SETTLED_AFTER_S)
                 for entry in entries:
                     name = entry.name
-                    if name.startswith(".") or not name.endswith(".json"):
+                    if name.startswith(".") or not name.endswith(".json") or not _is_text(name):
                         continue
                     try:
                         status = entry.stat()
@@ -337,6 +337,14 @@ class Folder:
         except OSError as error:
             raise GreencvError(f"{path}: cannot be moved: {error.strerror}") from error
         return str(target)
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a file's name can be written; bytes that are no character cannot."""
+    try:
+        return name.isascii() or bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -15,6 +15,7 @@ import pytest
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.merging import merge
 from greencv_core.records import SCHEMA_VERSION, Damaged, RunRecord, Store, parse_record
+from greencv_core.runs_cache import cached_runs_table
 from greencv_core.storage import one_line
 from tests.conftest import greencv_here
 from tests.test_merging import RUN, record
@@ -320,3 +321,12 @@ def test_what_is_no_file_is_not_read_and_stays(tmp_path):
     assert [(d.reason.split(":")[0], d.lost) for d in found] == [("cannot be read", False)] * 3
     assert store.prepare() == []
     assert len(store.run_ids()) == 3
+
+
+def test_a_name_that_is_no_text_is_no_records(tmp_path):
+    (tmp_path / "é.json").write_text("{")
+    (tmp_path / os.fsdecode(b"\xff.json")).write_text("{")
+    assert Store(tmp_path).run_ids() == ["é"]
+    frame, damaged = cached_runs_table(Store(tmp_path))
+    assert frame.empty
+    assert [d.where for d in damaged] == [str(tmp_path / "é.json")]
