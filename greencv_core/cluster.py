@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, Status, Worker, get_worker
+from distributed import Client, Future, KilledWorker, Security, Status, Worker, get_worker
 from distributed.comm.addressing import get_address_host_port
+from distributed.comm.core import connect
 
 from greencv_core import environment
 from greencv_core.devices import whole_machine
@@ -95,19 +96,29 @@ def _connected(scheduler: str) -> Iterator[Client]:
         raise BadInputError(
             f"--scheduler {scheduler}: is no address of a Dask scheduler, as tcp://host:8786 is"
         ) from error
+    # A client that does not come to be leaves threads and tracebacks behind.
     try:
-        client = Client(scheduler, timeout=CONNECT_S, set_as_default=False, name="greencv")
+        asyncio.run(_answer(scheduler))
     except TypeError as error:
         raise BadInputError(
             f"--scheduler {scheduler}: Dask has no certificate here: its configuration "
             "distributed.comm.tls is to name one"
         ) from error
-    except (OSError, TimeoutError) as error:
+    except Exception as error:  # whatever another kind of server answers
         raise GreencvError(f"--scheduler {scheduler}: no Dask scheduler answers there") from error
+    client = Client(scheduler, timeout=CONNECT_S, set_as_default=False, name="greencv")
     try:
         yield client
     finally:
         client.close(timeout=1)
+
+
+async def _answer(scheduler: str) -> None:
+    keys = Security().get_connection_args("client")
+    # Dask itself waits without an end for one that is silent once it is connected.
+    async with asyncio.timeout(CONNECT_S + 1):
+        comm = await connect(scheduler, timeout=CONNECT_S, **keys)
+        await comm.close()
 
 
 @dataclass

@@ -5,8 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import pandas as pd
 import psutil
@@ -142,6 +144,25 @@ def test_an_address_that_is_none_is_bad_input(address, tmp_path):
     assert done.stderr == (
         f"error: --scheduler {address}: is no address of a Dask scheduler, as tcp://host:8786 is\n"
     )
+
+
+def test_an_encrypted_address_needs_a_certificate(tmp_path):
+    done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", "tls://127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --scheduler tls://127.0.0.1:9: Dask has no certificate here: its configuration "
+        "distributed.comm.tls is to name one\n"
+    )
+
+
+def test_a_server_of_another_kind_is_one_line(tmp_path):
+    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"tcp://127.0.0.1:{server.server_port}"
+    done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", address)
+    server.shutdown()
+    assert done.returncode == 1
+    assert done.stderr == f"error: --scheduler {address}: no Dask scheduler answers there\n"
 
 
 def test_a_worker_with_another_greencv_is_not_used():
