@@ -68,17 +68,14 @@ def make_on_cluster(dispatch: Dispatch, scheduler: str) -> None:
     Raises
     ------
     BadInputError
-        The study names what is not known, or no worker can be used; why, one line each.
+        No worker can be used; why, one line each.
     GreencvError
         The scheduler is not there, or goes, or a record cannot be written.
     """
-    study = dispatch.study
-    problems = wrong_names(study, download=False)
-    if problems:
-        raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
     dispatch.open_store()
     with _connected(scheduler) as client:
         _Session(client, dispatch, scheduler).work()
+    study = dispatch.study
     if study.environments != "auto":
         had = {run.environment.name for run in dispatch.runs.values()}
         for spec in study.environments:
@@ -160,25 +157,17 @@ class _Session:
         """Make all runs."""
         self.client.subscribe_topic(self.name, self._on_message)
         try:
-            while self._go_on():
+            while not self._all_done():
+                self._look()
+                end_s = time.monotonic() + LOOK_EVERY_S
                 with contextlib.suppress(queue.Empty):
-                    end_s = time.monotonic() + LOOK_EVERY_S
-                    while (left_s := end_s - time.monotonic()) > 0:
+                    while not self._all_done() and (left_s := end_s - time.monotonic()) > 0:
                         self._heard.get(timeout=left_s)()
-                        if self._all_done():
-                            break
         finally:
             futures = [task.future for task in self._tasks.values()]
             if self.client.status == "running":
                 # Whoever trains for us sees within a second that it is wanted no more.
                 self.client.cancel([*futures, *self._preparing.values(), *self._joining.values()])
-
-    def _go_on(self) -> bool:
-        """Look at who is there; return whether anything is left to do."""
-        if self._all_done():
-            return False
-        self._look()
-        return not self._all_done()
 
     def _all_done(self) -> bool:
         under_way = self._joining or self._preparing or self._tasks
@@ -317,10 +306,7 @@ class _Session:
             return
         task.begun += 1
         if task.begun > 1:
-            run = task.order.run
-            self._note(
-                f"{run.condition}, repetition {run.repetition + 1}: its worker was lost; again"
-            )
+            self._note(f"{task.order.run.title}: its worker was lost; again")
         self.dispatch.begins(task.order)
 
     def _submit(

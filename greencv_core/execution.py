@@ -80,6 +80,10 @@ def check(study: Study, *, download: bool) -> None:
     machine = environment.describe_machine()
     if not environment.resolve(study, machine):
         problems = [*problems, *environment.lacking(study, machine)]
+    _refuse(study, problems)
+
+
+def _refuse(study: Study, problems: Sequence[str]) -> None:
     if problems:
         raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
 
@@ -132,6 +136,8 @@ def run_study(
         if scheduler is None:
             # A finished run is proof enough of its own names.
             check(study, download=True)
+        else:
+            _refuse(study, wrong_names(study, download=False))
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())

@@ -154,11 +154,10 @@ class ProgressBar:
         self._bar.update(self._task, completed=self._done, ahead=ahead)
         self._forget(run)
         self._name_what_goes_on()
-        which = f"{run.condition}, repetition {run.repetition + 1}"
         if record.status == "failed":
-            self.note(f"failed: {which}: {record.reason}")
+            self.note(f"failed: {run.title}: {record.reason}")
         elif record.status == "stopped":
-            self.note(f"{which}: {record.reason}")
+            self.note(f"{run.title}: {record.reason}")
         elif not self._live:
             told = "energy incomplete" if energy_j is None else f"{energy_j:.0f} J"
             if record.final is not None and record.correctness_is_meaningful:

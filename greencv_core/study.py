@@ -371,6 +371,11 @@ class PlannedRun:
         return f"{self.architecture} @ {self.environment.name}"
 
     @property
+    def title(self) -> str:
+        """Condition and repetition, for people."""
+        return f"{self.condition}, repetition {self.repetition + 1}"
+
+    @property
     def run_id(self) -> str:
         """Hash of all that decides the outcome; the name of the run's record.
 

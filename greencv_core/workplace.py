@@ -163,7 +163,7 @@ class Workplace:
                 if error.by_the_system:
                     break
                 if attempt < ATTEMPTS:
-                    self.note(f"{run.condition}, repetition {run.repetition + 1}: {error}; again")
+                    self.note(f"{run.title}: {error}; again")
         again = "" if lost.by_the_system else f", {ATTEMPTS} times in a row"
         return surely_in_fresh_process(failed, run, machine, f"{lost}{again}")
 

@@ -61,3 +61,13 @@ def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_dis
     assert len(after) == REPETITIONS
     assert all(after[name] == content for name, content in before.items() if name != "other")
     assert {json.loads(content)["status"] for content in after.values()} == {"finished"}
+
+
+def test_a_disk_that_is_full_is_told_before_anything_is_metered(study, small_disk):
+    test_storage.fill_up(small_disk)
+    done = greencv_here("run", study, "--store", small_disk)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {small_disk}: no space left for the record of a run: make room, then the same "
+        "command goes on\n"
+    )
