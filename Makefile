@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
+# A bundle has its own study; another one is taken if it is named.
+FINISHED = $(if $(RUNS),$(if $(filter-out file,$(origin STUDY)),$(STUDY)) --runs $(RUNS),$(STUDY) --no-train)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test train html lab lint lock audit clean
+.PHONY: help book test train html pdf lab lint lock audit clean
 
 help: ## list these targets
 	@echo "greencv: usage: make TARGET [STUDY=studies/quick.yaml]"
@@ -22,8 +24,11 @@ test: $(READY) lint ## lint, check types and imports, run all tests
 train: $(READY) ## train and meter what is missing, build nothing
 	@$(BIN)/greencv run $(STUDY)
 
-html: $(READY) ## build the report from the runs there are, train nothing
-	@$(BIN)/greencv book $(STUDY) --no-train
+html: $(READY) ## build the report from the runs there are, or RUNS=BUNDLE.parquet, train nothing
+	@$(BIN)/greencv book $(FINISHED)
+
+pdf: $(READY) ## the same, and print it as one PDF: _build/greencv.pdf; needs Chromium or Chrome
+	@$(BIN)/greencv book $(FINISHED) --pdf
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \

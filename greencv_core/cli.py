@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from greencv_core.bundles import is_bundle
 from greencv_core.energy import COVERAGE_FACTOR, joules, joules_between
 from greencv_core.errors import GreencvError
 from greencv_core.paths import PROJECT_ROOT, default_store
@@ -48,6 +49,8 @@ err = Console(stderr=True)
 
 DOCTOR_S = 1.0
 """How long the doctor meters, to see the meters' refresh."""
+MOST_LINES = 10
+"""About one thing, where there may be thousands."""
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended, as shells know it: 128 and the signal's number."""
 
@@ -58,8 +61,8 @@ StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
-        help="Folder of the run records, or its URL (s3://bucket/prefix). Default: runs/, or "
-        "$GREENCV_STORE.",
+        help="Folder of the run records, its URL (s3://bucket/prefix), or a bundle, to read alone. "
+        "Default: runs/, or $GREENCV_STORE.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -478,6 +481,55 @@ def runs_merge(
     raise typer.Exit(3 if merged.conflicts or merged.damaged else 0)
 
 
+@app.command(epilog="Example: greencv bundle quick --output quick.parquet")
+def bundle(
+    study: StudyArgument = "quick",
+    store: StoreOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write; its name ends in .parquet. Default: the study's name, here.",
+        ),
+    ] = None,
+) -> None:
+    """Pack the runs of a study into one small file, from which the report is built anywhere.
+
+    It holds their records as they are, the study, and the runs table for whoever reads Parquet
+    alone. greencv book --runs builds the report from it. Files that are no records are left out;
+    the exit code is then 3.
+    """
+    from greencv_core.packing import LICENCE, check_name, pack, write
+
+    loaded = load_study(study)
+    path = output or Path(f"{loaded.name}.parquet")
+    check_name(path)
+    with err.status("reading the run records"):
+        packed = pack(loaded, Store(store or default_store()))
+    for damaged in packed.left_out:
+        _tell_left_out(f"{damaged.where}: {damaged.reason}")
+    write(packed, path)
+    machines = packed.runs["machine"].nunique()
+    known = packed.runs["provenance"].fillna("not metered").value_counts()
+    out.print(
+        f"{escape(str(path))}: {_runs(len(packed.runs))} of study {escape(loaded.name)} by "
+        f"{machines} {'machine' if machines == 1 else 'machines'}; energy "
+        + ", ".join(f"{word} in {_runs(n)}" for word, n in sorted(known.items()))
+        + f"; {len(packed.content) / 1e3:,.0f} kB, licence {LICENCE}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    for line in packed.of_its_maker[:MOST_LINES]:
+        err.print(f"[yellow]tells of its maker:[/] {escape(line)}", soft_wrap=True, highlight=False)
+    more = len(packed.of_its_maker) - MOST_LINES
+    if more > 0:
+        err.print(f"[yellow]tells of its maker:[/] and {more} more texts")
+    if not packed.of_its_maker:
+        out.print("No path in it, and no name of this user or this computer.")
+    raise typer.Exit(3 if packed.left_out else 0)
+
+
 @app.command(epilog="Example: greencv reanalyse --json")
 def reanalyse(as_json: JsonOption = False) -> None:
     """Analyse the published measurements of del Rey et al. (SEAA 2023) once more.
@@ -503,11 +555,25 @@ def reanalyse(as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: greencv book studies/quick.yaml")
 def book(
-    study: StudyArgument = "quick",
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="A study file, or the name of one in studies/. Default: quick, or the bundle's.",
+            metavar="STUDY",
+        ),
+    ] = None,
     store: StoreOption = None,
     train: Annotated[
         bool, typer.Option(help="Train what is missing; else use the finished runs alone.")
     ] = True,
+    runs: Annotated[
+        str | None,
+        typer.Option(
+            help="A bundle: the report is of its runs alone, and nothing is trained.",
+            metavar="BUNDLE",
+        ),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print the report as one PDF, too.")] = False,
 ) -> None:
     """Reproduce the study: train what is missing, execute the notebooks, build the HTML report.
 
@@ -515,6 +581,13 @@ def book(
     """
     from greencv_core.report.book import build_book
 
+    if runs is not None:
+        if store is not None:
+            _fail("--runs and --store: a bundle is the store of its runs; give one of them", 2)
+        if not is_bundle(runs):
+            _fail(f"--runs {runs}: not a bundle: a file whose name ends in .parquet", 2)
+        store, train = runs, False
+    study = study or runs or "quick"
     outcome = _train(study, store, train=train)
     if not any(record.status == "finished" and record.complete for record in outcome.records):
         _fail(f"{study}: no run is finished with its energy, so there is nothing to report", 1)
@@ -523,11 +596,16 @@ def book(
         PROJECT_ROOT,
         study=find_study(study),
         store=Store(store or default_store()),
-        run_ids=[record.run_id for record in outcome.records],
-        say=lambda text: err.print(escape(text), soft_wrap=True),
+        records=outcome.records,
+        say=_say,
         published=published,
     )
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
+    if pdf:
+        from greencv_core.report.pdf import build_pdf
+
+        printed = build_pdf(PROJECT_ROOT, _say)
+        err.print(f"[bold]PDF:[/] {escape(str(printed))}", soft_wrap=True)
     raise typer.Exit(3 if outcome.failed or outcome.stopped else 0)
 
 
@@ -565,6 +643,10 @@ def entry() -> None:
     sys.exit(main())
 
 
+def _say(text: str) -> None:
+    err.print(escape(text), soft_wrap=True)
+
+
 def _train(
     study: str,
     store: str | None,
@@ -575,11 +657,11 @@ def _train(
 ) -> Outcome:
     from greencv_core.execution import run_study
 
-    loaded = load_study(study)
+    loaded, opened = load_study(study), Store(store or default_store())
     with ProgressBar(err) as progress:
         outcome = run_study(
             loaded,
-            store=Store(store or default_store()),
+            store=opened,
             progress=progress,
             train=train,
             stop_above_j=stop_above_j,
@@ -587,15 +669,14 @@ def _train(
         )
     if outcome.failed:
         retry = "the same command" if train else "greencv run"
-        err.print(f"[red]{_runs(outcome.failed)} failed[/]; {retry} tries again.")
+        again = "" if opened.is_bundle else f"; {retry} tries again"
+        err.print(f"[red]{_runs(outcome.failed)} failed[/]{again}.")
     if outcome.stopped:
+        limits_j = [r.forecast.limit_j for r in outcome.records if r.forecast is not None]
         # What exceeds its own limit exceeds the lowest, too.
-        limit_j = min(r.forecast.limit_j for r in outcome.records if r.forecast is not None)
-        err.print(
-            f"[yellow]{_runs(outcome.stopped)} stopped[/]: forecast to exceed {joules(limit_j)}; "
-            "greencv run without --stop-above makes them.",
-            soft_wrap=True,
-        )
+        limit = f": forecast to exceed {joules(min(limits_j))}" if limits_j else ""
+        again = "" if opened.is_bundle else "; greencv run without --stop-above makes them"
+        err.print(f"[yellow]{_runs(outcome.stopped)} stopped[/]{limit}{again}.", soft_wrap=True)
     if outcome.missing:
         err.print(f"{_runs(outcome.missing)} of study {loaded.name} not made on this machine yet.")
     elif outcome.trained and not outcome.failed and not outcome.stopped:

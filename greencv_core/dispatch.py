@@ -12,7 +12,7 @@ from typing import Protocol
 from greencv_core import environment
 from greencv_core.energy import Component, Provenance, weakest
 from greencv_core.environment import Machine
-from greencv_core.errors import BadInputError, UnavailableError
+from greencv_core.errors import UnavailableError
 from greencv_core.forecast import Expected, Forecast, Total, as_before, in_all
 from greencv_core.outlook import Experience, Midway, Outlook
 from greencv_core.progress import clock
@@ -259,12 +259,7 @@ def planned_on(
         ``architectures`` names one that the study lacks.
     """
     wanted = list(architectures) if architectures is not None else None
-    for name in wanted or []:
-        if name not in study.architectures:
-            raise BadInputError(
-                f"{study.where}: architectures: {name}: not in this study, "
-                f"which has {', '.join(study.architectures)}"
-            )
+    study.check_architectures(wanted or [])
     specs = environment.resolve(study, machine)
     on_gpu = [(spec, machine.accelerator_of(spec)) for spec in specs]
     return plan(

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greencv_core import environment
+from greencv_core.bundles import is_bundle
 from greencv_core.dispatch import Dispatch, Progress, as_recorded, planned_on, unfinished
 from greencv_core.energy import emissions_gco2e
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError
 from greencv_core.forecast import Expected
-from greencv_core.gathering import in_the_studys_order, made_elsewhere, told_apart
+from greencv_core.gathering import (
+    in_the_studys_order,
+    levels,
+    made_elsewhere,
+    of_bundle,
+    told_apart,
+)
 from greencv_core.local import make_here
 from greencv_core.metering import intensity_gco2e_per_kwh
 from greencv_core.paths import default_store
@@ -106,7 +113,8 @@ def run_study(
     Parameters
     ----------
     store
-        Where records are; the project's ``runs/`` (or ``$GREENCV_STORE``) when omitted.
+        Where records are; the project's ``runs/`` (or ``$GREENCV_STORE``) when omitted. Of a
+        bundle, the records are those that it holds, and nothing is planned on this machine.
     architectures
         Make these alone.
     progress
@@ -123,13 +131,19 @@ def run_study(
     Raises
     ------
     BadInputError
-        See :func:`planned` and :func:`check`.
+        See :func:`planned` and :func:`check`. Or runs are to be trained into a bundle, or it holds
+        none of the study.
     GreencvError
         A record cannot be written, or the cluster is not there.
     """
     store = store or Store(default_store())
+    if train and store.is_bundle:
+        store.check_writable()  # which it never is
     store.run_ids()  # one that cannot be read is told before data are downloaded, say
     chosen = list(study.architectures if architectures is None else architectures)
+    if store.is_bundle:
+        study.check_architectures(chosen)
+        return _outcome(study, of_bundle(study, store, chosen), made=(), missing=0)
     runs, _ = planned(study, architectures=chosen)
     made: list[RunRecord] = []
     if train and (scheduler is not None or _lacks_some(study, store, runs, chosen, stop_above_j)):
@@ -154,7 +168,13 @@ def run_study(
         made = dispatch.made
     here = [record for run in runs if (record := store.read(run.run_id)) is not None]
     elsewhere = made_elsewhere(study, store, runs, chosen)
-    ordered = in_the_studys_order(told_apart([*here, *elsewhere]), study)
+    return _outcome(study, [*here, *elsewhere], made=made, missing=len(runs) - len(here))
+
+
+def _outcome(
+    study: Study, found: Sequence[RunRecord], *, made: Sequence[RunRecord], missing: int
+) -> Outcome:
+    ordered = in_the_studys_order(told_apart(found), study)
     try:
         records = [_with_carbon(record, study.carbon) for record in ordered]
     except BadInputError as error:
@@ -168,7 +188,7 @@ def run_study(
         trained=len(made),
         failed=len(of_status["failed"]),
         stopped=len(of_status["stopped"]),
-        missing=len(runs) - len(here),
+        missing=missing,
     )
 
 
@@ -195,22 +215,36 @@ def collect(
     """Return a study's records: finished runs from the store, missing ones trained now.
 
     This is what a notebook calls. Parameters as in :func:`run_study`; ``study`` may be the path
-    or the name of a study file.
+    or the name of a study file. A bundle as the store lacks nothing, so that none is trained.
     """
     loaded = study if isinstance(study, Study) else load_study(study)
+    opened = Store(store if store is not None else default_store())
     outcome = run_study(
         loaded,
-        store=Store(store if store is not None else default_store()),
+        store=opened,
         progress=progress,
         architectures=architectures,
-        train=train,
+        train=train and not opened.is_bundle,
     )
     return list(outcome.records)
 
 
-def plan_size(study: str | Path | Study, records: Iterable[RunRecord] = ()) -> int:
-    """Return how many runs a study has: planned on this machine, or recorded by another one."""
-    runs = planned(study if isinstance(study, Study) else load_study(study))[0]
+def plan_size(
+    study: str | Path | Study,
+    records: Iterable[RunRecord] = (),
+    *,
+    store: str | Path | None = None,
+) -> int:
+    """Return how many runs a study has: planned on this machine, or recorded by another one.
+
+    Of a bundle, as the study or the store, they are those planned where its runs were made: of
+    each training environment that made some, on each machine. This machine does not count.
+    """
+    loaded = study if isinstance(study, Study) else load_study(study)
+    opened = Store(store if store is not None else default_store())
+    if opened.is_bundle or is_bundle(study):
+        return levels(records) * len(loaded.architectures) * loaded.protocol.repetitions
+    runs = planned(loaded)[0]
     return len({run.run_id for run in runs} | {record.run_id for record in records})
 
 

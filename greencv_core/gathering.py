@@ -1,16 +1,18 @@
-"""A study's records from several machines: found, told apart, put in order."""
+"""A study's records from several machines or a bundle: found, told apart, put in order."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import ValidationError
 
 from greencv_core import environment
 from greencv_core.environment import product_name
-from greencv_core.records import RunRecord, Store
+from greencv_core.errors import BadInputError
+from greencv_core.records import Damaged, RunRecord, Store
 from greencv_core.runs_cache import cached_runs_table
-from greencv_core.study import EnvironmentSpec, PlannedRun, Study
+from greencv_core.storage import name_in, one_line
+from greencv_core.study import EnvironmentSpec, PlannedRun, Study, load_study
 
 
 def made_elsewhere(
@@ -36,6 +38,54 @@ def made_elsewhere(
         for record in store.load_all(sorted(likely["run_id"]))
         if isinstance(record, RunRecord) and _is_of(study, record)
     ]
+
+
+def of_bundle(study: Study, store: Store, architectures: Collection[str]) -> list[RunRecord]:
+    """Return the study's records in a bundle, by run id: the same on whichever machine.
+
+    Those of the study that was packed are all of them, also where runs of it would have other ids
+    by now: what belonged together was decided when it was packed.
+
+    Raises
+    ------
+    BadInputError
+        It holds none of the study, or is at odds with its own study.
+    """
+    own = load_study(store.location)
+    packed = own.model_dump() == study.model_dump()
+    records, damaged = [], []
+    for loaded in store.records():
+        if isinstance(loaded, Damaged):
+            damaged.append(loaded)
+        elif packed:
+            _check_packed(loaded, study, store.where)
+            records.append(loaded)
+        elif loaded.repetition < study.protocol.repetitions and _is_of(study, loaded):
+            records.append(loaded)
+    if not records:
+        first = damaged[0] if damaged else None
+        reason = f"; {name_in(first.where)}: {first.reason}" if first else ""
+        raise BadInputError(
+            f"{store.where}: holds no run of {study.where}; it is of study {own.name}{reason}"
+        )
+    return [record for record in records if record.architecture in architectures]
+
+
+def _check_packed(record: RunRecord, study: Study, where: str) -> None:
+    if record.architecture not in study.architectures:
+        wrong = f"architecture {record.architecture}"
+    elif not 0 <= record.repetition < study.protocol.repetitions:
+        wrong = f"repetition {record.repetition + 1}"
+    else:
+        return
+    raise BadInputError(
+        one_line(f"{where}: run {record.run_id}: {wrong}: not in the study that it holds")
+    )
+
+
+def levels(records: Iterable[RunRecord]) -> int:
+    """Return on how many levels of the training environment runs were made, by all machines."""
+    return len({(record.environment["name"], *_place(record)) for record in records})
 
 
 def _is_of(study: Study, record: RunRecord) -> bool:

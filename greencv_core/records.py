@@ -13,10 +13,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json, to_json
 
+from greencv_core.bundles import Packed, is_bundle
 from greencv_core.energy import Component, Provenance, combined_uncertainty_j, weakest
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.storage import (
     AbsentError,
+    Folder,
     Reserved,
     Stamp,
     Unreadable,
@@ -232,10 +234,14 @@ class Store:
     ----------
     location
         The path of a folder, shared or not, or a URL that fsspec knows: ``s3://bucket/prefix``.
+        Or the path of a bundle, from which records are read alone: ``study.parquet``.
     """
 
     def __init__(self, location: str | Path) -> None:
-        self._place = place_of(location)
+        place = place_of(location)
+        if isinstance(place, Folder) and is_bundle(place.folder):
+            place = Packed(place.folder)
+        self._place = place
 
     def __reduce__(self) -> tuple[type[Store], tuple[str | Path]]:
         return Store, (self.location,)
@@ -249,6 +255,11 @@ class Store:
     def location(self) -> str | Path:
         """Where the store is, for another process."""
         return self._place.location
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether the store is a bundle: the runs of one study, and nothing is written to them."""
+        return isinstance(self._place, Packed)
 
     @property
     def identity(self) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -106,11 +107,9 @@ def _damage(table: pa.Table) -> list[tuple[str, str]]:
 
 
 def _cache_file(store: Store) -> Path:
-    import pooch
-
     key = [store.identity, records.SCHEMA_VERSION, COLUMNS, _digest_of_code()]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    return Path(pooch.os_cache("greencv")) / "runs" / f"{name}.parquet"
+    return Path(platformdirs.user_cache_dir("greencv")) / "runs" / f"{name}.parquet"
 
 
 @functools.cache
@@ -151,8 +150,9 @@ def _read(store: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> Ite
     trusted = {run_id: stamps[run_id].text if stamps[run_id].settled else "" for run_id in run_ids}
     chunks = [run_ids[start : start + CHUNK] for start in range(0, len(run_ids), CHUNK)]
     processes = min(os.cpu_count() or 1, MOST_PROCESSES)
-    # A bucket's records wait for the network, not for a processor.
-    if len(run_ids) < WORTH_PROCESSES or processes < 2 or is_url(store.location):
+    # A bucket's records wait for the network, not for a processor; a bundle's are unpacked once.
+    alone = processes < 2 or is_url(store.location) or store.is_bundle
+    if len(run_ids) < WORTH_PROCESSES or alone:
         for chunk in chunks:
             yield _rows(store, chunk, trusted)
         return

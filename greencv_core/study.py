@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from greencv_core import bundles
 from greencv_core.errors import BadInputError
 from greencv_core.paths import PROJECT_ROOT
 
@@ -291,6 +292,9 @@ class Analysis(_Strict):
 
     correctness_margin: float = Field(0.02, gt=0, lt=1)
     """The loss of macro F1 that is called negligible: two points where omitted."""
+    electricity_price_eur_per_kwh: float = Field(0.2872, gt=0)
+    """What a saving is worth on the front page: the price for households in the European Union in
+    the first half of 2025 (Eurostat, table nrg_pc_204) where omitted."""
 
 
 class Study(_Strict):
@@ -318,6 +322,15 @@ class Study(_Strict):
     def where(self) -> str:
         """Where to look for what a message is about: the study's file."""
         return self._where or f"study {self.name}"
+
+    def check_architectures(self, names: Iterable[str]) -> None:
+        """Raise :class:`BadInputError` where a name is not of an architecture of the study."""
+        for name in names:
+            if name not in self.architectures:
+                raise BadInputError(
+                    f"{self.where}: architectures: {name}: not in this study, "
+                    f"which has {', '.join(self.architectures)}"
+                )
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> Study:
@@ -401,12 +414,16 @@ class PlannedRun:
 def find_study(source: str | Path) -> Path:
     """Return the file that ``source`` names: a path, or the name of a file in ``studies/``.
 
+    The path may be that of a bundle, which holds its study.
+
     Raises
     ------
     BadInputError
         There is no such file.
     """
     path = Path(source)
+    if bundles.is_bundle(path):
+        return path  # whoever opens it tells if it is not there
     named = PROJECT_ROOT / "studies" / path.name
     candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
     for candidate in candidates:
@@ -425,7 +442,8 @@ def load_study(source: str | Path) -> Study:
     Parameters
     ----------
     source
-        Path of a YAML file, or the name of one in ``studies/`` (``quick`` or ``quick.yaml``).
+        Path of a YAML file, or the name of one in ``studies/`` (``quick`` or ``quick.yaml``), or
+        the path of a bundle, of which it is the study that was packed.
 
     Raises
     ------
@@ -464,6 +482,11 @@ _TOO_DEEP = f"values within values, more than {MOST_LEVELS} levels deep; a study
 
 
 def _text_of(path: Path, where: str) -> str:
+    if bundles.is_bundle(path):
+        text = bundles.about(path).study
+        if len(text) > LARGEST_FILE_BYTES:
+            raise _too_large(where)
+        return text
     try:
         with path.open("rb") as file:
             written = file.read(LARGEST_FILE_BYTES + 1)
@@ -472,7 +495,11 @@ def _text_of(path: Path, where: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
         raise BadInputError(f"{where}: cannot be read: {reason}") from error
-    raise BadInputError(
+    raise _too_large(where)
+
+
+def _too_large(where: str) -> BadInputError:
+    return BadInputError(
         f"{where}: larger than {LARGEST_FILE_BYTES >> 10} KiB, and so no study file"
     )
 
