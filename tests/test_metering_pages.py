@@ -24,7 +24,7 @@ def test_a_runs_uncertainty_by_component(smoke_records):
     high_j = table.loc["RAM", "interval_high_j"]
     assert high_j == pytest.approx(1.4 * parts["ram"].energy_j, rel=0.01)
     assert table.loc["sum", "provenance"] == "estimated"
-    html = styled_or_said(uncertainty_table(record), "nothing").to_html()
+    html = styled_or_said(uncertainty_table(record), "Uncertainty", "nothing").to_html()
     assert "20.4 %" in html
     assert "Standard uncertainty (J)" in html
 
@@ -56,7 +56,7 @@ def test_two_meters_side_by_side(smoke_records):
     assert (row["n"], row["second_to_first"]) == (3, 1.2)
     assert (row["lowest_ratio"], row["highest_ratio"]) == (0.9, 1.5)
     assert row["agreement"] == pytest.approx(2 / 3)
-    said = styled_or_said(comparisons_table(smoke_records), "There is one meter.")
+    said = styled_or_said(comparisons_table(smoke_records), "Meters", "There is one meter.")
     assert isinstance(said, Markdown)
     assert "There is one meter." in said.data
 

@@ -317,10 +317,12 @@ def check_pages(html):
     assert set(pages) == {p.stem for p in NOTEBOOKS}
     for name in ("index", "rq1_architecture", "rq2_environment", "rq3_estimation", "metering"):
         assert "estimated" in pages[name] or "measured" in pages[name], name
-    images = re.findall(r'<img[^>]+src="([^"]+)"', pages["rq1_architecture"])
-    assert len([i for i in images if "_images" in i]) >= 5
-    for image in images:
-        assert (html / "book" / "notebooks" / image).resolve().is_file(), image
+    drawn = re.findall(r'<figure class="gcv-exhibit gcv-figure-exhibit" id="([^"]+)"',
+                       pages["rq1_architecture"])  # fmt: skip
+    assert len(drawn) >= 5
+    for name in drawn:
+        for suffix in ("svg", "png"):
+            assert (html / "exhibits" / f"{name}.{suffix}").stat().st_size > 5000, name
     loaded = re.compile(
         r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//'
         r'|<link[^>]+rel="(?:stylesheet|preload)"[^>]+href="(?:https?:)?//'

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         non_inferiority,
         savings_without_loss,
     )
+    from greencv_core.analysis.decision import Decision, decide
     from greencv_core.analysis.interaction import Interaction, architecture_by_environment
     from greencv_core.analysis.mixed import MixedModel, mixed_model
     from greencv_core.analysis.nested import NestedModels, nested_models
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BreakEven",
     "Comparison",
+    "Decision",
     "EnergyRegression",
     "EnergyToTarget",
     "Interaction",
@@ -82,6 +84,7 @@ __all__ = [
     "cliffs_delta",
     "compare",
     "compare_each",
+    "decide",
     "energies_of",
     "energy_regression",
     "energy_to_target",
@@ -116,6 +119,8 @@ _HOMES = {
     "SavingsWithoutLoss": "correctness",
     "non_inferiority": "correctness",
     "savings_without_loss": "correctness",
+    "Decision": "decision",
+    "decide": "decision",
     "Interaction": "interaction",
     "architecture_by_environment": "interaction",
     "MixedModel": "mixed",

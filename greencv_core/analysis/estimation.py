@@ -146,6 +146,7 @@ def _asked(
                         "run_id": course.run_id,
                         "architecture": course.task.architecture,
                         "environment": course.task.environment,
+                        "gflops_per_image": course.task.gflops_per_image,
                         "epochs_seen": len(seen.epochs),
                         "energy_j": course.energy_j,
                     }

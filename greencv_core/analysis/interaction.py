@@ -57,6 +57,11 @@ class Interaction:
         """The interaction's p value."""
         return float(self._row(_BOTH)["p"])
 
+    @property
+    def environment_p(self) -> float:
+        """The environment's p value, the architecture accounted for."""
+        return float(self._row(_ENVIRONMENT)["p"])
+
     def environment_sentence(self) -> str:
         """Say whether the environments differ once the architecture is accounted for."""
         row = self._row(_ENVIRONMENT)

@@ -228,7 +228,7 @@ def specification_curve(
                 unanswered += 1
     if not rows:
         raise NotEnoughDataError("no combination of choices has an answer")
-    table = pd.DataFrame(rows).sort_values("saving", ignore_index=True)
+    table = pd.DataFrame(rows).sort_values("saving", kind="stable", ignore_index=True)
     return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
 
 

@@ -29,9 +29,9 @@ class Scores:
     """Every method's answers, and what they were worth."""
 
     answers: pd.DataFrame
-    """held_out, told, share, method, run_id, architecture, environment, epochs_seen, energy_j,
-    estimate_j, low_j, high_j, place (the probability given to less than energy_j), reason (why
-    there is no answer)."""
+    """held_out, told, share, method, run_id, architecture, environment, gflops_per_image,
+    epochs_seen, energy_j, estimate_j, low_j, high_j, place (the probability given to less than
+    energy_j), reason (why there is no answer)."""
 
     @cached_property
     def table(self) -> pd.DataFrame:

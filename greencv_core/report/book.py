@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,25 @@ import nbformat
 import papermill
 import yaml
 
+from greencv_core.bundles import bundled
 from greencv_core.errors import GreencvError
+from greencv_core.paths import git_commit
 from greencv_core.published.download import VARIABLE, place
-from greencv_core.records import Store
+from greencv_core.records import RunRecord, Store
+from greencv_core.report.numbered import write_pages
+from greencv_core.report.publication import launch_links, repository_url
+from greencv_core.report.results import write_results
 from greencv_core.study import Study, load_study
 
 Say = Callable[[str], None]
 
-PUBLISHED_PAGES = ("reanalysis", "rq3_estimation")
+PUBLISHED_PAGES = ("decision", "reanalysis", "rq3_estimation")
 """The notebooks that rest on published data, alone or beside the study's runs."""
+BUNDLED_PAGES = ("decision",)
+"""The notebooks that show the runs that come with the project besides."""
+BESIDE = "beside"
+"""The folder of what is copied into the HTML as it is; ``_config.yml`` names it as well."""
+_NOT_NOTEBOOKS = shutil.ignore_patterns(".*", "__pycache__")
 KERNEL_STARTS = 4
 """Attempts at a notebook whose kernel does not come up."""
 
@@ -42,7 +52,7 @@ def build_book(
     *,
     study: Path,
     store: Store,
-    run_ids: Iterable[str],
+    records: Sequence[RunRecord],
     say: Say,
     published: str = "",
 ) -> Path:
@@ -56,8 +66,8 @@ def build_book(
         The file of the study that the report is about.
     store
         Holds the finished runs; notebooks train nothing in the book.
-    run_ids
-        The runs that the report is about.
+    records
+        The runs that the report is about, in the study's order.
     say
         Receives a line about each step.
     published
@@ -81,15 +91,22 @@ def build_book(
         "train": False,
     }
     stamps = store.stamps()
-    records = {run_id: stamps[run_id].text for run_id in run_ids if run_id in stamps}
-    shared = _shared_key(root, parameters, load_study(study), records)
+    stamped = {r.run_id: stamps[r.run_id].text for r in records if r.run_id in stamps}
+    loaded = load_study(study)
+    shared = _shared_key(root, parameters, loaded, stamped)
     todo = []
-    for notebook in notebooks:
+    executed = [root / "book" / "notebooks" / notebook.name for notebook in notebooks]
+    for notebook, done in zip(notebooks, executed, strict=True):
         data = published if notebook.stem in PUBLISHED_PAGES else ""
-        key = _digest([shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes(), data])
-        executed = root / "book" / "notebooks" / notebook.name
-        if _key_of(executed) != key:
-            todo.append((notebook, executed, key))
+        came_along = bundled().values() if notebook.stem in BUNDLED_PAGES else ()
+        key = _digest(
+            [
+                shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes(), data,
+                *(path.read_bytes() for path in came_along),
+            ]
+        )  # fmt: skip
+        if _key_of(done) != key:
+            todo.append((notebook, done, key))
     if todo:
         say(
             f"executing {len(todo)} of {len(notebooks)} notebooks: "
@@ -99,7 +116,7 @@ def build_book(
             jobs = [pool.submit(_execute, root, *job, parameters) for job in todo]
             for job in jobs:
                 job.result()
-    return _render(root, say)
+    return _render(root, executed, loaded, records, say)
 
 
 def _as_seen_from(folder: Path, path: str | Path, root: Path) -> str:
@@ -170,11 +187,17 @@ def _kernel_never_started(stderr: str) -> bool:
     return "Kernel died before replying to kernel_info" in stderr
 
 
-def _render(root: Path, say: Say) -> Path:
+def _render(
+    root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], say: Say
+) -> Path:
     pages = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
+    address, commit = repository_url(root), git_commit(root)
     key = _digest(
-        part for page in pages if page.is_file() for part in (str(page), page.read_bytes())
-    )
+        [
+            str(address), commit,
+            *(part for page in pages if page.is_file() for part in (str(page), page.read_bytes())),
+        ]
+    )  # fmt: skip
     index, stamp = root / "_build" / "html" / "index.html", root / "_build" / "html.key"
     if index.is_file() and stamp.is_file() and stamp.read_text() == key:
         say("nothing changed: the report is up to date")
@@ -186,6 +209,11 @@ def _render(root: Path, say: Say) -> Path:
     shutil.copytree(root / "book", source / "book")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, source)
+    files = source / BESIDE
+    links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
+    shutil.copytree(root / "notebooks", files / "notebooks", ignore=_NOT_NOTEBOOKS)
+    write_pages(executed, source / "book" / "notebooks", files, links)
+    write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)
     shutil.rmtree(root / "_build" / "html", ignore_errors=True)
     done = subprocess.run(

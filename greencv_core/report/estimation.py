@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import seaborn as sns
-from IPython.display import HTML, Markdown
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from pandas.io.formats.style import Styler
 
 from greencv_core.analysis.attempt import Unanswered
 from greencv_core.analysis.course import Course
@@ -24,10 +24,12 @@ from greencv_core.analysis.scores import EARLY, OURS, Scores
 from greencv_core.analysis.wording import as_opening, count, listed, number, percent
 from greencv_core.published.download import VARIABLE
 from greencv_core.published.followup import PUBLISHED_PRE_RMSE_KJ
+from greencv_core.report import exhibits
 from greencv_core.report.answered import if_answered
+from greencv_core.report.exhibits import Exhibit
 from greencv_core.report.prose import box, itemised, say
-from greencv_core.report.tables import styled
-from greencv_core.report.theme import DASHES, MARKERS, subplots
+from greencv_core.report.tables import plain_frame, styled, unfolding
+from greencv_core.report.theme import DASHES, MARKERS, architecture_palette, legend_above, subplots
 
 TOLD: dict[Telling, str] = {
     "known": "the true epochs and duration told to every method",
@@ -56,13 +58,21 @@ _LEAST_SHOWN = 0.001
 
 
 @if_answered
-def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Styler | None:
+def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Exhibit | None:
     """Return each method's mean absolute percentage error by the share of the training seen.
 
     None where nothing of that kind could be held out.
     """
     if held_out not in _kinds(scores):
         return None
+    caption = (
+        "Mean absolute percentage error of the energy by the share of the time that has passed; "
+        f"{HELD_OUT[held_out]}, {TOLD[told]}. An asterisk: the least"
+    )
+    return styled(_errors(scores, held_out, told), caption, runs=_trainings(scores))
+
+
+def _errors(scores: Scores, held_out: HeldOut, told: Telling) -> pd.DataFrame:
     errors = scores.by_share(held_out, told)
     coverage = scores.by_share(held_out, told, "coverage").loc[OURS]
     frame = pd.DataFrame({"Method": errors.index})
@@ -74,31 +84,36 @@ def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Styler | N
     frame.loc[len(frame)] = [
         "Our 95 % intervals held", *(_share(value) for value in coverage.to_numpy())
     ]  # fmt: skip
-    caption = (
-        "Mean absolute percentage error by the share of the time that has passed; "
-        f"{HELD_OUT[held_out]}, {TOLD[told]}. An asterisk: the least"
-    )
-    return styled(frame, caption)
+    return frame
 
 
 @if_answered
-def further_tables(scores: Scores, *told: Telling) -> HTML:
+def further_tables(scores: Scores, *told: Telling) -> Exhibit | None:
     """Return the tables of the other kinds of novelty, each under a line that opens it."""
     shown = {(kind, one) for kind in _SHOWN for one in ("known", "withheld")}
-    parts = []
-    for kind in _kinds(scores):
-        for one in told:
-            if (kind, one) not in shown:
-                table = errors_table(scores, kind, one)
-                parts.append(
-                    f"<details><summary>{NEW[kind]}, {TOLD_SHORTLY[one]}</summary>"
-                    f"{table.to_html() if table is not None else ''}</details>"
-                )
-    return HTML("".join(parts))
+    parts = {
+        f"{NEW[kind]}, {TOLD_SHORTLY[one]}": _errors(scores, kind, one)
+        for kind in _kinds(scores)
+        for one in told
+        if (kind, one) not in shown
+    }
+    if not parts:
+        return None
+    caption = (
+        "Mean absolute percentage error of the energy by the share of the time that has passed, "
+        "for what else was new"
+    )
+    whole = pd.concat([part.assign(new=line) for line, part in parts.items()])
+    made = exhibits.table(caption, unfolding(parts), plain_frame(whole))
+    return made.of(_trainings(scores))
+
+
+def _trainings(scores: Scores) -> pd.DataFrame:
+    return scores.answers.drop_duplicates("run_id")
 
 
 @if_answered
-def held_out_table(scores: Scores) -> Styler:
+def held_out_table(scores: Scores) -> Exhibit:
     """Return what regressions' errors become when more than single runs is new to them."""
     table = scores.table
     some = table[(table["told"] == "known") & (table["share"] == 0)]
@@ -122,7 +137,7 @@ def held_out_table(scores: Scores) -> Styler:
 
 
 @if_answered
-def follow_up_table(errors: pd.DataFrame) -> Styler:
+def follow_up_table(errors: pd.DataFrame) -> Exhibit:
     """Return the follow-up's errors beside those on the public logs."""
     frame = pd.DataFrame(
         {
@@ -141,11 +156,20 @@ def follow_up_table(errors: pd.DataFrame) -> Styler:
 
 
 @if_answered
-def errors_figure(scores: Scores, told: Telling) -> Figure | None:
+def errors_figure(scores: Scores, told: Telling) -> Exhibit | None:
     """Show each method's error against the share of the training seen, by what is new to it."""
-    kinds = _kinds(scores)
-    if not kinds:
+    if not _kinds(scores):
         return None
+    caption = (
+        "Mean absolute error (%, logarithmic axis) of each method's estimate of a training's "
+        "energy, against the share of its time that has passed (%), by what is new to the method; "
+        f"{TOLD[told]}"
+    )
+    return exhibits.figure(partial(_errors_figure, scores, told), caption, _trainings(scores))
+
+
+def _errors_figure(scores: Scores, told: Telling) -> Figure:
+    kinds = _kinds(scores)
     columns = min(2, len(kinds))
     rows = math.ceil(len(kinds) / columns)
     methods = list(dict.fromkeys(scores.table["method"]))
@@ -167,7 +191,7 @@ def errors_figure(scores: Scores, told: Telling) -> Figure | None:
     figure.supylabel(f"Mean absolute error (%), {TOLD_SHORTLY[told]}", fontsize=10)
     figure.supxlabel("Share of the training's time that has passed (%)", fontsize=10)
     handles = [Line2D([], [], **looks[method]) for method in methods]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    legend_above(figure, handles, 3)
     return figure
 
 
@@ -186,19 +210,28 @@ def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 @if_answered
-def calibration_figure(scores: Scores) -> Figure | None:
+def calibration_figure(scores: Scores) -> Exhibit | None:
     """Show how often intervals held the truth against how often they claim to."""
     told: list[Telling] = [
         one for one in ("known", "withheld") if not scores.calibration(one).empty
     ]
     if not told:
         return None
+    caption = (
+        f"Share of the true energies inside the intervals of the {OURS} (%), against the share "
+        "that the intervals claim to hold (%), by what is new; on the dotted line the claim is "
+        "true, above it the intervals are wider than need be"
+    )
+    return exhibits.figure(partial(_calibration_figure, scores, told), caption, _trainings(scores))
+
+
+def _calibration_figure(scores: Scores, told: Sequence[Telling]) -> Figure:
     figure, panels = subplots(
         1, len(told), sharey=True, squeeze=False, figsize=(3.75 * len(told) + 0.2, 4.0)
     )
     kinds = _kinds(scores)
     colours = dict(zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True))
-    for axes, one in zip(panels[0], told, strict=True):
+    for axes, one in zip(panels.flat, told, strict=True):
         calibration = scores.calibration(one)
         for _, part in calibration[calibration["method"] != OURS].groupby(["held_out", "method"]):
             axes.plot(100 * part["nominal"], 100 * part["observed"], color="0.8", linewidth=0.8)
@@ -212,10 +245,10 @@ def calibration_figure(scores: Scores) -> Figure | None:
         axes.plot([45, 100], [45, 100], color="0.3", linewidth=1, linestyle=":")
         axes.set(xlabel="Interval claims to hold (%)", xlim=(45, 101), ylim=(0, 102))
         axes.set_title(as_opening(TOLD_SHORTLY[one]))
-    panels[0][0].set_ylabel("True energy lay inside (%)")
-    handles, _ = panels[0][0].get_legend_handles_labels()
+    panels.flat[0].set_ylabel("True energy lay inside (%)")
+    handles, _ = panels.flat[0].get_legend_handles_labels()
     handles.append(Line2D([], [], color="0.8", linewidth=0.8, label="other methods"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    legend_above(figure, handles, 3)
     return figure
 
 
@@ -256,10 +289,19 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unanswered) -> Mark
 
 
 @if_answered
-def estimates_figure(scores: Scores, share: float = EARLY) -> Figure | None:
+def estimates_figure(scores: Scores, share: float = EARLY) -> Exhibit | None:
     """Show estimates against true energies, told the end, with an architecture new."""
     if "architecture" not in _kinds(scores):
         return None
+    caption = (
+        f"Energy estimated after {percent(share, 0)} of the time (kJ) against the true energy "
+        "(kJ), both axes logarithmic, by method, with the architecture new to it and the end told; "
+        "on the dotted line the estimate is true"
+    )
+    return exhibits.figure(partial(_estimates_figure, scores, share), caption, _trainings(scores))
+
+
+def _estimates_figure(scores: Scores, share: float) -> Figure:
     answers = scores.answers
     some = answers[
         (answers["held_out"] == "architecture")
@@ -269,10 +311,10 @@ def estimates_figure(scores: Scores, share: float = EARLY) -> Figure | None:
     figure, panels = subplots(
         1, len(_COMPARED), sharex=True, sharey=True, squeeze=False, figsize=(7.5, 3.4)
     )
-    names = list(dict.fromkeys(some["architecture"]))
-    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    colours = architecture_palette(some)
+    names = list(colours)
     ends = some["energy_j"].min() / 1e3, some["energy_j"].max() / 1e3
-    for axes, method in zip(panels[0], _COMPARED, strict=True):
+    for axes, method in zip(panels.flat, _COMPARED, strict=True):
         told = some[some["method"] == method]
         for i, name in enumerate(names):
             part = told[told["architecture"] == name]
@@ -286,10 +328,10 @@ def estimates_figure(scores: Scores, share: float = EARLY) -> Figure | None:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
-    panels[0][0].set_ylabel(f"Estimated at {percent(share, 0)} of the time (kJ)")
+    figure.supylabel(f"Estimated at {percent(share, 0)} of the time (kJ)", fontsize=10)
     figure.supxlabel("True energy (kJ)", fontsize=10)
-    handles, _ = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    handles, _ = panels.flat[0].get_legend_handles_labels()
+    legend_above(figure, handles, 3)
     return figure
 
 

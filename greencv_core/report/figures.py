@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,42 +16,187 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from scipy import stats
 
+from greencv_core.analysis.attempt import Unanswered
 from greencv_core.analysis.breakeven import BreakEven
 from greencv_core.analysis.interaction import Interaction
 from greencv_core.analysis.regression import EnergyRegression
 from greencv_core.analysis.robustness import SpecificationCurve
+from greencv_core.analysis.runs import weakest_provenance
+from greencv_core.analysis.savings import Saving
 from greencv_core.analysis.tradeoff import TradeOff
-from greencv_core.analysis.wording import as_opening, listed, quantity
+from greencv_core.analysis.wording import as_opening, listed, percent, quantity
+from greencv_core.report import exhibits
+from greencv_core.report.exhibits import Exhibit
 from greencv_core.report.labels import axis_label, heading
 from greencv_core.report.theme import (
+    INK,
     MARKERS,
     architecture_palette,
     by_complexity,
     environment_dashes,
     environment_markers,
     environment_palette,
+    is_narrow,
+    legend,
+    legend_above,
     subplots,
 )
 
 
-def by_architecture(runs: pd.DataFrame, column: str) -> Figure:
+def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every architecture, from the fewest GFLOPs to the most."""
-    return _every_run(runs, column, "architecture", by_complexity(runs), "environment")
+    return exhibits.figure(
+        partial(_every_run, runs, column, "architecture", by_complexity(runs), "environment"),
+        f"{axis_label(runs, column)} by architecture, from the fewest GFLOPs to the most; every "
+        "mark is a run, every line a median",
+        runs,
+    )
 
 
-def by_environment(runs: pd.DataFrame, column: str) -> Figure:
+def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every environment, the architectures side by side."""
-    return _every_run(runs, column, "environment", _environments(runs), "architecture")
+    return exhibits.figure(
+        partial(_every_run, runs, column, "environment", _environments(runs), "architecture"),
+        f"{axis_label(runs, column)} by training environment; every mark is a run, every line a "
+        "median",
+        runs,
+    )
 
 
-def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure | None:
+def trade_off(
+    runs: pd.DataFrame, result: TradeOff, best: Saving | Unanswered | None = None
+) -> Exhibit | None:
     """Show energy per image against correctness: runs, medians with quartiles, Pareto front.
 
     None where no condition has both.
+
+    Parameters
+    ----------
+    best
+        A saving whose two conditions are named in the figure.
     """
     score = result.correctness
     if result.conditions[["energy_j_per_image", score]].isna().any(axis="columns").all():
         return None
+    named = best if isinstance(best, Saving) else None
+    caption = (
+        f"{as_opening(quantity(score))} (0 to 1) against "
+        f"{_within(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
+        "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
+        "up is better"
+    )
+    return exhibits.figure(partial(_trade_off, runs, result, named), caption, runs)
+
+
+def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
+    """Show energy per image against GFLOPs and against parameters, on log scales."""
+    return exhibits.figure(
+        partial(_energy_against_complexity, runs),
+        f"{axis_label(runs, 'energy_j_per_image')} against GFLOPs per image and against "
+        "parameters, all axes logarithmic; every mark is a run, every line a power law fitted to "
+        "an environment",
+        runs,
+    )
+
+
+def regression_diagnostics(
+    result: EnergyRegression, provenance: str, runs: pd.DataFrame | None = None
+) -> Exhibit:
+    """Show residuals against fitted values, their Q-Q plot, and leverage."""
+    return exhibits.figure(
+        partial(_regression_diagnostics, result, provenance),
+        "Residuals of the regression of log10 energy per image "
+        f"(J, {provenance}): against fitted values, against normal quantiles, against leverage",
+        runs,
+    )
+
+
+def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Exhibit:
+    """Show each group's values, in its own standard deviations, against normal quantiles."""
+    return exhibits.figure(
+        partial(_group_quantiles, runs, value, by),
+        f"{axis_label(runs, value)} of each {by}'s runs, in its own standard deviations, against "
+        "the quantiles of a normal distribution",
+        runs,
+    )
+
+
+def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
+    """Show what each environment takes against the reference, by architecture, with intervals."""
+    return exhibits.figure(
+        partial(_simple_effects, result),
+        f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
+        f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
+        "95 % intervals",
+        runs,
+    )
+
+
+def break_even(result: BreakEven, runs: pd.DataFrame) -> Exhibit:
+    """Show the ratio of two environments over complexity, the line through it and where it is 1."""
+    return exhibits.figure(
+        partial(_break_even, result),
+        f"Energy per image ({weakest_provenance(runs)}) in {result.b} as a multiple of that in "
+        f"{result.a}, against GFLOPs per image; every point is an architecture; below 1, "
+        f"{result.b} takes less",
+        runs,
+    )
+
+
+def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhibit:
+    """Show the saving by every analysis, the smallest first, and the choices made below."""
+    return exhibits.figure(
+        partial(_specification_curve, result),
+        f"Largest saving of energy per image (%, {weakest_provenance(runs)}) with its 95 % "
+        f"interval, by each of {len(result.specifications)} analyses, whose choices are marked "
+        "below",
+        runs,
+    )
+
+
+def interaction(runs: pd.DataFrame) -> Exhibit:
+    """Show the median energy per image of each architecture, one line an environment."""
+    return exhibits.figure(
+        partial(_interaction, runs),
+        f"{axis_label(runs, 'energy_j_per_image')}, medians, by architecture from the fewest "
+        "GFLOPs to the most, one line an environment, logarithmic axis",
+        runs,
+    )
+
+
+def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Exhibit:
+    """Show macro F1 by epoch: each run faintly, each architecture's median strongly."""
+    return exhibits.figure(
+        partial(_learning_curves, epochs, runs),
+        "Macro F1 (0 to 1) on the validation images by epoch; faint: runs, strong: medians of "
+        "architectures",
+        runs,
+    )
+
+
+def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, run: pd.DataFrame) -> Exhibit:
+    """Show a run's power by component over time, the training phases shaded.
+
+    Parameters
+    ----------
+    run
+        The run's row of the runs table.
+    """
+    return exhibits.figure(
+        partial(_power_trace, trace, phases),
+        f"Gross power (W, {listed(list(trace['provenance'].unique()))}) by component over one run; "
+        "shaded: training, else validation",
+        run,
+    )
+
+
+def _within(label: str) -> str:
+    """Return a label as it stands within a sentence."""
+    return label[:1].lower() + label[1:]
+
+
+def _trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) -> Figure:
+    score = result.correctness
     figure, axes = subplots(figsize=(7.5, 4.8))
     colours, markers = architecture_palette(runs), environment_markers(_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
@@ -90,6 +236,8 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure | None:
         label="Pareto front",
     )
     _plain_log(axes, "x")
+    if named is not None:
+        _point_out(axes, result, named)
     axes.set_xlabel(axis_label(runs, "energy_j_per_image"))
     axes.set_ylabel(as_opening(quantity(score)))
     handles = [
@@ -100,12 +248,34 @@ def trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure | None:
         ),
         Line2D([], [], color="black", linestyle="--", linewidth=1, label="Pareto front"),
     ]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes, handles)
     return figure
 
 
-def energy_against_complexity(runs: pd.DataFrame) -> Figure:
-    """Show energy per image against GFLOPs and against parameters, on log scales."""
+def _point_out(axes: Axes, result: TradeOff, named: Saving) -> None:
+    """Draw an arrow from the condition that is saved against to the one that saves."""
+    conditions = result.conditions.set_index(list(result.by))
+    columns = ["energy_j_per_image", result.correctness]
+    ends = [
+        conditions.loc[tuple(end[column] for column in result.by), columns].astype(float).tolist()
+        for end in (named.from_condition, named.to_condition)
+    ]
+    axes.annotate(
+        "", xy=ends[1], xytext=ends[0], zorder=5,
+        arrowprops={
+            "arrowstyle": "-|>", "color": INK, "linewidth": 1.4, "shrinkA": 8, "shrinkB": 8,
+            "connectionstyle": "arc3,rad=0.25",
+        },
+    )  # fmt: skip
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.12 * (high - low))
+    axes.text(
+        0.5, 0.985, f"\N{MINUS SIGN}{percent(named.saving)} energy", transform=axes.transAxes,
+        ha="center", va="top", fontsize=12, fontweight="bold", color=INK,
+    )  # fmt: skip
+
+
+def _energy_against_complexity(runs: pd.DataFrame) -> Figure:
     figure, panels = subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
@@ -123,17 +293,17 @@ def energy_against_complexity(runs: pd.DataFrame) -> Figure:
         axes.set_xlabel(heading(column))
         _plain_log(axes, "x")
         _plain_log(axes, "y")
-    panels[0].set_ylabel(axis_label(runs, "energy_j_per_image"))
+    for axes in panels if is_narrow() else panels[:1]:
+        axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
     handles = [
         Line2D([], [], color=colours[n], marker=markers[n], ls=dashes[n], linewidth=1, label=n)
         for n in environments
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
+    legend_above(figure, handles, min(4, len(handles)))
     return figure
 
 
-def regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
-    """Show residuals against fitted values, their Q-Q plot, and leverage."""
+def _regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
     figure, panels = subplots(1, 3, figsize=(7.5, 2.9))
     residuals = result.residuals
     panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
@@ -151,8 +321,7 @@ def regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
     return figure
 
 
-def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
-    """Show each group's values, in its own standard deviations, against normal quantiles."""
+def _group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
     figure, axes = subplots(figsize=(7.5, 3.6))
     names = by_complexity(runs) if by == "architecture" else _environments(runs)
     colours = architecture_palette(runs) if by == "architecture" else environment_palette(names)
@@ -168,12 +337,11 @@ def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
     ends = np.array(axes.get_xlim())
     axes.plot(ends, ends, color="0.4", linewidth=1, linestyle="--", label="normal")
     axes.set(xlabel="Normal quantile", ylabel=f"{as_opening(quantity(value))}\n(standardised)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes)
     return figure
 
 
-def simple_effects(result: Interaction) -> Figure:
-    """Show what each environment takes against the reference, by architecture, with intervals."""
+def _simple_effects(result: Interaction) -> Figure:
     effects = result.effects
     environments = list(effects["environment"].unique())
     architectures = list(effects["architecture"].unique())
@@ -196,12 +364,11 @@ def simple_effects(result: Interaction) -> Figure:
     axes.invert_yaxis()
     _plain_log(axes, "x")
     axes.set_xlabel(f"Energy per image, times that in {effects['reference'].iloc[0]} (95 %)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes)
     return figure
 
 
-def break_even(result: BreakEven) -> Figure:
-    """Show the ratio of two environments over complexity, the line through it and where it is 1."""
+def _break_even(result: BreakEven) -> Figure:
     points = result.points
     figure, axes = subplots(figsize=(7.5, 3.8))
     axes.fill_between(
@@ -222,12 +389,11 @@ def break_even(result: BreakEven) -> Figure:
     axes.set(
         xlabel=heading("gflops_per_image"), ylabel=f"Energy per image\n{result.b} / {result.a}"
     )
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes)
     return figure
 
 
-def specification_curve(result: SpecificationCurve) -> Figure:
-    """Show the saving by every analysis, the smallest first, and the choices made below."""
+def _specification_curve(result: SpecificationCurve) -> Figure:
     table = result.specifications
     levels = [
         (choice, level) for choice in result.choices for level in dict.fromkeys(table[choice])
@@ -253,8 +419,7 @@ def specification_curve(result: SpecificationCurve) -> Figure:
     return figure
 
 
-def interaction(runs: pd.DataFrame) -> Figure:
-    """Show the median energy per image of each architecture, one line an environment."""
+def _interaction(runs: pd.DataFrame) -> Figure:
     figure, axes = subplots()
     environments = _environments(runs)
     colours, markers = environment_palette(environments), environment_markers(environments)
@@ -274,12 +439,11 @@ def interaction(runs: pd.DataFrame) -> Figure:
     _plain_log(axes, "y")
     _tilt(axes, list(medians.index))
     axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes)
     return figure
 
 
-def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Show macro F1 by epoch: each run faintly, each architecture's median strongly."""
+def _learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     figure, axes = subplots(figsize=(7.5, 3.6))
     colours = architecture_palette(runs)
     markers = dict(zip(colours, itertools.cycle(MARKERS), strict=False))
@@ -296,12 +460,11 @@ def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, marker=markers[name], label=name)
         for name, colour in colours.items()
     ]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), title="median")
+    legend(axes, handles, "median")
     return figure
 
 
-def power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
-    """Show a run's power by component over time, the training phases shaded."""
+def _power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
     figure, axes = subplots(figsize=(7.5, 3.6))
     palette = dict(zip(("gpu", "cpu", "ram"), sns.color_palette("colorblind", 3), strict=True))
     dashes = {"gpu": "-", "cpu": "--", "ram": ":"}
@@ -320,7 +483,7 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
         axes.axvspan(row.start_s, row.end_s, color="0.93", zorder=0)
     axes.set_ylim(bottom=0)
     axes.set(xlabel="Time (s); training phases shaded", ylabel=f"Power (W, {listed(words)})")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes)
     return figure
 
 
@@ -356,7 +519,7 @@ def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: 
         Line2D([], [], color=colours[n], marker=markers[n], linestyle="", label=n) for n in names
     ]
     handles.append(Line2D([], [], color="black", label="median"))
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend(axes, handles)
     return figure
 
 
@@ -372,9 +535,12 @@ def _dots(colours: Iterable[tuple[str, tuple[float, float, float]]], marker: str
 
 
 def _tilt(axes: Axes, names: list[str]) -> None:
-    long = sum(map(len, names)) > 55
+    long = sum(map(len, names)) > (24 if is_narrow() else 55)
     axes.set_xticks(
-        range(len(names)), names, rotation=20 if long else 0, ha="right" if long else "center"
+        range(len(names)),
+        names,
+        rotation=(40 if is_narrow() else 20) if long else 0,
+        ha="right" if long else "center",
     )
     axes.set_xlabel("")
 

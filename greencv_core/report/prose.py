@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
@@ -27,6 +29,35 @@ NO_FORMULAS = "tex2jax_ignore mathjax_ignore"
 """Classes of HTML in which MathJax, of whichever version, looks for no formulas."""
 
 
+BASIS_MIME = "application/vnd.greencv.basis+json"
+"""Of the runs that a page rests on, for the book; Jupyter shows the words beside it."""
+
+
+@dataclass(frozen=True, repr=False)
+class Basis:
+    """What a page rests on: words, and the runs."""
+
+    data: str
+    """Markdown."""
+    run_ids: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return self.data
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/markdown": self.data, BASIS_MIME: {"run_ids": list(self.run_ids)}}
+
+
+def resting_on(note: Markdown, runs: pd.DataFrame) -> Basis:
+    """Return a note that a page begins with, and with it the runs that the page rests on."""
+    return Basis(str(note.data), run_ids(runs))
+
+
+def run_ids(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the ids of runs."""
+    return tuple(map(str, runs["run_id"]))
+
+
 def say(*sentences: str) -> Markdown:
     """Return sentences as one paragraph of the page."""
     return Markdown(_escape(" ".join(sentence for sentence in sentences if sentence)))
@@ -37,7 +68,7 @@ def itemised(sentences: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"- {_escape(sentence)}" for sentence in sentences))
 
 
-def provenance_note(runs: pd.DataFrame) -> Markdown:
+def provenance_note(runs: pd.DataFrame) -> Basis:
     """Return a box that says what the energy figures of a page are worth."""
     word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
     parts, mixed, words = [], [], set()
@@ -61,7 +92,8 @@ def provenance_note(runs: pd.DataFrame) -> Markdown:
         text += " A sum is called after its weakest part."
     kind = "note" if word in ("measured", "sampled") else "warning"
     components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}")
-    return box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
+    note = box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
+    return resting_on(note, runs)
 
 
 def box(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:

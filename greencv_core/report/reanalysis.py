@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import pandas as pd
-from IPython.display import HTML, Markdown
-from pandas.io.formats.style import Styler
+from IPython.display import Markdown
 
 from greencv_core.analysis import Saving, Unanswered, attempt
 from greencv_core.analysis.levels import ALPHA
@@ -21,10 +20,12 @@ from greencv_core.published.claims import claims_summary
 from greencv_core.published.download import VARIABLE, in_short
 from greencv_core.published.evidence import removals_sentence
 from greencv_core.published.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.report import exhibits
 from greencv_core.report.answered import if_answered
+from greencv_core.report.exhibits import Exhibit
 from greencv_core.report.labels import heading
-from greencv_core.report.prose import box, itemised, say
-from greencv_core.report.tables import styled
+from greencv_core.report.prose import Basis, box, itemised, resting_on, say
+from greencv_core.report.tables import plain_frame, styled, unfolding
 
 REMOVALS: dict[Removals, str] = {
     "by_hand": "Less those removed by hand",
@@ -84,7 +85,7 @@ class Answer(Protocol):
         ...
 
 
-def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
+def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown | Basis:
     """Return a box that says which data the page rests on or, where they lack, how to get them."""
     if isinstance(reanalysis, Unanswered):
         return box(
@@ -101,9 +102,9 @@ def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown:
         f"{reanalysis.raw.sentence()}"
     )
     if not reanalysis.problems:
-        return box("note", "Energy here is published", text)
+        return resting_on(box("note", "Energy here is published", text), runs)
     title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
-    return box("warning", title, text, in_short(reanalysis.problems))
+    return resting_on(box("warning", title, text, in_short(reanalysis.problems)), runs)
 
 
 @if_answered
@@ -127,20 +128,20 @@ def told_each(results: Mapping[str, Answer]) -> Markdown:
 @if_answered
 def evidence_table(
     reanalysis: Reanalysis, tabulate: Callable[[Reanalysis], pd.DataFrame], caption: str
-) -> Styler | None:
+) -> Exhibit | None:
     """Return one of the tables of :mod:`greencv_core.published.evidence`, unless it is empty."""
     frame = tabulate(reanalysis)
     return None if frame.empty else styled(frame, caption)
 
 
 @if_answered
-def agreement_table(claims: pd.DataFrame) -> Styler:
+def agreement_table(claims: pd.DataFrame) -> Exhibit:
     """Return how many published figures come out, by part."""
     return styled(claims_summary(claims), "Figures that come out to the digits given")
 
 
 @if_answered
-def disagreements(claims: pd.DataFrame) -> Styler | Markdown:
+def disagreements(claims: pd.DataFrame) -> Exhibit | Markdown:
     """Return the published figures that do not come out, or that need a run put back."""
     odd = claims[~claims["agrees"] | (claims["besides"] != "")]
     if odd.empty:
@@ -149,7 +150,7 @@ def disagreements(claims: pd.DataFrame) -> Styler | Markdown:
 
 
 @if_answered
-def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Styler:
+def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
     """Return published and recomputed figures of one part side by side.
 
     Parameters
@@ -166,14 +167,16 @@ def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Styler:
 
 
 @if_answered
-def every_claim(claims: pd.DataFrame) -> HTML:
+def every_claim(claims: pd.DataFrame) -> Exhibit:
     """Return all figures, each part under a line that opens it."""
-    parts = [
-        f"<details><summary>{part.capitalize()}: {count(len(some), 'figure')}</summary>"
-        f"{styled(_beside(some)).to_html()}</details>"
+    parts = {
+        f"{part.capitalize()}: {count(len(some), 'figure')}": _beside(some)
         for part, some in claims.groupby("part", sort=False)
-    ]
-    return HTML("".join(parts))
+    }
+    return exhibits.table(
+        f"All {len(claims)} figures, published and recomputed", unfolding(parts),
+        plain_frame(claims),
+    )  # fmt: skip
 
 
 def _beside(claims: pd.DataFrame) -> pd.DataFrame:
@@ -213,7 +216,7 @@ def _like(value: object, text: str) -> str:
 
 
 @if_answered
-def headline_table(reanalysis: Reanalysis) -> Styler:
+def headline_table(reanalysis: Reanalysis) -> Exhibit:
     """Return the largest saving by each energy, without the runs that each rule removes."""
     told = {removals: reanalysis.headline(removals) for removals in REMOVALS}
     rows = []
@@ -235,7 +238,7 @@ def headline_table(reanalysis: Reanalysis) -> Styler:
 
 
 @if_answered
-def effects_table(reanalysis: Reanalysis) -> Styler:
+def effects_table(reanalysis: Reanalysis) -> Exhibit:
     """Return what each correction makes of each headline."""
     effects = reanalysis.effects.set_index("claim")
     frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
@@ -245,7 +248,7 @@ def effects_table(reanalysis: Reanalysis) -> Styler:
 
 
 @if_answered
-def tests_table(reanalysis: Reanalysis) -> Styler:
+def tests_table(reanalysis: Reanalysis) -> Exhibit:
     """Return what each correction makes of the energy tests of both questions."""
     rows: list[dict[str, object]] = []
     for name in ("rq1_energy", "rq2_energy"):
@@ -321,7 +324,7 @@ def rule_sentence(reanalysis: Reanalysis) -> Markdown:
 
 
 @if_answered
-def verdicts_table(verdicts: pd.DataFrame) -> Styler:
+def verdicts_table(verdicts: pd.DataFrame) -> Exhibit:
     """Return the table of claims and what remains of each."""
     return styled(verdicts, "Claims, and what remains of them")
 

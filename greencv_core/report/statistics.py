@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown
-from pandas.io.formats.style import Styler
+from IPython.display import Markdown
 
 from greencv_core.analysis import (
     BreakEven,
@@ -22,10 +21,12 @@ from greencv_core.analysis import (
     Unanswered,
 )
 from greencv_core.analysis.wording import as_opening, count, number, percent, quantity
+from greencv_core.report import exhibits
 from greencv_core.report.answered import if_answered
+from greencv_core.report.exhibits import Exhibit
 from greencv_core.report.labels import heading
 from greencv_core.report.prose import itemised, say
-from greencv_core.report.tables import styled
+from greencv_core.report.tables import plain_frame, styled, unfolding
 
 MOST_ROWS = 12
 """Of a table of pairs; the others open on demand."""
@@ -33,7 +34,7 @@ _MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
 @if_answered
-def pairs_without_loss(result: SavingsWithoutLoss) -> HTML | None:
+def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
     """Return each pair that saves, the largest saving first, and whether it loses correctness."""
     if result.pairs.empty:
         return None
@@ -55,33 +56,33 @@ def pairs_without_loss(result: SavingsWithoutLoss) -> HTML | None:
         f"Pairs that save {quantity(result.value)}, and whether they lose less than "
         f"{100 * result.margin:g} points of {name}; p of non-inferiority"
     )
-    return _opening(frame, caption, "pair")
+    return _opening(frame, caption, "pair", data=pairs)
 
 
 @if_answered
-def coefficients_table(result: EnergyRegression, provenance: str) -> Styler:
+def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
     """Return the coefficients of the regression."""
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
     return styled(result.table(), response)
 
 
 @if_answered
-def type_ii_table(result: EnergyRegression) -> Styler:
+def type_ii_table(result: EnergyRegression) -> Exhibit:
     """Return the analysis of variance of the regression."""
     frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
-    return styled(frame, "Type II analysis of variance, HC3")
+    return styled(frame, "Type II analysis of variance of log10 energy per image, HC3")
 
 
 @if_answered
-def vif_table(result: EnergyRegression) -> Styler | None:
+def vif_table(result: EnergyRegression) -> Exhibit | None:
     """Return how much each predictor overlaps with the others."""
     if len(result.vif) < 2:
         return None
-    return styled(result.vif, "Variance inflation")
+    return styled(result.vif, "Variance inflation of the regression's predictors")
 
 
 @if_answered
-def nested_table(result: NestedModels) -> Styler:
+def nested_table(result: NestedModels) -> Exhibit:
     """Return the models, each with what its last term adds and what it leaves."""
     models = result.models
     frame = pd.DataFrame(
@@ -100,11 +101,11 @@ def nested_table(result: NestedModels) -> Styler:
             ],
         }
     )
-    return styled(frame, "The regression, term by term")
+    return styled(frame, "The regression of log10 energy per image, term by term")
 
 
 @if_answered
-def interaction_table(result: Interaction, provenance: str) -> Styler:
+def interaction_table(result: Interaction, provenance: str) -> Exhibit:
     """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
     frame = result.anova.assign(df=_degrees(result.anova))
     columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
@@ -113,7 +114,7 @@ def interaction_table(result: Interaction, provenance: str) -> Styler:
 
 
 @if_answered
-def effects_table(result: Interaction) -> Styler:
+def effects_table(result: Interaction) -> Exhibit:
     """Return the simple effects: each environment against the reference, by architecture."""
     effects = result.effects
     frame = pd.DataFrame(
@@ -128,7 +129,8 @@ def effects_table(result: Interaction) -> Styler:
             "p_holm": effects["p_holm"],
         }
     )
-    return styled(frame, "Environments by architecture; ratio of geometric means, Welch's t")
+    caption = "Environments by architecture; ratio of geometric means of energy, Welch's t"
+    return styled(frame, caption, data=effects)
 
 
 def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markdown:
@@ -139,7 +141,7 @@ def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markd
 
 
 @if_answered
-def trade_off_table(result: TradeOff, provenance: str) -> Styler:
+def trade_off_table(result: TradeOff, provenance: str) -> Exhibit:
     """Return how surely each condition is on the front, and what its correctness took."""
     table = result.conditions.sort_values("energy_j_per_image")
     name = quantity(result.correctness)
@@ -151,11 +153,12 @@ def trade_off_table(result: TradeOff, provenance: str) -> Styler:
         per_kj=table["correctness_per_kj"],
     )
     frame = frame.rename(columns={"per_kj": f"{as_opening(name)} for 1 kJ of training"})
-    return styled(frame.reset_index(drop=True), "Energy and correctness, medians", provenance)
+    caption = f"Energy and correctness of conditions, medians; energy {provenance}"
+    return styled(frame.reset_index(drop=True), caption, provenance)
 
 
 @if_answered
-def target_table(result: EnergyToTarget, provenance: str) -> Styler:
+def target_table(result: EnergyToTarget, provenance: str) -> Exhibit:
     """Return what each condition took to the target."""
     table = result.conditions.sort_values("energy_j")
     frame = pd.DataFrame(
@@ -172,7 +175,7 @@ def target_table(result: EnergyToTarget, provenance: str) -> Styler:
 
 
 @if_answered
-def power_table(result: Power) -> Styler:
+def power_table(result: Power) -> Exhibit:
     """Return how much each condition varies and the repetitions that a difference needs."""
     table = result.conditions
     frame = pd.DataFrame(
@@ -190,22 +193,24 @@ def power_table(result: Power) -> Styler:
 
 
 @if_answered
-def curve_table(result: SpecificationCurve) -> HTML:
+def curve_table(result: SpecificationCurve) -> Exhibit:
     """Return every analysis of the specification curve."""
     table = result.specifications
     frame = table[list(result.choices)].assign(
         **{"Saving": _savings(table), "Saves, against": _against(table)}
     )
-    return _opening(frame, "Largest saving by every reasonable analysis", "analysis", "analyses")
+    caption = "Largest saving of energy per image by every reasonable analysis, 95 % interval below"
+    return _opening(frame, caption, "analysis", "analyses", table)
 
 
-def _opening(frame: pd.DataFrame, caption: str, row: str, rows: str | None = None) -> HTML:
-    first = styled(frame.head(MOST_ROWS), caption).to_html()
+def _opening(
+    frame: pd.DataFrame, caption: str, row: str, rows: str | None = None,
+    data: pd.DataFrame | None = None,
+) -> Exhibit:  # fmt: skip
     rest = frame.iloc[MOST_ROWS:].reset_index(drop=True)
-    if rest.empty:
-        return HTML(first)
-    summary = f"The other {count(len(rest), row, rows)}"
-    return HTML(f"{first}<details><summary>{summary}</summary>{styled(rest).to_html()}</details>")
+    line = f"The other {count(len(rest), row, rows)}"
+    body = unfolding({} if rest.empty else {line: rest}, frame.head(MOST_ROWS))
+    return exhibits.table(caption, body, plain_frame(frame if data is None else data))
 
 
 def _against(pairs: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from greencv_core.analysis.attempt import Unanswered
 from greencv_core.analysis.comparison import Comparison
 from greencv_core.analysis.runs import CONDITION, summarise, weakest_provenance
 from greencv_core.analysis.wording import number
+from greencv_core.report import exhibits
+from greencv_core.report.exhibits import Exhibit
 from greencv_core.report.labels import heading
 from greencv_core.report.prose import NO_FORMULAS, say
 from greencv_core.report.theme import by_complexity
@@ -39,35 +42,39 @@ _THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "a
 _PAIR_COLUMNS = ("a", "b", "games_howell_p", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
 _WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
-# Colours are the theme's: tables must read in its light and in its dark mode.
-_LOOK = [
-    {"selector": "", "props": "font-size: 0.78em; border-collapse: collapse"},
-    {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 0.4em 0"},
-    {
-        "selector": "th",
-        "props": "text-align: left; vertical-align: bottom; padding: 0.3em 0.55em 0.3em 0; "
-        "border-bottom: 2px solid rgba(128, 128, 128, 0.6)",
-    },
-    {
-        "selector": "td",
-        "props": "text-align: left; vertical-align: top; padding: 0.3em 0.55em 0.3em 0; "
-        "border-bottom: 1px solid rgba(128, 128, 128, 0.25); white-space: pre-line",
-    },
-]
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def styled(
-    frame: pd.DataFrame, caption: str | None = None, provenance: str | None = None
-) -> Styler:
-    """Return a table for HTML, in which nothing from records and studies is HTML or a formula.
+    frame: pd.DataFrame,
+    caption: str,
+    provenance: str | None = None,
+    runs: pd.DataFrame | None = None,
+    data: pd.DataFrame | None = None,
+) -> Exhibit:
+    """Return a table for a page, in which nothing from records and studies is HTML or a formula.
 
     Parameters
     ----------
     caption
-        Shown above the table.
+        Plain text, without its full stop.
     provenance
         Of the energies shown; goes into their headings.
+    runs
+        Those behind it, where they are not all of the page's.
+    data
+        What its file holds, by the names of its columns, where the table shows several numbers in
+        a cell; what is shown, by its headings, when omitted.
     """
+    headings = {c: _plain(heading(str(c), provenance)) for c in frame.columns}
+    taken = plain_frame(frame).rename(columns=headings) if data is None else plain_frame(data)
+    made = exhibits.table(caption, html_of(frame, provenance), taken)
+    return made if runs is None else made.of(runs)
+
+
+def html_of(frame: pd.DataFrame, provenance: str | None = None) -> str:
+    """Return a table's HTML alone."""
     shown = frame.copy()
     for column in shown.columns:
         shown[column] = [_cell(str(column), value) for value in frame[column]]
@@ -75,27 +82,89 @@ def styled(
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
     headings = {c: heading(str(c), provenance) for c in frame.columns}
     shown = shown.rename(columns=headings)
-    style = shown.style.hide(axis="index").format(escape="html", na_rep=_ABSENT)
+    # Ids would differ from build to build, and cells need none: classes carry their look.
+    style = Styler(shown, uuid="", cell_ids=False).hide(axis="index")
+    style = style.format(escape="html", na_rep=_ABSENT)
     style = style.format_index(escape="html", axis="columns")
+    classes = {
+        headings[column]: " ".join(
+            name
+            for name, holds in (
+                ("gcv-number", column in (*numeric, *_MEDIANS)), ("gcv-name", column in _NAMES)
+            )
+            if holds
+        )
+        for column in frame.columns
+    }  # fmt: skip
+    style = style.set_td_classes(
+        pd.DataFrame([classes] * len(shown), columns=shown.columns, index=shown.index)
+    )
     # MathJax looks for formulas in what a notebook shows, and a formula can hold a link.
-    style = style.set_table_attributes(f'class="{NO_FORMULAS}"')
-    style = style.set_table_styles(_LOOK)
-    by_column: Any = {headings[c]: [] for c in frame.columns}
-    for column in frame.columns:
-        if column in (*numeric, *_MEDIANS):
-            by_column[headings[column]].append({"selector": "", "props": "text-align: right"})
-        if column in _NAMES:
-            by_column[headings[column]].append({"selector": "", "props": "white-space: nowrap"})
-    style = style.set_table_styles(by_column, overwrite=False)
-    return style.set_caption(html.escape(caption)) if caption else style
+    style = style.set_table_attributes(f'class="gcv-data {NO_FORMULAS}"')
+    return _bare(str(style.to_html()), list(classes.values()))
 
 
-def styled_or_said(frame: pd.DataFrame, otherwise: str) -> Styler | Markdown:
-    """Return a table for HTML, or a sentence where it would be empty."""
-    return say(otherwise) if frame.empty else styled(frame)
+def _bare(written: str, classes: Sequence[str]) -> str:
+    """Return a styled table without the ids and classes that name its every cell."""
+    written = re.sub(r'(<table) id="\w+"', r"\1", written[written.index("<table") :], count=1)
+    written = re.sub(
+        r'<th class="col_heading level0 col(\d+)" ?>',
+        lambda found: f'<th scope="col"{_class(classes[int(found[1])])}>',
+        written,
+    )
+    return re.sub(
+        r'<td class="data row\d+ col\d+ ?([\w -]*?)" ?>',
+        lambda found: f"<td{_class(found[1])}>",
+        written,
+    )
 
 
-def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Styler:
+def _class(names: str) -> str:
+    return f' class="{names}"' if names else ""
+
+
+def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what a table's file holds: numbers as numbers, of six digits; words in one line."""
+    plain = frame.copy()
+    for column in plain.columns:
+        plain[column] = [_plain(value) for value in plain[column]]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if not isinstance(value, str):
+        return value
+    line = re.sub(r"\s*\n\s*", "; ", value.replace("\N{NO-BREAK SPACE}", " "))
+    return f"'{line}" if line.startswith(_FORMULA) else line
+
+
+def styled_or_said(
+    frame: pd.DataFrame, caption: str, otherwise: str, runs: pd.DataFrame | None = None
+) -> Exhibit | Markdown:
+    """Return a table for a page, or a sentence where it would be empty."""
+    return say(otherwise) if frame.empty else styled(frame, caption, runs=runs)
+
+
+def unfolding(parts: Mapping[str, pd.DataFrame], first: pd.DataFrame | None = None) -> str:
+    """Return the HTML of tables, each under a line that opens it.
+
+    Parameters
+    ----------
+    parts
+        By the line.
+    first
+        Stands open above them.
+    """
+    opened = "" if first is None else html_of(first)
+    return opened + "".join(
+        f"<details><summary>{html.escape(line)}</summary>{html_of(part)}</details>"
+        for line, part in parts.items()
+    )
+
+
+def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:
     """Return medians of each condition, energy and F1 with their quartiles; least complex first."""
     levels = {column: list(runs[column].unique()) for column in by}
     levels["architecture"] = by_complexity(runs)
@@ -117,14 +186,14 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Style
         "whole run"
     )
     if summary["n"].nunique() == 1:
-        caption += f"; n = {summary['n'].iloc[0]} each"
+        caption += f"; {summary['n'].iloc[0]} runs each"
         frame = frame.drop(columns="n")
-    return styled(frame, caption, provenance)
+    return styled(frame, caption, provenance, runs, summary)
 
 
 def pairs_table(
     comparisons: Mapping[str, Comparison | Unanswered], by: str, provenance: str
-) -> Styler | None:
+) -> Exhibit | None:
     """Return the pairs of one or several comparisons, each named in column ``by``.
 
     None where none of them has an answer.
@@ -133,6 +202,7 @@ def pairs_table(
     if not answered:
         return None
     frame = pd.concat([c.pairs.assign(**{by: name}) for name, c in answered.items()])
+    numbers = frame[[by, *(c for c in frame.columns if c != by)]].reset_index(drop=True)
     for column in _WITH_INTERVAL:
         sizes = frame["cliffs_magnitude"] if column == "cliffs_delta" else [None] * len(frame)
         frame[column] = [
@@ -144,7 +214,7 @@ def pairs_table(
     columns = [*([by] if len(comparisons) > 1 else []), *_PAIR_COLUMNS]
     value = next(iter(answered.values())).value
     caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
-    return styled(frame[columns].reset_index(drop=True), caption)
+    return styled(frame[columns].reset_index(drop=True), caption, data=numbers)
 
 
 def _interval(

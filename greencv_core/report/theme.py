@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Markers and line styles tell environments apart where colour cannot (print, colour blindness).
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
+INK, MUTED, FAINT = "#262626", "#666666", "#e6e6e6"
+"""Of lines and words; of what guides the eye; of grids and bands."""
+
+_WIDE_IN, _NARROW_IN = 7.5, 3.6
+_LEGEND_ROW_IN = 0.2
+_FEW_PANELS = 3
+"""Of more, two stand side by side on a narrow screen, too."""
+_CHARACTER_IN, _KEY_IN = 0.068, 0.5
+"""Of a legend's entries: a character, and the mark before the words with the space after them."""
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
+
+Colour = tuple[float, float, float]
 
 
 def apply_theme() -> None:
@@ -22,16 +39,24 @@ def apply_theme() -> None:
         context="notebook",
         style="ticks",
         rc={
-            "figure.figsize": (7.5, 4.2),
+            "figure.figsize": (_WIDE_IN, 4.2),
             "figure.dpi": 110,
             "figure.constrained_layout.use": True,
             "savefig.facecolor": "white",
+            "axes.facecolor": "none",
+            # Comes with matplotlib: a figure is laid out alike on every machine.
+            "font.sans-serif": ["DejaVu Sans"],
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
             "axes.grid": True,
             "axes.grid.axis": "both",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.axisbelow": True,
-            "grid.color": "0.9",
+            "grid.color": FAINT,
             "font.size": 10,
             "axes.labelsize": 10,
             "axes.titlesize": 11,
@@ -42,17 +67,71 @@ def apply_theme() -> None:
             "ytick.labelsize": 9,
             # Names come from study files and records: a dollar sign in one is no formula.
             "text.parse_math": False,
+            # Words stay words: they can be searched, copied and read aloud.
+            "svg.fonttype": "none",
         },
     )
     mpl.rcParams["svg.hashsalt"] = "greencv"
 
 
-def subplots(*shape: int, **options: Any) -> tuple[Figure, Any]:
-    """Return a figure and its axes, as pyplot's function of this name does."""
-    figure, axes = plt.subplots(*shape, **options)
+@contextlib.contextmanager
+def narrow() -> Iterator[None]:
+    """Draw what is drawn within for a telephone's screen: panels and legends below one another."""
+    token = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(token)
+
+
+def is_narrow() -> bool:
+    """Return whether figures are drawn for a narrow screen."""
+    return _narrow.get()
+
+
+def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """Return a figure and its axes, as pyplot's function of this name does.
+
+    On a narrow screen, panels that stand side by side stand below one another.
+    """
+    if is_narrow():
+        _, height = options.pop("figsize", (_WIDE_IN, 4.2))
+        if columns > 1:
+            beside = 2 if columns > _FEW_PANELS else 1
+            height *= 0.72 * columns / beside
+            rows, columns = rows * columns // beside, beside
+        options["figsize"] = (_NARROW_IN, height)
+    figure, axes = plt.subplots(rows, columns, **options)
     # Left open, a notebook would show it a second time at the end of the cell.
     plt.close(figure)
     return figure, axes
+
+
+def legend(axes: Axes, handles: Sequence[Artist] | None = None, title: str | None = None) -> None:
+    """Put the legend of a figure's only axes beside them or, on a narrow screen, below them."""
+    if handles is None:
+        handles = axes.get_legend_handles_labels()[0]
+    if not is_narrow():
+        axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), title=title)
+        return
+    _below_or_above(axes.figure, handles, "outside lower center", title)
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """Put the legend of several panels above them."""
+    if not is_narrow():
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns)
+        return
+    _below_or_above(figure, handles, "outside upper center", None)
+
+
+def _below_or_above(figure: Any, handles: Sequence[Artist], place: str, title: str | None) -> None:
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = max(1, int((_NARROW_IN - 0.1) / (_KEY_IN + longest * _CHARACTER_IN)))
+    columns = min(columns, len(handles) or 1)
+    rows = math.ceil(len(handles) / columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + rows * _LEGEND_ROW_IN)
+    figure.legend(handles=handles, loc=place, ncols=columns, title=title)
 
 
 def by_complexity(runs: pd.DataFrame) -> list[str]:
@@ -62,9 +141,13 @@ def by_complexity(runs: pd.DataFrame) -> list[str]:
     )
 
 
-def architecture_palette(runs: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
+def architecture_palette(runs: pd.DataFrame) -> dict[str, Colour]:
     """Return a colour for each architecture: the more GFLOPs, the darker."""
-    names = by_complexity(runs)
+    return ramp(by_complexity(runs))
+
+
+def ramp(names: Sequence[str]) -> dict[str, Colour]:
+    """Return a colour for each architecture, given from the fewest GFLOPs to the most."""
     colours = sns.color_palette("viridis_r", n_colors=len(names) + 1)[1:]
     return dict(zip(names, colours, strict=True))
 
@@ -79,6 +162,6 @@ def environment_dashes(names: Sequence[str]) -> dict[str, str]:
     return {name: DASHES[i % len(DASHES)] for i, name in enumerate(names)}
 
 
-def environment_palette(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+def environment_palette(names: Sequence[str]) -> dict[str, Colour]:
     """Return a colour for each environment; markers and dashes repeat the distinction."""
     return dict(zip(names, sns.color_palette("colorblind", n_colors=len(names)), strict=True))

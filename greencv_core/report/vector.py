@@ -1,0 +1,92 @@
+"""A figure as SVG for a page: it follows the page's light or dark mode, and reads aloud."""
+
+from __future__ import annotations
+
+import colorsys
+import html
+import io
+import re
+
+from matplotlib.figure import Figure
+
+_HEX = re.compile(r"#[0-9a-f]{6}\b")
+_ID = re.compile(r'\sid="([^"]+)"')
+_REFERENCE = re.compile(r'(url\(#|xlink:href="#|href="#)([^)"]+)')
+_LIGHTEST, _DARKEST = 0.9, 0.09
+"""Lightness of black and of white where the page is dark."""
+
+
+def svg_of(figure: Figure, *, background: str = "none") -> str:
+    """Return a figure as SVG, the same text for the same figure."""
+    written = io.StringIO()
+    figure.savefig(
+        written, format="svg", facecolor=background,
+        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+    )  # fmt: skip
+    return written.getvalue()
+
+
+def png_of(figure: Figure, dpi: int = 200) -> bytes:
+    """Return a figure as PNG on white."""
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=dpi, metadata={"Software": None})
+    return written.getvalue()
+
+
+def inlined(svg: str, *, prefix: str, label: str, style: str) -> str:
+    """Return an SVG as an element of a page.
+
+    Its ids begin with ``prefix``, so that several may stand on one page; its words have the page's
+    font; its colours are variables that :func:`dark_mode` defines for a dark page.
+
+    Parameters
+    ----------
+    label
+        What it shows, for those who do not see it.
+    style
+        A class of the element.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    opening = re.match(r"<svg[^>]*>", body)
+    assert opening is not None  # matplotlib's, whose form is known
+    box = re.search(r'viewBox="[^"]+"', opening[0])
+    assert box is not None
+    body = body[opening.end() :]
+    # Its style sheet would be the whole page's; the page's own has the same rule.
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
+    used = {found[2] for found in _REFERENCE.finditer(body)}
+    body = _ID.sub(lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", body)
+    body = _REFERENCE.sub(lambda found: f"{found[1]}{prefix}{found[2]}", body)
+    body = re.sub(r"font-family: [^;\"]+", "font-family: var(--gcv-font)", body)
+    body = _HEX.sub(lambda found: f"var({_variable(found[0])},{found[0]})", body)
+    body = re.sub(r"\n\s*", "\n", body)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'class="{style}" {box[0]} role="img" aria-label="{html.escape(label)}">{body}'
+    )
+
+
+def dark_mode(*inline: str) -> str:
+    """Return the colours of inlined figures on a dark page, as declarations of CSS."""
+    found = sorted({colour for svg in inline for colour in _HEX.findall(svg)})
+    return "".join(f"{_variable(colour)}:{_on_dark(colour)};" for colour in found)
+
+
+def _variable(colour: str) -> str:
+    return f"--c{colour[1:]}"
+
+
+def _on_dark(colour: str) -> str:
+    """Return what a colour becomes on a dark page: greys turn around, colours get lighter.
+
+    Lightness keeps its order among colours, so that a scale remains one.
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    if max(red, green, blue) - min(red, green, blue) < 0.02:
+        lightness = _LIGHTEST - (_LIGHTEST - _DARKEST) * lightness
+    else:
+        lightness, saturation = 0.45 + 0.42 * lightness, 0.8 * saturation
+    parts = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
