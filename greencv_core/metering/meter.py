@@ -379,7 +379,8 @@ class EnergyMeter:
     carbon_intensity_gco2e_per_kwh
         Turns energy into emissions.
     idle_power_w
-        Power at idle by component, as :func:`measure_idle_power` returns it.
+        Power at idle by component: the energy that :func:`measure_idle_power` meters, over its
+        duration.
     poll_period_s
         Seconds between the points of the power trace, and between looks at meters whose refresh
         need not be followed; half a second shows an epoch.

@@ -1,0 +1,84 @@
+"""Run a page's code blocks, in order, as its reader would: in a folder, from a shell."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+FILE = re.compile(r"\A# (?P<name>[\w-]+\.(?:py|yaml))\n")
+NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+PROVENANCE = re.compile(r"\b(?:measured|sampled|estimated)\b")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: what language it is in, its text, and the file that its first line names."""
+
+    language: str
+    text: str
+    file: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return a page's fenced blocks, in order."""
+    found = []
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        file = FILE.match(match["text"])
+        found.append(Block(match["language"], match["text"], file["name"] if file else None))
+    return found
+
+
+def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
+    """Run a page in a folder, and return what is not as the page has it.
+
+    A block whose first line is a comment with a file's name is written to that file. Commands are
+    run by a shell, Python by itself, and end with 0. A text block is what the commands before it
+    print: the same words, whatever the numbers; a GPU more or less, and which provenance a figure
+    has, is the machine's affair.
+    """
+    problems: list[str] = []
+    printed = ""
+    for block in blocks(page):
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "bash":
+            done = _run(["bash", "-euo", "pipefail", "-c", block.text], folder, variables)
+            printed = done.stdout
+            if done.returncode != 0:
+                problems.append(f"{block.text}ended with {done.returncode}: {done.stderr}")
+        elif block.language == "python":
+            done = _run([sys.executable, "-c", block.text], folder, variables)
+            printed = done.stdout
+            if done.returncode != 0:
+                problems.append(f"{block.text}ended with {done.returncode}: {done.stderr}")
+        elif block.language == "text":
+            if in_kind(printed) != in_kind(block.text):
+                problems.append(f"shown:\n{block.text}printed:\n{printed}")
+        else:
+            problems.append(f"no test runs a block in {block.language or 'no language'}")
+    return problems
+
+
+def in_kind(text: str) -> list[str]:
+    """Return the words of a text's lines: no numbers, no provenances, no spaces, no GPUs."""
+    plain = PROVENANCE.sub("P", NUMBER.sub("#", text))
+    lines = [" ".join(line.split()) for line in plain.splitlines()]
+    return [line for line in lines if line and not line.startswith("gpu")]
+
+
+def _run(
+    command: list[str], folder: Path, variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    programs = str(Path(sys.executable).parent)
+    path = os.pathsep.join([programs, os.environ["PATH"]])
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "100", **variables, "PATH": path},
+        timeout=600,
+    )

@@ -1,0 +1,142 @@
+"""The pages of prose hold together: contents, citations, references to code."""
+
+import importlib
+import inspect
+import re
+
+import pytest
+import yaml
+
+import greencv_core
+from greencv_core import analysis, metering, published
+from tests.conftest import ROOT
+
+BOOK = ROOT / "book"
+PAGES = sorted(BOOK.glob("*.md")) + sorted(BOOK.glob("[!_n]*/*.md"))
+API = "\n".join(page.read_text() for page in sorted((BOOK / "api").glob("*.md")))
+BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
+DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)(.*(?:\n   .+)*)", re.MULTILINE)
+
+
+def entry(text, key):
+    """Return a BibTeX entry's fields, whatever its layout."""
+    start = re.search(r"@\w+\{" + key + ",", text)
+    assert start, key
+    depth, end = 1, start.end()
+    while depth:
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    body, fields = text[start.end() : end - 1], {}
+    for name in re.finditer(r"(?:^|,)\s*(\w+)\s*=\s*\{", body):
+        depth, place = 1, name.end()
+        while depth:
+            depth += {"{": 1, "}": -1}.get(body[place], 0)
+            place += 1
+        fields[name[1]] = body[name.end() : place - 1]
+    return fields
+
+
+def test_every_page_is_in_the_contents_once():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    named = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    assert len(set(named)) == len(named)
+    prose = {name for name in named if not name.startswith("book/notebooks/")}
+    assert prose == {str(page.relative_to(ROOT).with_suffix("")) for page in PAGES}
+
+
+def test_every_citation_is_in_the_bibliography_and_every_entry_is_whole():
+    notebooks = [path.read_text() for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    text = "\n".join([*(page.read_text() for page in PAGES), *notebooks])
+    cited = {
+        key.strip() for keys in re.findall(r"\{cite\}`([^`]+)`", text) for key in keys.split(",")
+    }
+    keys = re.findall(r"^@\w+\{(\w+),", BIBLIOGRAPHY, re.MULTILINE)
+    assert len(set(keys)) == len(keys)
+    assert cited == set(keys)
+    for key in keys:
+        fields = entry(BIBLIOGRAPHY, key)
+        assert {"author", "title", "year"} <= set(fields), key
+        assert {"journal", "booktitle", "publisher", "howpublished", "institution", "note"} & set(
+            fields
+        ), key
+
+
+def test_how_to_cite_is_what_the_citation_file_says():
+    told = (BOOK / "cite.md").read_text()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    fields = entry(told, "greencv")
+    assert fields["title"] == citation["title"]
+    assert fields["version"] == citation["version"] == greencv_core.__version__
+    assert fields["license"] == citation["license"]
+    assert fields["author"].strip("{}") == citation["authors"][0]["name"]
+    assert fields["year"] == yaml.safe_load((ROOT / "_config.yml").read_text())["copyright"]
+    for key, reference in zip(("delrey2023", "delrey2027"), citation["references"], strict=True):
+        shown, known = entry(told, key), entry(BIBLIOGRAPHY, key)
+        assert shown == {name: known[name] for name in shown}
+        assert shown["title"].replace("{DL}", "DL") == reference["title"]
+        assert shown["year"] == str(reference["year"])
+        assert shown.get("doi") == reference.get("doi")
+        families = [person["family-names"] for person in reference["authors"]]
+        plain = shown["author"].replace("{\\'i}", "í").replace("{\\'a}", "á")
+        assert [name.split(",")[0] for name in plain.split(" and ")] == families
+
+
+def test_changes_of_results_begin_with_this_version():
+    versions = re.findall(r"^## ([\d.]+)", (BOOK / "results_changes.md").read_text(), re.MULTILINE)
+    assert versions[0] == greencv_core.__version__
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_file_that_a_page_names_is_there(page):
+    for name in re.findall(r"`((?:[a-z_]+/)+\w+\.(?:py|yaml))`", page.read_text()):
+        homes = (ROOT, ROOT / "greencv_core")
+        assert any((home / name).is_file() for home in homes), name
+
+
+def test_every_quantitys_home_is_there():
+    table = (BOOK / "method.md").read_text().partition("(all-quantities)=")[2]
+    cells = [line.rsplit("|", 2)[1] for line in table.splitlines() if "`" in line and "|" in line]
+    assert len(cells) > 20
+    for cell in cells:
+        first, *others = re.findall(r"`([\w/]+\.py)`", cell)
+        folder = (ROOT / "greencv_core" / first).parent
+        assert (ROOT / "greencv_core" / first).is_file(), first
+        for other in others:
+            assert (folder / other).is_file() or (ROOT / "greencv_core" / other).is_file(), other
+
+
+def test_the_reference_names_what_exists():
+    directives = DIRECTIVE.findall(API)
+    assert len(directives) > 100
+    for kind, name, options in directives:
+        if kind == "module":
+            module = importlib.import_module(name)
+            listed = re.search(r":members: (.+)", options)
+            for member in listed[1].split(", ") if listed else ():
+                assert getattr(module, member) is not None, member
+            continue
+        home, _, last = name.rpartition(".")
+        found = getattr(importlib.import_module(home), last)
+        assert (kind in ("class", "exception")) == inspect.isclass(found), name
+
+
+@pytest.mark.parametrize("room", [analysis, metering], ids=lambda room: room.__name__)
+def test_the_reference_has_every_public_name_of_a_room(room):
+    told = {name for _, name, _ in DIRECTIVE.findall(API)}
+    assert {f"{room.__name__}.{name}" for name in room.__all__} <= told
+
+
+def test_the_reference_has_every_name_of_the_front_door():
+    told = {name.rpartition(".")[2] for _, name, _ in DIRECTIVE.findall(API)}
+    assert {name for name in greencv_core.__all__ if name != "__version__"} <= told
+
+
+def test_what_the_reference_names_has_a_docstring():
+    for kind, name, _ in DIRECTIVE.findall(API):
+        if kind in ("function", "class", "exception"):
+            home, _, last = name.rpartition(".")
+            assert inspect.getdoc(getattr(importlib.import_module(home), last)), name
+
+
+def test_published_data_sets_have_their_part_of_the_reference():
+    assert all(f".. automodule:: {module}\n" in API for module in published.DATA_SETS.values())
