@@ -21,6 +21,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 GREENCV = Path(sys.executable).with_name("greencv")
 REFERENCE = ROOT.parent / "shared" / "reference"
+REPORT = os.environ.get("GREENCV_REPORT")
+"""A built report to look at, its ``_build/html``; without one, the smoke study's is built."""
 NOBODY = "http://127.0.0.1:9"
 """Where no mirror answers: a test downloads nothing from afar."""
 
@@ -128,3 +130,33 @@ def smoke_runs(smoke_records):
     from greencv_core import runs_table
 
     return runs_table(smoke_records)
+
+
+@pytest.fixture(scope="session")
+def smoke_report(request, tmp_path_factory):
+    """Return a copy of the project in which the smoke study's report is built, once for all."""
+    if REPORT:
+        return Path(REPORT).resolve().parents[1]
+    store = request.getfixturevalue("smoke_store")
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke-report"
+    with filelock.FileLock(root.with_suffix(".lock")):
+        if not (root / "_build" / "html.key").is_file():
+            shutil.rmtree(root, ignore_errors=True)
+            copy_project(root)
+            shutil.copytree(store, root / "runs")
+            # The copy's own code, for whose project is the folder that it is in.
+            done = greencv(
+                "book", "studies/smoke.yaml", "--no-train", "--store", root / "runs",
+                # The published data have tests of their own, and take minutes.
+                PYTHONPATH=str(root), GREENCV_DATA=NOBODY,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+    return root
+
+
+def copy_project(root):
+    """Copy what the report is made from."""
+    ignored = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "notebooks", ".*_cache")
+    shutil.copytree(ROOT, root, ignore=ignored)
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
