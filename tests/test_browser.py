@@ -297,7 +297,7 @@ def test_a_narrow_window_shows_figures_at_a_size_to_read(path, browser, address)
     with tab(browser, address, viewport=NARROW) as visited:
         visited.open(path)
         page = visited.page
-        assert len(set(_picture(page).getdata())) > 20
+        assert len(set(_picture(page).tobytes())) > 20
         drawn = page.evaluate(
             """() => [...document.querySelectorAll("article figure svg, article img")]
                  .filter((e) => e.checkVisibility())

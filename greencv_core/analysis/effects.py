@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize, stats
-from statsmodels.tools.numdiff import approx_hess
+from statsmodels.tools.numdiff import approx_fprime
 
 Floats = NDArray[np.float64]
 
@@ -29,6 +30,8 @@ UNLIKE_DF = 4.0
 _CANDIDATES = 1024
 _TAILS_DF = 5.0
 """Of the proposal: heavier tails than the posterior's leave none of it out."""
+_DECIMALS = 3
+"""Of the proposal."""
 _LINE_SD = (10.0, 1.0, 1.0)
 """Prior standard deviations of the line: its level, its slope, and the step between stages."""
 _MEDIAN_SD = (0.5, 0.2, 0.3, 0.15, 0.2, 0.2, 0.1, 0.1)
@@ -127,23 +130,47 @@ def level_model(known: Places, levels: Floats, variances: Floats) -> LevelModel:
     centred = levels - mean
     line, parts = _line(known, known), _parts(known, known)
 
-    def cost(log_sds: Floats) -> float:
+    def factored(log_sds: Floats) -> Any:
         covariance = line + np.tensordot(np.exp(2 * log_sds), parts, 1) + np.diag(variances)
+        return linalg.cho_factor(covariance, lower=True)
+
+    def cost(log_sds: Floats) -> float:
         try:
-            factor = linalg.cholesky(covariance, lower=True)
+            factor = factored(log_sds)
         except linalg.LinAlgError:
             return 1e10
-        whitened = linalg.solve_triangular(factor, centred, lower=True)
-        fit = 0.5 * whitened @ whitened + np.log(np.diag(factor)).sum()
+        fit = 0.5 * centred @ linalg.cho_solve(factor, centred) + np.log(np.diag(factor[0])).sum()
         return float(fit + 0.5 * (((log_sds - prior_mean) / _SPREAD) ** 2).sum())
 
-    best = optimize.minimize(cost, prior_mean, method="BFGS")
-    # BFGS's own curvature is too rough to draw by: a few candidates would have all the weight.
-    sizes, axes = np.linalg.eigh(approx_hess(best.x, cost))
+    def slope(log_sds: Floats) -> Floats:
+        try:
+            factor = factored(log_sds)
+        except linalg.LinAlgError:
+            return np.zeros_like(log_sds)
+        solved = linalg.cho_solve(factor, np.column_stack([centred, np.eye(len(centred))]))
+        toward, inverse = solved[:, 0], solved[:, 1:]
+        volume, fit = np.tensordot(parts, inverse), toward @ parts @ toward
+        told: Floats = np.exp(2 * log_sds) * (volume - fit) + (log_sds - prior_mean) / _SPREAD**2
+        return told
+
+    best = optimize.minimize(cost, prior_mean, jac=slope, method="BFGS", options={"gtol": 1e-8})
+    middle = best.x
+    # BFGS's own curvature is too rough to draw by: a few candidates would have all the weight. And
+    # it ends near the optimum: two steps of Newton's end at it, wherever they began.
+    for _ in range(2):
+        curvature = approx_fprime(middle, slope, centered=True)
+        curvature = (curvature + curvature.T) / 2
+        middle = middle - np.linalg.solve(curvature, slope(middle))
+    sizes, axes = np.linalg.eigh(curvature)
     # Not narrower than a third of the prior, nor wider than it.
     spread = (axes / np.clip(sizes, _SPREAD**-2, (_SPREAD / 3) ** -2)) @ axes.T
-    proposal = stats.multivariate_t(best.x, spread, df=_TAILS_DF, seed=rng)
-    candidates = np.atleast_2d(proposal.rvs(_CANDIDATES))
+    # Where to draw is anybody's choice: rounded, and drawn without an eigenvector's sign, it is the
+    # same on every processor, whose last digits differ.
+    middle, spread = np.round(middle, _DECIMALS), np.round(spread, _DECIMALS)
+    proposal = stats.multivariate_t(middle, spread, df=_TAILS_DF)
+    gaussian = rng.standard_normal((_CANDIDATES, len(middle)))
+    tails = np.sqrt(_TAILS_DF / rng.chisquare(_TAILS_DF, (_CANDIDATES, 1)))
+    candidates = middle + tails * gaussian @ linalg.cholesky(spread, lower=True).T
     log_weights = -np.array([cost(one) for one in candidates]) - proposal.logpdf(candidates)
     weights = np.exp(log_weights - log_weights.max())
     # Evenly spaced along their weights, which strays less than draws at random.

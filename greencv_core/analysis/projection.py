@@ -268,7 +268,9 @@ class _State:
         n, size = self.means.shape
         # A level that was seen has next to no variance left, and rounding may take more.
         values, axes = np.linalg.eigh(self.covariances)
-        spread = axes * np.sqrt(np.maximum(values, 0))[:, None, :]
+        # The symmetric root: an eigenvector's sign is the processor's whim, and is not in it.
+        scaled = axes * np.sqrt(np.maximum(values, 0))[:, None, :]
+        spread = scaled @ axes.transpose(0, 2, 1)
         noise = rng.standard_normal((n, AROUND_EACH, size))
         levels = self.means[:, None, :] + np.einsum("dpq,daq->dap", spread, noise)
         weights = np.exp(self.log_weights - self.log_weights.max())

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 _HEX = re.compile(r"#[0-9a-f]{6}\b")
 _ID = re.compile(r'\sid="([^"]+)"')
 _REFERENCE = re.compile(r'(url\(#|xlink:href="#|href="#)([^)"]+)')
+_FRACTION = re.compile(r"-?\d+\.\d{3,}(?=[\s\"),;])")
 _LIGHTEST, _DARKEST = 0.9, 0.09
 """Lightness of black and of white where the page is dark."""
 
@@ -23,7 +24,16 @@ def svg_of(figure: Figure, *, background: str = "none") -> str:
         written, format="svg", facecolor=background,
         metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
     )  # fmt: skip
-    return written.getvalue()
+    return _alike_everywhere(written.getvalue())
+
+
+def _alike_everywhere(svg: str) -> str:
+    """Round coordinates and number ids, both of which hold a processor's last digits."""
+    svg = _FRACTION.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), svg)
+    names = dict.fromkeys(found[1] for found in _ID.finditer(svg))
+    numbers = {name: f"e{number}" for number, name in enumerate(names)}
+    svg = _ID.sub(lambda found: f' id="{numbers[found[1]]}"', svg)
+    return _REFERENCE.sub(lambda found: found[1] + numbers.get(found[2], found[2]), svg)
 
 
 def png_of(figure: Figure, dpi: int = 200) -> bytes:
