@@ -27,6 +27,8 @@ ATTEMPTS = 5
 """At what is soon done."""
 LAST_WORDS_S = 1.0
 """How long a process that is to end may take to, before it is killed."""
+EXIT_CODE_S = 10.0
+"""How long the fork server may take, on a busy computer, to tell how a process ended."""
 
 
 class ProcessLostError(GreencvError):
@@ -155,7 +157,7 @@ def _messages(
 
 def _lost(processes: Sequence[Any], out_of_memory: bool) -> ProcessLostError:
     for process in processes:
-        process.join(LAST_WORDS_S)
+        process.join(EXIT_CODE_S)
     if out_of_memory:
         return ProcessLostError(
             "out of memory: the system killed the training process", by_the_system=True

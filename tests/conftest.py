@@ -155,6 +155,19 @@ def smoke_report(request, tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Return the system's browser for one module: Playwright's loop would disturb others."""
+    from greencv_core.report.pdf import find_browser
+    from tests.browser import chromium
+
+    if find_browser() is None:
+        told = "no Chromium or Chrome is installed"
+        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
+    with chromium() as started:
+        yield started
+
+
 def copy_project(root):
     """Copy what the report is made from."""
     ignored = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "notebooks", ".*_cache")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from PIL import Image
 
 from greencv_core.analysis import decide, usable
 from greencv_core.errors import GreencvError
-from greencv_core.report.pdf import BROWSER, build_pdf, find_browser
+from greencv_core.report.pdf import BROWSER, build_pdf
 from tests.browser import (
     BROKEN_DRAWINGS,
     CUT_OFF,
     NARROW,
     UNREADABLE,
-    chromium,
     dead_links,
     references,
     served,
@@ -68,15 +66,6 @@ def address(html):
         yield where
 
 
-@pytest.fixture(scope="session")
-def browser():
-    if find_browser() is None:
-        told = "no Chromium or Chrome is installed"
-        pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
-    with chromium() as started:
-        yield started
-
-
 @dataclass
 class Seen:
     """What one visit to a page found."""
@@ -92,7 +81,7 @@ class Seen:
     cut_off: list[str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def look(browser, address):
     """Visit a page once, for all that is asked of it: light, dark and narrow."""
 

@@ -4,7 +4,6 @@ import html.parser
 import json
 import math
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -415,18 +414,6 @@ def test_a_margin_beyond_the_slider_extends_it():
 
 
 # The panel in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("no chromium here")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_an_exhibit_without_runs_of_its_own_rests_on_the_pages(tmp_path, runs):
     read, index, _ = published(tmp_path, rq2_environment=notebook)
     about = index["exhibits"][0]
     assert index["run_ids"][about["run_ids"]] == list(runs["run_id"])
-    assert "n = " not in about["caption"]  # it may rest on a part of them
+    assert about["caption"] == f"One; n = {len(runs)} runs"
     assert f">{len(runs)} runs</a>" in html_of(read["rq2_environment"].cells[1])
 
 

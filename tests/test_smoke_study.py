@@ -276,7 +276,7 @@ def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path
         "from greencv_core.records import Store; "
         # Named from where the caller is, not from where the notebooks are.
         "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), say=print, "
-        "run_ids=[path.stem for path in Path('runs').glob('*.json')])"
+        "records=list(Store('runs').records()))"
     )
 
     # The first kernel to start dies, as one of two does that draw the same port.
@@ -301,11 +301,11 @@ def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "executing 7 of 7" in build()
+    assert "executing 8 of 8" in build()
     assert dead.exists()
     assert "nothing changed" in build()
     (root / "notebooks" / "metering.ipynb").touch()
-    assert "executing 1 of 7 notebooks: metering" in build()
+    assert "executing 1 of 8 notebooks: metering" in build()
     html = root / "_build" / "html"
     assert (html / "index.html").is_file()
     check_pages(html)

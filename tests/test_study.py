@@ -107,7 +107,7 @@ def test_a_file_that_is_no_study(tmp_path, text, told):
 
 
 def test_an_absent_file_names_the_known_studies(tmp_path):
-    with pytest.raises(BadInputError, match=r"no such study file.*quick, smoke"):
+    with pytest.raises(BadInputError, match=r"no such study file.*quick, reference, smoke"):
         load_study(tmp_path / "absent.yaml")
 
 

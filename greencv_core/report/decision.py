@@ -11,6 +11,7 @@ import html
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -92,7 +93,8 @@ def answers_table(decisions: Mapping[str, Answer]) -> Exhibit:
     caption = (
         "What to train with, by the loss of F1 that is accepted; median energy, 95 % intervals"
     )
-    return exhibits.table(caption, "".join(parts), plain_frame(frame))
+    made = exhibits.table(caption, "".join(parts), plain_frame(frame))
+    return replace(made, notes=("n = runs of the condition, in the last column",))
 
 
 def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:

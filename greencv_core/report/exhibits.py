@@ -10,13 +10,14 @@ import base64
 import hashlib
 import html
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from greencv_core.analysis.attempt import Unanswered
 from greencv_core.analysis.wording import count
 from greencv_core.report.prose import NO_FORMULAS, run_ids
 from greencv_core.report.theme import narrow
@@ -131,6 +132,13 @@ def table(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
     return Exhibit("table", caption, framed, {"csv": frame.to_csv(index=False).encode()})
 
 
+def of(runs: pd.DataFrame | Unanswered, exhibit: Exhibit | None) -> Exhibit | None:
+    """Return an exhibit with the runs behind it, where there are both."""
+    if exhibit is None or isinstance(runs, Unanswered):
+        return exhibit
+    return exhibit.of(runs)
+
+
 def laid_out(kind: Kind, body: str, *, caption: str, anchor: str = "", more: str = "") -> str:
     """Return an exhibit's HTML.
 
@@ -153,6 +161,6 @@ def told(caption: str, notes: Sequence[str]) -> str:
     return "; ".join([caption, *(note for note in notes if note)])
 
 
-def n_runs(runs: pd.DataFrame) -> str:
+def n_runs(runs: Sized) -> str:
     """Say of how many runs an exhibit is."""
     return f"n = {count(len(runs), 'run')}"

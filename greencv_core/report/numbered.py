@@ -21,7 +21,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from greencv_core.analysis.wording import count
-from greencv_core.report.exhibits import MIME, laid_out, told
+from greencv_core.report.exhibits import MIME, laid_out, n_runs, told
 from greencv_core.report.prose import BASIS_MIME
 
 PREFIXES = {
@@ -114,6 +114,8 @@ def _with_exhibits(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]
         anchor = f"{about['kind']}-{number}".lower().replace(".", "-")
         kept = _kept(about["files"], folder, anchor)
         run_ids = about["run_ids"] or page.basis
+        if page.basis and not about["notes"]:
+            about["notes"] = [n_runs(run_ids)]
         data["text/html"] = _numbered(about, number, anchor, kept, run_ids, page, cell.source)
         found.append(
             {
