@@ -375,7 +375,7 @@ def test_the_decision_is_told_without_scripts(browser, address):
         assert visited.page.locator("table", has_text="Accepted loss").first.is_visible()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pdf(browser, smoke_report):
     with ThreadPoolExecutor(1) as elsewhere:  # Playwright runs once a thread
         return pypdf.PdfReader(elsewhere.submit(build_pdf, smoke_report, print).result())
