@@ -376,9 +376,10 @@ def _break_even(result: BreakEven) -> Figure:
     )
     axes.plot(points["gflops_per_image"], points["fitted"], color="0.3", linewidth=1, label="line")
     axes.scatter(points["gflops_per_image"], points["ratio"], s=36, zorder=3)
-    for row in points.itertuples():
+    for i, row in enumerate(points.sort_values("gflops_per_image").itertuples()):
+        # Above and below in turn: neighbours' names would stand in each other.
         axes.annotate(
-            row.architecture, (row.gflops_per_image, row.ratio), xytext=(4, 5),
+            row.architecture, (row.gflops_per_image, row.ratio), xytext=(4, 5 if i % 2 else -11),
             textcoords="offset points", fontsize=8,
         )  # fmt: skip
     axes.axhline(1, color="0.4", linewidth=1, linestyle="--")
