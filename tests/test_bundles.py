@@ -29,7 +29,7 @@ from greencv_core.report.columns import RUNS_COLUMNS
 from greencv_core.report.results import write_results
 from greencv_core.runs_cache import cached_runs_table
 from greencv_core.study import EnvironmentSpec, plan
-from tests.conftest import GREENCV, ROOT, greencv_here
+from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
 from tests.test_merging import record
 from tests.test_smoke_study import NOTEBOOKS, NOWHERE
 
@@ -634,9 +634,7 @@ def test_make_html_takes_a_bundle(given, command):
 
 def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
     root = tmp_path / "greencv"
-    ignored = shutil.ignore_patterns(".git", ".venv", "_build", "runs", ".*_cache")
-    shutil.copytree(ROOT, root, ignore=ignored)
-    shutil.rmtree(root / "book" / "notebooks", ignore_errors=True)
+    copy_project(root)
     (root / "bundles").mkdir(exist_ok=True)
     shutil.copy(smoke_bundle, root / "bundles" / "smoke.parquet")
     done = subprocess.run(

@@ -24,7 +24,7 @@ from greencv_core.experiment import execute
 from greencv_core.records import RunRecord, Store, runs_table
 from greencv_core.study import load_study
 from greencv_core.workplace import describe_site
-from tests.conftest import GREENCV, ROOT, greencv
+from tests.conftest import GREENCV, ROOT, copy_project, greencv
 from tests.test_metering import Powercap
 
 STUDY = load_study("smoke")
@@ -267,9 +267,7 @@ def test_a_book_without_a_finished_run_is_one_line(tmp_path):
 
 def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):
     root = tmp_path / "greencv"
-    ignored = shutil.ignore_patterns(".git", ".venv", "_build", "runs", "notebooks", ".*_cache")
-    shutil.copytree(ROOT, root, ignore=ignored)
-    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    copy_project(root)
     shutil.copytree(smoke_store, root / "runs")
     code = (
         "import sys; from pathlib import Path; from greencv_core.report.book import build_book; "

@@ -16,7 +16,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.attempt import Unanswered
 from greencv_core.analysis.breakeven import BreakEven
 from greencv_core.analysis.interaction import Interaction
 from greencv_core.analysis.regression import EnergyRegression
@@ -63,9 +62,7 @@ def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
     )
 
 
-def trade_off(
-    runs: pd.DataFrame, result: TradeOff, best: Saving | Unanswered | None = None
-) -> Exhibit | None:
+def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) -> Exhibit | None:
     """Show energy per image against correctness: runs, medians with quartiles, Pareto front.
 
     None where no condition has both.
@@ -78,14 +75,13 @@ def trade_off(
     score = result.correctness
     if result.conditions[["energy_j_per_image", score]].isna().any(axis="columns").all():
         return None
-    named = best if isinstance(best, Saving) else None
     caption = (
         f"{as_opening(quantity(score))} (0 to 1) against "
         f"{_within(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
         "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
         "up is better"
     )
-    return exhibits.figure(partial(_trade_off, runs, result, named), caption, runs)
+    return exhibits.figure(partial(_trade_off, runs, result, best), caption, runs)
 
 
 def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 # Markers and line styles tell environments apart where colour cannot (print, colour blindness).
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
-INK, MUTED, FAINT = "#262626", "#666666", "#e6e6e6"
-"""Of lines and words; of what guides the eye; of grids and bands."""
+INK, FAINT = "#262626", "#e6e6e6"
+"""Of lines and words; of grids."""
 
 _WIDE_IN, _NARROW_IN = 7.5, 3.6
 _LEGEND_ROW_IN = 0.2
