@@ -236,11 +236,9 @@ class _Session:
         runs = self.dispatch.runs_for(answer)
         if runs:
             names = [answer.machine.cpu_model, *(a.name for a in answer.machine.accelerators)]
-            self._note(
-                "metering idle power, timing a few batches of each condition: " + ", ".join(names)
-            )
+            self._note("metering idle power, timing a few batches: " + ", ".join(names))
             self._preparing[kind] = self._submit(
-                _prepare, self.name, runs, self.dispatch.known(runs),
+                _prepare, self.name, runs, self.dispatch.known(runs), self.dispatch.may_refuse,
                 key=f"{self.name}-prepare-{kind}", resources=_whole_worker(self.name, kind),
                 then=lambda future: self._prepared(kind, answer, runs, future),
             )  # fmt: skip
@@ -444,11 +442,11 @@ def _join(study: Study, versions: Mapping[str, str], session: str) -> Site | str
 
 
 def _prepare(
-    session: str, runs: Sequence[PlannedRun], known: Mapping[str, Expected]
+    session: str, runs: Sequence[PlannedRun], known: Mapping[str, Expected], every: bool
 ) -> Preparation:
     workplace = _workplace(session)
     with whole_machine(workplace.still_wanted):
-        return workplace.prepare(runs, known)
+        return workplace.prepare(runs, known, every=every)
 
 
 def _make(session: str, order: Order) -> _Made:

@@ -79,6 +79,11 @@ class Dispatch:
     _forecast_of: dict[str, Forecast] = field(default_factory=dict, init=False)
     _rooms: dict[str, tuple[Room, contextlib.ExitStack]] = field(default_factory=dict, init=False)
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether a forecast may keep a run from being begun: each condition needs one then."""
+        return self.stop_above_j is not None
+
     def open_store(self) -> None:
         """Make the store ready to be written to, and tell of what lay there damaged.
 
@@ -228,10 +233,17 @@ class Dispatch:
         outlooks = {}
         try:
             experience = Experience.of(self.store.records())
+            # What an architecture's size is, one of its conditions tells.
+            sizing = {
+                run.architecture: prepared.expected[run.condition].probe
+                for run in runs
+                if run.condition in prepared.expected
+                and prepared.expected[run.condition].probe is not None
+            }
             for condition, run in {run.condition: run for run in runs}.items():
                 known = prepared.expected.get(condition)
                 probe = known.probe if known is not None else None
-                size = experience.size(run, probe)
+                size = experience.size(run, probe or sizing.get(run.architecture))
                 if size is not None:
                     name = run.environment.name
                     outlooks[condition] = experience.outlook(

@@ -73,12 +73,12 @@ class Machine:
 
     @property
     def fingerprint(self) -> str:
-        """Short hash of CPU and memory: the same after a reboot, another on another machine.
+        """Short hash of the CPUs: the same after a reboot, another on another kind of machine.
 
-        GPUs stay out: which of them are visible varies, and each run states its own.
+        GPUs stay out: which of them are visible varies, and each run states its own. So does
+        memory: a virtual machine may be given more of it while it runs.
         """
-        # The kernel's reserve varies from boot to boot: whole GiB are stable.
-        text = json.dumps([self.cpu_model, self.cpu_count, round(self.memory_bytes / 2**30)])
+        text = json.dumps([self.cpu_model, self.cpu_count])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from greencv_core.energy import Provenance, weakest
 from greencv_core.records import RunRecord
 from greencv_core.study import PlannedRun
@@ -101,6 +103,52 @@ def as_probed(run: PlannedRun, probe: Probe) -> Expected:
         provenance=probe.provenance,
         probe=probe,
     )
+
+
+def guessed(
+    run: PlannedRun, runs: Sequence[PlannedRun], known: Mapping[str, Expected]
+) -> Expected | None:
+    """Return what one run of a condition that nothing tells of is likely to take.
+
+    The known conditions' logarithms are fitted by one term for each architecture and one for each
+    environment, by least squares; of the solutions the one of least norm, so that what no known
+    condition shares counts as the mean. None where nothing is known.
+
+    Parameters
+    ----------
+    runs
+        Of all conditions.
+    known
+        By condition.
+    """
+    conditions = {other.condition: other for other in runs if other.condition in known}.values()
+    if not conditions:
+        return None
+    told = [known[other.condition] for other in conditions]
+    terms = sorted({term for other in (*conditions, run) for term in _terms(other)})
+
+    def row(of: PlannedRun) -> list[float]:
+        return [1.0, *(float(term in _terms(of)) for term in terms)]
+
+    design = np.array([row(other) for other in conditions])
+
+    def estimate(values: Sequence[float]) -> float:
+        logs = np.log(values)
+        fitted = np.linalg.lstsq(design, logs - logs.mean(), rcond=None)[0]
+        return float(np.exp(logs.mean() + np.array(row(run)) @ fitted))
+
+    words = [one.provenance for one in told if one.provenance is not None]
+    joules = [one.energy_j for one in told if one.energy_j]
+    metered = len(joules) == len(told)
+    return Expected(
+        duration_s=estimate([one.duration_s for one in told]),
+        energy_j=estimate(joules) if metered else None,
+        provenance=weakest(words) if metered else None,
+    )
+
+
+def _terms(run: PlannedRun) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("architecture", run.architecture), ("environment", run.environment.name)
 
 
 def epoch_s(run: PlannedRun, probe: Probe, stage: str) -> float:

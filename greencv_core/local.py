@@ -35,9 +35,9 @@ def make_here(dispatch: Dispatch) -> None:
         if not runs:  # another one made them while this one waited for names to be checked
             return
         workplace = Workplace(site, progress.note)
-        progress.note("metering idle power, timing a few batches of each condition")
+        progress.note("metering idle power, timing a few batches")
         # A condition that cannot be timed is told by the run that fails.
-        prepared = workplace.prepare(runs, dispatch.known(runs))
+        prepared = workplace.prepare(runs, dispatch.known(runs), every=dispatch.may_refuse)
         for order in dispatch.orders(runs, prepared):
             dispatch.begins(order)
             start_s = time.monotonic()

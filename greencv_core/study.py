@@ -49,7 +49,7 @@ LONGEST_NUMBER = 64
 MOST_PROBLEMS = 50
 """Lines about one study file."""
 
-NOT_OF_ONE_RUN = ("repetitions", "order", "seed", "seeds", "idle_s", "warmup_s")
+NOT_OF_ONE_RUN = ("repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s")
 """Fields of the protocol that say how runs are arranged; a run's own seed is stated besides."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
@@ -249,6 +249,10 @@ class Protocol(Stage):
     order: Literal["blocks", "listed"] = "blocks"
     """``blocks``: each repetition holds every condition once, in random order. ``listed``: all
     repetitions of one condition, then those of the next."""
+    waves: list[Annotated[list[Name], Field(min_length=1)]] | None = Field(None, min_length=1)
+    """Environments by name, in the order in which they are wanted: every repetition of the first
+    ones' conditions is made before any of the next. A study that is cut short has whole waves then.
+    All environments together where omitted."""
     seed: int = Field(2022, ge=0, le=LARGEST_SEED)
     """Repetition ``r`` is trained with seed ``seed + r``, in every condition alike."""
     seeds: Literal["each", "same"] = "each"
@@ -351,9 +355,25 @@ class Study(_Strict):
                     f"{where} = {size}: must be at most "
                     f"dataset.train_images ({self.dataset.train_images})"
                 )
+        self._check_waves(names)
         if self.protocol.target is not None and not self.dataset.meaningful:
             raise ValueError("protocol.target: synthetic images have no correctness to reach")
         return self
+
+    def _check_waves(self, environments: Sequence[str]) -> None:
+        """Refuse waves that do not hold each environment once."""
+        if self.protocol.waves is None:
+            return
+        if self.environments == "auto":
+            raise ValueError("protocol.waves: environments = auto has none to name; list them")
+        named = [name for wave in self.protocol.waves for name in wave]
+        for wrong, which in (
+            (_twice(named), "named twice: name each once"),
+            (sorted(set(named) - set(environments)), "not among the environments"),
+            (sorted(set(environments) - set(named)), "in no wave: name each environment once"),
+        ):
+            if wrong:
+                raise ValueError(f"protocol.waves: {', '.join(wrong)} {which}")
 
 
 @dataclass(frozen=True)
@@ -542,7 +562,8 @@ def plan(
 
     Each repetition is a block that holds every condition once, in an order drawn from the
     study's seed: a drift of the machine then meets all conditions alike. ``protocol.order: listed``
-    does without. A run's protocol holds the batch size of its environment, where that has one.
+    does without; ``protocol.waves`` makes blocks of one wave's conditions before those of the next.
+    A run's protocol holds the batch size of its environment, where that has one.
 
     Parameters
     ----------
@@ -559,6 +580,7 @@ def plan(
     kept = set(study.architectures if architectures is None else architectures)
     protocol = study.protocol
     places = _in_blocks if protocol.order == "blocks" else _as_listed
+    ordered = (place for wave in _waves(study, environments) for place in places(study, wave))
     runs = [
         PlannedRun(
             study=study.name,
@@ -574,13 +596,24 @@ def plan(
             machine=machine,
             accelerator=(accelerators or {}).get(environment.name, ""),
         )
-        for order, (architecture, environment, repetition) in enumerate(places(study, environments))
+        for order, (architecture, environment, repetition) in enumerate(ordered)
     ]
     return [run for run in runs if run.architecture in kept]
 
 
 Place = tuple[str, EnvironmentSpec, int]
 """Architecture, environment, repetition."""
+
+
+def _waves(
+    study: Study, environments: Sequence[EnvironmentSpec]
+) -> Iterator[Sequence[EnvironmentSpec]]:
+    """Yield a machine's environments, together or by the study's waves."""
+    if study.protocol.waves is None:
+        yield environments
+        return
+    for wave in study.protocol.waves:
+        yield [spec for spec in environments if spec.name in wave]
 
 
 def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:

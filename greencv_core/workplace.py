@@ -6,7 +6,9 @@ What trains is imported by the processes that train: torch takes seconds to load
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +17,7 @@ from greencv_core import environment
 from greencv_core.energy import Component, Provenance
 from greencv_core.environment import Machine
 from greencv_core.errors import BadInputError
-from greencv_core.forecast import PROBE_S, Expected, Probe, as_probed
+from greencv_core.forecast import PROBE_S, Expected, Probe, as_probed, guessed
 from greencv_core.metering import (
     intensity_gco2e_per_kwh,
     measure_idle_power,
@@ -42,6 +44,11 @@ EPOCH_SILENCE_S = 120.0
 """How long any epoch may take."""
 SLOWER = 10.0
 """How many times longer than expected an epoch may take before its training counts as hung."""
+
+PROBING_S = 30.0
+PROBING_SHARE = 0.05
+"""For how long conditions are timed before the first run: so long, or this share of what all runs
+will take, if that is longer. The others' times are guessed from these."""
 
 IdlePower = dict[Component, float]
 """Watts by component."""
@@ -95,7 +102,7 @@ class Preparation:
     power_limit_w: Mapping[str, float]
     """Of the GPU, by environment; NaN where none is told."""
     expected: Mapping[str, Expected]
-    """By condition, of those that could be timed."""
+    """By condition, of those that could be timed; or guessed, where there are many."""
 
 
 @dataclass
@@ -121,16 +128,28 @@ class Workplace:
     _warm: set[str] = field(default_factory=set, init=False)
     """Devices that have trained."""
 
-    def prepare(self, runs: Sequence[PlannedRun], known: Mapping[str, Expected]) -> Preparation:
+    def prepare(
+        self, runs: Sequence[PlannedRun], known: Mapping[str, Expected], *, every: bool = False
+    ) -> Preparation:
         """Meter idle power, time a few batches of the conditions not known yet, and warm up.
 
         Parameters
         ----------
         known
             What earlier runs told, by condition.
+        every
+            Time every condition, however long that takes.
         """
         idle = self._idle_of(runs)
-        expected = {**known, **tried(runs, self.site.machine, known, self.still_wanted)[0]}
+        most = None if every else PROBING_SHARE
+        timed, problems = tried(runs, self.site.machine, known, self.still_wanted, most_share=most)
+        told = {**known, **timed}
+        expected = dict(told)
+        for run in {run.condition: run for run in runs}.values():
+            if run.condition not in {*told, *problems}:
+                guess = guessed(run, runs, told)
+                if guess is not None:
+                    expected[run.condition] = guess
         self._warm_up(runs, expected)
         specs = {run.environment.name: run.environment for run in runs}
         limits = {n: environment.power_limit_w(s, self.site.machine) for n, s in specs.items()}
@@ -252,13 +271,28 @@ def tried(
     machine: Machine,
     known: Mapping[str, Expected],
     watch: Watching | None = None,
+    *,
+    most_share: float | None = None,
 ) -> tuple[dict[str, Expected], dict[str, str]]:
-    """Return what is known of conditions, or a few batches tell; and of which these cannot."""
+    """Return what is known of conditions, or a few batches tell; and of which these cannot.
+
+    Parameters
+    ----------
+    most_share
+        Time no more conditions once that took this share of what the runs will take, and
+        :data:`PROBING_S`: they are in neither answer then.
+    """
     expected: dict[str, Expected] = {}
     problems: dict[str, str] = {}
-    for condition, run in {run.condition: run for run in runs}.items():
+    begun_s = time.monotonic()
+    for condition, run in _each_architecture_first(runs):
         found: Expected | str | None = known.get(condition)
         if found is None:
+            if most_share is not None and expected:
+                mean_s = statistics.fmean(one.duration_s for one in expected.values())
+                most_s = max(PROBING_S, most_share * mean_s * len(runs))
+                if time.monotonic() - begun_s > most_s:
+                    continue
             probe = probed(run, machine, watch=watch)
             found = probe if isinstance(probe, str) else as_probed(run, probe)
         if isinstance(found, str):
@@ -266,6 +300,16 @@ def tried(
         else:
             expected[condition] = found
     return expected, problems
+
+
+def _each_architecture_first(runs: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:
+    """Return one run of each condition: no architecture's second before all had their first."""
+    times: Counter[str] = Counter()
+    ranked = []
+    for condition, run in {run.condition: run for run in runs}.items():
+        ranked.append((times[run.architecture], condition, run))
+        times[run.architecture] += 1
+    return [(condition, run) for _, condition, run in sorted(ranked, key=lambda one: one[0])]
 
 
 def probed(

@@ -7,7 +7,7 @@ import pytest
 from greencv_core.dispatch import Dispatch
 from greencv_core.environment import Accelerator
 from greencv_core.errors import GreencvError, UnavailableError
-from greencv_core.forecast import Expected
+from greencv_core.forecast import Expected, guessed
 from greencv_core.records import Store
 from greencv_core.study import load_study
 from greencv_core.workplace import Preparation, describe_site
@@ -98,6 +98,32 @@ def test_a_run_that_another_one_made_meanwhile_stays(tmp_path, smoke_store):
     dispatch.ended(order, later, 10.0)
     assert dispatch.store.read(order.run.run_id) == made
     assert dispatch.made == [made]
+
+
+def test_what_a_condition_takes_is_guessed_from_its_architecture_and_its_environment(tmp_path):
+    runs = dispatch_of(tmp_path).runs_for(describe_site())
+    slower = {"squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 1.0}
+    factor = {"cpu-1-thread": 2.0, "cpu-all-threads": 1.0}
+    truth = {
+        run.condition: Expected(
+            5 * slower[run.architecture] * factor[run.environment.name],
+            40 * slower[run.architecture] * factor[run.environment.name],
+            "estimated",
+        )
+        for run in runs
+    }
+    for run in {run.condition: run for run in runs}.values():
+        known = {condition: one for condition, one in truth.items() if condition != run.condition}
+        guess, told = guessed(run, runs, known), truth[run.condition]
+        assert guess.duration_s == pytest.approx(told.duration_s)
+        assert guess.energy_j == pytest.approx(told.energy_j)
+        assert guess.provenance == "estimated"
+        alone = {c: one for c, one in known.items() if c.startswith(run.architecture)}
+        (only,) = alone.values()
+        assert guessed(run, runs, alone).duration_s == pytest.approx(only.duration_s)
+    assert guessed(runs[0], runs, {}) is None
+    unmetered = {condition: Expected(5.0, None, None) for condition in truth}
+    assert guessed(runs[0], runs, unmetered) == Expected(pytest.approx(5.0), None, None)
 
 
 def test_no_run_begins_without_room_for_its_record(tmp_path):

@@ -381,6 +381,59 @@ def with_protocol(study, **changes):
     return study.model_copy(update={"protocol": study.protocol.model_copy(update=changes)})
 
 
+WAVES = [["cpu-all-threads"], ["cpu-1-thread"]]
+
+
+def test_every_repetition_of_a_wave_is_made_before_the_next_wave():
+    here = resolve(SMOKE, describe_machine())
+    names = [spec.name for spec in here]
+    assert names == [name for wave in reversed(WAVES) for name in wave]
+    runs = plan(with_protocol(SMOKE, waves=WAVES), here, "m")
+    half = len(runs) // 2
+    assert {run.environment.name for run in runs[:half]} == {"cpu-all-threads"}
+    assert {run.environment.name for run in runs[half:]} == {"cpu-1-thread"}
+    assert [run.repetition for run in runs[:half]] == sorted(r.repetition for r in runs[:half])
+    assert [run.order for run in runs] == list(range(len(runs)))
+
+
+def test_waves_keep_the_runs_that_are_made_already():
+    here = resolve(SMOKE, describe_machine())
+    ids = [
+        {run.run_id for run in plan(study, here, "m")}
+        for study in (SMOKE, with_protocol(SMOKE, waves=WAVES))
+    ]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("waves", "told"),
+    [
+        ([["cpu-1-thread"]], "protocol.waves: cpu-all-threads in no wave: name each"),
+        ([*WAVES, ["cpu-1-thread"]], "protocol.waves: cpu-1-thread named twice: name each"),
+        ([*WAVES, ["gpu"]], "protocol.waves: gpu not among the environments"),
+        ([[], *WAVES], "protocol.waves.0 = []"),
+        ([], "protocol.waves = []"),
+    ],
+)
+def test_waves_hold_each_environment_once(tmp_path, waves, told):
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["protocol"]["waves"] = waves
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(BadInputError) as refused:
+        load_study(path)
+    assert told in str(refused.value)
+
+
+def test_waves_name_environments_that_the_study_lists(tmp_path):
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["environments"], content["protocol"]["waves"] = "auto", WAVES
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(BadInputError, match=r"waves: environments = auto has none to name"):
+        load_study(path)
+
+
 def test_the_originals_order_and_seeds_can_be_asked_for():
     here = resolve(SMOKE, describe_machine())
     listed = plan(with_protocol(SMOKE, order="listed", seeds="same"), here, "m")

@@ -13,6 +13,7 @@ from greencv_core import workplace
 from greencv_core.devices import whole_machine
 from greencv_core.errors import BadInputError
 from greencv_core.execution import planned
+from greencv_core.forecast import Expected
 from greencv_core.memory import oom_kills
 from greencv_core.processes import (
     ProcessLostError,
@@ -41,6 +42,43 @@ def here(run):
     place._warm.add(run.environment.device)
     place.notes = notes
     return place
+
+
+@pytest.fixture
+def conditions():
+    """Return the smoke study's runs, the conditions of one architecture first."""
+    return sorted(planned(load_study("smoke"))[0], key=lambda run: run.architecture)
+
+
+def test_timing_stops_where_it_would_take_too_much_of_the_whole(here, conditions, monkeypatch):
+    monkeypatch.setattr(workplace, "PROBING_S", 0.0)
+    monkeypatch.setattr(workplace, "PROBING_SHARE", 0.0)
+    expected = here.prepare(conditions, {}).expected
+    timed = [condition for condition, one in expected.items() if one.probe is not None]
+    assert timed == [conditions[0].condition]
+    assert set(expected) == {run.condition for run in conditions}
+    assert {one.duration_s for one in expected.values()} == {expected[timed[0]].duration_s}
+
+
+def test_every_architecture_is_timed_before_any_is_timed_twice(here, conditions, monkeypatch):
+    asked = []
+    monkeypatch.setattr(workplace, "probed", lambda run, *_, **__: asked.append(run) or "no time")
+    prepared = here.prepare(conditions, {}, every=True)
+    half = len(asked) // 2
+    assert len({run.architecture for run in asked[:half]}) == half == 2
+    assert {run.condition for run in asked} == {run.condition for run in conditions}
+    assert prepared.expected == {}  # what cannot be timed is not guessed
+
+
+def test_what_records_tell_is_not_timed(here, conditions, monkeypatch):
+    monkeypatch.setattr(workplace, "PROBING_S", 0.0)
+    known = {run.condition: Expected(3.0, 6.0, "estimated") for run in conditions[:-2]}
+    lacking = {run.condition for run in conditions} - set(known)
+    assert len(lacking) == 1
+    expected = here.prepare(conditions, known).expected
+    assert {c for c, one in expected.items() if one.probe is not None} <= lacking
+    assert all(expected[condition] == one for condition, one in known.items())
+    assert lacking < set(expected)
 
 
 def killed(by):
