@@ -13,6 +13,7 @@ from pathlib import Path
 
 from greencv_core import environment
 from greencv_core.bundles import is_bundle
+from greencv_core.counting import counted
 from greencv_core.dispatch import Dispatch, Progress, as_recorded, planned_on, unfinished
 from greencv_core.energy import emissions_gco2e
 from greencv_core.environment import Machine
@@ -176,7 +177,10 @@ def _outcome(
 ) -> Outcome:
     ordered = in_the_studys_order(told_apart(found), study)
     try:
-        records = [_with_carbon(record, study.carbon) for record in ordered]
+        records = [
+            counted(_with_carbon(record, study.carbon), study.analysis.components)
+            for record in ordered
+        ]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
     of_status = {

@@ -18,6 +18,7 @@ import yaml
 
 from greencv_core import __version__
 from greencv_core.bundles import FORMAT_VERSION, KEY, RECORD, SUFFIX, digest, is_bundle
+from greencv_core.counting import counted
 from greencv_core.errors import BadInputError
 from greencv_core.gathering import made_elsewhere, of_bundle
 from greencv_core.records import Damaged, RunRecord, Store, parse_record, runs_table, table_row
@@ -151,7 +152,7 @@ def _parquet(study: Study, held: Sequence[tuple[RunRecord, bytes]]) -> bytes:
         "runs": len(held),
         "columns": _MEANINGS,
     }
-    rows = [table_row(record) for record, _ in held]
+    rows = [table_row(counted(record, study.analysis.components)) for record, _ in held]
     columns = {name: _column(name, rows) for name in RUNS_COLUMNS if name != RECORD}
     columns[RECORD] = pa.array([written for _, written in held], pa.binary())
     table = pa.table(columns)

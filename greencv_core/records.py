@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import from_json, to_json
 
 from greencv_core.bundles import Packed, is_bundle
-from greencv_core.energy import Component, Provenance, combined_uncertainty_j, weakest
+from greencv_core.energy import (
+    COMPONENTS,
+    Component,
+    Provenance,
+    combined_uncertainty_j,
+    weakest,
+)
 from greencv_core.errors import BadInputError, GreencvError
 from greencv_core.storage import (
     AbsentError,
@@ -177,6 +183,8 @@ class RunRecord(_Record):
     contended: bool = False
     problems: list[str] = Field(default_factory=list)
     trace: TraceRecord | None = None
+    uncounted: dict[Component, EnergyRecord] = Field(default_factory=dict, exclude=True)
+    """What was metered besides, and is not the study's outcome; never in a file."""
 
     @property
     def final(self) -> EpochRecord | None:
@@ -600,7 +608,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     total_j = total.energy_j if total else None
     images, duration_s = record.images_processed, record.duration_s
     environment, dataset, machine = record.environment, record.dataset, record.machine
-    gpu, cpu, ram = components.get("gpu"), components.get("cpu"), components.get("ram")
+    gpu, cpu, ram = ((components | record.uncounted).get(name) for name in COMPONENTS)
     meaningful = final if record.correctness_is_meaningful else None
     return {
         "run_id": record.run_id,
@@ -629,6 +637,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
         "images_processed": images,
         "duration_s": _nan(duration_s),
         "energy_j": _nan(total_j),
+        "components": "+".join(name for name in COMPONENTS if name in components) or None,
         "energy_uncertainty_j": _nan(total.uncertainty_j if total else None),
         "energy_j_per_image": _per(total_j, images),
         "net_energy_j": _nan(record.net_energy_j),

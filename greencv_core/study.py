@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from greencv_core import bundles
+from greencv_core.energy import Component
 from greencv_core.errors import BadInputError
 from greencv_core.paths import PROJECT_ROOT
 
@@ -296,6 +297,9 @@ class Analysis(_Strict):
 
     correctness_margin: float = Field(0.02, gt=0, lt=1)
     """The loss of macro F1 that is called negligible: two points where omitted."""
+    components: list[Component] | None = Field(None, min_length=1)
+    """Whose energy is the outcome, of ``gpu``, ``cpu`` and ``ram``; all that are metered where
+    omitted. A GPU's measured joules need not be mixed with a model's guess at the rest."""
     electricity_price_eur_per_kwh: float = Field(0.2872, gt=0)
     """What a saving is worth on the front page: the price for households in the European Union in
     the first half of 2025 (Eurostat, table nrg_pc_204) where omitted."""
@@ -356,9 +360,26 @@ class Study(_Strict):
                     f"dataset.train_images ({self.dataset.train_images})"
                 )
         self._check_waves(names)
+        self._check_components()
         if self.protocol.target is not None and not self.dataset.meaningful:
             raise ValueError("protocol.target: synthetic images have no correctness to reach")
         return self
+
+    def _check_components(self) -> None:
+        """Refuse an outcome that leaves out the component that does the work."""
+        counted = self.analysis.components
+        if counted is None:
+            return
+        if _twice(counted):
+            raise ValueError(f"analysis.components: {', '.join(_twice(counted))} named twice")
+        specs = [] if self.environments == "auto" else self.environments
+        trains = {"cpu"} if self.environments == "auto" else set()
+        trains |= {"gpu" if spec.device.startswith("cuda") else "cpu" for spec in specs}
+        if lacking := sorted(trains - set(counted)):
+            raise ValueError(
+                f"analysis.components = {counted}: environments train on the "
+                f"{lacking[0].upper()}, whose energy would be left out"
+            )
 
     def _check_waves(self, environments: Sequence[str]) -> None:
         """Refuse waves that do not hold each environment once."""

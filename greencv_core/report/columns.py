@@ -17,7 +17,7 @@ class Column(NamedTuple):
     description: str
 
 
-_WHOLE_TRAINING = "of the whole training, all metered components together"
+_WHOLE_TRAINING = "of the whole training, of its components together"
 
 RUNS_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
@@ -53,6 +53,9 @@ RUNS_COLUMNS: Mapping[str, Column] = MappingProxyType(
         ),
         "duration_s": Column("number", "Duration of the metered window (s)."),
         "energy_j": Column("number", f"Energy {_WHOLE_TRAINING} (J); see provenance."),
+        "components": Column(
+            "string", "Whose energy energy_j is: gpu, cpu, ram; joined by +, of what was metered."
+        ),
         "energy_uncertainty_j": Column("number", "Standard uncertainty of energy_j (J)."),
         "energy_j_per_image": Column("number", "energy_j over images_processed (J per image)."),
         "net_energy_j": Column("number", "energy_j less what idling would have taken (J)."),

@@ -71,15 +71,20 @@ def itemised(sentences: Iterable[str]) -> Markdown:
 def provenance_note(runs: pd.DataFrame) -> Basis:
     """Return a box that says what the energy figures of a page are worth."""
     word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
-    parts, mixed, words = [], [], set()
+    counting = {name for told in runs["components"].dropna() for name in told.split("+")}
+    parts, besides, mixed, words = [], [], [], set()
     for component in COMPONENTS:
         told = runs[f"{component}_provenance"].dropna()
         if told.empty:
             continue
         share = percent(runs[f"{component}_energy_j"].sum() / total_j, 0)
         counts = told.value_counts()
+        known = f"{component.upper()} {share} of the joules ({listed(list(counts.index))})"
+        if component not in counting:
+            besides.append(known.replace(" of the joules", " of that"))
+            continue
+        parts.append(known)
         words |= set(counts.index)
-        parts.append(f"{component.upper()} {share} of the joules ({listed(list(counts.index))})")
         if len(counts) > 1:
             each = [f"{name} in {count(n, 'run')}" for name, n in counts.items()]
             mixed.append(
@@ -91,7 +96,12 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
     if in_part:
         text += " A sum is called after its weakest part."
     kind = "note" if word in ("measured", "sampled") else "warning"
-    components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}")
+    left_out = (
+        f" Metered besides, and by the study's choice not counted: {listed(besides)}."
+        if besides
+        else ""
+    )
+    components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}{left_out}")
     note = box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
     return resting_on(note, runs)
 
