@@ -43,6 +43,7 @@ def record():
             "duration_s": 20.0,
             "idle_power_w": {"gpu": 5.0, "cpu": 4.0, "ram": 3.0},
             "net_energy_j": 1000.0 - 12 * 20.0,
+            "emissions_gco2e": 1000 / 3.6e6 * 174.05,
             "complete": True,
             "trace": {
                 "time_s": {"gpu": [0.0], "cpu": [0.0]},

@@ -208,6 +208,23 @@ def test_the_trace_adds_up_to_the_energy(nvml):
     assert joules == pytest.approx(window["gpu"]["energy_j"], rel=0.001)
 
 
+def test_a_trace_beside_a_second_meter_has_a_point_every_refresh(nvml):
+    waveform = Waveform(square(60.0, 300.0, 1.0).points, time.monotonic())
+    window = nvml(waveform, (4.0,), compare=True, **COUNTER)[0]
+    trace = [p for p in window["trace"] if p["component"] == "gpu"]
+    assert len(trace) == pytest.approx(40, abs=1)
+    powers = np.array([p["power_w"] for p in trace])
+    # Half of the time high, half low, and a refresh in between at each of eight steps.
+    assert np.sum(powers > 280) == pytest.approx(17, abs=4)
+    assert np.sum(powers < 80) == pytest.approx(17, abs=4)
+    assert powers.mean() * window["duration_s"] == pytest.approx(
+        window["gpu"]["energy_j"], rel=0.01
+    )
+    others = {p["component"] for p in window["trace"]} - {"gpu"}
+    for name in others:
+        assert len([p for p in window["trace"] if p["component"] == name]) == 8
+
+
 @pytest.mark.parametrize("settings", [{}, COUNTER, POWER], ids=["exact", "counter", "power"])
 def test_a_gpu_lost_in_a_window_is_incomplete_and_never_zero(nvml, settings):
     window = nvml(lose_after_s=0.5, **settings)[0]

@@ -33,7 +33,7 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
     gpus
         UUIDs of the GPUs to meter; the visible ones when omitted, none when empty.
     compare
-        Look for second meters as well.
+        Look for second meters as well, and have a GPU's counter read at every refresh.
 
     Raises
     ------
@@ -46,6 +46,9 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
         for source in sources
         if compare and isinstance(source, nvml.NvmlSource) and source.counts and source.tells_power
     ]
+    for source in sources:
+        if compare and isinstance(source, nvml.NvmlSource):
+            source.every_refresh = True
     counted = {source.component for source in sources}
     wanted = [c for c in MODELLED if compare or c not in counted]
     try:

@@ -29,12 +29,16 @@ import psutil
 from greencv_core.energy import COMPONENTS, Component
 from greencv_core.metering.curves import EnergyCurve
 from greencv_core.metering.discovery import discover
+from greencv_core.metering.nvml import NvmlSource
 from greencv_core.metering.reading import ComponentReading, Reading, add_up
 from greencv_core.metering.sampler import Sampler
 from greencv_core.metering.sources import EnergySource
 
 EDGE_S = 1e-4
 """Standard uncertainty of an edge's own time: between a look at the clock and the work."""
+
+MOST_POINTS, SHORTEST_STEP_S = 2000, 0.02
+"""Of a power trace that is finer than one point a poll period."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -136,17 +140,21 @@ class Window:
 
     @property
     def trace(self) -> tuple[TracePoint, ...]:
-        """Mean power by component, once the window is closed, a point every poll period."""
+        """Mean power by component, once the window is closed, a point every poll period.
+
+        Of GPUs that are read at every refresh, a point every refresh; fewer of a long window, but
+        never less than one every poll period.
+        """
         end_s = self._closed_s()
         self._sampler.wait_until_settled(end_s)
-        count = max(1, int((end_s - self._start_s) / self._period_s))
-        times = np.linspace(self._start_s, end_s, count + 1)
         points = []
         for component in COMPONENTS:
             places = [i for i in self._best if self._sampler.sources[i].component == component]
             curves = {i: curve for i, curve in self._curves().items() if i in places}
             if len(curves) < len(places) or not places:
                 continue  # lost before it told anything
+            count = max(1, int((end_s - self._start_s) / self._trace_step_s(places)))
+            times = np.linspace(self._start_s, end_s, count + 1)
             told_until_s = min(self._sampler.told_until_s(i) for i in places)
             powers = sum(np.diff(curve.energy_at_j(times)) for curve in curves.values())
             for at_s, power_w in zip(times[1:], powers / np.diff(times), strict=True):
@@ -275,6 +283,17 @@ class Window:
             return len(others) - any(not psutil.pid_exists(pid) for pid in others)
         return len(others)
 
+    def _trace_step_s(self, places: Sequence[int]) -> float:
+        """Return the time between the points of a trace of sources."""
+        sources = [self._sampler.sources[place] for place in places]
+        refreshes_s = [self._sampler.recordings[place].resolution_s for place in places]
+        followed = all(isinstance(s, NvmlSource) and s.every_refresh for s in sources)
+        if not followed or None in refreshes_s:
+            return self._period_s
+        fewest_s = (self._closed_s() - self._start_s) / MOST_POINTS
+        finest_s = max(SHORTEST_STEP_S, fewest_s, *(s for s in refreshes_s if s is not None))
+        return min(finest_s, self._period_s)
+
     def _curves(self) -> dict[int, EnergyCurve]:
         """Return each source's energy over time; kept once no look is to come."""
         if self._final is not None:
@@ -386,7 +405,8 @@ class EnergyMeter:
         need not be followed; half a second shows an epoch.
     compare
         Read a second meter of each component besides the best, where there is one; see
-        :attr:`Window.comparisons`.
+        :attr:`Window.comparisons`. A GPU's meters are read at every refresh then, and its power
+        trace has a point for each.
 
     Raises
     ------

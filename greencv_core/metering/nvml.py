@@ -66,7 +66,7 @@ class NvmlRecording:
 
     def __init__(self, source: NvmlSource) -> None:
         self._source = source
-        self._watch = RefreshWatch(source.read, source.rhythm, every_refresh=not source.counts)
+        self._watch = RefreshWatch(source.read, source.rhythm, every_refresh=source.every_refresh)
         self._power_before_w: float | None = None
 
     @property
@@ -171,6 +171,8 @@ class NvmlSource:
         self.averaged = not self.counts and not self.instant and self._averages()
         if not self.counts:
             self._power_w()  # a card that tells neither energy nor power is no meter
+        self.every_refresh = not self.counts
+        """Whether recordings look at every refresh; of a counter, to tell the power in between."""
         self.provenance: Provenance = "measured" if self.counts else "sampled"
         self.rhythm: Rhythm | None = None
         """That of the last recording, for the next."""
