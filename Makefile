@@ -6,13 +6,15 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 # A bundle has its own study; another one is taken if it is named.
 FINISHED = $(if $(RUNS),$(if $(filter-out file,$(origin STUDY)),$(STUDY)) --runs $(RUNS),$(STUDY) --no-train)
+# Of the bundles that come with the project, the first that is there: measured, then estimated.
+PUBLISHED := $(firstword $(wildcard bundles/gpu.parquet bundles/reference.parquet))
 
 .DEFAULT_GOAL := help
-.PHONY: help book test train html pdf lab lint lock audit clean
+.PHONY: help book test train html pdf published lab lint lock audit clean
 
 help: ## list these targets
 	@echo "greencv: usage: make TARGET [STUDY=studies/quick.yaml]"
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-6s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
 book: $(READY) ## the whole study: train what is missing, execute the notebooks, build the HTML
 	@$(BIN)/greencv book $(STUDY)
@@ -29,6 +31,9 @@ html: $(READY) ## build the report from the runs there are, or RUNS=BUNDLE.parqu
 
 pdf: $(READY) ## the same, and print it as one PDF: _build/greencv.pdf; needs Chromium or Chrome
 	@$(BIN)/greencv book $(FINISHED) --pdf
+
+published: $(READY) ## the report and the PDF that are published: of the runs that come with the project
+	@$(BIN)/greencv book --runs $(PUBLISHED) --pdf
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \

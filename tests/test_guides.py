@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -40,6 +41,18 @@ def test_a_guide_brings_runs_into_a_report(tmp_path):
     assert run_page(page, folder, PYTHONPATH=str(project), GREENCV_DATA=NOBODY) == []
     report = (project / "_build" / "html" / "book" / "notebooks" / "provenance.html").read_text()
     assert "shufflenet_v2_x0_5" in report
+
+
+def test_a_guide_makes_a_study_in_pieces(tmp_path):
+    assert run_page(ROOT / "book" / "guides" / "gpu_server.md", tmp_path) == []
+    packed = pd.read_parquet(tmp_path / "server.parquet")
+    assert (packed["status"] == "finished").all()
+    assert len(packed) == packed["run_id"].nunique() == 8
+    first = packed.sort_values("order")["environment"].head(4)
+    assert set(first) == {"fp32"}
+    assert set(packed["started_at"]) >= set(
+        pd.read_parquet(tmp_path / "piece-1.parquet")["started_at"]
+    )
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
