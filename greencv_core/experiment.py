@@ -121,7 +121,7 @@ def prepare(run: PlannedRun) -> Ready:
     parameters = architectures.parameter_count(built.module)
     module = built.module.to(device, memory_format=layout)  # type: ignore[call-overload]
     if spec.compile:
-        module.compile()
+        module.compile(dynamic=False)  # each size that it will meet is met in the warm-up
     data = datasets.load_dataset(
         run.dataset, normalisation=built.normalisation, workers=spec.workers
     ).to(device, layout)

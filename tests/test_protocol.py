@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import shutil
 import threading
 from dataclasses import replace
 from functools import partial
@@ -372,6 +373,23 @@ def test_what_cannot_be_built_is_one_line_that_says_what_could(name, weights, to
         architectures.check_architecture(name, weights, 32)
     assert told in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_compiled_net_meets_nothing_new_after_the_warm_up():
+    from torch._dynamo.utils import counters
+
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch compiles for the CPU with a C++ compiler")
+    torch._dynamo.reset()
+    counters.clear()
+    data, model = loaded(), small_net()
+    model.compile(dynamic=False)
+    settings = protocol(batch_size=32)
+    training.warm_up(model, data, settings, CPU)
+    compiled = counters["stats"]["unique_graphs"]
+    assert compiled >= 2  # training and validation
+    training.train(model, data, settings, CPU, seed=0)
+    assert counters["stats"]["unique_graphs"] == compiled
 
 
 # --- order and levels ------------------------------------------------------------------------
