@@ -105,6 +105,7 @@ def run_study(
     train: bool = True,
     stop_above_j: float | None = None,
     scheduler: str | None = None,
+    every_component: bool = False,
 ) -> Outcome:
     """Make all runs of a study that the store does not hold yet.
 
@@ -128,6 +129,8 @@ def run_study(
     scheduler
         Address of a Dask cluster whose workers make the runs; this computer makes them when
         omitted.
+    every_component
+        Return records with all that was metered, also of a study that counts some components alone.
 
     Raises
     ------
@@ -144,7 +147,8 @@ def run_study(
     chosen = list(study.architectures if architectures is None else architectures)
     if store.is_bundle:
         study.check_architectures(chosen)
-        return _outcome(study, of_bundle(study, store, chosen), made=(), missing=0)
+        packed = of_bundle(study, store, chosen)
+        return _outcome(study, packed, made=(), missing=0, every_component=every_component)
     runs, _ = planned(study, architectures=chosen)
     made: list[RunRecord] = []
     if train and (scheduler is not None or _lacks_some(study, store, runs, chosen, stop_above_j)):
@@ -169,18 +173,24 @@ def run_study(
         made = dispatch.made
     here = [record for run in runs if (record := store.read(run.run_id)) is not None]
     elsewhere = made_elsewhere(study, store, runs, chosen)
-    return _outcome(study, [*here, *elsewhere], made=made, missing=len(runs) - len(here))
+    return _outcome(
+        study, [*here, *elsewhere],
+        made=made, missing=len(runs) - len(here), every_component=every_component,
+    )  # fmt: skip
 
 
 def _outcome(
-    study: Study, found: Sequence[RunRecord], *, made: Sequence[RunRecord], missing: int
+    study: Study,
+    found: Sequence[RunRecord],
+    *,
+    made: Sequence[RunRecord],
+    missing: int,
+    every_component: bool,
 ) -> Outcome:
+    components = None if every_component else study.analysis.components
     ordered = in_the_studys_order(told_apart(found), study)
     try:
-        records = [
-            counted(_with_carbon(record, study.carbon), study.analysis.components)
-            for record in ordered
-        ]
+        records = [counted(_with_carbon(record, study.carbon), components) for record in ordered]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
     of_status = {
@@ -215,6 +225,7 @@ def collect(
     architectures: Iterable[str] | None = None,
     progress: Progress | None = None,
     train: bool = True,
+    every_component: bool = False,
 ) -> list[RunRecord]:
     """Return a study's records: finished runs from the store, missing ones trained now.
 
@@ -229,6 +240,7 @@ def collect(
         progress=progress,
         architectures=architectures,
         train=train and not opened.is_bundle,
+        every_component=every_component,
     )
     return list(outcome.records)
 

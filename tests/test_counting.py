@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from greencv_core import collect, runs_table
+from greencv_core.analysis.robustness import energies_of
 from greencv_core.counting import counted
 from greencv_core.errors import BadInputError
 from greencv_core.records import RunRecord, epochs_table
@@ -84,6 +85,15 @@ def test_what_does_not_count_is_still_told(record):
     assert "not counted" not in whole
 
 
+def test_the_sum_of_all_is_one_more_meaning_of_energy(record):
+    alone, whole = (runs_table([counted(record, some)]) for some in (["gpu"], None))
+    meanings = energies_of(alone)
+    energy_j = meanings["all components"]["energy_j_per_image"] * record.images_processed
+    assert list(energy_j) == pytest.approx([1000.0])
+    assert "all components" not in energies_of(whole)
+    assert set(energies_of(whole)) == set(meanings) - {"all components"}
+
+
 def test_a_run_that_lacks_what_counts_has_no_energy(record):
     parts = {k: v for k, v in record.total.components.items() if k != "gpu"}
     lost = record.model_copy(
@@ -119,6 +129,8 @@ def test_the_studys_records_are_counted_as_it_says(smoke_store, tmp_path):
     assert list(runs["energy_j"]) == list(every["cpu_energy_j"])
     assert (runs["energy_j"] < every["energy_j"]).all()
     assert set(runs["components"]) == {"cpu"}
+    meters = runs_table(collect(path, store=smoke_store, train=False, every_component=True))
+    assert list(meters["energy_j"]) == list(every["energy_j"])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from greencv_core.analysis.outliers import outliers
 from greencv_core.analysis.runs import CONDITION, condition_name
 from greencv_core.analysis.savings import Saving, Statistic, best_against_worst
 from greencv_core.analysis.wording import count, percent, quantity
+from greencv_core.energy import COMPONENTS
 
 DIFFERENCE = 0.05
 POWER = 0.80
@@ -232,17 +233,27 @@ def specification_curve(
     return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
 
 
+ROUNDING = 1e-9
+"""By more than this share, a sum is another one."""
+
+
 def energies_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the runs once for each meaning of energy per image that they can tell.
 
-    Gross; net of idle power; and that of the training phases alone, without validation.
+    Gross; net of idle power; that of the training phases alone, without validation; and where a
+    study counts some components alone, with those besides that were metered.
     """
     images = runs["images_processed"].astype(float)
+    columns = runs.reindex(columns=[f"{name}_energy_j" for name in COMPONENTS]).astype(float)
+    known = columns.dropna(axis="columns", how="all")
+    every_j = known.sum(axis="columns", min_count=max(1, known.shape[1]))
     meanings = {
         "gross": runs["energy_j_per_image"],
         "net": runs["net_energy_j"] / images,
         "training alone": runs["train_energy_j"] / images,
     }
+    if (every_j > runs["energy_j"] * (1 + ROUNDING)).any():
+        meanings["all components"] = every_j / images
     return {
         name: runs.assign(energy_j_per_image=energy)
         for name, energy in meanings.items()

@@ -120,6 +120,7 @@ def _account(everything: pd.DataFrame, selection: Selection) -> dict[str, Any]:
         "energy_j": float(metered["energy_j"].sum()),
         "emissions_gco2e": float(metered["emissions_gco2e"].sum()),
         "duration_s": float(metered["duration_s"].sum()),
+        "components": sorted(map(str, metered["components"].unique())),
         "energy_provenance": _provenance(metered),
         "sentences": sentences,
     }

@@ -15,6 +15,7 @@ from greencv_core.analysis import (
     Unanswered,
 )
 from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.runs import weakest_provenance
 from greencv_core.analysis.wording import listed, number, percent, quantity
 from greencv_core.energy import J_PER_KWH, emissions_gco2e
 from greencv_core.report.exhibits import Exhibit
@@ -107,6 +108,7 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
     price_eur_per_kwh
         What electricity costs.
     """
+    provenance = weakest_provenance(runs)
     intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
     rows = []
     for condition in (saving.from_condition, saving.to_condition):
@@ -119,7 +121,7 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
     frame = pd.DataFrame(
         {
             "Training": [saving.dear, saving.cheap, "Saved"],
-            "Energy (kWh)": energies_kwh,
+            f"Energy (kWh, {provenance})": energies_kwh,
             "Emissions (gCO2e)": [emissions_gco2e(energy_j, intensity) for energy_j in rows],
             "Cost (EUR)": [energy_kwh * price_eur_per_kwh for energy_kwh in energies_kwh],
         }
