@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
 
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
 from rich.console import Console  # noqa: E402

@@ -19,15 +19,15 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
 
 import numpy as np  # noqa: E402
-import peers  # noqa: E402
-from meters import TOOLS  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import Progress  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks import peers  # noqa: E402
+from benchmarks.meters import TOOLS  # noqa: E402
 from tests import simulated_gpu  # noqa: E402
 from tests.simulated_gpu import Waveform  # noqa: E402
 

@@ -14,15 +14,15 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
 
 import numpy as np  # noqa: E402
-import peers  # noqa: E402
-from meters import TOOLS  # noqa: E402
-from overhead_worker import median_interval  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks import peers  # noqa: E402
+from benchmarks.meters import TOOLS  # noqa: E402
+from benchmarks.overhead_worker import median_interval  # noqa: E402
 from tests import simulated_gpu  # noqa: E402
 
 SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_counter": 1}}

@@ -13,10 +13,10 @@ import threading
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+# Not this folder, whose statistics.py would hide the standard library's.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from meters import TOOLS, leave  # noqa: E402
-
+from benchmarks.meters import TOOLS, leave  # noqa: E402
 from tests.simulated_gpu import Waveform  # noqa: E402
 
 

@@ -5,6 +5,7 @@ lies between the first two.
 """
 
 import contextlib
+import dataclasses
 import logging
 import os
 import threading
@@ -43,6 +44,35 @@ class Greencv:
     def energy_j(self):
         gpu = self.reading().gpu
         return None if gpu is None else gpu.energy_j
+
+
+class GreencvPower(Greencv):
+    """greencv on the GPU's power, as if there were no counter."""
+
+    def __init__(self):
+        from greencv_core.metering import nvml
+
+        super().__init__()
+        # Of the card that the others ask for by its number.
+        source = nvml.NvmlSource(nvml.visible_gpu_uuids()[0], use_counter=False)
+        self._meter.found = dataclasses.replace(self._meter.found, sources=(source,), seconds=())
+
+
+class CounterReads:
+    """The counter, read when the window opens and when it closes."""
+
+    def __init__(self):
+        pynvml.nvmlInit()
+        self._gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+
+    def start(self):
+        self._begun_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
+
+    def stop(self):
+        self._ended_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
+
+    def energy_j(self):
+        return (self._ended_mj - self._begun_mj) / 1e3
 
 
 class Zeus:
@@ -125,6 +155,8 @@ class Carbontracker:
 class NvidiaSmi1Hz:
     """What the original study did: the plain power once a second, by the trapezoid."""
 
+    period_s = 1.0
+
     def __init__(self):
         pynvml.nvmlInit()
         self._gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
@@ -137,10 +169,12 @@ class NvidiaSmi1Hz:
     def _sample(self):
         with contextlib.suppress(pynvml.NVMLError):
             while True:
-                power_w = pynvml.nvmlDeviceGetPowerUsage(self._gpu) / 1e3
-                self._samples.append((time.monotonic(), power_w))
-                if self._stopping.wait(1.0):
+                self._samples.append((time.monotonic(), self._power_w()))
+                if self._stopping.wait(self.period_s):
                     return
+
+    def _power_w(self):
+        return pynvml.nvmlDeviceGetPowerUsage(self._gpu) / 1e3
 
     def stop(self):
         self._stopping.set()
@@ -149,6 +183,22 @@ class NvidiaSmi1Hz:
     def energy_j(self):
         pairs = zip(self._samples, self._samples[1:], strict=False)
         return sum((t1 - t0) * (p0 + p1) / 2 for (t0, p0), (t1, p1) in pairs)
+
+
+class MeanPower(NvidiaSmi1Hz):
+    """The mean power of the last second, twenty times a second and at the end."""
+
+    period_s = 0.05
+
+    def _power_w(self):
+        [told] = pynvml.nvmlDeviceGetFieldValues(self._gpu, [pynvml.NVML_FI_DEV_POWER_AVERAGE])
+        if told.nvmlReturn == pynvml.NVML_SUCCESS:
+            return told.value.uiVal / 1e3
+        return super()._power_w()
+
+    def stop(self):
+        super().stop()
+        self._samples.append((time.monotonic(), self._power_w()))
 
 
 def leave():
@@ -166,3 +216,15 @@ TOOLS = {
     "carbontracker": Carbontracker,
     "nvidia-smi at 1 Hz": NvidiaSmi1Hz,
 }
+
+ON_HARDWARE = {
+    "greencv": Greencv,
+    "greencv, power": GreencvPower,
+    "mean power": MeanPower,
+    "two reads": CounterReads,
+    "nvidia-smi at 1 Hz": NvidiaSmi1Hz,
+    "CodeCarbon (default)": CodeCarbon,
+    "CodeCarbon (1 s)": CodeCarbon1s,
+    "Zeus": Zeus,
+}
+"""What is compared on a real card, where nobody knows the truth."""

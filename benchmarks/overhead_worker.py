@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+# Not this folder, whose statistics.py would hide the standard library's.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
-from meters import TOOLS, leave  # noqa: E402
+
+from benchmarks.meters import TOOLS, leave  # noqa: E402
 
 WINDOWS = 12
 IDLE_S = 8.0

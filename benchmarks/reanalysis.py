@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
 
 import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402

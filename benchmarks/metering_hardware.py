@@ -1,0 +1,360 @@
+"""Meters on a real NVIDIA GPU, each beside the card's own energy counter.
+
+    .venv/bin/python benchmarks/metering_hardware.py [--output FILE] [--quick] [--simulated]
+
+Nobody knows the true energy of a real card. What can be known is how the tools differ on the same
+windows. A network is trained on the GPU in one process, in three shapes: without a pause, in epochs
+with validation and a pause, and in bursts of a third of a second. Each tool meters in a process of
+its own, and all are told the same windows, of half a second to half a minute, in advance.
+
+Told are: the difference of each tool's mean power to that of greencv's reading of the counter, by
+length of window; the difference to the steady power of long windows, for short ones under the load
+without a pause, which tells of greencv's reading, too; integrated power over counter, in windows of
+10 s and more; how often counter and power are refreshed; the power at rest, before a process has a
+context on the card, with one, and afterwards; and the processor time that each tool costs.
+
+Takes about four minutes, and changes no setting of the card, which is the first of the machine. A
+peer that greencv's environment lacks runs in one of its own, set up over the network; it is left
+out where that fails, and with ``--quick``. ``--simulated`` does the same with no GPU, on a
+simulated one (``tests/nvml_stand_in.c``) whose true energy is known, and tells the errors as well.
+``--output`` keeps every window and refresh. The last line is JSON.
+"""
+
+import os
+import sys
+
+# Python looks first in the folder of the script that it runs, and there the benchmark of the
+# statistics would pass for the standard library's module of that name.
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path[:] = [path for path in sys.path if os.path.realpath(path or os.curdir) != HERE]
+sys.path[:0] = [os.path.dirname(HERE)]
+
+import argparse  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import random  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+from contextlib import ExitStack  # noqa: E402
+from datetime import UTC, datetime  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from benchmarks import peers  # noqa: E402
+from benchmarks.hardware_figures import (  # noqa: E402
+    AGREED,
+    LONG_S,
+    OURS,
+    SHORT_S,
+    agreement,
+    compared,
+    cpu_ms_per_s,
+    differences,
+    figures,
+    mean_power_w,
+    periods,
+)
+from benchmarks.meters import ON_HARDWARE  # noqa: E402
+from greencv_core.environment import software_versions  # noqa: E402
+from tests import simulated_gpu  # noqa: E402
+from tests.simulated_gpu import Waveform  # noqa: E402
+
+WINDOWS = {0.5: 5, 1.0: 3, 2.0: 3, 5.0: 1, 10.0: 2, 30.0: 1}
+"""Length in seconds to number, under each shape of the load; bursts have none above 10 s."""
+QUICK = {0.5: 2, 2.0: 1, 10.0: 1}
+GAP_S, PHASE_S, START_S = 0.5, 0.2, 1.5
+"""Between windows, what chance adds to it, and before the first."""
+LOOK_S, QUICK_LOOK_S, SETTLE_S = 6.0, 2.0, 3.0
+"""At the power at rest, and at how often the sensor is refreshed; until the card is at rest."""
+SHAPES = {
+    "constant": simulated_gpu.constant(),
+    "epochs": simulated_gpu.epochs(),
+    "bursts": simulated_gpu.square(period_s=0.73),
+}
+"""Of the load, and the true power of the simulated card that stands for it."""
+AT_REST = simulated_gpu.constant(60.0)
+SIMULATED = {"refresh_s": 0.1, "noise_w": 0.5, "averaged": 1}
+FIRST_CARD = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"}
+PACKAGES = {"CodeCarbon (default)": "codecarbon", "CodeCarbon (1 s)": "codecarbon", "Zeus": "zeus"}
+console = Console(width=120)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, metavar="FILE", help="keep all that was told, JSON")
+    parser.add_argument("--quick", action="store_true", help="a minute or two, of few windows")
+    parser.add_argument("--simulated", action="store_true", help="on a simulated GPU")
+    asked = parser.parse_args()
+    if asked.output and not asked.output.parent.is_dir():
+        parser.error(f"--output = {asked.output}: no folder {asked.output.parent}")
+    with ExitStack() as stack:
+        told = measure(asked, stack)
+    if asked.output:
+        asked.output.write_text(json.dumps(told) + "\n")
+    report(told, compared(told))
+
+
+# The measurement.
+
+
+class Worker:
+    """One part of the measurement in a process of its own."""
+
+    def __init__(self, kind, name, interpreter, environment):
+        self.kind, self.name = kind, name
+        self._process = subprocess.Popen(
+            [interpreter, Path(HERE, "hardware_worker.py"), kind, name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment,
+        )  # fmt: skip
+
+    def problem(self):
+        """Wait until the part is ready; return why it will not be, None if it is."""
+        said = self._process.stdout.readline().strip()
+        return None if said == "ready" else said or "failed without a word"
+
+    def begin(self, **task):
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self):
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"problem": "ended without a word"}
+
+    def ask(self, **task):
+        self.begin(**task)
+        return self.answer()
+
+    def close(self):
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def measure(asked, stack):
+    """Return all that was told: the card, power at rest, refreshes, and every window."""
+    environment = surroundings(asked, stack)
+    look_s = QUICK_LOOK_S if asked.quick else LOOK_S
+    origin_s = time.monotonic()
+
+    def part(kind, name="", interpreter=sys.executable):
+        worker = Worker(kind, name, interpreter, environment)
+        stack.callback(worker.close)
+        return worker
+
+    def of(waveform):
+        """Return what a worker is told of the true power, where that is known."""
+        truth = Waveform(waveform.points, origin_s).settings() if asked.simulated else {}
+        return {"environment": truth}
+
+    card = part("card")
+    if problem := card.problem():
+        sys.exit(f"error: no GPU to meter on: {problem}; --simulated needs none")
+    described = card.ask()
+    if "problem" in described or not described["counter"]:
+        sys.exit(f"error: the card's energy counter cannot be read: {described}")
+    tell(f"{described['name']}: starting the tools")
+    tools, left_out = tools_here(asked, part)
+    sensor = part("sensor")
+    if problem := sensor.problem():
+        sys.exit(f"error: {problem}")
+
+    def at_rest(when):
+        tell(f"power at rest, {when}: {look_s:g} s")
+        start_s = time.monotonic() + START_S
+        [window] = tools[OURS].ask(windows=[(start_s, start_s + look_s)], **of(AT_REST))
+        return mean_power_w(window)
+
+    rest_w = {"before": at_rest("before")}
+    load = None
+    if not asked.simulated:
+        load = part("load")
+        if problem := load.problem():
+            sys.exit(f"error: no load on the GPU: {problem}; --simulated needs none")
+        time.sleep(SETTLE_S)
+        rest_w["with_context"] = at_rest("with a context on the card")
+        tell("setting up the load")
+        if "problem" in (failed := load.ask(shape="constant", until_s=0)):
+            sys.exit(f"error: no load on the GPU: {failed['problem']}")
+    chance = random.Random(2026)
+    windows, work, refreshes = {}, {}, None
+    for shape, waveform in SHAPES.items():
+        start_s = time.monotonic() + START_S + (0 if refreshes else look_s)
+        planned = schedule(start_s, QUICK if asked.quick else WINDOWS, shape, chance)
+        until_s = planned[-1][1]
+        if load:
+            load.begin(shape=shape, until_s=until_s + GAP_S)
+        if refreshes is None:
+            tell(f"how often the sensor is refreshed: {look_s:g} s")
+            refreshes = sensor.ask(until_s=start_s - START_S, **of(waveform))
+        tell(f"{len(planned)} windows, {shape}: {until_s - time.monotonic():.0f} s")
+        for tool in tools.values():
+            tool.begin(windows=planned, **of(waveform))
+        windows[shape] = {name: tool.answer() for name, tool in tools.items()}
+        for name in [name for name, told in windows[shape].items() if "problem" in told]:
+            left_out[name] = f"{windows[shape].pop(name)['problem']}, {shape}"
+            del tools[name]
+        if OURS in left_out:
+            sys.exit(f"error: greencv: {left_out[OURS]}")
+        if load:
+            work[shape] = load.answer()
+    if load:
+        load.close()
+        tell("waiting for the card to come to rest")
+        time.sleep(SETTLE_S)
+        rest_w["after"] = at_rest("after")
+    tell("")
+    if asked.simulated:
+        know(windows, origin_s)
+    return {
+        "card": described, "simulated": asked.simulated, "quick": asked.quick,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": software_versions(),
+        "left_out": left_out, "rest_w": rest_w, "refreshes": refreshes, "windows": windows,
+        "work": work,
+    }  # fmt: skip
+
+
+def surroundings(asked, stack):
+    """Return the environment of all parts, with a simulated card in it where one is asked for."""
+    if not asked.simulated:
+        return os.environ | FIRST_CARD
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    if simulated_gpu.build(folder) is None:
+        sys.exit("error: a C compiler is needed to build the simulated GPU; found no cc")
+    return simulated_gpu.environment(folder, AT_REST, **SIMULATED)
+
+
+def tools_here(asked, part):
+    """Return the tools that are ready, and why others are left out."""
+    started, left_out = {}, {}
+    for name in ON_HARDWARE:
+        interpreter = sys.executable
+        if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
+            if asked.quick:
+                left_out[name] = "not in greencv's environment"
+                continue
+            try:
+                interpreter = peers.python()
+            except (OSError, subprocess.CalledProcessError):
+                left_out[name] = "its environment could not be set up"
+                continue
+        started[name] = part("tool", name, interpreter)
+    for name in list(started):
+        if problem := started[name].problem():
+            left_out[name] = problem
+            started.pop(name).close()
+    if OURS in left_out:
+        sys.exit(f"error: greencv does not meter here: {left_out[OURS]}")
+    return started, left_out
+
+
+def schedule(start_s, numbers, shape, chance):
+    """Return windows (start, end) in an order of chance, at phases of chance."""
+    lengths_s = [x for x, number in numbers.items() for _ in range(number)]
+    if shape == "bursts":
+        lengths_s = [x for x in lengths_s if x <= LONG_S]
+    planned = []
+    for length_s in chance.sample(lengths_s, len(lengths_s)):
+        start_s += chance.uniform(0, PHASE_S)
+        planned.append((start_s, start_s + length_s))
+        start_s += length_s + GAP_S
+    return planned
+
+
+def know(windows, origin_s):
+    """Put each window's true energy beside what was told of it."""
+    for shape, waveform in SHAPES.items():
+        truth = Waveform(waveform.points, origin_s)
+        for told in windows[shape].values():
+            for window in told:
+                if "energy_j" in window:
+                    window["true_j"] = truth.energy_j(window["begun_s"], window["ended_s"])
+
+
+def tell(what):
+    print(f"\r{what:<70}", end="" if what else "\r", file=sys.stderr, flush=True)
+
+
+# What is told.
+
+
+def report(told, rows):
+    card, rest_w = told["card"], told["rest_w"]
+    tools = list(told["windows"]["constant"])
+    instant = "tells" if card["power_instant"] else "does not tell"
+    console.print(
+        f"{card['name']}, driver {card['driver']}, power limit {card['power_limit_w']} W; "
+        f"{instant} the power of the instant."
+    )
+    at_rest = (f"{when.replace('_', ' ')} {watts:.1f} W" for when, watts in rest_w.items() if watts)
+    console.print(f"At rest: {', '.join(at_rest)}.")
+    refresh_s = periods(told["refreshes"])
+    for name, found in refresh_s.items():
+        console.print(
+            f"The {name} changes every {1e3 * found['median']:.1f} ms "
+            f"({1e3 * found['p05']:.1f} to {1e3 * found['p95']:.1f} ms in 90 % of "
+            f"{found['changes']} changes)."
+        )
+    agreed = agreement(rows)
+    if "interval" in agreed:
+        low, high = agreed["interval"]
+        console.print(
+            f"Integrated power / counter, windows of {LONG_S:g} s and more: {agreed['ratio']:.4f} "
+            f"({low:.4f} to {high:.4f}), {'within' if agreed['within_2_pct'] else 'not within'} "
+            f"{AGREED:.0%}."
+        )
+    lengths_s = sorted({r["length_s"] for r in rows})
+    for shape in told["windows"]:
+        others = [tool for tool in tools if tool != OURS]
+        show(f"To the counter, {shape}", rows, "to_counter", others, lengths_s, shape=shape)
+    short_s = [length for length in lengths_s if length < SHORT_S]
+    show("Short windows to the steady power", rows, "to_steady", tools, short_s)
+    if told["simulated"]:
+        show("To the truth, all shapes", rows, "to_truth", tools, lengths_s)
+    table = Table("Tool", title="What the tools cost", title_justify="left")
+    for heading in ("CPU (ms per s)", "Windows", "Failed"):
+        table.add_column(heading, justify="right")
+    failed = {t: sum(r["problem"] is not None for r in rows if r["tool"] == t) for t in tools}
+    for tool in tools:
+        cost_ms = cpu_ms_per_s(rows, tool)
+        windows = sum(r["tool"] == tool for r in rows)
+        table.add_row(
+            tool, "-" if cost_ms is None else f"{cost_ms:.1f}", str(windows), str(failed[tool])
+        )
+    console.print(table)
+    for tool, problem in told["left_out"].items():
+        console.print(f"{tool} is left out: {problem}.", markup=False)
+    which = ("to_counter", "to_steady", *(["to_truth"] if told["simulated"] else []))
+    console.print(json.dumps({
+        "card": card, "rest_w": rest_w, "refresh_s": refresh_s, "integrated_over_counter": agreed,
+        **{name: figures(rows, name, tools, lengths_s) for name in which},
+        "cpu_ms_per_s": {tool: cpu_ms_per_s(rows, tool) for tool in tools},
+        "failed": failed, "left_out": told["left_out"], "simulated": told["simulated"],
+    }), soft_wrap=True, highlight=False, markup=False)  # fmt: skip
+
+
+def show(title, rows, which, tools, lengths_s, **wanted):
+    table = Table(title=f"{title}: median difference in % (95th percentile)", title_justify="left")
+    table.add_column("Tool")
+    for length in lengths_s:
+        table.add_column(f"{length:g} s", justify="right")
+    for tool in tools:
+        found = [differences(rows, which, tool=tool, length_s=x, **wanted) for x in lengths_s]
+        table.add_row(tool, *map(cell, found))
+    console.print(table)
+
+
+def cell(found):
+    if not len(found):
+        return "-"
+    return f"{100 * np.median(found):.2f} ({100 * np.quantile(found, 0.95):.2f})"
+
+
+if __name__ == "__main__":
+    main()

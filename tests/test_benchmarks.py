@@ -1,0 +1,27 @@
+"""The benchmarks start as commands of their own, in a folder whose names must hide nobody's."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
+START = """
+import runpy, sys
+sys.argv = [sys.argv[1]]
+sys.path[0] = sys.argv[0].rpartition("/")[0]  # as Python does for a script
+runpy.run_path(sys.argv[0], run_name="not main")
+import statistics
+print(statistics.__file__)
+"""
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_a_benchmark_finds_what_it_imports(path, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", START, path], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout.startswith(str(ROOT / "benchmarks"))
