@@ -6,10 +6,21 @@ The names that a notebook needs are here; nothing heavy is imported before one i
 from __future__ import annotations
 
 import importlib
+import tomllib
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-__version__ = metadata.version("greencv")
+
+def _version() -> str:
+    try:
+        return metadata.version("greencv")
+    except metadata.PackageNotFoundError:  # a checkout that is run as it is, not installed
+        project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+        return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
+
+
+__version__ = _version()
 
 _HOMES = {
     "collect": "greencv_core.execution",

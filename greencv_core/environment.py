@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import joblib
 import psutil
 
+from greencv_core import __version__
 from greencv_core.errors import GreencvError
 from greencv_core.metering import MeterError
 from greencv_core.metering.nvml import NvmlSource
@@ -122,7 +123,6 @@ def host() -> str:
 def software_versions() -> dict[str, str]:
     """Return the versions of what a run's outcome may depend on."""
     packages = (
-        "greencv",
         "torch",
         "torchvision",
         "torchmetrics",
@@ -132,7 +132,7 @@ def software_versions() -> dict[str, str]:
         "codecarbon",
         "nvidia-ml-py",
     )
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "greencv": __version__}
     for package in packages:
         try:
             versions[package] = metadata.version(package)

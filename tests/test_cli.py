@@ -2,9 +2,12 @@
 
 import json
 import subprocess
+import sys
+from importlib import metadata
 
 import pytest
 
+import greencv_core
 from greencv_core.study import load_study
 from tests.conftest import GREENCV, ROOT, greencv, interrupted
 from tests.test_metering import Powercap
@@ -81,3 +84,21 @@ def test_a_reader_that_has_read_enough_is_no_error(smoke_store):
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "[\n"
     assert done.stderr == ""
+
+
+def test_a_checkout_that_is_not_installed_is_run_as_a_module(tmp_path, monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-m", "greencv_core", "runs", "list", "--store", tmp_path / "none"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert "error" in done.stderr
+    installed = greencv_core.__version__
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert greencv_core._version() == installed
