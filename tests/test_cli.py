@@ -86,15 +86,15 @@ def test_a_reader_that_has_read_enough_is_no_error(smoke_store):
     assert done.stderr == ""
 
 
-def test_a_checkout_that_is_not_installed_is_run_as_a_module(tmp_path, monkeypatch):
+def test_a_checkout_that_is_not_installed_is_run_as_a_module(monkeypatch):
     done = subprocess.run(
-        [sys.executable, "-m", "greencv_core", "runs", "list", "--store", tmp_path / "none"],
+        [sys.executable, "-m", "greencv_core", "run", "nosuch"],
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
     assert done.returncode == 2
-    assert "error" in done.stderr
+    assert "no such study file" in done.stderr
     installed = greencv_core.__version__
 
     def absent(name):
