@@ -201,7 +201,17 @@ def test_interaction_uses_the_architectures_that_every_environment_has():
     result = architecture_by_environment(runs[~lost])
     assert result.left_out == ("net2",)
     assert np.isfinite(result.p)
-    assert "left out: net2 (not trained in every environment)" in result.sentence()
+    assert "left out: net2 (too few runs in some conditions)" in result.sentence()
+
+
+def test_interaction_of_a_study_cut_short_uses_the_environments_that_are_whole():
+    runs = made_up_runs(n=4, environments=3)
+    repetition = runs.groupby(["architecture", "environment"]).cumcount()
+    begun = (runs["environment"] != "env2") | (repetition == 0)
+    cut, whole = architecture_by_environment(runs[begun]), runs[runs["environment"] != "env2"]
+    assert cut.left_out == ("env2",)
+    assert cut.p == architecture_by_environment(whole).p
+    assert "left out: env2 (too few runs in some conditions)" in cut.sentence()
 
 
 def test_regression_stands_an_environment_that_one_architecture_alone_has():

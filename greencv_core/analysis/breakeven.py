@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,33 @@ class BreakEven:
         """Whether the estimate lies within the range of these architectures."""
         return self.lowest <= self.gflops <= self.highest
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the estimate lies within that range, and an interval bounds it."""
+        return self.inside and not math.isnan(self.low)
+
+    @property
+    def within_range(self) -> bool:
+        """Whether all of the interval lies within that range."""
+        return self.bounded and self.lowest <= self.low and self.high <= self.highest
+
+    @property
+    def below(self) -> str:
+        """The environment that takes less below the break-even; ``above`` does above it."""
+        return self.a if self.exponent < 0 else self.b
+
+    @property
+    def above(self) -> str:
+        """The environment that gains with complexity."""
+        return self.b if self.exponent < 0 else self.a
+
+    @property
+    def cheaper_throughout(self) -> str | None:
+        """The environment that takes less throughout the range, where a break-even is ruled out."""
+        if not self.excluded:
+            return None
+        return self.b if float(self.points["fitted"].median()) < 1 else self.a
+
     def sentence(self) -> str:
         """Say where the two cost the same, how surely, or that they do so nowhere."""
         of_architectures = f" {self.crossing.sentence()}" if self.crossing else ""
@@ -101,20 +129,18 @@ class BreakEven:
         )
         trend = f"{trend}, over {len(self.points)} architectures"
         if self.excluded:
-            cheaper = self.b if float(self.points["fitted"].median()) < 1 else self.a
             return (
                 f"{self.a} and {self.b}: no break-even in the range observed ({observed}); "
-                f"{cheaper} takes less throughout, and {trend}."
+                f"{self.cheaper_throughout} takes less throughout, and {trend}."
             )
         if not self.inside:
             return (
                 f"{self.a} and {self.b}: the line has no break-even in the range observed "
                 f"({observed}), though one cannot be ruled out; {trend}."
             )
-        below, above = (self.a, self.b) if self.exponent < 0 else (self.b, self.a)
         text = (
             f"{self.a} and {self.b} cost the same energy per image at {number(self.gflops)} "
-            f"GFLOPs; {below} takes less below, {above} above"
+            f"GFLOPs; {self.below} takes less below, {self.above} above"
         )
         if math.isnan(self.low):
             return f"{text}, but no interval bounds it: {trend}."
@@ -195,6 +221,20 @@ def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unanswered]:
     return {
         f"{a} and {b}": attempt(break_even, runs, a, b) for a, b in itertools.combinations(names, 2)
     }
+
+
+def surest(results: Mapping[str, BreakEven | Unanswered]) -> BreakEven | None:
+    """Return the break-even that is best known of those within the range observed.
+
+    That of the narrowest interval on the logarithmic axis, of those within the range if there are
+    any; where no interval bounds one, the first estimate within the range, else the first pair that
+    has an answer. None where no pair has.
+    """
+    known = [result for result in results.values() if isinstance(result, BreakEven)]
+    bounded = [result for result in known if result.bounded]
+    if bounded:
+        return min(bounded, key=lambda one: (not one.within_range, one.high / one.low))
+    return next((result for result in known if result.inside), known[0] if known else None)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class Interaction:
             f"The effect of the environment on energy per image {depends} on the architecture "
             f"({self._told(row)}, n = {self.n}; aligned ranks {by_ranks}, "
             f"{p_value(row['aligned_p'])}): {listed(parts)}"
-            f"{left_out_clause(self.left_out, 'not trained in every environment')}."
+            f"{left_out_clause(self.left_out, 'too few runs in some conditions')}."
         )
 
     def effects_sentence(self) -> str:
@@ -128,9 +128,11 @@ class Interaction:
 
 
 def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
-    """Compare the architectures that were trained in every environment, on the scale of ratios.
+    """Compare architectures in environments, each of which has runs of the others.
 
-    The reference environment is the first in the table.
+    On the scale of ratios; the reference environment is the first in the table. Where conditions
+    have too few runs, as in a study that was cut short, the architecture or environment that lacks
+    the largest share of its conditions is left out, until none lacks any.
 
     Raises
     ------
@@ -139,6 +141,14 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
         than three runs, or no spread.
     """
     runs = runs[runs["energy_j_per_image"] > 0]  # logarithms
+    kept = _often_enough(runs)
+    lacking = [
+        str(name)
+        for column in (_ARCHITECTURE, _ENVIRONMENT)
+        for name in runs[column].unique()
+        if not kept.empty and name not in set(kept[column])
+    ]
+    runs = runs if kept.empty else kept
     environments = list(runs["environment"].unique())
     if len(environments) < 2:
         raise NotEnoughDataError(
@@ -155,7 +165,7 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
             "an interaction needs at least 2 architectures trained in every environment, and there "
             f"{'is' if len(complete) == 1 else 'are'} {len(complete)}"
         )
-    left_out = tuple(str(name) for name in trained_in.index if name not in complete)
+    left_out = (*lacking, *(str(name) for name in trained_in.index if name not in complete))
     runs = runs[runs["architecture"].isin(complete)]
     data = pd.DataFrame(
         {
@@ -176,6 +186,20 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
         effects=_simple_effects(cells, complete, environments),
         left_out=left_out,
     )
+
+
+def _often_enough(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of a whole table of conditions; none where that is no table."""
+    names = [_ARCHITECTURE, _ENVIRONMENT]
+    counts = runs.groupby(names, sort=False, observed=True).size().unstack(fill_value=0)
+    while (short := counts < FEWEST_FOR_WELCH_JAMES).any(axis=None):
+        of_rows, of_columns = short.mean(axis="columns"), short.mean(axis="index")
+        if of_rows.max() >= of_columns.max():
+            counts = counts.drop(index=of_rows.idxmax())
+        else:
+            counts = counts.drop(columns=of_columns.idxmax())
+    whole = counts if min(counts.shape) >= 2 else counts.iloc[:0]
+    return runs[runs[_ARCHITECTURE].isin(whole.index) & runs[_ENVIRONMENT].isin(whole.columns)]
 
 
 def welch_james(

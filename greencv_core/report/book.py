@@ -33,9 +33,9 @@ from greencv_core.study import Study, load_study
 
 Say = Callable[[str], None]
 
-PUBLISHED_PAGES = ("decision", "reanalysis", "rq3_estimation")
+PUBLISHED_PAGES = ("claims", "decision", "reanalysis", "rq3_estimation")
 """The notebooks that rest on published data, alone or beside the study's runs."""
-BUNDLED_PAGES = ("decision",)
+BUNDLED_PAGES = ("claims", "decision")
 """The notebooks that show the runs that come with the project besides."""
 BESIDE = "beside"
 """The folder of what is copied into the HTML as it is; ``_config.yml`` names it as well."""

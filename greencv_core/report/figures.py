@@ -24,9 +24,10 @@ from greencv_core.analysis.runs import weakest_provenance
 from greencv_core.analysis.savings import Saving
 from greencv_core.analysis.tradeoff import TradeOff
 from greencv_core.analysis.wording import as_opening, listed, percent, quantity
+from greencv_core.energy import COMPONENTS
 from greencv_core.report import exhibits
 from greencv_core.report.exhibits import Exhibit
-from greencv_core.report.labels import axis_label, heading
+from greencv_core.report.labels import axis_label, heading, in_unit, within
 from greencv_core.report.theme import (
     INK,
     MARKERS,
@@ -40,6 +41,17 @@ from greencv_core.report.theme import (
     legend_above,
     subplots,
 )
+
+_ALL_COMPONENTS = "all components"
+"""What :func:`greencv_core.analysis.energies_of` calls what a study does not count as well."""
+_FEW_COLOURS = 6
+"""Architectures that colour alone tells apart."""
+_NAME_PT = 8
+"""Size of names beside points."""
+_NAME_WIDTH = 0.62
+"""Of a character, in sizes."""
+_MOST_EPOCHS = 12
+"""Of a figure in which every epoch has a mark and a number."""
 
 
 def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
@@ -77,7 +89,7 @@ def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) 
         return None
     caption = (
         f"{as_opening(quantity(score))} (0 to 1) against "
-        f"{_within(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
+        f"{within(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
         "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
         "up is better"
     )
@@ -141,9 +153,14 @@ def break_even(result: BreakEven, runs: pd.DataFrame) -> Exhibit:
 
 def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhibit:
     """Show the saving by every analysis, the smallest first, and the choices made below."""
+    word = weakest_provenance(runs)
+    if _ALL_COMPONENTS in set(result.specifications["energy"]):
+        columns = [f"{component}_provenance" for component in COMPONENTS]
+        of_all = weakest_provenance(runs[columns].melt(value_name="provenance"))
+        word += f"; {_ALL_COMPONENTS}: {of_all}" if of_all != word else ""
     return exhibits.figure(
         partial(_specification_curve, result),
-        f"Largest saving of energy per image (%, {weakest_provenance(runs)}) with its 95 % "
+        f"Largest saving of energy per image (%, {word}) with its 95 % "
         f"interval, by each of {len(result.specifications)} analyses, whose choices are marked "
         "below",
         runs,
@@ -184,11 +201,6 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, run: pd.DataFrame) ->
         "shaded: training, else validation",
         run,
     )
-
-
-def _within(label: str) -> str:
-    """Return a label as it stands within a sentence."""
-    return label[:1].lower() + label[1:]
 
 
 def _trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) -> Figure:
@@ -341,7 +353,9 @@ def _simple_effects(result: Interaction) -> Figure:
     effects = result.effects
     environments = list(effects["environment"].unique())
     architectures = list(effects["architecture"].unique())
-    colours, markers = environment_palette(environments), environment_markers(environments)
+    # As in the other figures, which show the reference as well.
+    every = [effects["reference"].iloc[0], *environments]
+    colours, markers = environment_palette(every), environment_markers(every)
     figure, axes = subplots(figsize=(7.5, 1.2 + 0.45 * len(architectures)))
     width = 0.6 / len(environments)
     for i, name in enumerate(environments):
@@ -372,12 +386,6 @@ def _break_even(result: BreakEven) -> Figure:
     )
     axes.plot(points["gflops_per_image"], points["fitted"], color="0.3", linewidth=1, label="line")
     axes.scatter(points["gflops_per_image"], points["ratio"], s=36, zorder=3)
-    for i, row in enumerate(points.sort_values("gflops_per_image").itertuples()):
-        # Above and below in turn: neighbours' names would stand in each other.
-        axes.annotate(
-            row.architecture, (row.gflops_per_image, row.ratio), xytext=(4, 5 if i % 2 else -11),
-            textcoords="offset points", fontsize=8,
-        )  # fmt: skip
     axes.axhline(1, color="0.4", linewidth=1, linestyle="--")
     if result.inside:
         axes.axvline(result.gflops, color="0.2", linewidth=1, linestyle=":", label="break-even")
@@ -387,7 +395,48 @@ def _break_even(result: BreakEven) -> Figure:
         xlabel=heading("gflops_per_image"), ylabel=f"Energy per image\n{result.b} / {result.a}"
     )
     legend(axes)
+    ordered = points.sort_values("gflops_per_image")
+    _name_points(
+        figure,
+        axes,
+        list(ordered["architecture"]),
+        ordered[["gflops_per_image", "ratio"]].to_numpy(),
+    )
     return figure
+
+
+def _name_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[np.float64]) -> None:
+    """Write names beside points, above and below in turn, or where no other name stands."""
+    figure.draw_without_rendering()  # lays the axes out: places on paper are known then
+    to_pt = 72 / figure.dpi
+    places = axes.transData.transform(points) * to_pt
+    left, right = axes.bbox.x0 * to_pt, axes.bbox.x1 * to_pt + _NAME_PT
+    taken: list[tuple[float, ...]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
+        width = _NAME_PT * _NAME_WIDTH * len(name)
+        heights = [*((5, -11) if i % 2 else (-11, 5)), 15, -21, 25, -31, 35, -41]
+        offsets = [(dx, dy) for dx in (4, -4 - width) for dy in heights]
+        boxes = {
+            (dx, dy): (x + dx, y + dy - 1, x + dx + width, y + dy + _NAME_PT) for dx, dy in offsets
+        }
+        free = [
+            offset
+            for offset, box in boxes.items()
+            if left <= box[0] and box[2] <= right and not any(_overlap(box, o) for o in taken)
+        ]
+        chosen = free[0] if free else offsets[0]
+        taken.append(boxes[chosen])
+        far = chosen[1] not in heights[:2]
+        axes.annotate(
+            name, points[i], xytext=chosen, textcoords="offset points", fontsize=_NAME_PT,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6} if far else None,
+        )  # fmt: skip
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Return whether two boxes (left, bottom, right, top) have a common part."""
+    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    return not apart
 
 
 def _specification_curve(result: SpecificationCurve) -> Figure:
@@ -448,11 +497,18 @@ def _learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     for (architecture, _), part in epochs.groupby(["architecture", "run_id"]):
         style = {"color": colours[architecture], "alpha": 0.2, "linewidth": 1}
         axes.plot(part["epoch"], part["f1_macro"], **style)
+    shown = sorted(epochs["epoch"].unique())
+    every = 1 + len(shown) // _MOST_EPOCHS
     for architecture, part in epochs.groupby("architecture"):
         median = part.groupby("epoch")["f1_macro"].median()
-        axes.plot(median, color=colours[architecture], marker=markers[architecture])
+        axes.plot(
+            median, color=colours[architecture], marker=markers[architecture], markevery=every
+        )
     axes.set(xlabel="Epoch", ylabel=heading("f1_macro"), ylim=(0, 1.02))
-    axes.set_xticks(sorted(epochs["epoch"].unique()))
+    if every == 1:
+        axes.set_xticks(shown)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     handles = [
         Line2D([], [], color=colour, marker=markers[name], label=name)
         for name, colour in colours.items()
@@ -486,13 +542,17 @@ def _power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
 
 def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: str) -> Figure:
     figure, axes = subplots()
+    label = axis_label(runs, column)
+    runs = runs.assign(**{column: in_unit(runs, column)[0]})
     if hue == "environment":
         names = _environments(runs)
         colours, markers = environment_palette(names), environment_markers(names)
     else:
         names = by_complexity(runs)
         colours = architecture_palette(runs)
-        markers = dict.fromkeys(names, "o")
+        # Few colours are told apart by themselves.
+        cycle = MARKERS if len(names) > _FEW_COLOURS else "o"
+        markers = dict(zip(names, itertools.cycle(cycle), strict=False))
     width = 0.7 / len(names)
     rng = np.random.default_rng(0)
     for i, name in enumerate(names):
@@ -507,7 +567,7 @@ def _every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: 
                 centre + jitter, values, color=colours[name], marker=markers[name], s=20, alpha=0.7
             )
             axes.hlines(np.median(values), centre - width * 0.42, centre + width * 0.42, "black")
-    axes.set_ylabel(axis_label(runs, column))
+    axes.set_ylabel(label)
     axes.grid(visible=False, axis="x")
     if _spans_decades(runs[column].to_numpy(dtype=float)):
         _plain_log(axes, "y")
@@ -532,7 +592,10 @@ def _dots(colours: Iterable[tuple[str, tuple[float, float, float]]], marker: str
 
 
 def _tilt(axes: Axes, names: list[str]) -> None:
-    long = sum(map(len, names)) > (24 if is_narrow() else 55)
+    characters = sum(map(len, names))
+    # Names stand at equal distances: the longest decides whether two of them meet.
+    widest = len(names) * max(map(len, names), default=0)
+    long = characters > 24 if is_narrow() else characters > 55 or widest > 62
     axes.set_xticks(
         range(len(names)),
         names,

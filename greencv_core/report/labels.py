@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from greencv_core.analysis.runs import weakest_provenance
+from greencv_core.energy import COMPONENTS
 
 _HEADINGS = {
     "architecture": "Architecture",
@@ -134,6 +135,20 @@ _HEADINGS = {
     "pairs_told_apart": "Pairs told apart (Dunn)",
 }
 
+SHORT_S = 1e-4
+"""Times per image are told in microseconds where one of them is shorter."""
+MICROSECONDS = "Time per image (\N{MICRO SIGN}s)"
+"""Their heading then."""
+_COMPONENT_OF = {f"{component}_energy_j": component for component in COMPONENTS}
+_OF_ONE = {
+    "energy_j": "{} energy (J)",
+    "energy_j_per_image": "{} energy per image (J)",
+    "net_energy_j": "Net {} energy (J)",
+    "power_w": "Mean {} power (W)",
+    "emissions_gco2e": "Emissions by {} energy (gCO2e)",
+}
+"""Headings of what the runs took, where one component's energy alone counts."""
+
 ENERGY_COLUMNS = frozenset(
     {
         "energy_j",
@@ -148,15 +163,56 @@ ENERGY_COLUMNS = frozenset(
 )
 
 
-def heading(column: str, provenance: str | None = None) -> str:
-    """Return a column's heading; energy carries its provenance: Energy (J, estimated)."""
+def heading(column: str, provenance: str | None = None, of: str = "") -> str:
+    """Return a column's heading; energy carries its provenance: Energy (J, estimated).
+
+    Parameters
+    ----------
+    of
+        The component whose energy it is, where it is that of one alone: GPU energy (J, measured).
+    """
     in_words = " " in column  # and so no name of a column, but a heading already
     text = _HEADINGS.get(column, column if in_words else column.replace("_", " ").capitalize())
+    if of and column in _OF_ONE:
+        text = _OF_ONE[column].format(of)
     if provenance and column in ENERGY_COLUMNS:
         return text.replace(")", f", {provenance})")
     return text
 
 
 def axis_label(runs: pd.DataFrame, column: str) -> str:
-    """Return the label of an axis that shows ``column`` of these runs."""
-    return heading(column, weakest_provenance(runs))
+    """Return the label of an axis that shows ``column`` of these runs.
+
+    The energy of one component has that component's provenance, not the sum's.
+    """
+    component = _COMPONENT_OF.get(column)
+    told_by = "provenance" if component is None else f"{component}_provenance"
+    text = heading(column, weakest_provenance(runs, told_by), only_component(runs))
+    return _in_unit(column, runs)[1] or text
+
+
+def only_component(runs: pd.DataFrame) -> str:
+    """Return the component whose energy these runs count, where it is one alone: GPU."""
+    counted = set(runs["components"].dropna()) if "components" in runs else set()
+    return counted.pop().upper() if len(counted) == 1 and counted <= set(COMPONENTS) else ""
+
+
+def within(text: str) -> str:
+    """Return a label or a caption as it stands within a sentence."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
+def in_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
+    """Return a column in the unit in which it is told, and its heading there.
+
+    That is the unit in the column's name, but for times per image in microseconds.
+    """
+    factor, told = _in_unit(column, frame)
+    return frame[column] * factor, told or column
+
+
+def _in_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
+    """Return the factor to the unit in which a column is told, and its heading if it is another."""
+    if column == "duration_s_per_image" and frame[column].min() < SHORT_S:
+        return 1e6, MICROSECONDS
+    return 1.0, ""

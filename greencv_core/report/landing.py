@@ -46,6 +46,10 @@ def answers(*cards: tuple[str, str, str, str]) -> HTML:
     return HTML(f'<div class="gcv-answers {NO_FORMULAS}">{shown}</div>')
 
 
+MOST_NAMED = 3
+"""Environments; more of them are counted."""
+
+
 def architecture_verdict(
     differs: Comparison | Unanswered,
     largest: Saving | Unanswered,
@@ -78,7 +82,10 @@ def environment_verdict(crossed: Interaction | Unanswered) -> str:
     ratios = crossed.ratios
     low, high = float(ratios["ratio"].min()), float(ratios["ratio"].max())
     reference = str(ratios["reference"].iloc[0])
-    others = listed(list(map(str, ratios["environment"].unique())))
+    names = list(map(str, ratios["environment"].unique()))
+    others = listed(names)
+    if len(names) > MOST_NAMED:
+        others = f"the {len(names)} other environments"
     text = (
         f"Yes: in {others} the same training takes {_change(low)} to {_change(high)} energy "
         f"{'than' if (low - 1) * (high - 1) > 0 else 'compared with'} {reference}"

@@ -27,6 +27,7 @@ from greencv_core.report.prose import BASIS_MIME
 PREFIXES = {
     "index": "S",
     "decision": "D",
+    "claims": "C",
     "rq1_architecture": "RQ1",
     "rq2_environment": "RQ2",
     "rq3_estimation": "RQ3",

@@ -71,8 +71,8 @@ def itemised(sentences: Iterable[str]) -> Markdown:
 def provenance_note(runs: pd.DataFrame) -> Basis:
     """Return a box that says what the energy figures of a page are worth."""
     word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
-    counting = {name for told in runs["components"].dropna() for name in told.split("+")}
-    parts, besides, mixed, words = [], [], [], set()
+    counting, joules = _counting(runs), _joules_by_provenance(runs)
+    parts, besides, mixed = [], [], []
     for component in COMPONENTS:
         told = runs[f"{component}_provenance"].dropna()
         if told.empty:
@@ -84,17 +84,22 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
             besides.append(known.replace(" of the joules", " of that"))
             continue
         parts.append(known)
-        words |= set(counts.index)
         if len(counts) > 1:
             each = [f"{name} in {count(n, 'run')}" for name, n in counts.items()]
             mixed.append(
                 f" {component.upper()} energy is {listed(each)}: differences between those runs "
                 "are in part the meter's."
             )
-    in_part = "in part " if len(words) > 1 else ""
-    text = f"Energy on this page is {in_part}<em>{html.escape(word)}</em>: {_MEANING[word]}."
+    in_part = "in part " if len(joules) > 1 else ""
+    text = f"Energy on this page is <em>{html.escape(word)}</em>: {_MEANING[word]}."
     if in_part:
-        text += " A sum is called after its weakest part."
+        shares = [f"{percent(part_j / total_j, 0)} are {name}" for name, part_j in joules.items()]
+        text = (
+            f"Energy on this page is a sum, called <em>{html.escape(word)}</em> after its weakest "
+            f"part: of its joules, {html.escape(listed(shares))}."
+        )
+        if word == "estimated":
+            text += " What is estimated is what a model makes of time and load."
     kind = "note" if word in ("measured", "sampled") else "warning"
     left_out = (
         f" Metered besides, and by the study's choice not counted: {listed(besides)}."
@@ -104,6 +109,21 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
     components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}{left_out}")
     note = box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
     return resting_on(note, runs)
+
+
+def _counting(runs: pd.DataFrame) -> set[str]:
+    """Return the components whose energy these runs count."""
+    return {name for told in runs["components"].dropna() for name in told.split("+")}
+
+
+def _joules_by_provenance(runs: pd.DataFrame) -> dict[str, float]:
+    """Return the joules that these runs count, the most first, by where they are from."""
+    joules: dict[str, float] = {}
+    for component in sorted(_counting(runs)):
+        told = runs.groupby(f"{component}_provenance")[f"{component}_energy_j"].sum()
+        for name, energy_j in told.items():
+            joules[str(name)] = joules.get(str(name), 0.0) + float(energy_j)
+    return dict(sorted(joules.items(), key=lambda item: -item[1]))
 
 
 def box(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
@@ -139,9 +159,10 @@ def study_cost_sentence(runs: pd.DataFrame) -> str:
     metered = runs[runs["energy_j"].notna()]
     energy_j, grams = metered["energy_j"].sum(), metered["emissions_gco2e"].sum()
     intensities = sorted(metered["carbon_intensity_gco2e_per_kwh"].dropna().unique())
+    in_part = "in part " if len(_joules_by_provenance(metered)) > 1 else ""
     return (
         f"The {count(len(metered), 'metered run')} of this study took {number(energy_j / 1e3)} kJ "
-        f"({number(energy_j / J_PER_KWH)} kWh, {weakest_provenance(metered)}) and emitted "
+        f"({number(energy_j / J_PER_KWH)} kWh, {in_part}{weakest_provenance(metered)}) and emitted "
         f"{number(grams)} gCO2e (at {listed([number(i) for i in intensities])} gCO2e/kWh), over "
         f"{duration(metered['duration_s'].sum())} of training. The idle metering, the warm-up and "
         "runs that failed come on top."

@@ -107,20 +107,28 @@ def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a component and meter: provenance and number of runs."""
+    """Return one row a component and meter: provenance and number of runs.
+
+    Where a study counts some components alone, what the meters of the others tell is not counted.
+    """
     rows = [
-        {"component": name.upper(), "provenance": part.provenance, "meter": part.source}
+        {
+            "component": name.upper(),
+            "provenance": part.provenance,
+            "meter": part.source,
+            "counted": name in r.total.components,
+        }
         for r in records
         if r.total is not None
-        for name, part in r.total.components.items()
+        for name, part in (r.total.components | r.uncounted).items()
     ]
     rows += [
-        {"component": "GPU", "provenance": "not metered", "meter": r.device_name}
+        {"component": "GPU", "provenance": "not metered", "meter": r.device_name, "counted": True}
         for r in records
-        if r.total is not None and r.accelerator and "gpu" not in r.total.components
+        if r.total is not None and r.accelerator and "gpu" not in r.total.components | r.uncounted
     ]
-    frame = pd.DataFrame(rows, columns=["component", "provenance", "meter"])
-    columns = list(frame.columns)
+    frame = pd.DataFrame(rows, columns=["component", "provenance", "meter", "counted"])
+    columns = [name for name in frame if name != "counted" or not frame["counted"].all()]
     return frame.groupby(columns, sort=False).size().rename("runs").reset_index()
 
 
@@ -252,9 +260,12 @@ def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     columns = ["environment", *(name for name in _GPU_COLUMNS)]
     frame = pd.DataFrame(rows, columns=[*columns, "slowed_by"])
     medians = (
-        frame[columns].astype(dict.fromkeys(_GPU_COLUMNS, float)).groupby("environment").median()
+        frame[columns]
+        .astype(dict.fromkeys(_GPU_COLUMNS, float))
+        .groupby("environment", sort=False)
+        .median()
     )
-    reasons = frame.groupby("environment")["slowed_by"].agg(
+    reasons = frame.groupby("environment", sort=False)["slowed_by"].agg(
         lambda told: ", ".join(sorted({reason for each in told for reason in each})) or "nothing"
     )
     return medians.join(reasons).reset_index()

@@ -20,16 +20,24 @@ from greencv_core.analysis import (
     TradeOff,
     Unanswered,
 )
+from greencv_core.analysis.breakeven import surest
 from greencv_core.analysis.wording import as_opening, count, number, percent, quantity
 from greencv_core.report import exhibits
 from greencv_core.report.answered import if_answered
 from greencv_core.report.exhibits import Exhibit
 from greencv_core.report.labels import heading
 from greencv_core.report.prose import itemised, say
-from greencv_core.report.tables import plain_frame, styled, unfolding
+from greencv_core.report.tables import (
+    MANY_ROWS,
+    first_rows,
+    plain_frame,
+    styled,
+    unfolding,
+    with_headings,
+)
 
-MOST_ROWS = 12
-"""Of a table of pairs; the others open on demand."""
+_UNLIKELY = 0.01
+"""A condition that is on the front in a smaller share of resamples is shown on demand."""
 _MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
@@ -130,14 +138,108 @@ def effects_table(result: Interaction) -> Exhibit:
         }
     )
     caption = "Environments by architecture; ratio of geometric means of energy, Welch's t"
-    return styled(frame, caption, data=effects)
+    if len(frame) <= MANY_ROWS:
+        return styled(frame, caption, data=effects)
+    parts = {
+        f"{name} against {part['Against'].iloc[0]}: {count(len(part), 'architecture')}": part.drop(
+            columns=["environment", "Against"]
+        )
+        for name, part in frame.groupby("environment", sort=False)
+    }
+    return exhibits.table(caption, unfolding(parts), plain_frame(effects))
 
 
 def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markdown:
-    """Return what is known of the break-even of each pair of environments."""
+    """Return how many pairs of environments have a break-even, and what the best known one is."""
     if not results:
         return say("There is one environment: nothing to break even with.")
-    return itemised(result.sentence() for result in results.values())
+    best = surest(results)
+    if best is None:
+        return itemised(dict.fromkeys(result.sentence() for result in results.values()))
+    if len(results) == 1:
+        return say(best.sentence())
+    known = [result for result in results.values() if isinstance(result, BreakEven)]
+    bounded = sum(result.bounded for result in known)
+    excluded = sum(result.excluded for result in known)
+    return say(
+        f"Of {count(len(results), 'pair')} of environments, {bounded} "
+        f"{'has' if bounded == 1 else 'have'} a break-even in the range observed that an interval "
+        f"bounds, and for {excluded} one is ruled out there; each pair is tested by itself.",
+        best.sentence(),
+    )
+
+
+def break_even_table(
+    results: Mapping[str, BreakEven | Unanswered], provenance: str
+) -> Exhibit | None:
+    """Return where each pair of environments breaks even, and which takes less on either side.
+
+    None of one pair, of which the sentence says as much.
+    """
+    known = [result for result in results.values() if isinstance(result, BreakEven)]
+    if len(results) < 2 or not known:
+        return None
+    rows = [
+        {"Environments": name, "Break-even (GFLOPs, 95 %)": "no answer from these runs"}
+        if isinstance(result, Unanswered)
+        else {
+            "Environments": name,
+            "Break-even (GFLOPs, 95 %)": _break_even_cell(result),
+            **_either_side(result),
+            "Cheaper one changes between": _changes_between(result),
+            "Architectures": f"{len(result.points)}",
+        }
+        for name, result in results.items()
+    ]
+    lowest, highest = min(r.lowest for r in known), max(r.highest for r in known)
+    caption = (
+        f"Break-even of each pair of environments within {number(lowest)} to {number(highest)} "
+        f"GFLOPs per image, by energy per image ({provenance})"
+    )
+    return styled(pd.DataFrame(rows), caption, data=_break_even_data(results))
+
+
+def _break_even_cell(result: BreakEven) -> str:
+    if result.excluded:
+        return "none, ruled out"
+    if not result.inside:
+        return "none seen, not ruled out"
+    if not result.bounded:
+        return f"{number(result.gflops)}\nno interval bounds it"
+    return _with_interval(number, result.gflops, result.low, result.high)
+
+
+def _either_side(result: BreakEven) -> dict[str, str]:
+    below, above = (
+        (result.below, result.above) if result.inside else (result.cheaper_throughout,) * 2
+    )
+    return {"Takes less below": below or _ABSENT, "Takes less above": above or _ABSENT}
+
+
+def _changes_between(result: BreakEven) -> str:
+    crossing = result.crossing
+    return _ABSENT if crossing is None else f"{crossing.below}\n{crossing.above}"
+
+
+def _break_even_data(results: Mapping[str, BreakEven | Unanswered]) -> pd.DataFrame:
+    rows = [
+        {"environments": name, "unanswered": result.reason}
+        if isinstance(result, Unanswered)
+        else {
+            "environments": name,
+            "break_even_gflops": result.gflops if result.inside else np.nan,
+            "ci_low": result.low if result.inside else np.nan,
+            "ci_high": result.high if result.inside else np.nan,
+            "ruled_out": result.excluded,
+            "less_below": _either_side(result)["Takes less below"],
+            "less_above": _either_side(result)["Takes less above"],
+            "exponent": result.exponent,
+            "exponent_p": result.exponent_p,
+            "architectures": len(result.points),
+        }
+        for name, result in results.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 @if_answered
@@ -154,7 +256,16 @@ def trade_off_table(result: TradeOff, provenance: str) -> Exhibit:
     )
     frame = frame.rename(columns={"per_kj": f"{as_opening(name)} for 1 kJ of training"})
     caption = f"Energy and correctness of conditions, medians; energy {provenance}"
-    return styled(frame.reset_index(drop=True), caption, provenance)
+    frame = frame.reset_index(drop=True)
+    if len(frame) <= MANY_ROWS:
+        return styled(frame, caption, provenance)
+    likely = (table["on_front"] | (table["front_probability"] >= _UNLIKELY)).to_numpy()
+    rest = frame[~likely].reset_index(drop=True)
+    line = f"{count(len(rest), 'condition')} that are on the front in hardly any resample"
+    body = unfolding(
+        {} if rest.empty else {line: rest}, frame[likely].reset_index(drop=True), provenance
+    )
+    return exhibits.table(caption, body, with_headings(frame, provenance))
 
 
 @if_answered
@@ -189,7 +300,12 @@ def power_table(result: Power) -> Exhibit:
             "Smallest difference that n shows": [_share(v) for v in table["smallest_difference"]],
         }
     )
-    return styled(frame, f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided")
+    caption = f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided"
+    if len(frame) <= MANY_ROWS:
+        return styled(frame, caption)
+    varied = table["variation"].sort_values(ascending=False, kind="stable", na_position="last")
+    body = first_rows(frame.loc[varied.index], "condition")
+    return exhibits.table(f"{caption}; those that vary most first", body, with_headings(frame))
 
 
 @if_answered
@@ -207,9 +323,7 @@ def _opening(
     frame: pd.DataFrame, caption: str, row: str, rows: str | None = None,
     data: pd.DataFrame | None = None,
 ) -> Exhibit:  # fmt: skip
-    rest = frame.iloc[MOST_ROWS:].reset_index(drop=True)
-    line = f"The other {count(len(rest), row, rows)}"
-    body = unfolding({} if rest.empty else {line: rest}, frame.head(MOST_ROWS))
+    body = first_rows(frame, row, rows)
     return exhibits.table(caption, body, plain_frame(frame if data is None else data))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,24 @@ from pandas.io.formats.style import Styler
 from greencv_core.analysis.attempt import Unanswered
 from greencv_core.analysis.comparison import Comparison
 from greencv_core.analysis.runs import CONDITION, summarise, weakest_provenance
-from greencv_core.analysis.wording import number
+from greencv_core.analysis.wording import count, number
 from greencv_core.report import exhibits
 from greencv_core.report.exhibits import Exhibit
-from greencv_core.report.labels import heading
+from greencv_core.report.labels import (
+    MICROSECONDS,
+    axis_label,
+    heading,
+    in_unit,
+    only_component,
+    within,
+)
 from greencv_core.report.prose import NO_FORMULAS, say
 from greencv_core.report.theme import by_complexity
 
+MANY_ROWS = 24
+"""Of a longer table a part stands open, the rest opens on demand."""
+FIRST_ROWS = 12
+"""Which stand open, where the first rows are that part."""
 _P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
               "lack_of_fit_p", "non_inferiority_p_holm",
               "non_inferiority_p_ranks")  # fmt: skip
@@ -67,20 +78,32 @@ def styled(
         What its file holds, by the names of its columns, where the table shows several numbers in
         a cell; what is shown, by its headings, when omitted.
     """
-    headings = {c: _plain(heading(str(c), provenance)) for c in frame.columns}
-    taken = plain_frame(frame).rename(columns=headings) if data is None else plain_frame(data)
-    made = exhibits.table(caption, html_of(frame, provenance), taken)
+    taken = with_headings(frame, provenance) if data is None else plain_frame(data)
+    # Rows that are looked up by their run's id stay together.
+    if len(frame) <= MANY_ROWS or "run_id" in frame:
+        body = html_of(frame, provenance)
+    else:
+        body = first_rows(frame, "row", provenance=provenance)
+    made = exhibits.table(caption, body, taken)
     return made if runs is None else made.of(runs)
 
 
-def html_of(frame: pd.DataFrame, provenance: str | None = None) -> str:
-    """Return a table's HTML alone."""
+def html_of(frame: pd.DataFrame, provenance: str | None = None, names: Collection[str] = ()) -> str:
+    """Return a table's HTML alone.
+
+    Parameters
+    ----------
+    provenance
+        Of the energies; where rows state their own, the headings state none.
+    names
+        Columns that are called by a name from the study, and so have no other heading.
+    """
     shown = frame.copy()
     for column in shown.columns:
         shown[column] = [_cell(str(column), value) for value in frame[column]]
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
-    headings = {c: heading(str(c), provenance) for c in frame.columns}
+    headings = _headings(frame, provenance, names)
     shown = shown.rename(columns=headings)
     # Ids would differ from build to build, and cells need none: classes carry their look.
     style = Styler(shown, uuid="", cell_ids=False).hide(axis="index")
@@ -90,7 +113,8 @@ def html_of(frame: pd.DataFrame, provenance: str | None = None) -> str:
         headings[column]: " ".join(
             name
             for name, holds in (
-                ("gcv-number", column in (*numeric, *_MEDIANS)), ("gcv-name", column in _NAMES)
+                ("gcv-number", column in (*numeric, *_MEDIANS, MICROSECONDS)),
+                ("gcv-name", column in _NAMES),
             )
             if holds
         )
@@ -123,6 +147,19 @@ def _class(names: str) -> str:
     return f' class="{names}"' if names else ""
 
 
+def _headings(
+    frame: pd.DataFrame, provenance: str | None, names: Collection[str] = ()
+) -> dict[Any, str]:
+    told = None if "provenance" in frame else provenance
+    return {c: str(c) if c in names else heading(str(c), told) for c in frame.columns}
+
+
+def with_headings(frame: pd.DataFrame, provenance: str | None = None) -> pd.DataFrame:
+    """Return what the file of a table holds that shows one figure a cell."""
+    headings = {c: _plain(told) for c, told in _headings(frame, provenance).items()}
+    return plain_frame(frame).rename(columns=headings)
+
+
 def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what a table's file holds: numbers as numbers, of six digits; words in one line."""
     plain = frame.copy()
@@ -147,7 +184,11 @@ def styled_or_said(
     return say(otherwise) if frame.empty else styled(frame, caption, runs=runs)
 
 
-def unfolding(parts: Mapping[str, pd.DataFrame], first: pd.DataFrame | None = None) -> str:
+def unfolding(
+    parts: Mapping[str, pd.DataFrame],
+    first: pd.DataFrame | None = None,
+    provenance: str | None = None,
+) -> str:
     """Return the HTML of tables, each under a line that opens it.
 
     Parameters
@@ -156,16 +197,43 @@ def unfolding(parts: Mapping[str, pd.DataFrame], first: pd.DataFrame | None = No
         By the line.
     first
         Stands open above them.
+    provenance
+        Of the energies shown.
     """
-    opened = "" if first is None else html_of(first)
+    opened = "" if first is None else html_of(first, provenance)
     return opened + "".join(
-        f"<details><summary>{html.escape(line)}</summary>{html_of(part)}</details>"
+        f"<details><summary>{html.escape(line)}</summary>{html_of(part, provenance)}</details>"
         for line, part in parts.items()
     )
 
 
+def first_rows(
+    frame: pd.DataFrame,
+    row: str,
+    rows: str | None = None,
+    *,
+    most: int = FIRST_ROWS,
+    provenance: str | None = None,
+) -> str:
+    """Return the HTML of a table whose first rows stand open, the others under a line.
+
+    Parameters
+    ----------
+    row, rows
+        What a row is, and what several are.
+    most
+        How many stand open.
+    """
+    rest = frame.iloc[most:].reset_index(drop=True)
+    line = f"The other {count(len(rest), row, rows)}"
+    return unfolding({} if rest.empty else {line: rest}, frame.head(most), provenance)
+
+
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:
-    """Return medians of each condition, energy and F1 with their quartiles; least complex first."""
+    """Return medians of each condition, energy and F1 with their quartiles; least complex first.
+
+    Of many architectures in many environments, the energy stands open, all else by architecture.
+    """
     levels = {column: list(runs[column].unique()) for column in by}
     levels["architecture"] = by_complexity(runs)
     summary = summarise(runs, by, _MEDIANS).sort_values(
@@ -174,21 +242,32 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
     frame = summary[[*by, "n"]].copy()
     for value in _MEDIANS:
         quartiles = value in ("energy_j_per_image", "f1_macro")
-        frame[value] = [
+        medians, told = in_unit(summary, value)
+        frame[told] = [
             _median(value, *three, quartiles=quartiles)
-            for three in zip(
-                summary[value], summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True
-            )
+            for three in zip(medians, summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True)
         ]
     provenance = weakest_provenance(runs)
-    caption = (
-        f"Medians by {' and '.join(by)} (below: quartiles); energy {provenance}; emissions of a "
-        "whole run"
-    )
+    energy = f"{only_component(runs)} energy".strip()
+    of_each, whole = " and ".join(by), "emissions of a whole run"
     if summary["n"].nunique() == 1:
-        caption += f"; {summary['n'].iloc[0]} runs each"
+        whole += f"; {summary['n'].iloc[0]} runs each"
         frame = frame.drop(columns="n")
-    return styled(frame, caption, provenance, runs, summary)
+    if len(frame) <= MANY_ROWS or tuple(by) != CONDITION:
+        caption = f"Medians by {of_each} (below: quartiles); {energy} {provenance}; {whole}"
+        return styled(frame, caption, provenance, runs, summary)
+    energies = summary.pivot(index="architecture", columns="environment", values=_MEDIANS[0])
+    energies = energies.loc[levels["architecture"], levels["environment"]]
+    energies = energies.rename_axis(columns=None).reset_index()
+    parts = {
+        f"{name}: {count(len(part), 'environment')}": part.drop(columns="architecture")
+        for name, part in frame.groupby("architecture", sort=False)
+    }
+    opened = html_of(energies, names=levels["environment"])
+    body = opened + unfolding(parts, provenance=provenance)
+    energy = within(axis_label(runs, _MEDIANS[0]))
+    caption = f"Median {energy} by {of_each}; to open: every median, with quartiles; {whole}"
+    return exhibits.table(caption, body, plain_frame(summary)).of(runs)
 
 
 def pairs_table(
@@ -211,10 +290,22 @@ def pairs_table(
                 frame[column], frame[f"{column}_low"], frame[f"{column}_high"], sizes, strict=True
             )
         ]
-    columns = [*([by] if len(comparisons) > 1 else []), *_PAIR_COLUMNS]
+    columns = list(_PAIR_COLUMNS)
     value = next(iter(answered.values())).value
     caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
-    return styled(frame[columns].reset_index(drop=True), caption, data=numbers)
+    if len(frame) <= MANY_ROWS:
+        columns = [*([by] if len(comparisons) > 1 else []), *columns]
+        return styled(frame[columns].reset_index(drop=True), caption, data=numbers)
+    if len(answered) == 1:
+        body = first_rows(frame[columns].reset_index(drop=True), "pair")
+    else:
+        body = unfolding(
+            {
+                f"{name}: {count(len(part), 'pair')}": part[columns].reset_index(drop=True)
+                for name, part in frame.groupby(by, sort=False)
+            }
+        )
+    return exhibits.table(caption, body, plain_frame(numbers))
 
 
 def _interval(
