@@ -20,6 +20,7 @@ from rich.table import Table
 from greencv_core.bundles import is_bundle
 from greencv_core.energy import COVERAGE_FACTOR, joules, joules_between
 from greencv_core.errors import GreencvError
+from greencv_core.interrupts import tell_once
 from greencv_core.paths import PROJECT_ROOT, default_store
 from greencv_core.progress import ProgressBar, clock, file_progress, in_words
 from greencv_core.records import Damaged, RunRecord, Store
@@ -640,6 +641,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """Run the command line as the program ``greencv``."""
+    tell_once()
     sys.exit(main())
 
 

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from greencv_core.errors import GreencvError
+from greencv_core.interrupts import is_another
 from greencv_core.memory import oom_kills
 
 Result = TypeVar("Result")
@@ -73,6 +74,7 @@ def in_fresh_process(
     received, sent = context.Pipe(duplex=False)
     ended, at_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sent,))
+    processes: list[Any] = []
     try:
         with _interrupt_held_back():
             future = pool.submit(function, *arguments)
@@ -217,6 +219,8 @@ def _interrupt_held_back() -> Iterator[None]:
     pending: list[int] = []
 
     def hold(number: int, _: object) -> None:
+        if not is_another():
+            return
         if pending:
             raise KeyboardInterrupt
         pending.append(number)

@@ -495,12 +495,21 @@ def trace_table(record: RunRecord) -> pd.DataFrame:
 
 
 def phases_table(record: RunRecord) -> pd.DataFrame:
-    """Return a run's phases: name, start_s, end_s, energy_j."""
+    """Return a run's phases: name, start_s, end_s, energy_j; no energy where a meter was lost."""
+    wanted = {component for phase in record.phases for component in phase.components}
+    if record.accelerator:
+        wanted.add("gpu")
     rows = [
-        {"name": p.name, "start_s": p.start_s, "end_s": p.end_s, "energy_j": p.energy_j}
+        {
+            "name": p.name,
+            "start_s": p.start_s,
+            "end_s": p.end_s,
+            "energy_j": p.energy_j if wanted <= p.components.keys() else None,
+        }
         for p in record.phases
     ]
-    return pd.DataFrame(rows, columns=["name", "start_s", "end_s", "energy_j"])
+    frame = pd.DataFrame(rows, columns=["name", "start_s", "end_s", "energy_j"])
+    return frame.astype({"energy_j": float})
 
 
 def worth(record: RunRecord) -> tuple[int, bool]:
@@ -653,8 +662,8 @@ def table_row(record: RunRecord) -> dict[str, Any]:
         "gpu_provenance": gpu.provenance if gpu else None,
         "cpu_provenance": cpu.provenance if cpu else None,
         "ram_provenance": ram.provenance if ram else None,
-        "train_energy_j": _phase_energy_j(record.phases, "training"),
-        "validation_energy_j": _phase_energy_j(record.phases, "validation"),
+        "train_energy_j": _phase_energy_j(record, "training"),
+        "validation_energy_j": _phase_energy_j(record, "validation"),
         "emissions_gco2e": _nan(record.emissions_gco2e),
         "carbon_intensity_gco2e_per_kwh": _nan(record.carbon_intensity_gco2e_per_kwh),
         "device_utilization_pct": _nan(record.device_utilization_pct),
@@ -690,8 +699,10 @@ def _per(numerator: float | None, denominator: float | None) -> float:
     return _NAN if numerator is None or not denominator else numerator / denominator
 
 
-def _phase_energy_j(phases: Sequence[WindowRecord], word: str) -> float:
-    parts = [phase.energy_j for phase in phases if phase.name.endswith(word)]
+def _phase_energy_j(record: RunRecord, word: str) -> float:
+    if not record.complete:
+        return _NAN
+    parts = [phase.energy_j for phase in record.phases if phase.name.endswith(word)]
     known = [energy_j for energy_j in parts if energy_j is not None]
     return sum(known) if known and len(known) == len(parts) else _NAN
 

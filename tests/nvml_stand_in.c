@@ -14,12 +14,17 @@
  *   STAND_IN_NO_INSTANT   no field of instantaneous power
  *   STAND_IN_AVERAGED     the plain power reading is the mean of the last second (a Hopper card)
  *   STAND_IN_LOST_S       lost after that many seconds
+ *   STAND_IN_LOST_FILE    lost for as long as this file is there
  *   STAND_IN_PIDS         its compute processes: ids, with 0 for the one that asks ("0 4711")
+ *   STAND_IN_CONTEXTS     more of them: folder of files named by ids, of which those that live count
+ *   STAND_IN_OUTSIDE      added to the ids of those, as a container's processes have others outside
  *   STAND_IN_SLOWED       throttle reasons, as NVML's bits
  *   STAND_IN_MIG          split by MIG
  *   STAND_IN_GPUS         number of cards (default 1), the second of twice the power; "2 mixed": of two models
  */
+#include <dirent.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +126,8 @@ static double told_power_mw(void *handle, int averaged) {
     return 1e3 * gain * (1 + card(handle)) * (watts + (averaged ? 0 : setting("STAND_IN_NOISE_W", 0) * noise(~k)));
 }
 static int state(void) {
-    const char *text = getenv("STAND_IN_LOST_S");
+    const char *text = getenv("STAND_IN_LOST_S"), *file = getenv("STAND_IN_LOST_FILE");
+    if (file && !access(file, F_OK)) return LOST;
     return text && now() - loaded_s > atof(text) ? LOST : OK;
 }
 static int gpus(void) { return (int)setting("STAND_IN_GPUS", 1); }
@@ -232,12 +238,21 @@ typedef struct {
     unsigned gpu_instance, compute_instance;
 } Process;
 int nvmlDeviceGetComputeRunningProcesses_v3(void *h, unsigned *n, Process *to) {
-    const char *text = getenv("STAND_IN_PIDS");
+    const char *text = getenv("STAND_IN_PIDS"), *folder = getenv("STAND_IN_CONTEXTS");
     unsigned found = 0, room = *n;
+    DIR *contexts = folder ? opendir(folder) : NULL;
     char *end;
     (void)h;
     for (long pid; text && (pid = strtol(text, &end, 10), end != text); text = end, found++)
         if (to && found < room) to[found] = (Process){pid ? (unsigned)pid : (unsigned)getpid(), 0, 0, 0};
+    for (struct dirent *one; contexts && (one = readdir(contexts));) {
+        int pid = atoi(one->d_name);
+        if (pid <= 0 || kill(pid, 0)) continue;
+        pid += (int)setting("STAND_IN_OUTSIDE", 0);
+        if (to && found < room) to[found] = (Process){(unsigned)pid, 0, 0, 0};
+        found++;
+    }
+    if (contexts) closedir(contexts);
     *n = found;
     return found > room || (found && !to) ? INSUFFICIENT_SIZE : OK;
 }
