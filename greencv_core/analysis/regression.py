@@ -69,7 +69,8 @@ class EnergyRegression:
         parts = [
             f"{number(10**row.exponent)} times the energy per image"
             + (f" in {row.environment}" if len(self.slopes) > 1 else "")
-            + f" (exponent {row.exponent:.2f}, 95 % interval {row.ci_low:.2f} to {row.ci_high:.2f})"
+            + f" (exponent {row.exponent:z.2f}, 95 % interval {row.ci_low:z.2f} "
+            f"to {row.ci_high:z.2f})"
             for row in self.slopes.itertuples()
         ]
         text = f"Tenfold GFLOPs go with {listed(parts)}"
