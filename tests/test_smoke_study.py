@@ -299,11 +299,11 @@ def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "executing 8 of 8" in build()
+    assert "executing 9 of 9" in build()
     assert dead.exists()
     assert "nothing changed" in build()
     (root / "notebooks" / "metering.ipynb").touch()
-    assert "executing 1 of 8 notebooks: metering" in build()
+    assert "executing 1 of 9 notebooks: metering" in build()
     html = root / "_build" / "html"
     assert (html / "index.html").is_file()
     check_pages(html)

@@ -733,14 +733,14 @@ def test_simple_effects_are_told_by_direction():
 
 
 def test_two_runs_and_no_spread_are_refused_by_the_conditions_name():
-    runs = made_up_runs(n=3)
-    chosen = (runs["architecture"] == "net2") & (runs["environment"] == "env1")
+    runs = made_up_runs(n=3, architectures=2)
+    chosen = (runs["architecture"] == "net1") & (runs["environment"] == "env1")
     fewer = runs.drop(index=runs.index[chosen][0])
-    with pytest.raises(NotEnoughDataError, match=r"at least 3 .* and net2 @ env1 has 2"):
+    with pytest.raises(NotEnoughDataError, match=r"at least 3 .* and net1 @ env1 has 2"):
         architecture_by_environment(fewer)
     level = runs.copy()
     level.loc[chosen, ENERGY] = 0.3
-    with pytest.raises(NotEnoughDataError, match=r"net2 @ env1 took the same energy"):
+    with pytest.raises(NotEnoughDataError, match=r"net1 @ env1 took the same energy"):
         architecture_by_environment(level)
 
 

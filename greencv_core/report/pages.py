@@ -46,6 +46,10 @@ _UNUSED = (
 """Files in ``_static`` that no page loads."""
 
 _ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
+_SEARCH_SCRIPTS = re.compile(
+    r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
+"""Of the page that searches; the theme has them on all, for results while one types."""
 _ICON_NAME = re.compile(r"\bfa-[a-z0-9-]+")
 _ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:{1,2}before,?)+)\{content:"\\([0-9a-f]+)"\}')
 _CODE_POINT = re.compile(r'"\\([ef][0-9a-f]{3})"|([\ue000-\uf8ff])')
@@ -110,8 +114,10 @@ def lighten(html: Path) -> None:
                 path.unlink()
     used: set[str] = set()
     for page in html.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(_ICON_SCRIPT.sub("", text), encoding="utf-8")
+        text = _ICON_SCRIPT.sub("", page.read_text(encoding="utf-8"))
+        if page.name != "search.html":
+            text = _SEARCH_SCRIPTS.sub("", text)
+        page.write_text(text, encoding="utf-8")
         used.update(_ICON_NAME.findall(text))
     for script in static.rglob("*.js"):
         if "mathjax" not in script.parts:
