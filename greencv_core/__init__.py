@@ -6,7 +6,6 @@ The names that a notebook needs are here; nothing heavy is imported before one i
 from __future__ import annotations
 
 import importlib
-import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ def _version() -> str:
     try:
         return metadata.version("greencv")
     except metadata.PackageNotFoundError:  # a checkout that is run as it is, not installed
+        import tomllib
+
         project = Path(__file__).resolve().parent.parent / "pyproject.toml"
         return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
 

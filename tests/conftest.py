@@ -18,6 +18,8 @@ from unittest import mock
 import filelock
 import pytest
 
+from tests import simulated_gpu
+
 ROOT = Path(__file__).resolve().parent.parent
 GREENCV = Path(sys.executable).with_name("greencv")
 REFERENCE = ROOT.parent / "shared" / "reference"
@@ -153,6 +155,15 @@ def smoke_report(request, tmp_path_factory):
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """Return the folder of the library that speaks NVML for a simulated GPU."""
+    folder = tmp_path_factory.mktemp("nvml")
+    if simulated_gpu.build(folder) is None:
+        pytest.skip("no C compiler to build the NVML stand-in with")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -36,14 +36,6 @@ def ended(arguments, environment=None):
     return done.returncode, (done.stdout.splitlines() or [""])[-1], done.stderr
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nvml")
-    if simulated_gpu.build(folder) is None:
-        pytest.skip("no C compiler to build the NVML stand-in with")
-    return folder
-
-
 @pytest.mark.realtime
 def test_the_meters_are_held_against_the_counter_and_a_simulated_card_tells_the_errors(
     library, tmp_path

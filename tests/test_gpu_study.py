@@ -69,17 +69,15 @@ OUTSIDE = 1 << 22
 
 
 @pytest.fixture(scope="module", autouse=True)
-def card(tmp_path_factory):
+def card(library, tmp_path_factory):
     """Put the card into the environment that all commands of this module inherit."""
     folder = tmp_path_factory.mktemp("card")
-    if simulated_gpu.build(folder) is None:
-        pytest.skip("no C compiler to build the NVML stand-in with")
     told = folder / "told"
     settings = {"refresh_s": REFRESH_S, "noise_w": 0.5, "contexts": told / "contexts"}
     paths = (str(ROOT / "tests" / "pretended_cuda"), os.environ.get("PYTHONPATH"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
-            **simulated_gpu.environment(folder, constant(POWER_W), **settings),
+            **simulated_gpu.environment(library, constant(POWER_W), **settings),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PRETENDED_CUDA": str(told),
             "XDG_CACHE_HOME": str(folder / "cache"),

@@ -51,14 +51,6 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nvml")
-    if simulated_gpu.build(folder) is None:
-        pytest.skip("no C compiler to build the NVML stand-in with")
-    return folder
-
-
 def begin(
     library,
     waveforms,
