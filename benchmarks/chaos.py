@@ -38,11 +38,11 @@ import psutil  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from greencv_core.execution import planned  # noqa: E402
-from greencv_core.progress import clock  # noqa: E402
-from greencv_core.records import DAMAGED, Damaged, RunRecord, Store, table_row  # noqa: E402
-from greencv_core.storage import WRITING  # noqa: E402
-from greencv_core.study import load_study  # noqa: E402
+from greencv_core.records.backends.base import WRITING  # noqa: E402
+from greencv_core.records.record import DAMAGED, Damaged, RunRecord, Store, table_row  # noqa: E402
+from greencv_core.records.source import load_study  # noqa: E402
+from greencv_core.run.collect import planned  # noqa: E402
+from greencv_core.run.progress import clock  # noqa: E402
 
 STUDY = """\
 name: chaos

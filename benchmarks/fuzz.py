@@ -60,7 +60,7 @@ def fuzz(folder, examples, drawn_from):
     os.environ["GREENCV_DATASETS"] = str(folder / "home" / "datasets")
     os.chdir(here)
     # Imported now, so that no library takes another home for granted.
-    from tests import fuzzed
+    from tests.support import fuzzed
 
     before = fuzzed.everything_below(folder) | fuzzed.everything_below(ROOT / "studies")
     records = [path.read_bytes() for path in sorted(store.glob("*.json"))]
@@ -153,7 +153,7 @@ def ended():
 
 def listing(folder, written):
     """Return what goes wrong where such records are listed."""
-    from tests.fuzzed import run_id_of
+    from tests.support.fuzzed import run_id_of
 
     folder.mkdir()
     for number, content in enumerate(written):

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/metering_accuracy.py
 
 Every tool runs in a process of its own and meters windows at random phases on GPUs whose true power
-is a known function of time (``tests/nvml_stand_in.c``, spoken to through the real NVML bindings).
+is a known function of time (``tests/support/nvml_stand_in.c``, spoken to through the real NVML bindings).
 Takes about ten minutes, nearly all of it waiting. The last line is JSON.
 """
 
@@ -28,8 +28,8 @@ from rich.table import Table  # noqa: E402
 
 from benchmarks import peers  # noqa: E402
 from benchmarks.meters import TOOLS  # noqa: E402
-from tests import simulated_gpu  # noqa: E402
-from tests.simulated_gpu import Waveform  # noqa: E402
+from tests.support import simulated_gpu  # noqa: E402
+from tests.support.simulated_gpu import Waveform  # noqa: E402
 
 REFRESH_S = 0.1
 SENSORS = {

@@ -16,7 +16,7 @@ context on the card, with one, and afterwards; and the processor time that each 
 Takes about four minutes, and changes no setting of the card, which is the first of the machine. A
 peer that greencv's environment lacks runs in one of its own, set up over the network; it is left
 out where that fails, and with ``--quick``. ``--simulated`` does the same with no GPU, on a
-simulated one (``tests/nvml_stand_in.c``) whose true energy is known, and tells the errors as well.
+simulated one (``tests/support/nvml_stand_in.c``) whose true energy is known, and tells the errors as well.
 ``--output`` keeps every window and refresh. The last line is JSON.
 """
 
@@ -59,9 +59,9 @@ from benchmarks.hardware_figures import (  # noqa: E402
     periods,
 )
 from benchmarks.meters import ON_HARDWARE  # noqa: E402
-from greencv_core.environment import software_versions  # noqa: E402
-from tests import simulated_gpu  # noqa: E402
-from tests.simulated_gpu import Waveform  # noqa: E402
+from greencv_core.machine.environment import software_versions  # noqa: E402
+from tests.support import simulated_gpu  # noqa: E402
+from tests.support.simulated_gpu import Waveform  # noqa: E402
 
 WINDOWS = {0.5: 5, 1.0: 3, 2.0: 3, 5.0: 1, 10.0: 2, 30.0: 1}
 """Length in seconds to number, under each shape of the load; bursts have none above 10 s."""

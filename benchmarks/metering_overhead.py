@@ -4,7 +4,7 @@
 
 Time to open and close a window, processor time per second of metering, and how much a real training
 loop (resnet18 on the CPU, metered by the epoch) is slowed down, in alternating pairs. The GPU is
-simulated (``tests/nvml_stand_in.c``). Takes about half an hour. The last line is JSON.
+simulated (``tests/support/nvml_stand_in.c``). Takes about half an hour. The last line is JSON.
 """
 
 import json
@@ -23,7 +23,7 @@ from rich.table import Table  # noqa: E402
 from benchmarks import peers  # noqa: E402
 from benchmarks.meters import TOOLS  # noqa: E402
 from benchmarks.overhead_worker import median_interval  # noqa: E402
-from tests import simulated_gpu  # noqa: E402
+from tests.support import simulated_gpu  # noqa: E402
 
 SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_counter": 1}}
 OURS = "greencv"

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from benchmarks.meters import TOOLS, leave  # noqa: E402
-from tests.simulated_gpu import Waveform  # noqa: E402
+from tests.support.simulated_gpu import Waveform  # noqa: E402
 
 
 def main():

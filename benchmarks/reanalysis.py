@@ -68,14 +68,14 @@ def timed(way):
 
 
 def logs():
-    from greencv_core.published.download import fetch
-    from greencv_core.published.seaa2023 import METRICS, RELEASE
+    from greencv_core.published.seaa2023.runs import METRICS, RELEASE
+    from greencv_core.utils.downloads import fetch
 
     return dict(fetch(RELEASE.some(lambda path: path.endswith(".csv") or path == METRICS)).files)
 
 
 def ours(files):
-    from greencv_core.published.seaa2023_logs import raw_runs
+    from greencv_core.published.seaa2023.logs import raw_runs
 
     runs = raw_runs(files).runs
     return {"rows": len(runs), "energy_j": runs["energy_j_whole_watts"].sum()}

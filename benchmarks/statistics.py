@@ -42,14 +42,12 @@ from rich.table import Table  # noqa: E402
 from scipy import stats  # noqa: E402
 
 from greencv_core import analysis  # noqa: E402
-from greencv_core.analysis import (  # noqa: E402
-    comparison,
-    correctness,
-    interaction,
-    pairs,
-    resampling,
-    savings,
-)
+from greencv_core.analysis import bootstrap  # noqa: E402
+from greencv_core.analysis.choice import savings  # noqa: E402
+from greencv_core.analysis.comparison import noninferiority  # noqa: E402
+from greencv_core.analysis.comparison import omnibus as comparison  # noqa: E402
+from greencv_core.analysis.comparison import pairwise as pairs  # noqa: E402
+from greencv_core.analysis.regression import interaction  # noqa: E402
 
 SEED = 2022
 LEVEL = 0.05
@@ -110,8 +108,8 @@ def main():
 
 
 def published():
-    from greencv_core.errors import GreencvError
-    from greencv_core.published.reanalysis import load_reanalysis
+    from greencv_core.published.seaa2023.reanalysis import load_reanalysis
+    from greencv_core.utils.errors import GreencvError
 
     try:
         return load_reanalysis().every_run
@@ -209,9 +207,9 @@ def aligned_ranks(rng, number, sd, n):
 
 
 def non_inferiority(rng, number, sd, n):
-    margin = correctness.DEFAULT_MARGIN
+    margin = noninferiority.DEFAULT_MARGIN
     a, b = rng.normal(0.9, sd[0], n), rng.normal(0.9 - margin, sd[1], n)
-    test = correctness.non_inferiority(a, b, margin)
+    test = noninferiority.non_inferiority(a, b, margin)
     return {"non_inferiority_welch": test.passes, "non_inferiority_ranks": test.p_ranks < LEVEL}
 
 
@@ -222,7 +220,7 @@ def saving(rng, number, shape, cv, n):
     truth = 1 - CHEAP / DEAR
     a, b = two_conditions(rng, number, shape, cv, n, "median")
     found = by_both_methods(a, b, truth, number)
-    found[PERCENTILE] = held(np.quantile(1 - b.draws / a.draws, resampling._TAILS), truth)
+    found[PERCENTILE] = held(np.quantile(1 - b.draws / a.draws, bootstrap._TAILS), truth)
     _, low, high = pairs.hodges_lehmann(np.log(a.values), np.log(b.values))
     if not math.isnan(low):
         found[SHIFT] = held((1 - math.exp(high), 1 - math.exp(low)), truth)
@@ -285,7 +283,7 @@ def picked_maximum(rng, number, medians, n):
     return {
         USED: held((best.ci_low, best.ci_high), truth),
         ALONE: held((alone.ci_low, alone.ci_high), truth),
-        RESELECTED: held(np.quantile(largest, resampling._TAILS), truth),
+        RESELECTED: held(np.quantile(largest, bootstrap._TAILS), truth),
     }
 
 
@@ -401,7 +399,7 @@ def chunk(simulate, key, first, last, given):
 def analyse(every):
     """Ask of the runs all that the analysis can, but for what needs epochs or seeds in common."""
     from greencv_core.analysis import attempt
-    from greencv_core.published.reanalysis import CORRECTED, CORRECTNESS, VARIANTS
+    from greencv_core.published.seaa2023.reanalysis import CORRECTED, CORRECTNESS, VARIANTS
 
     runs = every[~every["removed_by_hand"]].reset_index(drop=True)
     runs = runs.assign(**{VALUE: runs[CORRECTED]})
@@ -460,7 +458,7 @@ def in_a_process(every):
 
 
 def large_table(path):
-    from greencv_core.published.reanalysis import VARIANTS
+    from greencv_core.published.seaa2023.reanalysis import VARIANTS
 
     every = pd.read_pickle(path)
     rng = np.random.default_rng(SEED)

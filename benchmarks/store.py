@@ -75,8 +75,8 @@ def measured(store, cache):
 
 
 def timed(folder):
-    from greencv_core.records import Store
-    from greencv_core.runs_cache import cached_runs_table
+    from greencv_core.records.record import Store
+    from greencv_core.records.table_cache import cached_runs_table
 
     peak = Peak()
     begun_s = time.perf_counter()

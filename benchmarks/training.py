@@ -63,12 +63,14 @@ from torch.utils.data import DataLoader, Subset, TensorDataset  # noqa: E402
 from torchvision.datasets import ImageFolder  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 
-from greencv_core import architectures, environment, training  # noqa: E402
-from greencv_core.datasets import ImageData, acquisition, load_dataset, sources  # noqa: E402
-from greencv_core.errors import BadInputError  # noqa: E402
-from greencv_core.experiment import synchronizer  # noqa: E402
+from greencv_core import training  # noqa: E402
+from greencv_core.architectures import build as architectures  # noqa: E402
+from greencv_core.datasets import ImageData, download, load_dataset, registry  # noqa: E402
+from greencv_core.machine import environment  # noqa: E402
 from greencv_core.metering import ComponentReading, EnergyMeter, MeterError  # noqa: E402
-from greencv_core.study import Dataset, EnvironmentSpec, Protocol  # noqa: E402
+from greencv_core.run.experiment import synchronizer  # noqa: E402
+from greencv_core.study.schema import Dataset, EnvironmentSpec, Protocol  # noqa: E402
+from greencv_core.utils.errors import BadInputError  # noqa: E402
 
 SEED = 2022
 ARCHITECTURES = {
@@ -174,7 +176,7 @@ def main():
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
         # What is decoded is remembered there, and goes with it.
-        os.environ[acquisition.VARIABLE] = str(Path(folder) / "downloads")
+        os.environ[download.VARIABLE] = str(Path(folder) / "downloads")
         for setting in settings(asked, machine):
             environment.apply(setting.spec)
             found = tables[setting.name] = {}
@@ -258,7 +260,7 @@ def measure(setting, architecture, machine, folder):
     images = setting.batch * (setting.batches or batches_for(setting, initial, epoch_s))
     rounds = setting.rounds or (FEW_ROUNDS if passing else ROUNDS[setting.device.type])
     gpus = environment.gpu_uuids(setting.spec, machine)
-    # As a run of a study is metered: see greencv_core.experiment.
+    # As a run of a study is metered: see greencv_core.run.experiment.
     meter = EnergyMeter(gpus, synchronize=synchronizer(setting.device), compare=True)
     measured = Measured(images)
     drawn = random.Random(SEED)
@@ -343,8 +345,8 @@ def ready(setting, images, folder, stack):
         contenders[PLAIN] = ByScript(lambda: shuffled(in_memory, setting), setting, images)
     if set(FROM_FILES) & set(setting.contenders):
         write_files(spec, folder)
-        files = spec.model_copy(update={"name": f"{sources.FOLDER}{folder}"})
-        with mock.patch.object(sources, "SHARE_OF_MEMORY", 0.0):
+        files = spec.model_copy(update={"name": f"{registry.FOLDER}{folder}"})
+        with mock.patch.object(registry, "SHARE_OF_MEMORY", 0.0):
             streamed = loaded(files, setting, stack)
         assert not streamed.resident
         contenders[STREAMED] = ByGreencv(streamed, setting)
@@ -359,7 +361,7 @@ def loaded(spec, setting, stack):
 
 
 def write_files(spec, folder):
-    pool = sources.open_pool(spec, download=False)
+    pool = registry.open_pool(spec, download=False)
     for name in pool.class_names:
         (folder / name).mkdir()
 

@@ -24,14 +24,14 @@ def _version() -> str:
 __version__ = _version()
 
 _HOMES = {
-    "collect": "greencv_core.execution",
-    "plan_size": "greencv_core.execution",
-    "find_study": "greencv_core.study",
-    "load_study": "greencv_core.study",
-    "runs_table": "greencv_core.records",
-    "epochs_table": "greencv_core.records",
-    "trace_table": "greencv_core.records",
-    "phases_table": "greencv_core.records",
+    "collect": "greencv_core.run.collect",
+    "plan_size": "greencv_core.run.collect",
+    "find_study": "greencv_core.records.source",
+    "load_study": "greencv_core.records.source",
+    "runs_table": "greencv_core.records.record",
+    "epochs_table": "greencv_core.records.record",
+    "trace_table": "greencv_core.records.record",
+    "phases_table": "greencv_core.records.record",
     "EnergyMeter": "greencv_core.metering",
 }
 

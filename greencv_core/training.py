@@ -18,9 +18,16 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from greencv_core.architectures.weights import last_layers
 from greencv_core.datasets import ImageData
-from greencv_core.study import EarlyStopping, EnvironmentSpec, Monitor, Plateau, Protocol, Stage
-from greencv_core.weights import last_layers
+from greencv_core.study.schema import (
+    EarlyStopping,
+    EnvironmentSpec,
+    Monitor,
+    Plateau,
+    Protocol,
+    Stage,
+)
 
 EVALUATION_BATCH = 256
 

@@ -18,7 +18,7 @@ from unittest import mock
 import filelock
 import pytest
 
-from tests import simulated_gpu
+from tests.support import simulated_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 GREENCV = Path(sys.executable).with_name("greencv")
@@ -66,7 +66,7 @@ def greencv(*arguments, **environment):
 
 def greencv_here(*arguments):
     """Run the command in this process: the same but for the seconds in which one starts."""
-    from greencv_core.cli import main
+    from greencv_core.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -120,7 +120,7 @@ def smoke_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def smoke_records(smoke_store):
-    from greencv_core.records import RunRecord, Store
+    from greencv_core.records.record import RunRecord, Store
 
     records = list(Store(smoke_store).records())
     assert all(isinstance(record, RunRecord) for record in records)
@@ -169,8 +169,8 @@ def library(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     """Return the system's browser for one module: Playwright's loop would disturb others."""
-    from greencv_core.report.pdf import find_browser
-    from tests.browser import chromium
+    from greencv_core.report.book.pdf import find_browser
+    from tests.support.browser import chromium
 
     if find_browser() is None:
         told = "no Chromium or Chrome is installed"

@@ -1,6 +1,6 @@
 "use strict";
 
-/* The panel of greencv_core.report.decision: every answer is in its JSON, ready to show; this looks
+/* The panel of greencv_core.report.pages.decision: every answer is in its JSON, ready to show; this looks
    up the one for the loss that was stated. Words of the data become text, never HTML. */
 (() => {
   const hundredths = (points) => Math.floor(Number((100 * points).toFixed(6)));

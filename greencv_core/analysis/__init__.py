@@ -9,27 +9,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# A module of the name of what it holds would stand in that one's place.
-from greencv_core.analysis.attempt import NotEnoughDataError, Unanswered, attempt
 from greencv_core.analysis.outliers import Outliers, outliers
 
+# A module of the name of what it holds would stand in that one's place.
+from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+
 if TYPE_CHECKING:
-    from greencv_core.analysis.breakeven import BreakEven, break_even, break_evens
-    from greencv_core.analysis.comparison import Comparison, compare, compare_each
-    from greencv_core.analysis.correctness import (
-        NonInferiority,
-        SavingsWithoutLoss,
-        non_inferiority,
-        savings_without_loss,
+    from greencv_core.analysis.choice.decision import Decision, decide
+    from greencv_core.analysis.choice.pareto import (
+        EnergyToTarget,
+        TradeOff,
+        energy_to_target,
+        pareto_front,
     )
-    from greencv_core.analysis.decision import Decision, decide
-    from greencv_core.analysis.interaction import Interaction, architecture_by_environment
-    from greencv_core.analysis.mixed import MixedModel, mixed_model
-    from greencv_core.analysis.nested import NestedModels, nested_models
-    from greencv_core.analysis.pairing import PairedComparison, paired_by_environment
-    from greencv_core.analysis.pairs import cliffs_delta
-    from greencv_core.analysis.regression import EnergyRegression, energy_regression
-    from greencv_core.analysis.robustness import (
+    from greencv_core.analysis.choice.robustness import (
         LeaveOneOut,
         Power,
         SpecificationCurve,
@@ -39,20 +32,36 @@ if TYPE_CHECKING:
         repetitions_needed,
         specification_curve,
     )
-    from greencv_core.analysis.runs import (
+    from greencv_core.analysis.choice.savings import (
+        Saving,
+        best_against_worst,
+        saving,
+        savings_table,
+    )
+    from greencv_core.analysis.comparison.noninferiority import (
+        NonInferiority,
+        SavingsWithoutLoss,
+        non_inferiority,
+        savings_without_loss,
+    )
+    from greencv_core.analysis.comparison.omnibus import Comparison, compare, compare_each
+    from greencv_core.analysis.comparison.paired import PairedComparison, paired_by_environment
+    from greencv_core.analysis.comparison.pairwise import cliffs_delta
+    from greencv_core.analysis.regression.breakeven import BreakEven, break_even, break_evens
+    from greencv_core.analysis.regression.interaction import (
+        Interaction,
+        architecture_by_environment,
+    )
+    from greencv_core.analysis.regression.mixed import MixedModel, mixed_model
+    from greencv_core.analysis.regression.nested import NestedModels, nested_models
+    from greencv_core.analysis.regression.ols import EnergyRegression, energy_regression
+    from greencv_core.analysis.selection import (
         Selection,
         fastest_environment,
         only,
         summarise,
         usable,
         weakest_provenance,
-    )
-    from greencv_core.analysis.savings import Saving, best_against_worst, saving, savings_table
-    from greencv_core.analysis.tradeoff import (
-        EnergyToTarget,
-        TradeOff,
-        energy_to_target,
-        pareto_front,
     )
 
 __all__ = [
@@ -109,51 +118,51 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BreakEven": "breakeven",
-    "break_even": "breakeven",
-    "break_evens": "breakeven",
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "compare_each": "comparison",
-    "NonInferiority": "correctness",
-    "SavingsWithoutLoss": "correctness",
-    "non_inferiority": "correctness",
-    "savings_without_loss": "correctness",
-    "Decision": "decision",
-    "decide": "decision",
-    "Interaction": "interaction",
-    "architecture_by_environment": "interaction",
-    "MixedModel": "mixed",
-    "mixed_model": "mixed",
-    "NestedModels": "nested",
-    "nested_models": "nested",
-    "PairedComparison": "pairing",
-    "paired_by_environment": "pairing",
-    "cliffs_delta": "pairs",
-    "EnergyRegression": "regression",
-    "energy_regression": "regression",
-    "LeaveOneOut": "robustness",
-    "Power": "robustness",
-    "SpecificationCurve": "robustness",
-    "energies_of": "robustness",
-    "leave_one_repetition_out": "robustness",
-    "outliers_sentence": "robustness",
-    "repetitions_needed": "robustness",
-    "specification_curve": "robustness",
-    "Selection": "runs",
-    "fastest_environment": "runs",
-    "only": "runs",
-    "summarise": "runs",
-    "usable": "runs",
-    "weakest_provenance": "runs",
-    "Saving": "savings",
-    "best_against_worst": "savings",
-    "saving": "savings",
-    "savings_table": "savings",
-    "EnergyToTarget": "tradeoff",
-    "TradeOff": "tradeoff",
-    "energy_to_target": "tradeoff",
-    "pareto_front": "tradeoff",
+    "BreakEven": "regression.breakeven",
+    "break_even": "regression.breakeven",
+    "break_evens": "regression.breakeven",
+    "Comparison": "comparison.omnibus",
+    "compare": "comparison.omnibus",
+    "compare_each": "comparison.omnibus",
+    "NonInferiority": "comparison.noninferiority",
+    "SavingsWithoutLoss": "comparison.noninferiority",
+    "non_inferiority": "comparison.noninferiority",
+    "savings_without_loss": "comparison.noninferiority",
+    "Decision": "choice.decision",
+    "decide": "choice.decision",
+    "Interaction": "regression.interaction",
+    "architecture_by_environment": "regression.interaction",
+    "MixedModel": "regression.mixed",
+    "mixed_model": "regression.mixed",
+    "NestedModels": "regression.nested",
+    "nested_models": "regression.nested",
+    "PairedComparison": "comparison.paired",
+    "paired_by_environment": "comparison.paired",
+    "cliffs_delta": "comparison.pairwise",
+    "EnergyRegression": "regression.ols",
+    "energy_regression": "regression.ols",
+    "LeaveOneOut": "choice.robustness",
+    "Power": "choice.robustness",
+    "SpecificationCurve": "choice.robustness",
+    "energies_of": "choice.robustness",
+    "leave_one_repetition_out": "choice.robustness",
+    "outliers_sentence": "choice.robustness",
+    "repetitions_needed": "choice.robustness",
+    "specification_curve": "choice.robustness",
+    "Selection": "selection",
+    "fastest_environment": "selection",
+    "only": "selection",
+    "summarise": "selection",
+    "usable": "selection",
+    "weakest_provenance": "selection",
+    "Saving": "choice.savings",
+    "best_against_worst": "choice.savings",
+    "saving": "choice.savings",
+    "savings_table": "choice.savings",
+    "EnergyToTarget": "choice.pareto",
+    "TradeOff": "choice.pareto",
+    "energy_to_target": "choice.pareto",
+    "pareto_front": "choice.pareto",
 }
 """The module of each name that is loaded when it is used."""
 

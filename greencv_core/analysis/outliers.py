@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis.runs import CONDITION
-from greencv_core.analysis.wording import count, number, quantity
+from greencv_core.analysis.selection import CONDITION
+from greencv_core.utils.text import count, number, quantity
 
 LIMIT = 3.5
 """Of the modified z, as Iglewicz and Hoaglin (1993) advise."""

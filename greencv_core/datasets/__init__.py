@@ -13,17 +13,18 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from greencv_core.datasets import augmentation
-from greencv_core.datasets.decoding import decode_all
-from greencv_core.datasets.images import (
+from greencv_core.datasets import augment
+from greencv_core.datasets.decode import decode_all
+from greencv_core.datasets.loader import (
     CHUNK,
     ImageData,
     Preparation,
     ResidentImages,
     StreamedImages,
 )
-from greencv_core.datasets.pools import ArrayPool, FilePool, Pool
-from greencv_core.datasets.sources import (
+from greencv_core.datasets.normalisation import moments
+from greencv_core.datasets.raw import ArrayPool, FilePool, Pool
+from greencv_core.datasets.registry import (
     check_name,
     dataset_names,
     memory_at_hand,
@@ -31,9 +32,8 @@ from greencv_core.datasets.sources import (
     refuse_empty_classes,
     stated,
 )
-from greencv_core.datasets.statistics import moments
-from greencv_core.errors import BadInputError
-from greencv_core.study import Dataset
+from greencv_core.study.schema import Dataset
+from greencv_core.utils.errors import BadInputError
 
 __all__ = [
     "ImageData",
@@ -66,7 +66,7 @@ def check_dataset(spec: Dataset, *, download: bool = True) -> None:
         The data set or a class is unknown, smaller than asked for, damaged, or cannot be had.
     """
     check_name(spec.name)
-    augmentation.check(spec)
+    augment.check(spec)
     known = stated(spec)
     _check_size(spec, known.classes, known.images)
     pool = open_pool(spec, download=download)
@@ -152,7 +152,7 @@ def load_dataset(
     BadInputError
         As for :func:`check_dataset`.
     """
-    augmentation.check(spec)
+    augment.check(spec)
     pool = open_pool(spec, download=download)
     if pool is None:
         raise BadInputError(

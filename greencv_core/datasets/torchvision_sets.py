@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 
-from greencv_core.datasets.acquisition import acquire
-from greencv_core.datasets.pools import ArrayPool, FilePool, Pool, file_pool
+from greencv_core.datasets.download import acquire
+from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, file_pool
 
 DIGITS = tuple("0123456789")
 

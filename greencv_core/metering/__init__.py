@@ -1,9 +1,7 @@
 """Energy of a piece of work, by component, each figure with its provenance."""
 
-from greencv_core.metering.codecarbon_estimate import (
-    carbon_intensity_gco2e_per_kwh,
-    intensity_gco2e_per_kwh,
-)
+from greencv_core.metering.base import MeterError
+from greencv_core.metering.carbon import carbon_intensity_gco2e_per_kwh, intensity_gco2e_per_kwh
 from greencv_core.metering.discovery import Discovery, discover, provenance_by_component
 from greencv_core.metering.meter import (
     EnergyMeter,
@@ -14,7 +12,6 @@ from greencv_core.metering.meter import (
     measure_idle_power,
 )
 from greencv_core.metering.reading import ComponentReading, Reading
-from greencv_core.metering.sources import MeterError
 
 __all__ = [
     "ComponentReading",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greencv_core.energy import Component, Provenance
-from greencv_core.metering import codecarbon_estimate, nvml, rapl
-from greencv_core.metering.sources import EnergySource, MeterError
+from greencv_core.metering import codecarbon, nvml, rapl
+from greencv_core.metering.base import EnergySource, MeterError
+from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
 """What CodeCarbon estimates; GPU energy never comes from it."""
@@ -52,7 +52,7 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
     counted = {source.component for source in sources}
     wanted = [c for c in MODELLED if compare or c not in counted]
     try:
-        estimates = codecarbon_estimate.estimates(wanted)
+        estimates = codecarbon.estimates(wanted)
     except MeterError as error:
         estimates, absent["codecarbon"] = [], str(error)
     for estimate in estimates:

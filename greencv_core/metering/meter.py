@@ -26,13 +26,13 @@ from typing import Any, TypeVar
 import numpy as np
 import psutil
 
-from greencv_core.energy import COMPONENTS, Component
-from greencv_core.metering.curves import EnergyCurve
+from greencv_core.metering.base import EnergySource
 from greencv_core.metering.discovery import discover
+from greencv_core.metering.energy_curves import EnergyCurve
 from greencv_core.metering.nvml import NvmlSource
+from greencv_core.metering.poller import Sampler
 from greencv_core.metering.reading import ComponentReading, Reading, add_up
-from greencv_core.metering.sampler import Sampler
-from greencv_core.metering.sources import EnergySource
+from greencv_core.utils.energy import COMPONENTS, Component
 
 EDGE_S = 1e-4
 """Standard uncertainty of an edge's own time: between a look at the clock and the work."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import pynvml
 
-from greencv_core.energy import Component, Provenance
-from greencv_core.metering.curves import (
+from greencv_core.metering.base import MeterError
+from greencv_core.metering.energy_curves import (
     AVERAGING_S,
     AveragedPowerCurve,
     CounterCurve,
@@ -23,8 +23,8 @@ from greencv_core.metering.curves import (
     counter_curve,
     power_curve,
 )
-from greencv_core.metering.refresh import SEARCH_S, USUAL_PERIOD_S, RefreshWatch, Rhythm
-from greencv_core.metering.sources import MeterError
+from greencv_core.metering.refresh_tracker import SEARCH_S, USUAL_PERIOD_S, RefreshWatch, Rhythm
+from greencv_core.utils.energy import Component, Provenance
 
 _INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)

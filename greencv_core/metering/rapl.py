@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from greencv_core.energy import Component, Provenance
-from greencv_core.metering.curves import CounterCurve
-from greencv_core.metering.sources import MeterError
+from greencv_core.metering.base import MeterError
+from greencv_core.metering.energy_curves import CounterCurve
+from greencv_core.utils.energy import Component, Provenance
 
 POWERCAP = Path("/sys/class/powercap")
 PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from greencv_core.energy import (
+from greencv_core.utils.energy import (
     COMPONENTS,
     COVERAGE_FACTOR,
     Component,

@@ -15,9 +15,8 @@ from typing import Protocol, cast
 
 import pandas as pd
 
-from greencv_core.analysis.course import Course
-from greencv_core.errors import BadInputError
-from greencv_core.published.download import (
+from greencv_core.estimation.trajectory import Course
+from greencv_core.utils.downloads import (
     DataUnavailableError,
     Fetched,
     Progress,
@@ -25,9 +24,10 @@ from greencv_core.published.download import (
     fetch,
     in_short,
 )
+from greencv_core.utils.errors import BadInputError
 
-DATA_SETS = {"seaa2023": "greencv_core.published.seaa2023"}
-COURSES = {"seaa2023": "greencv_core.published.seaa2023_courses"}
+DATA_SETS = {"seaa2023": "greencv_core.published.seaa2023.runs"}
+COURSES = {"seaa2023": "greencv_core.published.seaa2023.trajectories"}
 """Those data sets that hold more than figures of whole trainings."""
 
 __all__ = [

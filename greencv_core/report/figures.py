@@ -16,19 +16,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.breakeven import BreakEven
-from greencv_core.analysis.interaction import Interaction
-from greencv_core.analysis.regression import EnergyRegression
-from greencv_core.analysis.robustness import SpecificationCurve
-from greencv_core.analysis.runs import weakest_provenance
-from greencv_core.analysis.savings import Saving
-from greencv_core.analysis.tradeoff import TradeOff
-from greencv_core.analysis.wording import as_opening, listed, percent, quantity
-from greencv_core.energy import COMPONENTS
-from greencv_core.report import exhibits
-from greencv_core.report.exhibits import Exhibit
-from greencv_core.report.labels import axis_label, heading, in_unit, within
-from greencv_core.report.theme import (
+from greencv_core.analysis.choice.pareto import TradeOff
+from greencv_core.analysis.choice.robustness import SpecificationCurve
+from greencv_core.analysis.choice.savings import Saving
+from greencv_core.analysis.regression.breakeven import BreakEven
+from greencv_core.analysis.regression.interaction import Interaction
+from greencv_core.analysis.regression.ols import EnergyRegression
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import axis_label, heading, in_unit, within
+from greencv_core.report.exhibits.theme import (
     INK,
     MARKERS,
     architecture_palette,
@@ -41,6 +39,8 @@ from greencv_core.report.theme import (
     legend_above,
     subplots,
 )
+from greencv_core.utils.energy import COMPONENTS
+from greencv_core.utils.text import as_opening, listed, percent, quantity
 
 _ALL_COMPONENTS = "all components"
 """What :func:`greencv_core.analysis.energies_of` calls what a study does not count as well."""
@@ -56,7 +56,7 @@ _MOST_EPOCHS = 12
 
 def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every architecture, from the fewest GFLOPs to the most."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_every_run, runs, column, "architecture", by_complexity(runs), "environment"),
         f"{axis_label(runs, column)} by architecture, from the fewest GFLOPs to the most; every "
         "mark is a run, every line a median",
@@ -66,7 +66,7 @@ def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
 
 def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every environment, the architectures side by side."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_every_run, runs, column, "environment", _environments(runs), "architecture"),
         f"{axis_label(runs, column)} by training environment; every mark is a run, every line a "
         "median",
@@ -93,12 +93,12 @@ def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) 
         "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
         "up is better"
     )
-    return exhibits.figure(partial(_trade_off, runs, result, best), caption, runs)
+    return exhibit.figure(partial(_trade_off, runs, result, best), caption, runs)
 
 
 def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
     """Show energy per image against GFLOPs and against parameters, on log scales."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_energy_against_complexity, runs),
         f"{axis_label(runs, 'energy_j_per_image')} against GFLOPs per image and against "
         "parameters, all axes logarithmic; every mark is a run, every line a power law fitted to "
@@ -111,7 +111,7 @@ def regression_diagnostics(
     result: EnergyRegression, provenance: str, runs: pd.DataFrame | None = None
 ) -> Exhibit:
     """Show residuals against fitted values, their Q-Q plot, and leverage."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_regression_diagnostics, result, provenance),
         "Residuals of the regression of log10 energy per image "
         f"(J, {provenance}): against fitted values, against normal quantiles, against leverage",
@@ -121,7 +121,7 @@ def regression_diagnostics(
 
 def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Exhibit:
     """Show each group's values, in its own standard deviations, against normal quantiles."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_group_quantiles, runs, value, by),
         f"{axis_label(runs, value)} of each {by}'s runs, in its own standard deviations, against "
         "the quantiles of a normal distribution",
@@ -131,7 +131,7 @@ def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Exhibit:
 
 def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
     """Show what each environment takes against the reference, by architecture, with intervals."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_simple_effects, result),
         f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
         f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
@@ -142,7 +142,7 @@ def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
 
 def break_even(result: BreakEven, runs: pd.DataFrame) -> Exhibit:
     """Show the ratio of two environments over complexity, the line through it and where it is 1."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_break_even, result),
         f"Energy per image ({weakest_provenance(runs)}) in {result.b} as a multiple of that in "
         f"{result.a}, against GFLOPs per image; every point is an architecture; below 1, "
@@ -158,7 +158,7 @@ def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhib
         columns = [f"{component}_provenance" for component in COMPONENTS]
         of_all = weakest_provenance(runs[columns].melt(value_name="provenance"))
         word += f"; {_ALL_COMPONENTS}: {of_all}" if of_all != word else ""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_specification_curve, result),
         f"Largest saving of energy per image (%, {word}) with its 95 % "
         f"interval, by each of {len(result.specifications)} analyses, whose choices are marked "
@@ -169,7 +169,7 @@ def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhib
 
 def interaction(runs: pd.DataFrame) -> Exhibit:
     """Show the median energy per image of each architecture, one line an environment."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_interaction, runs),
         f"{axis_label(runs, 'energy_j_per_image')}, medians, by architecture from the fewest "
         "GFLOPs to the most, one line an environment, logarithmic axis",
@@ -179,7 +179,7 @@ def interaction(runs: pd.DataFrame) -> Exhibit:
 
 def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Exhibit:
     """Show macro F1 by epoch: each run faintly, each architecture's median strongly."""
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_learning_curves, epochs, runs),
         "Macro F1 (0 to 1) on the validation images by epoch; faint: runs, strong: medians of "
         "architectures",
@@ -195,7 +195,7 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, run: pd.DataFrame) ->
     run
         The run's row of the runs table.
     """
-    return exhibits.figure(
+    return exhibit.figure(
         partial(_power_trace, trace, phases),
         f"Gross power (W, {listed(list(trace['provenance'].unique()))}) by component over one run; "
         "shaded: training, else validation",

@@ -1,0 +1,1 @@
+"""Which condition to choose: savings, the Pareto front, decisions and their robustness."""

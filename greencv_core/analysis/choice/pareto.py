@@ -1,0 +1,222 @@
+"""Energy against correctness: which conditions no other beats in both, and what a target costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from greencv_core.analysis.bootstrap import generator
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.selection import CONDITION, condition_name, summarise
+from greencv_core.utils.text import F1_DECIMALS, count, listed, number, percent, quantity
+
+RESAMPLES = 2_000
+"""Of the whole front: a probability is then known to about a hundredth."""
+SURE = 0.95
+_AT_ONCE = 4_000_000
+_ENERGY = "energy_j_per_image"
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """Every condition's medians, and whether and how surely it is on the Pareto front."""
+
+    conditions: pd.DataFrame
+    """The condition's columns, n, energy_j_per_image and the correctness with quartiles,
+    correctness_per_kj (median over runs of the correctness over the kilojoules of the whole
+    training), on_front, and front_probability: the share of bootstrap resamples of the runs in
+    which the condition is on the front."""
+    by: tuple[str, ...]
+    correctness: str = "f1_macro"
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The conditions on the front, from the least energy to the most."""
+        return self.conditions[self.conditions["on_front"]].sort_values(_ENERGY)
+
+    def sentence(self) -> str:
+        """Name the conditions that nothing beats in both, and those that may be or not."""
+        told = quantity(self.correctness)
+        names = self._names(self.front)
+        if not names:
+            return f"No condition has both an energy and a {told}."
+        verb = "is" if len(names) == 1 else "are"
+        text = (
+            f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
+            f"front: no other condition has less energy per image at no lower {told}, or a higher "
+            "one for no more energy (medians)."
+        )
+        open_ones = self.conditions[
+            self.conditions["front_probability"].between(1 - SURE, SURE, inclusive="neither")
+        ]
+        if len(open_ones):
+            parts = [
+                f"{name} ({percent(p, 0)})"
+                for name, p in zip(
+                    self._names(open_ones), open_ones["front_probability"], strict=True
+                )
+            ]
+            text += f" Runs vary, and resampled leave open: {listed(parts)} of resamples."
+        return text
+
+    def efficiency_sentence(self) -> str:
+        """Say which condition has the most correctness for its energy, and which the least."""
+        known = self.conditions.dropna(subset=["correctness_per_kj"])
+        if known.empty:
+            return ""
+        ends = known.loc[
+            [known["correctness_per_kj"].idxmax(), known["correctness_per_kj"].idxmin()]
+        ]
+        (most, least), values = self._names(ends), ends["correctness_per_kj"].to_list()
+        told = quantity(self.correctness)
+        text = f"{most} has the most {told} for a kilojoule of training, {number(values[0])}"
+        return f"{text}; {least} the least, {number(values[1])}." if most != least else f"{text}."
+
+    def _names(self, rows: pd.DataFrame) -> list[str]:
+        return [condition_name(row) for row in rows[list(self.by)].to_numpy()]
+
+
+@dataclass(frozen=True)
+class EnergyToTarget:
+    """The energy that training took until a correctness was reached first."""
+
+    target: float
+    correctness: str
+    conditions: pd.DataFrame
+    """The condition's columns, n, reached (runs), energy_j: the median over all runs of the energy
+    until the end of the first epoch that reached the target, one that never did counting as more
+    than any; NaN where half or more did not."""
+    by: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Name the cheapest and the dearest way to the target, and those that did not get there."""
+        known = self.conditions.dropna(subset=["energy_j"]).sort_values("energy_j")
+        told = f"a {quantity(self.correctness)} of {self.target:.2f}"
+        if known.empty:
+            return f"No condition reached {told} in most of its runs."
+        first, last = known.iloc[0], known.iloc[-1]
+        least = number(first["energy_j"])
+        text = f"To reach {told} took least energy with {self._name(first)}: {least} J"
+        if len(known) > 1:
+            times = last["energy_j"] / first["energy_j"]
+            text += (
+                f"; {self._name(last)} took {number(times)} times as much, "
+                f"{number(last['energy_j'])} J (medians)"
+            )
+        never = self.conditions[self.conditions["energy_j"].isna()]
+        if len(never):
+            names = listed([self._name(row) for _, row in never.iterrows()])
+            text += f"; not reached in most runs: {names}"
+        return f"{text}."
+
+    def _name(self, row: pd.Series) -> str:
+        return condition_name(row[list(self.by)])
+
+
+def pareto_front(
+    runs: pd.DataFrame, by: Sequence[str] = CONDITION, correctness: str = "f1_macro"
+) -> TradeOff:
+    """Find the conditions that no other dominates (less or equal energy, higher or equal F1).
+
+    F1 is compared to three decimals: to differ by less is to be equally right.
+    A condition without a median of either is shown, and is not on the front.
+    """
+    table = summarise(runs, by, values=(_ENERGY, correctness))
+    medians = table[[_ENERGY, correctness]].to_numpy(dtype=float).T[:, None, :]
+    table["on_front"] = _on_front(*medians)[0]
+    probability = np.full(len(table), np.nan)
+    together = runs[_ENERGY].notna() & runs[correctness].notna()
+    of_both = together.groupby([runs[c] for c in by], sort=False, observed=True).any()
+    known = np.isfinite(medians[:, 0, :]).all(axis=0) & of_both.to_numpy(dtype=bool)
+    if known.any():
+        drawn = _joint_draws(runs, by, correctness, table[known])
+        probability[known] = _on_front(*drawn).mean(axis=0)
+    table["front_probability"] = probability
+    per_kj = runs[correctness] / (runs["energy_j"].where(runs["energy_j"] > 0) / 1e3)
+    groups = per_kj.groupby([runs[c] for c in by], sort=False, observed=True)
+    table["correctness_per_kj"] = groups.median().to_numpy()
+    return TradeOff(table, tuple(by), correctness)
+
+
+def energy_to_target(
+    epochs: pd.DataFrame,
+    target: float | None = None,
+    by: Sequence[str] = CONDITION,
+    correctness: str = "f1_macro",
+) -> EnergyToTarget:
+    """Find what each condition's training took until it reached a correctness.
+
+    Parameters
+    ----------
+    epochs
+        The epochs table: the condition's columns, run_id, epoch, energy_j, the correctness.
+    target
+        The highest, to two decimals, that half of every condition's runs reach, if omitted.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No epoch has both an energy and a correctness.
+    """
+    complete = epochs.groupby("run_id")["energy_j"].transform(lambda e: e.notna().all())
+    scored = epochs.groupby("run_id")[correctness].transform("count") > 0
+    epochs = epochs[complete.astype(bool) & scored]
+    if epochs.empty:
+        raise NotEnoughDataError("no epoch has both an energy and a correctness")
+    epochs = epochs.sort_values(["run_id", "epoch"])
+    spent = epochs.astype({"energy_j": float}).groupby("run_id")["energy_j"].cumsum()
+    epochs = epochs.assign(spent=spent)
+    runs = epochs.groupby("run_id", sort=False).agg(
+        {**dict.fromkeys(by, "first"), correctness: "max"}
+    )
+    if target is None:
+        # The lower of two medians: one that most of an even number of runs reach.
+        scores = runs.groupby(list(by), sort=False)[correctness]
+        lowest = scores.quantile(0.5, interpolation="lower").min()
+        target = float(np.floor(round(100 * lowest, 9)) / 100)
+    first = epochs[epochs[correctness] >= target].groupby("run_id")["spent"].first()
+    runs["spent"] = first.reindex(runs.index).fillna(np.inf)
+    groups = runs.groupby(list(by), sort=False, observed=True)["spent"]
+    table = pd.DataFrame(
+        {
+            "n": groups.size(),
+            "reached": groups.agg(lambda energy: int(np.isfinite(energy).sum())),
+            "energy_j": groups.median().replace(np.inf, np.nan),
+        }
+    ).reset_index()
+    return EnergyToTarget(target, correctness, table, tuple(by))
+
+
+def _on_front(energy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether each condition is on the front, for each draw; shapes (draws, conditions)."""
+    score = score.round(F1_DECIMALS)
+    on_front = np.isfinite(energy) & np.isfinite(score)
+    step = max(1, _AT_ONCE // max(1, energy.shape[1]) ** 2)
+    for begin in range(0, len(energy), step):
+        e, s = energy[begin : begin + step], score[begin : begin + step]
+        no_more, no_less = e[:, :, None] <= e[:, None, :], s[:, :, None] >= s[:, None, :]
+        better = (e[:, :, None] < e[:, None, :]) | (s[:, :, None] > s[:, None, :])
+        on_front[begin : begin + step] &= ~(no_more & no_less & better).any(axis=1)
+    return on_front
+
+
+def _joint_draws(
+    runs: pd.DataFrame, by: Sequence[str], correctness: str, conditions: pd.DataFrame
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return medians of both values in resamples of whole runs; shapes (draws, conditions)."""
+    groups = runs.groupby(list(by), sort=False, observed=True)
+    keys = list(conditions[list(by)].itertuples(index=False, name=None))
+    drawn = np.empty((2, RESAMPLES, len(keys)))
+    for k, key in enumerate(keys):
+        values = groups.get_group(key)[[_ENERGY, correctness]].dropna().to_numpy(dtype=float)
+        rng = generator(condition_name(key))
+        step = max(1, _AT_ONCE // max(1, len(values)))
+        for begin in range(0, RESAMPLES, step):
+            stop = min(begin + step, RESAMPLES)
+            taken = rng.integers(0, len(values), (stop - begin, len(values)))
+            drawn[:, begin:stop, k] = np.median(values[taken], axis=1).T
+    return drawn[0], drawn[1]

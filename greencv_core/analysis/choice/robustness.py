@@ -1,0 +1,321 @@
+"""Whether another careful analyst, or one run more or less, would have said the same."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.power import TTestIndPower
+
+from greencv_core.analysis.choice.savings import Saving, Statistic, best_against_worst
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.outliers import outliers
+from greencv_core.analysis.result import NotEnoughDataError, attempt
+from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.utils.energy import COMPONENTS
+from greencv_core.utils.text import count, percent, quantity
+
+DIFFERENCE = 0.05
+POWER = 0.80
+MOST_REPETITIONS = 100_000
+Headline = Callable[[pd.DataFrame], Saving]
+_ALL = "all"
+_SELECTIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
+    {
+        _ALL: lambda runs: runs,
+        "without outliers": lambda runs: outliers(runs).kept,
+        "without disturbed": lambda runs: runs[~runs["contended"].eq(True)],
+    }
+)
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """A headline without each repetition in turn."""
+
+    whole: Saving
+    without: pd.DataFrame
+    """left_out (repetition), saving, ci_low, ci_high, from, to."""
+
+    def sentence(self) -> str:
+        """Say how far the headline moves, and whether it names other conditions."""
+        low, high = self.without["saving"].min(), self.without["saving"].max()
+        other = (self.without["from"] != self.whole.dear) | (self.without["to"] != self.whole.cheap)
+        text = (
+            f"Without any one of {count(len(self.without), 'repetition')}, the saving of "
+            f"{percent(self.whole.saving)} becomes {percent(low)} to {percent(high)}"
+        )
+        if other.any():
+            return f"{text}; {int(other.sum())} of them name another pair of conditions."
+        return f"{text}, between the same two conditions throughout."
+
+
+@dataclass(frozen=True)
+class Power:
+    """How many repetitions a difference would have needed to be seen."""
+
+    value: str
+    difference: float
+    conditions: pd.DataFrame
+    """The condition's columns, n, variation (standard deviation of logarithms, which is about the
+    coefficient of variation), repetitions_needed, smallest_difference (that n repetitions show)."""
+    by: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Say for how many conditions the repetitions were enough."""
+        known = self.conditions.dropna(subset=["repetitions_needed"])
+        if known.empty:
+            return "No condition has the runs and the spread that a power analysis needs."
+        enough = known["n"] >= known["repetitions_needed"]
+        worst = known.loc[known["repetitions_needed"].idxmax()]
+        name = condition_name(worst[list(self.by)])
+        return (
+            f"To see a difference of {percent(self.difference, 0)} in {quantity(self.value)} "
+            f"between two conditions that vary alike, with {percent(POWER, 0)} power at "
+            f"{percent(ALPHA, 0)}, the repetitions made are enough for {int(enough.sum())} of "
+            f"{count(len(known), 'condition')}; {name}, which varies most "
+            f"({percent(worst['variation'])}), needs {int(worst['repetitions_needed'])}."
+        )
+
+
+@dataclass(frozen=True)
+class SpecificationCurve:
+    """A headline under every combination of an analyst's reasonable choices."""
+
+    specifications: pd.DataFrame
+    """One column a choice, then saving, ci_low, ci_high, from, to; from the smallest saving to the
+    largest."""
+    choices: tuple[str, ...]
+    unanswered: int
+    """Combinations that these runs cannot answer."""
+
+    def sentence(self) -> str:
+        """Say how far the choices move the headline, and which choice moves it most."""
+        table = self.specifications
+        low, high = table.iloc[0], table.iloc[-1]
+        kept = int((table["ci_low"] > 0).sum())
+        pairs = table.groupby(["from", "to"]).ngroups
+        text = (
+            f"Over {count(len(table), 'reasonable analysis', 'reasonable analyses')} the saving is "
+            f"{percent(low['saving'])} to {percent(high['saving'])} (median "
+            f"{percent(table['saving'].median())}); the interval lies above zero in {kept} of them"
+        )
+        text += (
+            ", between the same two conditions in all"
+            if pairs == 1
+            else f", between {pairs} pairs of conditions"
+        )
+        if self.unanswered:
+            text += f"; {count(self.unanswered, 'further one has', 'further ones have')} no answer"
+        moved = {
+            choice: float(np.ptp(table.groupby(choice, sort=False)["saving"].median()))
+            for choice in self.choices
+            if table[choice].nunique() > 1
+        }
+        if moved and max(moved.values()) > 0:
+            most = max(moved, key=lambda choice: moved[choice])
+            text += (
+                f". Most depends on the choice of {most.replace('_', ' ')}, whose medians lie "
+                f"{100 * moved[most]:.1f} points apart"
+            )
+        return f"{text}."
+
+
+def leave_one_repetition_out(
+    runs: pd.DataFrame, headline: Headline = best_against_worst, column: str = "repetition"
+) -> LeaveOneOut:
+    """Compute a headline without each repetition in turn.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two repetitions, or without one the headline has no answer.
+    """
+    repetitions = sorted(runs[column].unique())
+    if len(repetitions) < 2:
+        raise NotEnoughDataError("with one repetition none can be left out")
+    whole = headline(runs)
+    rows = []
+    for repetition in repetitions:
+        try:
+            result = headline(runs[runs[column] != repetition])
+        except NotEnoughDataError as error:
+            raise NotEnoughDataError(f"without repetition {repetition}, {error}") from error
+        rows.append({"left_out": repetition, **_told(result)})
+    return LeaveOneOut(whole, pd.DataFrame(rows))
+
+
+def repetitions_needed(
+    runs: pd.DataFrame,
+    value: str = "energy_j_per_image",
+    by: Sequence[str] = CONDITION,
+    difference: float = DIFFERENCE,
+) -> Power:
+    """Find the repetitions that show a relative difference with 80 % power, by the spread seen.
+
+    A two-sided t test of logarithms at 5 %, of two conditions that vary as this one does.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No condition has two runs.
+    """
+    known = runs[runs[value] > 0]
+    groups = known.groupby(list(by), sort=False, observed=True)[value]
+    rows = []
+    for key, values in groups:
+        logs = np.log(values.to_numpy(dtype=float))
+        varied = len(logs) > 1 and np.ptp(logs) > 0
+        spread = float(logs.std(ddof=1)) if varied else math.nan
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                "n": len(logs),
+                "variation": spread,
+                "repetitions_needed": _needed(spread, math.log1p(difference)),
+                "smallest_difference": _smallest(spread, len(logs)),
+            }
+        )
+    if not any(row["n"] > 1 for row in rows):
+        raise NotEnoughDataError("a power analysis needs a condition of at least 2 runs")
+    return Power(value, difference, pd.DataFrame(rows), tuple(by))
+
+
+def specification_curve(
+    energies: Mapping[str, pd.DataFrame],
+    *,
+    by: str | Sequence[str] = CONDITION,
+    correctness: str = "f1_macro",
+) -> SpecificationCurve:
+    """Compute the largest saving under every combination of reasonable choices.
+
+    What counts as energy; whether all runs count, those that the rule for outliers keeps, or those
+    that nothing disturbed; whether medians are compared or means.
+
+    Parameters
+    ----------
+    energies
+        A runs table for each meaning of energy, as :func:`energies_of` returns them.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No combination has an answer.
+    """
+    rows: list[dict[str, object]] = []
+    unanswered = 0
+    statistics: tuple[Statistic, ...] = ("median", "mean")
+    for (energy, table), (selection, select) in itertools.product(
+        energies.items(), _SELECTIONS.items()
+    ):
+        known = table.dropna(subset=["energy_j_per_image"])
+        kept = select(known)
+        if selection != _ALL and len(kept) == len(known):
+            continue  # leaves nothing out: the same analysis again
+        for statistic in statistics:
+            result = attempt(
+                best_against_worst, kept, by, statistic=statistic, correctness=correctness
+            )
+            if isinstance(result, Saving):
+                choice = {"energy": energy, "runs": selection, "statistic": statistic}
+                rows.append({**choice, **_told(result)})
+            else:
+                unanswered += 1
+    if not rows:
+        raise NotEnoughDataError("no combination of choices has an answer")
+    table = pd.DataFrame(rows).sort_values("saving", kind="stable", ignore_index=True)
+    return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
+
+
+ROUNDING = 1e-9
+"""By more than this share, a sum is another one."""
+
+
+def energies_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the runs once for each meaning of energy per image that they can tell.
+
+    Gross; net of idle power; that of the training phases alone, without validation; and where a
+    study counts some components alone, with those besides that were metered.
+    """
+    images = runs["images_processed"].astype(float)
+    columns = runs.reindex(columns=[f"{name}_energy_j" for name in COMPONENTS]).astype(float)
+    known = columns.dropna(axis="columns", how="all")
+    every_j = known.sum(axis="columns", min_count=max(1, known.shape[1]))
+    meanings = {
+        "gross": runs["energy_j_per_image"],
+        "net": runs["net_energy_j"] / images,
+        "training alone": runs["train_energy_j"] / images,
+    }
+    if (every_j > runs["energy_j"] * (1 + ROUNDING)).any():
+        meanings["all components"] = every_j / images
+    return {
+        name: runs.assign(energy_j_per_image=energy)
+        for name, energy in meanings.items()
+        if energy.notna().any()
+    }
+
+
+def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_worst) -> str:
+    """Say what the declared rule for outliers leaves out, and the headline with and without."""
+    rule = outliers(runs)
+    if rule.left_out.empty:
+        return rule.sentence()
+    both = [attempt(headline, table) for table in (runs, rule.kept)]
+    if not all(isinstance(result, Saving) for result in both):
+        return rule.sentence()
+    with_all, without = (result for result in both if isinstance(result, Saving))
+    same = (with_all.dear, with_all.cheap) == (without.dear, without.cheap)
+    pair = "the same pair" if same else f"{without.cheap} against {without.dear}"
+    return (
+        f"{rule.sentence()} The largest saving is {percent(with_all.saving)} with all runs "
+        f"and {percent(without.saving)} without those ({pair})."
+    )
+
+
+def _told(result: Saving) -> dict[str, object]:
+    return {
+        "saving": result.saving,
+        "ci_low": result.ci_low,
+        "ci_high": result.ci_high,
+        "from": result.dear,
+        "to": result.cheap,
+    }
+
+
+def _needed(spread: float, difference: float) -> float:
+    if math.isnan(spread):
+        return math.nan
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        power = TTestIndPower()
+        effect = difference / spread
+        # By doubling and bisection: the solver has no answer between two and three repetitions. A
+        # power that is NaN is too near 1 for its arithmetic.
+        enough = 2
+        while power.power(effect, enough, ALPHA) < POWER:
+            enough *= 2
+            if enough > MOST_REPETITIONS:
+                return math.nan
+        few = max(1, enough // 2)
+        while enough - few > 1:
+            middle = (few + enough) // 2
+            if power.power(effect, middle, ALPHA) < POWER:
+                few = middle
+            else:
+                enough = middle
+    return float(enough)
+
+
+def _smallest(spread: float, n: int) -> float:
+    if math.isnan(spread) or n < 2:
+        return math.nan
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        effect = TTestIndPower().solve_power(nobs1=n, alpha=ALPHA, power=POWER)
+    return math.expm1(float(np.ravel(effect)[0]) * spread)

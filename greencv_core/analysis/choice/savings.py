@@ -1,0 +1,436 @@
+"""How much one condition saves against another, and what that costs in correctness."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from greencv_core.analysis.bootstrap import (
+    bca,
+    generator,
+    mean_draws,
+    median_draws,
+    medians_without_each,
+    studentised,
+)
+from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.utils.text import F1_DECIMALS, percent, quantity
+
+Statistic = Literal["median", "mean"]
+Values = NDArray[np.float64]
+
+FEWEST_FOR_BOOTSTRAP = 10
+"""With fewer runs the bootstrap says little beyond their extremes: of three it covers too little,
+of five it is wider than Welch's t (``benchmarks/statistics.py``)."""
+CONTENDER = 0.1
+"""The share of resamples in which a condition is the dearest (or the cheapest) to be in the running
+for it."""
+_T, _BCA, _STUDENTISED, _PERCENTILE = "t", "BCa", "studentised", "percentile"
+_METHODS = {
+    _T: "t interval of logarithms",
+    _BCA: "BCa bootstrap interval",
+    _STUDENTISED: "studentised bootstrap interval",
+    _PERCENTILE: "percentile bootstrap interval",
+}
+
+
+@dataclass(frozen=True)
+class Saving:
+    """1 - median(to) / median(from), or of the means, with its 95 % interval and the loss of F1."""
+
+    value: str
+    saving: float
+    ci_low: float
+    ci_high: float
+    method: str
+    """``BCa`` of medians and ``studentised`` of means from ten runs in each condition on; ``t``
+    with fewer: Welch's for the ratio of geometric means (of means, by the delta method), which are
+    the medians' where logarithms are spread evenly; ``percentile`` where a value is not above 0."""
+    from_condition: Mapping[str, object]
+    """The condition saved against, column to level."""
+    to_condition: Mapping[str, object]
+    """The condition that saves."""
+    n_from: int
+    n_to: int
+    correctness_loss: float
+    """Median correctness of ``from`` minus that of ``to``; negative where saving also gains."""
+    correctness: str = "f1_macro"
+    statistic: Statistic = "median"
+    picked_from: int = 1
+    """Pairs of which this one was picked for its saving; the interval allows for it."""
+
+    @property
+    def dear(self) -> str:
+        """The name of the condition saved against."""
+        return condition_name(self.from_condition.values())
+
+    @property
+    def cheap(self) -> str:
+        """The name of the condition that saves."""
+        return condition_name(self.to_condition.values())
+
+    def sentence(self) -> str:
+        """Say what is saved, with its interval, and what it costs."""
+        change, told = round(self.correctness_loss, F1_DECIMALS), quantity(self.correctness)
+        if change != change:
+            cost = ""  # nothing to compare
+        elif change == 0:
+            cost = f", with the same median {told}"
+        elif change > 0:
+            cost = f", at a median {told} lower by {change:.{F1_DECIMALS}f}"
+        else:
+            cost = f", with a median {told} higher by {-change:.{F1_DECIMALS}f}"
+        share, word = self.saving, "less"
+        if share < 0:
+            share, word = -share, "more"
+        of = "mean " if self.statistic == "mean" else ""
+        return (
+            f"{self.cheap} takes {percent(share)} {word} {of}{quantity(self.value)} than "
+            f"{self.dear} ({self.interval()}; n = {self.n_to} and {self.n_from}){cost}."
+        )
+
+    def interval(self) -> str:
+        """Say what the 95 % interval is, and what it allows for."""
+        if self.ci_low == self.ci_high:
+            return "no interval, since neither condition's runs differ"
+        low, high = self.ci_low, self.ci_high
+        if self.saving < 0:
+            low, high = -high, -low
+        text = f"95 % {_METHODS[self.method]} {percent(low)} to {percent(high)}"
+        if low <= 0 <= high:
+            text += ", which includes no difference"
+        if self.picked_from > 1:
+            text += f"; the largest of {self.picked_from} pairs, which the interval allows for"
+        return text
+
+
+def saving(
+    runs: pd.DataFrame,
+    from_condition: Mapping[str, object],
+    to_condition: Mapping[str, object],
+    value: str = "energy_j_per_image",
+    *,
+    statistic: Statistic = "median",
+    correctness: str = "f1_macro",
+) -> Saving:
+    """Compare two conditions, each given as column to level.
+
+    Raises
+    ------
+    NotEnoughDataError
+        A condition has fewer than two runs, or the one saved against takes nothing.
+    """
+    dear, cheap = (
+        _group(runs, condition, value, statistic, correctness)
+        for condition in (from_condition, to_condition)
+    )
+    return _between(dear, cheap)
+
+
+def best_against_worst(
+    runs: pd.DataFrame,
+    by: str | Sequence[str] = CONDITION,
+    value: str = "energy_j_per_image",
+    *,
+    statistic: Statistic = "median",
+    correctness: str = "f1_macro",
+) -> Saving:
+    """Compare the group of the lowest median (or mean) with that of the highest.
+
+    The largest saving of all pairs is picked for being large, and so tends to be too large: its
+    interval reaches lower by what the picking adds. Groups with a single run take no part.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two groups of at least two runs, or all are the same.
+    """
+    groups = _groups(runs, by, value, statistic, correctness)
+    estimates = np.array([group.estimate for group in groups])
+    if np.ptp(estimates) == 0:
+        raise NotEnoughDataError(f"all {statistic}s of {quantity(value)} are the same")
+    dear, cheap = groups[int(estimates.argmax())], groups[int(estimates.argmin())]
+    pairs = list(itertools.combinations(range(len(groups)), 2))
+    both_ways = [*pairs, *((b, a) for a, b in pairs)]
+    return _picked(_between(dear, cheap), _bias_of_picking(groups, both_ways), len(pairs))
+
+
+def savings_table(
+    runs: pd.DataFrame,
+    by: str | Sequence[str] = CONDITION,
+    value: str = "energy_j_per_image",
+    *,
+    statistic: Statistic = "median",
+    correctness: str = "f1_macro",
+) -> list[Saving]:
+    """Return the saving of each pair of groups, from the dearer to the cheaper; the largest first.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two groups of at least two runs.
+    """
+    groups = _groups(runs, by, value, statistic, correctness)
+    ordered = sorted(groups, key=lambda group: -group.estimate)
+    found = [_between(dear, cheap) for dear, cheap in itertools.combinations(ordered, 2)]
+    return sorted(found, key=lambda result: -result.saving)
+
+
+def largest_of(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
+    """Return the largest of some savings of these runs, its interval allowing for the pick.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is none.
+    """
+    if not candidates:
+        raise NotEnoughDataError("no pair of conditions is left to pick from")
+    best = max(candidates, key=lambda result: result.saving)
+    groups: dict[str, _Group] = {}
+    for result in candidates:
+        for condition in (result.from_condition, result.to_condition):
+            name = condition_name(condition.values())
+            if name not in groups:
+                groups[name] = _group(
+                    runs, condition, result.value, result.statistic, result.correctness
+                )
+    names = list(groups)
+    pairs = [(names.index(c.dear), names.index(c.cheap)) for c in candidates]
+    bias = _bias_of_picking(list(groups.values()), pairs)
+    return _picked(best, bias, len(candidates))
+
+
+def _bias_of_picking(groups: Sequence[_Group], pairs: Sequence[tuple[int, int]]) -> float:
+    """Return by how much the largest saving among pairs is too large for having been picked.
+
+    The bootstrap of the whole selection: resamples pick their own largest saving, and the
+    conditions that are part of it in at least one in ten are in the running. Were all of these
+    alike, as in the worst case, the largest would exceed the truth by the median, over the
+    resamples, of the largest of their deviations. Resampling the selection as it stands instead
+    would double the bias that it is to correct (``benchmarks/statistics.py``).
+
+    Parameters
+    ----------
+    pairs
+        Of places in ``groups``: the dearer and the cheaper.
+
+    Returns
+    -------
+    float
+        Of the logarithm of the ratio; 0 where a draw is not above 0.
+    """
+    draws = np.array([group.log_draws for group in groups])
+    if not np.isfinite(draws).all():
+        return 0.0
+    estimates = np.log([group.estimate for group in groups])
+    cheaper: dict[int, list[int]] = {}
+    for dear, cheap in pairs:
+        cheaper.setdefault(dear, []).append(cheap)
+    resamples = draws.shape[1]
+    most, dearest, cheapest = (np.full(resamples, fill) for fill in (-np.inf, 0.0, 0.0))
+    for dear, others in cheaper.items():
+        of_others = draws[others]
+        at = of_others.argmin(axis=0)
+        gain = draws[dear] - of_others.min(axis=0)
+        better = gain > most
+        most[better], dearest[better] = gain[better], dear
+        cheapest[better] = np.array(others)[at[better]]
+    running = [_in_the_running(end, len(groups)) for end in (dearest, cheapest)]
+    deviations = draws - estimates[:, None]
+    if sum(dear in running[0] and cheap in running[1] for dear, cheap in pairs) == 1:
+        return 0.0  # nothing else is in the running: there was nothing to pick from
+    largest = np.full(resamples, -np.inf)
+    for dear, others in cheaper.items():
+        contending = [other for other in others if other in running[1]]
+        if dear in running[0] and contending:
+            largest = np.maximum(largest, deviations[dear] - deviations[contending].min(axis=0))
+    return max(0.0, float(np.median(largest)))
+
+
+def _in_the_running(end: Values, groups: int) -> set[int]:
+    shares = np.bincount(end.astype(int), minlength=groups) / len(end)
+    # Among very many that are alike, none is picked often.
+    return set(np.flatnonzero(shares >= min(CONTENDER, shares.max() / 2)).tolist())
+
+
+def _group(
+    runs: pd.DataFrame,
+    condition: Mapping[str, object],
+    value: str,
+    statistic: Statistic,
+    correctness: str,
+) -> _Group:
+    chosen = runs[runs[value].notna()]
+    for column, level in condition.items():
+        chosen = chosen[chosen[column] == level]
+    if len(chosen) < 2:
+        raise NotEnoughDataError(
+            f"{condition_name(condition.values())} has {len(chosen)} of the at least 2 runs that a "
+            "saving needs"
+        )
+    return _Group(dict(condition), chosen, value, statistic, correctness)
+
+
+def _groups(
+    runs: pd.DataFrame,
+    by: str | Sequence[str],
+    value: str,
+    statistic: Statistic,
+    correctness: str,
+) -> list[_Group]:
+    columns = [by] if isinstance(by, str) else list(by)
+    groups = [
+        _Group(dict(zip(columns, key, strict=True)), part, value, statistic, correctness)
+        for key, part in runs.dropna(subset=[value]).groupby(columns, sort=False, observed=True)
+        if len(part) >= 2
+    ]
+    if len(groups) < 2:
+        raise NotEnoughDataError(
+            f"a saving needs at least 2 {' and '.join(columns)} groups of at least 2 runs each"
+        )
+    return groups
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One condition's values, and what is drawn from them once for all pairs that it is part of."""
+
+    condition: Mapping[str, object]
+    runs: pd.DataFrame
+    value: str
+    statistic: Statistic
+    correctness_column: str
+
+    @property
+    def name(self) -> str:
+        return condition_name(self.condition.values())
+
+    @cached_property
+    def values(self) -> Values:
+        values: Values = self.runs[self.value].to_numpy(dtype=float)
+        return values
+
+    @cached_property
+    def correctness(self) -> float:
+        return float(self.runs[self.correctness_column].median())
+
+    @cached_property
+    def estimate(self) -> float:
+        return float((np.median if self.statistic == "median" else np.mean)(self.values))
+
+    @cached_property
+    def draws(self) -> Values:
+        rng = generator(self.name)
+        if self.statistic == "median":
+            return median_draws(self.values, rng)
+        return self._means[0]
+
+    @cached_property
+    def _means(self) -> tuple[Values, Values]:
+        return mean_draws(self.values, generator(self.name))
+
+    @cached_property
+    def log_draws(self) -> Values:
+        with np.errstate(all="ignore"):
+            logs: Values = np.log(self.draws)
+        return logs
+
+    @cached_property
+    def relative_errors(self) -> Values:
+        """Standard error over the mean, of each draw."""
+        means, errors = self._means
+        return errors / means
+
+    @cached_property
+    def without_each(self) -> Values:
+        return medians_without_each(self.values)
+
+    @cached_property
+    def log_scale(self) -> tuple[float, float]:
+        """Location and its variance on the scale of logarithms."""
+        if self.statistic == "mean":
+            mean = self.values.mean()
+            return math.log(mean), float(self.values.var(ddof=1) / len(self.values) / mean**2)
+        logs = np.log(self.values)
+        return float(logs.mean()), float(logs.var(ddof=1) / len(logs))
+
+
+def _between(dear: _Group, cheap: _Group) -> Saving:
+    if not dear.estimate > 0:
+        raise NotEnoughDataError(
+            f"a saving is a share of what {dear.name} takes, whose "
+            f"{dear.statistic} {quantity(dear.value)} is not above 0"
+        )
+    estimate = 1 - cheap.estimate / dear.estimate
+    low, high, method = _interval(dear, cheap, estimate)
+    return Saving(
+        value=dear.value,
+        saving=estimate,
+        ci_low=low,
+        ci_high=high,
+        method=method,
+        from_condition=dict(dear.condition),
+        to_condition=dict(cheap.condition),
+        n_from=len(dear.values),
+        n_to=len(cheap.values),
+        correctness_loss=dear.correctness - cheap.correctness,
+        correctness=dear.correctness_column,
+        statistic=dear.statistic,
+    )
+
+
+def _interval(dear: _Group, cheap: _Group, estimate: float) -> tuple[float, float, str]:
+    a, b = dear.values, cheap.values
+    few = min(len(a), len(b)) < FEWEST_FOR_BOOTSTRAP
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return estimate, estimate, _T if few else _BCA
+    if min(a.min(), b.min()) <= 0:
+        with np.errstate(all="ignore"):
+            draws = 1 - cheap.draws / dear.draws
+        draws = draws[np.isfinite(draws)]
+        low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return float(low), float(high), _PERCENTILE
+    if few:
+        low, high = _welch_of_logarithms(dear, cheap)
+        return 1 - math.exp(high), 1 - math.exp(low), _T
+    if dear.statistic == "mean":
+        errors = np.hypot(dear.relative_errors, cheap.relative_errors)
+        error = math.sqrt(dear.log_scale[1] + cheap.log_scale[1])
+        low, high = studentised(
+            cheap.log_draws - dear.log_draws,
+            errors,
+            math.log(cheap.estimate / dear.estimate),
+            error,
+        )
+        return 1 - math.exp(high), 1 - math.exp(low), _STUDENTISED
+    without = (
+        1 - cheap.estimate / dear.without_each,
+        1 - cheap.without_each / dear.estimate,
+    )
+    low, high = bca(1 - cheap.draws / dear.draws, estimate, without)
+    return low, high, _BCA
+
+
+def _welch_of_logarithms(dear: _Group, cheap: _Group) -> tuple[float, float]:
+    """Return the interval of log(cheap / dear), with Satterthwaite's degrees of freedom."""
+    (at_a, v_a), (at_b, v_b) = dear.log_scale, cheap.log_scale
+    df = (v_a + v_b) ** 2 / (v_a**2 / (len(dear.values) - 1) + v_b**2 / (len(cheap.values) - 1))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * math.sqrt(v_a + v_b)
+    return at_b - at_a - half, at_b - at_a + half
+
+
+def _picked(result: Saving, bias: float, pairs: int) -> Saving:
+    low = 1 - (1 - result.ci_low) * math.exp(bias)
+    return replace(result, ci_low=min(low, result.ci_low), picked_from=pairs)

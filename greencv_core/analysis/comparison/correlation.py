@@ -1,0 +1,180 @@
+"""Does one quantity rise with another: Spearman's rank correlation, an interval, by environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from greencv_core.analysis.bootstrap import RESAMPLES, generator
+from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.utils.text import as_opening, quantity
+
+FEWEST = 3
+"""Architectures; of two, the correlation says no more than which of them takes more. And runs of
+each; of two, the interval is too narrow."""
+_AT_ONCE = 4_000_000
+"""Resampled values that are held in memory at once."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation of two columns over runs, with its 95 % interval.
+
+    The interval is of these architectures: it says what other runs of them would give, and not
+    what other architectures would.
+    """
+
+    x: str
+    y: str
+    rho: float
+    low: float
+    high: float
+    n: int
+    """Runs."""
+    architectures: int
+
+    @property
+    def rises(self) -> bool:
+        """Whether ``y`` is shown to rise with ``x``."""
+        return self.low > 0
+
+    @property
+    def falls(self) -> bool:
+        """Whether ``y`` is shown to fall as ``x`` rises."""
+        return self.high < 0
+
+    def sentence(self) -> str:
+        """Say whether one rises with the other, how surely, over how many runs."""
+        y, x = as_opening(_name(self.y)), _name(self.x)
+        if self.rises or self.falls:
+            verdict = f"{y} {'rises' if self.rises else 'falls'} with {x}"
+        else:
+            verdict = f"{y} is not shown to rise or to fall with {x}"
+        return (
+            f"{verdict} (rank correlation {self.told()}, n = {self.n} runs of "
+            f"{self.architectures} architectures)."
+        )
+
+    def told(self) -> str:
+        """Return rho with its interval."""
+        rho, low, high = (
+            f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+            for value in (self.rho, self.low, self.high)
+        )
+        if low == high:
+            # Other runs of architectures that do not overlap give the same order again.
+            return f"{rho}, the same in all resamples"
+        return f"{rho}, 95 % interval {low} to {high}"
+
+
+def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
+    """Correlate the ranks of two columns of a runs table, over architectures of three runs or more.
+
+    The interval is symmetrical about the hyperbolic arc tangent of rho (Fisher 1921), by the
+    standard error of ten thousand bootstrap samples and Student's t. Runs are resampled within
+    their architecture, one fewer than it has (McCarthy and Snowden 1985): few runs would else vary
+    too little.
+
+    Parameters
+    ----------
+    runs
+        Of one environment; ``architecture`` and both columns are used. Runs that lack a value take
+        no part.
+
+    Raises
+    ------
+    NotEnoughDataError
+        Fewer than three architectures have three runs with both values, or a column is constant.
+    """
+    told = runs.dropna(subset=[x, y])
+    sizes = told.groupby("architecture", observed=True)["architecture"].transform("size")
+    told = told[sizes >= FEWEST]
+    # In an order of their own: the draws shall not depend on that of the runs.
+    told = told.sort_values(["architecture", x, y], kind="stable")
+    groups = [
+        part[[x, y]].to_numpy(dtype=float)
+        for _, part in told.groupby("architecture", observed=True)
+    ]
+    if len(groups) < FEWEST:
+        raise NotEnoughDataError(
+            f"a correlation of {_name(y)} with {_name(x)} needs at least {FEWEST} architectures "
+            f"of at least {FEWEST} runs each, and there "
+            f"{'is' if len(groups) == 1 else 'are'} {len(groups)}"
+        )
+    values = np.concatenate(groups)
+    for column, name in zip(values.T, (x, y), strict=True):
+        if np.ptp(column) == 0:
+            raise NotEnoughDataError(f"{_name(name)} is the same in all runs")
+    rho = float(stats.spearmanr(*values.T).statistic)
+    draws = _draws(values, [len(group) for group in groups], f"{x} {y}")
+    low, high = _interval(rho, draws, len(values) - len(groups))
+    return RankCorrelation(x, y, rho, low, high, len(values), len(groups))
+
+
+def rank_correlations(
+    runs: pd.DataFrame, x: str, y: str
+) -> dict[str, RankCorrelation | Unanswered]:
+    """Correlate within each environment; see :func:`rank_correlation`."""
+    return {
+        str(name): attempt(rank_correlation, part, x, y)
+        for name, part in runs.groupby("environment", sort=False, observed=True)
+    }
+
+
+def _name(column: str) -> str:
+    return "GFLOPs" if column == "gflops_per_image" else quantity(column)
+
+
+def _draws(values: Values, sizes: Sequence[int], name: str) -> Values:
+    """Return Spearman's correlation of each bootstrap sample.
+
+    A sample is how often each run is drawn, from which its mid-ranks follow without sorting it. The
+    ranks' variances are those that samples without repeated runs would have: a run that is drawn
+    twice ties with itself, which is no tie of the data.
+    """
+    rng = generator(name)
+    n, drawn_n = len(values), len(values) - len(sizes)
+    untied = [12 * float(stats.rankdata(column).var()) / (n**2 - 1) for column in values.T]
+    squares = math.sqrt(math.prod(untied)) * drawn_n * (drawn_n**2 - 1) / 12
+    step = max(1, _AT_ONCE // n)
+    draws = []
+    for begin in range(0, RESAMPLES, step):
+        rows = min(step, RESAMPLES - begin)
+        drawn = np.concatenate(
+            [rng.multinomial(size - 1, np.full(size, 1 / size), rows) for size in sizes], axis=1
+        ).astype(float)
+        a, b = (_centred_ranks(column, drawn) for column in values.T)
+        draws.append(np.einsum("rn,rn,rn->r", drawn, a, b) / squares)
+    return np.concatenate(draws)
+
+
+def _centred_ranks(column: Values, drawn: Values) -> Values:
+    """Return each run's mid-rank in samples that hold it so many times, less their mean."""
+    distinct, place = np.unique(column, return_inverse=True)
+    if len(distinct) == len(column):
+        of_each = drawn[:, np.argsort(column)]
+    else:
+        order = np.argsort(place, kind="stable")
+        starts = np.searchsorted(place[order], np.arange(len(distinct)))
+        of_each = np.add.reduceat(drawn[:, order], starts, axis=1)
+    # The mean of mid-ranks is always half of one more than there are.
+    middle = np.cumsum(of_each, axis=1) - of_each / 2 - drawn.sum(axis=1, keepdims=True) / 2
+    ranks: Values = middle[:, place]
+    return ranks
+
+
+def _interval(rho: float, draws: Values, df: int) -> tuple[float, float]:
+    if abs(rho) > 1 - 1e-12:
+        return rho, rho
+    z, error = math.atanh(rho), float(draws.std(ddof=1)) / (1 - rho**2)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
+    return math.tanh(z - half), math.tanh(z + half)

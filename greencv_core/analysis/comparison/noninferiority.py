@@ -1,0 +1,228 @@
+"""Is a loss of correctness negligible: non-inferiority against a margin that is stated before."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+from greencv_core.analysis.choice.savings import Saving, largest_of, savings_table
+from greencv_core.analysis.comparison.pairwise import holm
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
+
+DEFAULT_MARGIN = 0.02
+"""Of F1: two percentage points, where a study states none."""
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether ``b`` loses less than the margin against ``a``."""
+
+    margin: float
+    loss: float
+    """Mean of ``a`` minus mean of ``b``."""
+    loss_low: float
+    loss_high: float
+    """The 90 % interval of the loss: both one-sided tests at 5 % ask whether it lies within."""
+    p: float
+    """Of Welch's one-sided test that the loss is not below the margin; NaN without any spread."""
+    p_equivalence: float
+    """Of both one-sided tests (TOST): that the difference is not within the margin either way."""
+    p_ranks: float
+    """Of Brunner and Munzel's one-sided test that ``b``, raised by the margin, is not higher."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the loss is shown to be below the margin, by this pair alone."""
+        return self.loss < self.margin if math.isnan(self.p) else self.p < ALPHA
+
+    def sentence(self) -> str:
+        """Say whether the loss is negligible."""
+        verdict = "is shown to be" if self.passes else "is not shown to be"
+        return (
+            f"The loss {verdict} below {self.margin:g} ({self.loss:.3f} on average, 90 % "
+            f"interval {self.loss_low:.3f} to {self.loss_high:.3f}; Welch, {p_value(self.p)}; by "
+            f"ranks, {p_value(self.p_ranks)})."
+        )
+
+
+def non_inferiority(a: Values, b: Values, margin: float) -> NonInferiority:
+    """Test whether ``b`` loses less than ``margin`` against ``a``, both at 5 %, one-sided.
+
+    Two one-sided tests by Welch's t (Schuirmann 1987), of which the one against a loss is that of
+    non-inferiority; and the same question by ranks (Brunner and Munzel 2000).
+
+    Raises
+    ------
+    NotEnoughDataError
+        One of the two has fewer than two values.
+    """
+    if min(len(a), len(b)) < 2:
+        raise NotEnoughDataError("whether a loss is negligible needs at least 2 runs on each side")
+    loss = float(a.mean() - b.mean())
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return NonInferiority(margin, loss, loss, loss, math.nan, math.nan, math.nan)
+    both = CompareMeans(DescrStatsW(b), DescrStatsW(a))
+    equivalence, (lower, *_) = both.ttost_ind(-margin, margin, usevar="unequal")
+    low, high = both.tconfint_diff(alpha=2 * ALPHA, usevar="unequal")
+    return NonInferiority(
+        margin=margin,
+        loss=loss,
+        loss_low=float(-high),
+        loss_high=float(-low),
+        p=float(lower[1]),
+        p_equivalence=float(equivalence),
+        p_ranks=_by_ranks(a, b + margin),
+    )
+
+
+@dataclass(frozen=True)
+class SavingsWithoutLoss:
+    """Which pairs of conditions save at a loss of correctness that is shown to be negligible."""
+
+    value: str
+    correctness: str
+    margin: float
+    pairs: pd.DataFrame
+    """from, to, saving, ci_low, ci_high, correctness_loss (of medians), loss_high (of means, at
+    most, at 95 %), non_inferiority_p, non_inferiority_p_holm, non_inferiority_p_ranks, passes; one
+    row for each pair, whose saving's interval lies above zero. Holm's method is for all of them."""
+    compared: int
+    """Pairs of conditions, whether they save or not."""
+    learned_nothing: int
+    """Of these pairs, those whose dearer condition has a median correctness of 0; none passes."""
+    best: Saving | None
+    """The largest saving of the pairs that pass; its interval allows for the pick."""
+
+    def sentence(self) -> str:
+        """Name the largest saving without a loss, and count those that lead there."""
+        points = f"{100 * self.margin:g} points of {quantity(self.correctness)}"
+        text = (
+            f"Of {count(self.compared, 'pair')} of conditions, {len(self.pairs)} "
+            f"{'saves' if len(self.pairs) == 1 else 'save'} {quantity(self.value)} (95 % interval "
+            "above zero)"
+        )
+        if self.pairs.empty:
+            return f"{text}."
+        passing = int(self.pairs["passes"].sum())
+        text += (
+            f"; {passing} of these {'is' if passing == 1 else 'are'} shown to lose less than "
+            f"{points} (Welch's one-sided test, Holm's correction)"
+        )
+        if self.learned_nothing:
+            text += (
+                f"; {self.learned_nothing} "
+                f"{'saves' if self.learned_nothing == 1 else 'save'} against a condition that "
+                "learned nothing, which is no saving"
+            )
+        if self.best is not None:
+            row = self._row(self.best)
+            return (
+                f"{text}. The largest saving among them: {self.best.sentence()} "
+                f"{_loss_told(row['loss_high'], row['non_inferiority_p_holm'])}"
+            )
+        if not self.learned_nothing:
+            alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
+            text += f", {alone} if each were tested alone"
+        return f"{text}. No saving can be called free of a loss of correctness."
+
+    def _row(self, result: Saving) -> pd.Series:
+        chosen = (self.pairs["from"] == result.dear) & (self.pairs["to"] == result.cheap)
+        return self.pairs[chosen].iloc[0]
+
+
+def savings_without_loss(
+    runs: pd.DataFrame,
+    margin: float = DEFAULT_MARGIN,
+    by: str | Sequence[str] = CONDITION,
+    value: str = "energy_j_per_image",
+    *,
+    correctness: str = "f1_macro",
+) -> SavingsWithoutLoss:
+    """Test, for every pair of conditions of which one saves, whether it loses correctness.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two conditions of at least two runs.
+    """
+    runs = runs.dropna(subset=[value, correctness])
+    every = savings_table(runs, by, value, correctness=correctness)
+    saving = [result for result in every if result.ci_low > 0]
+    columns = [by] if isinstance(by, str) else list(by)
+    scores = {
+        condition_name(key): part[correctness].to_numpy(dtype=float)
+        for key, part in runs.groupby(columns, sort=False, observed=True)
+    }
+    tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]
+    adjusted = holm([test.p for test in tests])
+    # Against what has learned nothing, nothing can be lost, and no saving is worth naming.
+    learned = [bool(np.median(scores[result.dear]) > 0) for result in saving]
+    passes = [
+        taught and (p < ALPHA if math.isfinite(p) else test.passes)
+        for taught, test, p in zip(learned, tests, adjusted, strict=True)
+    ]
+    rows = [
+        {
+            "from": result.dear,
+            "to": result.cheap,
+            "saving": result.saving,
+            "ci_low": result.ci_low,
+            "ci_high": result.ci_high,
+            "correctness_loss": result.correctness_loss,
+            "loss_high": test.loss_high,
+            "non_inferiority_p": test.p,
+            "non_inferiority_p_holm": p,
+            "non_inferiority_p_ranks": test.p_ranks,
+            "passes": ok,
+        }
+        for result, test, p, ok in zip(saving, tests, adjusted, passes, strict=True)
+    ]
+    columns_told = [
+        "from", "to", "saving", "ci_low", "ci_high", "correctness_loss", "loss_high",
+        "non_inferiority_p", "non_inferiority_p_holm", "non_inferiority_p_ranks", "passes",
+    ]  # fmt: skip
+    passing = [result for result, ok in zip(saving, passes, strict=True) if ok]
+    return SavingsWithoutLoss(
+        value=value,
+        correctness=correctness,
+        margin=margin,
+        pairs=pd.DataFrame(rows, columns=columns_told),
+        compared=len(every),
+        learned_nothing=learned.count(False),
+        best=largest_of(runs, passing) if passing else None,
+    )
+
+
+def _loss_told(highest: float, p: float) -> str:
+    if math.isnan(p):
+        return "Neither condition's runs differ in correctness: there is nothing to test."
+    told = (
+        f"Its loss is at most {highest:.{F1_DECIMALS}f}"
+        if highest > 0.5 * 10**-F1_DECIMALS
+        else "It is shown to lose nothing"
+    )
+    return f"{told} (95 %, of means; {p_value(p)})."
+
+
+def _by_ranks(a: Values, raised: Values) -> float:
+    """Return the p value of Brunner and Munzel's test that ``raised`` is not higher than ``a``."""
+    if raised.min() > a.max():
+        return 0.0
+    if raised.max() < a.min():
+        return 1.0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        p = float(stats.brunnermunzel(raised, a, alternative="greater").pvalue)
+    return p

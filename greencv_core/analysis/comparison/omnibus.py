@@ -1,0 +1,283 @@
+"""Do groups differ, which ones, and by how much: tests with their effect sizes."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.oneway import anova_oneway
+
+from greencv_core.analysis.comparison.pairwise import compared_pairs, holm
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.utils.text import (
+    as_opening,
+    count,
+    left_out_clause,
+    listed,
+    number,
+    p_value,
+    quantity,
+)
+
+FEWEST_FOR_MEANS = 5
+"""With fewer runs in a group, its variance is too uncertain for Welch's test to keep its level."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A value compared between groups, by ranks and by means.
+
+    ``primary`` names the one that answers: means (``welch``) if every group has at least five runs
+    that are not all the same, ranks (``kruskal``) else. Both are always given. The rule asks for
+    no test of normality: where variances differ, Welch's test and that of Games and Howell keep
+    their level, and the tests by ranks do not (``benchmarks/statistics.py``).
+    """
+
+    value: str
+    by: str
+    groups: pd.DataFrame
+    """group, n, median, q1, q3, mean, sd, shapiro_w, shapiro_p."""
+    levene_w: float
+    levene_p: float
+    """Brown-Forsythe: Levene's test about the medians."""
+    welch_f: float
+    welch_df1: float
+    welch_df2: float
+    welch_p: float
+    kruskal_h: float
+    kruskal_p: float
+    eta_squared: float
+    """Of the ranks: (H - k + 1) / (n - k) (Tomczak and Tomczak 2014)."""
+    epsilon_squared: float
+    """Of the ranks: H / (n - 1) (Tomczak and Tomczak 2014)."""
+    omega_squared: float
+    """Of the means: df1 (F - 1) / (df1 (F - 1) + n), F being Welch's (Hays 1963)."""
+    pairs: pd.DataFrame
+    """As :func:`greencv_core.analysis.comparison.pairwise.compared_pairs` returns them."""
+    primary: str
+    left_out: tuple[str, ...] = ()
+    """Groups with fewer than two values."""
+    family: int = 1
+    """Comparisons that answer one question together; see :func:`compare_each`."""
+    family_p: float | None = None
+    """The primary omnibus p, adjusted by Holm's method for the family."""
+
+    @property
+    def p(self) -> float:
+        """The primary omnibus test's p value, adjusted where there is a family."""
+        return self._p_of(self.primary)
+
+    def _p_of(self, test: str) -> float:
+        if test == self.primary and self.family_p is not None:
+            return self.family_p
+        return self.kruskal_p if test == "kruskal" else self.welch_p
+
+    @property
+    def significant(self) -> bool:
+        """Whether the primary omnibus test rejects equality at 5 %."""
+        return self.p < ALPHA
+
+    @property
+    def pairs_differing(self) -> int:
+        """Pairs that the primary pairwise test tells apart at 5 %."""
+        column = "dunn_p_holm" if self.primary == "kruskal" else "games_howell_p"
+        return int((self.pairs[column] < ALPHA).sum())
+
+    def sentence(self) -> str:
+        """Say whether the groups differ, how strongly, how many pairs do, and what ranks say.
+
+        An effect size below zero, which the formulas allow, reads as none.
+        """
+        k, n = len(self.groups), int(self.groups["n"].sum())
+        means = (
+            f"Welch's F = {number(self.welch_f)}, {p_value(self._p_of('welch'))}",
+            f"omega squared = {max(0.0, self.omega_squared):.2f}",
+        )
+        ranks = (
+            f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self._p_of('kruskal'))}",
+            f"eta squared = {max(0.0, self.eta_squared):.2f}",
+        )
+        by_ranks = self.primary == "kruskal"
+        test, effect = ranks if by_ranks else means
+        pairwise = "Dunn's test with Holm's correction" if by_ranks else "the Games-Howell test"
+        if self.family_p is not None:
+            test += f" by Holm's method for {self.family} comparisons"
+        verdict = "differs" if self.significant else "is not shown to differ"
+        text = (
+            f"{as_opening(quantity(self.value))} {verdict} between the {k} {self.by}s "
+            f"({test}, {effect}, n = {n})"
+        )
+        if k > 2:
+            apart = int((self.pairs["cliffs_delta"].abs() == 1).sum())
+            text += (
+                f"; {pairwise} tells {self.pairs_differing} of "
+                f"{count(len(self.pairs), 'pair')} apart, and the values of {apart} do not overlap"
+            )
+        other_p = self.welch_p if by_ranks else self.kruskal_p
+        if np.isfinite(other_p):
+            agrees = (other_p < ALPHA) == ((self.kruskal_p if by_ranks else self.welch_p) < ALPHA)
+            word = "means" if by_ranks else "ranks"
+            other = ", ".join(means if by_ranks else ranks)
+            text += f"; by {word} the answer is {'the same' if agrees else 'another'} ({other})"
+        return text + left_out_clause(self.left_out, "fewer than 2 runs") + "."
+
+    def assumptions(self) -> str:
+        """Say what the checks of normality and of equal variances found."""
+        checked = self.groups["shapiro_p"].notna()
+        odd = [str(g) for g in self.groups.loc[self.groups["shapiro_p"] < ALPHA, "group"]]
+        if not checked.any():
+            normal = "No group has the runs and the spread that a check of normality needs"
+        elif odd:
+            normal = (
+                f"Not normal by the Shapiro-Wilk test at 5 %: {listed(odd)} "
+                f"({len(odd)} of {count(int(checked.sum()), 'group')})"
+            )
+        else:
+            normal = (
+                "No group is shown not to be normal (Shapiro-Wilk, lowest "
+                f"{p_value(float(self.groups['shapiro_p'].min()))})"
+            )
+        if np.isnan(self.levene_p):
+            return f"{normal}; whether variances differ cannot be checked."
+        differ = "differ" if self.levene_p < ALPHA else "are not shown to differ"
+        return f"{normal}; variances {differ} (Brown-Forsythe, {p_value(self.levene_p)})."
+
+    def table(self) -> pd.DataFrame:
+        """Return the omnibus tests, one row each."""
+        k, n = len(self.groups), int(self.groups["n"].sum())
+        rows = [
+            (
+                "Welch's ANOVA (means)",
+                "F",
+                self.welch_f,
+                f"{self.welch_df1:.0f}; {self.welch_df2:.1f}",
+                self.welch_p,
+            ),
+            ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p),
+            ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p),
+        ]
+        frame = pd.DataFrame(rows, columns=["test", "statistic", "value", "df", "p"])
+        frame["effect_size"] = [
+            f"omega squared {self.omega_squared:.3f}",
+            f"eta squared {self.eta_squared:.3f}, epsilon squared {self.epsilon_squared:.3f}",
+            None,
+        ]
+        frame["primary"] = [self.primary == "welch", self.primary == "kruskal", False]
+        return frame
+
+
+def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
+    """Compare ``value`` between the groups of column ``by`` that have at least two values.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two such groups.
+    """
+    every = {
+        str(name): part[value].dropna().to_numpy(dtype=float)
+        for name, part in runs.groupby(by, sort=False, observed=True)
+    }
+    groups = {name: values for name, values in every.items() if len(values) >= 2}
+    if len(groups) < 2:
+        raise NotEnoughDataError(
+            f"a comparison of {quantity(value)} needs at least 2 {by}s of at least 2 runs each, "
+            f"and there {'is' if len(groups) == 1 else 'are'} {len(groups)}"
+        )
+    values = list(groups.values())
+    described = pd.DataFrame([_describe(name, v) for name, v in groups.items()])
+    n, k = sum(map(len, values)), len(values)
+    constant = np.ptp(np.concatenate(values)) == 0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # A group without any spread makes these tests divide by zero; the result is then NaN.
+        warnings.simplefilter("ignore")
+        levene = stats.levene(*values, center="median")
+        welch = anova_oneway(values, use_var="unequal")
+        h, p = (0.0, 1.0) if constant else stats.kruskal(*values)
+    by_ranks = described["n"].min() < FEWEST_FOR_MEANS or described["sd"].min() == 0
+    return Comparison(
+        value=value,
+        by=by,
+        groups=described,
+        # Of two values both lie equally far from their median: there is nothing to compare.
+        levene_w=float(levene.statistic) if described["n"].min() > 2 else np.nan,
+        levene_p=float(levene.pvalue) if described["n"].min() > 2 else np.nan,
+        welch_f=float(welch.statistic),
+        welch_df1=float(welch.df[0]),
+        welch_df2=float(welch.df[1]),
+        welch_p=float(welch.pvalue),
+        kruskal_h=float(h),
+        kruskal_p=float(p),
+        eta_squared=float((h - k + 1) / (n - k)),
+        epsilon_squared=float(h / (n - 1)),
+        omega_squared=_omega_squared(float(welch.statistic), float(welch.df[0]), n),
+        pairs=compared_pairs(groups),
+        primary="kruskal" if by_ranks else "welch",
+        left_out=tuple(name for name in every if name not in groups),
+    )
+
+
+def compare_each(
+    runs: pd.DataFrame, value: str, by: str, within: str
+) -> dict[str, Comparison | Unanswered]:
+    """Compare groups within each level of another column, as one family.
+
+    With one test a level, some would else reject by chance. The omnibus tests, and Dunn's tests
+    over all pairs of all levels, are adjusted together by Holm's method; the Games-Howell tests,
+    which are adjusted within a level already, by Bonferroni's for the number of levels (of two
+    groups they are the omnibus test, and share its adjusted p).
+    """
+    every = {
+        str(name): attempt(compare, part, value, by)
+        for name, part in runs.groupby(within, sort=False, observed=True)
+    }
+    answered = {name: c for name, c in every.items() if isinstance(c, Comparison)}
+    if len(answered) < 2:
+        return every
+    omnibus = holm([c.p for c in answered.values()])
+    dunn = iter(holm(np.concatenate([c.pairs["dunn_p"] for c in answered.values()])))
+    for (name, comparison), p in zip(answered.items(), omnibus, strict=True):
+        pairs = comparison.pairs.assign(dunn_p_holm=[next(dunn) for _ in comparison.pairs.index])
+        by_omnibus = len(pairs) == 1 and comparison.primary == "welch"
+        games_howell = (pairs["games_howell_p"] * len(answered)).clip(upper=1.0)
+        every[name] = replace(
+            comparison,
+            family=len(answered),
+            family_p=p,
+            pairs=pairs.assign(games_howell_p=p if by_omnibus else games_howell),
+        )
+    return every
+
+
+def shapiro_wilk(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return W and p of the test of normality; of more than 5000 values, p is approximate."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # which is what it warns of
+        w, p = stats.shapiro(values)
+    return float(w), float(p)
+
+
+def _omega_squared(f: float, df1: float, n: int) -> float:
+    between = df1 * (f - 1)
+    return between / (between + n) if np.isfinite(f) else np.nan
+
+
+def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
+    varied = len(values) >= 3 and np.ptp(values) > 0
+    w, p = shapiro_wilk(values) if varied else (np.nan, np.nan)
+    return {
+        "group": name,
+        "n": len(values),
+        "median": np.median(values),
+        "q1": np.quantile(values, 0.25),
+        "q3": np.quantile(values, 0.75),
+        "mean": values.mean(),
+        "sd": values.std(ddof=1) if np.ptp(values) > 0 else 0.0,
+        "shapiro_w": w,
+        "shapiro_p": p,
+    }

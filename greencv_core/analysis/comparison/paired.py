@@ -1,0 +1,96 @@
+"""Does the environment change a value, run by run: the same architecture and seed in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.utils.text import listed, p_value, quantity
+
+FEWEST = 6
+"""Combinations; with five, the signed-rank test cannot reach 5 % whatever the data."""
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """A value compared between environments over pairs that share architecture and seed."""
+
+    value: str
+    combinations: int
+    """Of architecture and seed that every environment has."""
+    reference: str
+    shifts: pd.DataFrame
+    """environment, shift: median over the pairs of the difference to the reference."""
+    test: str
+    statistic: float
+    p: float
+
+    def sentence(self) -> str:
+        """Say whether the environments differ in the value, and by how much."""
+        verdict = "differs" if self.p < ALPHA else "is not shown to differ"
+        parts = [
+            f"{round(row.shift, 4) + 0.0:+.4f} in {row.environment}"
+            for row in self.shifts.itertuples()
+        ]
+        return (
+            f"Between runs of the same architecture and seed, {quantity(self.value)} {verdict} "
+            f"between the environments ({self.test}, {p_value(self.p)}, n = {self.combinations} "
+            "combinations of both). "
+            f"Median differences to {self.reference}: {listed(parts)}."
+        )
+
+
+def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
+    """Compare a value between environments, paired by architecture and seed.
+
+    Two environments are compared by Wilcoxon's signed-rank test, more by Friedman's; either asks
+    about differences within a pair, so that the architectures' own differences play no part.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two environments, or fewer than six combinations of architecture and
+        seed that each of them has (with five, the signed-rank test cannot reach 5 %).
+    """
+    table = runs.pivot_table(
+        index=["architecture", "seed"], columns="environment", values=value, sort=False
+    )
+    table = table[[name for name in runs["environment"].unique() if name in table]].dropna()
+    environments = list(table.columns)
+    if len(environments) < 2:
+        raise NotEnoughDataError(
+            "there is none to analyse"
+            if runs.empty
+            else "they come from one environment: there is nothing to compare"
+        )
+    if len(table) < FEWEST:
+        raise NotEnoughDataError(
+            f"a paired comparison needs at least {FEWEST} combinations of architecture and seed "
+            f"that every environment has, and there are {len(table)}"
+        )
+    reference = environments[0]
+    differences = table[environments[1:]].sub(table[reference], axis=0)
+    columns = [table[name].to_numpy(dtype=float) for name in environments]
+    if np.ptp(table.to_numpy(dtype=float), axis=1).max() == 0:
+        test, statistic, p = "no difference in any pair", 0.0, 1.0
+    elif len(environments) == 2:
+        test = "Wilcoxon's signed-rank test"
+        statistic, p = stats.wilcoxon(columns[0], columns[1])
+    else:
+        test = "Friedman's test"
+        statistic, p = stats.friedmanchisquare(*columns)
+    shifts = differences.median().rename("shift").rename_axis("environment").reset_index()
+    return PairedComparison(
+        value=value,
+        combinations=len(table),
+        reference=str(reference),
+        shifts=shifts,
+        test=test,
+        statistic=float(statistic),
+        p=float(p),
+    )

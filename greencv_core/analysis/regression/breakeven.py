@@ -1,0 +1,343 @@
+"""At which complexity two environments cost the same energy per image."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from greencv_core.analysis.levels import ALPHA, CONFIDENCE
+from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.utils.text import number, p_value
+
+FEWEST = 4
+"""Architectures; with three, one degree of freedom is left and the interval tells nothing."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Two neighbours in complexity between which the cheaper environment changes."""
+
+    below: str
+    above: str
+    gflops: float
+    """Where a line between the two, both axes logarithmic, crosses."""
+    low: float
+    high: float
+    """Its 95 % interval by the spread of the runs alone; NaN where it is not bounded."""
+
+    def sentence(self) -> str:
+        """Say between which architectures, and where."""
+        interval = (
+            "" if math.isnan(self.low)
+            else f" (95 % interval by the runs alone {number(self.low)} to {number(self.high)})"
+        )  # fmt: skip
+        return (
+            "Of the architectures themselves, the cheaper environment changes between "
+            f"{self.below} and {self.above}, at {number(self.gflops)} GFLOPs on a line between the "
+            f"two{interval}."
+        )
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """The GFLOPs per image at which environment ``b`` takes as much energy as ``a``.
+
+    The logarithm of the ratio of their energies is a straight line over log GFLOPs, each
+    architecture being one point: how far architectures stray from the line is part of the
+    uncertainty, and more runs of the same architectures do not make it smaller.
+    """
+
+    a: str
+    b: str
+    points: pd.DataFrame
+    """architecture, gflops_per_image, ratio (of geometric means, ``b`` to ``a``), fitted, low, high
+    (95 % of the line)."""
+    exponent: float
+    """By which the ratio grows with GFLOPs; below 0, ``b`` gains with complexity."""
+    exponent_p: float
+    gflops: float
+    """Where the line crosses 1; NaN if it is level."""
+    low: float
+    high: float
+    """Fieller's 95 % interval; NaN where it is not bounded, or there is none."""
+    excluded: bool
+    """Whether a break-even within the range of these architectures is ruled out at 95 %."""
+    crossing: Crossing | None
+    """Where the architectures' own ratios change sides, if they do so once."""
+
+    @property
+    def lowest(self) -> float:
+        """The fewest GFLOPs of these architectures."""
+        return float(self.points["gflops_per_image"].min())
+
+    @property
+    def highest(self) -> float:
+        """The most GFLOPs of these architectures."""
+        return float(self.points["gflops_per_image"].max())
+
+    @property
+    def inside(self) -> bool:
+        """Whether the estimate lies within the range of these architectures."""
+        return self.lowest <= self.gflops <= self.highest
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the estimate lies within that range, and an interval bounds it."""
+        return self.inside and not math.isnan(self.low)
+
+    @property
+    def within_range(self) -> bool:
+        """Whether all of the interval lies within that range."""
+        return self.bounded and self.lowest <= self.low and self.high <= self.highest
+
+    @property
+    def below(self) -> str:
+        """The environment that takes less below the break-even; ``above`` does above it."""
+        return self.a if self.exponent < 0 else self.b
+
+    @property
+    def above(self) -> str:
+        """The environment that gains with complexity."""
+        return self.b if self.exponent < 0 else self.a
+
+    @property
+    def cheaper_throughout(self) -> str | None:
+        """The environment that takes less throughout the range, where a break-even is ruled out."""
+        if not self.excluded:
+            return None
+        return self.b if float(self.points["fitted"].median()) < 1 else self.a
+
+    def sentence(self) -> str:
+        """Say where the two cost the same, how surely, or that they do so nowhere."""
+        of_architectures = f" {self.crossing.sentence()}" if self.crossing else ""
+        return self._of_line() + of_architectures
+
+    def _of_line(self) -> str:
+        observed = f"{number(self.lowest)} to {number(self.highest)} GFLOPs"
+        trend = (
+            f"the ratio changes with GFLOPs (exponent {self.exponent:.2f}, "
+            f"{p_value(self.exponent_p)})"
+            if self.exponent_p < ALPHA
+            else f"the ratio is not shown to change with GFLOPs ({p_value(self.exponent_p)})"
+        )
+        trend = f"{trend}, over {len(self.points)} architectures"
+        if self.excluded:
+            return (
+                f"{self.a} and {self.b}: no break-even in the range observed ({observed}); "
+                f"{self.cheaper_throughout} takes less throughout, and {trend}."
+            )
+        if not self.inside:
+            return (
+                f"{self.a} and {self.b}: the line has no break-even in the range observed "
+                f"({observed}), though one cannot be ruled out; {trend}."
+            )
+        text = (
+            f"{self.a} and {self.b} cost the same energy per image at {number(self.gflops)} "
+            f"GFLOPs; {self.below} takes less below, {self.above} above"
+        )
+        if math.isnan(self.low):
+            return f"{text}, but no interval bounds it: {trend}."
+        beyond = self.low < self.lowest or self.high > self.highest
+        reach = f", which reaches beyond the range observed, {observed}" if beyond else ""
+        return f"{text} (95 % interval {number(self.low)} to {number(self.high)}{reach}); {trend}."
+
+
+def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
+    """Find the GFLOPs at which two environments cost the same, over architectures that both have.
+
+    The interval is Fieller's (1954) of where a line crosses zero, with the residual variance of the
+    architectures about it.
+
+    Raises
+    ------
+    NotEnoughDataError
+        Fewer than four architectures of different GFLOPs were trained in both.
+    """
+    runs = runs[(runs["energy_j_per_image"] > 0) & (runs["gflops_per_image"] > 0)]
+    runs = runs[runs["environment"].isin((a, b))]
+    log_energy = np.log10(runs["energy_j_per_image"].astype(float))
+    groups = log_energy.groupby([runs["architecture"], runs["environment"]])
+    means = groups.mean().unstack()
+    gflops = runs.groupby("architecture")["gflops_per_image"].median()
+    if {a, b} <= set(means.columns):
+        means = means.dropna(subset=[a, b])
+    if not {a, b} <= set(means.columns) or gflops[means.index].nunique() < FEWEST:
+        raise NotEnoughDataError(
+            f"a break-even of {a} and {b} needs at least {FEWEST} architectures of different "
+            "GFLOPs that were trained in both"
+        )
+    means = means.loc[gflops[means.index].sort_values(kind="stable").index]
+    of_means = (groups.var() / groups.size()).unstack().loc[means.index, [a, b]]
+    dfs = (groups.size() - 1).unstack().loc[means.index, [a, b]]
+    x = np.log10(gflops[means.index].to_numpy(dtype=float))
+    y = (means[b] - means[a]).to_numpy(dtype=float)
+    if np.ptp(y) < 1e-12:
+        raise NotEnoughDataError(
+            f"the ratio of {b} to {a} is the same for all architectures: a line through it is "
+            "level, and crosses nowhere"
+        )
+    line = _Line.through(x, y)
+    low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
+    half = line.half_width(x)
+    fitted = line.at(x)
+    points = pd.DataFrame(
+        {
+            "architecture": means.index.astype(str),
+            "gflops_per_image": 10**x,
+            "ratio": 10**y,
+            "fitted": 10**fitted,
+            "low": 10 ** (fitted - half),
+            "high": 10 ** (fitted + half),
+        }
+    )
+    crossing = line.centre - line.level / line.slope if line.slope else math.nan
+    return BreakEven(
+        a=a,
+        b=b,
+        points=points,
+        exponent=line.slope,
+        exponent_p=line.slope_p,
+        gflops=10**crossing if abs(crossing) < 300 else math.nan,
+        low=10**low if abs(low) < 300 else math.nan,
+        high=10**high if abs(high) < 300 else math.nan,
+        excluded=excluded,
+        crossing=_crossing(
+            [str(name) for name in means.index], x, y,
+            of_means.to_numpy(dtype=float), dfs.to_numpy(dtype=float),
+        ),
+    )  # fmt: skip
+
+
+def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unanswered]:
+    """Find the break-even of each pair of environments; the key names both."""
+    names = [str(name) for name in runs["environment"].unique()]
+    return {
+        f"{a} and {b}": attempt(break_even, runs, a, b) for a, b in itertools.combinations(names, 2)
+    }
+
+
+def surest(results: Mapping[str, BreakEven | Unanswered]) -> BreakEven | None:
+    """Return the break-even that is best known of those within the range observed.
+
+    That of the narrowest interval on the logarithmic axis, of those within the range if there are
+    any; where no interval bounds one, the first estimate within the range, else the first pair that
+    has an answer. None where no pair has.
+    """
+    known = [result for result in results.values() if isinstance(result, BreakEven)]
+    bounded = [result for result in known if result.bounded]
+    if bounded:
+        return min(bounded, key=lambda one: (not one.within_range, one.high / one.low))
+    return next((result for result in known if result.inside), known[0] if known else None)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """y = level + slope (x - centre), by least squares, with what its uncertainty needs."""
+
+    centre: float
+    level: float
+    slope: float
+    level_variance: float
+    slope_variance: float
+    df: int
+
+    @classmethod
+    def through(cls, x: NDArray[np.float64], y: NDArray[np.float64]) -> _Line:
+        centre = float(x.mean())
+        around = x - centre
+        squares = float(around @ around)
+        slope, level = float(around @ y) / squares, float(y.mean())
+        residuals = y - level - slope * around
+        df = len(x) - 2
+        variance = float(residuals @ residuals) / df
+        return cls(centre, level, slope, variance / len(x), variance / squares, df)
+
+    @property
+    def slope_p(self) -> float:
+        if self.slope_variance == 0:
+            return 0.0 if self.slope else 1.0
+        t = abs(self.slope) / math.sqrt(self.slope_variance)
+        return 2 * float(stats.t.sf(t, self.df))
+
+    def at(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.level + self.slope * (x - self.centre)
+
+    def half_width(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        variance = self.level_variance + self.slope_variance * (x - self.centre) ** 2
+        half: NDArray[np.float64] = self._t * np.sqrt(variance)
+        return half
+
+    def where_zero(self, first: float, last: float) -> tuple[float, float, bool]:
+        """Return Fieller's interval of the zero, and whether it leaves out all from first to last.
+
+        The interval holds each x at which the line is not shown to differ from zero. Where the
+        slope is not shown to differ from zero, that is all but an interval, or everything.
+        """
+        low, high, bounded = _fieller(
+            self.level, self.slope, self.level_variance, 0.0, self.slope_variance, self._t
+        )
+        low, high = self.centre + low, self.centre + high
+        if bounded:
+            return low, high, high < first or low > last
+        return math.nan, math.nan, low < first and last < high
+
+    @property
+    def _t(self) -> float:
+        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.df))
+
+
+def _fieller(
+    level: float, slope: float, level_variance: float, covariance: float, slope_variance: float,
+    t: float,
+) -> tuple[float, float, bool]:  # fmt: skip
+    """Return the bounds of all u at which level + slope u is not shown to differ from zero.
+
+    Where the third is false, the slope itself is not shown to differ from zero, and the two bounds
+    hold what is ruled out; NaN if nothing is.
+    """
+    a = slope**2 - t**2 * slope_variance
+    b = slope * level - t**2 * covariance
+    c = level**2 - t**2 * level_variance
+    root = b * b - a * c
+    if root < 0 or a == 0:
+        return math.nan, math.nan, False
+    half = math.sqrt(root)
+    first, last = sorted(((-b - half) / a, (-b + half) / a))
+    return first, last, a > 0
+
+
+def _crossing(
+    names: list[str],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    dfs: NDArray[np.float64],
+) -> Crossing | None:
+    changes = np.flatnonzero(np.sign(y[:-1]) * np.sign(y[1:]) < 0)
+    if len(changes) != 1 or x[changes[0]] == x[changes[0] + 1]:
+        return None
+    i = int(changes[0])
+    level, slope, step = float(y[i]), float(y[i + 1] - y[i]), float(x[i + 1] - x[i])
+    share = -level / slope
+    low = high = math.nan
+    of_each = variances[[i, i + 1]]
+    if np.isfinite(of_each).all() and of_each.sum() > 0:
+        weighted = of_each * np.array([[1 - share], [share]]) ** 2
+        df = float(weighted.sum() ** 2 / (weighted**2 / dfs[[i, i + 1]]).sum())
+        v1, v2 = (float(v) for v in of_each.sum(axis=1))
+        t = float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
+        low, high, bounded = _fieller(level, slope, v1, -v1, v1 + v2, t)
+        if not bounded:
+            low = high = math.nan
+    at, low, high = (float(x[i]) + u * step for u in (share, low, high))
+    if not max(abs(low), abs(high)) < 300:
+        low = high = math.nan
+    at, low, high = (10**u for u in (at, low, high))
+    return Crossing(names[i], names[i + 1], at, low, high)

@@ -1,0 +1,154 @@
+"""Does the more powerful environment pay with complexity: against each other, by architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from greencv_core.analysis.comparison.pairwise import holm
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.regression.breakeven import BreakEven, break_even
+from greencv_core.analysis.regression.interaction import Interaction, architecture_by_environment
+from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.utils.text import listed, number
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The most powerful environment against another: which takes less for which architecture."""
+
+    powerful: str
+    other: str
+    architectures: tuple[str, ...]
+    """Those trained in both, from the fewest GFLOPs to the most."""
+    less_in_powerful: tuple[str, ...]
+    """Those shown to take less energy per image in the most powerful environment."""
+    less_in_other: tuple[str, ...]
+    line: BreakEven | Unanswered
+
+    @property
+    def turns(self) -> bool:
+        """Whether the other takes less for the simpler, and the powerful for the more complex.
+
+        Either architectures of both kinds show it, or the line through all of them has a break-even
+        whose interval lies within their range.
+        """
+        return self._later() > 0 or self._crosses
+
+    @property
+    def opposed(self) -> bool:
+        """Whether the opposite is shown: one takes less for all, or for the wrong ones."""
+        return not self.turns and (self.cheaper_for_all is not None or self._later() < 0)
+
+    @property
+    def cheaper_for_all(self) -> str | None:
+        """The environment that is shown to take less for every architecture, if one is."""
+        for name, less in (
+            (self.powerful, self.less_in_powerful),
+            (self.other, self.less_in_other),
+        ):
+            if len(less) == len(self.architectures):
+                return name
+        return None
+
+    def sentence(self) -> str:
+        """Say which takes less for which architectures, and where they break even."""
+        everywhere = f"all {len(self.architectures)} architectures"
+        parts = [
+            f"{name} takes less for {everywhere if name == self.cheaper_for_all else listed(less)}"
+            for name, less in (
+                (self.other, self.less_in_other),
+                (self.powerful, self.less_in_powerful),
+            )
+            if less
+        ]
+        text = f"{self.powerful} against {self.other}: {'; '.join(parts) or 'none is told apart'}"
+        if isinstance(self.line, BreakEven) and self.line.bounded:
+            text += (
+                f"; break-even at {number(self.line.gflops)} GFLOPs ({number(self.line.low)} to "
+                f"{number(self.line.high)})"
+            )
+        return f"{text}."
+
+    def _later(self) -> float:
+        """Return by how many places in complexity the powerful takes less later than the other.
+
+        0 where one of them takes less nowhere.
+        """
+        if not self.less_in_powerful or not self.less_in_other:
+            return 0.0
+        powerful, other = (
+            float(np.mean([self.architectures.index(name) for name in less]))
+            for less in (self.less_in_powerful, self.less_in_other)
+        )
+        return powerful - other
+
+    @property
+    def _crosses(self) -> bool:
+        line = self.line
+        return isinstance(line, BreakEven) and line.within_range and line.above == self.powerful
+
+
+def most_powerful(runs: pd.DataFrame) -> str:
+    """Return the environment that trains the most complex architecture fastest, by medians.
+
+    Of the architectures trained in at least two environments: on a simple one, a large GPU may be
+    slower than a small one that it leaves idle less.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No architecture of known complexity was trained in two environments.
+    """
+    timed = runs.dropna(subset=["gflops_per_image", "duration_s_per_image"])
+    environments = timed.groupby("architecture", observed=True)["environment"].nunique()
+    shared = timed[timed["architecture"].isin(environments.index[environments > 1])]
+    if shared.empty:
+        raise NotEnoughDataError("no architecture was trained in two environments")
+    complexity = shared.groupby("architecture", observed=True)["gflops_per_image"].median()
+    hardest = shared[shared["architecture"] == complexity.idxmax()]
+    return str(hardest.groupby("environment")["duration_s_per_image"].median().idxmin())
+
+
+def powerful_against_each(runs: pd.DataFrame) -> list[Matching]:
+    """Hold the most powerful environment against each other one, over the architectures of both.
+
+    An architecture takes less in one of the two by Welch's t test of logarithms, with Holm's
+    correction over all architectures and pairs. Pairs of too few runs are left out.
+
+    Raises
+    ------
+    NotEnoughDataError
+        As :func:`most_powerful`; or no pair has two architectures of three runs in each.
+    """
+    powerful = most_powerful(runs)
+    crossed: dict[str, Interaction] = {}
+    reason = ""
+    for other in (str(name) for name in runs["environment"].unique() if name != powerful):
+        both = pd.concat([runs[runs["environment"] == name] for name in (other, powerful)])
+        result = attempt(architecture_by_environment, both)
+        if isinstance(result, Interaction):
+            crossed[other] = result
+        else:
+            reason = result.reason
+    if not crossed:
+        raise NotEnoughDataError(reason)
+    adjusted = holm(np.concatenate([result.effects["p"] for result in crossed.values()]))
+    found, begin = [], 0
+    for other, result in crossed.items():
+        effects = result.effects
+        sure = np.array(adjusted[begin : begin + len(effects)]) < ALPHA
+        begin += len(effects)
+        found.append(
+            Matching(
+                powerful,
+                other,
+                architectures=tuple(effects["architecture"]),
+                less_in_powerful=tuple(effects.loc[sure & (effects["ratio"] < 1), "architecture"]),
+                less_in_other=tuple(effects.loc[sure & (effects["ratio"] > 1), "architecture"]),
+                line=attempt(break_even, runs, other, powerful),
+            )
+        )
+    return found

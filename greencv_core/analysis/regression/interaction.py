@@ -1,0 +1,372 @@
+"""Whether the effect of the environment depends on the architecture."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import statsmodels.formula.api as smf
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
+
+from greencv_core.analysis.comparison.pairwise import holm
+from greencv_core.analysis.levels import ALPHA, CONFIDENCE
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.utils.text import left_out_clause, listed, number, p_value
+
+FEWEST_FOR_WELCH_JAMES = 3
+"""Runs in each condition; with two, a variance has one degree of freedom."""
+_ARCHITECTURE, _ENVIRONMENT, _BOTH = "architecture", "environment", "architecture x environment"
+
+
+@dataclass(frozen=True)
+class HeteroscedasticTest:
+    """An F test that lets every group have its own variance."""
+
+    f: float
+    df1: float
+    df2: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Two-way analysis of log10 energy per image: architecture x environment."""
+
+    n: int
+    anova: pd.DataFrame
+    """term, f, df1, df2, p (Welch and James: the primary test); partial_eta_squared and sum_sq of
+    the analysis of variance (Type II, equal variances); aligned_f and aligned_p, by aligned
+    ranks."""
+    ratios: pd.DataFrame
+    """architecture, environment, reference, ratio of medians to the reference environment."""
+    effects: pd.DataFrame
+    """The simple effects: architecture, environment, reference, n, ratio (of geometric means),
+    ci_low, ci_high (95 %), p (Welch, of logarithms), p_holm over all rows."""
+    left_out: tuple[str, ...] = ()
+    """Architectures that were not trained in every environment."""
+
+    @property
+    def p(self) -> float:
+        """The interaction's p value."""
+        return float(self._row(_BOTH)["p"])
+
+    @property
+    def environment_p(self) -> float:
+        """The environment's p value, the architecture accounted for."""
+        return float(self._row(_ENVIRONMENT)["p"])
+
+    def environment_sentence(self) -> str:
+        """Say whether the environments differ once the architecture is accounted for."""
+        row = self._row(_ENVIRONMENT)
+        verdict = "differs" if row["p"] < ALPHA else "is not shown to differ"
+        return (
+            f"With the architecture accounted for, energy per image {verdict} between the training "
+            f"environments ({self._told(row)})."
+        )
+
+    def sentence(self) -> str:
+        """Say whether the environments' ratio depends on the architecture, and its range."""
+        row = self._row(_BOTH)
+        depends = "depends" if row["p"] < ALPHA else "is not shown to depend"
+        parts = []
+        for environment, part in self.ratios.groupby("environment", sort=False):
+            low, high = part.loc[part["ratio"].idxmin()], part.loc[part["ratio"].idxmax()]
+            parts.append(
+                f"{environment} takes {number(low['ratio'])} ({low['architecture']}) to "
+                f"{number(high['ratio'])} ({high['architecture']}) times the energy of "
+                f"{low['reference']}"
+            )
+        agrees = (row["p"] < ALPHA) == (row["aligned_p"] < ALPHA)
+        by_ranks = "say the same" if agrees else "say otherwise"
+        return (
+            f"The effect of the environment on energy per image {depends} on the architecture "
+            f"({self._told(row)}, n = {self.n}; aligned ranks {by_ranks}, "
+            f"{p_value(row['aligned_p'])}): {listed(parts)}"
+            f"{left_out_clause(self.left_out, 'too few runs in some conditions')}."
+        )
+
+    def effects_sentence(self) -> str:
+        """Say for which architectures an environment takes more or less than the reference."""
+        parts = []
+        for (environment, reference), part in self.effects.groupby(
+            ["environment", "reference"], sort=False
+        ):
+            sure = part[part["p_holm"] < ALPHA]
+            told = [
+                f"{word} for {listed(list(some['architecture']))}"
+                for word, some in (
+                    ("more", sure[sure["ratio"] > 1]),
+                    ("less", sure[sure["ratio"] < 1]),
+                )
+                if len(some)
+            ]
+            open_ones = list(part.loc[~(part["p_holm"] < ALPHA), "architecture"])
+            if open_ones:
+                told.append(f"not shown to differ for {listed(open_ones)}")
+            parts.append(f"{environment} against {reference}: {', '.join(told)}")
+        return f"By architecture (Welch's t of logarithms, Holm's correction), {'; '.join(parts)}."
+
+    def table(self) -> pd.DataFrame:
+        """Return the analysis of variance."""
+        return self.anova
+
+    def _row(self, term: str) -> pd.Series:
+        return self.anova.set_index("term").loc[term]
+
+    def _told(self, row: pd.Series) -> str:
+        return (
+            f"Welch-James F = {number(row['f'])}, {p_value(row['p'])}, partial eta squared = "
+            f"{row['partial_eta_squared']:.2f}"
+        )
+
+
+def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
+    """Compare architectures in environments, each of which has runs of the others.
+
+    On the scale of ratios; the reference environment is the first in the table. Where conditions
+    have too few runs, as in a study that was cut short, the architecture or environment that lacks
+    the largest share of its conditions is left out, until none lacks any.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two such architectures or two environments, or a condition has fewer
+        than three runs, or no spread.
+    """
+    runs = runs[runs["energy_j_per_image"] > 0]  # logarithms
+    kept = _often_enough(runs)
+    lacking = [
+        str(name)
+        for column in (_ARCHITECTURE, _ENVIRONMENT)
+        for name in runs[column].unique()
+        if not kept.empty and name not in set(kept[column])
+    ]
+    runs = runs if kept.empty else kept
+    environments = list(runs["environment"].unique())
+    if len(environments) < 2:
+        raise NotEnoughDataError(
+            "there is none to analyse"
+            if runs.empty
+            else "they come from one environment: there is nothing to compare"
+        )
+    trained_in = runs.groupby("architecture", sort=False, observed=True)["environment"].nunique()
+    complexity = runs.groupby("architecture", observed=True)["gflops_per_image"].median()
+    everywhere = trained_in.index[trained_in == len(environments)]
+    complete = [str(name) for name in complexity[everywhere].sort_values(kind="stable").index]
+    if len(complete) < 2:
+        raise NotEnoughDataError(
+            "an interaction needs at least 2 architectures trained in every environment, and there "
+            f"{'is' if len(complete) == 1 else 'are'} {len(complete)}"
+        )
+    left_out = (*lacking, *(str(name) for name in trained_in.index if name not in complete))
+    runs = runs[runs["architecture"].isin(complete)]
+    data = pd.DataFrame(
+        {
+            "value": np.log10(runs["energy_j_per_image"].to_numpy(dtype=float)),
+            "a": runs["architecture"].astype(str).to_numpy(),
+            "b": runs["environment"].astype(str).to_numpy(),
+        }
+    )
+    cells = [
+        [data.loc[(data["a"] == a) & (data["b"] == b), "value"].to_numpy() for b in environments]
+        for a in complete
+    ]
+    _check(cells, complete, environments)
+    return Interaction(
+        n=len(runs),
+        anova=_analysis_of_variance(data, cells),
+        ratios=_ratios(runs, environments[0]),
+        effects=_simple_effects(cells, complete, environments),
+        left_out=left_out,
+    )
+
+
+def _often_enough(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of a whole table of conditions; none where that is no table."""
+    names = [_ARCHITECTURE, _ENVIRONMENT]
+    counts = runs.groupby(names, sort=False, observed=True).size().unstack(fill_value=0)
+    while (short := counts < FEWEST_FOR_WELCH_JAMES).any(axis=None):
+        of_rows, of_columns = short.mean(axis="columns"), short.mean(axis="index")
+        if of_rows.max() >= of_columns.max():
+            counts = counts.drop(index=of_rows.idxmax())
+        else:
+            counts = counts.drop(columns=of_columns.idxmax())
+    whole = counts if min(counts.shape) >= 2 else counts.iloc[:0]
+    return runs[runs[_ARCHITECTURE].isin(whole.index) & runs[_ENVIRONMENT].isin(whole.columns)]
+
+
+def welch_james(
+    means: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    contrasts: NDArray[np.float64],
+) -> HeteroscedasticTest:
+    """Test that contrasts of group means are 0, each group having a variance of its own.
+
+    Johansen's (1980) approximation, of which Welch's analysis of variance is the one-way case.
+
+    Parameters
+    ----------
+    means, variances, counts
+        Of the groups, shape (groups,).
+    contrasts
+        Linearly independent rows, shape (contrasts, groups).
+    """
+    of_means = variances / counts
+    inverse = np.linalg.inv(contrasts * of_means @ contrasts.T)
+    difference = contrasts @ means
+    statistic = float(difference @ inverse @ difference)
+    rank = len(contrasts)
+    share = np.einsum("g,rg,rq,qg->g", of_means, contrasts, inverse, contrasts)
+    a = float((share**2 / (counts - 1)).sum())
+    scale = rank + 2 * a - 6 * a / (rank + 2)
+    df2 = rank * (rank + 2) / (3 * a)
+    f = statistic / scale
+    return HeteroscedasticTest(f, float(rank), df2, float(stats.f.sf(f, rank, df2)))
+
+
+def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
+    """Return the analysis of variance of aligned ranks (Higgins et al. 1990, Wobbrock et al. 2011).
+
+    For each effect the values are stripped of all others, ranked, and analysed (Type III, contrasts
+    that sum to zero); what remains of the others shows how well they were stripped.
+
+    Parameters
+    ----------
+    data
+        value, and the levels of two factors, a and b.
+
+    Returns
+    -------
+    pandas.DataFrame
+        term (a, b, a x b), f, df1, df2, p.
+    """
+    cell = data.groupby(["a", "b"])["value"].transform("mean")
+    of_a, of_b = (data.groupby(factor)["value"].transform("mean") for factor in ("a", "b"))
+    overall = data["value"].mean()
+    effects = {
+        "a": ("C(a, Sum)", of_a - overall),
+        "b": ("C(b, Sum)", of_b - overall),
+        "a x b": ("C(a, Sum):C(b, Sum)", cell - of_a - of_b + overall),
+    }
+    rows = []
+    for term, (row, effect) in effects.items():
+        # Rounding first: what differs by an error of arithmetic alone shall tie.
+        aligned = (data["value"] - cell + effect).round(12)
+        ranked = data.assign(ranked=stats.rankdata(aligned))
+        fit = smf.ols("ranked ~ C(a, Sum) * C(b, Sum)", ranked).fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = anova_lm(fit, typ=3)
+        f, df, p = (float(table.loc[row, column]) for column in ("F", "df", "PR(>F)"))
+        rows.append(
+            {"term": term, "f": f, "df1": df, "df2": float(table.loc["Residual", "df"]), "p": p}
+        )
+    return pd.DataFrame(rows)
+
+
+def _check(
+    cells: list[list[NDArray[np.float64]]], architectures: list[str], environments: list[str]
+) -> None:
+    for (i, a), (j, b) in itertools.product(enumerate(architectures), enumerate(environments)):
+        if len(cells[i][j]) < FEWEST_FOR_WELCH_JAMES:
+            raise NotEnoughDataError(
+                f"an interaction needs repetitions, at least {FEWEST_FOR_WELCH_JAMES} of each "
+                f"condition, and {a} @ {b} has {len(cells[i][j])}"
+            )
+        if np.ptp(cells[i][j]) == 0:
+            raise NotEnoughDataError(
+                f"all runs of {a} @ {b} took the same energy: there is no spread to test against"
+            )
+
+
+def _analysis_of_variance(
+    data: pd.DataFrame, cells: list[list[NDArray[np.float64]]]
+) -> pd.DataFrame:
+    every = [values for row in cells for values in row]
+    means, variances, counts = (
+        np.array([told(v) for v in every], dtype=float) for told in (np.mean, _variance, len)
+    )
+    one, other = (np.ones((1, k)) / k for k in (len(cells), len(cells[0])))
+    between_a, between_b = (_differences(k) for k in (len(cells), len(cells[0])))
+    contrasts: dict[str, NDArray[Any]] = {
+        _ARCHITECTURE: np.kron(between_a, other),
+        _ENVIRONMENT: np.kron(one, between_b),
+        _BOTH: np.kron(between_a, between_b),
+    }
+    fit = smf.ols("value ~ C(a) * C(b)", data).fit()
+    squares = anova_lm(fit, typ=2)["sum_sq"]
+    aligned = aligned_ranks_anova(data).set_index("term")
+    rows = []
+    for (term, contrast), row, name in zip(
+        contrasts.items(), ("C(a)", "C(b)", "C(a):C(b)"), ("a", "b", "a x b"), strict=True
+    ):
+        test = welch_james(means, variances, counts, contrast)
+        rows.append(
+            {
+                "term": term,
+                "f": test.f,
+                "df1": test.df1,
+                "df2": test.df2,
+                "p": test.p,
+                "sum_sq": float(squares[row]),
+                "partial_eta_squared": float(squares[row] / (squares[row] + squares["Residual"])),
+                "aligned_f": float(aligned.loc[name, "f"]),
+                "aligned_p": float(aligned.loc[name, "p"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _simple_effects(
+    cells: list[list[NDArray[np.float64]]], architectures: list[str], environments: list[str]
+) -> pd.DataFrame:
+    rows = []
+    for j in range(1, len(environments)):
+        for i, architecture in enumerate(architectures):
+            reference, values = cells[i][0], cells[i][j]
+            test = stats.ttest_ind(values, reference, equal_var=False)
+            interval = test.confidence_interval(CONFIDENCE)
+            rows.append(
+                {
+                    "architecture": architecture,
+                    "environment": environments[j],
+                    "reference": environments[0],
+                    "n": len(values) + len(reference),
+                    "ratio": 10 ** float(values.mean() - reference.mean()),
+                    "ci_low": 10 ** float(interval.low),
+                    "ci_high": 10 ** float(interval.high),
+                    "p": float(test.pvalue),
+                }
+            )
+    frame = pd.DataFrame(rows)
+    return frame.assign(p_holm=holm(frame["p"]))
+
+
+def _ratios(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
+    medians = (
+        runs.groupby(["architecture", "environment"], sort=False, observed=True)[
+            "energy_j_per_image"
+        ]
+        .median()
+        .unstack("environment")
+    )
+    ratios = medians.div(medians[reference], axis=0).drop(columns=reference)
+    tidy = ratios.stack().rename("ratio").reset_index()
+    tidy.insert(2, "reference", reference)
+    return tidy
+
+
+def _differences(levels: int) -> NDArray[np.float64]:
+    return np.hstack([np.ones((levels - 1, 1)), -np.eye(levels - 1)])
+
+
+def _variance(values: NDArray[np.float64]) -> float:
+    return float(values.var(ddof=1)) if len(values) > 1 else math.nan

@@ -1,0 +1,109 @@
+"""The regression with architectures as a sample of all there could be."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import statsmodels.formula.api as smf
+from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLMResultsWrapper
+
+from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.regression.data import REPORTED, formula_of, logarithms, plain, possible
+from greencv_core.analysis.result import NotEnoughDataError
+
+FEWEST_FOR_MIXED = 5
+"""Architectures from which on their spread can be estimated at all."""
+
+
+@dataclass(frozen=True)
+class MixedModel:
+    """Log10 energy per image with a random intercept for each architecture, by REML."""
+
+    coefficients: pd.DataFrame
+    """term, estimate, ci_low, ci_high, p; of GFLOPs and parameters by t with as many degrees of
+    freedom as architectures less what is estimated of them."""
+    architectures: int
+    architecture_sd: float
+    """Of log10 energy per image, at equal complexity."""
+    residual_sd: float
+
+    def sentence(self) -> str:
+        """Say how far architectures of equal complexity lie apart."""
+        row = self.coefficients.set_index("term").loc["log10(GFLOPs)"]
+        return (
+            "With architectures as a sample of all there could be (a random intercept for each of "
+            f"{self.architectures}), the exponent of GFLOPs is {row['estimate']:.2f} (95 % "
+            f"interval {row['ci_low']:.2f} to {row['ci_high']:.2f}); at equal complexity, "
+            f"architectures differ by a factor of {10**self.architecture_sd:.2f} (one standard "
+            f"deviation), runs of one by {10**self.residual_sd:.2f}."
+        )
+
+
+def mixed_model(runs: pd.DataFrame) -> MixedModel:
+    """Fit the regression with a random intercept for each architecture.
+
+    Parameters of the architectures enter from six architectures on.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than five architectures, or the model does not converge on these runs.
+    """
+    data = logarithms(runs)
+    architectures = data["architecture"].nunique()
+    if architectures < FEWEST_FOR_MIXED:
+        raise NotEnoughDataError(
+            f"a random effect needs at least {FEWEST_FOR_MIXED} architectures, and there are "
+            f"{architectures}"
+        )
+    terms = possible(data, REPORTED)
+    if architectures <= FEWEST_FOR_MIXED:
+        terms = [term for term in terms if term != "log_parameters"]
+    coefficients = smf.ols(formula_of(terms), data).exog.shape[1]
+    if len(data) <= architectures + coefficients:
+        raise NotEnoughDataError(
+            f"a mixed model of {architectures} architectures and {coefficients} coefficients needs "
+            f"more than {architectures + coefficients} runs, and there are {len(data)}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            fit = smf.mixedlm(formula_of(terms), data, groups=data["architecture"]).fit(
+                reml=True, method=["powell"]
+            )
+        except (np.linalg.LinAlgError, ValueError) as error:
+            raise NotEnoughDataError("the mixed model cannot be fitted to these runs") from error
+    if not fit.converged or not np.isfinite(fit.bse_fe).all():
+        raise NotEnoughDataError("the mixed model does not converge on these runs")
+    return MixedModel(
+        coefficients=_mixed_coefficients(fit, architectures, len(data)),
+        architectures=architectures,
+        architecture_sd=float(np.sqrt(max(0.0, float(fit.cov_re.iloc[0, 0])))),
+        residual_sd=float(np.sqrt(fit.scale)),
+    )
+
+
+def _mixed_coefficients(fit: MixedLMResultsWrapper, architectures: int, n: int) -> pd.DataFrame:
+    names = list(fit.fe_params.index)
+    of_architecture = [name for name in names if name in ("Intercept", "log_gflops",
+                                                          "log_parameters")]  # fmt: skip
+    rows = []
+    for name in names:
+        between = name in of_architecture
+        df = architectures - len(of_architecture) if between else n - architectures - len(names)
+        estimate, error = float(fit.fe_params[name]), float(fit.bse_fe[name])
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
+        rows.append(
+            {
+                "term": plain(name),
+                "estimate": estimate,
+                "ci_low": estimate - half,
+                "ci_high": estimate + half,
+                "p": 2 * float(stats.t.sf(abs(estimate / error), df)),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,121 @@
+"""Which runs are analysed, and their medians."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.utils.energy import weakest
+from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import count, listed
+
+CONDITION = ("architecture", "environment")
+
+
+def condition_name(levels: Iterable[object]) -> str:
+    """Return the name of a condition of these levels: ``resnet18 @ cpu``."""
+    return " @ ".join(map(str, levels))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that are analysed, and those that are not, each with the reason."""
+
+    runs: pd.DataFrame
+    excluded: pd.DataFrame
+    """The rows left out, with a column ``reason``."""
+    contended: int
+    """Runs kept although other work disturbed them."""
+
+    def sentence(self, planned: int | None = None) -> str:
+        """Say how many runs (of those ``planned``) are analysed, and what of marked ones."""
+        verb = "is" if len(self.runs) == 1 else "are"
+        of_all = "" if planned is None else f" of {planned} planned"
+        text = f"{len(self.runs)}{of_all} {'run' if (planned or len(self.runs)) == 1 else 'runs'} "
+        text += f"{verb} analysed."
+        if len(self.excluded):
+            reasons = self.excluded["reason"].value_counts()
+            parts = [f"{n} {reason}" for reason, n in reasons.items()]
+            text += f" Left out: {listed(parts)}."
+        if self.contended:
+            verb = "was" if self.contended == 1 else "were"
+            text += (
+                f" {count(self.contended, 'run')} {verb} disturbed (by other work on the machine, "
+                "or by clocks held back) and kept: their energy and time may be too high."
+            )
+        return text
+
+
+def usable(runs: pd.DataFrame) -> Selection:
+    """Leave out runs that failed, were stopped or lost a meter; keep and count contended ones."""
+    finished = runs["status"] == "finished"
+    kept_back = ~finished | ~runs["complete"].eq(True)
+    excluded = runs[kept_back].copy()
+    excluded["reason"] = "with an incomplete energy reading"
+    excluded.loc[~finished[kept_back], "reason"] = "failed"
+    excluded.loc[excluded["status"] == "stopped", "reason"] = "stopped by a forecast"
+    kept = runs[~kept_back].reset_index(drop=True)
+    return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].eq(True).sum()))
+
+
+def summarise(
+    runs: pd.DataFrame,
+    by: Sequence[str] = CONDITION,
+    values: Sequence[str] = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro"),
+) -> pd.DataFrame:
+    """Return n and, for each value, median and quartiles (``_q1``, ``_q3``) of each group."""
+    groups = runs.groupby(list(by), sort=False, observed=True)
+    table = groups.size().rename("n").to_frame()
+    for value in values:
+        table[value] = groups[value].median()
+        table[f"{value}_q1"] = groups[value].quantile(0.25)
+        table[f"{value}_q3"] = groups[value].quantile(0.75)
+    return table.reset_index()
+
+
+def only(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
+    """Return the runs of one level of a column.
+
+    Raises
+    ------
+    BadInputError
+        No run has that level.
+    """
+    chosen = runs[runs[column] == level]
+    if chosen.empty:
+        present = ", ".join(sorted(map(str, runs[column].unique())))
+        raise BadInputError(f"{column} {level}: no run has it; these runs have {present}")
+    return chosen
+
+
+def fastest_environment(runs: pd.DataFrame) -> str:
+    """Return the environment of the lowest median time per image: the one people would choose.
+
+    The median is that of the architectures' medians, so each architecture counts alike; where
+    there are any, of those that every environment has, so that none is fast for want of large ones.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is no run.
+    """
+    if runs.empty:
+        raise NotEnoughDataError("there is none to analyse")
+    trained_in = runs.groupby("architecture")["environment"].nunique()
+    everywhere = trained_in.index[trained_in == runs["environment"].nunique()]
+    if len(everywhere):
+        runs = runs[runs["architecture"].isin(everywhere)]
+    medians = runs.groupby(["environment", "architecture"])["duration_s_per_image"].median()
+    return str(medians.groupby("environment").median().idxmin())
+
+
+def weakest_provenance(runs: pd.DataFrame, column: str = "provenance") -> str:
+    """Return the provenance of a figure over these runs: that of the weakest of them.
+
+    ``column`` may be that of one component: ``cpu_provenance``.
+    """
+    present = set(runs[column].dropna())
+    return weakest(present) if present else "not metered"

@@ -1,0 +1,122 @@
+"""Weights that training starts from: what a file holds, and where new last layers begin."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import torch
+
+from greencv_core.utils.errors import BadInputError
+
+
+def last_layers(module: torch.nn.Module) -> torch.nn.Module:
+    """Return what is new where weights were loaded: the part that turns features into classes.
+
+    Of the original study's five, their heads; of the others the last layer.
+    """
+    own = getattr(module, "head", None) if hasattr(module, "base") else None
+    return own if isinstance(own, torch.nn.Module) else module.get_submodule(_last_name(module))
+
+
+def replace_last(module: torch.nn.Module, classes: int) -> None:
+    """Put a fresh layer with as many outputs as classes in the place of the last one."""
+    name = _last_name(module)
+    old = module.get_submodule(name)
+    bias = old.bias is not None
+    if isinstance(old, torch.nn.Linear):
+        new: torch.nn.Module = torch.nn.Linear(old.in_features, classes, bias=bias)
+    else:
+        assert isinstance(old, torch.nn.Conv2d)
+        new = torch.nn.Conv2d(old.in_channels, classes, old.kernel_size, bias=bias)  # type: ignore[arg-type]
+    parent, _, attribute = name.rpartition(".")
+    setattr(module.get_submodule(parent), attribute, new)
+
+
+def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
+    """Give a module the weights of a file; last layers of another size keep what they have.
+
+    No code is run from the file, whatever is in it.
+
+    Raises
+    ------
+    BadInputError
+        The file cannot be read, or is of another architecture.
+    """
+    where = f"protocol.weights = file:{path}"
+    try:
+        state = _read_state(path)
+    except pickle.UnpicklingError as error:
+        # torch's message goes on to tell how to run what is in the file.
+        raise BadInputError(
+            f"{where}: not a file of weights that can be read: damaged, or it holds more than "
+            "weights, which could run code; save them alone, torch.save(model.state_dict(), PATH)"
+        ) from error
+    except Exception as error:  # torch, zip files and safetensors each have errors of their own
+        said = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:200]
+        raise BadInputError(f"{where}: not a file of weights that can be read: {said}") from error
+    wanted = module.state_dict()
+    last = {f"{_prefix_of(module)}{key}" for key in last_layers(module).state_dict()}
+    for key in last:
+        if key in state and state[key].shape != wanted[key].shape:
+            del state[key]  # made for other classes
+    wrong = [
+        f"{key} is {'absent' if key not in state else tuple(state[key].shape)}"
+        for key in wanted
+        if (key not in state or state[key].shape != wanted[key].shape) and key not in last
+    ]
+    extra = sorted(set(state) - set(wanted))
+    if wrong or extra:
+        told = [*wrong, *(f"{key[:80]!r} is unknown" for key in extra)]
+        raise BadInputError(
+            f"{where}: does not fit {name}: {told[0]}"
+            + (f", and {len(told) - 1} more" if len(told) > 1 else "")
+        )
+    try:
+        module.load_state_dict(state, strict=False)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse or quantised, say
+        raise BadInputError(
+            f"{where}: does not fit {name}: its weights are no plain tensors"
+        ) from error
+
+
+def _prefix_of(module: torch.nn.Module) -> str:
+    layers = last_layers(module)
+    return next(f"{name}." for name, layer in module.named_modules() if layer is layers)
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(load_file(path))
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    ):
+        raise ValueError("it holds no state dictionary, name to tensor")
+    return dict(content)
+
+
+def state_sha256(module: torch.nn.Module) -> str:
+    """Return a hash of all weights but those of the last layers."""
+    fresh = set(last_layers(module).state_dict(prefix=_prefix_of(module)))
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if name not in fresh:
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _last_name(module: torch.nn.Module) -> str:
+    layers = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
+    ]
+    named = getattr(module, "default_cfg", {}).get("classifier")  # timm's
+    return named if isinstance(named, str) else layers[-1]

@@ -1,0 +1,1 @@
+"""The command greencv, one module a command."""

@@ -1,0 +1,1 @@
+"""Energy and duration of a training before it ends: methods, their evaluation, and forecasts."""

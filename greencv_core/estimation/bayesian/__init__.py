@@ -1,0 +1,1 @@
+"""The online Bayesian projection and its parts."""

@@ -1,0 +1,185 @@
+"""Epochs counted from the logs alone, against both published counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from greencv_core.published.seaa2023.conditions import CONDITION
+from greencv_core.published.seaa2023.logs import INITIAL_EPOCHS, WEAKEST_RHYTHM
+from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.utils.text import count, duration, listed, number, percent
+
+LIKE = 1.25
+"""Factor within which a log's stage, or epoch, is like the median log's."""
+FEWEST_FOR_A_LINE = 5
+"""Different counts of epochs."""
+NO_SIGN = "none seen"
+NOTED_PAUSE = 0.25
+"""Share of an epoch; more without work, beyond the usual, is told."""
+
+
+def epochs_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Compare epochs counted from each log alone with both counts, by condition.
+
+    Of the runs that were not removed by hand. ``published_off`` and ``corrected_off`` are medians
+    of a count less the log's; ``matching`` counts the logs whose number, rounded, is the count.
+    """
+    groups = counted_epochs(reanalysis).groupby(CONDITION, sort=False)
+    return pd.DataFrame(
+        {
+            "logs": groups.size(),
+            "epoch_s": groups["epoch_s"].median(),
+            "published_off": groups["published_off"].median(),
+            "published_matching": groups["published_off"].agg(_whole),
+            "corrected_off": groups["corrected_off"].median(),
+            "corrected_matching": groups["corrected_off"].agg(_whole),
+        }
+    ).reset_index()
+
+
+def begins_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return, by condition and by both counts, the count at which the second stage takes no time.
+
+    By a robust line through all logs of runs that were not removed by hand (Siegel 1982), which
+    needs no rhythm. It is 10, the epochs of the first stage, if the count is right.
+    """
+    groups = _kept(reanalysis.epochs_from_logs).groupby(CONDITION, sort=False)
+    rows = [
+        (*condition, len(logs), _begin(logs, "epochs"), _begin(logs, "epochs_true"))
+        for condition, logs in groups
+    ]
+    columns = [*CONDITION, "logs", "published_begin", "corrected_begin"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _begin(logs: pd.DataFrame, counted: str) -> float:
+    logs = logs.dropna(subset=["fine_tuning_s"])
+    if logs[counted].nunique() < FEWEST_FOR_A_LINE:
+        return float("nan")
+    line = stats.siegelslopes(logs["fine_tuning_s"], logs[counted])
+    return float(-line.intercept / line.slope)
+
+
+def epochs_sentence(reanalysis: Reanalysis) -> str:
+    """Say what the count from the logs says of both counts, and what follows for the joules."""
+    clear, every = counted_epochs(reanalysis), _kept(reanalysis.epochs_from_logs)
+    if clear.empty:
+        return "No log is at hand to count epochs from."
+    runs = reanalysis.every_run
+    off = (runs["epochs"] - runs["epochs_true"]).value_counts()
+    medians = reanalysis.runs("epochs_corrected").groupby(CONDITION)["energy_j_per_image"].median()
+    rise = medians / reanalysis.runs().groupby(CONDITION)["energy_j_per_image"].median() - 1
+    rest = listed([f"{int(k)} in {int(n)}" for k, n in off.items() if k != off.index[0]])
+    published = _whole(clear["published_off"])
+    begins = begins_evidence(reanalysis)[["published_begin", "corrected_begin"]].median()
+    text = (
+        f"Of the logs of {count(len(every), 'run')} that were not removed by hand, {len(clear)} "
+        "repeat themselves clearly enough to count epochs (autocorrelation of "
+        f"{WEAKEST_RHYTHM} or more). In {_whole(clear['corrected_off'])} of them the log's number, "
+        f"rounded, is the corrected count; in {published or 'none'} it is the published one, which "
+        f"is higher by {number(float(clear['published_off'].median()))} epochs in the median."
+    )
+    if begins.notna().all():
+        text += (
+            " A line through the lengths of the second stages of all logs of a condition, which "
+            f"needs no rhythm, meets zero at {number(begins['corrected_begin'])} corrected and "
+            f"{number(begins['published_begin'])} published epochs in the median condition; it "
+            f"should at the {INITIAL_EPOCHS} of the first stage."
+        )
+    return (
+        f"{text} Over all runs the published count exceeds the corrected by {int(off.index[0])} in "
+        f"{count(int(off.iloc[0]), 'run')}{f' and by {rest}' if rest else ''}, so that median "
+        f"joules per image are {percent(float(rise.min()))} to {percent(float(rise.max()))} higher "
+        "than published."
+    )
+
+
+def counted_epochs(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the logs whose epochs could be counted, and how far both counts are from theirs.
+
+    Of the runs that were not removed by hand.
+    """
+    told = _kept(reanalysis.epochs_from_logs).dropna(subset=["fine_tuning_epochs"])
+    from_log = told["fine_tuning_epochs"] + INITIAL_EPOCHS
+    return told.assign(
+        published_off=told["epochs"] - from_log, corrected_off=told["epochs_true"] - from_log
+    )
+
+
+def _kept(logs: pd.DataFrame) -> pd.DataFrame:
+    return logs[~logs["removed_by_hand"].astype(bool)]
+
+
+def odd_counts(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the logs whose number of epochs, rounded, is not the corrected count, and a sign why.
+
+    Each is held against the median log of its condition.
+    """
+    signs = _signs(reanalysis)
+    odd = signs[signs["corrected_off"].round() != 0]
+    table = odd[[*CONDITION, "repetition", "corrected_off", "sign"]]
+    return table.rename(columns={"corrected_off": "corrected_less_log"}).reset_index(drop=True)
+
+
+def _signs(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the counted logs with what sets each apart from the median log of its condition."""
+    clear = counted_epochs(reanalysis)
+    usual = clear.groupby(CONDITION)[["first_stage_s", "epoch_s", "quiet_s"]].median()
+    return clear.assign(
+        sign=[
+            _sign(log, usual.loc[log.environment, log.architecture]) for log in clear.itertuples()
+        ]
+    )
+
+
+def _sign(log: Any, usual: pd.Series) -> str:
+    if log.shared_s > 0:
+        return f"more memory in use for {duration(log.shared_s)}, as by a second program"
+    if not usual["first_stage_s"] / LIKE < log.first_stage_s < usual["first_stage_s"] * LIKE:
+        return (
+            f"second stage found after {duration(log.first_stage_s)}; in the median log after "
+            f"{duration(usual['first_stage_s'])}"
+        )
+    if not usual["epoch_s"] / LIKE < log.epoch_s < usual["epoch_s"] * LIKE:
+        found_s, usual_s = number(log.epoch_s), number(usual["epoch_s"])
+        return f"epoch of {found_s} s found; in the median log {usual_s} s"
+    if log.after_s > NOTED_PAUSE * log.epoch_s:
+        return f"goes on for {duration(log.after_s)} after its last work"
+    if log.quiet_s - usual["quiet_s"] > NOTED_PAUSE * log.epoch_s:
+        return (
+            f"{duration(log.quiet_s)} without work; in the median log {duration(usual['quiet_s'])}"
+        )
+    return NO_SIGN
+
+
+def odd_counts_sentence(reanalysis: Reanalysis) -> str:
+    """Say how many logs do not show the corrected count, and how many show no count at all."""
+    every, signs = _kept(reanalysis.epochs_from_logs), _signs(reanalysis)
+    if signs.empty:
+        return ""
+    agree = signs["corrected_off"].round() == 0
+    apart = signs["sign"] != NO_SIGN
+    text = (
+        f"In {count(int((~agree).sum()), 'log')} of these {len(signs)} the number, rounded, is "
+        "another than the corrected count. Counting assumes that all epochs of a log are alike and "
+        f"that nothing but training is in it; {int((apart & ~agree).sum())} of them show a sign of "
+        f"something else, and {int((apart & agree).sum())} of the {int(agree.sum())} that agree."
+    )
+    unclear = every[every["fine_tuning_epochs"].isna()]
+    if len(unclear):
+        of = every.groupby(CONDITION).size()
+        told = listed(
+            [
+                f"{n} of {of[environment, architecture]} of {architecture} in {environment}"
+                for (environment, architecture), n in unclear.groupby(CONDITION).size().items()
+            ]
+        )
+        text += f" No number is taken from {count(len(unclear), 'log')}: {told}."
+    return text
+
+
+def _whole(differences: pd.Series) -> int:
+    return int((differences.round() == 0).sum())

@@ -1,0 +1,215 @@
+"""What the logs show of how they were made: whole watts, lost ends, a second program."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from greencv_core.analysis import Comparison, Saving, attempt
+from greencv_core.published.seaa2023.conditions import CONDITION, conditions
+from greencv_core.published.seaa2023.logs import ENDS_WITHIN_S, SHARED_FROM
+from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.utils.text import count, duration, listed, number, percent
+
+BLOCK_BYTES = 8192
+"""The largest power of two of which all logs that end within a line are a multiple."""
+TOGETHER_S = 1.0
+"""Logs that end so near each other end together."""
+
+
+def truncation_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return, by condition, what cutting power to whole watts loses, and how near we recompute.
+
+    ``largest_difference`` is of published energy and ours with the same cut, relative.
+    """
+    runs = reanalysis.raw.runs.merge(
+        reanalysis.table[["run_id", "energy_j"]], on="run_id", suffixes=("", "_published")
+    )
+    runs["loss"] = 1 - runs["energy_j_whole_watts"] / runs["energy_j"]
+    runs["difference"] = (runs["energy_j_whole_watts"] / runs["energy_j_published"] - 1).abs()
+    runs["loss_w"] = (runs["energy_j"] - runs["energy_j_whole_watts"]) / runs["duration_s"]
+    groups = runs.groupby(CONDITION, sort=False)
+    return pd.DataFrame(
+        {
+            "logs": groups.size(),
+            "loss_w": groups["loss_w"].mean(),
+            "loss": groups["loss"].median(),
+            "lowest_loss": groups["loss"].min(),
+            "highest_loss": groups["loss"].max(),
+            "largest_difference": groups["difference"].max(),
+        }
+    ).reset_index()
+
+
+def truncation_sentence(reanalysis: Reanalysis) -> str:
+    """Say what the cut loses, and how near our integral of the same power is."""
+    table = truncation_evidence(reanalysis)
+    if table.empty:
+        return "No log is at hand to integrate again."
+    runs = reanalysis.every_run
+    estimated = runs[~runs["from_raw"]]
+    text = (
+        f"Integrating the logs with power cut to whole watts gives the published energy of "
+        f"{count(int(table['logs'].sum()), 'run')} to within "
+        f"{table['largest_difference'].max():.0e} of it. With the decimals, energy is higher by "
+        f"{number(reanalysis.lost_w)} W times the duration: "
+        f"{percent(float(table['loss'].min()), 2)} to {percent(float(table['loss'].max()), 2)} in "
+        "the median of a condition."
+    )
+    if len(estimated):
+        share = float((reanalysis.lost_w / estimated["power_w"]).median())
+        places = listed(sorted(estimated["environment"].unique()))
+        text += (
+            f" {count(len(estimated), 'run')} ({places}) have no log here; the same loss would be "
+            f"{percent(share)} of theirs."
+        )
+    return text
+
+
+def lost_ends_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return, by condition, the logs that end before their training, and what is missing."""
+    runs = reanalysis.raw.runs
+    lost = runs[runs["lost_end"]]
+    groups = lost.assign(share=lost["missing_energy_j"] / lost["energy_j"]).groupby(
+        CONDITION, sort=False
+    )
+    every = runs.groupby(CONDITION, sort=False).size()
+    return pd.DataFrame(
+        {
+            "logs": every.reindex(groups.size().index),
+            "lost_ends": groups.size(),
+            "missing_s": groups["missing_s"].median(),
+            "most_missing_s": groups["missing_s"].max(),
+            "missing_energy": groups["share"].median(),
+            "most_missing_energy": groups["share"].max(),
+        }
+    ).reset_index()
+
+
+def lost_ends_sentence(reanalysis: Reanalysis) -> str:
+    """Say which logs lack their end, how that shows, and how much they lack."""
+    runs = reanalysis.raw.runs
+    if runs.empty:
+        return "No log is at hand."
+    apart_s = runs["ends_apart_s"]
+    whole = runs[(runs["ending"] == "whole line") & apart_s.notna()]
+    together = int((whole["ends_apart_s"].abs() <= TOGETHER_S).sum())
+    early = whole[whole["ends_apart_s"] < -ENDS_WITHIN_S]
+    text = (
+        "The processor's log was written line by line and ends with its training: of "
+        f"{count(len(whole), 'log')} of the GPU that end in a whole line, {together} end within "
+        f"{TOGETHER_S:g} s of it, less the three lines that are left out at their end."
+    )
+    if len(early):
+        text += (
+            f" In {count(len(early), 'run')} ({conditions(early)}) the processor's log stops "
+            f"{duration(float(-early['ends_apart_s'].max()))} to "
+            f"{duration(float(-early['ends_apart_s'].min()))} before the GPU's; the load of their "
+            "processor is not given."
+        )
+    lost = runs[runs["lost_end"]]
+    if lost.empty:
+        return f"{text} No log at hand lacks its end."
+    cut = lost[lost["ending"] != "whole line"]
+    if len(cut):
+        blocks = int((cut["log_bytes"] % BLOCK_BYTES == 0).sum())
+        block_s = BLOCK_BYTES * (cut["duration_s"] / cut["log_bytes"]).median()
+        text += (
+            f" Without a whole last line: {count(len(cut), 'log')} ({conditions(cut)}). "
+            f"{blocks} of them are a whole number of blocks of {BLOCK_BYTES:,} bytes long, and a "
+            f"block holds {number(float(block_s))} s: the sampler was presumably ended with its "
+            "last block unwritten."
+        )
+    hidden = lost[lost["ending"] == "whole line"]
+    if len(hidden):
+        text += (
+            f" With a whole last line, and yet {duration(float(hidden['missing_s'].max()))} before "
+            f"the processor's: {count(len(hidden), 'log')} ({conditions(hidden)})."
+        )
+    known = lost.dropna(subset=["missing_s"])
+    unknown = len(lost) - len(known)
+    if len(known):
+        share = known["missing_energy_j"] / known["energy_j"]
+        text += (
+            " What is missing after the last line used lasts "
+            f"{duration(float(known['missing_s'].median()))} in the median and "
+            f"{duration(float(known['missing_s'].max()))} at most; with the mean power of the "
+            f"last minute, it is {percent(float(share.median()))} of the run's energy in the "
+            f"median and {percent(float(share.max()))} at most."
+        )
+    if unknown:
+        text += (
+            f" Of {count(unknown, 'run')} there is no processor's log that tells how much; they "
+            "are left out where the lost ends are restored."
+        )
+    return text
+
+
+def shared_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the runs that shared their GPU: memory in use, alone and shared, and for how long."""
+    shared = reanalysis.shared
+    by_rule = set(reanalysis.outliers.left_out["run_id"])
+    energy = reanalysis.runs("full_correction", "none")
+    groups = energy.groupby(CONDITION)["energy_j_per_image"]
+    energy["against_median"] = energy["energy_j_per_image"] / groups.transform("median") - 1
+    table = shared[[*CONDITION, "repetition", "memory_used_mib", "shared_memory_mib"]].assign(
+        shared_share=shared["shared_s"] / shared["duration_s"],
+        against_median=shared["run_id"].map(energy.set_index("run_id")["against_median"]),
+        removed_by=[
+            listed([name for name, some in (("hand", hand), ("rule", rule)) if some]) or "none"
+            for hand, rule in zip(
+                shared["removed_by_hand"], shared["run_id"].isin(by_rule), strict=True
+            )
+        ],
+    )
+    return table.reset_index(drop=True)
+
+
+def shared_sentence(reanalysis: Reanalysis) -> str:
+    """Say which runs shared their GPU, and what the headlines are without them."""
+    shared = reanalysis.shared
+    if reanalysis.raw.runs.empty:
+        return "No log is at hand."
+    if shared.empty:
+        return (
+            f"No log at hand shows another program on its GPU. {_where_sharing_shows(reanalysis)}"
+        )
+    without = reanalysis.without_shared()
+    before, after = (r.effects.set_index("claim")["ends_restored"] for r in (reanalysis, without))
+    changed = [
+        f"{claim}, {percent(after[claim].saving, 2)} instead of {percent(before[claim].saving, 2)}"
+        for claim in before.index
+        if isinstance(before[claim], Saving)
+        and isinstance(after.get(claim), Saving)
+        and percent(before[claim].saving, 2) != percent(after[claim].saving, 2)
+    ]
+    effect = f"of the corrected headlines these change: {listed(changed)}"
+    tests = [attempt(r.test, "rq1_energy", "ends_restored") for r in (reanalysis, without)]
+    text = (
+        f"In {count(len(shared), 'run')} ({conditions(shared)}) the memory in use is for a while "
+        f"{number(float((shared['shared_memory_mib'] / shared['memory_used_mib']).median()))} "
+        "times what the training holds: presumably another program used the GPU, and its energy is "
+        f"in the published figure. {_where_sharing_shows(reanalysis)} Without these runs, "
+        f"{effect if changed else 'no corrected headline changes in the digits shown'}"
+    )
+    if all(isinstance(test, Comparison) for test in tests):
+        told = [f"H = {test.kruskal_h:.2f}" for test in tests if isinstance(test, Comparison)]
+        if told[0] != told[1]:
+            text += f"; RQ1's test of energy is {told[1]} instead of {told[0]}"
+    return f"{text}."
+
+
+def _where_sharing_shows(reanalysis: Reanalysis) -> str:
+    """Say in which conditions a second program would have had memory left to show itself."""
+    runs = reanalysis.raw.runs
+    least = runs.groupby(CONDITION, sort=False)[["memory_used_mib", "memory_total_mib"]].median()
+    held = least["memory_used_mib"] / least["memory_total_mib"]
+    shows = held < 1 / SHARED_FROM
+    full = held[~shows]
+    if full.empty:
+        return "It could show itself in every condition."
+    where = conditions(shows[shows].reset_index()) or "no condition"
+    return (
+        f"It could show itself only in {where}: elsewhere the framework holds "
+        f"{percent(float(full.min()), 0)} to {percent(float(full.max()), 0)} of the GPU's memory "
+        "by itself, so that there may be more such runs."
+    )

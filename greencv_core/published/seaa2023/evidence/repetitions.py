@@ -1,0 +1,101 @@
+"""What the repetitions of one seed have in common, and which of them were removed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from greencv_core.published.seaa2023.conditions import CONDITION
+from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.utils.text import count, listed
+
+
+def repetitions_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return, by condition, how far the repetitions of one seed differ."""
+    groups = reanalysis.runs("epochs_corrected").groupby(CONDITION, sort=False)
+    joules = groups["energy_j_per_image"]
+    return pd.DataFrame(
+        {
+            "n": groups.size(),
+            "unlike_all_others": groups[["f1", "auc", "epochs_true"]].apply(
+                lambda runs: int((~runs.duplicated(keep=False)).sum())
+            ),
+            "fewest_epochs": groups["epochs_true"].min(),
+            "most_epochs": groups["epochs_true"].max(),
+            "f1_q1": groups["f1"].quantile(0.25),
+            "f1_q3": groups["f1"].quantile(0.75),
+            "energy_variation": joules.std() / joules.mean(),
+        }
+    ).reset_index()
+
+
+def repetitions_sentence(reanalysis: Reanalysis) -> str:
+    """Say whether runs of one seed are copies of each other."""
+    table = repetitions_evidence(reanalysis)
+    widest = table.loc[(table["most_epochs"] / table["fewest_epochs"]).idxmax()]
+    unlike = int(table["unlike_all_others"].sum())
+    return (
+        f"{unlike} of {int(table['n'].sum())} runs differ from all others of "
+        f"their condition in epochs, F1 or AUC; {widest['architecture']} in "
+        f"{widest['environment']} stopped after {int(widest['fewest_epochs'])} to "
+        f"{int(widest['most_epochs'])} epochs."
+    )
+
+
+def removals_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return, by condition, the runs removed by hand and those that the declared rule removes."""
+    runs = reanalysis.every_run
+    by_rule = runs["run_id"].isin(reanalysis.outliers.left_out["run_id"])
+    rows = []
+    for (environment, architecture), part in runs.groupby(CONDITION, sort=False):
+        hand, rule = (
+            part.loc[chosen.loc[part.index], "repetition"].tolist()
+            for chosen in (runs["removed_by_hand"], by_rule)
+        )
+        if hand or rule:
+            rows.append((environment, architecture, len(part), _spans(hand), _spans(rule)))
+    return pd.DataFrame(rows, columns=[*CONDITION, "n", "removed_by_hand", "removed_by_rule"])
+
+
+def removals_sentence(reanalysis: Reanalysis) -> str:
+    """Say what was removed by hand, by the rule and by both, and what both share or leave in."""
+    runs = reanalysis.every_run
+    hand = runs[runs["removed_by_hand"]]
+    both = int(reanalysis.outliers.left_out["removed_by_hand"].sum())
+    text = f"By hand, {len(hand)} were removed; {both} are the same."
+    sessions = _whole_sessions(reanalysis)
+    if sessions:
+        text += f" By their dates, {listed(sessions)} are whole sessions."
+    positive = runs[(runs["recall"] == 1) & np.isclose(runs["precision"], runs["accuracy"])]
+    negative = runs[runs["f1"] == 0]
+    for which, some in (("negative", negative), ("positive", positive)):
+        if len(some):
+            text += (
+                f" {count(len(some), 'training')} ended with the {which} answer to every image (F1 "
+                f"{some['f1'].median():.2f}); {int(some['removed_by_hand'].sum())} of them removed."
+            )
+    return text
+
+
+def _whole_sessions(reanalysis: Reanalysis) -> list[str]:
+    """Return the removals by hand that are all runs of a condition's days, where logs tell days."""
+    day = reanalysis.every_run["run_id"].map(reanalysis.raw.runs.set_index("run_id")["day"])
+    runs = reanalysis.every_run.assign(day=day).dropna(subset=["day"])
+    told = []
+    for (environment, architecture), part in runs.groupby(CONDITION, sort=False):
+        removed = part[part["removed_by_hand"]]
+        kept_days = set(part.loc[~part["removed_by_hand"], "day"])
+        if len(removed) and not kept_days & set(removed["day"]):
+            told.append(
+                f"those of {architecture} in {environment} ({listed(sorted(set(removed['day'])))})"
+            )
+    return told
+
+
+def _spans(numbers: list[int]) -> str:
+    """Return ``0 to 3, 7``: numbers that follow each other as one span."""
+    values = np.array(sorted(numbers), dtype=int)
+    if not len(values):
+        return "none"
+    runs = np.split(values, np.flatnonzero(np.diff(values) > 1) + 1)
+    return ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs)

@@ -1,0 +1,70 @@
+"""The follow-up's scores of methods of estimation, beside the same on the logs that are public.
+
+The follow-up is the dl-training-energy-estimation package of the same group (commit 44113e6). Its
+own measurements are not public; part of them are the very trainings whose logs are. It knows each
+training's true end, and scores on all 1,225 trainings that it kept, of which the public logs are
+about a quarter: errors in kJ, which the longest trainings dominate, are to agree in kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from greencv_core.estimation.step import fixed_step
+from greencv_core.estimation.trajectory import Course
+
+PUBLISHED_RMSE_KJ: Mapping[str, float] = MappingProxyType(
+    {
+        "TDP x time": 187.331,
+        "TDP x utilisation x time": 176.572,
+        "STEP, power": 7.3417,
+        "STEP, epoch energy": 7.8480,
+    }
+)
+"""As its notebook prints them, of ML CO2 Impact, Green Algorithms and both kinds of STEP."""
+PUBLISHED_PRE_RMSE_KJ: Mapping[str, float] = MappingProxyType(
+    {"PRE, power": 27.625, "PRE, epoch energy": 49.674}
+)
+"""On the 30 % of its trainings that it held out at random."""
+
+_WHOLE: Mapping[str, Callable[[Course], float]] = MappingProxyType(
+    {
+        "TDP x time": lambda course: course.task.power_limit_w * course.duration_s,
+        "TDP x utilisation x time": lambda course: (
+            course.task.power_limit_w
+            * (course.utilization_so_far_pct[-1] / 100)
+            * course.duration_s
+        ),
+        "STEP, power": lambda course: fixed_step(course)[0],
+        "STEP, epoch energy": lambda course: fixed_step(course)[1],
+    }
+)
+
+
+def follow_up_errors(courses: Sequence[Course]) -> pd.DataFrame:
+    """Score the follow-up's methods as it does, told the true end and the whole utilization.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, published_rmse_kj, rmse_kj, mape (a share), bias (mean signed error, a share).
+    """
+    actual_j = np.array([course.energy_j for course in courses])
+    rows = []
+    for method, published in PUBLISHED_RMSE_KJ.items():
+        estimate_j = np.array([_WHOLE[method](course) for course in courses])
+        relative = estimate_j / actual_j - 1
+        rows.append(
+            {
+                "method": method,
+                "published_rmse_kj": published,
+                "rmse_kj": float(np.sqrt(((estimate_j - actual_j) ** 2).mean())) / 1e3,
+                "mape": float(np.abs(relative).mean()),
+                "bias": float(relative.mean()),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,347 @@
+"""The raw logs of del Rey et al. (SEAA 2023): their trainings once more, from what was logged.
+
+Logs are read as many at a time as there are processors, and none is kept: memory does not grow with
+their number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from greencv_core.published.seaa2023.nvidia_smi import Floats, Log, read_log, whole_lines
+from greencv_core.published.seaa2023.runs import (
+    CARBON_INTENSITY_GCO2E_PER_KWH,
+    FOLDERS,
+    IMAGES_PER_EPOCH,
+    KEY,
+    METRICS,
+    RELEASE,
+    completed,
+    epochs_counted,
+)
+from greencv_core.published.seaa2023.segmentation import period, step
+from greencv_core.utils.energy import J_PER_KWH
+from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import count
+
+TRIMMED_LINES = 3
+"""The original leaves out so many lines at each end of a log: its sampler ran 3 s longer."""
+JOINED_WITHIN_S = 1.0
+"""A line of the processor's log belongs to the GPU's nearest, if it is so near."""
+AT_WORK_PCT = 10.0
+"""Utilization above which a GPU is taken to train; a desktop mostly stays below."""
+QUIET_PCT = 3.0
+"""Utilization below which not even validation runs."""
+SHARED_FROM = 1.25
+"""Times the least memory in use, from which another program than the training holds the rest: the
+framework takes what it uses before the log begins, and a desktop changes it by a few per cent."""
+RAISED_FROM = 0.5
+"""Share of the power before work, under which a GPU is no longer in its raised state."""
+ENDS_WITHIN_S = 2.0
+"""Both logs of a training end together; what lies further apart lacks its end."""
+ENDING_S = 60.0
+"""The end of a log whose mean power stands in for what is missing after it."""
+WEAKEST_RHYTHM = 0.3
+"""Where a log repeats itself less than this, epochs are not counted from it."""
+INITIAL_EPOCHS = 10
+"""Of the first stage."""
+_HEADERS = {"nvidia-smi's own": "nvidia-smi's own header", "renamed": "a renamed header"}
+_NAMES = ("environment", "architecture", "device_name", "day", "header", "ending")
+_NUMBERS = (
+    "duration_s", "energy_j", "energy_j_whole_watts", "power_sum_w_whole_watts", "power_w",
+    "device_utilization_pct", "temperature_c", "low_power_w", "before_power_w", "after_power_w",
+    "memory_total_mib", "memory_used_mib", "shared_s", "shared_memory_mib", "fallback_s",
+    "fallback_power_w", "log_bytes", "missing_s", "missing_energy_j",
+    "ends_apart_s", "cpu_utilization_pct", "process_memory_mb",
+)  # fmt: skip
+_PROCESSOR_TYPES = {
+    "timestamp": pa.timestamp("us"),
+    "cpu usage (%)": pa.float64(),
+    "memory usage (MB)": pa.float64(),
+}
+_CORRECTNESS = {
+    "accuracy": "accuracy", "f1": "f1-score", "precision": "precision", "recall": "recall",
+    "auc": "AUC", "gflops_per_image": "GFLOPs", "batch_size": "batch size",
+}  # fmt: skip
+
+Told = TypeVar("Told")
+
+
+@dataclass(frozen=True)
+class RawRuns:
+    """What the raw logs tell of each training, and of themselves."""
+
+    runs: pd.DataFrame
+    """A runs table with exact energy and the corrected count of epochs. Besides: ``energy_j`` and
+    ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``; power in the
+    first line (``low_power_w``), in the last before the first batch (``before_power_w``) and in the
+    last after the training (``after_power_w``), in all of which the framework already, or still,
+    holds the GPU's memory; ``fallback_s``, how long after the training a log that goes on
+    shows the GPU's return to low power, and ``fallback_power_w`` then; ``memory_total_mib`` and
+    ``memory_used_mib``, the least; ``shared_s`` and ``shared_memory_mib``, how long more was in use
+    than a training holds, and how much in the median; ``log_bytes``, ``day``, ``header``,
+    ``ending``; ``lost_end``, whether the GPU's log ends before
+    its training, and then ``missing_s`` until it does (not known without the processor's log) and
+    ``missing_energy_j`` (estimated); and of the processor's log, where it spans the training,
+    ``cpu_utilization_pct`` and ``process_memory_mb``, and ``ends_apart_s``, how much later than the
+    GPU's it ends."""
+    problems: tuple[str, ...]
+    """A line for each log that could not be read."""
+
+    def sentence(self) -> str:
+        """Say how many logs were read, and what was odd about them."""
+        if self.runs.empty:
+            return "No raw log could be read."
+        headers = Counter(self.runs["header"])
+        told = " and ".join(f"{n} with {_HEADERS[name]}" for name, n in sorted(headers.items()))
+        endings = Counter(self.runs["ending"])
+        return (
+            f"The raw logs of {count(len(self.runs), 'training')} were read ({told}). "
+            f"The GPU's logs end in half a line in {endings['half a line']} of them and in a line "
+            f"without its end in {endings['line without end']}; none of these lines is used."
+        )
+
+
+def raw_runs(files: Mapping[str, Path]) -> RawRuns:
+    """Read the logs at hand.
+
+    A run whose GPU log is missing or damaged is left out; one without its processor's log is kept.
+    Without the file of metrics, epochs and correctness are not known.
+    """
+    told = of_each(log_pairs(files), _read_pair)
+    problems = tuple(problem for _, some in told for problem in some)
+    rows = [row for row, _ in told if row is not None]
+    runs = pd.DataFrame(rows, columns=[*_NAMES, "repetition", "lost_end", *_NUMBERS]).astype(
+        {"repetition": int, "lost_end": bool, **dict.fromkeys(_NUMBERS, float)}
+    )
+    runs["emissions_gco2e"] = runs["energy_j"] / J_PER_KWH * CARBON_INTENSITY_GCO2E_PER_KWH
+    if METRICS not in files or runs.empty:
+        return RawRuns(completed(runs.assign(images_processed=np.nan)), problems)
+    keys = pd.MultiIndex.from_frame(runs[list(KEY)])
+    counted = epochs_counted(files[METRICS])
+    metrics = pd.read_parquet(files[METRICS], columns=list(_CORRECTNESS.values()))
+    metrics.index = counted.index
+    runs["epochs"] = counted.loc[keys, "epochs_true"].to_numpy()
+    runs["images_processed"] = IMAGES_PER_EPOCH * runs["epochs"]
+    for column, theirs in _CORRECTNESS.items():
+        runs[column] = metrics.loc[keys, theirs].to_numpy()
+    return RawRuns(completed(runs), problems)
+
+
+def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
+    """Count epochs of the second stage from each log alone, without anybody's count.
+
+    The second stage begins where the utilization steps up, and each of its epochs, training and
+    then validation, shows in utilization and power; its time over their period is their number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        run_id, first_stage_s, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart),
+        quiet_s (time without work in the second stage), after_s (of it, at the log's end) and
+        fine_tuning_epochs, which is empty where the rhythm is too weak or the end is not known.
+    """
+    missing_s = raw.runs.set_index("run_id")["missing_s"]
+    readable = [pair for pair in log_pairs(files) if pair.run_id in missing_s]
+    columns = [
+        "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s", "after_s",
+    ]  # fmt: skip
+    frame = pd.DataFrame(of_each(readable, _second_stage), columns=columns)
+    frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
+    epochs = frame["fine_tuning_s"] / frame["epoch_s"]
+    frame["fine_tuning_epochs"] = epochs.where(frame["rhythm"] >= WEAKEST_RHYTHM)
+    return frame
+
+
+def gpu_log(files: Mapping[str, Path], run_id: str) -> Path | None:
+    """Return where a run's GPU log is, if it is at hand."""
+    return next((pair.gpu for pair in log_pairs(files) if pair.run_id == run_id), None)
+
+
+@dataclass(frozen=True)
+class LogPair:
+    """Where a run's two logs are; None is not at hand."""
+
+    environment: str
+    architecture: str
+    repetition: int
+    gpu: Path | None
+    cpu: Path | None
+
+    @property
+    def run_id(self) -> str:
+        """The run's, as in the runs table."""
+        return f"{RELEASE.name}/{self.environment}/{self.architecture}/{self.repetition}"
+
+
+def log_pairs(files: Mapping[str, Path]) -> Iterator[LogPair]:
+    """Yield each run's logs; a run's number is its place in the order of time."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    for path in sorted(RELEASE.hashes):
+        parts = PurePosixPath(path)
+        if not parts.name.startswith("gpu-power-"):
+            continue
+        condition = FOLDERS[parts.parts[1]], parts.parts[2]
+        cpu = str(parts.with_name(parts.name.replace("gpu-power-", "cpu-mem-usage-")))
+        yield LogPair(*condition, numbers[condition], files.get(path), files.get(cpu))
+        numbers[condition] += 1
+
+
+def of_each(
+    pairs: Iterator[LogPair] | list[LogPair], read: Callable[[LogPair], Told]
+) -> list[Told]:
+    """Return what is read of each run, in their order; as many at a time as processors."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(read, pairs))
+
+
+def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
+    if pair.gpu is None:
+        return None, []  # whoever fetched it has said so
+    problems = []
+    try:
+        log = read_log(pair.gpu)
+        if len(log) <= 2 * TRIMMED_LINES + 1:
+            raise BadInputError(f"{pair.gpu}: too short: {len(log)} lines")
+    except (BadInputError, OSError) as error:
+        return None, [str(error)]
+    row = {
+        "environment": pair.environment,
+        "architecture": pair.architecture,
+        "repetition": pair.repetition,
+        **_figures(log),
+        "log_bytes": pair.gpu.stat().st_size,
+    }
+    if pair.cpu is not None:
+        try:
+            row |= _processor(pair.cpu, log)
+        except (BadInputError, OSError) as error:
+            problems.append(str(error))
+    return row, problems
+
+
+def trimmed(log: Log, values: Floats) -> Floats:
+    """Return what the original keeps of a log's values: all but some at each end."""
+    # What is left of a line that was cut counts as one of the last three.
+    return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + log.cut_off]
+
+
+def _figures(log: Log) -> dict[str, Any]:
+    time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
+    whole_w = np.floor(power_w)
+    low_w, before_w, after_w = _idle(log)
+    memory_mib = trimmed(log, log.memory_used_mib)
+    shared = memory_mib > SHARED_FROM * memory_mib.min()
+    fallback_s, fallback_w = _fallback(log, before_w)
+    return {
+        "device_name": log.device_name,
+        "duration_s": time_s[-1] - time_s[0],
+        "energy_j": np.trapezoid(power_w, time_s),
+        "energy_j_whole_watts": np.trapezoid(whole_w, time_s),
+        "power_sum_w_whole_watts": whole_w.sum(),
+        "power_w": power_w.mean(),
+        "device_utilization_pct": trimmed(log, log.utilization_pct).mean(),
+        "temperature_c": trimmed(log, log.temperature_c).mean(),
+        "day": str(np.datetime64(int(log.time_s[0]), "s").astype("datetime64[D]")),
+        "fallback_s": fallback_s,
+        "fallback_power_w": fallback_w,
+        "memory_total_mib": log.memory_total_mib.max(),
+        "memory_used_mib": memory_mib.min(),
+        "shared_s": np.diff(time_s)[shared[1:]].sum(),
+        "shared_memory_mib": np.median(memory_mib[shared]) if shared.any() else np.nan,
+        "low_power_w": low_w,
+        "before_power_w": before_w,
+        "after_power_w": after_w,
+        "header": log.header,
+        "ending": log.ending,
+        "lost_end": log.cut_off,
+        # How much a log that is cut off lacks, the processor's log has to tell.
+        "missing_s": np.nan if log.cut_off else 0.0,
+        "missing_energy_j": np.nan if log.cut_off else 0.0,
+    }
+
+
+def _idle(log: Log) -> tuple[float, float, float]:
+    """Return power in the first line, just before the first batch, and in the last line.
+
+    NaN where the log begins, or ends, at work.
+    """
+    at_work = log.utilization_pct > AT_WORK_PCT
+    first = int(np.argmax(at_work))
+    low_w, before_w = (log.power_w[0], log.power_w[first - 1]) if first else (np.nan, np.nan)
+    after_w = np.nan if log.cut_off or at_work[-1] else log.power_w[-1]
+    return float(low_w), float(before_w), float(after_w)
+
+
+def _fallback(log: Log, before_w: float) -> tuple[float, float]:
+    """Return when, after its last work, a GPU is back at low power, and its power then."""
+    last = len(log) - 1 - int(np.argmax(log.utilization_pct[::-1] >= QUIET_PCT))
+    low = np.flatnonzero(log.power_w[last:] < RAISED_FROM * before_w)
+    if not len(low):
+        return np.nan, np.nan
+    return float(log.time_s[last + low[0]] - log.time_s[last]), float(log.power_w[-1])
+
+
+def _processor(path: Path, log: Log) -> dict[str, Any]:
+    """Return what the processor's log tells of its load, and of the end of a GPU log cut short."""
+    content, _ = whole_lines(path)
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(content),
+            read_options=csv.ReadOptions(use_threads=False, block_size=max(1, content.size)),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(_PROCESSOR_TYPES), column_types=_PROCESSOR_TYPES
+            ),
+        )
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise BadInputError(f"{path}: {str(error).splitlines()[0]}") from error
+    logged_s = pc.cast(table["timestamp"], pa.int64()).to_numpy() / 1e6
+    if len(logged_s) < 2:
+        raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
+    time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
+    apart_s = float(logged_s[-1] - time_s[-1])
+    told: dict[str, Any] = {"ends_apart_s": apart_s}
+    if apart_s < -ENDS_WITHIN_S:
+        return told
+    after = np.clip(np.searchsorted(logged_s, time_s), 1, len(logged_s) - 1)
+    nearest = after - (time_s - logged_s[after - 1] < logged_s[after] - time_s)
+    near = nearest[np.abs(logged_s[nearest] - time_s) <= JOINED_WITHIN_S]
+    told["cpu_utilization_pct"] = float(table["cpu usage (%)"].to_numpy()[near].mean())
+    told["process_memory_mb"] = float(table["memory usage (MB)"].to_numpy()[near].mean())
+    if log.cut_off or apart_s > ENDS_WITHIN_S:
+        # The sampler was killed with lines still in its buffer. The other log, flushed line by
+        # line, ends when the training does.
+        told["lost_end"] = True
+        told["missing_s"] = max(0.0, apart_s)
+        last_w = power_w[time_s > time_s[-1] - ENDING_S].mean()
+        told["missing_energy_j"] = told["missing_s"] * last_w
+    return told
+
+
+def _second_stage(pair: LogPair) -> tuple[str, float, float, float, float, float, float]:
+    assert pair.gpu is not None
+    log = read_log(pair.gpu)
+    time_s, power_w, utilization_pct = (
+        trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
+    )
+    first = int(np.argmax(utilization_pct > AT_WORK_PCT))
+    begin = first + step(utilization_pct[first:])
+    epoch_s, rhythm = period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
+    quiet = utilization_pct[begin + 1 :] < QUIET_PCT
+    last = len(quiet) - int(np.argmax(~quiet[::-1]))
+    return (
+        pair.run_id, time_s[begin] - time_s[first], time_s[-1] - time_s[begin], epoch_s, rhythm,
+        np.diff(time_s[begin:])[quiet].sum(), time_s[-1] - time_s[begin + last],
+    )  # fmt: skip

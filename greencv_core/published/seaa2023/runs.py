@@ -1,0 +1,156 @@
+"""The measurements of del Rey et al. (SEAA 2023) as our runs table.
+
+369 trainings of five architectures in three environments, published under CC BY 4.0
+(doi 10.5281/zenodo.7828518). Energy is the GPU board's, from power that ``nvidia-smi`` logged once
+a second, integrated by the trapezoidal rule; the raw logs of two environments are published too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from greencv_core.records.record import runs_table
+from greencv_core.utils.downloads import Release, read_manifest
+
+NAME = "seaa2023"
+DOI = "10.5281/zenodo.7828518"
+COMMIT = "6fa5af6ffedd988110d02eb6954c0401d0b7a75c"
+PROCESSED = "processed/dl-training-energy-consumption-dataset.gzip"
+METRICS = "processed/model_metrics.gzip"
+NEEDED = (PROCESSED, METRICS)
+ENVIRONMENTS = {
+    "Local Normal User": "Local N",
+    "Local ML Engineer/Gamer": "Local ML",
+    "Cloud": "Cloud",
+}
+"""As the processed file and as the paper's figures name them."""
+FOLDERS = {"cloud": "Cloud", "local-v2": "Local ML", "local": "Local N"}
+KEY = ("environment", "architecture", "repetition")
+"""What names a run."""
+SEED = 2022
+IMAGES_PER_EPOCH = 33_952
+"""Of training and of validation, in whole batches of 32: 23,776 and 10,176."""
+MOST_EPOCHS = 150
+CARBON_INTENSITY_GCO2E_PER_KWH = 232.0
+
+
+def _url_path(path: str) -> str:
+    return f"data/metrics/{path.replace(METRICS, 'interim/model_metrics.gzip')}"
+
+
+RELEASE = Release(
+    name=NAME,
+    base_url=f"https://raw.githubusercontent.com/GAISSA-UPC/seaa2023_ect/{COMMIT}",
+    hashes=MappingProxyType(
+        read_manifest(
+            resources.files(__package__).joinpath("files.sha256").read_text(encoding="utf-8")
+        )
+    ),
+    url_path=_url_path,
+)
+
+REMOVED_BY_HAND: Mapping[tuple[str, str], tuple[int, ...]] = MappingProxyType(
+    {
+        ("Cloud", "nasnet_mobile"): (0, 1, 2, 3),
+        ("Cloud", "resnet50"): (25, 26, 27, 28, 29),
+        ("Cloud", "vgg16"): (26,),
+        ("Local ML", "mobilenet_v2"): (30, 31, 32, 33, 34, 35, 36),
+        ("Local ML", "resnet50"): (15,),
+    }
+)
+"""The runs that the original's notebook leaves out, sorting a column and looking."""
+
+
+def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
+    """Return the runs table of the processed file, a row for each of its trainings.
+
+    Besides the columns of :func:`greencv_core.records.tables.runs_table` there are ``f1``,
+    ``precision``,
+    ``recall`` and ``auc`` (of the positive class, as published), ``temperature_c``,
+    ``power_sum_w`` (all samples of a run added up), ``epochs_first_version`` and
+    ``epochs_true`` (see :func:`epochs_counted`) and ``removed_by_hand``.
+    """
+    told = pd.read_parquet(files[PROCESSED])
+    runs = pd.DataFrame(
+        {
+            "environment": told["training environment"].map(ENVIRONMENTS),
+            "architecture": told["architecture"],
+            "repetition": told["run"],
+            "device_name": told["gpu model"],
+            "batch_size": told["batch size"],
+            "gflops_per_image": told["GFLOPs"],
+            "epochs": told["trained epochs"],
+            "images_processed": told["total seen images"],
+            "duration_s": 3600 * told["training duration (h)"],
+            "energy_j": 1e6 * told["energy (MJ)"],
+            "power_w": told["average power draw (W)"],
+            "emissions_gco2e": told["emissions (gCO2e)"],
+            "device_utilization_pct": told["gpu usage (%)"],
+            "accuracy": told["accuracy"],
+            "f1": told["f1-score"],
+            "precision": told["precision"],
+            "recall": told["recall"],
+            "auc": told["AUC"],
+            "temperature_c": told["average temperature (Celsius)"],
+            "power_sum_w": told["total power (W)"],
+        }
+    )
+    counted = epochs_counted(files[METRICS])
+    keys = pd.MultiIndex.from_frame(runs[list(KEY)])
+    for column in counted.columns:
+        runs[column] = counted.loc[keys, column].to_numpy()
+    return completed(runs)
+
+
+def completed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs with all columns of a runs table, from what was measured of each."""
+    images, energy_j, duration_s = (
+        runs[column] for column in ("images_processed", "energy_j", "duration_s")
+    )
+    by_hand = {(*condition, run) for condition, some in REMOVED_BY_HAND.items() for run in some}
+    keys = list(runs[list(KEY)].itertuples(index=False, name=None))
+    runs = runs.assign(
+        run_id=["/".join(map(str, (NAME, *key))) for key in keys],
+        study=NAME,
+        seed=SEED,
+        status="finished",
+        device="cuda",
+        energy_j_per_image=energy_j / images,
+        duration_s_per_image=duration_s / images,
+        images_per_s=images / duration_s,
+        gpu_energy_j=energy_j,
+        provenance="published",
+        gpu_provenance="published",
+        carbon_intensity_gco2e_per_kwh=CARBON_INTENSITY_GCO2E_PER_KWH,
+        complete=True,
+        contended=False,
+        removed_by_hand=[key in by_hand for key in keys],
+    )
+    known = list(runs_table([]).columns)
+    return runs.reindex(columns=[*known, *(c for c in runs.columns if c not in known)])
+
+
+def epochs_counted(metrics: Path) -> pd.DataFrame:
+    """Return the epochs of each run by environment, architecture and repetition: two counts.
+
+    ``epochs_first_version`` is the package's first, which its interim file still holds;
+    ``epochs_true`` is one more, and 150 at most: Keras numbers epochs from 0 and on through
+    both stages, so that the epoch whose weights were restored, one, and the patience of 20 make
+    the count. The package's last version added the first stage's 10 epochs again instead.
+    """
+    first = pd.read_parquet(metrics, columns=["trained epochs"])["trained epochs"].astype(int)
+    first.index = pd.MultiIndex.from_tuples(
+        [(FOLDERS[folder], architecture, run) for folder, architecture, run in first.index],
+        names=KEY,
+    )
+    return pd.DataFrame(
+        {
+            "epochs_first_version": first,
+            "epochs_true": (first + 1).clip(upper=MOST_EPOCHS),
+        }
+    )

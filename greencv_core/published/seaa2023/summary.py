@@ -1,0 +1,85 @@
+"""The re-analysis as one JSON object, for scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greencv_core.analysis import Saving, Unanswered
+from greencv_core.published.seaa2023.claims import claims_table
+from greencv_core.published.seaa2023.reanalysis import Reanalysis, Removals
+from greencv_core.published.seaa2023.runs import COMMIT, DOI, NAME
+
+_MEDIANS = {
+    "environment": "environment",
+    "architecture": "architecture",
+    "n": "n",
+    "energy_j_per_image": "energy_j_per_image",
+    "device_utilization_pct": "gpu_utilization_pct",
+    "duration_ms_per_image": "ms_per_image",
+    "f1": "f1",
+}
+
+
+def summary(reanalysis: Reanalysis) -> dict[str, Any]:
+    """Return what was recomputed: data, headline, medians, tests and how many claims agree.
+
+    ``headline`` is without the runs that the original removed by hand, ``headline_all_runs`` with
+    all, ``headline_by_rule`` without those of the declared rule.
+    """
+    claims = claims_table(reanalysis)
+    medians = reanalysis.medians()[list(_MEDIANS)].rename(columns=_MEDIANS)
+    return {
+        "data": {
+            "name": NAME,
+            "doi": DOI,
+            "commit": COMMIT,
+            "runs": len(reanalysis.table),
+            "runs_from_raw_logs": int(reanalysis.every_run["from_raw"].sum()),
+            "logs": reanalysis.raw.sentence(),
+            "problems": list(reanalysis.problems),
+        },
+        "headline": _headline(reanalysis, "by_hand"),
+        "headline_all_runs": _headline(reanalysis, "none"),
+        "headline_by_rule": _headline(reanalysis, "rule"),
+        "medians": medians.to_dict("records"),
+        "tests": {
+            name: {"h": test.kruskal_h, "p": test.kruskal_p, "eta_squared": test.eta_squared}
+            for name, test in reanalysis.tests().items()
+        },
+        "claims": {
+            "figures": len(claims),
+            "agreeing": int(claims["agrees"].sum()),
+            "not_known": int(claims["recomputed"].isna().sum()),
+            "by_source": {
+                name: {"figures": len(some), "agreeing": int(some["agrees"].sum())}
+                for name, some in claims.groupby("source", sort=False)
+            },
+            "disagreeing": claims[~claims["agrees"]][["part", "claim", "published"]].to_dict(
+                "records"
+            ),
+        },
+    }
+
+
+def _headline(reanalysis: Reanalysis, removals: Removals) -> dict[str, Any]:
+    return {
+        variant: _saving(
+            result, int(reanalysis.runs(variant, removals)["energy_j_per_image"].notna().sum())
+        )
+        for variant, result in reanalysis.headline(removals).items()
+    }
+
+
+def _saving(result: Saving | Unanswered, n_runs: int) -> dict[str, Any]:
+    known = result if isinstance(result, Saving) else None
+    return {
+        "saving": known and known.saving,
+        "ci_low": known and known.ci_low,
+        "ci_high": known and known.ci_high,
+        "from": known and dict(known.from_condition),
+        "to": known and dict(known.to_condition),
+        "n_runs": n_runs,
+        "n_from": known and known.n_from,
+        "n_to": known and known.n_to,
+        "reason": result.reason if isinstance(result, Unanswered) else None,
+    }

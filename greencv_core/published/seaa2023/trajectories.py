@@ -1,0 +1,166 @@
+"""The trainings of del Rey et al. (SEAA 2023) as courses, each cut into its epochs.
+
+The logs do not tell when an epoch ends. They show where the second stage begins, and the published
+metrics tell how many epochs there were; within a stage all are taken to last equally long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+
+from greencv_core.estimation.trajectory import (
+    Course,
+    Epochs,
+    Floats,
+    StagePlan,
+    Task,
+    tflop_per_epoch,
+)
+from greencv_core.published.seaa2023.logs import (
+    AT_WORK_PCT,
+    INITIAL_EPOCHS,
+    LogPair,
+    RawRuns,
+    log_pairs,
+    of_each,
+    raw_runs,
+    trimmed,
+)
+from greencv_core.published.seaa2023.nvidia_smi import read_log
+from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, MOST_EPOCHS
+from greencv_core.published.seaa2023.segmentation import step
+
+IMAGE_SIZE = 128
+TRAIN_IMAGES = 23_776
+"""In an epoch, in whole batches."""
+VALIDATION_IMAGES = IMAGES_PER_EPOCH - TRAIN_IMAGES
+PATIENCE = 20
+"""Epochs of the second stage without an improvement, after which it ends."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a GPU's data sheet tells, and its driver."""
+
+    cores: int
+    memory_gb: int
+    power_limit_w: float
+    """As ``nvidia-smi`` logged it (``power.max_limit``), the same in all logs."""
+
+
+GPUS: Mapping[str, Gpu] = MappingProxyType(
+    {
+        "Cloud": Gpu(cores=10_496, memory_gb=24, power_limit_w=350.0),  # RTX 3090
+        # RTX 3070; of the 220 W on its data sheet, which the original's follow-up takes, no log
+        # tells.
+        "Local ML": Gpu(cores=5_888, memory_gb=8, power_limit_w=240.0),
+    }
+)
+
+
+def published_courses(files: Mapping[str, Path]) -> list[Course]:
+    """Return the trainings whose logs, and the metrics, are at hand; see :func:`courses`."""
+    return courses(files, raw_runs(files))
+
+
+def courses(files: Mapping[str, Path], raw: RawRuns) -> list[Course]:
+    """Return the trainings whose GPU log is at hand, in the order of the runs table.
+
+    Energy and time are those of the log, and what it lacks at its end. A training that lacks an end
+    of unknown length is left out, and without the file of metrics all are.
+
+    Parameters
+    ----------
+    raw
+        What :func:`greencv_core.published.seaa2023.logs.raw_runs` told of the same files.
+    """
+    runs = raw.runs.set_index("run_id")
+    idle_w = runs.groupby("environment")["before_power_w"].median()
+    known = runs[runs["missing_s"].notna() & runs["epochs"].notna()]
+    readable = [pair for pair in log_pairs(files) if pair.run_id in known.index]
+
+    def read(pair: LogPair) -> Course:
+        return _course(pair, known.loc[pair.run_id], float(idle_w[pair.environment]))
+
+    return of_each(readable, read)
+
+
+def _course(pair: LogPair, run: pd.Series, idle_power_w: float) -> Course:
+    assert pair.gpu is not None
+    log = read_log(pair.gpu)
+    time_s, power_w, utilization_pct = (
+        trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
+    )
+    time_s = time_s - time_s[0]
+    first = int(np.argmax(utilization_pct > AT_WORK_PCT))
+    # An epoch with most layers frozen never lasts longer than one with none.
+    latest = INITIAL_EPOCHS / run["epochs"]
+    second_stage_s = time_s[first + step(utilization_pct[first:], last=latest)]
+    begin_s = time_s[max(0, first - 1)]
+
+    energy_j = np.append(0.0, np.cumsum(np.diff(time_s) * (power_w[1:] + power_w[:-1]) / 2))
+    used_pct = np.cumsum(utilization_pct) / np.arange(1, len(utilization_pct) + 1)
+    if run["missing_s"] > 0:
+        time_s = np.append(time_s, time_s[-1] + run["missing_s"])
+        energy_j = np.append(energy_j, energy_j[-1] + run["missing_energy_j"])
+        used_pct = np.append(used_pct, used_pct[-1])
+
+    edges_s = _edges(begin_s, second_stage_s, time_s[-1], int(run["epochs"]))
+    edges_j = np.interp(edges_s, time_s, energy_j)
+    stages = (np.arange(len(edges_s) - 1) >= INITIAL_EPOCHS).astype(np.int64)
+    return Course(
+        run_id=pair.run_id,
+        task=_task(pair, run, idle_power_w),
+        epochs=Epochs(stages, duration_s=np.diff(edges_s), energy_j=np.diff(edges_j)),
+        before_s=float(edges_s[0]),
+        before_j=float(edges_j[0]),
+        time_s=time_s,
+        energy_so_far_j=energy_j,
+        utilization_so_far_pct=used_pct,
+    )
+
+
+def _edges(begin_s: float, second_stage_s: float, end_s: float, epochs: int) -> Floats:
+    """Return where each epoch begins, and where the last one ends."""
+    frozen = np.linspace(begin_s, second_stage_s, INITIAL_EPOCHS + 1)
+    main = np.linspace(second_stage_s, end_s, epochs - INITIAL_EPOCHS + 1)
+    return np.concatenate([frozen, main[1:]])
+
+
+def _task(pair: LogPair, run: pd.Series, idle_power_w: float) -> Task:
+    gpu = GPUS[pair.environment]
+    gflops, batch_size = float(run["gflops_per_image"]), int(run["batch_size"])
+
+    def tflop(*, frozen: bool) -> float:
+        return tflop_per_epoch(gflops, TRAIN_IMAGES, VALIDATION_IMAGES, frozen=frozen)
+
+    most = MOST_EPOCHS - INITIAL_EPOCHS
+    return Task(
+        architecture=pair.architecture,
+        environment=pair.environment,
+        setting=f"{IMAGE_SIZE} px, batch {batch_size}",
+        gflops_per_image=gflops,
+        stages=(
+            StagePlan("frozen", INITIAL_EPOCHS, INITIAL_EPOCHS, tflop(frozen=True)),
+            # The first of its epochs always is the best so far.
+            StagePlan("main", most, PATIENCE + 1, tflop(frozen=False)),
+        ),
+        idle_power_w=idle_power_w,
+        power_limit_w=gpu.power_limit_w,
+        features={
+            "batch_size": batch_size,
+            "training_images": TRAIN_IMAGES,
+            "validation_images": VALIDATION_IMAGES,
+            "gflops_per_image": gflops,
+            "image_size": IMAGE_SIZE,
+            "gpu_cores": gpu.cores,
+            "gpu_memory_gb": gpu.memory_gb,
+            "power_limit_w": gpu.power_limit_w,
+        },
+    )

@@ -1,0 +1,357 @@
+"""The paper's claims in one table: published, recomputed, corrected, and what remains of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from greencv_core.analysis import (
+    Saving,
+    Unanswered,
+    attempt,
+    break_even,
+    cliffs_delta,
+    non_inferiority,
+    saving,
+)
+from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.published.seaa2023.reanalysis import (
+    CORRECTED,
+    CORRECTNESS,
+    IDLE,
+    QUESTIONS,
+    RQ1_ENVIRONMENT,
+    RQ2_ARCHITECTURE,
+    SMALLER_GPU,
+    Reanalysis,
+)
+from greencv_core.utils.text import listed, number, p_value, percent
+
+FIRST_ABSTRACT, FINAL_ABSTRACT = 0.9883, 0.8138
+"""The largest saving in the abstract of the paper's first and of its last version."""
+_UNDECIDED = "Not decided: data are missing."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim and what becomes of it."""
+
+    claim: str
+    published: str
+    recomputed: str
+    corrected: str
+    verdict: str
+
+
+def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return claim, published, recomputed, corrected and verdict, a row each.
+
+    Corrected are the epochs, the decimals of power and the lost ends of logs; energy stays gross,
+    and what it would be net is said of each saving.
+    """
+    headline, effects = reanalysis.headline(), reanalysis.effects.set_index("claim")
+    rows = [
+        _first_headline(headline),
+        _saving_row(
+            "Architecture and environment save up to 81.38 % (last version)",
+            percent(FINAL_ABSTRACT, 2), headline,
+        ),
+        *(
+            _saving_row(claim, told, effects.loc[row].to_dict())
+            for claim, told, row in (
+                ("In Cloud, MobileNetV2 saves against VGG16", "64.38 %", "largest saving in Cloud"),
+                ("In Local N, MobileNetV2 saves against NASNet", "76.10 %",
+                 "largest saving in Local N"),
+                ("MobileNetV2 saves by moving from Cloud to Local ML", "44.28 %",
+                 f"{RQ2_ARCHITECTURE}, Cloud to Local ML"),
+                ("MobileNetV2 saves by moving from Cloud to Local N", "40.33 %",
+                 f"{RQ2_ARCHITECTURE}, Cloud to Local N"),
+            )
+        ),
+        *(
+            _test_row(reanalysis, claim, told, name)
+            for claim, told, name in (
+                ("RQ1: architectures differ in energy", "H = 127.05, eta squared 0.911",
+                 "rq1_energy"),
+                ("RQ1: architectures differ in GPU utilisation", "H = 133.35, eta squared 0.958",
+                 "rq1_gpu_utilization"),
+                ("RQ1: architectures differ in F1", "H = 108.29, eta squared 0.773", "rq1_f1"),
+                ("RQ2: environments differ in energy", "H = 64.29, eta squared 0.716",
+                 "rq2_energy"),
+                ("RQ2: environments differ in GPU utilisation", "H = 79.12, eta squared 0.886",
+                 "rq2_gpu_utilization"),
+            )
+        ),
+        _correctness(reanalysis, headline),
+        _scaling(reanalysis),
+        _complexity(reanalysis),
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _shown(result: Saving | Unanswered, digits: int = 2) -> str:
+    if isinstance(result, Unanswered):
+        return "not known"
+    span = f"({100 * result.ci_low:.1f} to {percent(result.ci_high)})"
+    return f"{percent(result.saving, digits)}\n{span}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _first_headline(headline: dict[str, Saving | Unanswered]) -> Verdict:
+    first, corrected = headline["first_formula"], headline[CORRECTED]
+    if isinstance(first, Unanswered) or isinstance(corrected, Unanswered):
+        fate = _UNDECIDED
+    elif corrected.ci_high < first.ci_low:
+        fate = (
+            "Does not hold: the formula multiplied summed power by the duration, which is no "
+            "energy. The authors corrected it themselves."
+        )
+    else:
+        fate = "Not refuted by these runs, though the formula gives no energy."
+    return Verdict(
+        "Architecture and environment save up to 98.83 % (first version)",
+        percent(FIRST_ABSTRACT, 2), _shown(first), _shown(corrected), fate,
+    )  # fmt: skip
+
+
+def _saving_row(claim: str, told: str, results: Mapping[str, Saving | Unanswered]) -> Verdict:
+    published, corrected = results["published"], results[CORRECTED]
+    net = _net(corrected, [results[variant] for variant in IDLE])
+    fate = f"{_fate(published, corrected)} {net}"
+    return Verdict(claim, told, _shown(published), _shown(corrected), fate.strip())
+
+
+def _fate(published: Saving | Unanswered, corrected: Saving | Unanswered) -> str:
+    if isinstance(published, Unanswered) or isinstance(corrected, Unanswered):
+        return _UNDECIDED
+    if not _same_conditions(published, corrected):
+        return f"Changes: now {corrected.cheap} against {corrected.dear}."
+    if _runs(published) != _runs(corrected):
+        return _UNDECIDED
+    if corrected.ci_low <= 0:
+        return "Does not hold: corrected, the interval includes no saving."
+    points = 100 * (corrected.saving - published.saving)
+    word = "higher" if points > 0 else "lower"
+    moved = f"{number(abs(points))} percentage points {word} when corrected"
+    inside = corrected.ci_low <= published.saving <= corrected.ci_high
+    where = "within" if inside else "outside"
+    return (
+        f"{'Holds' if inside else 'A saving holds'}; {moved}, the published figure being {where} "
+        "the corrected interval."
+    )
+
+
+def _runs(result: Saving) -> int:
+    return result.n_from + result.n_to
+
+
+def _net(gross: Saving | Unanswered, nets: Sequence[Saving | Unanswered]) -> str:
+    """Say what is left of a saving net of each idle power."""
+    if isinstance(gross, Unanswered):
+        return ""
+    known = [net for net in nets if isinstance(net, Saving)]
+    if len(known) < len(nets):
+        return ""
+    low, high = (choose(net.saving for net in known) for choose in (min, max))
+    span = f"{percent(low)} to {percent(high)}".replace("-", "\N{MINUS SIGN}")
+    if any(not _same_conditions(net, gross) for net in known):
+        span += ", in part of other pairs"
+    lost = sum(net.ci_low <= 0 for net in known)
+    if lost:
+        return (
+            f"Net, it is {span} by the idle power taken, and {lost} of {len(known)} leave no "
+            "saving (section Idle power)."
+        )
+    return f"Net, by the idle power taken: {span}."
+
+
+def _same_conditions(a: Saving, b: Saving) -> bool:
+    return a.from_condition == b.from_condition and a.to_condition == b.to_condition
+
+
+def _test_row(reanalysis: Reanalysis, claim: str, told: str, name: str) -> Verdict:
+    published, corrected = (
+        attempt(reanalysis.test, name, variant) for variant in ("published", CORRECTED)
+    )
+    if isinstance(published, Unanswered) or isinstance(corrected, Unanswered):
+        return Verdict(claim, told, "not known", "not known", _UNDECIDED)
+    recomputed, mended = (
+        f"H = {c.kruskal_h:.2f}, eta squared {c.eta_squared:.3f}" for c in (published, corrected)
+    )
+    if published.groups["n"].sum() != corrected.groups["n"].sum():
+        fate = _UNDECIDED
+    elif not corrected.significant:
+        fate = "Does not hold when corrected."
+    elif QUESTIONS[name][1] != "energy_j_per_image":
+        fate = "Holds; the corrections are of energy alone."
+    elif _same_pairs(published.pairs, corrected.pairs):
+        fate = "Holds; the same pairs are told apart."
+    else:
+        fate = "Holds; not all the same pairs are told apart."
+    if name == "rq2_energy":
+        fate = f"{fate} {_order_net(reanalysis)}".strip()
+    return Verdict(claim, told, recomputed, mended, fate)
+
+
+def _order_net(reanalysis: Reanalysis) -> str:
+    """Say whether the environments with logs keep their order net of each idle power."""
+    deltas = []
+    for variant in (CORRECTED, *IDLE):
+        runs = reanalysis.runs(variant)
+        runs = runs[runs["architecture"] == RQ2_ARCHITECTURE].dropna(subset=["energy_j_per_image"])
+        larger, smaller = (
+            runs.loc[runs["environment"] == name, "energy_j_per_image"].to_numpy(dtype=float)
+            for name in (RQ1_ENVIRONMENT, SMALLER_GPU)
+        )
+        if not len(larger) or not len(smaller):
+            return ""
+        deltas.append(cliffs_delta(larger, smaller))
+    gross, *nets = deltas
+    told = ", ".join(f"{delta:.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
+    return (
+        f"{RQ1_ENVIRONMENT} against {SMALLER_GPU}: Cliff's delta {gross:.2f} gross, and net of the "
+        f"low-power state, the power before and after work {told}."
+    )
+
+
+def _same_pairs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    both = a.merge(b, on=["a", "b"], how="outer", suffixes=("_a", "_b"))
+    p_a, p_b = both["dunn_p_holm_a"], both["dunn_p_holm_b"]
+    alike = ((p_a < ALPHA) == (p_b < ALPHA)) & p_a.notna() & p_b.notna()
+    return bool(alike.all())
+
+
+def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unanswered]) -> Verdict:
+    f1 = {
+        key: part[CORRECTNESS].to_numpy(dtype=float)
+        for key, part in reanalysis.runs().groupby(["architecture", "environment"])
+    }
+
+    def of_both(result: Saving) -> list[NDArray[np.float64]]:
+        return [
+            f1[condition["architecture"], condition["environment"]]
+            for condition in (result.from_condition, result.to_condition)
+        ]
+
+    def shown(result: Saving | Unanswered) -> str:
+        if isinstance(result, Unanswered):
+            return "not known"
+        dear, cheap = (float(np.median(scores)) for scores in of_both(result))
+        return f"median F1 {cheap:.3f} instead of {dear:.3f}"
+
+    corrected = headline[CORRECTED]
+    fate = _UNDECIDED
+    if isinstance(corrected, Saving):
+        dear_f1, cheap_f1 = of_both(corrected)
+        test = non_inferiority(dear_f1, cheap_f1, DEFAULT_MARGIN)
+        fate = (
+            f"{'Holds' if test.passes else 'Not shown'} at a margin of "
+            f"{100 * DEFAULT_MARGIN:g} points, which is ours: on average F1 is lower by "
+            f"{test.loss:.3f}, and by up to {test.loss_high:.3f} (95 %; non-inferiority by Welch, "
+            f"{p_value(test.p)}; by ranks, {p_value(test.p_ranks)})."
+        ).replace("-0.", "\N{MINUS SIGN}0.")
+    return Verdict(
+        "The largest saving costs a negligible loss of correctness",
+        "no margin stated",
+        shown(headline["published"]),
+        shown(corrected),
+        fate,
+    )
+
+
+def _scaling(reanalysis: Reanalysis) -> Verdict:
+    """Tell for which architectures the larger GPU takes less than the smaller."""
+    published, corrected = (_larger_pays(reanalysis, v) for v in ("published", CORRECTED))
+    nets = [_larger_pays(reanalysis, variant) for variant in IDLE]
+    if corrected is None or published is None:
+        fate = _UNDECIDED
+    elif published != corrected:
+        fate = "Changes when corrected."
+    else:
+        fate = (
+            f"In these data, gross, for {_few(corrected)}; the two GPUs differ in more than size. "
+            f"{_break_even(reanalysis)}"
+        )
+    if not any(net is None for net in nets):
+        told = "; ".join(_few(net) for net in nets if net is not None)
+        fate += f" Net of the low-power state, the power before and after work, for: {told}."
+    return Verdict(
+        "GPUs should scale with the complexity of the model",
+        "qualitative",
+        f"{RQ1_ENVIRONMENT} takes less than {SMALLER_GPU} for: {_few(published)}",
+        f"for: {_few(corrected)}",
+        fate,
+    )
+
+
+def _break_even(reanalysis: Reanalysis) -> str:
+    """Say at which complexity the larger GPU begins to pay, with every correction."""
+    result = attempt(break_even, reanalysis.runs(CORRECTED), SMALLER_GPU, RQ1_ENVIRONMENT)
+    if isinstance(result, Unanswered):
+        return ""
+    span = f"{number(result.lowest)} to {number(result.highest)} GFLOPs"
+    if result.excluded:
+        return f"A break-even within {span} is ruled out."
+    if not result.inside:
+        return f"A line through the architectures has no break-even within {span}."
+    return f"A line through the architectures breaks even at {number(result.gflops)} GFLOPs."
+
+
+def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
+    """Return the architectures, by complexity, that the larger GPU trains with less energy.
+
+    None where an architecture has no answer.
+    """
+    runs = reanalysis.runs(variant)
+    both = runs[runs["environment"].isin((RQ1_ENVIRONMENT, SMALLER_GPU))]
+    results = {
+        architecture: attempt(
+            saving, runs, _there(architecture, SMALLER_GPU), _there(architecture, RQ1_ENVIRONMENT)
+        )
+        for architecture in both.groupby("architecture")["gflops_per_image"]
+        .median()
+        .sort_values()
+        .index
+    }
+    if any(isinstance(result, Unanswered) for result in results.values()):
+        return None
+    return [a for a, r in results.items() if isinstance(r, Saving) and r.ci_low > 0]
+
+
+def _few(architectures: list[str] | None) -> str:
+    if architectures is None:
+        return "not known"
+    return listed(architectures) or "none"
+
+
+def _there(architecture: str, environment: str) -> dict[str, object]:
+    return {"architecture": architecture, "environment": environment}
+
+
+def _complexity(reanalysis: Reanalysis) -> Verdict:
+    told: list[str] = []
+    every: list[float] = []
+    for variant in ("published", CORRECTED):
+        runs = reanalysis.runs(variant).dropna(subset=["energy_j_per_image"])
+        each = {
+            name: float(
+                stats.spearmanr(part["energy_j_per_image"], part["gflops_per_image"]).statistic
+            )
+            for name, part in runs.groupby("environment", sort=False)
+            if name in (RQ1_ENVIRONMENT, SMALLER_GPU)
+        }
+        told.append(", ".join(f"{name} {rho:.3f}" for name, rho in each.items()))
+        every += each.values()
+    n = reanalysis.every_run["architecture"].nunique()
+    return Verdict(
+        "Energy rises with GFLOPs (Spearman's rho)",
+        "Local ML 0.968, Cloud 0.835",
+        told[0],
+        told[1],
+        f"Rho is {min(every):.2f} or more throughout, within these {n} architectures.",
+    )

@@ -1,0 +1,1 @@
+"""Where records are kept: a folder, an object store, or a read-only bundle."""

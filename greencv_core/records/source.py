@@ -1,0 +1,43 @@
+"""A source of a study: a study file, or a bundle that holds its study and its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from greencv_core.records.backends import bundle
+from greencv_core.study import loading
+from greencv_core.study.schema import Study
+from greencv_core.utils.text import one_line
+
+
+def find_study(source: str | Path) -> Path:
+    """Return the file that ``source`` names: a study file, its name in ``studies/``, or a bundle.
+
+    Raises
+    ------
+    BadInputError
+        No study file has this name. Whether a bundle exists is checked when it is read.
+    """
+    path = Path(source)
+    return path if bundle.is_bundle(path) else loading.find_study(source)
+
+
+def load_study(source: str | Path) -> Study:
+    """Read and check a study file, or the study in a bundle.
+
+    Parameters
+    ----------
+    source
+        Path of a YAML file, the name of one in ``studies/`` (``quick`` or ``quick.yaml``), or the
+        path of a bundle.
+
+    Raises
+    ------
+    BadInputError
+        The file is missing, not YAML, or states something a study cannot be; one line a problem,
+        each with file, field, value and what is allowed.
+    """
+    path = Path(source)
+    if bundle.is_bundle(path):
+        return loading.parse_study(bundle.about(path).study, one_line(path))
+    return loading.load_study_file(source)

@@ -1,0 +1,196 @@
+"""Executed notebooks in, pages of the book out: exhibits numbered, their files beside the pages.
+
+Below each exhibit stand its files, the code that made it and the runs behind it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from greencv_core.report.exhibits.exhibit import MIME, laid_out, n_runs, told
+from greencv_core.report.exhibits.markdown import BASIS_MIME
+from greencv_core.utils.text import count
+
+PREFIXES = {
+    "index": "S",
+    "decision": "D",
+    "claims": "C",
+    "rq1_architecture": "RQ1",
+    "rq2_environment": "RQ2",
+    "rq3_estimation": "RQ3",
+    "reanalysis": "A",
+    "metering": "M",
+    "provenance": "P",
+}
+"""What the numbers of a page's exhibits begin with; of another page, its own name."""
+FOLDER = "exhibits"
+"""Beside the pages, within the built HTML."""
+_UP = "../../"
+_NAMES = {"csv": "CSV", "svg": "SVG", "png": "PNG"}
+_NOTEBOOK = re.compile(r'href="(\w+)\.ipynb"')
+
+
+@dataclass
+class _Page:
+    """What is known of a page while its exhibits are numbered."""
+
+    name: str
+    basis: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def next_number(self, kind: str) -> str:
+        self.numbers[kind] = self.numbers.get(kind, 0) + 1
+        return f"{PREFIXES.get(self.name, self.name)}.{self.numbers[kind]}"
+
+
+def write_pages(
+    executed: Sequence[Path], pages: Path, files: Path, links: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Write the pages of executed notebooks, and the files of their exhibits.
+
+    Parameters
+    ----------
+    executed
+        Notebooks with their outputs.
+    pages
+        Folder for the notebooks that the book is built from.
+    files
+        What lies in this folder is copied beside the pages; exhibits get a folder in it.
+    links
+        By notebook's name: links that its page ends with, label to address.
+    """
+    folder = files / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[dict[str, Any]] = []
+    for path in executed:
+        notebook = nbformat.read(path, as_version=4)
+        page = _Page(path.stem)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                found += _with_exhibits(cell, page, folder)
+        notebook.cells.append(_ending(path.stem, links.get(path.stem, {})))
+        nbformat.write(notebook, pages / path.name)
+    index = json.dumps(_index(found), indent=1, sort_keys=True)
+    (folder / "index.json").write_text(index + "\n", encoding="utf-8")
+
+
+def _index(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the exhibits, and once each the sets of runs that they rest on."""
+    sets = {_digest_of(about["run_ids"]): about["run_ids"] for about in found}
+    exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
+    return {"exhibits": exhibits, "run_ids": sets}
+
+
+def _digest_of(run_ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16]
+
+
+def _with_exhibits(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
+    found = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        basis = data.pop(BASIS_MIME, None)
+        if basis is not None:
+            page.basis = basis["run_ids"]
+        if "text/html" in data:
+            # In Jupyter a link to another page opens its notebook.
+            data["text/html"] = _NOTEBOOK.sub(r'href="\1.html"', "".join(data["text/html"]))
+        about = data.pop(MIME, None)
+        if about is None:
+            continue
+        number = page.next_number(about["kind"])
+        anchor = f"{about['kind']}-{number}".lower().replace(".", "-")
+        kept = _kept(about["files"], folder, anchor)
+        run_ids = about["run_ids"] or page.basis
+        if page.basis and not about["notes"]:
+            about["notes"] = [n_runs(run_ids)]
+        data["text/html"] = _numbered(about, number, anchor, kept, run_ids, page, cell.source)
+        found.append(
+            {
+                "number": number,
+                "kind": about["kind"],
+                "page": f"book/notebooks/{page.name}.html#{anchor}",
+                "caption": told(about["caption"], about["notes"]),
+                "files": kept,
+                "code_sha256": hashlib.sha256(cell.source.encode()).hexdigest(),
+                "run_ids": run_ids,
+            }
+        )
+    if found:
+        # Its code opens below the exhibit.
+        tags = {tag for tag in cell.metadata.get("tags", []) if not tag.endswith("-input")}
+        cell.metadata["tags"] = sorted(tags | {"remove-input"})
+    return found
+
+
+def _kept(files: Mapping[str, str], folder: Path, anchor: str) -> dict[str, str]:
+    """Write an exhibit's files; return their names and hashes."""
+    kept = {}
+    for suffix, encoded in files.items():
+        content = base64.b64decode(encoded)
+        name = f"{anchor}.{suffix}"
+        (folder / name).write_bytes(content)
+        kept[name] = hashlib.sha256(content).hexdigest()
+    return kept
+
+
+def _numbered(
+    about: Mapping[str, Any], number: str, anchor: str, kept: Iterable[str],
+    run_ids: Sequence[str], page: _Page, code: str,
+) -> str:  # fmt: skip
+    kind = about["kind"]
+    name = f"{kind.capitalize()} {number}"
+    caption = (
+        f'<a class="gcv-itself" href="#{anchor}"><b>{name}.</b></a> '
+        f"{html.escape(told(about['caption'], about['notes']))}."
+    )
+    links = []
+    for file in kept:
+        form = _NAMES[file.rsplit(".", 1)[1]]
+        links.append(
+            f'<a href="{_UP}{FOLDER}/{file}" download="{file}" '
+            f'aria-label="{name} as {form}">{form}</a>'
+        )
+    links += _runs_link(run_ids, page, of=name)
+    highlighted = highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
+    more = (
+        f'<div class="gcv-more"><span>{" ".join(links)}</span>'
+        f'<details><summary>Code<span class="gcv-unseen"> of {name}</span></summary>'
+        f'<div class="highlight"><pre tabindex="0">{highlighted}</pre></div></details></div>'
+    )
+    return laid_out(kind, about["body"], caption=caption, anchor=anchor, more=more)
+
+
+def _runs_link(run_ids: Sequence[str], page: _Page, of: str) -> list[str]:
+    if not run_ids:
+        return []
+    published = any("/" in run_id for run_id in run_ids)  # these are named after their source
+    target = "reanalysis.html" if published else "provenance.html#runs"
+    words = count(len(run_ids), "published run" if published else "run")
+    if target.startswith(page.name):
+        return []
+    return [f'<a href="{target}" aria-label="{words} behind {of}">{words}</a>']
+
+
+def _ending(name: str, links: Mapping[str, str]) -> Any:
+    parts = [f'<a href="{html.escape(address)}">{label}</a>' for label, address in links.items()]
+    file = f"{name}.ipynb"
+    source = (
+        f'This page is the notebook <a href="{_UP}notebooks/{file}" download="{file}">{file}</a>.'
+    )
+    return nbformat.v4.new_markdown_cell(
+        f'<p class="gcv-source">{" ".join([source, *parts])}</p>', id="the-source"
+    )

@@ -1,0 +1,1 @@
+"""Figures and tables as a page shows them, with captions, data and the runs behind them."""

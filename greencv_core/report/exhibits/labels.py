@@ -1,0 +1,218 @@
+"""What axes and column headings say: the quantity, its unit and, for energy, its provenance."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.utils.energy import COMPONENTS
+
+_HEADINGS = {
+    "architecture": "Architecture",
+    "environment": "Environment",
+    "energy_j": "Energy (J)",
+    "energy_j_per_image": "Energy per image (J)",
+    "net_energy_j": "Net energy (J)",
+    "cpu_energy_j": "CPU energy (J)",
+    "ram_energy_j": "RAM energy (J)",
+    "gpu_energy_j": "GPU energy (J)",
+    "power_w": "Mean power (W)",
+    "duration_s": "Time (s)",
+    "duration_s_per_image": "Time per image (s)",
+    "images_per_s": "Images per second",
+    "emissions_gco2e": "Emissions (gCO2e)",
+    "f1_macro": "Macro F1",
+    "f1_loss": "Loss of macro F1",
+    "accuracy": "Accuracy",
+    "precision_macro": "Macro precision",
+    "recall_macro": "Macro recall",
+    "auroc_macro": "Macro AUROC",
+    "device_utilization_pct": "Device utilisation (%)",
+    "gflops_per_image": "GFLOPs per image",
+    "parameters": "Parameters",
+    "n": "n",
+    "p": "p",
+    "ci_low": "95 % low",
+    "ci_high": "95 % high",
+    "dunn_p_holm": "p (Dunn, Holm)",
+    "p_holm": "p (Holm)",
+    "AIC": "AIC",
+    "aligned_f": "F (aligned ranks)",
+    "aligned_p": "p (aligned ranks)",
+    "added_p": "p of the term added",
+    "lack_of_fit_f": "F of what is left",
+    "lack_of_fit_p": "p of what is left",
+    "non_inferiority_p_holm": "p (Welch, Holm)",
+    "non_inferiority_p_ranks": "p (ranks)",
+    "front_probability": "On the front in resamples",
+    "games_howell_p": "p (Games-Howell)",
+    "cliffs_delta": "Cliff's delta",
+    "hodges_lehmann_shift": "Shift (Hodges-Lehmann)",
+    "eta_squared": "Eta squared",
+    "partial_eta_squared": "Partial eta squared",
+    "shapiro_w": "Shapiro-Wilk W",
+    "shapiro_p": "Shapiro-Wilk p",
+    "sum_sq": "Sum of squares",
+    "sd": "SD",
+    "df": "df",
+    "effect_size": "Effect size",
+    "f": "F",
+    "vif": "VIF",
+    "a": "First",
+    "b": "Second",
+    "threads": "CPU threads",
+    "memory_format": "Memory format",
+    "batch_size": "Batch size",
+    "compile": "Compiled",
+    "workers": "Loading processes",
+    "ended_by": "Ended by",
+    "power_limit_w": "Power limit (W)",
+    "cpu": "CPU",
+    "cpus": "CPUs",
+    "memory_gib": "Memory (GiB)",
+    "uncertainty_j": "Standard uncertainty (J)",
+    "relative_uncertainty": "Relative",
+    "interval_low_j": "95 % low (J)",
+    "interval_high_j": "95 % high (J)",
+    "resolution_s": "Refreshed every (s)",
+    "second_to_first": "Second / first, median",
+    "lowest_ratio": "Lowest",
+    "highest_ratio": "Highest",
+    "agreement": "Runs in which they agree",
+    "temperature_c": "Highest temperature (\N{DEGREE SIGN}C)",
+    "utilization_pct": "Utilisation (%)",
+    "sm_clock_mhz": "SM clock (MHz)",
+    "memory_clock_mhz": "Memory clock (MHz)",
+    "memory_used_gib": "Memory used (GiB)",
+    "slowed_by": "Clocks held back by",
+    "start_s": "Start (s)",
+    "end_s": "End (s)",
+    "problems": "What happened",
+    "on_front": "On the front",
+    "run_id": "Run",
+    "logs": "Logs",
+    "epoch_s": "Epoch (s)",
+    "published_begin": "Second stage begins after, published count",
+    "corrected_begin": "Second stage begins after, corrected count",
+    "published_off": "Published count less the log's, median",
+    "published_matching": "Published count is the log's",
+    "corrected_off": "Corrected count less the log's, median",
+    "corrected_matching": "Corrected count is the log's",
+    "loss_w": "Loss (W)",
+    "loss": "Loss, median",
+    "largest_difference": "Ours less the published energy, relative, at most",
+    "lost_ends": "Without their end",
+    "missing_s": "Missing (s), median",
+    "most_missing_s": "Missing (s), at most",
+    "missing_energy": "Energy missing, median",
+    "most_missing_energy": "Energy missing, at most",
+    "low_power_w": "First line (W)",
+    "before_power_w": "Before work (W)",
+    "after_power_w": "After work (W)",
+    "low_power_share": "Share of energy, first line",
+    "before_power_share": "Share, before work",
+    "after_power_share": "Share, after work",
+    "sign": "What sets the log apart",
+    "memory_used_mib": "Memory, least (MiB)",
+    "shared_memory_mib": "Memory, shared (MiB)",
+    "shared_share": "Shared, of its time",
+    "against_median": "Energy against the condition's median",
+    "removed_by": "Removed by",
+    "unlike_all_others": "Unlike all others",
+    "printed": "In print",
+    "in_figure": "In a figure",
+    "from_data": "From the data",
+    "corrected_less_log": "Corrected count less the log's",
+    "f1_q1": "F1, lower quartile",
+    "f1_q3": "F1, upper quartile",
+    "energy_variation": "Coefficient of variation of energy per image",
+    "removed_by_hand": "Runs removed by hand",
+    "removed_by_rule": "Runs removed by the rule",
+    "agreeing": "Agreeing",
+    "with_a_run_put_back": "of these, with a run put back",
+    "put_back": "Run put back",
+    "h": "H",
+    "pairs_told_apart": "Pairs told apart (Dunn)",
+}
+
+SHORT_S = 1e-4
+"""Times per image are told in microseconds where one of them is shorter."""
+MICROSECONDS = "Time per image (\N{MICRO SIGN}s)"
+"""Their heading then."""
+_COMPONENT_OF = {f"{component}_energy_j": component for component in COMPONENTS}
+_OF_ONE = {
+    "energy_j": "{} energy (J)",
+    "energy_j_per_image": "{} energy per image (J)",
+    "net_energy_j": "Net {} energy (J)",
+    "power_w": "Mean {} power (W)",
+    "emissions_gco2e": "Emissions by {} energy (gCO2e)",
+}
+"""Headings of what the runs took, where one component's energy alone counts."""
+
+ENERGY_COLUMNS = frozenset(
+    {
+        "energy_j",
+        "energy_j_per_image",
+        "net_energy_j",
+        "cpu_energy_j",
+        "ram_energy_j",
+        "gpu_energy_j",
+        "power_w",
+        "emissions_gco2e",
+    }
+)
+
+
+def heading(column: str, provenance: str | None = None, of: str = "") -> str:
+    """Return a column's heading; energy carries its provenance: Energy (J, estimated).
+
+    Parameters
+    ----------
+    of
+        The component whose energy it is, where it is that of one alone: GPU energy (J, measured).
+    """
+    in_words = " " in column  # and so no name of a column, but a heading already
+    text = _HEADINGS.get(column, column if in_words else column.replace("_", " ").capitalize())
+    if of and column in _OF_ONE:
+        text = _OF_ONE[column].format(of)
+    if provenance and column in ENERGY_COLUMNS:
+        return text.replace(")", f", {provenance})")
+    return text
+
+
+def axis_label(runs: pd.DataFrame, column: str) -> str:
+    """Return the label of an axis that shows ``column`` of these runs.
+
+    The energy of one component has that component's provenance, not the sum's.
+    """
+    component = _COMPONENT_OF.get(column)
+    told_by = "provenance" if component is None else f"{component}_provenance"
+    text = heading(column, weakest_provenance(runs, told_by), only_component(runs))
+    return _in_unit(column, runs)[1] or text
+
+
+def only_component(runs: pd.DataFrame) -> str:
+    """Return the component whose energy these runs count, where it is one alone: GPU."""
+    counted = set(runs["components"].dropna()) if "components" in runs else set()
+    return counted.pop().upper() if len(counted) == 1 and counted <= set(COMPONENTS) else ""
+
+
+def within(text: str) -> str:
+    """Return a label or a caption as it stands within a sentence."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
+def in_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
+    """Return a column in the unit in which it is told, and its heading there.
+
+    That is the unit in the column's name, but for times per image in microseconds.
+    """
+    factor, told = _in_unit(column, frame)
+    return frame[column] * factor, told or column
+
+
+def _in_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
+    """Return the factor to the unit in which a column is told, and its heading if it is another."""
+    if column == "duration_s_per_image" and frame[column].min() < SHORT_S:
+        return 1e6, MICROSECONDS
+    return 1.0, ""

@@ -1,0 +1,238 @@
+"""Sentences for a page, every number in them computed."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.utils.energy import COMPONENTS, COVERAGE_FACTOR, J_PER_KWH
+from greencv_core.utils.text import count, duration, listed, number, percent
+
+_MEANING = {
+    "measured": "read from hardware counters",
+    "sampled": "power that was read at intervals and summed up",
+    "estimated": "a model's estimate, not a measurement: read differences between conditions "
+    "as what the model makes of time and load",
+    "published": "taken from others' publication",
+    "not metered": "not available",
+}
+
+
+NO_FORMULAS = "tex2jax_ignore mathjax_ignore"
+"""Classes of HTML in which MathJax, of whichever version, looks for no formulas."""
+
+
+BASIS_MIME = "application/vnd.greencv.basis+json"
+"""Of the runs that a page rests on, for the book; Jupyter shows the words beside it."""
+
+
+@dataclass(frozen=True, repr=False)
+class Basis:
+    """What a page rests on: words, and the runs."""
+
+    data: str
+    """Markdown."""
+    run_ids: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return self.data
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/markdown": self.data, BASIS_MIME: {"run_ids": list(self.run_ids)}}
+
+
+def resting_on(note: Markdown, runs: pd.DataFrame) -> Basis:
+    """Return a note that a page begins with, and with it the runs that the page rests on."""
+    return Basis(str(note.data), run_ids(runs))
+
+
+def run_ids(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Return the ids of runs."""
+    return tuple(map(str, runs["run_id"]))
+
+
+def say(*sentences: str) -> Markdown:
+    """Return sentences as one paragraph of the page."""
+    return Markdown(_escape(" ".join(sentence for sentence in sentences if sentence)))
+
+
+def itemised(sentences: Iterable[str]) -> Markdown:
+    """Return sentences as a list."""
+    return Markdown("\n".join(f"- {_escape(sentence)}" for sentence in sentences))
+
+
+def provenance_note(runs: pd.DataFrame) -> Basis:
+    """Return a box that says what the energy figures of a page are worth."""
+    word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
+    counting, joules = _counting(runs), _joules_by_provenance(runs)
+    parts, besides, mixed = [], [], []
+    for component in COMPONENTS:
+        told = runs[f"{component}_provenance"].dropna()
+        if told.empty:
+            continue
+        share = percent(runs[f"{component}_energy_j"].sum() / total_j, 0)
+        counts = told.value_counts()
+        known = f"{component.upper()} {share} of the joules ({listed(list(counts.index))})"
+        if component not in counting:
+            besides.append(known.replace(" of the joules", " of that"))
+            continue
+        parts.append(known)
+        if len(counts) > 1:
+            each = [f"{name} in {count(n, 'run')}" for name, n in counts.items()]
+            mixed.append(
+                f" {component.upper()} energy is {listed(each)}: differences between those runs "
+                "are in part the meter's."
+            )
+    in_part = "in part " if len(joules) > 1 else ""
+    text = f"Energy on this page is <em>{html.escape(word)}</em>: {_MEANING[word]}."
+    if in_part:
+        shares = [f"{percent(part_j / total_j, 0)} are {name}" for name, part_j in joules.items()]
+        text = (
+            f"Energy on this page is a sum, called <em>{html.escape(word)}</em> after its weakest "
+            f"part: of its joules, {html.escape(listed(shares))}."
+        )
+        if word == "estimated":
+            text += " What is estimated is what a model makes of time and load."
+    kind = "note" if word in ("measured", "sampled") else "warning"
+    left_out = (
+        f" Metered besides, and by the study's choice not counted: {listed(besides)}."
+        if besides
+        else ""
+    )
+    components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}{left_out}")
+    note = box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
+    return resting_on(note, runs)
+
+
+def _counting(runs: pd.DataFrame) -> set[str]:
+    """Return the components whose energy these runs count."""
+    return {name for told in runs["components"].dropna() for name in told.split("+")}
+
+
+def _joules_by_provenance(runs: pd.DataFrame) -> dict[str, float]:
+    """Return the joules that these runs count, the most first, by where they are from."""
+    joules: dict[str, float] = {}
+    for component in sorted(_counting(runs)):
+        told = runs.groupby(f"{component}_provenance")[f"{component}_energy_j"].sum()
+        for name, energy_j in told.items():
+            joules[str(name)] = joules.get(str(name), 0.0) + float(energy_j)
+    return dict(sorted(joules.items(), key=lambda item: -item[1]))
+
+
+def box(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
+    """Return a box of the theme (``note``, ``warning``).
+
+    Parameters
+    ----------
+    title
+        Plain text, as are the lines.
+    text
+        HTML: what comes from elsewhere must have been escaped.
+    lines
+        Shown as a list above the text.
+    """
+    items = "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in lines)
+    title, text = html.escape(_one_line(title)), _one_line(text)
+    # A raw box: MyST's own would need a parser that notebooks opened in Jupyter lack.
+    return Markdown(
+        f'<div class="admonition {kind} {NO_FORMULAS}"><p class="admonition-title">{title}</p>'
+        f"{f'<ul>{items}</ul>' if items else ''}<p>{text}</p></div>"
+    )
+
+
+def environments_sentence(runs: pd.DataFrame) -> str:
+    """Say which machine and which training environments the runs come from."""
+    devices = listed(sorted(runs["device_name"].unique()))
+    names = list(runs["environment"].unique())
+    return f"Trained on {devices} in {count(len(names), 'environment')}: {listed(names)}."
+
+
+def study_cost_sentence(runs: pd.DataFrame) -> str:
+    """Say what the runs that were metered consumed and emitted, analysed or not."""
+    metered = runs[runs["energy_j"].notna()]
+    energy_j, grams = metered["energy_j"].sum(), metered["emissions_gco2e"].sum()
+    intensities = sorted(metered["carbon_intensity_gco2e_per_kwh"].dropna().unique())
+    in_part = "in part " if len(_joules_by_provenance(metered)) > 1 else ""
+    return (
+        f"The {count(len(metered), 'metered run')} of this study took {number(energy_j / 1e3)} kJ "
+        f"({number(energy_j / J_PER_KWH)} kWh, {in_part}{weakest_provenance(metered)}) and emitted "
+        f"{number(grams)} gCO2e (at {listed([number(i) for i in intensities])} gCO2e/kWh), over "
+        f"{duration(metered['duration_s'].sum())} of training. The idle metering, the warm-up and "
+        "runs that failed come on top."
+    )
+
+
+def net_energy_sentence(runs: pd.DataFrame) -> str:
+    """Say how much of the runs' energy is above idle."""
+    if runs["net_energy_j"].isna().any():
+        return "Idle power was not metered for every component: net energy is not stated."
+    share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
+    return f"Over all runs, {percent(share, 0)} of the gross energy is above idle."
+
+
+def uncertainty_sentence(runs: pd.DataFrame) -> str:
+    """Say how sure the energy of a run is, over all runs that tell it."""
+    told = runs[runs["energy_uncertainty_j"].notna() & (runs["energy_j"] > 0)]
+    if told.empty:
+        return "These runs were made by a version that stated no uncertainty."
+    half = COVERAGE_FACTOR * told["energy_uncertainty_j"] / told["energy_j"]
+    same = half.max() - half.min() < 0.005
+    spread = "" if same else f" (from {percent(half.min(), 1)} to {percent(half.max(), 1)})"
+    left = len(runs) - len(told)
+    missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
+    typical = percent(float(half.median()), 1)
+    return (
+        f"What meters and models leave open makes the 95 % interval of a run's energy "
+        f"\N{PLUS-MINUS SIGN}{typical} in the median{spread}; a sensor's own calibration, where "
+        f"nobody states it, comes on top.{missing}"
+    )
+
+
+def correctness_sentence(runs: pd.DataFrame) -> str:
+    """Say how well the architectures learned, from the lowest median F1 to the highest."""
+    medians = runs.groupby("architecture")["f1_macro"].median().dropna().sort_values()
+    if medians.empty and "dataset" in runs and runs["dataset"].eq("synthetic").all():
+        return "The images are made up: there is no correctness to speak of."
+    if medians.empty:
+        return "No run has a macro F1."
+    if len(medians) == 1:
+        return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}."
+    return (
+        f"Median macro F1 runs from {medians.iloc[0]:.3f} ({medians.index[0]}) to "
+        f"{medians.iloc[-1]:.3f} ({medians.index[-1]})."
+    )
+
+
+def code_block(text: str) -> Markdown:
+    """Return text as it is, in a fixed-width block."""
+    # Indented rather than fenced: no content can end the block.
+    return Markdown("\n".join(f"    {line}" for line in text.splitlines()))
+
+
+def _escape(text: str) -> str:
+    """Make text from records and studies inert in Markdown and HTML: one line of plain words."""
+    text = "".join(_ESCAPED.get(character, character) for character in _one_line(text))
+    # What opens a list, a heading, a block or a comment does so at the beginning alone.
+    text = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
+    return re.sub(r"^[-+=%:(]", lambda found: f"&#{ord(found[0])};", text)
+
+
+# An entity where an escaped character would still mean something to who looks for formulas.
+_ESCAPED = {
+    **{character: f"\\{character}" for character in "`*_{}[]>#|$~"},
+    "\\": "&#92;",
+    "<": "&lt;",
+    "&": "&amp;",
+}
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks, which end a paragraph or a piece of HTML in Markdown."""
+    return re.sub(r"[ \x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).strip(" ")

@@ -1,0 +1,343 @@
+"""Data frame in, table for the page out: plain headings with units, three digits, nothing more."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from greencv_core.analysis.comparison.omnibus import Comparison
+from greencv_core.analysis.result import Unanswered
+from greencv_core.analysis.selection import CONDITION, summarise, weakest_provenance
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import (
+    MICROSECONDS,
+    axis_label,
+    heading,
+    in_unit,
+    only_component,
+    within,
+)
+from greencv_core.report.exhibits.markdown import NO_FORMULAS, say
+from greencv_core.report.exhibits.theme import by_complexity
+from greencv_core.utils.text import count, number
+
+MANY_ROWS = 24
+"""Of a longer table a part stands open, the rest opens on demand."""
+FIRST_ROWS = 12
+"""Which stand open, where the first rows are that part."""
+_P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
+              "lack_of_fit_p", "non_inferiority_p_holm",
+              "non_inferiority_p_ranks")  # fmt: skip
+_ABSENT = "\N{EN DASH}"
+_TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+_WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed",
+          "df")  # fmt: skip
+_NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
+_SHARES = ("saving", "relative_uncertainty", "agreement", "missing_energy", "most_missing_energy",
+           "low_power_share", "before_power_share", "after_power_share",
+           "energy_variation", "shared_share", "against_median")  # fmt: skip
+_SMALL_SHARES = ("loss", "lowest_loss", "highest_loss")
+_THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
+                   "f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
+                   "cliffs_delta")  # fmt: skip
+_PAIR_COLUMNS = ("a", "b", "games_howell_p", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
+_WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
+_MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t")
+
+
+def styled(
+    frame: pd.DataFrame,
+    caption: str,
+    provenance: str | None = None,
+    runs: pd.DataFrame | None = None,
+    data: pd.DataFrame | None = None,
+) -> Exhibit:
+    """Return a table for a page, in which nothing from records and studies is HTML or a formula.
+
+    Parameters
+    ----------
+    caption
+        Plain text, without its full stop.
+    provenance
+        Of the energies shown; goes into their headings.
+    runs
+        Those behind it, where they are not all of the page's.
+    data
+        What its file holds, by the names of its columns, where the table shows several numbers in
+        a cell; what is shown, by its headings, when omitted.
+    """
+    taken = with_headings(frame, provenance) if data is None else plain_frame(data)
+    # Rows that are looked up by their run's id stay together.
+    if len(frame) <= MANY_ROWS or "run_id" in frame:
+        body = html_of(frame, provenance)
+    else:
+        body = first_rows(frame, "row", provenance=provenance)
+    made = exhibit.table(caption, body, taken)
+    return made if runs is None else made.of(runs)
+
+
+def html_of(frame: pd.DataFrame, provenance: str | None = None, names: Collection[str] = ()) -> str:
+    """Return a table's HTML alone.
+
+    Parameters
+    ----------
+    provenance
+        Of the energies; where rows state their own, the headings state none.
+    names
+        Columns that are called by a name from the study, and so have no other heading.
+    """
+    shown = frame.copy()
+    for column in shown.columns:
+        shown[column] = [_cell(str(column), value) for value in frame[column]]
+    numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])
+               and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
+    headings = _headings(frame, provenance, names)
+    shown = shown.rename(columns=headings)
+    # Ids would differ from build to build, and cells need none: classes carry their look.
+    style = Styler(shown, uuid="", cell_ids=False).hide(axis="index")
+    style = style.format(escape="html", na_rep=_ABSENT)
+    style = style.format_index(escape="html", axis="columns")
+    classes = {
+        headings[column]: " ".join(
+            name
+            for name, holds in (
+                ("gcv-number", column in (*numeric, *_MEDIANS, MICROSECONDS)),
+                ("gcv-name", column in _NAMES),
+            )
+            if holds
+        )
+        for column in frame.columns
+    }  # fmt: skip
+    style = style.set_td_classes(
+        pd.DataFrame([classes] * len(shown), columns=shown.columns, index=shown.index)
+    )
+    # MathJax looks for formulas in what a notebook shows, and a formula can hold a link.
+    style = style.set_table_attributes(f'class="gcv-data {NO_FORMULAS}"')
+    return _bare(str(style.to_html()), list(classes.values()))
+
+
+def _bare(written: str, classes: Sequence[str]) -> str:
+    """Return a styled table without the ids and classes that name its every cell."""
+    written = re.sub(r'(<table) id="\w+"', r"\1", written[written.index("<table") :], count=1)
+    written = re.sub(
+        r'<th class="col_heading level0 col(\d+)" ?>',
+        lambda found: f'<th scope="col"{_class(classes[int(found[1])])}>',
+        written,
+    )
+    return re.sub(
+        r'<td class="data row\d+ col\d+ ?([\w -]*?)" ?>',
+        lambda found: f"<td{_class(found[1])}>",
+        written,
+    )
+
+
+def _class(names: str) -> str:
+    return f' class="{names}"' if names else ""
+
+
+def _headings(
+    frame: pd.DataFrame, provenance: str | None, names: Collection[str] = ()
+) -> dict[Any, str]:
+    told = None if "provenance" in frame else provenance
+    return {c: str(c) if c in names else heading(str(c), told) for c in frame.columns}
+
+
+def with_headings(frame: pd.DataFrame, provenance: str | None = None) -> pd.DataFrame:
+    """Return what the file of a table holds that shows one figure a cell."""
+    headings = {c: _plain(told) for c, told in _headings(frame, provenance).items()}
+    return plain_frame(frame).rename(columns=headings)
+
+
+def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what a table's file holds: numbers as numbers, of six digits; words in one line."""
+    plain = frame.copy()
+    for column in plain.columns:
+        plain[column] = [_plain(value) for value in plain[column]]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if not isinstance(value, str):
+        return value
+    line = re.sub(r"\s*\n\s*", "; ", value.replace("\N{NO-BREAK SPACE}", " "))
+    return f"'{line}" if line.startswith(_FORMULA) else line
+
+
+def styled_or_said(
+    frame: pd.DataFrame, caption: str, otherwise: str, runs: pd.DataFrame | None = None
+) -> Exhibit | Markdown:
+    """Return a table for a page, or a sentence where it would be empty."""
+    return say(otherwise) if frame.empty else styled(frame, caption, runs=runs)
+
+
+def unfolding(
+    parts: Mapping[str, pd.DataFrame],
+    first: pd.DataFrame | None = None,
+    provenance: str | None = None,
+) -> str:
+    """Return the HTML of tables, each under a line that opens it.
+
+    Parameters
+    ----------
+    parts
+        By the line.
+    first
+        Stands open above them.
+    provenance
+        Of the energies shown.
+    """
+    opened = "" if first is None else html_of(first, provenance)
+    return opened + "".join(
+        f"<details><summary>{html.escape(line)}</summary>{html_of(part, provenance)}</details>"
+        for line, part in parts.items()
+    )
+
+
+def first_rows(
+    frame: pd.DataFrame,
+    row: str,
+    rows: str | None = None,
+    *,
+    most: int = FIRST_ROWS,
+    provenance: str | None = None,
+) -> str:
+    """Return the HTML of a table whose first rows stand open, the others under a line.
+
+    Parameters
+    ----------
+    row, rows
+        What a row is, and what several are.
+    most
+        How many stand open.
+    """
+    rest = frame.iloc[most:].reset_index(drop=True)
+    line = f"The other {count(len(rest), row, rows)}"
+    return unfolding({} if rest.empty else {line: rest}, frame.head(most), provenance)
+
+
+def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:
+    """Return medians of each condition, energy and F1 with their quartiles; least complex first.
+
+    Of many architectures in many environments, the energy stands open, all else by architecture.
+    """
+    levels = {column: list(runs[column].unique()) for column in by}
+    levels["architecture"] = by_complexity(runs)
+    summary = summarise(runs, by, _MEDIANS).sort_values(
+        list(by), key=lambda names: names.map(levels[str(names.name)].index)
+    )
+    frame = summary[[*by, "n"]].copy()
+    for value in _MEDIANS:
+        quartiles = value in ("energy_j_per_image", "f1_macro")
+        medians, told = in_unit(summary, value)
+        frame[told] = [
+            _median(value, *three, quartiles=quartiles)
+            for three in zip(medians, summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True)
+        ]
+    provenance = weakest_provenance(runs)
+    energy = f"{only_component(runs)} energy".strip()
+    of_each, whole = " and ".join(by), "emissions of a whole run"
+    if summary["n"].nunique() == 1:
+        whole += f"; {summary['n'].iloc[0]} runs each"
+        frame = frame.drop(columns="n")
+    if len(frame) <= MANY_ROWS or tuple(by) != CONDITION:
+        caption = f"Medians by {of_each} (below: quartiles); {energy} {provenance}; {whole}"
+        return styled(frame, caption, provenance, runs, summary)
+    energies = summary.pivot(index="architecture", columns="environment", values=_MEDIANS[0])
+    energies = energies.loc[levels["architecture"], levels["environment"]]
+    energies = energies.rename_axis(columns=None).reset_index()
+    parts = {
+        f"{name}: {count(len(part), 'environment')}": part.drop(columns="architecture")
+        for name, part in frame.groupby("architecture", sort=False)
+    }
+    opened = html_of(energies, names=levels["environment"])
+    body = opened + unfolding(parts, provenance=provenance)
+    energy = within(axis_label(runs, _MEDIANS[0]))
+    caption = f"Median {energy} by {of_each}; to open: every median, with quartiles; {whole}"
+    return exhibit.table(caption, body, plain_frame(summary)).of(runs)
+
+
+def pairs_table(
+    comparisons: Mapping[str, Comparison | Unanswered], by: str, provenance: str
+) -> Exhibit | None:
+    """Return the pairs of one or several comparisons, each named in column ``by``.
+
+    None where none of them has an answer.
+    """
+    answered = {name: c for name, c in comparisons.items() if isinstance(c, Comparison)}
+    if not answered:
+        return None
+    frame = pd.concat([c.pairs.assign(**{by: name}) for name, c in answered.items()])
+    numbers = frame[[by, *(c for c in frame.columns if c != by)]].reset_index(drop=True)
+    for column in _WITH_INTERVAL:
+        sizes = frame["cliffs_magnitude"] if column == "cliffs_delta" else [None] * len(frame)
+        frame[column] = [
+            _interval(column, *told)
+            for told in zip(
+                frame[column], frame[f"{column}_low"], frame[f"{column}_high"], sizes, strict=True
+            )
+        ]
+    columns = list(_PAIR_COLUMNS)
+    value = next(iter(answered.values())).value
+    caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
+    if len(frame) <= MANY_ROWS:
+        columns = [*([by] if len(comparisons) > 1 else []), *columns]
+        return styled(frame[columns].reset_index(drop=True), caption, data=numbers)
+    if len(answered) == 1:
+        body = first_rows(frame[columns].reset_index(drop=True), "pair")
+    else:
+        body = unfolding(
+            {
+                f"{name}: {count(len(part), 'pair')}": part[columns].reset_index(drop=True)
+                for name, part in frame.groupby(by, sort=False)
+            }
+        )
+    return exhibit.table(caption, body, plain_frame(numbers))
+
+
+def _interval(
+    column: str, estimate: float, low: float, high: float, size: str | None = None
+) -> str:
+    text = f"{_cell(column, estimate)}{f', {size}' if size else ''}"
+    if math.isnan(low):
+        return f"{text}\n{_ABSENT}"
+    return f"{text}\n{_cell(column, low)}{_TO}{_cell(column, high)}"
+
+
+def _median(column: str, median: float, q1: float, q3: float, *, quartiles: bool) -> str:
+    if math.isnan(median):
+        return _ABSENT
+    return _interval(column, median, q1, q3) if quartiles else str(_cell(column, median))
+
+
+def _cell(column: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return _ABSENT
+    if column in _P_COLUMNS:
+        return "<\N{NO-BREAK SPACE}0.001" if value < 0.001 else f"{value:.3f}"
+    if column in _WHOLE:
+        return f"{int(value):,}"
+    if column in _SHARES:
+        return f"{100 * value:.1f} %"
+    if column in _SMALL_SHARES:
+        return f"{100 * value:.2f} %"
+    if column in _THREE_DECIMALS:
+        return f"{value:.3f}".replace("-", _MINUS)
+    return number(value).replace("-", _MINUS) if isinstance(value, float) else str(value)

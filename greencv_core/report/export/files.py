@@ -1,0 +1,99 @@
+"""What others need to cite and to recompute the report: its answers and its runs, as files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from greencv_core.records.columns import RUNS_COLUMNS, Kind
+from greencv_core.records.record import RunRecord, table_row
+from greencv_core.report.export.answers import answers
+from greencv_core.report.export.datapackage import RESULTS, TABLE, TEXT_TABLE, data_package
+from greencv_core.report.export.to_json import as_bytes, plain
+from greencv_core.study.schema import Study
+
+DESCRIPTION = "datapackage.json"
+_TYPES: dict[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+}
+
+
+def write_results(
+    folder: Path,
+    *,
+    study: Study,
+    records: Sequence[RunRecord],
+    commit: str,
+    homepage: str | None = None,
+) -> None:
+    """Write the results' files beside the HTML.
+
+    ``results.json`` holds every answer; ``runs.parquet`` and ``runs.csv`` the runs table, marked
+    runs included; ``datapackage.json`` describes them, with the hash of each. Of the same runs,
+    ``results.json`` is the same on every machine: nothing in it tells when, where or by what it
+    was made.
+
+    Parameters
+    ----------
+    folder
+        Exists; files of these names are replaced.
+    study
+        The study that the report is about.
+    records
+        Its runs, in the study's order.
+    commit
+        Of the code that computes the results.
+    homepage
+        The project's public address, where there is one.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written to.
+    """
+    (folder / RESULTS).write_bytes(as_bytes(plain(answers(study, records))))
+    table = runs_file(records)
+    pq.write_table(table, folder / TABLE)
+    pa_csv.write_csv(table, folder / TEXT_TABLE)
+    package = data_package(folder, study=study, runs=len(records), commit=commit, homepage=homepage)
+    (folder / DESCRIPTION).write_bytes(as_bytes(package))
+
+
+def runs_file(records: Sequence[RunRecord]) -> pa.Table:
+    """Return the runs table with a type and a description for each column.
+
+    What a record holds in the place of a number, and is none, is absent.
+    """
+    rows = [table_row(record) for record in records]
+    schema = pa.schema(
+        [
+            pa.field(name, _TYPES[column.kind], metadata={"description": column.description})
+            for name, column in RUNS_COLUMNS.items()
+        ]
+    )
+    columns = [
+        pa.array([_typed(row[name], column.kind) for row in rows], _TYPES[column.kind])
+        for name, column in RUNS_COLUMNS.items()
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _typed(value: Any, kind: Kind) -> Any:
+    if value is None or kind == "string":
+        return None if value is None else str(value)
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool | str) or not math.isfinite(value):
+        return None
+    if kind == "integer":
+        return int(value) if value == int(value) else None
+    return float(value)

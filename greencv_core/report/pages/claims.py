@@ -1,0 +1,55 @@
+"""Tables of the original's claims, put to other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from greencv_core.analysis import Unanswered, weakest_provenance
+from greencv_core.published.seaa2023.replication import Asked
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
+
+_HEADINGS = {
+    "claim": "Claim",
+    "verdict": "Verdict",
+    "here": "These runs say",
+    "original": "The original found",
+    "n": "n",
+}
+
+
+def claims_table(asked: Asked) -> Exhibit:
+    """Return each claim, its verdict, and both figures."""
+    caption = (
+        "The claims of del Rey et al. (2023), put to these runs; energy "
+        f"{weakest_provenance(asked.runs)}; 95 % intervals"
+    )
+    return styled(_shown(asked), caption, runs=asked.runs, data=asked.claims)
+
+
+def claims_of_others(others: Mapping[str, Asked | Unanswered]) -> Exhibit | None:
+    """Return the same for other runs, a table for each that opens on demand.
+
+    None where no others have an answer.
+
+    Parameters
+    ----------
+    others
+        By the words that name their runs.
+    """
+    known = {name: asked for name, asked in others.items() if isinstance(asked, Asked)}
+    if not known:
+        return None
+    body = unfolding({name: _shown(asked) for name, asked in known.items()})
+    data = pd.concat([asked.claims.assign(runs=name) for name, asked in known.items()])
+    made = exhibit.table("The same claims, put to other runs", body, plain_frame(data))
+    behind = pd.concat([asked.runs[["run_id"]] for asked in known.values()])
+    return replace(made.of(behind), notes=("n = runs that a verdict rests on, in the last column",))
+
+
+def _shown(asked: Asked) -> pd.DataFrame:
+    return asked.claims[list(_HEADINGS)].rename(columns=_HEADINGS)

@@ -1,0 +1,58 @@
+"""Rank correlations as a table: a line for each environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from greencv_core.analysis import Unanswered
+from greencv_core.analysis.comparison.correlation import RankCorrelation
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.tables import styled
+
+Correlations = Mapping[str, RankCorrelation | Unanswered]
+
+
+def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Exhibit | None:
+    """Return rank correlations with their intervals, an environment in each line.
+
+    None where none has an answer.
+
+    Parameters
+    ----------
+    asked
+        By the heading: the correlations of one pair of columns, by environment.
+    provenance
+        Of the energies among them.
+    """
+    rows, data = [], []
+    for environment in next(iter(asked.values()), {}):
+        known = {
+            heading: result
+            for heading, results in asked.items()
+            if isinstance(result := results[environment], RankCorrelation)
+        }
+        if not known:
+            continue
+        told = {heading: result.told() for heading, result in known.items()}
+        n = max(result.n for result in known.values())
+        rows.append({"environment": environment, **told, "n": n})
+        data += [
+            {
+                "environment": environment,
+                "x": result.x,
+                "y": result.y,
+                "rho": result.rho,
+                "ci_low": result.low,
+                "ci_high": result.high,
+                "n": result.n,
+                "architectures": result.architectures,
+            }
+            for result in known.values()
+        ]
+    if not rows:
+        return None
+    caption = f"Spearman's rank correlations within each environment; energy {provenance}"
+    frame = pd.DataFrame(rows)
+    return styled(frame[[*(c for c in frame if c != "n"), "n"]], caption, data=pd.DataFrame(data))

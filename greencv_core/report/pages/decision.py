@@ -1,0 +1,272 @@
+"""What to train with: a panel that answers for the loss of F1 that its reader accepts.
+
+All that can be answered is worked out here and goes into the page; ``book/_static/decision.js``
+looks up the step that an accepted loss falls into. Without it the panel shows the answer at the
+loss it starts with, and :func:`answers_table` shows all.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+
+from greencv_core.analysis import Decision, Saving, Unanswered
+from greencv_core.analysis.choice.decision import ENERGY, Step
+from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
+from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import heading
+from greencv_core.report.exhibits.markdown import NO_FORMULAS
+from greencv_core.report.exhibits.tables import html_of, plain_frame
+from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
+
+Answer = Decision | Unanswered
+
+MOST_POINTS = 10.0
+"""Of F1, that the controls offer; the table goes on."""
+STEP_POINTS = 0.1
+_ABSENT, _MINUS, _NBSP = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+
+
+def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
+    """Return the panel in which a reader states a loss and is told what to train with.
+
+    Parameters
+    ----------
+    decisions
+        By the words that name their runs; a reader switches between them. Those without an answer
+        say why.
+    accepted_loss
+        What the panel starts with, a share as F1 is.
+
+    Raises
+    ------
+    ValueError
+        There is no decision.
+    """
+    if not decisions:
+        raise ValueError("a panel needs at least one decision")
+    start = round(100 * accepted_loss, 2)
+    names = list(decisions)
+    first = next((place for place, name in enumerate(names) if decisions[name]), 0)
+    sources = [_source(name, answer) for name, answer in decisions.items()]
+    most = max(MOST_POINTS, start)
+    shown, answer = sources[first], decisions[names[first]]
+    told: dict[str, Any] = {"headline": "", "details": "", "rows": []}
+    if isinstance(answer, Decision):
+        told = shown["steps"][answer.steps.index(answer.step(accepted_loss))]
+    before, after = shown["asked"]
+    return HTML(
+        f'<div class="gcv-decision {NO_FORMULAS}">'
+        f'<script type="application/json">{_for_a_script({"sources": sources})}</script>'
+        f"{_controls(names, first, start, most)}"
+        # Beside the live region: only an answer that changes is read out, not every loss.
+        f"<p data-asked>{_text(f'{before}{start:g}{after}')}</p>"
+        '<div class="gcv-decision-answer" aria-live="polite" aria-atomic="true">'
+        f"<p data-headline>{_text(told['headline'])}</p>"
+        f"<p data-details>{_text(told['details'])}</p>"
+        f"<p data-about>{_text(shown['about'])}</p></div>"
+        f"{_table(shown['heads'], told['rows'])}</div>"
+    )
+
+
+def answers_table(decisions: Mapping[str, Answer]) -> Exhibit:
+    """Return every answer: the choice for each loss that somebody may accept, for all runs."""
+    parts, data = [], []
+    for name, answer in decisions.items():
+        if isinstance(answer, Unanswered):
+            parts.append(_paragraph(name, answer.sentence()))
+            continue
+        parts.append(_paragraph(name, f"{answer.summary()} {_reference(answer)}"))
+        parts.append(html_of(_answers(answer)))
+        data.append(_answers_data(name, answer))
+    frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
+    caption = (
+        "What to train with, by the loss of F1 that is accepted; median energy, 95 % intervals"
+    )
+    made = exhibit.table(caption, "".join(parts), plain_frame(frame))
+    return replace(made, notes=("n = runs of the condition, in the last column",))
+
+
+def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
+    """Return the published runs with every correction that leaves energy gross.
+
+    Like ``Reanalysis.corrected``; the time per image is
+    corrected for the epochs as well.
+    """
+    runs = reanalysis.corrected()
+    images = IMAGES_PER_EPOCH * runs["epochs_true"]
+    return runs.assign(duration_s_per_image=(runs["duration_s"] + runs["missing_s"]) / images)
+
+
+def _source(name: str, answer: Answer) -> dict[str, Any]:
+    """Return what the page's script needs of a decision; words and cells are ready to show."""
+    source: dict[str, Any] = {
+        "name": name,
+        "asked": [f"{name}: at an accepted loss of up to ", " points of F1"],
+        "about": answer.sentence() if isinstance(answer, Unanswered) else answer.summary(),
+        "heads": [],
+        "steps": [],
+    }
+    if isinstance(answer, Unanswered):
+        return source
+    told = answer.to_json()
+    for step, plain in zip(answer.steps, told["steps"], strict=True):
+        plain["rows"] = [list(cells.values()) for cells in _choice_and_runners_up(answer, step)]
+    return {**source, **told, "heads": list(_cells(answer, answer.reference, None))}
+
+
+def _controls(names: Sequence[str], first: int, start: float, most: float) -> str:
+    sources = "".join(
+        f'<label><input type="radio" name="gcv-decision-source" value="{place}"'
+        f"{' checked' if place == first else ''}> <span>{_text(name)}</span></label>"
+        for place, name in enumerate(names)
+    )
+    limits = f'min="0" max="{most:g}" step="{STEP_POINTS:g}" value="{start:g}"'
+    # Hidden until the script runs: without it they would do nothing.
+    return (
+        '<div class="gcv-decision-controls" hidden>'
+        f"<fieldset><legend>Which runs to ask</legend>{sources}</fieldset>"
+        "<fieldset><legend>Loss of F1 that I accept</legend>"
+        f'<label><span>In points of F1</span> <input type="number" {limits}></label>'
+        f'<label><span>The same, by slider</span> <input type="range" {limits}></label>'
+        "</fieldset></div>"
+    )
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the choice and its runners-up as a table, hidden where there are none."""
+    return (
+        f'<div class="gcv-decision-table"{"" if rows else " hidden"}>'
+        "<p>The choice and its runners-up, from the least energy on; medians. The interval of the "
+        "choice allows for its being picked, those of the others are of each pair alone.</p>"
+        '<div class="gcv-table" tabindex="0" role="region" aria-label="Choice and runners-up">'
+        f"{html_of(pd.DataFrame(rows, columns=heads))}</div></div>"
+    )
+
+
+def _choice_and_runners_up(decision: Decision, step: Step) -> list[dict[str, str]]:
+    if step.choice is None:
+        return []
+    others = [
+        _cells(decision, place, decision.candidates[place].saving) for place in step.runners_up
+    ]
+    return [_cells(decision, step.choice, step.saving), *others]
+
+
+def _cells(decision: Decision, place: int, saving: Saving | None) -> dict[str, str]:
+    """Return the cells of a candidate's row, by their headings."""
+    candidate = decision.candidates[place]
+    of_each = "" if _alike(decision) else f"\n{candidate.provenance}"
+    return {
+        "Condition": candidate.name,
+        _heading(decision, ENERGY): number(candidate.energy_j_per_image) + of_each,
+        "Saving (95 %)": "reference" if place == decision.reference else _saving(saving),
+        f"Mean {quantity(decision.correctness)}": f"{candidate.correctness:.{F1_DECIMALS}f}",
+        "Loses at most (points)": f"{100 * candidate.loss_high:.2f}",
+        _heading(decision, "duration_s_per_image"): _number(candidate.duration_s_per_image),
+        _heading(decision, "power_w"): _number(candidate.power_w) + of_each,
+        "n": f"{candidate.n}",
+    }
+
+
+def _heading(decision: Decision, column: str) -> str:
+    return heading(column, decision.provenance if _alike(decision) else None)
+
+
+def _alike(decision: Decision) -> bool:
+    """Return whether all energies have one provenance, so that a heading can tell it."""
+    return len({candidate.provenance for candidate in decision.candidates}) == 1
+
+
+def _answers(decision: Decision) -> pd.DataFrame:
+    """Return the choice for every accepted loss, a row each, as the page shows it."""
+    rows = []
+    for step, following in zip(decision.answers, (*decision.answers[1:], None), strict=True):
+        loss = {"Accepted loss (points)": _range(step, following)}
+        none = {"Condition": "none is shown to lose so little"}
+        rows.append(loss | next(iter(_choice_and_runners_up(decision, step)), none))
+    # Time and power are in the panel: the table is to fit on a page.
+    beside = {_heading(decision, column) for column in ("duration_s_per_image", "power_w")}
+    cells = _cells(decision, decision.reference, None)
+    shown = [*loss, *(column for column in cells if column not in beside)]
+    return pd.DataFrame(rows, columns=shown).fillna("")
+
+
+def _answers_data(name: str, decision: Decision) -> pd.DataFrame:
+    rows = []
+    for step in decision.answers:
+        chosen = None if step.choice is None else decision.candidates[step.choice]
+        saved = step.saving
+        rows.append(
+            {
+                "runs": name,
+                "accepted_loss_from": step.from_loss,
+                "choice": chosen and chosen.name,
+                "energy_j_per_image": chosen and chosen.energy_j_per_image,
+                "provenance": chosen and chosen.provenance,
+                "saving": saved and saved.saving,
+                "ci_low": saved and saved.ci_low,
+                "ci_high": saved and saved.ci_high,
+                "saved_against": decision.candidates[decision.reference].name,
+                f"mean_{decision.correctness}": chosen and chosen.correctness,
+                "loss_high": chosen and chosen.loss_high,
+                "n": chosen and chosen.n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _range(step: Step, following: Step | None) -> str:
+    start = f"{100 * step.from_loss:.2f}"
+    if following is None:
+        return f"{start} or more"
+    end = f"below {100 * following.from_loss:.2f}"
+    return end if step.from_loss == 0 else f"{start} to {end}"
+
+
+def _saving(result: Saving | None) -> str:
+    if result is None:
+        return _ABSENT
+    saved, low, high = (
+        percent(share).replace("-", _MINUS).replace(" ", _NBSP)
+        for share in (result.saving, result.ci_low, result.ci_high)
+    )
+    return saved if result.ci_low == result.ci_high else f"{saved}\n{low}{_NBSP}to{_NBSP}{high}"
+
+
+def _number(value: float) -> str:
+    return number(value) if math.isfinite(value) else _ABSENT
+
+
+def _reference(decision: Decision) -> str:
+    reference = decision.candidates[decision.reference]
+    return (
+        f"Savings are against {reference.name}, which has the highest mean "
+        f"{quantity(decision.correctness)}, {reference.correctness:.{F1_DECIMALS}f}."
+    )
+
+
+def _paragraph(title: str, text: str) -> str:
+    return f'<p class="{NO_FORMULAS}"><strong>{_text(title)}</strong>: {_text(text)}</p>'
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+def _for_a_script(data: Mapping[str, Any]) -> str:
+    """Return JSON that nothing in it can end or comment out, within a script element."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

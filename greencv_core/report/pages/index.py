@@ -1,0 +1,149 @@
+"""The front page: the answers in short, and what a saving means in everyday terms."""
+
+from __future__ import annotations
+
+import html
+
+import pandas as pd
+from IPython.display import HTML
+
+from greencv_core.analysis import (
+    Comparison,
+    Interaction,
+    Saving,
+    SavingsWithoutLoss,
+    Unanswered,
+)
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.markdown import NO_FORMULAS
+from greencv_core.report.exhibits.tables import styled
+from greencv_core.utils.energy import J_PER_KWH, emissions_gco2e
+from greencv_core.utils.text import listed, number, percent, quantity
+
+IMAGES = 1_000_000_000
+"""Of the everyday terms: a number that research trains on."""
+_UNKNOWN = "These runs cannot tell"
+
+
+def answers(*cards: tuple[str, str, str, str]) -> HTML:
+    """Return questions with their answers, side by side where there is room.
+
+    Parameters
+    ----------
+    cards
+        Question, answer in short, the sentence behind it, the notebook with the evidence.
+    """
+    shown = "".join(
+        f'<div class="gcv-answer"><p class="gcv-question">{html.escape(question)}</p>'
+        f'<p class="gcv-verdict">{html.escape(verdict)}</p>'
+        f"<p>{html.escape(sentence)}</p>"
+        f'<p><a href="{page}.ipynb">The evidence<span class="gcv-unseen">: '
+        f"{html.escape(question)}</span></a></p></div>"
+        for question, verdict, sentence, page in cards
+    )
+    return HTML(f'<div class="gcv-answers {NO_FORMULAS}">{shown}</div>')
+
+
+MOST_NAMED = 3
+"""Environments; more of them are counted."""
+
+
+def architecture_verdict(
+    differs: Comparison | Unanswered,
+    largest: Saving | Unanswered,
+    harmless: SavingsWithoutLoss | Unanswered,
+) -> str:
+    """Say in short whether the architecture matters."""
+    if isinstance(differs, Unanswered) or isinstance(largest, Unanswered):
+        return f"{_UNKNOWN}."
+    if not differs.significant:
+        return "No difference is shown."
+    if isinstance(harmless, SavingsWithoutLoss) and harmless.best is not None:
+        best = harmless.best
+        return (
+            f"Yes: {best.to_condition['architecture']} takes {percent(best.saving, 0)} less energy "
+            f"than {best.from_condition['architecture']}, and is shown to learn as well, to within "
+            f"{_points(harmless)}."
+        )
+    return (
+        f"Yes: {largest.cheap} takes {percent(largest.saving, 0)} less energy than {largest.dear}. "
+        "But no saving is shown to be free of a loss of correctness."
+    )
+
+
+def environment_verdict(crossed: Interaction | Unanswered) -> str:
+    """Say in short whether the training environment matters."""
+    if isinstance(crossed, Unanswered):
+        return f"{_UNKNOWN}."
+    if crossed.environment_p >= ALPHA and crossed.p >= ALPHA:
+        return "No difference is shown."
+    ratios = crossed.ratios
+    low, high = float(ratios["ratio"].min()), float(ratios["ratio"].max())
+    reference = str(ratios["reference"].iloc[0])
+    names = list(map(str, ratios["environment"].unique()))
+    others = listed(names)
+    if len(names) > MOST_NAMED:
+        others = f"the {len(names)} other environments"
+    text = (
+        f"Yes: in {others} the same training takes {_change(low)} to {_change(high)} energy "
+        f"{'than' if (low - 1) * (high - 1) > 0 else 'compared with'} {reference}"
+    )
+    if crossed.p < ALPHA:
+        text += ", depending on the architecture"
+    return f"{text}."
+
+
+def _change(ratio: float) -> str:
+    return f"{percent(abs(ratio - 1), 0)} {'less' if ratio < 1 else 'more'}"
+
+
+def _points(result: SavingsWithoutLoss) -> str:
+    return f"{100 * result.margin:g} points of {quantity(result.correctness)}"
+
+
+def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
+    """Return what the conditions of a saving would take for a billion images, in everyday units.
+
+    Parameters
+    ----------
+    runs
+        Holds the conditions; their emissions are at the study's carbon intensity.
+    saving
+        Of energy per image.
+    price_eur_per_kwh
+        What electricity costs.
+    """
+    provenance = weakest_provenance(runs)
+    intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
+    rows = []
+    for condition in (saving.from_condition, saving.to_condition):
+        chosen = runs
+        for column, level in condition.items():
+            chosen = chosen[chosen[column] == level]
+        rows.append(float(chosen["energy_j_per_image"].median()) * IMAGES)
+    rows.append(rows[0] - rows[1])
+    energies_kwh = [energy_j / J_PER_KWH for energy_j in rows]
+    frame = pd.DataFrame(
+        {
+            "Training": [saving.dear, saving.cheap, "Saved"],
+            f"Energy (kWh, {provenance})": energies_kwh,
+            "Emissions (gCO2e)": [emissions_gco2e(energy_j, intensity) for energy_j in rows],
+            "Cost (EUR)": [energy_kwh * price_eur_per_kwh for energy_kwh in energies_kwh],
+        }
+    )
+    caption = (
+        "What a billion images like this study's would take, on this machine, by the median energy "
+        f"per image; at {number(intensity)} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
+    )
+    return styled(frame, caption, runs=runs)
+
+
+def where_compared(within: pd.DataFrame) -> str:
+    """Say where the architectures were compared, and on what."""
+    names = list(map(str, within["architecture"].unique()))
+    return (
+        f"Compared on {within['device_name'].iloc[0]}, in the environment "
+        f"{within['environment'].iloc[0]}: {listed(names)}."
+    )

@@ -1,0 +1,336 @@
+"""Tables and sentences of the page on the published measurements.
+
+Each takes the re-analysis or, where the data are not at hand, the reason, and then shows nothing:
+the page says at its top, once, what is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import pandas as pd
+from IPython.display import Markdown
+
+from greencv_core.analysis import Saving, Unanswered, attempt
+from greencv_core.analysis.levels import ALPHA
+from greencv_core.published.seaa2023.claims import claims_summary
+from greencv_core.published.seaa2023.evidence import removals_sentence
+from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.answered import if_answered
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import heading
+from greencv_core.report.exhibits.markdown import Basis, box, itemised, resting_on, say
+from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
+from greencv_core.utils.downloads import VARIABLE, in_short
+from greencv_core.utils.text import count, percent
+
+REMOVALS: dict[Removals, str] = {
+    "by_hand": "Less those removed by hand",
+    "none": "All runs",
+    "rule": "Less those of the declared rule",
+}
+_FIGURES = {
+    "energy_j_per_image": "energy per image (J)",
+    "energy_j_per_image_all_runs": "energy per image (J), all runs",
+    "energy_per_image": "energy per image (first formula, thousands of J s)",
+    "utilization_pct": "GPU utilisation (%)",
+    "duration_ms_per_image": "time per image (ms)",
+    "f1": "F1",
+    "temperature_c": "temperature (\N{DEGREE SIGN}C)",
+    "power_w": "mean power (W)",
+    "duration_h": "time (h)",
+    "n_all_runs": "n, all runs",
+    "rq1_energy": "RQ1 energy",
+    "rq1_gpu_utilization": "RQ1 GPU utilisation",
+    "rq1_f1": "RQ1 F1",
+    "rq2_energy": "RQ2 energy",
+    "rq2_gpu_utilization": "RQ2 GPU utilisation",
+    "kruskal_h": "Kruskal-Wallis H",
+    "kruskal_p": "Kruskal-Wallis p",
+    "eta_squared": "eta squared",
+    "levene_w": "Levene W",
+    "levene_p": "Levene p",
+    "welch_f": "Welch F",
+    "welch_df2": "Welch df 2",
+    "welch_p": "Welch p",
+    "shapiro_w": "Shapiro-Wilk W",
+    "shapiro_p": "Shapiro-Wilk p",
+    "dunn_p": "Dunn p (Holm)",
+    "dunn_not_significant": "pairs that Dunn's test does not tell apart",
+    "cliffs_delta": "Cliff's delta",
+    "cliffs_magnitude": "size of Cliff's delta",
+    "games_howell_t": "Games-Howell t",
+    "games_howell_p": "Games-Howell p",
+    "games_howell_df": "Games-Howell df",
+    "games_howell_p_of_the_others": "Games-Howell p of all other pairs",
+    "games_howell_largest_p": "Games-Howell p, largest",
+    "f1_share": "F1, relative",
+    "energy_mj": "energy (MJ)",
+    "energy_mj_whole_watts": "energy (MJ) of whole watts",
+    "max_by_trapezoid": "max, its epochs and the integral of power",
+    "max_with_the_last_epochs": "max, its formula and the last version's epochs",
+    "gco2e_per_kwh": "gCO2e per kWh",
+    "energy_kwh": "energy (kWh)",
+}
+
+
+class Answer(Protocol):
+    """A result, or why there is none."""
+
+    def sentence(self) -> str:
+        """Say it."""
+        ...
+
+
+def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown | Basis:
+    """Return a box that says which data the page rests on or, where they lack, how to get them."""
+    if isinstance(reanalysis, Unanswered):
+        return box(
+            "warning",
+            "The published measurements are not here, and this page has no figures",
+            "To get them, build the book again with a network, which downloads them once; or set "
+            f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
+            [reanalysis.reason],
+        )
+    runs = reanalysis.every_run
+    text = (
+        f"{count(len(runs), 'run')} of {runs['architecture'].nunique()} architectures in "
+        f"{runs['environment'].nunique()} environments; energy is that of the GPU's board. "
+        f"{reanalysis.raw.sentence()}"
+    )
+    if not reanalysis.problems:
+        return resting_on(box("note", "Energy here is published", text), runs)
+    title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
+    return resting_on(box("warning", title, text, in_short(reanalysis.problems)), runs)
+
+
+@if_answered
+def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
+    """Return what ``tell`` says of the re-analysis, as a paragraph."""
+    return say(tell(reanalysis))
+
+
+@if_answered
+def told(reanalysis: Reanalysis, *results: Answer) -> Markdown:
+    """Return the sentences of results, as a paragraph."""
+    return say(*(result.sentence() for result in results))
+
+
+@if_answered
+def told_each(results: Mapping[str, Answer]) -> Markdown:
+    """Return the sentence of each result under its name, as a list."""
+    return itemised(f"{name}: {result.sentence()}" for name, result in results.items())
+
+
+@if_answered
+def evidence_table(
+    reanalysis: Reanalysis, tabulate: Callable[[Reanalysis], pd.DataFrame], caption: str
+) -> Exhibit | None:
+    """Return one of the evidence tables, or None if it is empty."""
+    frame = tabulate(reanalysis)
+    return None if frame.empty else styled(frame, caption)
+
+
+@if_answered
+def agreement_table(claims: pd.DataFrame) -> Exhibit:
+    """Return how many published figures come out, by part."""
+    return styled(claims_summary(claims), "Figures that come out to the digits given")
+
+
+@if_answered
+def disagreements(claims: pd.DataFrame) -> Exhibit | Markdown:
+    """Return the published figures that do not come out, or that need a run put back."""
+    odd = claims[~claims["agrees"] | (claims["besides"] != "")]
+    if odd.empty:
+        return say("Every published figure comes out with the same runs.")
+    return styled(_beside(odd), "Figures that differ, or that need a run put back")
+
+
+@if_answered
+def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
+    """Return published and recomputed figures of one part side by side.
+
+    Parameters
+    ----------
+    figures
+        Names of which a claim has to hold one: ``energy_j_per_image``, ``kruskal_h``. All where
+        none is named.
+    """
+    chosen = claims[claims["part"] == part]
+    if figures:
+        wanted = set(figures)
+        chosen = chosen[[bool(wanted & set(claim.split("/"))) for claim in chosen["claim"]]]
+    return styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
+
+
+@if_answered
+def every_claim(claims: pd.DataFrame) -> Exhibit:
+    """Return all figures, each part under a line that opens it."""
+    parts = {
+        f"{part.capitalize()}: {count(len(some), 'figure')}": _beside(some)
+        for part, some in claims.groupby("part", sort=False)
+    }
+    return exhibit.table(
+        f"All {len(claims)} figures, published and recomputed", unfolding(parts),
+        plain_frame(claims),
+    )  # fmt: skip
+
+
+def _beside(claims: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "figure": [_named(claim) for claim in claims["claim"]],
+            "published": [re.sub(r"^(-?)\.", r"\g<1>0.", text) for text in claims["published"]],
+            "source": claims["source"].map(heading),
+            "recomputed": [
+                _like(value, text)
+                for value, text in zip(claims["recomputed"], claims["published"], strict=True)
+            ],
+            "difference": [
+                "" if d != d else f"{d:.0e}".replace("-", "\N{MINUS SIGN}")
+                for d in claims["difference"]
+            ],
+            "agrees": claims["agrees"],
+            "put_back": [
+                ", run ".join(b.rsplit("/", 1)).replace("/", ", ") for b in claims["besides"]
+            ],
+        }
+    ).reset_index(drop=True)
+
+
+def _named(claim: str) -> str:
+    parts = [_FIGURES.get(part, part) for part in claim.split("/")]
+    return ", ".join(parts).replace("utilization", "utilisation")
+
+
+def _like(value: object, text: str) -> str:
+    """Return a value with two digits more than its published form has."""
+    if not isinstance(value, float):
+        return "not known" if value is None else str(value)
+    if "e" in text.lower() or text.startswith("<"):
+        return f"{value:.4g}"
+    return f"{value:.{len(text.partition('.')[2]) + 2}f}"
+
+
+@if_answered
+def headline_table(reanalysis: Reanalysis) -> Exhibit:
+    """Return the largest saving by each energy, without the runs that each rule removes."""
+    told = {removals: reanalysis.headline(removals) for removals in REMOVALS}
+    rows = []
+    for variant, label in VARIANTS.items():
+        first = told["by_hand"][variant]
+        known = isinstance(first, Saving)
+        rows.append(
+            {
+                "energy": label,
+                "saved_by": first.cheap if isinstance(first, Saving) else "",
+                "saved_against": first.dear if isinstance(first, Saving) else "",
+                **{
+                    REMOVALS[removals]: _interval(results[variant]) if known else ""
+                    for removals, results in told.items()
+                },
+            }
+        )
+    return styled(pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below")
+
+
+@if_answered
+def effects_table(reanalysis: Reanalysis) -> Exhibit:
+    """Return what each correction makes of each headline."""
+    effects = reanalysis.effects.set_index("claim")
+    frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
+    for claim, results in effects.iterrows():
+        frame[str(claim).replace("largest", "Largest")] = [_interval(result) for result in results]
+    return styled(frame, "Savings by each energy, 95 % interval below")
+
+
+@if_answered
+def tests_table(reanalysis: Reanalysis) -> Exhibit:
+    """Return what each correction makes of the energy tests of both questions."""
+    rows: list[dict[str, object]] = []
+    for name in ("rq1_energy", "rq2_energy"):
+        for variant, label in VARIANTS.items():
+            row: dict[str, object] = {"test": _FIGURES[name], "energy": label}
+            test = attempt(reanalysis.test, name, variant)
+            if not isinstance(test, Unanswered):
+                apart = int((test.pairs["dunn_p_holm"] < ALPHA).sum())
+                row |= {
+                    "n": str(int(test.groups["n"].sum())),
+                    "groups": str(len(test.groups)),
+                    "h": f"{test.kruskal_h:.2f}",
+                    "p": test.kruskal_p,
+                    "eta_squared": test.eta_squared,
+                    "pairs_told_apart": f"{apart} of {len(test.pairs)}",
+                }
+            rows.append(row)
+    return styled(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
+
+
+@if_answered
+def headline_sentence(reanalysis: Reanalysis) -> Markdown:
+    """Say what remains of the abstract's saving."""
+    told = reanalysis.headline()
+    first, published, corrected = (
+        told[variant] for variant in ("first_formula", "published", "ends_restored")
+    )
+    if not (
+        isinstance(first, Saving)
+        and isinstance(published, Saving)
+        and isinstance(corrected, Saving)
+    ):
+        return say("The runs at hand do not hold the conditions of the headline.")
+    pair = (
+        "the same pair"
+        if (published.dear, published.cheap) == (first.dear, first.cheap)
+        else "another pair"
+    )
+    return say(
+        f"The first version's {percent(first.saving, 2)} compares {first.cheap} with {first.dear}; "
+        "its quantity grows with the square of the time, so that the slowest environment looks "
+        f"worst. Integrated, the largest saving is {percent(published.saving, 2)} "
+        f"({percent(published.ci_low)} to {percent(published.ci_high)}), of {published.cheap} "
+        f"against {published.dear}: {pair}{_within(published)}. With every correction of this page "
+        f"that leaves energy gross it is {percent(corrected.saving, 2)} "
+        f"({percent(corrected.ci_low)} to {percent(corrected.ci_high)}). What remains of the "
+        "abstract's claim: in these data, and gross, so much of the energy of the GPU's board can "
+        f"be saved among these conditions{_by_what(corrected)}. The largest of many savings is "
+        "biased upwards, and its interval allows for the choice."
+    )
+
+
+def _within(result: Saving) -> str:
+    return ", in one environment" if _alike(result, "environment") else ", in two environments"
+
+
+def _by_what(result: Saving) -> str:
+    if _alike(result, "environment"):
+        return ", by the choice of the architecture alone"
+    if _alike(result, "architecture"):
+        return ", by the choice of the environment alone"
+    return ", by the choice of both"
+
+
+def _alike(result: Saving, factor: str) -> bool:
+    return result.from_condition[factor] == result.to_condition[factor]
+
+
+@if_answered
+def rule_sentence(reanalysis: Reanalysis) -> Markdown:
+    """State the declared rule, and what it has in common with the removals by hand."""
+    return say(reanalysis.outliers.sentence(), removals_sentence(reanalysis))
+
+
+@if_answered
+def verdicts_table(verdicts: pd.DataFrame) -> Exhibit:
+    """Return the table of claims and what remains of each."""
+    return styled(verdicts, "Claims, and what remains of them")
+
+
+def _interval(result: Saving | Unanswered) -> str:
+    if isinstance(result, Unanswered):
+        return "no log"
+    text = f"{percent(result.saving, 2)}\n{100 * result.ci_low:.1f} to {100 * result.ci_high:.1f}"
+    return text.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")

@@ -1,0 +1,356 @@
+"""Tables of the analyses: estimate and interval in one cell, the verdict where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from greencv_core.analysis import (
+    BreakEven,
+    EnergyRegression,
+    EnergyToTarget,
+    Interaction,
+    NestedModels,
+    Power,
+    SavingsWithoutLoss,
+    SpecificationCurve,
+    TradeOff,
+    Unanswered,
+)
+from greencv_core.analysis.regression.breakeven import surest
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.answered import if_answered
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import heading
+from greencv_core.report.exhibits.markdown import itemised, say
+from greencv_core.report.exhibits.tables import (
+    MANY_ROWS,
+    first_rows,
+    plain_frame,
+    styled,
+    unfolding,
+    with_headings,
+)
+from greencv_core.utils.text import as_opening, count, number, percent, quantity
+
+_UNLIKELY = 0.01
+"""A condition that is on the front in a smaller share of resamples is shown on demand."""
+_MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
+
+
+@if_answered
+def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
+    """Return each pair that saves, the largest saving first, and whether it loses correctness."""
+    if result.pairs.empty:
+        return None
+    pairs, name = result.pairs, quantity(result.correctness)
+    frame = pd.DataFrame(
+        {
+            "Saves, against": _against(pairs),
+            "Saving": _savings(pairs),
+            f"Loss of {name}: medians, and means at most": [
+                f"{_decimals(loss)}\n{_decimals(most)}".replace(" ", _NBSP)
+                for loss, most in zip(pairs["correctness_loss"], pairs["loss_high"], strict=True)
+            ],
+            "non_inferiority_p_holm": pairs["non_inferiority_p_holm"],
+            "non_inferiority_p_ranks": pairs["non_inferiority_p_ranks"],
+            "Shown below the margin": pairs["passes"],
+        }
+    )
+    caption = (
+        f"Pairs that save {quantity(result.value)}, and whether they lose less than "
+        f"{100 * result.margin:g} points of {name}; p of non-inferiority"
+    )
+    return _opening(frame, caption, "pair", data=pairs)
+
+
+@if_answered
+def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
+    """Return the coefficients of the regression."""
+    response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
+    return styled(result.table(), response)
+
+
+@if_answered
+def type_ii_table(result: EnergyRegression) -> Exhibit:
+    """Return the analysis of variance of the regression."""
+    frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
+    return styled(frame, "Type II analysis of variance of log10 energy per image, HC3")
+
+
+@if_answered
+def vif_table(result: EnergyRegression) -> Exhibit | None:
+    """Return how much each predictor overlaps with the others."""
+    if len(result.vif) < 2:
+        return None
+    return styled(result.vif, "Variance inflation of the regression's predictors")
+
+
+@if_answered
+def nested_table(result: NestedModels) -> Exhibit:
+    """Return the models, each with what its last term adds and what it leaves."""
+    models = result.models
+    frame = pd.DataFrame(
+        {
+            "Model": models["model"],
+            "Coefficients": models["coefficients"],
+            "Adjusted R squared": [f"{v:.3f}" for v in models["adjusted_r_squared"]],
+            "AIC": [f"{v:.1f}".replace("-", _MINUS) for v in models["aic"]],
+            "added_p": models["added_p"],
+            "lack_of_fit_f": models["lack_of_fit_f"],
+            "lack_of_fit_p": models["lack_of_fit_p"],
+            "Typical misfit of a condition": [percent(v) for v in models["typical_misfit"]],
+            "Misses an unseen architecture by": [
+                _ABSENT if v is None or v != v else percent(v)
+                for v in models["unseen_architecture_error"]
+            ],
+        }
+    )
+    return styled(frame, "The regression of log10 energy per image, term by term")
+
+
+@if_answered
+def interaction_table(result: Interaction, provenance: str) -> Exhibit:
+    """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
+    frame = result.anova.assign(df=_degrees(result.anova))
+    columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
+    response = f"Response: log10 of {heading('energy_j_per_image', provenance)}"
+    return styled(frame[columns], f"{response}; Welch-James, then aligned ranks")
+
+
+@if_answered
+def effects_table(result: Interaction) -> Exhibit:
+    """Return the simple effects: each environment against the reference, by architecture."""
+    effects = result.effects
+    frame = pd.DataFrame(
+        {
+            "architecture": effects["architecture"],
+            "environment": effects["environment"],
+            "Against": effects["reference"],
+            "Ratio of energy (95 %)": [
+                _with_interval(number, *row)
+                for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
+            ],
+            "p_holm": effects["p_holm"],
+        }
+    )
+    caption = "Environments by architecture; ratio of geometric means of energy, Welch's t"
+    if len(frame) <= MANY_ROWS:
+        return styled(frame, caption, data=effects)
+    parts = {
+        f"{name} against {part['Against'].iloc[0]}: {count(len(part), 'architecture')}": part.drop(
+            columns=["environment", "Against"]
+        )
+        for name, part in frame.groupby("environment", sort=False)
+    }
+    return exhibit.table(caption, unfolding(parts), plain_frame(effects))
+
+
+def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markdown:
+    """Return how many pairs of environments have a break-even, and what the best known one is."""
+    if not results:
+        return say("There is one environment: nothing to break even with.")
+    best = surest(results)
+    if best is None:
+        return itemised(dict.fromkeys(result.sentence() for result in results.values()))
+    if len(results) == 1:
+        return say(best.sentence())
+    known = [result for result in results.values() if isinstance(result, BreakEven)]
+    bounded = sum(result.bounded for result in known)
+    excluded = sum(result.excluded for result in known)
+    return say(
+        f"Of {count(len(results), 'pair')} of environments, {bounded} "
+        f"{'has' if bounded == 1 else 'have'} a break-even in the range observed that an interval "
+        f"bounds, and for {excluded} one is ruled out there; each pair is tested by itself.",
+        best.sentence(),
+    )
+
+
+def break_even_table(
+    results: Mapping[str, BreakEven | Unanswered], provenance: str
+) -> Exhibit | None:
+    """Return where each pair of environments breaks even, and which takes less on either side.
+
+    None of one pair, of which the sentence says as much.
+    """
+    known = [result for result in results.values() if isinstance(result, BreakEven)]
+    if len(results) < 2 or not known:
+        return None
+    rows = [
+        {"Environments": name, "Break-even (GFLOPs, 95 %)": "no answer from these runs"}
+        if isinstance(result, Unanswered)
+        else {
+            "Environments": name,
+            "Break-even (GFLOPs, 95 %)": _break_even_cell(result),
+            **_either_side(result),
+            "Cheaper one changes between": _changes_between(result),
+            "Architectures": f"{len(result.points)}",
+        }
+        for name, result in results.items()
+    ]
+    lowest, highest = min(r.lowest for r in known), max(r.highest for r in known)
+    caption = (
+        f"Break-even of each pair of environments within {number(lowest)} to {number(highest)} "
+        f"GFLOPs per image, by energy per image ({provenance})"
+    )
+    return styled(pd.DataFrame(rows), caption, data=_break_even_data(results))
+
+
+def _break_even_cell(result: BreakEven) -> str:
+    if result.excluded:
+        return "none, ruled out"
+    if not result.inside:
+        return "none seen, not ruled out"
+    if not result.bounded:
+        return f"{number(result.gflops)}\nno interval bounds it"
+    return _with_interval(number, result.gflops, result.low, result.high)
+
+
+def _either_side(result: BreakEven) -> dict[str, str]:
+    below, above = (
+        (result.below, result.above) if result.inside else (result.cheaper_throughout,) * 2
+    )
+    return {"Takes less below": below or _ABSENT, "Takes less above": above or _ABSENT}
+
+
+def _changes_between(result: BreakEven) -> str:
+    crossing = result.crossing
+    return _ABSENT if crossing is None else f"{crossing.below}\n{crossing.above}"
+
+
+def _break_even_data(results: Mapping[str, BreakEven | Unanswered]) -> pd.DataFrame:
+    rows = [
+        {"environments": name, "unanswered": result.reason}
+        if isinstance(result, Unanswered)
+        else {
+            "environments": name,
+            "break_even_gflops": result.gflops if result.inside else np.nan,
+            "ci_low": result.low if result.inside else np.nan,
+            "ci_high": result.high if result.inside else np.nan,
+            "ruled_out": result.excluded,
+            "less_below": _either_side(result)["Takes less below"],
+            "less_above": _either_side(result)["Takes less above"],
+            "exponent": result.exponent,
+            "exponent_p": result.exponent_p,
+            "architectures": len(result.points),
+        }
+        for name, result in results.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+@if_answered
+def trade_off_table(result: TradeOff, provenance: str) -> Exhibit:
+    """Return how surely each condition is on the front, and what its correctness took."""
+    table = result.conditions.sort_values("energy_j_per_image")
+    name = quantity(result.correctness)
+    frame = table[[*result.by, "n", "energy_j_per_image", result.correctness]].assign(
+        on_front=table["on_front"],
+        front_probability=[
+            _ABSENT if p != p else percent(p, 0) for p in table["front_probability"]
+        ],
+        per_kj=table["correctness_per_kj"],
+    )
+    frame = frame.rename(columns={"per_kj": f"{as_opening(name)} for 1 kJ of training"})
+    caption = f"Energy and correctness of conditions, medians; energy {provenance}"
+    frame = frame.reset_index(drop=True)
+    if len(frame) <= MANY_ROWS:
+        return styled(frame, caption, provenance)
+    likely = (table["on_front"] | (table["front_probability"] >= _UNLIKELY)).to_numpy()
+    rest = frame[~likely].reset_index(drop=True)
+    line = f"{count(len(rest), 'condition')} that are on the front in hardly any resample"
+    body = unfolding(
+        {} if rest.empty else {line: rest}, frame[likely].reset_index(drop=True), provenance
+    )
+    return exhibit.table(caption, body, with_headings(frame, provenance))
+
+
+@if_answered
+def target_table(result: EnergyToTarget, provenance: str) -> Exhibit:
+    """Return what each condition took to the target."""
+    table = result.conditions.sort_values("energy_j")
+    frame = pd.DataFrame(
+        {
+            **{column: table[column] for column in result.by},
+            "Runs that reached it": [
+                f"{reached} of {n}" for reached, n in zip(table["reached"], table["n"], strict=True)
+            ],
+            "energy_j": table["energy_j"],
+        }
+    )
+    caption = f"Energy until a {quantity(result.correctness)} of {result.target:.2f}, medians"
+    return styled(frame.reset_index(drop=True), caption, provenance)
+
+
+@if_answered
+def power_table(result: Power) -> Exhibit:
+    """Return how much each condition varies and the repetitions that a difference needs."""
+    table = result.conditions
+    frame = pd.DataFrame(
+        {
+            **{column: table[column] for column in result.by},
+            "n": table["n"],
+            "Variation": [_share(v) for v in table["variation"]],
+            f"Repetitions needed for {percent(result.difference, 0)}": [
+                _ABSENT if v != v else f"{int(v):,}" for v in table["repetitions_needed"]
+            ],
+            "Smallest difference that n shows": [_share(v) for v in table["smallest_difference"]],
+        }
+    )
+    caption = f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided"
+    if len(frame) <= MANY_ROWS:
+        return styled(frame, caption)
+    varied = table["variation"].sort_values(ascending=False, kind="stable", na_position="last")
+    body = first_rows(frame.loc[varied.index], "condition")
+    return exhibit.table(f"{caption}; those that vary most first", body, with_headings(frame))
+
+
+@if_answered
+def curve_table(result: SpecificationCurve) -> Exhibit:
+    """Return every analysis of the specification curve."""
+    table = result.specifications
+    frame = table[list(result.choices)].assign(
+        **{"Saving": _savings(table), "Saves, against": _against(table)}
+    )
+    caption = "Largest saving of energy per image by every reasonable analysis, 95 % interval below"
+    return _opening(frame, caption, "analysis", "analyses", table)
+
+
+def _opening(
+    frame: pd.DataFrame, caption: str, row: str, rows: str | None = None,
+    data: pd.DataFrame | None = None,
+) -> Exhibit:  # fmt: skip
+    body = first_rows(frame, row, rows)
+    return exhibit.table(caption, body, plain_frame(frame if data is None else data))
+
+
+def _against(pairs: pd.DataFrame) -> list[str]:
+    both = zip(pairs["to"], pairs["from"], strict=True)
+    return [f"{to}\n{dear}".replace(" ", _NBSP) for to, dear in both]
+
+
+def _savings(pairs: pd.DataFrame) -> list[str]:
+    return [
+        _with_interval(percent, *row)
+        for row in pairs[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+    ]
+
+
+def _with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
+    told = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
+    return f"{told[0]}\n{told[1]} to {told[2]}".replace(" ", _NBSP)
+
+
+def _decimals(value: float) -> str:
+    return _ABSENT if np.isnan(value) else f"{value + 0.0:.3f}".replace("-", _MINUS)
+
+
+def _share(value: float) -> str:
+    return _ABSENT if np.isnan(value) else percent(value)
+
+
+def _degrees(table: pd.DataFrame) -> list[str]:
+    return [f"{a:.0f}; {b:.1f}" for a, b in zip(table["df1"], table["df2"], strict=True)]

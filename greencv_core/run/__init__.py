@@ -1,0 +1,1 @@
+"""Running a study: planning, queue, workers, one metered training, progress and estimates."""

@@ -1,0 +1,396 @@
+"""One metered run: a planned run in, a run record out. The one place where meters meet training."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from greencv_core import datasets, training
+from greencv_core.architectures import build
+from greencv_core.estimation.run_forecast import Midway, Outlook
+from greencv_core.machine import environment
+from greencv_core.metering import (
+    ComponentReading,
+    EnergyMeter,
+    GpuSummary,
+    MeterError,
+    Phase,
+    Reading,
+    Window,
+    intensity_gco2e_per_kwh,
+)
+from greencv_core.records.record import (
+    ComparisonRecord,
+    EnergyRecord,
+    EpochRecord,
+    RunRecord,
+    TraceRecord,
+    WindowRecord,
+)
+from greencv_core.run.stop_rules import Watch
+from greencv_core.study.plan import PlannedRun
+from greencv_core.study.schema import Budget
+from greencv_core.utils.energy import Component
+from greencv_core.utils.paths import git_commit
+from greencv_core.utils.secrets import without_secrets
+
+CONTENTION_SHARE = 0.1
+"""A run is marked contended when others used more than this share of the CPUs meanwhile."""
+
+
+def execute(
+    run: PlannedRun,
+    machine: environment.Machine,
+    *,
+    idle_power_w: Mapping[Component, float] | None = None,
+    on_epoch: Callable[[training.Epoch], None] | None = None,
+    outlook: Outlook | None = None,
+    on_forecast: Callable[[Midway], None] | None = None,
+    stop_above_j: float | None = None,
+) -> RunRecord:
+    """Train one planned run under the meters of this machine.
+
+    The metered window holds the epochs alone: building the model, loading the data, counting
+    operations and a batch to warm up come before it.
+
+    Parameters
+    ----------
+    idle_power_w
+        Power at idle by component, for the net energy.
+    on_epoch
+        Called after each epoch.
+    outlook
+        Tells after each epoch what the whole run will take.
+    on_forecast
+        Called with what it tells, from another thread.
+    stop_above_j
+        Stop the training once it is forecast to take more; the record says so.
+
+    Raises
+    ------
+    BadInputError
+        The images or the weights cannot be had.
+    FloatingPointError
+        The loss diverged.
+    MeterError
+        The GPU that the run trains on cannot be metered.
+    """
+    begun_s = time.monotonic()
+    with contextlib.closing(prepare(run)) as ready:
+        watch = Watch(run.protocol, outlook, on_forecast, stop_above_j)
+        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch, begun_s)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a run needs, on its device and warm."""
+
+    module: torch.nn.Module
+    data: datasets.ImageData
+    device: torch.device
+    gflops_per_image: float
+    parameters: int
+    weights_sha256: str
+
+    def close(self) -> None:
+        """End the processes that load images."""
+        self.data.close()
+
+
+def prepare(run: PlannedRun) -> Ready:
+    """Build the model and load the images of a run, on its device, and warm them up.
+
+    Raises
+    ------
+    BadInputError
+        The images or the weights cannot be had.
+    """
+    spec, size = run.environment, run.dataset.image_size
+    device, layout = environment.apply(spec), training.memory_format(spec)
+    _seed_everything(run.seed)
+    classes = datasets.class_count(run.dataset)
+    built = build.build(run.architecture, classes, size, run.protocol.weights)
+    gflops = build.gflops_per_image(built.module, size)
+    parameters = build.parameter_count(built.module)
+    module = built.module.to(device, memory_format=layout)  # type: ignore[call-overload]
+    if spec.compile:
+        module.compile(dynamic=False)  # each size that it will meet is met in the warm-up
+    data = datasets.load_dataset(
+        run.dataset, normalisation=built.normalisation, workers=spec.workers
+    ).to(device, layout)
+    training.warm_up(module, data, run.protocol, spec)
+    return Ready(module, data, device, gflops, parameters, built.weights_sha256)
+
+
+def _metered(
+    run: PlannedRun,
+    machine: environment.Machine,
+    ready: Ready,
+    idle_power_w: Mapping[Component, float],
+    on_epoch: Callable[[training.Epoch], None] | None,
+    watch: Watch,
+    begun_s: float,
+) -> RunRecord:
+    spec, protocol, device = run.environment, run.protocol, ready.device
+    intensity = intensity_gco2e_per_kwh(run.carbon.country, run.carbon.intensity_gco2e_per_kwh)
+
+    meter = EnergyMeter(
+        environment.gpu_uuids(spec, machine),
+        synchronize=synchronizer(device),
+        carbon_intensity_gco2e_per_kwh=intensity,
+        idle_power_w=idle_power_w,
+        compare=True,
+    )
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    setup_s = time.monotonic() - begun_s
+    with watch, meter as window:
+        load = _CpuLoad()
+        history = training.train(
+            ready.module,
+            ready.data,
+            protocol,
+            spec,
+            seed=run.seed,
+            hook=_phases_of(window),
+            on_epoch=on_epoch,
+            stop=_stop(protocol.budget, window, watch),
+        )
+        others, own_pct = load.share_of_others(), load.own_pct()
+    reading, phases = window.reading, window.phases
+    disturbances = list(window.disturbances)
+    if others > CONTENTION_SHARE:
+        disturbances.append(f"other processes used {others:.0%} of the CPUs")
+    gpu = window.gpu
+    lost = list(reading.problems)
+    accelerator = machine.accelerator_of(spec)
+    if accelerator is not None and reading.gpu is None and not lost:
+        lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
+    utilization_pct = gpu.utilization_pct if gpu else None
+    return RunRecord(
+        **_status(history, watch),
+        **identity(run, machine),
+        started_at=started_at,
+        device_name=environment.device_name(spec, machine),
+        gflops_per_image=ready.gflops_per_image,
+        parameters=ready.parameters,
+        data_sha256=ready.data.sha256,
+        weights_sha256=ready.weights_sha256,
+        setup_s=setup_s,
+        epochs=[_epoch_record(e, phases) for e in history.epochs],
+        final_epoch=history.final_epoch,
+        images_processed=history.images_processed,
+        duration_s=reading.duration_s,
+        total=_window_record("run", 0.0, reading.duration_s, reading),
+        phases=[_window_record(p.name, p.start_s, p.end_s, p.reading) for p in phases],
+        idle_power_w=dict(idle_power_w),
+        net_energy_j=None if lost else reading.net_energy_j,
+        emissions_gco2e=None if lost else reading.emissions_gco2e,
+        carbon_intensity_gco2e_per_kwh=intensity,
+        device_utilization_pct=own_pct if accelerator is None else utilization_pct,
+        **_gpu_fields(gpu),
+        comparisons=[
+            ComparisonRecord(
+                component=component, first=_energy_record(first), second=_energy_record(second)
+            )
+            for component, first, second in window.comparisons
+        ],
+        complete=not lost and reading.total is not None,
+        contended=bool(disturbances),
+        problems=[without_secrets(problem) for problem in (*lost, *disturbances)],
+        trace=_trace_record(window),
+    )
+
+
+def failure(run: PlannedRun, machine: environment.Machine, reason: str) -> RunRecord:
+    """Return the record of a run that did not come to its end."""
+    return RunRecord(
+        status="failed",
+        reason=reason,
+        complete=False,
+        **identity(run, machine),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def not_begun(
+    run: PlannedRun, machine: environment.Machine, forecast: Midway, limit_j: float
+) -> RunRecord:
+    """Return the record of a run that is not begun: it would take more than a limit."""
+    return RunRecord(
+        **_stopped(forecast, limit_j),
+        complete=False,
+        **identity(run, machine),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _status(history: training.History, watch: Watch) -> dict[str, Any]:
+    if watch.stopped_by is None or watch.limit_j is None:
+        return {"status": "finished", "ended_by": history.ended_by}
+    return _stopped(watch.stopped_by, watch.limit_j)
+
+
+def _stopped(forecast: Midway, limit_j: float) -> dict[str, Any]:
+    return {
+        "status": "stopped",
+        "reason": forecast.reason(limit_j),
+        "ended_by": "forecast",
+        "forecast": forecast.record(limit_j),
+    }
+
+
+def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]:
+    """Return the fields of a record that are known before the run."""
+    return {
+        "run_id": run.run_id,
+        "study": run.study,
+        "architecture": run.architecture,
+        "environment": run.environment.model_dump(mode="json"),
+        "dataset": run.dataset.model_dump(mode="json"),
+        "protocol": run.protocol.model_dump(mode="json"),
+        "carbon": run.carbon.model_dump(mode="json"),
+        "repetition": run.repetition,
+        "order": run.order,
+        "seed": run.seed,
+        "machine": machine.as_dict(),
+        "host": environment.host(),
+        "accelerator": run.accelerator,
+        "versions": environment.software_versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def _stop(
+    budget: Budget | None, window: Window, watch: Watch
+) -> Callable[[training.Epoch], training.Stop | None]:
+    purse = None if budget is None else _Purse(budget, window)
+
+    def stop(epoch: training.Epoch) -> training.Stop | None:
+        if purse is not None and not purse():
+            return "budget"
+        return "forecast" if watch.exceeds(window, epoch.stage) else None
+
+    return stop
+
+
+class _Purse:
+    """Tells after each epoch whether the budget allows for one more like the dearest so far."""
+
+    def __init__(self, budget: Budget, window: Window) -> None:
+        self._budget = budget
+        self._window = window
+        self._spent_s = self._dearest_s = 0.0
+        self._spent_j = self._dearest_j = 0.0
+
+    def __call__(self) -> bool:
+        reading = self._window.so_far()
+        self._dearest_s = max(self._dearest_s, reading.duration_s - self._spent_s)
+        self._spent_s = reading.duration_s
+        if (
+            self._budget.duration_s is not None
+            and self._spent_s + self._dearest_s > self._budget.duration_s
+        ):
+            return False
+        if self._budget.energy_j is None:
+            return True
+        if reading.total is None or reading.problems:
+            raise MeterError("the energy budget cannot be kept: a meter was lost")
+        self._dearest_j = max(self._dearest_j, reading.total.energy_j - self._spent_j)
+        self._spent_j = reading.total.energy_j
+        return self._spent_j + self._dearest_j <= self._budget.energy_j
+
+
+class _CpuLoad:
+    """CPU time of this process and of all others since construction."""
+
+    def __init__(self) -> None:
+        self._cpus = environment.available_cpus()
+        self._start_s = time.monotonic()
+        self._own_s = time.process_time()
+        self._busy_s = _busy_cpu_s()
+
+    def own_pct(self) -> float:
+        """Return this process's share of the CPUs, in percent."""
+        own_s = time.process_time() - self._own_s
+        return 100 * own_s / ((time.monotonic() - self._start_s) * self._cpus)
+
+    def share_of_others(self) -> float:
+        """Return the share (0 to 1) of the machine's CPUs that other processes used."""
+        elapsed_s = (time.monotonic() - self._start_s) * (os.cpu_count() or 1)
+        others_s = (_busy_cpu_s() - self._busy_s) - (time.process_time() - self._own_s)
+        return max(0.0, others_s / elapsed_s)
+
+
+def _busy_cpu_s() -> float:
+    times = psutil.cpu_times()
+    waiting = times.idle + getattr(times, "iowait", 0.0)
+    # Guests' time is counted in user time already.
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - waiting - guests)
+
+
+def _seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+
+
+def synchronizer(device: torch.device) -> Callable[[], None] | None:
+    """Return what waits for a device's queued work; None where nothing is queued."""
+    return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type)
+
+
+def _phases_of(window: Window) -> training.PhaseHook:
+    def open_phase(phase: str, epoch: int) -> AbstractContextManager[object]:
+        return window.phase(f"epoch {epoch} {phase}")
+
+    return open_phase
+
+
+def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochRecord:
+    parts = [p for p in phases if p.name.startswith(f"epoch {epoch.epoch} ")]
+    totals = [p.reading.total for p in parts]
+    return EpochRecord(
+        epoch=epoch.epoch,
+        stage=epoch.stage,
+        learning_rate=epoch.learning_rate,
+        train_loss=epoch.train_loss,
+        validation_loss=epoch.validation_loss,
+        **vars(epoch.correctness),
+        duration_s=sum(p.reading.duration_s for p in parts),
+        energy_j=None if None in totals else sum(t.energy_j for t in totals if t is not None),
+    )
+
+
+def _window_record(name: str, start_s: float, end_s: float, reading: Reading) -> WindowRecord:
+    components = {name: _energy_record(part) for name, part in reading.components.items()}
+    return WindowRecord(name=name, start_s=start_s, end_s=end_s, components=components)
+
+
+def _energy_record(reading: ComponentReading) -> EnergyRecord:
+    return EnergyRecord.model_validate(vars(reading))
+
+
+def _gpu_fields(gpu: GpuSummary | None) -> dict[str, object]:
+    if gpu is None:
+        return {}
+    fields = dict(vars(gpu))
+    return {"gpu_slowed_share": fields.pop("slowed_share"), "gpu": fields}
+
+
+def _trace_record(window: Window) -> TraceRecord:
+    time_s: dict[Component, list[float]] = {}
+    power_w: dict[Component, list[float]] = {}
+    for point in window.trace:
+        time_s.setdefault(point.component, []).append(round(point.time_s, 3))
+        power_w.setdefault(point.component, []).append(round(point.power_w, 3))
+    return TraceRecord(time_s=time_s, power_w=power_w)

@@ -1,0 +1,349 @@
+"""What is to be made, by whom, and what became of it: the same for one computer and for many."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from greencv_core.estimation.run_cost import Expected, Forecast, Total, as_before, in_all
+from greencv_core.estimation.run_forecast import Experience, Midway, Outlook
+from greencv_core.machine import environment
+from greencv_core.machine.environment import Machine
+from greencv_core.records.record import Room, RunRecord, Store
+from greencv_core.run.progress import clock
+from greencv_core.run.worker import Order, Preparation, Site, in_a_line
+from greencv_core.study.plan import PlannedRun, plan
+from greencv_core.study.schema import Study
+from greencv_core.utils.energy import Component, Provenance, weakest
+from greencv_core.utils.errors import UnavailableError
+
+PATIENCE_S = 600.0
+"""How long a store that does not answer is waited for with a finished run."""
+TRY_EVERY_S = 5.0
+
+
+class Progress(Protocol):
+    """What an execution tells while it goes on."""
+
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
+        """The runs still to make, how many are finished already, and what they will take.
+
+        Told once for each kind of computer.
+        """
+
+    def started(self, run: PlannedRun) -> None:
+        """A run begins; others may be under way."""
+
+    def forecast(self, run: PlannedRun, midway: Midway) -> None:
+        """An epoch of the run ended: what it took so far, and what it will take in all."""
+
+    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
+        """A run ended, well or not; what remains is expected to take ``remaining_s``."""
+
+    def note(self, text: str) -> None:
+        """Something else worth a line."""
+
+
+@dataclass
+class Dispatch:
+    """A study's runs on their way from the plan to the store.
+
+    Whoever has runs made asks what a computer is to make (:meth:`runs_for`), prepares, takes the
+    :meth:`orders`, and tells of each order when it begins and ends.
+
+    Parameters
+    ----------
+    architectures
+        Those to be made, of the study's.
+    stop_above_j
+        See :func:`greencv_core.run.collect.run_study`.
+    """
+
+    study: Study
+    store: Store
+    progress: Progress
+    architectures: Sequence[str]
+    stop_above_j: float | None = None
+    runs: dict[str, PlannedRun] = field(default_factory=dict, init=False)
+    """All that were planned, on whichever computer, by id."""
+    made: list[RunRecord] = field(default_factory=list, init=False)
+    computers: Mapping[str, int] = field(default_factory=dict, init=False)
+    """How many computers make runs, by the machine's fingerprint; one where it is not told."""
+    _finished: int = field(default=0, init=False)
+    """Runs found in the store, and not told of yet."""
+    _forecasts: list[tuple[str, Forecast]] = field(default_factory=list, init=False)
+    """By the machine's fingerprint."""
+    _forecast_of: dict[str, Forecast] = field(default_factory=dict, init=False)
+    _rooms: dict[str, tuple[Room, contextlib.ExitStack]] = field(default_factory=dict, init=False)
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether a forecast may keep a run from being begun: each condition needs one then."""
+        return self.stop_above_j is not None
+
+    def open_store(self) -> None:
+        """Make the store ready to be written to, and tell of what lay there damaged.
+
+        Raises
+        ------
+        GreencvError
+            See :meth:`greencv_core.records.record.Store.prepare`.
+        """
+        for damaged in self.store.prepare():
+            self.progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")
+        with self.store.room():  # a disk that is full is told before anything is metered
+            pass
+
+    def runs_for(self, site: Site) -> list[PlannedRun]:
+        """Return what a computer is the first to be asked for, and the store lacks."""
+        every = planned_on(self.study, site.machine, self.architectures)
+        runs = [run for run in every if run.run_id not in self.runs]
+        self.runs.update({run.run_id: run for run in runs})
+        left = unfinished(runs, site, self.store, stop_above_j=self.stop_above_j)
+        self._finished += len(runs) - len(left)
+        return left
+
+    def known(self, runs: Sequence[PlannedRun]) -> dict[str, Expected]:
+        """Return what finished runs tell that one run takes, by condition."""
+        return as_recorded(runs, self.store)
+
+    def orders(self, runs: Sequence[PlannedRun], prepared: Preparation) -> list[Order]:
+        """Return the orders of runs of one kind of computer, which prepared for them."""
+        machine, expected = runs[0].machine, prepared.expected
+        outlooks = self._outlooks(runs, prepared)
+        expected_s = {name: one.duration_s for name, one in expected.items()}
+        forecast = Forecast(runs, expected_s)
+        self._forecasts.append((machine, forecast))
+        self._forecast_of.update({run.run_id: forecast for run in runs})
+        together = in_all(runs, expected)
+        at_once = min(self.computers.get(machine, 1), len(runs))
+        finished, self._finished = self._finished, 0
+        self.progress.begin(
+            runs, finished, replace(together, duration_s=together.duration_s / at_once)
+        )
+        return [
+            self._order(run, outlooks.get(run.condition), expected_s.get(run.condition))
+            for run in runs
+        ]
+
+    def _order(self, run: PlannedRun, outlook: Outlook | None, expected_s: float | None) -> Order:
+        limit_j, earlier = self.stop_above_j, self.store.read(run.run_id)
+        return Order(
+            run=run,
+            expected_s=expected_s,
+            outlook=outlook,
+            stop_above_j=limit_j,
+            refused=None if limit_j is None else _refusal(run, outlook, limit_j),
+            replaces="" if earlier is None else earlier.started_at,
+        )
+
+    def made_meanwhile(self, order: Order) -> RunRecord | None:
+        """Return the record that somebody else made since the order was given."""
+        present = self.store.read(order.run.run_id)
+        if present is None or present.status != "finished":
+            return None
+        return None if present.started_at == order.replaces else present
+
+    def begins(self, order: Order) -> None:
+        """Keep room for the record, so that a disk that is full costs no training.
+
+        Raises
+        ------
+        GreencvError
+            There is none.
+        """
+        run = order.run
+        if run.run_id not in self._rooms:  # else its worker was lost, and another one begins
+            with contextlib.ExitStack() as stack:
+                room = stack.enter_context(self.store.room())
+                self._rooms[run.run_id] = (room, stack.pop_all())
+        self.progress.started(run)
+
+    def told(self, order: Order, midway: Midway) -> None:
+        """Pass on a forecast."""
+        self.progress.forecast(order.run, midway)
+
+    def ended(self, order: Order, record: RunRecord, duration_s: float) -> None:
+        """Write the record of a run, unless somebody else made it meanwhile.
+
+        Parameters
+        ----------
+        duration_s
+            What it took, with its set-up.
+
+        Raises
+        ------
+        GreencvError
+            It cannot be written.
+        """
+        run = order.run
+        room, stack = self._rooms.pop(run.run_id, (None, contextlib.ExitStack()))
+        with stack:
+            present = self._write(order, record, room)
+        if present is not None:
+            record = present
+            duration_s = (present.duration_s or 0.0) + (present.setup_s or 0.0)
+        self.made.append(record)
+        self._forecast_of[run.run_id].learn(run, duration_s)
+        self.progress.ended(run, record, self._remaining_s())
+
+    def _write(self, order: Order, record: RunRecord, room: Room | None) -> RunRecord | None:
+        """Write a record; return another one's that is there already, and stays.
+
+        A server that is away for a while costs no training: it is waited for.
+        """
+        end_s = time.monotonic() + PATIENCE_S
+        told = False
+        while True:
+            try:
+                present = self.made_meanwhile(order)
+                if present is None:
+                    self.store.write(record, room)
+                return present
+            except UnavailableError as error:
+                if time.monotonic() > end_s:
+                    raise
+                if not told:
+                    self.progress.note(f"{error}; trying again for {clock(PATIENCE_S)}")
+                told = True
+                time.sleep(TRY_EVERY_S)
+
+    def close(self) -> None:
+        """Give back the room that was kept for runs that did not end."""
+        while self._rooms:
+            _, (_, stack) = self._rooms.popitem()
+            stack.close()
+
+    def _remaining_s(self) -> float:
+        left_s: defaultdict[str, float] = defaultdict(float)
+        runs: defaultdict[str, int] = defaultdict(int)
+        for machine, forecast in self._forecasts:
+            left_s[machine] += forecast.remaining_s()
+            runs[machine] += forecast.runs_left
+        return max(
+            left_s[machine] / max(1, min(self.computers.get(machine, 1), runs[machine]))
+            for machine in left_s
+        )
+
+    def _outlooks(self, runs: Sequence[PlannedRun], prepared: Preparation) -> dict[str, Outlook]:
+        """Return the outlooks by condition, of those that have one: runs go without, too."""
+        outlooks = {}
+        try:
+            experience = Experience.of(self.store.records())
+            # What an architecture's size is, one of its conditions tells.
+            sizing = {
+                run.architecture: prepared.expected[run.condition].probe
+                for run in runs
+                if run.condition in prepared.expected
+                and prepared.expected[run.condition].probe is not None
+            }
+            for condition, run in {run.condition: run for run in runs}.items():
+                known = prepared.expected.get(condition)
+                probe = known.probe if known is not None else None
+                size = experience.size(run, probe or sizing.get(run.architecture))
+                if size is not None:
+                    name = run.environment.name
+                    outlooks[condition] = experience.outlook(
+                        run,
+                        size,
+                        idle_power_w=sum(prepared.idle_power_w[name].values()),
+                        power_limit_w=prepared.power_limit_w[name],
+                        probe=probe,
+                    )
+        except Exception as error:  # whatever it is, it is no reason to train nothing
+            self.progress.note(f"no forecasts: {in_a_line(error)}")
+        return outlooks
+
+
+def planned_on(
+    study: Study, machine: Machine, architectures: Iterable[str] | None = None
+) -> list[PlannedRun]:
+    """Return a study's runs on a machine, in order.
+
+    Environments that the machine lacks are left out: :func:`environment.lacking` names them.
+
+    Raises
+    ------
+    BadInputError
+        ``architectures`` names one that the study lacks.
+    """
+    wanted = list(architectures) if architectures is not None else None
+    study.check_architectures(wanted or [])
+    specs = environment.resolve(study, machine)
+    on_gpu = [(spec, machine.accelerator_of(spec)) for spec in specs]
+    return plan(
+        study,
+        specs,
+        machine.fingerprint,
+        accelerators={spec.name: gpu.name for spec, gpu in on_gpu if gpu is not None},
+        architectures=wanted,
+    )
+
+
+def unfinished(
+    runs: Sequence[PlannedRun],
+    site: Site,
+    store: Store,
+    *,
+    stop_above_j: float | None = None,
+) -> list[PlannedRun]:
+    """Return the runs still to make.
+
+    They have no record of success, or one that lacks a component or estimates it where this
+    computer could now meter or measure it: to give a meter its permission is to ask for better
+    figures. A run that was stopped, and would be again for exceeding ``stop_above_j``, is not
+    among them.
+    """
+    left = []
+    for run in runs:
+        now = site.meters[environment.gpu_uuids(run.environment, site.machine)]
+        record = store.read(run.run_id)
+        if record is None or not (
+            _stays_stopped(record, stop_above_j)
+            if record.status == "stopped"
+            else record.status == "finished" and not _weaker(record, now)
+        ):
+            left.append(run)
+    return left
+
+
+def _stays_stopped(record: RunRecord, limit_j: float | None) -> bool:
+    forecast = record.forecast
+    return limit_j is not None and forecast is not None and forecast.low_j > limit_j
+
+
+def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
+    parts = record.total.components if record.total else {}
+    return any(
+        name not in parts or weakest([parts[name].provenance, word]) != word
+        for name, word in now.items()
+    )
+
+
+def as_recorded(runs: Sequence[PlannedRun], store: Store) -> dict[str, Expected]:
+    """Return what finished runs tell that one run takes, by condition."""
+    known = {}
+    for condition, run in {run.condition: run for run in runs}.items():
+        finished = [
+            record
+            for repetition in range(run.protocol.repetitions)
+            if (record := store.read(replace(run, repetition=repetition).run_id)) is not None
+            and record.status == "finished"
+        ]
+        if finished:
+            known[condition] = as_before(finished)
+    return known
+
+
+def _refusal(run: PlannedRun, outlook: Outlook | None, limit_j: float) -> Midway | None:
+    """Return the forecast that keeps a run from being begun; None where it may begin."""
+    if outlook is None:
+        return None
+    with contextlib.suppress(Exception):  # that there is nothing to tell it from yet, say
+        before = Midway(0, run.protocol.most_epochs, 0.0, outlook.before())
+        return before if before.exceeds(limit_j) else None
+    return None

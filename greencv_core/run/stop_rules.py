@@ -1,0 +1,131 @@
+"""Beside a training: after each epoch, what the whole of it will take, from what is metered so far.
+
+A meter that is refreshed every 100 ms tells what an epoch took that much later. The training does
+not wait for it, unless it is the forecast that decides whether the training goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from greencv_core.estimation.base import Estimate
+from greencv_core.estimation.run_forecast import Midway, Outlook
+from greencv_core.estimation.trajectory import NOTHING_SEEN, Epochs, Seen
+from greencv_core.metering import Window
+from greencv_core.study.schema import Protocol
+
+
+class Watch:
+    """Looks at each epoch of a metered training, as a context manager around its window.
+
+    Parameters
+    ----------
+    outlook
+        None where nothing can be forecast: a limit then holds for what is spent.
+    tell
+        Called after each epoch that can be told of, maybe from another thread.
+    limit_j
+        Joules that the training is not to exceed; None for any number.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        outlook: Outlook | None,
+        tell: Callable[[Midway], None] | None,
+        limit_j: float | None,
+    ) -> None:
+        self._places = {name: place for place, (name, _) in enumerate(protocol.stages)}
+        self._most_epochs = protocol.most_epochs
+        self._outlook = outlook
+        self._tell = tell
+        self.limit_j = limit_j
+        self._asked = 0
+        self._ends = _Ends([], [0.0], [0.0])
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="greencv-forecast")
+        self.stopped_by: Midway | None = None
+        """What was forecast when that exceeded the limit."""
+
+    def __enter__(self) -> Watch:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave out what could not be told in time."""
+        self._beside.shutdown(wait=True, cancel_futures=True)
+
+    def exceeds(self, window: Window, stage: str) -> bool:
+        """Look at the epoch that has just ended; return whether the limit will be exceeded."""
+        if self._outlook is None and self.limit_j is None:
+            return False
+        self._asked += 1
+        place, end_s = self._places[stage], window.part_end_s
+        if self.limit_j is None:
+            self._beside.submit(self._look, window, place, end_s)
+            return False
+        midway = self._look(window, place, end_s)
+        if midway is None or not midway.exceeds(self.limit_j):
+            return False
+        self.stopped_by = midway
+        return True
+
+    def _look(self, window: Window, stage: int, end_s: float) -> Midway | None:
+        # Whatever goes wrong with a forecast, the training goes on.
+        with contextlib.suppress(Exception):
+            reading = window.until(end_s)
+            # Without all its meters, what is told of a run is not its energy.
+            if reading.total is None or reading.problems:
+                return None
+            self._ends.add(stage, end_s, reading.total.energy_j)
+            if len(self._ends.stages) < self._asked:
+                return None  # the next epoch has ended meanwhile
+            whole = self._whole()
+            spent_j = self._ends.energy_j[-1]
+            midway = Midway(len(self._ends.stages), self._most_epochs, spent_j, whole)
+            if whole is not None and self._tell is not None:
+                with contextlib.suppress(Exception):
+                    self._tell(midway)
+            return midway
+        return None
+
+    def _whole(self) -> Estimate | None:
+        if self._outlook is None:
+            return None
+        with contextlib.suppress(Exception):  # that there is nothing to tell it from, say
+            whole = self._outlook.now(self._ends.seen())
+            return whole if math.isfinite(whole.energy_j) else None
+        return None
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where epochs ended: each one's stage, and time and energy until then, from 0."""
+
+    stages: list[int]
+    time_s: list[float]
+    energy_j: list[float]
+
+    def add(self, stage: int, time_s: float, energy_j: float) -> None:
+        self.stages.append(stage)
+        self.time_s.append(time_s)
+        self.energy_j.append(energy_j)
+
+    def seen(self) -> Seen:
+        if not self.stages:
+            return NOTHING_SEEN
+        stages = np.array(self.stages, dtype=np.int64)
+        epochs = Epochs(stages, np.diff(self.time_s), np.diff(self.energy_j))
+        # As sums, so that no trace of an epoch that goes on is left by rounding.
+        return Seen(float(epochs.duration_s.sum()), float(epochs.energy_j.sum()), epochs)

@@ -1,0 +1,384 @@
+"""Read and check a study file: every problem is one line with file, field and value."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+
+from greencv_core.study.schema import (
+    Analysis,
+    Augmentation,
+    Budget,
+    Carbon,
+    Dataset,
+    EarlyStopping,
+    EnvironmentSpec,
+    Plateau,
+    Protocol,
+    Stage,
+    Study,
+    Target,
+)
+from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.paths import PROJECT_ROOT
+from greencv_core.utils.text import one_line
+
+LARGEST_FILE_BYTES = 128 << 10
+"""Of a study file; the studies that come with greencv have 1 to 3 kB."""
+
+
+MOST_VALUES = 5000
+"""Values in a study file, each alias counted as all that it stands for."""
+
+
+MOST_CHARACTERS = 2 * LARGEST_FILE_BYTES
+"""Of these values together."""
+
+
+MOST_LEVELS = 20
+"""Values within values."""
+
+
+LONGEST_NUMBER = 64
+"""Characters; Python refuses, or takes long, to print what longer ones stand for."""
+
+
+MOST_PROBLEMS = 50
+"""Lines about one study file."""
+
+
+def find_study(source: str | Path) -> Path:
+    """Return the study file that ``source`` names: a path, or the name of a file in ``studies/``.
+
+    Raises
+    ------
+    BadInputError
+        There is no such file.
+    """
+    path = Path(source)
+    named = PROJECT_ROOT / "studies" / path.name
+    candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
+    for candidate in candidates:
+        # A name that is too long, or a folder that is closed, is an error of the file system.
+        with contextlib.suppress(OSError, ValueError):
+            if candidate.is_file():
+                return candidate
+    known = ", ".join(sorted(p.stem for p in (PROJECT_ROOT / "studies").glob("*.yaml")))
+    told = _shortened(str(source))
+    raise BadInputError(f"{told}: no such study file; give a path, or one of: {known}")
+
+
+def load_study_file(source: str | Path) -> Study:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    source
+        Path of a YAML file, or the name of one in ``studies/`` (``quick`` or ``quick.yaml``).
+
+    Raises
+    ------
+    BadInputError
+        See :func:`parse_study`; or the file is missing or cannot be read.
+    """
+    path = find_study(source)
+    where = one_line(path)
+    return parse_study(_text_of(path, where), where)
+
+
+def parse_study(text: str, where: str) -> Study:
+    """Return the study that a YAML text describes.
+
+    Parameters
+    ----------
+    where
+        The origin of the text, for messages.
+
+    Raises
+    ------
+    BadInputError
+        The text is too long, not YAML, or states something a study cannot be; one line a problem,
+        each with file, field, value and what is allowed.
+    """
+    if len(text) > LARGEST_FILE_BYTES:
+        raise _too_large(where)
+    try:
+        content = yaml.load(text, Loader=_StudyLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        if isinstance(error, yaml.reader.ReaderError):
+            line = text.count("\n", 0, error.position) + 1
+            problem = f" line {line}: a control character (U+{error.character:04X})"
+        elif mark is not None:
+            problem = f" line {mark.line + 1}, column {mark.column + 1}: {error.problem}"  # type: ignore[attr-defined]
+        else:
+            problem = f" not valid YAML: {error}"
+        raise BadInputError(f"{where}:{_shortened(problem)}") from error
+    except RecursionError as error:
+        raise BadInputError(f"{where}: {_TOO_DEEP}") from error
+    except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        # Of the library's scanner, which checks neither the code after a backslash nor a version.
+        raise BadInputError(f"{where}: {_shortened(f'not valid YAML: {error}')}") from error
+    if not isinstance(content, dict):
+        raise BadInputError(
+            f"{where}: must be a mapping with the fields of a study, e.g. name: mine"
+        )
+    return checked(content, where)
+
+
+_TOO_DEEP = f"values within values, more than {MOST_LEVELS} levels deep; a study has no more than 5"
+
+
+def _text_of(path: Path, where: str) -> str:
+    try:
+        with path.open("rb") as file:
+            written = file.read(LARGEST_FILE_BYTES + 1)
+        if len(written) <= LARGEST_FILE_BYTES:
+            return written.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
+        raise BadInputError(f"{where}: cannot be read: {reason}") from error
+    raise _too_large(where)
+
+
+def _too_large(where: str) -> BadInputError:
+    return BadInputError(
+        f"{where}: larger than {LARGEST_FILE_BYTES >> 10} KiB, and so no study file"
+    )
+
+
+def checked(content: Mapping[str, Any], where: str) -> Study:
+    """Return the study that fields make.
+
+    Parameters
+    ----------
+    where
+        Where they are from, for messages.
+
+    Raises
+    ------
+    BadInputError
+        See :func:`load_study`.
+    """
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors()
+        told = (f"{where}: {_shortened(_told(one))}" for one in problems[:MOST_PROBLEMS])
+        lines = list(dict.fromkeys(told))
+        if len(problems) > MOST_PROBLEMS:
+            lines.append(f"{where}: and {len(problems) - MOST_PROBLEMS} more problems")
+        raise BadInputError("\n".join(lines)) from error
+    study._where = where
+    return study
+
+
+class _StudyLoader(yaml.SafeLoader):
+    """A safe loader for files of whatever origin: it runs nothing, and its work has a bound.
+
+    It knows plain values, lists and mappings alone, no tags that make anything else. It refuses a
+    key given twice, where YAML would keep the last in silence, and reads 1e-4 as the number that
+    it is in YAML 1.2; in 1.1, which this library follows, a number with an exponent needs a point.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._values = self._levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._values += 1
+        self._levels += 1
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        if self._levels > MOST_LEVELS:
+            raise _problem(_TOO_DEEP, mark)
+        if self._values > MOST_VALUES:
+            raise _problem(f"more than {MOST_VALUES} values: too many for a study", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._levels -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _measure(node, {})
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in _TAGS:
+            raise _problem(f"a tag ({node.tag}) that no study needs", node.start_mark)
+        try:
+            return super().construct_object(node, deep)
+        # What the library raises where a value is not what its tag says: !!int x, or 2026-13-45.
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise _problem(f"{_short(node.value)} is no {kind}", node.start_mark) from error
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if node.tag in _NUMBERS and len(value) > LONGEST_NUMBER:
+            raise _problem(f"{_short(value)} is too long for a number", node.start_mark)
+        if _CONTROL.search(value):
+            raise _problem("a control character in a value", node.start_mark)
+        return value
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise _problem("must be a mapping", node.start_mark)
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _problem("a key must be a plain word", key_node.start_mark)
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise _problem(f"{_short(key)} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "value")
+)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def _problem(text: str, mark: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, mark)
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Return the values, characters and levels of a node, its aliases written out.
+
+    Each node is looked at once, however often there are aliases of it.
+    """
+    if id(node) in known:
+        size = known[id(node)]
+        if not size[0]:
+            raise _problem("a value that holds itself", node.start_mark)
+        return size
+    known[id(node)] = 0, 0, 0  # begun
+    values, characters, levels = 1, 0, 0
+    if isinstance(node, yaml.ScalarNode):
+        characters = len(node.value)
+    else:
+        for one in node.value:
+            for part in one if isinstance(one, tuple) else (one,):
+                more = _measure(part, known)
+                values, characters = values + more[0], characters + more[1]
+                levels = max(levels, more[2])
+    if values > MOST_VALUES or characters > MOST_CHARACTERS:
+        raise _problem("too much for a study, with what its aliases stand for", node.start_mark)
+    if levels >= MOST_LEVELS:
+        raise _problem(_TOO_DEEP, node.start_mark)
+    known[id(node)] = values, characters, levels + 1
+    return known[id(node)]
+
+
+_StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _told(problem: Any) -> str:
+    """Turn one of pydantic's problems into: field, value, what is allowed."""
+    kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
+    # The branch of a union in the location means nothing to a user.
+    branches = ("list", "word", "number", "mapping")
+    parts = [p for p in problem["loc"] if p not in branches]
+    field = ".".join(str(p) for p in parts)
+    if kind == "value_error":
+        inner = str(context["error"])
+        return f"{field + '.' if field else ''}{inner}"
+    if kind == "missing":
+        return f"{field}: missing: must be given"
+    value = _short(problem["input"])
+    if kind == "extra_forbidden":
+        model = _model_at(problem["loc"][:-1])
+        known = ", ".join(model.model_fields) if model else "see studies/quick.yaml"
+        return f"{field} = {value}: unknown field; allowed here: {known}"
+    if parts and parts[-1] == "environments":
+        message = "must be auto or a list of environments"
+    elif parts and parts[-1] == "threads":
+        message = "must be a whole number of at least 1, or all"
+    elif parts and parts[-1] == "classes":
+        message = "must be a number of classes, or a mapping from class to a list of names"
+    elif parts == ["dataset", "name"] and kind == "string_pattern_mismatch":
+        message = "must be digits, a data set of torchvision's, imagefolder:PATH or synthetic"
+    elif kind == "string_pattern_mismatch":
+        message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
+    else:
+        message = message.replace("Input should be", "must be").replace("Value error, ", "")
+    return f"{field} = {value}: {message}"
+
+
+_PATTERNS = {
+    "device": "auto, cpu, cuda, cuda:NUMBER or mps",
+    "weights": "none, imagenet or file:PATH",
+    "country": "a country code of three capital letters, e.g. ESP",
+    "name": "letters, digits and . _ : + - alone, at most 80",
+}
+
+
+def _short(value: Any) -> str:
+    """Return a value in at most 60 characters, without making a long text of it first."""
+    try:
+        text = value[:200] if isinstance(value, str) else _BRIEFLY.repr(value)
+    except ValueError:  # Python prints no such number
+        text = "a number of thousands of digits"
+    text = one_line(text)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_BRIEFLY = reprlib.Repr()
+
+
+_BRIEFLY.maxlevel = 3
+
+
+_BRIEFLY.maxlist = _BRIEFLY.maxdict = 20
+
+
+def _shortened(text: str) -> str:
+    line = one_line(text)
+    leading = " " if text.startswith(" ") else ""
+    return leading + (line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 3] + "...")
+
+
+_LONGEST_LINE = 400
+
+
+def _model_at(location: Sequence[int | str]) -> type[BaseModel] | None:
+    models: dict[str, type[BaseModel]] = {
+        "dataset": Dataset,
+        "protocol": Protocol,
+        "augmentation": Augmentation,
+        "frozen_stage": Stage,
+        "early_stopping": EarlyStopping,
+        "plateau": Plateau,
+        "target": Target,
+        "budget": Budget,
+        "carbon": Carbon,
+        "analysis": Analysis,
+        "environments": EnvironmentSpec,
+    }
+    names = [part for part in location if isinstance(part, str) and part in models]
+    return models[names[-1]] if names else Study

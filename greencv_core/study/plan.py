@@ -1,0 +1,155 @@
+"""The plan of a study: every run in the order in which it is trained, each with its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol, Study
+
+TRAINING_REVISION = 1
+"""Raised when the same settings would train differently; part of every run's identity."""
+
+
+NOT_OF_ONE_RUN = ("repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s")
+"""Fields of the protocol that say how runs are arranged; a run's own seed is stated besides."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training of one condition: everything that defines it."""
+
+    study: str
+    dataset: Dataset
+    architecture: str
+    environment: EnvironmentSpec
+    protocol: Protocol
+    carbon: Carbon
+    repetition: int
+    order: int
+    """Place in the randomised order, from 0."""
+    machine: str
+    accelerator: str = ""
+    """Product name of the GPU that it trains on; empty for the CPU."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of this repetition."""
+        return self.protocol.seed + (self.repetition if self.protocol.seeds == "each" else 0)
+
+    @property
+    def condition(self) -> str:
+        """Architecture and environment, for people."""
+        return f"{self.architecture} @ {self.environment.name}"
+
+    @property
+    def title(self) -> str:
+        """Condition and repetition, for people."""
+        return f"{self.condition}, repetition {self.repetition + 1}"
+
+    @property
+    def run_id(self) -> str:
+        """Hash of all that decides the outcome; the name of the run's record.
+
+        How often the study repeats, in which order, and what a joule emits do not decide a
+        single run's outcome and stay out, so that changing them keeps the runs already made.
+        """
+        protocol = self.protocol.model_dump(mode="json", exclude=set(NOT_OF_ONE_RUN))
+        identity = {
+            "revision": TRAINING_REVISION,
+            "dataset": self.dataset.model_dump(mode="json"),
+            "architecture": self.architecture,
+            "environment": self.environment.model_dump(mode="json"),
+            "protocol": protocol,
+            "repetition": self.repetition,
+            "seed": self.seed,
+            "machine": self.machine,
+            "accelerator": self.accelerator,
+        }
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plan(
+    study: Study,
+    environments: Sequence[EnvironmentSpec],
+    machine: str,
+    *,
+    accelerators: Mapping[str, str] | None = None,
+    architectures: Iterable[str] | None = None,
+) -> list[PlannedRun]:
+    """Return the runs of a study in the order in which they are to be made.
+
+    Each repetition is a block that holds every condition once, in an order drawn from the
+    study's seed: a drift of the machine then meets all conditions alike. ``protocol.order: listed``
+    does without; ``protocol.waves`` makes blocks of one wave's conditions before those of the next.
+    A run's protocol holds the batch size of its environment, where that has one.
+
+    Parameters
+    ----------
+    environments
+        The environments of this machine (:func:`greencv_core.machine.environment.resolve`).
+    machine
+        The machine's fingerprint.
+    accelerators
+        Environment to the product name of the GPU that it trains on; those on the CPU are absent.
+    architectures
+        Keep these alone; all of the study's when omitted. The order of what stays is that
+        of the whole plan.
+    """
+    kept = set(study.architectures if architectures is None else architectures)
+    protocol = study.protocol
+    places = _in_blocks if protocol.order == "blocks" else _as_listed
+    ordered = (place for wave in _waves(study, environments) for place in places(study, wave))
+    runs = [
+        PlannedRun(
+            study=study.name,
+            dataset=study.dataset,
+            architecture=architecture,
+            environment=environment,
+            protocol=protocol.model_copy(
+                update={"batch_size": environment.batch_size or protocol.batch_size}
+            ),
+            carbon=study.carbon,
+            repetition=repetition,
+            order=order,
+            machine=machine,
+            accelerator=(accelerators or {}).get(environment.name, ""),
+        )
+        for order, (architecture, environment, repetition) in enumerate(ordered)
+    ]
+    return [run for run in runs if run.architecture in kept]
+
+
+Place = tuple[str, EnvironmentSpec, int]
+"""Architecture, environment, repetition."""
+
+
+def _waves(
+    study: Study, environments: Sequence[EnvironmentSpec]
+) -> Iterator[Sequence[EnvironmentSpec]]:
+    """Yield a machine's environments, together or by the study's waves."""
+    if study.protocol.waves is None:
+        yield environments
+        return
+    for wave in study.protocol.waves:
+        yield [spec for spec in environments if spec.name in wave]
+
+
+def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:
+    conditions = [(a, e) for a in study.architectures for e in environments]
+    for repetition in range(study.protocol.repetitions):
+        block = list(conditions)
+        random.Random(f"{study.protocol.seed}:{repetition}").shuffle(block)
+        for architecture, environment in block:
+            yield architecture, environment, repetition
+
+
+def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:
+    for environment in environments:
+        for architecture in study.architectures:
+            for repetition in range(study.protocol.repetitions):
+                yield architecture, environment, repetition

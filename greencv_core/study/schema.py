@@ -1,0 +1,367 @@
+"""The schema of a study file: data set, architectures, environments, protocol and carbon."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
+
+from greencv_core.utils.energy import Component
+from greencv_core.utils.errors import BadInputError
+
+LARGEST_SEED = 2**31 - 1
+"""With the repetitions added, still a seed for NumPy (less than 2**32)."""
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
+ClassName = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+class Augmentation(_Strict):
+    """Random changes to the training images, each image by its own draw, in this order."""
+
+    crop_padding: int = Field(0, ge=0, le=128)
+    """Pixels that are put around, by reflection, before a crop of the old size at random."""
+    horizontal_flip: bool = False
+    """Mirror every other image."""
+    brightness: float = Field(0.0, ge=0, le=1)
+    """Largest shift of all pixels, which lie between 0 and 1."""
+    contrast: list[float] | None = Field(None, min_length=2, max_length=2)
+    """Smallest and largest factor of the distance to the image's mean grey."""
+    saturation: list[float] | None = Field(None, min_length=2, max_length=2)
+    """Smallest and largest factor of the distance to each pixel's grey."""
+    hue: float = Field(0.0, ge=0, le=0.5)
+    """Largest turn of the hue, as a share of the full circle."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Augmentation:
+        for name in ("contrast", "saturation"):
+            given = getattr(self, name)
+            if given is not None and not 0 <= given[0] <= given[1]:
+                raise ValueError(f"{name} = {given}: must be two factors from 0 up, lower first")
+        return self
+
+
+class Dataset(_Strict):
+    """The images: a name from :mod:`greencv_core.datasets`, their size and the fixed split."""
+
+    name: str = Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*|imagefolder:.+)$", max_length=1000)
+    """``digits``, a data set of torchvision's, ``imagefolder:PATH`` or ``synthetic``."""
+    image_size: int = Field(32, ge=8, le=1024)
+    """Side of the square images in pixels."""
+    train_images: int = Field(ge=2)
+    validation_images: int = Field(ge=2)
+    split_seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    classes: (
+        Annotated[
+            Annotated[Annotated[int, Field(ge=2, le=100_000)], Tag("number")]
+            | Annotated[
+                dict[ClassName, Annotated[list[ClassName], Field(min_length=1)]], Tag("mapping")
+            ],
+            Discriminator(lambda value: "mapping" if isinstance(value, dict) else "number"),
+        ]
+        | None
+    ) = None
+    """How many classes ``synthetic`` images have; of any other data set, the classes of this study
+    and which of the data set's own belong to each. The data set's own where omitted."""
+    augmentation: Augmentation = Augmentation()
+
+    @property
+    def meaningful(self) -> bool:
+        """Whether a correctness on these images says anything: not if they are made up."""
+        return self.name != "synthetic"
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Dataset:
+        if isinstance(self.classes, int) and self.meaningful:
+            raise ValueError(
+                f"classes = {self.classes}: a number is for synthetic images alone; "
+                "here a mapping from class to the data set's own classes"
+            )
+        if isinstance(self.classes, dict):
+            if not self.meaningful:
+                raise ValueError("classes: of synthetic images, a number")
+            if len(self.classes) < 2:
+                raise ValueError("classes: must be at least two")
+            own = [name for names in self.classes.values() for name in names]
+            twice = _twice(own)
+            if twice:
+                raise ValueError(f"classes: {', '.join(twice)} named twice: name each once")
+        return self
+
+
+class EnvironmentSpec(_Strict):
+    """A training environment as the study asks for it."""
+
+    name: Name
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """``auto`` is the first GPU that can be metered, else the CPU."""
+    threads: Annotated[
+        Annotated[Annotated[int, Field(ge=1)], Tag("number")]
+        | Annotated[Literal["all"], Tag("word")],
+        Discriminator(lambda value: "word" if isinstance(value, str) else "number"),
+    ] = "all"
+    """CPU threads that torch computes with."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = False
+    """Whether the model is compiled by ``torch.compile``, before the metered window."""
+    batch_size: int | None = Field(None, ge=2, le=65_536)
+    """Instead of the protocol's."""
+    workers: int = Field(0, ge=0, le=256)
+    """Processes that load images which do not fit into memory; 0 loads them between batches."""
+
+
+Monitor = Literal["f1_macro", "accuracy", "validation_loss"]
+
+
+class EarlyStopping(_Strict):
+    """Stop when the validation figure has not improved by ``min_delta`` for ``patience`` epochs."""
+
+    monitor: Monitor = "f1_macro"
+    patience: int = Field(ge=1)
+    min_delta: float = Field(0.001, ge=0)
+    restore_best: bool = False
+    """Whether the model is then that of the best epoch."""
+
+
+class Plateau(_Strict):
+    """Lower the learning rate when the validation figure has not improved for a while."""
+
+    monitor: Monitor = "f1_macro"
+    patience: int = Field(ge=1)
+    """Epochs without an improvement by ``min_delta`` before the rate is multiplied."""
+    min_delta: float = Field(0.001, ge=0)
+    factor: float = Field(0.1, gt=0, lt=1)
+
+
+class Target(_Strict):
+    """Stop as soon as the correctness on the validation images is this good."""
+
+    monitor: Literal["f1_macro", "accuracy"] = "f1_macro"
+    value: float = Field(gt=0, le=1)
+
+
+class Budget(_Strict):
+    """Begin no epoch that would, at the cost of the dearest one so far, cost more than this."""
+
+    energy_j: float | None = Field(None, gt=0)
+    duration_s: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Budget:
+        if self.energy_j is None and self.duration_s is None:
+            raise ValueError("must give energy_j, duration_s or both")
+        return self
+
+
+class Stage(_Strict):
+    """A part of a training with one optimiser and one course of the learning rate."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    learning_rate: float = Field(gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Used by ``sgd`` alone."""
+    nesterov: bool = True
+    """Whether the momentum is Nesterov's."""
+    schedule: Literal["one_cycle", "cosine", "constant"] = "constant"
+    plateau: Plateau | None = None
+    early_stopping: EarlyStopping | None = None
+
+    @model_validator(mode="after")
+    def _one_course(self) -> Stage:
+        if self.plateau is not None and self.schedule != "constant":
+            raise ValueError(
+                f"plateau: with schedule = {self.schedule} the learning rate has a course already; "
+                "use schedule: constant"
+            )
+        return self
+
+
+class Protocol(Stage):
+    """How each run is trained, and how runs are repeated."""
+
+    frozen_stage: Stage | None = None
+    """A stage before, in which the last layers learn and all others stay as they are."""
+    weights: str = Field("none", pattern=r"^(none|imagenet|file:.+)$", max_length=1000)
+    """What training starts from: ``none`` (random weights), ``imagenet`` (the library's, with new
+    last layers) or ``file:PATH``, in which ``{architecture}`` stands for the architecture."""
+    batch_size: int = Field(ge=2, le=65_536)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    batch_norm: Literal["batch", "fixed"] = "batch"
+    """In training, normalise by the batch's statistics, or by those that the weights came with."""
+    batch_norm_momentum: float | None = Field(None, gt=0, le=1)
+    """Weight of the newest batch in the running statistics of batch normalisation; the
+    architecture's own where omitted. Few steps need a larger one than the usual 0.1, or the
+    statistics used in validation lag behind the weights."""
+    target: Target | None = None
+    budget: Budget | None = None
+    repetitions: int = Field(ge=1, le=1000)
+    order: Literal["blocks", "listed"] = "blocks"
+    """``blocks``: each repetition holds every condition once, in random order. ``listed``: all
+    repetitions of one condition, then those of the next."""
+    waves: list[Annotated[list[Name], Field(min_length=1)]] | None = Field(None, min_length=1)
+    """Environments by name, in the order in which they are wanted: every repetition of the first
+    ones' conditions is made before any of the next. A study that is cut short has whole waves then.
+    All environments together where omitted."""
+    seed: int = Field(2022, ge=0, le=LARGEST_SEED)
+    """Repetition ``r`` is trained with seed ``seed + r``, in every condition alike."""
+    seeds: Literal["each", "same"] = "each"
+    """``same``: every repetition is trained with ``seed`` itself."""
+    idle_s: float = Field(5.0, ge=0.5, le=600)
+    """How long idle power is metered before the first run."""
+    warmup_s: float = Field(0.0, ge=0, le=7200)
+    """How long the machine trains, unmetered, before the first run."""
+    cooldown_s: float = Field(0.0, ge=0, le=3600)
+    """Pause before every run."""
+
+    @property
+    def stages(self) -> tuple[tuple[str, Stage], ...]:
+        """The stages in order, each with its name: ``frozen`` and ``main``."""
+        frozen = () if self.frozen_stage is None else (("frozen", self.frozen_stage),)
+        return (*frozen, ("main", self))
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of all stages, if nothing stops them before."""
+        return sum(stage.epochs for _, stage in self.stages)
+
+    @property
+    def may_stop_early(self) -> bool:
+        """Whether a run may have fewer epochs than :attr:`most_epochs`."""
+        if self.target is not None or self.budget is not None:
+            return True
+        rules = [(stage.epochs, stage.early_stopping) for _, stage in self.stages]
+        return any(rule is not None and rule.patience + 1 < epochs for epochs, rule in rules)
+
+
+class Carbon(_Strict):
+    """What a joule emits: the country's mix as CodeCarbon ships it, or a figure of one's own."""
+
+    country: str = Field(pattern=r"^[A-Z]{3}$")
+    intensity_gco2e_per_kwh: float | None = Field(None, gt=0)
+
+
+class Analysis(_Strict):
+    """What the analysis must know before it sees the runs."""
+
+    correctness_margin: float = Field(0.02, gt=0, lt=1)
+    """The loss of macro F1 that is called negligible: two points where omitted."""
+    components: list[Component] | None = Field(None, min_length=1)
+    """Whose energy is the outcome, of ``gpu``, ``cpu`` and ``ram``; all that are metered where
+    omitted. A GPU's measured joules need not be mixed with a model's guess at the rest."""
+    electricity_price_eur_per_kwh: float = Field(0.2872, gt=0)
+    """What a saving is worth on the front page: the price for households in the European Union in
+    the first half of 2025 (Eurostat, table nrg_pc_204) where omitted."""
+
+
+class Study(_Strict):
+    """A whole study, as its YAML file states it.
+
+    ``environments: auto`` stands for what this machine offers: one CPU thread, all CPU threads
+    and, where there is an accelerator whose energy can be metered, that in fp32 and in mixed
+    precision.
+    """
+
+    name: Name
+    description: str = ""
+    dataset: Dataset
+    architectures: list[Name] = Field(min_length=1)
+    environments: Annotated[
+        Annotated[list[EnvironmentSpec], Tag("list")] | Annotated[Literal["auto"], Tag("word")],
+        Discriminator(lambda value: "list" if isinstance(value, list) else "word"),
+    ]
+    protocol: Protocol
+    carbon: Carbon
+    analysis: Analysis = Analysis()
+    _where: str = PrivateAttr("")
+
+    @property
+    def where(self) -> str:
+        """Where to look for what a message is about: the study's file."""
+        return self._where or f"study {self.name}"
+
+    def check_architectures(self, names: Iterable[str]) -> None:
+        """Raise :class:`BadInputError` where a name is not of an architecture of the study."""
+        for name in names:
+            if name not in self.architectures:
+                raise BadInputError(
+                    f"{self.where}: architectures: {name}: not in this study, "
+                    f"which has {', '.join(self.architectures)}"
+                )
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Study:
+        names = [] if self.environments == "auto" else [e.name for e in self.environments]
+        for what, given in (("architectures", self.architectures), ("environments", names)):
+            twice = _twice(given)
+            if twice:
+                raise ValueError(f"{what}: {', '.join(twice)} named twice: name each once")
+        if self.environments == []:
+            raise ValueError("environments = []: must be auto or name at least one")
+        sizes = {"protocol.batch_size": self.protocol.batch_size}
+        for spec in [] if self.environments == "auto" else self.environments:
+            if spec.batch_size is not None:
+                sizes[f"environment {spec.name}: batch_size"] = spec.batch_size
+        for where, size in sizes.items():
+            if size > self.dataset.train_images:
+                raise ValueError(
+                    f"{where} = {size}: must be at most "
+                    f"dataset.train_images ({self.dataset.train_images})"
+                )
+        self._check_waves(names)
+        self._check_components()
+        if self.protocol.target is not None and not self.dataset.meaningful:
+            raise ValueError("protocol.target: synthetic images have no correctness to reach")
+        return self
+
+    def _check_components(self) -> None:
+        """Refuse an outcome that leaves out the component that does the work."""
+        counted = self.analysis.components
+        if counted is None:
+            return
+        if _twice(counted):
+            raise ValueError(f"analysis.components: {', '.join(_twice(counted))} named twice")
+        specs = [] if self.environments == "auto" else self.environments
+        trains = {"cpu"} if self.environments == "auto" else set()
+        trains |= {"gpu" if spec.device.startswith("cuda") else "cpu" for spec in specs}
+        if lacking := sorted(trains - set(counted)):
+            raise ValueError(
+                f"analysis.components = {counted}: environments train on the "
+                f"{lacking[0].upper()}, whose energy would be left out"
+            )
+
+    def _check_waves(self, environments: Sequence[str]) -> None:
+        """Refuse waves that do not hold each environment once."""
+        if self.protocol.waves is None:
+            return
+        if self.environments == "auto":
+            raise ValueError("protocol.waves: environments = auto has none to name; list them")
+        named = [name for wave in self.protocol.waves for name in wave]
+        for wrong, which in (
+            (_twice(named), "named twice: name each once"),
+            (sorted(set(named) - set(environments)), "not among the environments"),
+            (sorted(set(environments) - set(named)), "in no wave: name each environment once"),
+        ):
+            if wrong:
+                raise ValueError(f"protocol.waves: {', '.join(wrong)} {which}")

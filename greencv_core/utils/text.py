@@ -1,0 +1,108 @@
+"""Format numbers, units, names and messages as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+F1_DECIMALS = 3
+"""Macro F1 is told, and compared on the Pareto front, to so many: a validation set of some hundred
+images tells no more."""
+
+QUANTITIES = {
+    "energy_j": "energy",
+    "energy_j_per_image": "energy per image",
+    "net_energy_j": "net energy",
+    "duration_s": "time",
+    "duration_s_per_image": "time per image",
+    "power_w": "mean power",
+    "f1": "F1",
+    "f1_macro": "macro F1",
+    "accuracy": "accuracy",
+    "device_utilization_pct": "device utilisation",
+    "emissions_gco2e": "emissions",
+}
+"""Plain names of the runs table's columns."""
+
+
+def quantity(column: str) -> str:
+    """Return a column's plain name: ``energy_j_per_image`` is energy per image."""
+    return QUANTITIES.get(column, column.replace("_", " "))
+
+
+def p_value(p: float) -> str:
+    """Return ``p < 0.001`` or ``p = 0.012``."""
+    if math.isnan(p):
+        return "p not defined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as a percentage: 0.8139 is 81.4 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def number(value: float) -> str:
+    """Return three significant digits, without an exponent where that reads well."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    magnitude = math.floor(math.log10(abs(value)))
+    if not -5 <= magnitude <= 6:
+        return f"{value:.2e}"
+    return f"{value:,.{max(0, 2 - magnitude)}f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that reads best: ``42.0 s``, ``3.21 minutes``."""
+    for unit_s, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit_s:
+            return f"{number(seconds / unit_s)} {unit}"
+    return f"{number(seconds)} s"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def count(n: int, singular: str, plural: str | None = None) -> str:
+    """Return ``1 run`` or ``3 runs``."""
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"
+
+
+def as_opening(text: str) -> str:
+    """Return text as a sentence's beginning; what stands in capitals stays: ``Macro F1``."""
+    return text[:1].upper() + text[1:]
+
+
+def left_out_clause(names: Sequence[str], reason: str) -> str:
+    """Return ``; left out: a and b (reason)``, or nothing where nothing was."""
+    return f"; left out: {listed(names)} ({reason})" if names else ""
+
+
+def joules(energy_j: float) -> str:
+    """Return an energy with the prefix that leaves few digits: ``12.3 kJ``."""
+    unit, scale = _prefix(energy_j)
+    return f"{_scaled(energy_j, scale)} {unit}"
+
+
+def joules_between(low_j: float, high_j: float, *, like_j: float) -> str:
+    """Return an interval in the unit that another energy has, without it: ``11.8 to 14``."""
+    _, scale = _prefix(like_j)
+    return f"{_scaled(low_j, scale)} to {_scaled(high_j, scale)}"
+
+
+def _prefix(energy_j: float) -> tuple[str, float]:
+    return next(((u, s) for u, s in (("MJ", 1e6), ("kJ", 1e3)) if energy_j >= s), ("J", 1.0))
+
+
+def _scaled(energy_j: float, scale: float) -> str:
+    value = energy_j / scale
+    return f"{value:,.0f}" if scale == 1 or value >= 999.5 else f"{value:.3g}"
+
+
+def one_line(text: object) -> str:
+    """Return text on one line, without control characters or runs of blanks."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

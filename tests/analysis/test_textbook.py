@@ -1,0 +1,379 @@
+"""The statistical tests give the answers that textbooks, papers and R give for the same data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.diagnostic import het_breuschpagan
+from statsmodels.stats.outliers_influence import variance_inflation_factor
+from statsmodels.stats.power import TTestIndPower
+
+from greencv_core.analysis import (
+    bootstrap,
+    cliffs_delta,
+    compare,
+    non_inferiority,
+    outliers,
+    paired_by_environment,
+)
+from greencv_core.analysis.regression import breakeven
+from greencv_core.analysis.regression.interaction import aligned_ranks_anova
+from tests.support import textbook
+
+
+def compared(groups):
+    return compare(textbook.runs_of(groups), "value", "group")
+
+
+def by_pair(comparison, column):
+    return {
+        tuple(sorted((row.a, row.b))): getattr(row, column) for row in comparison.pairs.itertuples()
+    }
+
+
+def in_order(answers):
+    return {tuple(sorted(pair)): p for pair, p in answers.items()}
+
+
+def only_pair(comparison):
+    (row,) = comparison.pairs.to_dict("records")
+    return row
+
+
+# --- Shapiro-Wilk ---------------------------------------------------------------------------------
+
+
+def test_shapiro_wilk_of_roystons_data():
+    groups = compared({"royston": textbook.ROYSTON, "men": textbook.MENS_WEIGHTS}).groups
+    row = groups.set_index("group").loc["royston"]
+    assert row["shapiro_w"] == pytest.approx(textbook.ROYSTON_SHAPIRO["w"], abs=5e-6)
+    # The paper's program differs by one in the last digit that it prints.
+    assert row["shapiro_p"] == pytest.approx(textbook.ROYSTON_SHAPIRO["p"], abs=1e-6)
+
+
+def test_shapiro_wilk_of_the_weights_of_men():
+    groups = compared({"royston": textbook.ROYSTON, "men": textbook.MENS_WEIGHTS}).groups
+    row = groups.set_index("group").loc["men"]
+    assert row["shapiro_w"] == pytest.approx(textbook.MENS_WEIGHTS_SHAPIRO_W, abs=5e-3)
+    assert row["shapiro_p"] < 0.01
+
+
+def test_shapiro_wilk_of_insect_spray_d():
+    row = compared(textbook.INSECT_SPRAYS).groups.set_index("group").loc["D"]
+    answer = textbook.INSECT_SPRAYS_D_SHAPIRO
+    assert row["shapiro_w"] == pytest.approx(answer["w"], abs=5e-6)
+    assert row["shapiro_p"] == pytest.approx(answer["p"], abs=5e-7)
+
+
+# --- Brown-Forsythe -------------------------------------------------------------------------------
+
+
+def test_brown_forsythe_of_nists_gears():
+    comparison = compared(textbook.GEARS)
+    assert comparison.levene_w == pytest.approx(textbook.GEARS_BROWN_FORSYTHE_W, abs=1e-5)
+    assert comparison.levene_p == pytest.approx(textbook.GEARS_BROWN_FORSYTHE_P, rel=1e-10)
+
+
+def test_brown_forsythe_of_three_groups_by_lawstat():
+    comparison = compared(textbook.THREE_GROUPS)
+    answer = textbook.THREE_GROUPS_BROWN_FORSYTHE
+    assert comparison.levene_w == pytest.approx(answer["w"], rel=1e-12)
+    assert comparison.levene_p == pytest.approx(answer["p"], rel=1e-12)
+
+
+def test_brown_forsythe_of_insect_sprays():
+    comparison = compared(textbook.INSECT_SPRAYS)
+    assert comparison.levene_p == pytest.approx(textbook.INSECT_SPRAYS_BROWN_FORSYTHE_P, abs=5e-7)
+
+
+# --- Welch's analysis of variance -----------------------------------------------------------------
+
+
+def test_welch_anova_of_insect_sprays():
+    comparison = compared(textbook.INSECT_SPRAYS)
+    answer = textbook.INSECT_SPRAYS_WELCH
+    assert comparison.welch_f == pytest.approx(answer["f"], abs=5e-4)
+    assert comparison.welch_df1 == answer["df1"]
+    assert comparison.welch_df2 == pytest.approx(answer["df2"], abs=5e-4)
+    assert comparison.welch_p == pytest.approx(answer["p"], abs=5e-16)
+
+
+def test_welch_anova_of_hair_colours():
+    comparison = compared(textbook.HAIR_COLOURS)
+    answer = textbook.HAIR_COLOURS_WELCH
+    assert comparison.welch_f == pytest.approx(answer["f"], abs=5e-5)
+    assert comparison.welch_df1 == pytest.approx(answer["df1"])
+    assert comparison.welch_df2 == pytest.approx(answer["df2"], abs=5e-5)
+    assert comparison.welch_p == pytest.approx(answer["p"], abs=5e-5)
+
+
+# --- Kruskal-Wallis and Dunn ----------------------------------------------------------------------
+
+
+def test_kruskal_wallis_of_mucociliary_efficiency():
+    comparison = compared(textbook.MUCOCILIARY)
+    assert comparison.kruskal_h == pytest.approx(textbook.MUCOCILIARY_KRUSKAL["h"], abs=5e-6)
+    assert comparison.kruskal_p == pytest.approx(textbook.MUCOCILIARY_KRUSKAL["p"], abs=5e-5)
+
+
+def test_kruskal_wallis_of_insect_sprays():
+    comparison = compared(textbook.INSECT_SPRAYS)
+    assert comparison.kruskal_h == pytest.approx(textbook.INSECT_SPRAYS_KRUSKAL["h"], abs=5e-4)
+    assert comparison.kruskal_p == pytest.approx(textbook.INSECT_SPRAYS_KRUSKAL["p"], abs=5e-14)
+
+
+def test_kruskal_wallis_of_gizzard_shad():
+    comparison = compared(textbook.GIZZARD_SHAD)
+    assert comparison.kruskal_h == pytest.approx(textbook.GIZZARD_SHAD_KRUSKAL_H, abs=5e-5)
+
+
+def test_dunn_with_holm_of_pulses():
+    found = by_pair(compared(textbook.PULSES), "dunn_p_holm")
+    assert found == pytest.approx(in_order(textbook.PULSES_DUNN_HOLM), rel=1e-6)
+
+
+# --- Games-Howell ---------------------------------------------------------------------------------
+
+
+def test_games_howell_of_groups_of_unequal_sizes():
+    found = by_pair(compared(textbook.UNEQUAL_SIZES), "games_howell_p")
+    assert found == pytest.approx(in_order(textbook.UNEQUAL_SIZES_GAMES_HOWELL), abs=1e-7)
+
+
+def test_games_howell_of_hair_colours():
+    found = by_pair(compared(textbook.HAIR_COLOURS), "games_howell_p")
+    assert found == pytest.approx(in_order(textbook.HAIR_COLOURS_GAMES_HOWELL), abs=5e-5)
+
+
+# --- Effects of two groups ------------------------------------------------------------------------
+
+
+def test_cliffs_delta_of_hogarty_and_kromrey():
+    treatment, control = (np.array(values) for values in textbook.HOGARTY_KROMREY.values())
+    assert cliffs_delta(treatment, control) == textbook.HOGARTY_KROMREY_DELTA
+    pair = only_pair(compared(textbook.HOGARTY_KROMREY))
+    assert pair["cliffs_delta"] == textbook.HOGARTY_KROMREY_DELTA
+
+
+def test_cliffs_delta_of_pain_scores_is_that_of_brunner_and_munzel():
+    # The estimate is of P(a < b) and delta of P(a > b) - P(a < b): the bounds change places.
+    pair = only_pair(compared(textbook.PAIN_SCORES))
+    answer = textbook.PAIN_SCORES_BRUNNER_MUNZEL
+    assert pair["cliffs_delta"] == pytest.approx(1 - 2 * answer["estimate"], abs=1e-6)
+    assert pair["cliffs_delta_low"] == pytest.approx(1 - 2 * answer["high"], abs=1e-7)
+    assert pair["cliffs_delta_high"] == pytest.approx(1 - 2 * answer["low"], abs=1e-7)
+
+
+def test_cliffs_delta_of_ordered_ratings_is_that_of_munzel_and_hauschke():
+    pair = only_pair(compared(textbook.ORDERED_RATINGS))
+    answer = textbook.ORDERED_RATINGS_BRUNNER_MUNZEL
+    assert pair["cliffs_delta"] == pytest.approx(1 - 2 * answer["estimate"], rel=1e-12)
+    assert pair["cliffs_delta_low"] == pytest.approx(1 - 2 * answer["high"], rel=1e-10)
+    assert pair["cliffs_delta_high"] == pytest.approx(1 - 2 * answer["low"], rel=1e-10)
+
+
+def test_hodges_lehmann_shift_of_permeability():
+    pair = only_pair(compared(textbook.PERMEABILITY))
+    answer = textbook.PERMEABILITY_SHIFT
+    assert pair["hodges_lehmann_shift"] == pytest.approx(answer["shift"], abs=1e-12)
+    assert pair["hodges_lehmann_shift_low"] == pytest.approx(answer["low"], abs=1e-12)
+    assert pair["hodges_lehmann_shift_high"] == pytest.approx(answer["high"], abs=1e-12)
+
+
+def test_brunner_munzel_of_pain_scores():
+    y, n = textbook.PAIN_SCORES.values()
+    answer = textbook.PAIN_SCORES_BRUNNER_MUNZEL
+    both = stats.brunnermunzel(y, n)
+    assert both.statistic == pytest.approx(answer["statistic"], rel=1e-12)
+    assert both.pvalue == pytest.approx(answer["p"], rel=1e-10)
+    higher = stats.brunnermunzel(n, y, alternative="greater")
+    assert higher.pvalue == pytest.approx(answer["p_greater"], rel=1e-10)
+
+
+def test_brunner_munzel_of_ordered_ratings():
+    new, active = textbook.ORDERED_RATINGS.values()
+    answer = textbook.ORDERED_RATINGS_BRUNNER_MUNZEL
+    found = stats.brunnermunzel(new, active)
+    assert found.statistic == pytest.approx(answer["statistic"], rel=1e-12)
+    assert found.pvalue == pytest.approx(answer["p"], rel=1e-10)
+
+
+# --- Paired ---------------------------------------------------------------------------------------
+
+
+def test_signed_rank_test_of_depression():
+    found = paired_by_environment(textbook.paired_runs_of(textbook.DEPRESSION), "value")
+    assert found.test == "Wilcoxon's signed-rank test"
+    assert found.combinations == 9
+    assert found.statistic == textbook.DEPRESSION_SIGNED_RANK["statistic"]
+    assert found.p == pytest.approx(textbook.DEPRESSION_SIGNED_RANK["p"], abs=5e-5)
+
+
+def test_friedman_test_of_rounding_times():
+    found = paired_by_environment(textbook.paired_runs_of(textbook.ROUNDING_TIMES), "value")
+    assert found.test == "Friedman's test"
+    assert found.combinations == 22
+    assert found.statistic == pytest.approx(textbook.ROUNDING_TIMES_FRIEDMAN["statistic"], abs=5e-5)
+    assert found.p == pytest.approx(textbook.ROUNDING_TIMES_FRIEDMAN["p"], abs=5e-7)
+
+
+# --- Two factors ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "answer", "relative"),
+    [
+        pytest.param(textbook.MOORE, textbook.MOORE_TYPE_II, 1e-11, id="moore"),
+        pytest.param(textbook.KIDNEY, textbook.KIDNEY_TYPE_II, 1e-6, id="kidney"),
+    ],
+)
+def test_type_ii_analysis_of_variance(data, answer, relative):
+    table = anova_lm(smf.ols("value ~ C(a) * C(b)", data).fit(), typ=2)
+    for term, row in answer.items():
+        assert table.loc[term, "df"] == row["df"]
+        assert table.loc[term, "sum_sq"] == pytest.approx(row["sum_sq"], rel=relative)
+        if term != "Residual":
+            assert table.loc[term, "F"] == pytest.approx(row["F"], rel=relative)
+            assert table.loc[term, "PR(>F)"] == pytest.approx(row["p"], rel=relative)
+
+
+def test_type_ii_analysis_of_variance_with_hc3_of_kidney():
+    fit = smf.ols("value ~ C(a, Sum) * C(b, Sum)", textbook.KIDNEY).fit()
+    table = anova_lm(fit, typ=2, robust="hc3")
+    for term, row in textbook.KIDNEY_TYPE_II_HC3.items():
+        name = term.replace("(a)", "(a, Sum)").replace("(b)", "(b, Sum)")
+        assert table.loc[name, "F"] == pytest.approx(row["F"], rel=1e-6)
+        assert table.loc[name, "PR(>F)"] == pytest.approx(row["p"], rel=1e-6)
+
+
+# --- Regression -----------------------------------------------------------------------------------
+
+
+def test_hc3_errors_of_public_schools():
+    model = smf.ols("expenditure ~ income + I(income**2)", textbook.PUBLIC_SCHOOLS)
+    usual, robust = model.fit(), model.fit(cov_type="HC3", use_t=True)
+    estimates, errors = textbook.PUBLIC_SCHOOLS_ESTIMATES, textbook.PUBLIC_SCHOOLS_ERRORS
+    assert usual.params.tolist() == pytest.approx(list(estimates), abs=5e-5)
+    assert usual.bse.tolist() == pytest.approx(list(errors), abs=5e-5)
+    slopes = textbook.PUBLIC_SCHOOLS_HC3_OF_SLOPES
+    assert robust.bse.tolist()[1:] == pytest.approx(list(slopes), abs=5e-4)
+
+
+def test_hc3_errors_of_longley():
+    formula = "TOTEMP ~ " + " + ".join(textbook.LONGLEY_VIF)
+    fit = smf.ols(formula, textbook.longley_table()).fit(cov_type="HC3", use_t=True)
+    intercept, *slopes = fit.bse.tolist()
+    *known_slopes, known_intercept = textbook.LONGLEY_HC3
+    assert slopes == pytest.approx(known_slopes, abs=6e-6)
+    assert intercept == pytest.approx(known_intercept, rel=3e-7)
+
+
+def test_breusch_pagan_of_investment_growth():
+    model = smf.ols("investment ~ gdp + interest", textbook.investment_growth())
+    statistic, p, *_ = het_breuschpagan(model.fit().resid, model.exog)
+    answer = textbook.INVESTMENT_GROWTH_BREUSCH_PAGAN
+    assert statistic == pytest.approx(answer["statistic"], rel=1e-10)
+    assert p == pytest.approx(answer["p"], rel=1e-10)
+
+
+def test_variance_inflation_of_longley():
+    model = smf.ols("TOTEMP ~ " + " + ".join(textbook.LONGLEY_VIF), textbook.longley_table())
+    found = {
+        name: variance_inflation_factor(model.exog, i)
+        for i, name in enumerate(model.exog_names)
+        if name != "Intercept"
+    }
+    for name, known in textbook.LONGLEY_VIF.items():
+        assert found[name] == pytest.approx(known, abs=5e-3 if known > 100 else 5e-4)
+
+
+def test_mixed_model_of_dyestuff():
+    data = textbook.runs_of(textbook.DYESTUFF)
+    fit = smf.mixedlm("value ~ 1", data, groups=data["group"]).fit(reml=True)
+    answer = textbook.DYESTUFF_MIXED_MODEL
+    assert fit.fe_params["Intercept"] == pytest.approx(answer["intercept"], abs=5e-3)
+    assert fit.bse_fe["Intercept"] == pytest.approx(answer["intercept_se"], abs=5e-3)
+    assert np.sqrt(fit.cov_re.iloc[0, 0]) == pytest.approx(answer["batch_sd"], abs=5e-3)
+    assert np.sqrt(fit.scale) == pytest.approx(answer["residual_sd"], abs=5e-3)
+    assert -2 * fit.llf == pytest.approx(answer["reml_criterion"], abs=5e-5)
+
+
+# --- Power and outliers ---------------------------------------------------------------------------
+
+
+def test_power_of_the_t_test_by_power_t_test():
+    power = TTestIndPower()
+    # R leaves out, unless told otherwise, that the wrong direction may be found significant.
+    assert power.power(1, 20, 0.05) == pytest.approx(textbook.POWER_OF_20, abs=5e-7)
+    n = power.solve_power(1, alpha=0.05, power=0.9)
+    assert np.ravel(n)[0] == pytest.approx(textbook.N_FOR_90_PERCENT, abs=5e-5)
+    one_sided = power.solve_power(1, alpha=0.05, power=0.9, alternative="larger")
+    assert np.ravel(one_sided)[0] == pytest.approx(textbook.N_FOR_90_PERCENT_ONE_SIDED, abs=5e-5)
+
+
+def test_modified_z_of_iglewicz_and_hoaglin():
+    runs = pd.DataFrame({"group": "one", "value": textbook.IGLEWICZ_HOAGLIN})
+    found = outliers(runs, "value", by=["group"])
+    assert found.left_out["value"].tolist() == textbook.IGLEWICZ_HOAGLIN_OUTLIERS
+    every = outliers(runs, "value", by=["group"], limit=0.0).left_out["modified_z"].abs()
+    known = textbook.IGLEWICZ_HOAGLIN_MODIFIED_Z
+    assert every.tolist() == pytest.approx(known, abs=1e-8)
+
+
+# --- Non-inferiority ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["var1", "var2"])
+def test_two_one_sided_tests_of_the_clinic(variable):
+    first, second = (np.array(values) for values in textbook.CLINIC[variable])
+    answer = textbook.CLINIC_TOST[variable]
+    result = non_inferiority(first, second, answer["margin"])
+    assert result.loss == pytest.approx(answer["difference"], rel=1e-9)
+    assert result.loss_low == pytest.approx(answer["low"], rel=1e-9)
+    assert result.loss_high == pytest.approx(answer["high"], rel=1e-9)
+    assert result.p_equivalence == pytest.approx(answer["p"], rel=1e-9)
+
+
+def test_non_inferiority_of_the_clinic():
+    answer = textbook.CLINIC_NON_INFERIORITY
+    first, second = (np.array(values) for values in textbook.CLINIC["var1"])
+    result = non_inferiority(first, second, answer["margin"])
+    assert result.p == pytest.approx(answer["p"], rel=1e-9)
+    assert result.passes
+
+
+# --- Aligned ranks --------------------------------------------------------------------------------
+
+
+def test_aligned_ranks_of_midichlorians():
+    table = aligned_ranks_anova(textbook.MIDICHLORIANS).set_index("term")
+    for term, answer in textbook.MIDICHLORIANS_ALIGNED_RANKS.items():
+        row = table.loc[term]
+        assert row["f"] == pytest.approx(answer["f"], abs=5e-5)
+        assert (row["df1"], row["df2"]) == (answer["df1"], answer["df2"])
+        assert row["p"] == pytest.approx(answer["p"], rel=1e-4)
+
+
+# --- Intervals ------------------------------------------------------------------------------------
+
+
+def test_fiellers_interval_of_the_reaction_chamber(monkeypatch):
+    answer = textbook.REACTION_CHAMBER_FIELLER
+    monkeypatch.setattr(breakeven, "CONFIDENCE", answer["confidence"])
+    data = textbook.REACTION_CHAMBER
+    line = breakeven._Line.through(
+        data["dial"].to_numpy(), data["temperature"].to_numpy() - answer["at"]
+    )
+    low, high, _ = line.where_zero(0, 100)
+    assert line.centre - line.level / line.slope == pytest.approx(answer["estimate"], abs=0.05)
+    assert (low, high) == pytest.approx((answer["low"], answer["high"]), abs=5e-3)
+
+
+def test_bca_of_bootstrapped_means():
+    answer, values = textbook.BOOTSTRAPPED_BCA, np.array(textbook.BOOTSTRAPPED)
+    draws, _ = bootstrap.mean_draws(values, np.random.default_rng(1), 200_000)
+    without_each = (values.sum() - values) / (len(values) - 1)
+    interval = bootstrap.bca(draws, values.mean(), [without_each])
+    assert interval == pytest.approx((answer["low"], answer["high"]), rel=0.005)

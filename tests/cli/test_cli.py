@@ -1,0 +1,104 @@
+"""The command line as a user meets it: doctor, help, plan, and an interruption."""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import greencv_core
+from greencv_core.records.source import load_study
+from tests.conftest import GREENCV, ROOT, greencv, interrupted
+from tests.test_metering import Powercap
+
+
+def test_the_doctor_tells_what_each_figure_will_be(tmp_path):
+    without = json.loads(greencv("doctor", "--json", GREENCV_POWERCAP=str(tmp_path)).stdout)
+    assert {m["component"]: m["provenance"] for m in without["meters"]} == {
+        "cpu": "estimated",
+        "ram": "estimated",
+    }
+    assert "no RAPL counter" in without["absent"]["rapl"]
+    tree = Powercap(tmp_path / "powercap")
+    found = json.loads(greencv("doctor", "--json", GREENCV_POWERCAP=str(tree.root)).stdout)
+    assert {m["component"]: m["provenance"] for m in found["meters"]} == {
+        "cpu": "measured",
+        "ram": "measured",
+    }
+    assert "rapl" not in found["absent"]
+    told = greencv("doctor", GREENCV_POWERCAP=str(tree.root)).stdout
+    assert "RAPL package counter" in told
+    assert found["machine"]["fingerprint"] in told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["doctor"],
+        ["plan"],
+        ["estimate"],
+        ["run"],
+        ["book"],
+        ["runs", "list"],
+        ["runs", "show"],
+        ["runs", "export"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_has_an_example_in_its_help(command):
+    done = greencv(*command, "--help")
+    assert done.returncode == 0
+    assert f"Example: greencv {' '.join(command)}" in done.stdout
+
+
+def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store):
+    done = greencv("plan", "smoke", "--json", "--store", tmp_path)
+    content = json.loads(done.stdout)
+    assert [run["order"] for run in content["runs"]] == list(range(1, 9))
+    assert content["before_the_first_run_s"] > load_study("smoke").protocol.idle_s
+    assert content["expected_s"] == pytest.approx(
+        content["before_the_first_run_s"] + sum(run["expected_s"] for run in content["runs"]), abs=1
+    )
+    joules = sum(run["expected_energy_j"] for run in content["runs"])
+    assert content["expected_energy_j"] == pytest.approx(joules)
+    assert content["expected_energy_provenance"] in ("measured", "sampled", "estimated")
+    assert not any(run["finished"] for run in content["runs"])
+    assert list(tmp_path.iterdir()) == []
+    after = json.loads(greencv("plan", "smoke", "--json", "--store", smoke_store).stdout)
+    assert all(run["finished"] for run in after["runs"])
+    assert after["expected_s"] == 0
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path):
+    code, told = interrupted(
+        "run", "smoke", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))
+    )
+    assert code == 130
+    assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
+    assert "Traceback" not in told
+
+
+def test_a_reader_that_has_read_enough_is_no_error(smoke_store):
+    command = f"'{GREENCV}' runs export --format json --store '{smoke_store}' | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[\n"
+    assert done.stderr == ""
+
+
+def test_a_checkout_that_is_not_installed_is_run_as_a_module(monkeypatch):
+    done = subprocess.run(
+        [sys.executable, "-m", "greencv_core", "run", "nosuch"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert "no such study file" in done.stderr
+    installed = greencv_core.__version__
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert greencv_core._version() == installed

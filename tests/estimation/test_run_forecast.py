@@ -1,0 +1,431 @@
+"""The forecast of a run's energy while it goes on: told, kept apart from training, and obeyed."""
+
+import io
+import math
+import os
+import signal
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from greencv_core.analysis import NotEnoughDataError, usable
+from greencv_core.estimation.base import Estimate
+from greencv_core.estimation.run_cost import Probe, Total
+from greencv_core.estimation.run_forecast import Experience, Midway
+from greencv_core.machine.environment import describe_machine
+from greencv_core.metering import EnergyMeter
+from greencv_core.records.record import Store, runs_table
+from greencv_core.records.source import load_study
+from greencv_core.run import progress
+from greencv_core.run.collect import planned, run_study
+from greencv_core.run.experiment import execute
+from greencv_core.run.queue import unfinished
+from greencv_core.run.stop_rules import Watch
+from greencv_core.run.subprocesses import ProcessLostError, in_fresh_process, tell_driver
+from greencv_core.run.worker import describe_site
+from greencv_core.study.loading import checked
+from greencv_core.study.schema import Protocol, Stage
+from tests.conftest import ROOT, greencv, greencv_here
+
+SMOKE = load_study("smoke")
+FORECAST = Estimate(1240.0, 1180.0, 1310.0, 12.0, 11.0, 13.0)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """An outlook that always says the same; None has nothing to tell it from."""
+
+    whole: Estimate | None
+
+    def now(self, seen):
+        if self.whole is None:
+            raise NotEnoughDataError("nothing tells")
+        return self.whole
+
+    def before(self):
+        return self.now(None)
+
+
+def one_run_study(tmp_path, epochs=3, repetitions=1):
+    """Return the smoke study of one architecture on one thread, and write it to study.yaml."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["architectures"] = ["squeezenet1_1"]
+    content["environments"] = content["environments"][:1]
+    content["protocol"] |= {"epochs": epochs, "repetitions": repetitions}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    return checked(content, "study.yaml")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return planned(one_run_study(tmp_path_factory.mktemp("one")))[0][0]
+
+
+@pytest.fixture(scope="module")
+def stopped(run):
+    """Return the record of a run that is stopped after its first epoch of three."""
+    return execute(run, describe_machine(), outlook=Saying(FORECAST), stop_above_j=1000.0)
+
+
+# What is said
+
+
+def test_a_forecast_is_put_in_words():
+    assert Midway(3, 10, 1120.0, FORECAST).left_in_words() == "120 J (60 to 190) to go"
+    assert Midway(0, 10, 0.0, FORECAST).left_in_words() == "1.24 kJ (1.18 to 1.31) to go"
+    assert Midway(9, 10, 1200.0, FORECAST).left_in_words() == "40 J (0 to 110) to go"
+    assert Midway(3, 10, 1120.0, None).left_in_words() == ""
+    assert Midway(2, 10, 300.0, FORECAST).reason(1000.0) == (
+        "stopped after epoch 2 of 10: forecast 1.24 kJ (95 % interval 1.18 to 1.31 kJ), above 1 kJ"
+    )
+    assert Midway(2, 10, 1050.0, None).reason(1000.0) == (
+        "stopped after epoch 2 of 10: 1.05 kJ spent already, above 1 kJ"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spent_j", "whole", "limit_j", "exceeds"),
+    [
+        (0.0, FORECAST, 1179.0, True),  # the lower end, not the middle
+        (0.0, FORECAST, 1181.0, False),
+        (1200.0, FORECAST, 1190.0, True),  # spent is spent
+        (1200.0, None, 1190.0, True),
+        (1100.0, None, 1190.0, False),
+    ],
+)
+def test_the_lower_end_or_what_is_spent_exceeds_a_limit(spent_j, whole, limit_j, exceeds):
+    midway = Midway(1, 2, spent_j, whole)
+    assert midway.exceeds(limit_j) is exceeds
+    assert (midway.record(limit_j).low_j > limit_j) is exceeds
+
+
+# What is seen of a run
+
+
+class Window:
+    """A stand-in for a window whose parts end every second, at a hundred joules each."""
+
+    def __init__(self, problems=()):
+        self.part_end_s, self.problems = 0.0, problems
+
+    def until(self, time_s):
+        self._time_s = time_s
+        return self
+
+    @property
+    def total(self):
+        return self
+
+    @property
+    def energy_j(self):
+        return 100 * self._time_s
+
+
+class Looking(Saying):
+    """Notes what it is shown."""
+
+    def __init__(self):
+        super().__init__(FORECAST)
+        object.__setattr__(self, "shown", [])
+
+    def now(self, seen):
+        self.shown.append(seen)
+        return self.whole
+
+
+TWO_STAGES = Protocol(
+    epochs=2, batch_size=2, learning_rate=0.1, repetitions=1,
+    frozen_stage=Stage(epochs=1, learning_rate=0.1),
+)  # fmt: skip
+
+
+def watched(outlook, window, limit_j=None):
+    told = []
+    with Watch(TWO_STAGES, outlook, told.append, limit_j) as watch:
+        answers = []
+        for stage in ("frozen", "main", "main"):
+            window.part_end_s += 1.0
+            answers.append(watch.exceeds(window, stage))
+            time.sleep(0.05)  # the thread's turn
+    return watch, told, answers
+
+
+def test_epochs_are_shown_with_their_stages_times_and_energies():
+    outlook = Looking()
+    _, told, answers = watched(outlook, Window())
+    assert answers == [False, False, False]
+    last = outlook.shown[-1]
+    assert last.epochs.stage.tolist() == [0, 1, 1]
+    assert last.epochs.duration_s.tolist() == [1.0, 1.0, 1.0]
+    assert last.epochs.energy_j.tolist() == [100.0, 100.0, 100.0]
+    assert (last.duration_s, last.energy_j) == (3.0, 300.0)
+    assert [(m.epoch, m.most_epochs, m.spent_j) for m in told] == [
+        (1, 3, 100.0), (2, 3, 200.0), (3, 3, 300.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit_j", [None, 1000.0])
+def test_a_meter_that_is_lost_ends_the_forecasts_and_nothing_else(limit_j):
+    watch, told, answers = watched(Saying(FORECAST), Window(problems=("gone",)), limit_j)
+    assert (told, answers, watch.stopped_by) == ([], [False] * 3, None)
+
+
+@pytest.mark.parametrize("outlook", [None, Saying(None), "no outlook at all"])
+def test_without_a_forecast_a_limit_holds_for_what_is_spent(outlook):
+    watch, told, answers = watched(outlook, Window(), limit_j=150.0)
+    assert (told, answers[:2]) == ([], [False, True])
+    assert watch.stopped_by.record(150.0).energy_j is None
+    assert watched(outlook, Window())[2] == [False] * 3
+
+
+def test_a_window_is_read_before_its_end_without_delay():
+    with EnergyMeter(()) as window:
+        with window.phase("one"):
+            time.sleep(0.3)
+        end_s = window.part_end_s
+        start_s = time.monotonic()
+        now = window.so_far()
+        waited_s = time.monotonic() - start_s
+        before = window.until(end_s)
+        time.sleep(0.3)
+    assert not now.problems
+    assert waited_s < 1
+    assert before.duration_s == end_s == pytest.approx(window.phases[0].end_s)
+    assert 0 < before.total.energy_j <= now.total.energy_j < window.reading.total.energy_j
+
+
+# A run that goes on, and one that is stopped
+
+
+def test_a_training_tells_its_forecast_after_each_epoch_that_others_follow(run):
+    told = []
+    record = execute(run, describe_machine(), outlook=Saying(FORECAST), on_forecast=told.append)
+    assert (record.status, record.ended_by, record.forecast) == ("finished", "epochs", None)
+    assert told
+    assert {m.epoch for m in told} <= {1, 2}
+    for midway in told:
+        ends_s = {p.name: p.end_s for p in record.phases}
+        share = ends_s[f"epoch {midway.epoch} validation"] / record.duration_s
+        assert midway.spent_j == pytest.approx(share * record.total.energy_j, rel=0.25)
+
+
+def test_a_forecast_that_fails_fails_no_training(run):
+    record = execute(run, describe_machine(), outlook="no outlook", stop_above_j=1e9)
+    assert record.status == "finished"
+
+
+def test_a_stopped_run_says_why_and_keeps_what_it_has(stopped, tmp_path):
+    assert (stopped.status, stopped.ended_by) == ("stopped", "forecast")
+    assert stopped.reason == (
+        "stopped after epoch 1 of 3: forecast 1.24 kJ (95 % interval 1.18 to 1.31 kJ), above 1 kJ"
+    )
+    assert stopped.forecast.model_dump() == {
+        "energy_j": 1240.0, "low_j": 1180.0, "high_j": 1310.0, "after_epoch": 1, "limit_j": 1000.0,
+    }  # fmt: skip
+    assert len(stopped.epochs) == 1
+    assert stopped.total.energy_j > 0
+    assert stopped.trace.time_s
+    Store(tmp_path).write(stopped)
+    read = Store(tmp_path).read(stopped.run_id)
+    assert (read.schema_version, read.forecast) == (5, stopped.forecast)
+
+
+def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):
+    selection = usable(runs_table([stopped]))
+    assert selection.runs.empty
+    Store(tmp_path).write(stopped)
+    row = greencv_here("runs", "list", "--store", tmp_path).stdout.splitlines()[2]
+    assert "stopped" in row
+    assert f"{stopped.total.energy_j:.0f} J" in row
+
+
+def test_a_stopped_run_is_made_again_unless_it_would_be_stopped_again(run, stopped, tmp_path):
+    store, site = Store(tmp_path), describe_site()
+    store.write(stopped)
+
+    def left(limit_j):
+        return unfinished([run], site, store, stop_above_j=limit_j)
+
+    assert left(None) == [run]
+    assert left(1179.0) == []
+    assert left(1181.0) == [run]
+
+
+def test_the_command_stops_a_run_and_makes_it_without_the_option(tmp_path):
+    one_run_study(tmp_path)
+    command = ["run", tmp_path / "study.yaml", "--store", tmp_path / "store"]
+    # Known from the batches that are tried first, so that it is not even begun.
+    done = greencv(*command, "--stop-above", "1")
+    assert done.returncode == 3
+    assert "1 run stopped: forecast to exceed 1 J" in done.stderr
+    [record] = Store(tmp_path / "store").records()
+    assert (record.status, record.epochs, record.forecast.after_epoch) == ("stopped", [], 0)
+    assert record.reason in done.stderr
+    again = greencv(*command, "--stop-above", "1")
+    assert (again.returncode, len(again.stderr.splitlines())) == (3, 1)
+    done = greencv(*command)
+    assert done.returncode == 0, done.stderr
+    [record] = Store(tmp_path / "store").records()
+    assert (record.status, record.forecast) == ("finished", None)
+
+
+@pytest.mark.parametrize("limit", ["0", "nan", "much"])
+def test_a_limit_is_a_positive_number(tmp_path, limit):
+    done = greencv_here("run", "smoke", "--store", tmp_path / "store", "--stop-above", limit)
+    assert done.returncode == 2
+    assert "--stop-above" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "store").exists()
+
+
+class Notes:
+    """A progress that notes which forecasts come."""
+
+    def __init__(self):
+        self.told, self.notes = [], []
+
+    def begin(self, runs, finished, expected):
+        pass
+
+    def started(self, run):
+        pass
+
+    def forecast(self, run, midway):
+        self.told.append((run.run_id, midway))
+
+    def ended(self, run, record, remaining_s):
+        self.spent_j = record.total.energy_j
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def test_the_driver_hears_of_a_run_while_it_goes_on(tmp_path):
+    progress = Notes()
+    study = one_run_study(tmp_path, epochs=5)
+    outcome = run_study(study, store=Store(tmp_path / "store"), progress=progress)
+    assert (outcome.failed, outcome.stopped) == (0, 0)
+    assert not any("no forecasts" in note for note in progress.notes)
+    assert progress.told
+    run_id, last = progress.told[-1]
+    assert run_id == outcome.records[0].run_id
+    assert last.whole.low_j <= last.whole.energy_j <= last.whole.high_j
+    assert last.whole.energy_j == pytest.approx(progress.spent_j, rel=0.5)
+
+
+# What finished runs teach
+
+
+def test_finished_runs_tell_of_another_one(smoke_records):
+    experience = Experience.of(smoke_records)
+    assert (experience.runs, experience.architectures) == (8, 2)
+    runs, _ = planned(SMOKE)
+    whole = experience.outlook(runs[0], experience.size(runs[0])).before()
+    actual_j = [r.total.energy_j for r in smoke_records if r.run_id == runs[0].run_id]
+    assert whole.low_j < actual_j[0] < whole.high_j
+
+
+def test_what_is_known_of_an_architecture_comes_from_records_else_from_a_probe(smoke_records):
+    experience = Experience.of(smoke_records)
+    known = planned(SMOKE)[0][0]
+    other = replace(known, architecture="resnet18")
+    larger = replace(known, dataset=known.dataset.model_copy(update={"image_size": 64}))
+    record = next(r for r in smoke_records if r.architecture == known.architecture)
+    assert experience.size(known).gflops_per_image == record.gflops_per_image
+    assert experience.size(other) is experience.size(larger) is None
+    assert experience.size(other, probe_of(1.0)).parameters == 1000
+
+
+def probe_of(power_w):
+    return Probe({"main": 0.01}, 0.002, power_w, "estimated", 1.0, 0.1, 1000, 4)
+
+
+def test_a_probe_promises_an_epoch_of_each_stage():
+    run = planned(SMOKE)[0][0]
+    experience = Experience.of([])
+    size = experience.size(run, probe_of(30.0))
+    outlook = experience.outlook(run, size, idle_power_w=10.0, probe=probe_of(30.0))
+    epoch_s = 128 * 0.01 + 100 * 0.002
+    assert outlook.task.rehearsed.duration_s.tolist() == pytest.approx([epoch_s])
+    assert outlook.task.rehearsed.energy_j.tolist() == pytest.approx([30 * epoch_s])
+    whole = outlook.before()
+    assert whole.low_j < 2 * 30 * epoch_s < whole.high_j
+    assert whole.energy_j == pytest.approx(2 * 30 * epoch_s, rel=0.1)
+    with pytest.raises(NotEnoughDataError):
+        experience.outlook(run, size, probe=probe_of(None)).before()
+
+
+# How it is shown
+
+
+def bar(terminal):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+    return progress.ProgressBar(console), console.file
+
+
+def test_a_bar_shows_what_a_run_still_takes(run):
+    shown, text = bar(terminal=True)
+    with shown:
+        shown.begin([run], 0, Total(10.0, 100.0, "estimated", False))
+        shown.started(run)
+        shown.forecast(run, Midway(1, 3, 1120.0, FORECAST))
+        shown._bar.refresh()
+    assert "1/3 epochs" in text.getvalue()
+    assert "120 J (60 to 190) to go" in text.getvalue()
+
+
+def test_a_line_tells_of_a_long_run_alone(run, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    shown, text = bar(terminal=False)
+    with shown:
+        shown.begin([run], 0, Total(10.0, 100.0, "estimated", False))
+        shown.started(run)
+        for now_s in (1.0, 29.0, 31.0, 45.0, 62.0):
+            clock[0] = now_s
+            shown.forecast(run, Midway(int(now_s), 99, 1120.0, FORECAST))
+    lines = [line for line in text.getvalue().splitlines() if "to go" in line]
+    assert lines == [
+        f"{run.condition}: {epoch}/99 epochs, 120 J (60 to 190) to go" for epoch in (31, 62)
+    ]
+
+
+# Messages of a process
+
+
+def tell_and_return(messages, ending):
+    for message in messages:
+        tell_driver(message)
+    if ending == "fails":
+        raise ValueError("as asked")
+    if ending == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "returned"
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [("returns", None), ("fails", ValueError), ("is killed", ProcessLostError)],
+)
+def test_all_messages_come_in_order_however_the_process_ends(ending, error):
+    messages, told = [*range(50), np.arange(100_000)], []
+    if error is None:
+        assert in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
+    else:
+        with pytest.raises(error):
+            in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
+    assert told[:50] == messages[:50]
+    assert math.isclose(told[-1].sum(), messages[-1].sum())
+
+
+def test_messages_that_nobody_hears_are_no_error():
+    assert in_fresh_process(tell_and_return, [1, 2], "returns") == "returned"
+
+
+def test_what_cannot_be_sent_to_a_process_is_told_at_once():
+    with pytest.raises((TypeError, AttributeError)):
+        in_fresh_process(tell_and_return, [lambda: None], "returns")

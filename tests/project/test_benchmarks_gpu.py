@@ -1,0 +1,105 @@
+"""The benchmarks that are made for a GPU, rehearsed on the CPU and on a simulated card."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.support import simulated_gpu
+from tests.support.simulated_gpu import UUID, constant
+
+POWER_W = 250.0
+ON_STAND_IN = """
+import runpy, sys
+from greencv_core import environment
+_, uuid, *sys.argv = sys.argv
+environment.gpu_uuids = lambda spec, machine: (uuid,)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script where the CPU's energy would be that of a card."""
+
+
+def ended(arguments, environment=None):
+    """Run Python and return its exit code, its last line and its errors."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**(environment or os.environ), "OMP_WAIT_POLICY": "PASSIVE"},
+        timeout=900,
+    )
+    return done.returncode, (done.stdout.splitlines() or [""])[-1], done.stderr
+
+
+@pytest.mark.realtime
+def test_the_meters_are_held_against_the_counter_and_a_simulated_card_tells_the_errors(
+    library, tmp_path
+):
+    output = tmp_path / "windows.json"
+    script = ROOT / "benchmarks" / "metering_hardware.py"
+    code, last, errors = ended([script, "--simulated", "--quick", "--output", output])
+    assert code == 0, errors
+    told, kept = json.loads(last), json.loads(output.read_text())
+    assert told["card"]["name"] == "Stand-in"
+    assert told["simulated"]
+    for name in ("counter", "instant"):
+        assert told["refresh_s"][name]["median"] == pytest.approx(0.1, abs=0.01)
+    assert told["rest_w"]["before"] == pytest.approx(60.0, rel=0.02)
+    agreed = told["integrated_over_counter"]
+    assert agreed["windows"] == 3
+    assert agreed["ratio"] == pytest.approx(1.0, abs=0.02)
+    to_truth = told["to_truth"]
+    assert to_truth["greencv"]["10"]["median"] < 0.005
+    # One sample in half a second: no time lies between two.
+    assert to_truth["nvidia-smi at 1 Hz"]["0.5"]["median"] == 1
+    assert all(cost_ms > 0 for cost_ms in told["cpu_ms_per_s"].values())
+    assert "CodeCarbon (1 s)" in told["cpu_ms_per_s"]
+    assert "greencv" not in told["to_counter"]
+    planned = [[w["planned_s"] for w in by] for by in kept["windows"]["bursts"].values()]
+    assert len(planned) == len(told["cpu_ms_per_s"])
+    assert all(p == planned[0] for p in planned)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to meter on")
+def test_without_a_gpu_the_meters_are_not_compared_and_one_line_says_why():
+    code, last, errors = ended([ROOT / "benchmarks" / "metering_hardware.py"])
+    assert code == 1
+    assert not last
+    [line] = errors.splitlines()
+    assert line.startswith("error: no GPU to meter on: ")
+
+
+@pytest.mark.realtime
+def test_training_under_the_meter_tells_its_cost_and_the_images_per_joule(library):
+    environment = simulated_gpu.environment(library, constant(POWER_W), refresh_s=0.1)
+    code, last, errors = ended(
+        ["-c", ON_STAND_IN, UUID, ROOT / "benchmarks" / "training.py", "--quick", "--devices",
+         "cpu", "--rounds", "1", "--contenders", "metered", "plain"],
+        environment,
+    )  # fmt: skip
+    assert code == 0, errors
+    told = {name: by["cpu"] for name, by in json.loads(last).items() if isinstance(by, dict)}
+    per_j, per_s = told["images_per_j"]["resnet18"], told["images_per_s"]["resnet18"]
+    assert set(per_j) == set(per_s) == {"ours", "metered", "plain"}
+    assert POWER_W * per_j["metered"] == pytest.approx(per_s["metered"], rel=0.05)
+    ratio = told["metered_vs_ours"]["resnet18"]
+    assert ratio == pytest.approx(per_s["metered"] / per_s["ours"], rel=0.001)
+    assert told["metered_vs_ours_interval"]["resnet18"] is None
+    assert told["vs_limit"]["resnet18"] is None
+    assert told["vs_plain"]["resnet18"] > 0
+
+
+def test_training_on_a_cpu_shows_no_images_per_joule():
+    code, last, errors = ended(
+        [ROOT / "benchmarks" / "training.py", "--quick", "--devices", "cpu", "--rounds", "1",
+         "--contenders", "metered"],
+    )  # fmt: skip
+    assert code == 0, errors
+    told = json.loads(last)
+    assert told["images_per_j"]["cpu"]["resnet18"] == {}
+    assert set(told["images_per_s"]["cpu"]["resnet18"]) == {"ours", "metered"}

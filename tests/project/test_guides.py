@@ -1,0 +1,91 @@
+"""What the guides and the README say to type works, and prints what they show."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import NOBODY, ROOT, copy_project
+from tests.support.guides import blocks, in_kind, run_page
+
+GUIDES = sorted((ROOT / "book" / "guides").glob("*.md"))
+
+
+def test_a_guide_meters_a_training(tmp_path):
+    assert run_page(ROOT / "book" / "guides" / "meter_your_training.md", tmp_path) == []
+    kept = json.loads((tmp_path / "reading.json").read_text())
+    assert kept["cpu"]["energy_j"] > 0
+
+
+def test_a_guide_adds_an_architecture_a_data_set_an_environment(tmp_path):
+    assert run_page(ROOT / "book" / "guides" / "extend.md", tmp_path) == []
+    study = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    conditions = len(study["architectures"]) * len(study["environments"])
+    made = list((tmp_path / "runs").glob("*.json"))
+    assert len(made) == conditions * study["protocol"]["repetitions"]
+
+
+def test_a_guide_brings_runs_into_a_report(tmp_path):
+    # A report of a page or two: all of them have a test of their own.
+    project, folder = tmp_path / "project", tmp_path / "folder"
+    folder.mkdir()
+    copy_project(project)
+    pages = [{"caption": "About", "chapters": [{"file": "book/references"}]}]
+    toc = {"format": "jb-book", "root": "book/notebooks/provenance", "parts": pages}
+    (project / "_toc.yml").write_text(yaml.safe_dump(toc))
+    page = ROOT / "book" / "guides" / "add_runs.md"
+    assert run_page(page, folder, PYTHONPATH=str(project), GREENCV_DATA=NOBODY) == []
+    report = (project / "_build" / "html" / "book" / "notebooks" / "provenance.html").read_text()
+    assert "shufflenet_v2_x0_5" in report
+
+
+def test_a_guide_makes_a_study_in_pieces(tmp_path):
+    assert run_page(ROOT / "book" / "guides" / "gpu_server.md", tmp_path) == []
+    packed = pd.read_parquet(tmp_path / "server.parquet")
+    assert (packed["status"] == "finished").all()
+    assert len(packed) == packed["run_id"].nunique() == 8
+    first = packed.sort_values("order")["environment"].head(4)
+    assert set(first) == {"fp32"}
+    assert set(packed["started_at"]) >= set(
+        pd.read_parquet(tmp_path / "piece-1.parquet")["started_at"]
+    )
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_every_file_of_a_guide_is_used_by_a_command(page):
+    all_blocks = blocks(page)
+    assert len(all_blocks) == page.read_text().count("\n```") // 2
+    for place, block in enumerate(all_blocks):
+        later = "".join(b.text for b in all_blocks[place + 1 :] if b.language == "bash")
+        assert block.file is None or block.file in later
+
+
+def test_the_readmes_python_runs(tmp_path):
+    python = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
+    assert python
+    prelude = "import time\ntrain = validate = lambda: time.sleep(0.2)\n"
+    for text in python:
+        done = subprocess.run(
+            [sys.executable, "-c", prelude + text], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        assert re.match(r"[\d.]+ (measured|sampled|estimated) [\d.]+ True", done.stdout)
+
+
+def test_other_words_are_not_the_same_in_kind():
+    shown = "cpu: 13.5 J, estimated\n"
+    assert in_kind("gpu: 9 J, measured\ncpu:  1,300 J, measured\n") == in_kind(shown)
+    assert in_kind("cpu: lost\n") != in_kind(shown)
+    assert in_kind("") != in_kind(shown)
+
+
+def test_a_page_that_is_wrong_is_told(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nfalse\n```\n\n```bash\necho 1 J\n```\n\n```text\n1 W\n```\n")
+    failed, differs = run_page(page, tmp_path)
+    assert "ended with 1" in failed
+    assert differs.startswith("shown:\n1 W")

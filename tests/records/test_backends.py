@@ -1,0 +1,333 @@
+"""Where stores lie: folders, full disks, buckets; whole files and one line for what goes wrong."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from greencv_core.records.backends.base import one_line
+from greencv_core.records.merge import merge
+from greencv_core.records.record import SCHEMA_VERSION, Damaged, RunRecord, Store, parse_record
+from greencv_core.records.table_cache import cached_runs_table
+from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
+from tests.conftest import greencv_here
+from tests.test_merging import RUN, record
+
+HOUR_S = 3600
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """Serve S3 on this machine alone."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("lab")
+        yield "s3://lab"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3", "memory"])
+def location(request, tmp_path):
+    """Return a place for a store, of each kind."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    base = request.getfixturevalue("s3") if request.param == "s3" else "memory://"
+    return f"{base}/{uuid.uuid4().hex}"
+
+
+def one_liner(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def test_a_record_survives_every_kind_of_store(location):
+    store = Store(location)
+    assert (store.run_ids(), store.read("nothing")) == ([], None)
+    assert store.prepare() == []
+    store.write(record("aa"))
+    with store.room() as room:
+        store.write(record("ab", duration_s=2.0), room=room)
+    again = pickle.loads(pickle.dumps(store))
+    assert again.where == location
+    assert again.run_ids() == ["aa", "ab"]
+    assert list(again.records()) == [record("aa"), record("ab", duration_s=2.0)]
+    assert again.where_of("aa") == f"{location}/aa.json"
+
+
+def test_the_better_record_stays_in_every_kind_of_store(location):
+    store = Store(location)
+    failed, finished = record(status="failed"), record()
+    before = {}
+    for written, kept in ((failed, failed), (finished, finished), (failed, finished)):
+        store.write(written)
+        assert store.read(RUN) == kept
+        stamp = store.stamps()[RUN].text
+        assert (stamp == before.get("stamp")) == (written != kept)
+        before["stamp"] = stamp
+
+
+def test_stale_listings_hide_nothing(location):
+    one, other = Store(location), Store(location)
+    one.write(record("aa"))
+    assert other.run_ids() == ["aa"]
+    one.write(record("ab"))
+    assert other.run_ids() == ["aa", "ab"]
+
+
+def test_damaged_files_are_moved_aside_and_named(location):
+    store = Store(location)
+    store.write(record())
+    for _ in range(2):
+        store.put("bad.json", b"{")
+        moved = store.prepare()
+        assert len(moved) == 1
+    assert moved[0].where == f"{location}/damaged/bad-2.json"
+    assert moved[0].reason.startswith("not a JSON file")
+    assert list(store.records()) == [record()]
+
+
+def newer_record(**changed):
+    content = json.loads(record(**changed).model_dump_json())
+    return json.dumps(content | {"schema_version": SCHEMA_VERSION + 1, "unheard_of": 1}).encode()
+
+
+def test_records_of_a_newer_greencv_are_left_alone(location):
+    store, content = Store(location), newer_record()
+    store.put(f"{RUN}.json", content)
+    with pytest.raises(GreencvError, match="newer greencv and is not replaced") as raised:
+        store.write(record())
+    one_liner(raised)
+    with pytest.raises(BadInputError, match=r"1 record was .* \(schema 6; .*: update greencv"):
+        store.prepare()
+    assert store.read_bytes(RUN) == content
+
+
+def test_stores_of_all_kinds_merge(location, tmp_path):
+    Store(tmp_path / "source").write(record("aa"))
+    assert merge([tmp_path / "source"], Store(location)).copied == ("aa",)
+    assert merge([location], Store(tmp_path / "back")).copied == ("aa",)
+    with pytest.raises(BadInputError, match="is the store that is merged into"):
+        merge([location], Store(location))
+
+
+def test_a_bucket_is_a_store_of_the_command_line(s3):
+    url = f"{s3}/{uuid.uuid4().hex}"
+    Store(url).write(record())
+    done = greencv_here("runs", "list", "--json", "--store", url)
+    assert (done.returncode, len(json.loads(done.stdout)["runs"])) == (0, 1)
+    done = greencv_here("runs", "show", RUN[:4], "--store", url)
+    assert RunRecord.model_validate(json.loads(done.stdout)) == record()
+
+
+def test_what_is_wrong_with_a_url_is_one_line(s3, monkeypatch):
+    for url, told in (
+        ("s3://nobodys/runs", "there is no bucket nobodys"),
+        ("nosuch://a/b", "no such place"),
+    ):
+        with pytest.raises(BadInputError, match=told) as raised:
+            Store(url).prepare()
+        assert one_liner(raised).startswith(f"{url}: ")
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(BadInputError, match=r"pip install 'greencv\[distributed\]'") as raised:
+        Store("s3://lab/runs").run_ids()
+    one_liner(raised)
+
+
+def test_a_server_that_is_not_there_is_one_line(s3, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(BadInputError, match="does not answer") as raised:
+        Store("s3://lab/runs").prepare()
+    one_liner(raised)
+    # A finished run is waited with, as the server may be back soon.
+    with pytest.raises(UnavailableError, match="does not answer") as raised:
+        Store("s3://lab/runs").write(record())
+    one_liner(raised)
+
+
+def test_credentials_are_in_no_message():
+    with pytest.raises(BadInputError, match="credentials in the environment") as raised:
+        Store("nosuch://key:secret@host/runs")
+    assert "secret" not in str(raised.value)
+    assert one_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
+
+
+@pytest.mark.parametrize(("locks", "old_s"), [(True, 90), (False, 2 * HOUR_S)])
+def test_only_leftovers_that_are_old_and_nobodys_are_removed(tmp_path, monkeypatch, locks, old_s):
+    store = Store(tmp_path)
+    old, fresh = tmp_path / ".writing-old", tmp_path / ".writing-fresh"
+    with store.room() as room:
+        [held] = tmp_path.iterdir()
+        for path in (old, fresh):
+            path.write_text("{")
+        for path in (old, held) if locks else (old,):
+            os.utime(path, (time.time() - old_s,) * 2)
+        if not locks:
+            os.utime(fresh, (time.time() - old_s / 4,) * 2)
+            monkeypatch.setattr("greencv_core.records.backends.base.fcntl", None)
+        store.prepare()
+        assert {p.name for p in tmp_path.iterdir()} == {held.name, fresh.name}
+        held.unlink()  # as one whose file system knows no locks would
+        store.write(record(), room)
+    assert store.read(RUN) == record()
+
+
+def test_room_is_kept_then_written_into_or_given_back(tmp_path):
+    store = Store(tmp_path)
+    with store.room():
+        [held] = tmp_path.iterdir()
+        assert held.stat().st_size >= 8 << 20
+    assert list(tmp_path.iterdir()) == []
+    with store.room() as room:
+        inode = next(tmp_path.iterdir()).stat().st_ino
+        store.write(record(), room)
+        [file] = tmp_path.iterdir()
+        assert (file.stat().st_ino, file.stat().st_mode & 0o777) == (inode, 0o644)
+        assert file.read_bytes() == record().model_dump_json().encode()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a disk of 12 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("may not mount a file system here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill_up(disk):
+    with contextlib.suppress(OSError), (disk / "other").open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+
+
+def test_a_disk_that_fills_during_a_training_loses_nothing(small_disk):
+    store = Store(small_disk)
+    with store.room() as room:
+        fill_up(small_disk)
+        store.write(record("aa"), room)
+    fill_up(small_disk)
+    assert store.read("aa") == record("aa")
+    full = pytest.raises(GreencvError, match="no space left for the record of a run")
+    with full as raised, store.room():
+        pass
+    one_liner(raised)
+    with pytest.raises(GreencvError, match="No space left on device") as raised:
+        store.write(record("ab", reason="x" * 50_000))
+    one_liner(raised)
+    assert sorted(p.name for p in small_disk.iterdir()) == ["aa.json", "other"]
+
+
+def test_a_disk_that_only_reads_is_told_before_a_training(small_disk):
+    Store(small_disk).write(record())
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    store = Store(small_disk)
+    with pytest.raises(BadInputError, match="cannot be written to: Read-only") as raised:
+        store.prepare()
+    one_liner(raised)
+    with pytest.raises(GreencvError, match="Read-only"), store.room():
+        pass
+    assert store.read(RUN) == record()
+
+
+def _write_many(location, worse):
+    store = Store(location)
+    for number in range(40):
+        store.write(record(f"{number:04}", status="failed" if worse else "finished"))
+
+
+def test_two_processes_write_one_store(tmp_path):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_many, args=(tmp_path, w)) for w in (True, False)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    found = list(Store(tmp_path).records())
+    assert [r.status for r in found] == ["finished"] * 40
+    assert len(list(tmp_path.iterdir())) == 40
+
+
+def _text(**changed):
+    return json.dumps({**json.loads(record().model_dump_json()), **changed}).encode()
+
+
+BROKEN = {
+    "nothing": b"",
+    "not UTF-8": b'\xff{"schema_version": 5}',
+    "a NUL": b'{"schema_version": 5, "a": "\x00"}',
+    "deeply nested": b"[" * 100_000,
+    "a huge number": b'{"schema_version": ' + b"9" * 5000 + b"}",
+    "a large number": _text(order=10**30),
+    "NaN": _text(duration_s=float("nan")),
+    "Infinity": _text(duration_s=float("inf")),
+    "a name twice": _text().replace(b'"order": 0', b'"order": 0, "order": 1'),
+    "half a character": _text(reason="?").replace(b'"?"', b'"\\ud800"'),
+    "a list": b"[]",
+    "a version that is no number": _text(schema_version=True),
+    "no such field": _text(**{"evil\n\x1b[31m": "x" * 1000}),
+    "a wrong type": _text(epochs="many"),
+    "another run": _text(run_id="another\nrun" * 50),
+    "epochs that are none": _text(final_epoch=7, epochs=[{
+        "epoch": 1, "train_loss": 1, "validation_loss": 1, "accuracy": 1, "precision_macro": 1,
+        "recall_macro": 1, "f1_macro": 1, "auroc_macro": 1, "duration_s": 1, "energy_j": None,
+    }]),
+    "no environment": _text(environment={}),
+    "a field of many": _text(environment={"name": "a", "threads": [1]}),
+    "an uneven trace": _text(trace={"time_s": {"cpu": [1]}, "power_w": {"cpu": []}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", BROKEN.values(), ids=BROKEN)
+def test_whatever_a_file_holds_is_damage_in_one_line(written):
+    damaged = parse_record(f"/store/{RUN}.json", written)
+    assert isinstance(damaged, Damaged)
+    assert damaged.lost
+    assert damaged.reason.isprintable()
+    assert len(damaged.reason) <= 300
+
+
+def test_what_is_no_file_is_not_read_and_stays(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "pipe.json")
+    store = Store(tmp_path)
+    found = list(store.records())
+    assert [(d.reason.split(":")[0], d.lost) for d in found] == [("cannot be read", False)] * 3
+    assert store.prepare() == []
+    assert len(store.run_ids()) == 3
+
+
+def test_a_name_that_is_no_text_is_no_records(tmp_path):
+    (tmp_path / "é.json").write_text("{")
+    (tmp_path / os.fsdecode(b"\xff.json")).write_text("{")
+    assert Store(tmp_path).run_ids() == ["é"]
+    frame, damaged = cached_runs_table(Store(tmp_path))
+    assert frame.empty
+    assert [d.where for d in damaged] == [str(tmp_path / "é.json")]

@@ -1,0 +1,678 @@
+"""Bundles: the runs of a study in one file, the same on every machine, of whatever origin."""
+
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from greencv_core import collect, load_study, plan_size, runs_table
+from greencv_core.machine import environment
+from greencv_core.machine.environment import describe_machine
+from greencv_core.records.backends import bundle as bundles
+from greencv_core.records.backends.bundle import KEY, Packed, bundled, digest
+from greencv_core.records.columns import RUNS_COLUMNS
+from greencv_core.records.pack import LICENCE, pack, write
+from greencv_core.records.record import COLUMNS, Damaged, RunRecord, Store
+from greencv_core.records.select import of_bundle
+from greencv_core.records.table_cache import cached_runs_table
+from greencv_core.report.export.files import write_results
+from greencv_core.run.collect import run_study
+from greencv_core.study import schema as study_module
+from greencv_core.study.plan import plan
+from greencv_core.study.schema import EnvironmentSpec
+from greencv_core.utils.errors import BadInputError
+from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
+from tests.test_merging import record
+from tests.test_smoke_study import NOTEBOOKS, NOWHERE
+
+REFUSAL = "is a bundle; nothing is written into one: give a folder"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Keep runs tables in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def smoke_bundle(smoke_store, tmp_path_factory):
+    """Return the smoke study's bundle, packed by the command line."""
+    path = tmp_path_factory.mktemp("bundles") / "smoke.parquet"
+    done = greencv_here("bundle", "smoke", "--store", smoke_store, "--output", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def made(run, **changed):
+    """Return the record of a planned run, as if it had been made."""
+    fields = {
+        "study": run.study,
+        "architecture": run.architecture,
+        "environment": run.environment.model_dump(mode="json"),
+        "dataset": run.dataset.model_dump(mode="json"),
+        "protocol": run.protocol.model_dump(mode="json"),
+        "carbon": run.carbon.model_dump(mode="json"),
+        "repetition": run.repetition,
+        "order": run.order,
+        "seed": run.seed,
+        "machine": {"fingerprint": run.machine},
+    }
+    return record(run.run_id, **{**fields, **changed})
+
+
+def made_by(study, machine, **changed):
+    """Return the records of all runs of a study, made by a machine with one CPU."""
+    asked = "auto" if study.environments == "auto" else study.environments
+    if asked == "auto":
+        asked = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1)]
+    specs = [
+        spec.model_copy(update={"threads": 1} if spec.threads == "all" else {}) for spec in asked
+    ]
+    return [made(run, **changed) for run in plan(study, specs, machine)]
+
+
+def packed(study, records, folder):
+    """Return the path of a bundle of records."""
+    store = Store(folder / "store")
+    for one in records:
+        store.write(one)
+    path = folder / f"{study.name}.parquet"
+    write(pack(study, store), path)
+    return path
+
+
+def one_line(done, code=2):
+    """Return what a command refused with: one line, and no traceback."""
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines[0]) < 400
+    return lines[0].removeprefix("error: ")
+
+
+def told(call, *arguments):
+    """Return the one line that a call refuses with."""
+    with pytest.raises(BadInputError) as error:
+        call(*arguments)
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def test_a_bundle_holds_each_record_byte_for_byte(smoke_store, smoke_bundle):
+    there = {p.stem: p.read_bytes() for p in smoke_store.glob("*.json")}
+    store = Store(smoke_bundle)
+    assert len(there) == 8
+    assert store.run_ids() == sorted(there)
+    assert {run_id: store.read_bytes(run_id) for run_id in there} == there
+    assert [loaded.run_id for loaded in store.records()] == sorted(there)
+    assert smoke_bundle.stat().st_size < sum(map(len, there.values()))
+
+
+def test_packing_again_gives_the_same_bytes(smoke_store, smoke_bundle, tmp_path):
+    study = load_study("smoke")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in sorted(smoke_store.glob("*.json"), reverse=True):
+        shutil.copyfile(path, copy / path.name)
+    (copy / "0123456789abcdef.json").write_text(record("0123456789abcdef").model_dump_json())
+    written = smoke_bundle.read_bytes()
+    assert pack(study, Store(copy)).content == written
+    assert pack(load_study(smoke_bundle), Store(smoke_bundle)).content == written
+
+
+def test_anybody_reads_the_table(smoke_bundle, smoke_records):
+    frame = pd.read_parquet(smoke_bundle)
+    ours = runs_table(sorted(smoke_records, key=lambda r: r.run_id))
+    assert tuple(frame.columns) == COLUMNS
+    for column in set(COLUMNS) - {"record"}:
+        assert frame[column].isna().tolist() == ours[column].isna().tolist(), column
+        assert frame[column].dropna().tolist() == ours[column].dropna().tolist(), column
+    assert json.loads(frame["record"][0])["run_id"] == frame["run_id"][0]
+    kinds = {str(t): set() for t in pq.read_schema(smoke_bundle).types}
+    for field in pq.read_schema(smoke_bundle):
+        kinds[str(field.type)].add(RUNS_COLUMNS[field.name].kind)
+    assert kinds == {
+        "string": {"string"}, "binary": {"string"}, "int64": {"integer"}, "double": {"number"},
+        "bool": {"boolean"},
+    }  # fmt: skip
+
+
+def test_a_bundle_says_what_it_is(smoke_bundle):
+    about = bundles.about(smoke_bundle)
+    assert (about.runs, about.study_name, about.licence) == (8, "smoke", LICENCE)
+    assert set(about.columns) == set(COLUMNS)
+    assert all(about.columns.values())
+    written = smoke_bundle.read_bytes()
+    assert not any(str(place).encode() in written for place in (ROOT, Path.home()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_study_survives_packing(path, tmp_path):
+    study = load_study(path)
+    bundle = packed(study, made_by(study, "0123abcd")[:3], tmp_path)
+    again = load_study(bundle)
+    assert again.model_dump() == study.model_dump()
+    assert again.where == str(bundle)
+
+
+def test_failed_and_stopped_runs_are_packed_as_well(tmp_path):
+    study = load_study("smoke")
+    first, second = made_by(study, "0123abcd")[:2]
+    made_thus = [
+        first.model_copy(update={"status": "failed", "reason": "out of memory"}),
+        second.model_copy(update={"status": "stopped"}),
+    ]
+    bundle = packed(study, made_thus, tmp_path)
+    assert sorted(pd.read_parquet(bundle)["status"]) == ["failed", "stopped"]
+    done = greencv_here("book", "--runs", bundle)
+    assert done.returncode == 1
+    assert "1 run failed.\n1 run stopped.\n" in done.stderr
+    assert "no run is finished with its energy" in done.stderr
+
+
+def test_the_runs_commands_read_a_bundle(smoke_store, smoke_bundle, tmp_path):
+    for command in (
+        ["runs", "list"], ["runs", "list", "--json"], ["runs", "show", "SOME"], ["runs", "export"],
+        ["plan", "smoke", "--json"],
+    ):  # fmt: skip
+        some = sorted(smoke_store.glob("*.json"))[0].stem
+        arguments = [some if word == "SOME" else word for word in command]
+        from_folder, from_bundle = (
+            greencv_here(*arguments, "--store", store) for store in (smoke_store, smoke_bundle)
+        )
+        assert from_bundle.returncode == 0, from_bundle.stderr
+        assert from_bundle.stdout == from_folder.stdout, command
+    done = greencv_here("runs", "merge", smoke_bundle, "--store", tmp_path / "merged")
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "8 runs copied")
+    for path in smoke_store.glob("*.json"):
+        assert (tmp_path / "merged" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_bundles_runs_table_is_kept_between_commands(smoke_bundle, monkeypatch):
+    frame, damaged = cached_runs_table(Store(smoke_bundle))
+    assert (len(frame), damaged) == (8, [])
+    monkeypatch.setattr(Store, "table_rows", lambda self, run_ids: pytest.fail("read again"))
+    again, _ = cached_runs_table(Store(smoke_bundle))
+    pd.testing.assert_frame_equal(again, frame)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "smoke", "--store", "BUNDLE"],
+        ["run", "smoke", "--store", "BUNDLE", "--scheduler", "tcp://127.0.0.1:9"],
+        ["run", "smoke", "--store", "ABSENT"],
+        ["book", "smoke", "--store", "BUNDLE"],
+        ["runs", "merge", "STORE", "--store", "BUNDLE"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_into_a_bundle(
+    command, smoke_store, smoke_bundle, tmp_path, monkeypatch
+):
+    # Before anything is planned, downloaded or trained.
+    monkeypatch.setattr(environment, "describe_machine", lambda: pytest.fail("planned"))
+    places = {"BUNDLE": smoke_bundle, "STORE": smoke_store, "ABSENT": tmp_path / "new.parquet"}
+    before = smoke_bundle.read_bytes()
+    line = one_line(greencv_here(*(places.get(word, word) for word in command)))
+    assert line.endswith(REFUSAL)
+    assert smoke_bundle.read_bytes() == before
+    assert not (tmp_path / "new.parquet").exists()
+
+
+def test_a_bundle_refuses_every_way_to_write(smoke_bundle):
+    place, store = Packed(smoke_bundle), Store(smoke_bundle)
+    for call, *arguments in (
+        (place.write, "a.json", b""), (place.create, "a.json", b""), (place.reserve,),
+        (place.prepare,), (place.move, "a.json", "b"), (store.prepare,), (store.check_writable,),
+        (store.put, "a.json", b""), (store.write, record("aa")), (store.room().__enter__,),
+    ):  # fmt: skip
+        assert told(call, *arguments) == f"{smoke_bundle} {REFUSAL}"
+
+
+def another_machine():
+    """Return a machine of which nothing is like ours."""
+    return replace(describe_machine(), cpu_model="another", cpu_count=96)
+
+
+def test_the_runs_of_a_bundle_do_not_depend_on_the_machine(
+    smoke_store, smoke_bundle, smoke_records, monkeypatch
+):
+    def on_this_machine(study):
+        records = collect(study, store=smoke_bundle)  # it lacks nothing: none is trained
+        return [r.model_dump_json() for r in records], plan_size(study, records, store=smoke_bundle)
+
+    here = on_this_machine(smoke_bundle)
+    there = another_machine()
+    monkeypatch.setattr(environment, "describe_machine", lambda: there)
+    # A folder's runs do: those of another machine are planned on ours once more.
+    assert plan_size("smoke", smoke_records, store=smoke_store) == 16
+    for study in (smoke_bundle, "smoke"):
+        assert on_this_machine(study) == here
+    assert here[1] == len(here[0]) == 8
+    monkeypatch.setattr(environment, "describe_machine", lambda: pytest.fail("asked"))
+    assert on_this_machine(smoke_bundle) == here
+
+
+def test_a_bundle_of_several_machines_tells_what_was_planned(tmp_path):
+    study = load_study("smoke")
+    incomplete = [*made_by(study, "0123abcd"), *made_by(study, "4567cdef")[:5]]
+    bundle = packed(study, incomplete, tmp_path)
+    outcome = run_study(load_study(bundle), store=Store(bundle), train=False)
+    assert (len(outcome.records), outcome.missing, outcome.trained) == (13, 0, 0)
+    assert {r.environment["name"] for r in outcome.records} == {
+        f"{name} (machine {machine})"
+        for name in ("cpu-1-thread", "cpu-all-threads")
+        for machine in ("0123abcd", "4567cdef")
+    }
+    assert plan_size(bundle, outcome.records) == 16
+    some = collect(bundle, store=bundle, architectures=["squeezenet1_1"])
+    assert {r.architecture for r in some} == {"squeezenet1_1"}
+    line = told(lambda: collect(bundle, store=bundle, architectures=["vgg16"]))
+    assert line.startswith(f"{bundle}: architectures: vgg16: not in this study")
+
+
+def test_runs_stay_their_bundles_when_ids_change(smoke_bundle, monkeypatch):
+    monkeypatch.setattr(study_module, "TRAINING_REVISION", 1000)
+    assert len(collect(smoke_bundle, store=smoke_bundle)) == 8
+
+
+def test_another_study_looks_at_a_bundles_runs(smoke_bundle, tmp_path):
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        text.replace("{country: ESP}", "{country: ESP, intensity_gco2e_per_kwh: 36}").replace(
+            "repetitions: 2", "repetitions: 1"
+        )
+    )
+    records = collect(path, store=smoke_bundle)
+    assert [r.repetition for r in records] == [0] * 4
+    for one in records:
+        assert one.emissions_gco2e == pytest.approx(one.total.energy_j / 1e5)
+    line = told(lambda: collect("quick", store=smoke_bundle))
+    assert line.startswith(f"{smoke_bundle}: holds no run of ")
+    assert line.endswith("it is of study smoke")
+
+
+def test_a_bundle_at_odds_with_its_study_is_one_line(tmp_path):
+    study = load_study("smoke")
+    of_another = study.model_copy(update={"architectures": ["squeezenet1_1"]})
+    bundle = packed(study, made_by(study, "0123abcd"), tmp_path)
+    rewritten(bundle, about={"study": json.dumps(of_another.model_dump(mode="json"))})
+    line = told(lambda: collect(bundle, store=bundle))
+    assert line.endswith("architecture shufflenet_v2_x0_5: not in the study that it holds")
+    once = study.protocol.model_copy(update={"repetitions": 1})
+    of_once = study.model_copy(update={"protocol": once})
+    rewritten(bundle, about={"study": json.dumps(of_once.model_dump(mode="json"))})
+    assert told(lambda: collect(bundle, store=bundle)).endswith(
+        "repetition 2: not in the study that it holds"
+    )
+
+
+def test_nothing_to_pack_is_one_line(smoke_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, line in (
+        (("quick", "--store", smoke_store), "so there is nothing to pack"),
+        (("smoke", "--store", tmp_path / "nowhere"), "no store of runs can be read there"),
+        (("smoke", "--store", smoke_store, "-o", "a.txt"), "a name that ends in .parquet"),
+        (("smoke", "--store", tmp_path / "x.parquet"), "there is no such bundle"),
+    ):
+        assert line in one_line(greencv_here("bundle", *arguments))
+    assert list(tmp_path.glob("*.*")) == []
+    Path("taken").touch()
+    done = greencv_here("bundle", "smoke", "--store", smoke_store, "-o", "taken/a.parquet")
+    assert "cannot be written" in one_line(done, 1)
+
+
+def test_the_bundle_command_says_what_it_packed(smoke_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = tmp_path / "store"
+    shutil.copytree(smoke_store, store)
+    (store / "broken.json").write_text("{")
+    done = greencv_here("bundle", "smoke", "--store", store)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        f"left out: {store / 'broken.json'}: not a JSON file: EOF while parsing an object at "
+        "line 1 column 1"
+    ]
+    first, second = done.stdout.splitlines()
+    provenance = sorted({r.total.components["cpu"].provenance for r in Store(store).records()
+                         if isinstance(r, RunRecord)})  # fmt: skip
+    assert first.startswith(
+        f"smoke.parquet: 8 runs of study smoke by 1 machine; energy {weakest(provenance)} in 8 runs"
+    )
+    assert LICENCE in first
+    assert second == "No path in it, and no name of this user or this computer."
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["smoke.parquet"]
+
+
+def weakest(words):
+    return next(word for word in ("estimated", "sampled", "measured") if word in words)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"reason": "no file /home/somebody/x.pt"}, "reason: no file /home/somebody/x.pt"),
+        ({"problems": ["see C:\\Users\\somebody"]}, "problems: see C:\\Users\\somebody"),
+        ({"problems": ["held up by NODE"]}, "problems: held up by NODE"),
+        ({"problems": ["held up by nodes, 3 W/m2; https://a.org/b/c"]}, None),
+    ],
+    ids=["a path", "a drive", "the computer's name", "nothing"],
+)
+def test_packing_tells_what_a_bundle_tells_of_its_maker(changed, line, tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "NODE")
+    study = load_study("smoke")
+    store = Store(tmp_path / "store")
+    for one in made_by(study, "0123abcd"):
+        store.write(one.model_copy(update=changed))
+    done = greencv_here("bundle", "smoke", "--store", store.where, "-o", tmp_path / "a.parquet")
+    assert done.returncode == 0
+    expected = [] if line is None else [f"tells of its maker: {line}"]
+    assert done.stderr.splitlines() == expected
+    assert ("No path in it" in done.stdout) == (line is None)
+
+
+def test_a_study_of_images_in_a_folder_tells_the_folder(tmp_path):
+    study = load_study("smoke")
+    dataset = study.dataset.model_copy(update={"name": "imagefolder:/home/somebody/birds"})
+    study = study.model_copy(update={"dataset": dataset})
+    store = Store(tmp_path)
+    for one in made_by(study, "0123abcd"):
+        store.write(one)
+    assert pack(study, store).of_its_maker == ("dataset.name: imagefolder:/home/somebody/birds",)
+
+
+def test_the_projects_bundles_are_known_by_their_studies(smoke_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "PROJECT_ROOT", tmp_path)
+    assert bundled() == {}
+    (tmp_path / "bundles").mkdir()
+    shutil.copy(smoke_bundle, tmp_path / "bundles" / "of_ours.parquet")
+    assert bundled() == {"smoke": tmp_path / "bundles" / "of_ours.parquet"}
+
+
+def rewritten(path, about=None, table=None, **options):
+    """Write a bundle's file again, with another table or other words about it."""
+    table = pq.read_table(path) if table is None else table
+    stated = json.loads(pq.read_metadata(path).metadata[KEY])
+    stated = {**stated, "runs": table.num_rows, **(about or {})}
+    if "study_sha256" not in (about or {}):
+        stated["study_sha256"] = digest(str(stated["study"]))
+    with pq.ParquetWriter(path, table.schema, store_schema=False, **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({KEY: json.dumps(stated)})
+    return path
+
+
+def with_column(name, values, kind):
+    def change(path):
+        table = pq.read_table(path)
+        place = table.schema.get_field_index(name)
+        rewritten(path, table=table.set_column(place, name, pa.array(values(table[name]), kind)))
+
+    return change
+
+
+def nothing_of_greencv(path):
+    pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
+
+
+def without_records(path):
+    rewritten(path, table=pq.read_table(path).drop(["record"]))
+
+
+def twice(path):
+    table = pq.read_table(path)
+    rewritten(path, table=pa.concat_tables([table, table.slice(0, 1)]))
+
+
+HOSTILE = {
+    "no Parquet": (lambda p: p.write_bytes(b"PAR1" * 40), "cannot be read as Parquet"),
+    "empty": (lambda p: p.write_bytes(b""), "cannot be read as Parquet"),
+    "cut off": (lambda p: p.write_bytes(p.read_bytes()[:-40]), "cannot be read as Parquet"),
+    "a pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "not a bundle: no file"),
+    "absent": (lambda p: p.unlink(), "there is no such bundle"),
+    "of another": (nothing_of_greencv, "its metadata say nothing of greencv"),
+    "no records": (without_records, "no column record of binary values"),
+    "records of text": (
+        with_column("record", lambda c: [v.decode() for v in c.to_pylist()], pa.string()),
+        "no column record of binary values",
+    ),
+    "ids of numbers": (
+        with_column("run_id", lambda c: list(range(len(c))), pa.int64()),
+        "no column run_id of string values",
+    ),
+    "an id twice": (twice, "is there twice"),
+    "no id": (with_column("run_id", lambda c: [None] * len(c), pa.string()), "row 1 names no run"),
+    "a path as id": (
+        with_column("run_id", lambda c: ["../../a"] * len(c), pa.string()), "row 1 names no run"
+    ),
+    "a record absent": (
+        with_column("record", lambda c: [None] * len(c), pa.binary()), "has no record"
+    ),
+    "another number": (
+        lambda p: rewritten(p, {"runs": 7}), "not a bundle: 8 runs, where it says 7"
+    ),
+    "newer": (lambda p: rewritten(p, {"format_version": 2}), "was packed by a newer greencv"),
+    "no format": (lambda p: rewritten(p, {"format_version": "1"}), "its metadata name no format"),
+    "another study": (
+        lambda p: rewritten(p, {"study_sha256": "0" * 64}), "its study is not the one"
+    ),
+    "no study": (lambda p: rewritten(p, {"study": None}), "its metadata lack study"),
+    "long words": (lambda p: rewritten(p, {"licence": "a" * (2 << 20)}), "is too long"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_file_of_whatever_origin_is_refused_plainly(what, smoke_bundle, tmp_path):
+    change, line = HOSTILE[what]
+    path = tmp_path / "x.parquet"
+    shutil.copy(smoke_bundle, path)
+    change(path)
+    said = one_line(greencv_here("runs", "list", "--store", path))
+    assert said.startswith(f"{path}: ")
+    assert line in said
+
+
+@pytest.mark.parametrize(
+    ("stated", "line"),
+    [
+        ("[" * 9000, "values within values"),
+        ("#" * (200 << 10), "larger than 128 KiB"),
+        ("name: [1", "line 1, column 9: expected ',' or ']'"),
+        ("name: \ud800", "a control character"),
+        ("!!python/object:os.system {}", "a tag"),
+        ("smoke", "must be a mapping"),
+    ],
+    ids=["deep", "long", "cut off", "half a character", "code", "a word"],
+)
+def test_a_bundles_study_is_checked_as_any(stated, line, smoke_bundle, tmp_path):
+    path = tmp_path / "x.parquet"
+    shutil.copy(smoke_bundle, path)
+    rewritten(path, {"study": stated})
+    said = one_line(greencv_here("book", "--runs", path))
+    assert said.startswith(f"{path}:")
+    assert line in said
+
+
+def test_a_frame_that_is_no_json_is_refused(smoke_bundle, tmp_path):
+    for stated in ("{", "[" * 100_000, "[]", "null"):
+        table = pq.read_table(smoke_bundle)
+        path = tmp_path / "x.parquet"
+        with pq.ParquetWriter(path, table.schema, store_schema=False) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({KEY: stated})
+        assert "not a bundle: its metadata" in told(load_study, path)
+        assert "not a bundle: its metadata" in told(Store(path).run_ids)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(smoke_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "LARGEST_CONTENT_BYTES", 16 << 20)
+    path = tmp_path / "x.parquet"
+    run_ids = [f"{i:016x}" for i in range(64)]
+    alike = pa.table({"run_id": run_ids, "record": pa.array([b" " * (1 << 20)] * 64, pa.binary())})
+    for options, said_so in (
+        ({"compression": "zstd", "use_dictionary": False}, True),
+        # Each value a number of a dictionary of one: what the file says of its size is true.
+        ({"compression": "zstd", "use_dictionary": ["record"]}, False),
+        ({"use_dictionary": False, "column_encoding": {"record": "DELTA_BYTE_ARRAY"}}, False),
+    ):
+        shutil.copy(smoke_bundle, path)
+        rewritten(path, table=alike, **options)
+        assert path.stat().st_size < 2 << 20
+        group = pq.read_metadata(path).row_group(0)
+        assert (group.column(1).total_uncompressed_size > 16 << 20) == said_so
+        most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert told(Store(path).run_ids).endswith("its records take more than 16 MiB")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most_kib < 50 << 10
+
+
+def test_a_file_that_is_too_large_is_refused(smoke_bundle, monkeypatch):
+    size = smoke_bundle.stat().st_size
+    monkeypatch.setattr(bundles, "LARGEST_FILE_BYTES", size)
+    assert len(Store(smoke_bundle).run_ids()) == 8
+    monkeypatch.setattr(bundles, "LARGEST_FILE_BYTES", size - 1)
+    assert "larger than" in told(Store(smoke_bundle).run_ids)
+
+
+def test_a_damaged_file_gives_the_same_records_or_one_line(smoke_bundle, tmp_path):
+    whole = smoke_bundle.read_bytes()
+    records = {i: Store(smoke_bundle).read_bytes(i) for i in Store(smoke_bundle).run_ids()}
+    path, rng = tmp_path / "x.parquet", random.Random(0)
+    outcomes = Counter()
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        store = Store(path)
+        try:
+            found = {run_id: store.read_bytes(run_id) for run_id in store.run_ids()}
+        except BadInputError as error:
+            outcomes["refused" if "\n" not in str(error) else "refused at length"] += 1
+        else:
+            outcomes["the same" if found == records else "others"] += 1
+    assert min(outcomes["the same"], outcomes["refused"]) > 20
+    assert outcomes.total() == outcomes["the same"] + outcomes["refused"], outcomes
+
+
+def test_a_record_that_is_none_is_told_and_left_out(smoke_bundle, tmp_path):
+    path = tmp_path / "x.parquet"
+    shutil.copy(smoke_bundle, path)
+    contents = pq.read_table(path)["record"].to_pylist()
+    first, second, *_ = Store(smoke_bundle).run_ids()
+    changed = [contents[1], contents[1], b"{", *contents[3:]]
+    with_column("record", lambda c: changed, pa.binary())(path)
+    loaded = Store(path).load(first)
+    assert isinstance(loaded, Damaged)
+    assert loaded.where == f"{path}/{first}.json"
+    assert loaded.reason == f"holds the record of run {second}"
+    done = greencv_here("runs", "list", "--store", path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("6 runs of smoke")
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["left out"] * 2
+    assert len(collect(path, store=path)) == 6
+
+
+def test_a_bundle_of_records_that_are_none_tells_why(smoke_bundle, tmp_path):
+    path = tmp_path / "x.parquet"
+    shutil.copy(smoke_bundle, path)
+    newer = json.dumps({"schema_version": 99}).encode()
+    with_column("record", lambda c: [newer] * len(c), pa.binary())(path)
+    assert "record version 99; this greencv reads" in told(lambda: collect(path, store=path))
+    assert "nothing" not in told(lambda: of_bundle(load_study(path), Store(path), []))
+
+
+def test_a_folder_may_be_called_as_a_bundle_is(tmp_path):
+    folder = tmp_path / "store.parquet"
+    folder.mkdir()
+    Store(folder).write(record("aa"))
+    assert Store(folder).run_ids() == ["aa"]
+    assert (folder / "aa.json").is_file()
+
+
+def test_the_book_wants_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
+    line = one_line(greencv_here("book", "--runs", smoke_bundle, "--store", smoke_store))
+    assert line == "--runs and --store: a bundle is the store of its runs; give one of them"
+    for other in (smoke_store, tmp_path / "nowhere"):
+        line = one_line(greencv_here("book", "--runs", other))
+        assert line == f"--runs {other}: not a bundle: a file whose name ends in .parquet"
+    assert one_line(greencv_here("book", "--runs", tmp_path / "a.parquet")).endswith(
+        "there is no such bundle"
+    )
+    line = one_line(greencv_here("book", "quick", "--runs", smoke_bundle))
+    assert line.endswith("it is of study smoke")
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ([], "book quick --no-train"),
+        (["RUNS=bundles/a.parquet"], "book --runs bundles/a.parquet"),
+        (["RUNS=bundles/a.parquet", "STUDY=smoke"], "book smoke --runs bundles/a.parquet"),
+    ],
+    ids=["no bundle", "a bundle", "a bundle and a study"],
+)
+def test_make_html_takes_a_bundle(given, command):
+    environment = {k: v for k, v in os.environ.items() if k not in ("RUNS", "STUDY")}
+    done = subprocess.run(
+        ["make", "--dry-run", "-C", ROOT, "-o", ".venv/.ready", "html", *given],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert any(" ".join(line.split()).endswith(command) for line in done.stdout.splitlines())
+
+
+def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
+    root = tmp_path / "greencv"
+    copy_project(root)
+    (root / "bundles").mkdir(exist_ok=True)
+    shutil.copy(smoke_bundle, root / "bundles" / "smoke.parquet")
+    done = subprocess.run(
+        [
+            GREENCV.with_name("python"), "-c", "from greencv_core.cli.app import entry; entry()",
+            "book", "--runs", "bundles/smoke.parquet",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "GREENCV_DATA": NOWHERE, "GREENCV_STORE": str(tmp_path / "nowhere")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "not made on this machine" not in done.stderr
+    html = root / "_build" / "html"
+    pages = {path.stem for path in (html / "book" / "notebooks").glob("*.html")}
+    assert pages == {path.stem for path in NOTEBOOKS}
+    executed = nbformat.read(root / "book" / "notebooks" / "provenance.ipynb", as_version=4)
+    source = "\n".join(cell.source for cell in executed.cells)
+    assert 'study = "../bundles/smoke.parquet"' in source
+    assert 'store = "../bundles/smoke.parquet"' in source
+    page = (html / "book" / "notebooks" / "provenance.html").read_text()
+    assert "File: smoke.parquet" in page
+    assert "8 of 8 planned runs are analysed" in page
+    assert not (root / "runs").exists()
+    # Another machine makes the same figures of it.
+    there = another_machine()
+    monkeypatch.setattr(environment, "describe_machine", lambda: there)
+    (tmp_path / "again").mkdir()
+    write_results(
+        tmp_path / "again",
+        study=load_study(smoke_bundle),
+        records=collect(smoke_bundle, store=smoke_bundle),
+        commit="unknown",
+    )
+    again = (tmp_path / "again" / "results.json").read_bytes()
+    assert again == (html / "results.json").read_bytes()

@@ -1,0 +1,152 @@
+"""Whose energy counts: a study may name the components, and its report is of theirs alone."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from greencv_core import collect, runs_table
+from greencv_core.analysis.choice.robustness import energies_of
+from greencv_core.records.components import counted
+from greencv_core.records.record import RunRecord, epochs_table
+from greencv_core.records.source import load_study
+from greencv_core.report.exhibits.markdown import provenance_note
+from greencv_core.utils.errors import BadInputError
+from tests.conftest import ROOT
+from tests.support.made_up_records import made_up_records
+
+SHARES = {"gpu": 0.5, "cpu": 0.3, "ram": 0.2}
+
+
+@pytest.fixture
+def record():
+    """Return a run of a GPU whose counter was read, while a model told of CPU and memory."""
+    made = made_up_records(n=1, architectures=1, environments=1)[0]
+    parts = {
+        name: {
+            "energy_j": 1000 * share,
+            "provenance": "measured" if name == "gpu" else "estimated",
+            "source": "made up",
+            "uncertainty_j": 10 * share,
+        }
+        for name, share in SHARES.items()
+    }
+    total = {"name": "run", "start_s": 0.0, "end_s": 20.0, "components": parts}
+    phases = [
+        {**total, "name": f"epoch {number} {part}"}
+        for number in (1, 2)
+        for part in ("training", "validation")
+    ]
+    return RunRecord.model_validate(
+        {
+            **made.model_dump(),
+            "total": total,
+            "phases": phases,
+            "duration_s": 20.0,
+            "idle_power_w": {"gpu": 5.0, "cpu": 4.0, "ram": 3.0},
+            "net_energy_j": 1000.0 - 12 * 20.0,
+            "emissions_gco2e": 1000 / 3.6e6 * 174.05,
+            "complete": True,
+            "trace": {
+                "time_s": {"gpu": [0.0], "cpu": [0.0]},
+                "power_w": {"gpu": [9.0], "cpu": [1]},
+            },
+        }
+    )
+
+
+def row_of(record):
+    return runs_table([record]).iloc[0]
+
+
+def test_the_energy_of_a_run_is_that_of_what_counts(record):
+    whole, row = row_of(record), row_of(counted(record, ["gpu"]))
+    assert (whole["energy_j"], whole["provenance"]) == (1000.0, "estimated")
+    assert (whole["components"], row["components"]) == ("gpu+cpu+ram", "gpu")
+    assert (row["energy_j"], row["provenance"]) == (500.0, "measured")
+    assert row["energy_uncertainty_j"] == 5.0
+    assert row["power_w"] == 25.0
+    assert row["energy_j_per_image"] == 500.0 / record.images_processed
+    assert row["net_energy_j"] == 500.0 - 5.0 * 20.0
+    assert row["emissions_gco2e"] == pytest.approx(500 / 3.6e6 * 174.05)
+    assert row["train_energy_j"] == row["validation_energy_j"] == 2 * 500.0
+    assert list(epochs_table([counted(record, ["gpu"])])["energy_j"]) == [1000.0, 1000.0]
+
+
+def test_what_does_not_count_is_still_told(record):
+    row = row_of(counted(record, ["gpu"]))
+    assert (row["cpu_energy_j"], row["cpu_provenance"]) == (300.0, "estimated")
+    assert (row["ram_energy_j"], row["ram_provenance"]) == (200.0, "estimated")
+    note = provenance_note(runs_table([counted(record, ["gpu"])])).data
+    assert "Energy here is measured" in note
+    assert "GPU 100 % of the joules (measured)" in note
+    assert "not counted: CPU 60 % of that (estimated) and RAM 40 % of that (estimated)" in note
+    whole = provenance_note(runs_table([record])).data
+    assert "Energy here is in part estimated" in whole
+    assert "not counted" not in whole
+
+
+def test_the_sum_of_all_is_one_more_meaning_of_energy(record):
+    alone, whole = (runs_table([counted(record, some)]) for some in (["gpu"], None))
+    meanings = energies_of(alone)
+    energy_j = meanings["all components"]["energy_j_per_image"] * record.images_processed
+    assert list(energy_j) == pytest.approx([1000.0])
+    assert "all components" not in energies_of(whole)
+    assert set(energies_of(whole)) == set(meanings) - {"all components"}
+
+
+def test_a_run_that_lacks_what_counts_has_no_energy(record):
+    parts = {k: v for k, v in record.total.components.items() if k != "gpu"}
+    lost = record.model_copy(
+        update={"total": record.total.model_copy(update={"components": parts})}
+    )
+    row = row_of(counted(lost, ["gpu"]))
+    assert not row["complete"]
+    assert pd.isna(row[["energy_j", "net_energy_j", "emissions_gco2e"]]).all()
+    unknown_idle = record.model_copy(update={"idle_power_w": {"cpu": 4.0}})
+    assert counted(unknown_idle, ["gpu"]).net_energy_j is None
+
+
+def test_all_counts_where_the_study_does_not_say(record):
+    assert counted(record, None) == record
+    every = counted(record, ["gpu", "cpu", "ram"])
+    pd.testing.assert_series_equal(row_of(every), row_of(record))
+
+
+def test_files_hold_all_that_was_metered(record):
+    written = counted(record, ["gpu"]).model_dump_json()
+    assert "uncounted" not in written
+    assert "uncounted" not in counted(record, ["gpu"]).model_dump()
+
+
+def test_the_studys_records_are_counted_as_it_says(smoke_store, tmp_path):
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["analysis"]["components"] = ["cpu"]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    every = runs_table(collect("smoke", store=smoke_store, train=False))
+    runs = runs_table(collect(path, store=smoke_store, train=False))
+    assert len(runs) == len(every)
+    assert list(runs["energy_j"]) == list(every["cpu_energy_j"])
+    assert (runs["energy_j"] < every["energy_j"]).all()
+    assert set(runs["components"]) == {"cpu"}
+    meters = runs_table(collect(path, store=smoke_store, train=False, every_component=True))
+    assert list(meters["energy_j"]) == list(every["energy_j"])
+
+
+@pytest.mark.parametrize(
+    ("components", "told"),
+    [
+        (["gpu"], "environments train on the CPU, whose energy would be left out"),
+        (["cpu", "cpu"], "analysis.components: cpu named twice"),
+        ([], "analysis.components = []"),
+        (["disk"], "analysis.components.0 = disk"),
+    ],
+)
+def test_an_outcome_holds_the_component_that_trains(tmp_path, components, told):
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["analysis"]["components"] = components
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(BadInputError) as refused:
+        load_study(path)
+    assert told in str(refused.value)

@@ -1,0 +1,73 @@
+"""A disk that fills while a study is made: what is finished is whole, the rest is made later."""
+
+import json
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from greencv_core.records.record import RunRecord, Store
+from tests import test_storage
+from tests.conftest import GREENCV, ROOT, greencv_here
+
+REPETITIONS = 5
+
+small_disk = test_storage.small_disk
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Return a study file of five short runs of one condition."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["architectures"] = ["squeezenet1_1"]
+    content["environments"] = [{"name": "one-thread", "device": "cpu", "threads": 1}]
+    content["protocol"]["repetitions"] = REPETITIONS
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def files(disk):
+    return {path.name: path.read_bytes() for path in disk.iterdir()}
+
+
+def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_disk):
+    command = [str(GREENCV), "run", str(study), "--store", str(small_disk)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not list(small_disk.glob("[!.]*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    test_storage.fill_up(small_disk)
+    _, told = process.communicate(timeout=300)
+
+    assert process.returncode == 1
+    assert "Traceback" not in told
+    assert [line for line in told.splitlines() if line.startswith("error: ")] == [
+        f"error: {small_disk}: no space left for the record of a run: make room, then the same "
+        "command goes on"
+    ]
+    finished = list(Store(small_disk).records())
+    assert 1 <= len(finished) < REPETITIONS
+    assert all(isinstance(record, RunRecord) for record in finished)
+    assert {record.status for record in finished} == {"finished"}
+    before = files(small_disk)
+    assert set(before) == {"other", *(f"{record.run_id}.json" for record in finished)}
+
+    (small_disk / "other").unlink()
+    done = greencv_here("run", study, "--store", small_disk)
+    assert done.returncode == 0, done.stderr
+    after = files(small_disk)
+    assert len(after) == REPETITIONS
+    assert all(after[name] == content for name, content in before.items() if name != "other")
+    assert {json.loads(content)["status"] for content in after.values()} == {"finished"}
+
+
+def test_a_disk_that_is_full_is_told_before_anything_is_metered(study, small_disk):
+    test_storage.fill_up(small_disk)
+    done = greencv_here("run", study, "--store", small_disk)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {small_disk}: no space left for the record of a run: make room, then the same "
+        "command goes on\n"
+    )

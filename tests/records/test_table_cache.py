@@ -1,0 +1,231 @@
+"""The kept runs table: the same as one made anew, whatever happened to the store or to itself."""
+
+import itertools
+import json
+import os
+import time
+
+import pandas as pd
+import pytest
+
+from greencv_core.records import table_cache
+from greencv_core.records.record import Damaged, RunRecord, Store, parse_record, runs_table
+from greencv_core.records.select import made_elsewhere
+from greencv_core.records.source import load_study
+from greencv_core.records.table_cache import cached_runs_table
+from tests.test_merging import record
+from tests.test_storage import BROKEN, newer_record
+
+OLD_S = 60
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Keep tables in a folder of the test's own."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """Return the ids of the runs that were read, as they are read."""
+    seen, rows = [], Store.table_rows
+
+    def watched(self, run_ids):
+        seen.extend(run_ids)
+        return rows(self, run_ids)
+
+    monkeypatch.setattr(Store, "table_rows", watched)
+    return seen
+
+
+def age(folder):
+    """Let files be old enough for their times to be trusted."""
+    for number, path in enumerate(sorted(folder.glob("*.json"))):
+        if path.is_file() and time.time() - path.stat().st_mtime < OLD_S:
+            os.utime(path, (time.time() - OLD_S - number,) * 2)
+
+
+def anew(store):
+    every = list(store.records())
+    whole = sorted(
+        (r for r in every if isinstance(r, RunRecord)), key=lambda r: (r.study, r.order, r.run_id)
+    )
+    return runs_table(whole), [r for r in every if isinstance(r, Damaged)]
+
+
+def check(store):
+    frame, damaged = cached_runs_table(store)
+    expected, expected_damaged = anew(store)
+    pd.testing.assert_frame_equal(frame, expected, check_exact=True)
+    for column in expected:
+        values = zip(frame[column], expected[column], strict=True)
+        assert all(type(a) is type(b) for a, b in values), column
+    assert damaged == expected_damaged
+    return frame
+
+
+def some_records(n):
+    changes = itertools.cycle(
+        [
+            {"environment": {"name": "a", "threads": 1, "compile": True}, "parameters": 5},
+            {"environment": {"name": "b", "threads": "all"}, "dataset": {"name": "synthetic"}},
+            {"environment": {"name": "c", "threads": 1.5, "workers": 2}, "study": "another"},
+            {"problems": ["a", "b"], "protocol": {"batch_size": True}, "duration_s": 2.0},
+        ]
+    )
+    return [record(f"{i:04}", order=i % 7, **next(changes)) for i in range(n)]
+
+
+def test_the_table_stays_the_same_as_one_made_anew(tmp_path, parsed):
+    folder = tmp_path / "runs"
+    store = Store(folder)
+    assert len(check(store)) == 0
+    for one in some_records(12):
+        store.write(one)
+    age(folder)
+    check(store)
+    parsed.clear()
+    check(store)
+    assert parsed == []
+    store.write(record("new"))
+    (folder / "0001.json").unlink()
+    (folder / "0002.json").write_text("{")
+    store.write(record("0003", duration_s=9.0, status="finished"))
+    age(folder)
+    check(store)
+    assert parsed == ["0002", "0003", "new"]
+    parsed.clear()
+    check(store)
+    assert parsed == []
+    for path in folder.iterdir():
+        path.unlink()
+    assert len(check(store)) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_columns_have_the_types_of_their_values(tmp_path, count):
+    for chosen in itertools.combinations(some_records(4), count):
+        store = Store(tmp_path / "-".join(r.run_id for r in chosen))
+        for one in chosen:
+            store.write(one)
+        check(store)
+        check(store)
+
+
+def test_real_records_make_the_same_table(smoke_store):
+    check(Store(smoke_store))
+    check(Store(smoke_store))
+
+
+def test_every_kind_of_damage_gets_the_same_verdict(tmp_path):
+    folder = tmp_path / "runs"
+    store = Store(folder)
+    store.write(record())
+    for number, written in enumerate(BROKEN.values()):
+        store.put(f"{number:04}.json", written)
+    store.put("newer.json", newer_record())
+    (folder / "folder.json").mkdir()
+    (folder / "link.json").symlink_to(folder / "gone")
+    age(folder)
+    for _ in range(2):
+        assert len(check(store)) == 1
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [('"order":', '"order" :'), ('"host":""', '"host":"\\u0022:"')],
+    ids=["a blank before a colon", "a colon in a word"],
+)
+def test_a_name_that_is_there_twice_is_found_whatever_else_is_written(hiding):
+    text = record("aa").model_dump_json()
+    other = text.replace(*hiding)
+    assert other != text
+    assert isinstance(parse_record("aa.json", other.encode()), RunRecord)
+    twice = parse_record("aa.json", other.replace('"seed":', '"seed":1,"seed":').encode())
+    assert isinstance(twice, Damaged)
+    assert "twice" in twice.reason
+
+
+def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
+    store = Store(tmp_path / "runs")
+    for one in some_records(60):
+        store.write(one)
+    store.put("bad.json", b"{")
+    monkeypatch.setattr(table_cache, "WORTH_PROCESSES", 10)
+    monkeypatch.setattr(table_cache, "CHUNK", 30)
+    check(store)
+
+
+def test_a_file_that_may_change_within_its_time_is_read_again(tmp_path, parsed):
+    store = Store(tmp_path / "runs")
+    store.write(record("aa", duration_s=1.0))
+    path = tmp_path / "runs" / "aa.json"
+    check(store)
+    status = path.stat()
+    path.write_text(path.read_text().replace('"duration_s":1.0', '"duration_s":3.0'))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert check(store)["duration_s"].tolist() == [3.0]
+    os.utime(path, (time.time() + OLD_S,) * 2)  # by a clock that goes wrong
+    parsed.clear()
+    for _ in range(2):
+        check(store)
+    assert parsed == ["aa", "aa"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"PAR1"),
+        lambda path: path.write_bytes(path.read_bytes()[:-50]),
+        lambda path: path.write_bytes(b""),
+        lambda path: pd.DataFrame({"file": ["aa"]}).to_parquet(path),
+        lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.chmod(0),
+    ],
+    ids=["header alone", "cut", "empty", "another table", "a folder", "not for us"],
+)
+def test_a_damaged_cache_is_no_hindrance(tmp_path, cache, damage):
+    store = Store(tmp_path / "runs")
+    for one in some_records(4):
+        store.write(one)
+    age(tmp_path / "runs")
+    check(store)
+    [path] = cache.rglob("*.parquet")
+    damage(path)
+    check(store)
+    store.write(record("new"))
+    check(store)
+
+
+def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, cache):
+    cache.write_text("a file where a folder should be")
+    store = Store(tmp_path / "runs")
+    store.write(record())
+    assert len(check(store)) == 1
+
+
+def test_names_of_one_store_share_a_table_and_stores_do_not(tmp_path, cache):
+    for name in ("a", "b"):
+        Store(tmp_path / name).write(record(name * 4))
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for name in ("a", "b", "link", "b/../a"):
+        check(Store(tmp_path / name))
+    assert len(list(cache.rglob("*.parquet"))) == 2
+
+
+def test_runs_of_other_machines_are_found_as_by_reading_all(smoke_store, smoke_records, tmp_path):
+    study = load_study("smoke")
+    store = Store(tmp_path / "runs")
+    for one in smoke_records:
+        store.write(one)
+    content = json.loads(smoke_records[0].model_dump_json())
+    store.put("other.json", json.dumps({**content, "run_id": "other"}).encode())
+    store.put("bad.json", b"{")
+    names = {r.architecture for r in smoke_records}
+    found = made_elsewhere(study, store, [], names)
+    assert found == sorted(smoke_records, key=lambda r: r.run_id)
+    [one] = sorted(names)[:1]
+    assert {r.architecture for r in made_elsewhere(study, store, [], [one])} == {one}
+    assert made_elsewhere(study, Store(tmp_path / "nowhere"), [], names) == []

@@ -1,0 +1,283 @@
+"""Nothing from a study file or a record is HTML, Markdown, a link or a formula in the report."""
+
+import html
+import html.parser
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+from markdown_it import MarkdownIt
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
+from nbconvert import HTMLExporter
+
+from greencv_core import runs_table
+from greencv_core.analysis import Unanswered
+from greencv_core.report import figures
+from greencv_core.report.exhibits import markdown, tables
+from greencv_core.report.exhibits.theme import apply_theme
+from greencv_core.report.pages import provenance, research_questions
+from greencv_core.report.pages.estimation import published_note
+from greencv_core.report.pages.reanalysis import data_note
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</td></table><iframe src=//evil>",
+    "<!-- ", "-->", "<![CDATA[", "&lt;script&gt;alert(1)&lt;/script&gt;", "&#60;b&#62;",
+    "```{raw} html\n<script>alert(1)</script>\n```",
+    "\n\n```{raw} html\n<script>alert(1)</script>\n```\n\n",
+    "\n\n:::{raw} html\n<script>alert(1)</script>\n:::\n",
+    "\n\n~~~{raw} html\n<b>bold</b>\n~~~\n",
+    "{raw:html}`<b>bold</b>`", "{{ name }}", "{eval-rst}", "[x](javascript:alert(1))",
+    "![x](javascript:alert(1))", "[x]: javascript:alert(1)\n\n[x]", "<javascript:alert(1)>",
+    "<https://evil.example>", "[^1]\n\n[^1]: note", "# heading", "x\n===", "x\n---", "- list",
+    "1. list", "2) list", "+ list", "> quote", "    code", "\n\n    code", "\tcode", "---", "+++",
+    "% comment", "(target)=", ": definition", "=", "**bold**", "_under_", "~~gone~~", "`code`",
+    "$x$", "$$x$$", r"\(\href{javascript:alert(1)}{x}\)", r"\[x\]", r"\begin{align}x\end{align}",
+    "|a|b|\n|-|-|\n|c|d|", "line\\\nbreak", "line  \nbreak", "a\0b\x1b[31mc\x85d\u2028e", "\\",
+]  # fmt: skip
+ALLOWED = {"p", "em", "div", "span", "section"}
+
+
+def elements(text):
+    """Return the elements of HTML, each with its attributes, and what is left as text."""
+    found, words = [], []
+
+    class Reader(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            found.append((tag, dict(attributes)))
+
+        def handle_comment(self, _):
+            found.append(("comment", {}))
+
+        def handle_data(self, data):
+            words.append(data)
+
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    return found, " ".join("".join(words).split())
+
+
+def plain(text):
+    return " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text).split())
+
+
+RENDERERS = {
+    "jupyter": MarkdownIt("gfm-like", {"html": True, "linkify": False}),
+    "book": create_md_parser(
+        MdParserConfig(
+            enable_extensions={
+                "colon_fence", "dollarmath", "substitution", "tasklist", "amsmath", "deflist",
+                "html_image", "fieldlist", "attrs_inline", "attrs_block", "strikethrough",
+            }
+        ),
+        # The tokens are what matters: a role or a directive is one of its own.
+        lambda _: __import__("markdown_it").renderer.RendererHTML(),
+    ),
+}  # fmt: skip
+PLAIN_TOKENS = {"paragraph_open", "paragraph_close", "inline", "text"}
+LIST_TOKENS = {"bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"}
+
+
+def kinds(tokens):
+    return {token.type for token in tokens} | {
+        child.type for token in tokens for child in token.children or ()
+    }
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_sentence_is_plain_words(renderer, text):
+    parser = RENDERERS[renderer]
+    for given in (text, f"Trained on {text} and more."):
+        shown = markdown.say(given).data
+        tokens = parser.parse(shown)
+        if not plain(given):
+            continue
+        assert kinds(tokens) <= PLAIN_TOKENS | {"text_special"}, shown
+        words = "".join(c.content for t in tokens for c in t.children or ())
+        assert plain(words) == plain(given)
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_an_item_is_plain_words(renderer, text):
+    shown = markdown.itemised([text, f"{text}: and more", "the last"]).data
+    assert kinds(RENDERERS[renderer].parse(shown)) <= PLAIN_TOKENS | LIST_TOKENS | {"text_special"}
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_block_of_code_is_that_alone(renderer, text):
+    tokens = RENDERERS[renderer].parse(markdown.code_block(f"description: {text}\nlast").data)
+    assert [token.type for token in tokens] == ["code_block"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_box_holds_words(text):
+    for shown in (
+        markdown.box("note", text, "words", [text, "two"]),
+        data_note(Unanswered(text)),
+        published_note(Unanswered(text)),
+    ):
+        tokens = RENDERERS["book"].parse(shown.data)
+        assert [token.type for token in tokens] == ["html_block"], shown.data
+        found, words = elements(tokens[0].content)
+        assert {tag for tag, _ in found} <= {"div", "p", "ul", "li", "code"}
+        assert all(set(attributes) <= {"class"} for _, attributes in found)
+        assert "tex2jax_ignore mathjax_ignore" in found[0][1]["class"]
+        assert plain(text) in plain(words)
+
+
+TABLE_TAGS = {
+    "figure", "figcaption", "p", "div", "table", "thead", "tbody", "tr", "th", "td", "details",
+    "summary",
+}  # fmt: skip
+
+
+DRAWN_TAGS = {
+    "figure", "figcaption", "p", "div", "style", "svg", "g", "path", "use", "defs", "text", "tspan",
+    "clippath", "rect",
+}  # fmt: skip
+DRAWN_ATTRIBUTES = {
+    "class", "xmlns", "xmlns:xlink", "viewbox", "role", "aria-label", "d", "style", "id",
+    "xlink:href", "x", "y", "clip-path", "transform", "width", "height",
+}  # fmt: skip
+
+
+def check_table(style, text):
+    found, words = elements(style.to_html())
+    assert {tag for tag, _ in found} <= TABLE_TAGS
+    assert {name for _, attributes in found for name in attributes} <= {
+        "class", "scope", "tabindex", "role", "aria-label"
+    }  # fmt: skip
+    for tag, attributes in found:
+        if tag == "table":
+            assert "mathjax_ignore" in attributes["class"]
+    return words
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_table_holds_words(text):
+    frame = pd.DataFrame({"run_id": ["a"], text: [1.5], "problems": [text], "machine": [text]})
+    words = check_table(tables.styled(frame, text, text), text)
+    assert " ".join(text.split()) in words or "\0" in text or text.startswith("<![")
+    check_table(tables.styled_or_said(frame, text, text), text)
+    shown = tables.styled_or_said(frame.iloc[:0], text, text)
+    assert isinstance(shown, Markdown)
+
+
+def test_a_long_table_holds_words():
+    text = HOSTILE[1]
+    shown = research_questions._opening(pd.DataFrame({"a": [text] * 60}), text, "row")
+    check_table(shown, text)
+    assert "The other 48 rows" in shown.to_html()
+
+
+def hostile(record, text):
+    """Return a run whose every word that is free is hostile."""
+    environment = record.environment | {"name": f"{text} {record.environment['name']}"}
+    machine = dict.fromkeys(record.machine, text) | {
+        "accelerators": [{"name": text}, text, 3], "fingerprint": text, "memory_bytes": text,
+    }  # fmt: skip
+    total = record.total.model_copy(
+        update={
+            "components": {
+                name: part.model_copy(update={"source": text})
+                for name, part in record.total.components.items()
+            }
+        }
+    )
+    return record.model_copy(
+        update={
+            "architecture": f"{text} {record.architecture}", "environment": environment,
+            "machine": machine, "versions": {text: text}, "git_commit": text, "device_name": text,
+            "problems": [text], "reason": text, "host": text, "started_at": text, "study": text,
+            "gpu_slowed_share": {text: 1.0}, "gpu": {"power_limit_w": 1.0}, "total": total,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[0, 1, 10, 17, 47], ids=lambda n: plain(HOSTILE[n])[:16])
+def theirs(request, smoke_records):
+    text = HOSTILE[request.param]
+    return text, [hostile(record, text) for record in smoke_records]
+
+
+def test_pages_of_hostile_records_hold_words(theirs):
+    text, records = theirs
+    runs = runs_table(records)
+    for make in (
+        provenance.machines_table, provenance.environments_table, provenance.meters_table,
+        provenance.versions_table, provenance.idle_table, provenance.gpu_states_table,
+        provenance.comparisons_table,
+    ):  # fmt: skip
+        check_table(tables.styled(make(records), text), text)
+    for frame in (provenance.listing(runs), provenance.remarks(runs)):
+        check_table(tables.styled(frame, text), text)
+    check_table(tables.conditions_table(runs), text)
+    check_table(tables.styled(provenance.uncertainty_table(records[0]), text), text)
+    for said in (
+        markdown.environments_sentence(runs), markdown.correctness_sentence(runs),
+        provenance.dates_sentence(records), markdown.study_cost_sentence(runs),
+    ):  # fmt: skip
+        tokens = RENDERERS["book"].parse(markdown.say(said).data)
+        assert kinds(tokens) <= PLAIN_TOKENS | {"text_special"}
+    note = RENDERERS["book"].parse(markdown.provenance_note(runs).data)
+    assert [token.type for token in note] == ["html_block"]
+
+
+def test_figures_of_hostile_records_are_drawn(theirs):
+    _, records = theirs
+    runs = runs_table(records)
+    apply_theme()
+    for shown in (
+        figures.by_architecture(runs, "energy_j_per_image"),
+        figures.by_environment(runs, "energy_j_per_image"),
+        figures.energy_against_complexity(runs),
+        figures.interaction(runs),
+    ):
+        found, _ = elements(shown.to_html())
+        assert {tag for tag, _ in found} <= DRAWN_TAGS
+        for tag, attributes in found:
+            assert set(attributes) <= DRAWN_ATTRIBUTES, tag
+            for name in ("xlink:href", "href"):
+                assert attributes.get(name, "#").startswith("#")
+            assert "url(" not in attributes.get("style", "").replace("url(#", "")
+
+
+def test_a_rendered_notebook_runs_nothing(theirs):
+    """The outputs, as a notebook keeps them, in the HTML that Jupyter makes of it."""
+    text, records = theirs
+    runs = runs_table(records)
+    outputs = [
+        {"text/markdown": markdown.say(f"Trained on {text}.", text).data},
+        {"text/markdown": markdown.itemised([text, text]).data},
+        {"text/markdown": markdown.code_block(text).data},
+        {"text/markdown": markdown.provenance_note(runs).data},
+        {"text/markdown": markdown.box("note", text, "words", [text]).data},
+        {"text/html": tables.styled(provenance.machines_table(records), text).to_html()},
+        {"text/html": tables.styled(provenance.remarks(runs), text).to_html()},
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(
+                "", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
+            )
+        ]
+    )
+    exporter = HTMLExporter(template_name="basic")
+    body, _ = exporter.from_notebook_node(notebook)
+    found, _ = elements(body)
+    tags = [tag for tag, _ in found]
+    for tag in ("script", "img", "iframe", "a", "h1", "b", "comment", "svg", "object"):
+        assert tag not in tags, tag
+    assert not any(name.startswith("on") for _, told in found for name in told)
+    # What is read aloud is words: it may hold any.
+    followed = [v for _, told in found for name, v in told.items() if name != "aria-label"]
+    assert "javascript:" not in str(followed)

@@ -1,0 +1,352 @@
+"""The smoke study, end to end: planned, trained, metered, executed by Papermill, rendered."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbclient import NotebookClient
+
+from greencv_core.analysis import usable
+from greencv_core.machine.environment import Accelerator, describe_machine, resolve
+from greencv_core.records.record import RunRecord, Store, runs_table
+from greencv_core.records.source import load_study
+from greencv_core.run.collect import collect, planned
+from greencv_core.run.experiment import execute
+from greencv_core.run.queue import unfinished
+from greencv_core.run.worker import describe_site
+from tests.conftest import GREENCV, ROOT, copy_project, greencv
+from tests.test_metering import Powercap
+
+STUDY = load_study("smoke")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOWHERE = "http://127.0.0.1:9/nowhere"
+
+
+def test_every_planned_run_is_there_once(smoke_records):
+    expected = len(STUDY.architectures) * 2 * STUDY.protocol.repetitions
+    assert len(smoke_records) == expected
+    assert {r.status for r in smoke_records} == {"finished"}
+    cells = {(r.architecture, r.environment["name"], r.repetition) for r in smoke_records}
+    assert len(cells) == expected
+
+
+def test_energy_is_the_sum_of_its_parts(smoke_records, smoke_runs):
+    for record in smoke_records:
+        row = smoke_runs.set_index("run_id").loc[record.run_id]
+        parts = [part.energy_j for part in record.total.components.values()]
+        assert row["energy_j"] == pytest.approx(sum(parts))
+        assert all(joules > 0 for joules in parts)
+        per_epoch = STUDY.dataset.train_images // 32 * 32 + STUDY.dataset.validation_images
+        assert row["images_processed"] == per_epoch * STUDY.protocol.epochs
+        assert row["energy_j_per_image"] == pytest.approx(sum(parts) / row["images_processed"])
+        idle_w = sum(record.idle_power_w[name] for name in record.total.components)
+        assert row["net_energy_j"] == pytest.approx(sum(parts) - idle_w * record.duration_s)
+        kwh = sum(parts) / 3.6e6
+        assert row["emissions_gco2e"] == pytest.approx(kwh * record.carbon_intensity_gco2e_per_kwh)
+
+
+def test_phases_lie_in_the_run_and_hold_nearly_all_of_it(smoke_records):
+    for record in smoke_records:
+        assert [p.name for p in record.phases] == [
+            f"epoch {e} {part}" for e in (1, 2) for part in ("training", "validation")
+        ]
+        spans = [(p.start_s, p.end_s) for p in record.phases]
+        assert all(a < b for a, b in spans)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+        covered = sum(b - a for a, b in spans)
+        assert 0.8 * record.duration_s < covered <= record.duration_s
+        phases_j = sum(p.energy_j for p in record.phases)
+        assert phases_j <= record.total.energy_j * 1.01
+        assert sum(e.energy_j for e in record.epochs) == pytest.approx(phases_j)
+
+
+def test_a_machine_without_counters_calls_its_energy_estimated(smoke_records):
+    counters = any(Path("/sys/class/powercap").glob("*-rapl:*/energy_uj"))
+    for record in smoke_records:
+        assert "gpu" not in record.total.components  # trained on the CPU
+        if not counters:
+            assert {p.provenance for p in record.total.components.values()} == {"estimated"}
+
+
+def test_a_record_is_self_contained(smoke_records):
+    record = smoke_records[0]
+    assert record.versions["torch"]
+    assert record.machine["cpu_model"]
+    assert re.fullmatch(r"[0-9a-f]{12}(\+changes)?|unknown", record.git_commit)
+    assert record.data_sha256
+    text = record.model_dump_json()
+    assert not any(v in text for k, v in os.environ.items() if "TOKEN" in k and len(v) > 6)
+
+
+def test_a_finished_study_trains_nothing_again(smoke_store):
+    before = {p: p.stat().st_mtime_ns for p in smoke_store.iterdir()}
+    done = greencv("run", "smoke", "--store", smoke_store)
+    assert done.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in smoke_store.iterdir()} == before
+
+
+def test_another_country_prices_the_runs_there_are(smoke_store, smoke_records, tmp_path):
+    path = tmp_path / "study.yaml"
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    path.write_text(text.replace("{country: ESP}", "{country: ESP, intensity_gco2e_per_kwh: 36}"))
+    records = collect(path, store=smoke_store, train=False)
+    assert {r.run_id for r in records} == {r.run_id for r in smoke_records}
+    for record in records:
+        assert record.emissions_gco2e == pytest.approx(record.total.energy_j / 1e5)
+
+
+def test_a_killed_study_resumes_where_it_stopped(tmp_path):
+    store = tmp_path / "store"
+    process = subprocess.Popen(
+        [str(GREENCV), "run", "smoke", "--store", str(store)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while len(list(store.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
+    assert 2 <= len(kept) < 8
+    assert all(isinstance(r, RunRecord) for r in Store(store).records())
+    done = greencv("run", "smoke", "--store", store)
+    assert done.returncode == 0, done.stderr
+    after = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
+    assert len(after) == 8
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_an_estimate_is_made_again_where_it_could_be_measured(smoke_store, tmp_path, monkeypatch):
+    for path in smoke_store.glob("*.json"):
+        text = path.read_text().replace('"measured"', '"estimated"')
+        (tmp_path / path.name).write_text(text)
+    runs = planned(STUDY)[0]
+    store = Store(tmp_path)
+    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+    assert unfinished(runs, describe_site(), store) == []
+    monkeypatch.setenv("GREENCV_POWERCAP", str(Powercap(tmp_path / "powercap").root))
+    assert unfinished(runs, describe_site(), store) == runs
+
+
+def test_a_run_that_lost_its_meter_is_made_again(smoke_store, tmp_path):
+    runs, site = planned(STUDY)[0], describe_site()
+    shutil.copytree(smoke_store, tmp_path / "store")
+    assert unfinished(runs, site, Store(tmp_path / "store")) == []
+    path = tmp_path / "store" / f"{runs[0].run_id}.json"
+    content = json.loads(path.read_text())
+    del content["total"]["components"]["cpu"]
+    path.write_text(json.dumps({**content, "complete": False}))
+    assert unfinished(runs, site, Store(tmp_path / "store")) == runs[:1]
+
+
+def test_a_device_that_nothing_meters_makes_the_record_incomplete():
+    run = planned(STUDY)[0][0]
+    card = Accelerator("cpu", "a card", None, None, bf16=False, unmetered="no meter knows it")
+    machine = replace(describe_machine(), accelerators=(card,))
+    record = execute(run, machine)
+    assert record.status == "finished"
+    assert not record.complete
+    assert "the energy of cpu is not metered: no meter knows it" in record.problems
+    assert usable(runs_table([record])).runs.empty
+
+
+def test_auto_leaves_out_what_cannot_be_metered():
+    study = STUDY.model_copy(update={"environments": "auto"})
+    known = Accelerator("cuda:0", "a card", "GPU-1", 2**34, bf16=True)
+    here = replace(describe_machine(), accelerators=(known,))
+    names = [spec.name for spec in resolve(study, here)]
+    assert names[-2:] == ["cuda-fp32", "cuda-bf16"]
+    unknown = replace(known, unmetered="no meter knows it")
+    there = replace(here, accelerators=(unknown,))
+    assert not any("cuda" in spec.name for spec in resolve(study, there))
+
+
+def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    # 40 is no multiple of the patch's 16 pixels.
+    text = text.replace("squeezenet1_1", "vit_b_16").replace("image_size: 32", "image_size: 40")
+    path.write_text(text.replace("repetitions: 2", "repetitions: 1"))
+    done = greencv("run", path, "--store", tmp_path / "store")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    status = {r.architecture: (r.status, r.reason) for r in Store(tmp_path / "store").records()}
+    assert status["shufflenet_v2_x0_5"] == ("finished", "")
+    assert status["vit_b_16"][0] == "failed"
+    assert "AssertionError" in status["vit_b_16"][1]
+
+
+def test_training_ends_with_a_driver_that_is_killed(tmp_path):
+    process = subprocess.Popen(
+        [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    driver = psutil.Process(process.pid)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = driver.children(recursive=True)
+    assert children
+    process.kill()  # the driver alone, as when memory runs out
+    process.wait()
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):
+    text = (ROOT / "studies" / "smoke.yaml").read_text()
+    for sound, diverging in (("adamw", "sgd"), ("0.002", "10.0"), ("one_cycle", "constant")):
+        text = text.replace(sound, diverging)
+    path, store = tmp_path / "study.yaml", tmp_path / "store"
+    path.write_text(text.replace("epochs: 2", "epochs: 4"))
+    done = greencv("run", path, "--store", store)
+    assert done.returncode == 3
+    failed = [r for r in Store(store).records() if r.status == "failed"]
+    assert failed
+    assert "learning_rate" in failed[0].reason
+    assert greencv("runs", "list", "--store", store).returncode == 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs_alone(path, smoke_store, tmp_path):
+    few = {"held_out": ["environment"]} if path.stem == "rq3_estimation" else {}
+    executed = run_notebook(path, smoke_store, **few)
+    outputs = [o for c in executed.cells for o in c.get("outputs", [])]
+    assert outputs
+    assert not any(o.output_type == "error" for o in outputs)
+
+
+def test_a_parameter_changed_changes_the_result(smoke_store):
+    path = ROOT / "notebooks" / "rq1_architecture.ipynb"
+    first = text_of(run_notebook(path, smoke_store, environment="cpu-1-thread"))
+    other = text_of(run_notebook(path, smoke_store, environment="cpu-all-threads"))
+    assert "cpu-1-thread" in first
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    "path",
+    # What is published has no part in a study of ours.
+    [path for path in NOTEBOOKS if path.stem != "reanalysis"],
+    ids=lambda p: p.stem,
+)
+def test_a_notebook_stands_an_incomplete_study(path, smoke_store, tmp_path, monkeypatch):
+    if path.stem == "rq3_estimation":  # whose other part rests on what is downloaded
+        monkeypatch.setenv("GREENCV_DATA", NOWHERE)
+    # Whole: one condition; a single run of a second; nothing of the other two.
+    records = [r for r in Store(smoke_store).records() if isinstance(r, RunRecord)]
+    conditions = runs_table(records).groupby(["architecture", "environment"])["run_id"]
+    (_, whole), (_, part), *_ = conditions
+    for run_id in [*whole, part.iloc[0]]:
+        shutil.copy(smoke_store / f"{run_id}.json", tmp_path)
+    executed = run_notebook(path, tmp_path)
+    if path.stem.startswith("rq"):
+        assert "No answer from these runs" in text_of(executed)
+    if path.stem == "rq3_estimation":
+        assert "published measurements are not here" in text_of(executed)
+
+
+def test_a_book_without_a_finished_run_is_one_line(tmp_path):
+    done = greencv("book", "smoke", "--no-train", "--store", tmp_path)
+    assert done.returncode == 1
+    assert "no run is finished with its energy" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):
+    root = tmp_path / "greencv"
+    copy_project(root)
+    shutil.copytree(smoke_store, root / "runs")
+    code = (
+        "import sys; from pathlib import Path; "
+        "from greencv_core.report.book.build import build_book; "
+        "from greencv_core.records.record import Store; "
+        # Named from where the caller is, not from where the notebooks are.
+        "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), say=print, "
+        "records=list(Store('runs').records()))"
+    )
+
+    # The first kernel to start dies, as one of two does that draw the same port.
+    dead = tmp_path / "dead"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
+        f"    open({str(dead)!r}, 'x').close()\n"
+        "    os._exit(1)\n"
+    )
+
+    def build():
+        python = GREENCV.with_name("python")
+        done = subprocess.run(
+            [python, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=root,
+            # The published data have tests of their own, and take minutes.
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "GREENCV_DATA": NOWHERE},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "executing 9 of 9" in build()
+    assert dead.exists()
+    assert "nothing changed" in build()
+    (root / "notebooks" / "metering.ipynb").touch()
+    assert "executing 1 of 9 notebooks: metering" in build()
+    html = root / "_build" / "html"
+    assert (html / "index.html").is_file()
+    check_pages(html)
+
+
+def check_pages(html):
+    """Each page says that energy is estimated, carries its figures, and asks nobody else."""
+    pages = {p.stem: p.read_text() for p in (html / "book" / "notebooks").glob("*.html")}
+    assert set(pages) == {p.stem for p in NOTEBOOKS}
+    for name in ("index", "rq1_architecture", "rq2_environment", "rq3_estimation", "metering"):
+        assert "estimated" in pages[name] or "measured" in pages[name], name
+    drawn = re.findall(r'<figure class="gcv-exhibit gcv-figure-exhibit" id="([^"]+)"',
+                       pages["rq1_architecture"])  # fmt: skip
+    assert len(drawn) >= 5
+    for name in drawn:
+        for suffix in ("svg", "png"):
+            assert (html / "exhibits" / f"{name}.{suffix}").stat().st_size > 5000, name
+    loaded = re.compile(
+        r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//'
+        r'|<link[^>]+rel="(?:stylesheet|preload)"[^>]+href="(?:https?:)?//'
+        r'|<link[^>]+href="(?:https?:)?//[^"]+"[^>]*rel="(?:stylesheet|preload)"'
+    )
+    for page in html.rglob("*.html"):
+        text = page.read_text()
+        assert str(html.parent.parent) not in text, page  # where it was built is nobody's business
+        assert not loaded.search(text), page
+        # Nor by a script that is on the page itself.
+        assert not re.search(r'"(?:https?:)?//[^"]+\.m?js"', text), page
+
+
+def run_notebook(path, store, **parameters):
+    notebook = nbformat.read(path, as_version=4)
+    place = next(
+        i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])
+    )
+    values = {"study": "smoke", "store": str(store), "train": False, **parameters}
+    source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}})
+    return client.execute()
+
+
+def text_of(notebook):
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    return json.dumps([o.get("data", {}).get("text/markdown", "") for o in outputs])

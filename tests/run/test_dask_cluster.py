@@ -1,0 +1,198 @@
+"""Runs made by the workers of a Dask cluster: real ones, in processes of their own."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+import pandas as pd
+import psutil
+import pytest
+
+from greencv_core.machine.environment import Accelerator
+from greencv_core.records.record import Store, runs_table
+from greencv_core.records.source import load_study
+from greencv_core.run.dask_cluster import _join, _kind, _place_of, _places
+from greencv_core.run.queue import planned_on
+from greencv_core.run.worker import describe_site
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
+
+SMOKE = ROOT / "studies" / "smoke.yaml"
+STUDY = load_study(SMOKE)
+NOT_OF_THE_RUN = ("energy", "emissions", "duration", "images_per_s", "power_w", "started_at")
+"""What the names of those columns have in them that differ from one making to the next."""
+
+
+def alike(store):
+    """Return the runs table without times and energies."""
+    table = runs_table(list(store.records())).sort_values("run_id", ignore_index=True)
+    varying = [c for c in table if any(word in c for word in NOT_OF_THE_RUN)]
+    return table.drop(columns=[*varying, "contended", "device_utilization_pct", "problems"])
+
+
+class Cluster:
+    """A scheduler and workers on this computer."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{port}"
+        self._folder = folder
+        self._processes = []
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port)
+        for _ in range(2):
+            self._start("worker", self.address, "--nthreads", 1, "--local-directory", folder)
+
+    def _start(self, what, *arguments):
+        command = [sys.executable, "-m", "dask", what, *map(str, arguments), "--no-dashboard"]
+        with (self._folder / f"{what}-{len(self._processes)}.log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        self._processes.append(process)
+        return process
+
+    def trainings(self):
+        """Return the trainings that go on, each with its worker."""
+        found = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for nanny in self._processes[1:]:
+                for worker in psutil.Process(nanny.pid).children():
+                    for forks in worker.children():
+                        found += [(training, worker) for training in forks.children()]
+        return found
+
+    def close(self):
+        for process in reversed(self._processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+def until(condition, seconds=300):
+    end_s = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end_s, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
+    cluster, smoke_store, tmp_path
+):
+    store = Store(tmp_path / "store")
+    study = tmp_path / "smoke.yaml"
+    with_gpu = "environments:\n  - {name: gpu, device: cuda}"
+    study.write_text(SMOKE.read_text().replace("environments:", with_gpu))
+    command = ["run", study, "--store", tmp_path / "store", "--scheduler", cluster.address]
+    code, told = interrupted(*command, when=lambda: store.run_ids() and cluster.trainings())
+    assert code == 130
+    assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
+    until(lambda: not cluster.trainings(), 20)
+    made = store.stamps()
+    assert 1 <= len(made) < 8
+
+    process = subprocess.Popen(
+        [str(GREENCV), *map(str, command)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "160"},
+    )
+    until(lambda: len(store.run_ids()) > len(made))
+    _, worker = until(cluster.trainings)[0]
+    time.sleep(0.2)
+    worker.kill()
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    assert told.count("its worker was lost; again") <= 1
+    assert "2 workers on 1 computer" in told
+    assert "environment gpu: no worker had it" in told
+    assert {run_id: store.stamps()[run_id].text for run_id in made} == {
+        run_id: stamp.text for run_id, stamp in made.items()
+    }
+    pd.testing.assert_frame_equal(alike(store), alike(Store(smoke_store)))
+
+    done = greencv(*command)
+    assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
+    cluster.scheduler.kill()
+    done = greencv(*command)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: --scheduler {cluster.address}: no Dask scheduler answers there\n"
+    )
+
+
+@pytest.mark.parametrize("address", ["nonsense://x", "host", "tcp://host:x"])
+def test_an_address_that_is_none_is_bad_input(address, tmp_path):
+    done = greencv_here("run", "smoke", "--store", tmp_path, "--scheduler", address)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: --scheduler {address}: is no address of a Dask scheduler, as tcp://host:8786 is\n"
+    )
+
+
+def test_an_encrypted_address_needs_a_certificate(tmp_path):
+    done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", "tls://127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --scheduler tls://127.0.0.1:9: Dask has no certificate here: its configuration "
+        "distributed.comm.tls is to name one\n"
+    )
+
+
+def test_a_server_of_another_kind_is_one_line(tmp_path):
+    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"tcp://127.0.0.1:{server.server_port}"
+    done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", address)
+    server.shutdown()
+    assert done.returncode == 1
+    assert done.stderr == f"error: --scheduler {address}: no Dask scheduler answers there\n"
+
+
+def test_a_worker_with_another_greencv_is_not_used():
+    versions = describe_site().versions
+    told = _join(STUDY, {**versions, "greencv": "0.0.1"}, "session")
+    assert told == f"it has greencv {versions['greencv']}, and this is 0.0.1"
+
+
+def with_card(site, *names):
+    cards = tuple(
+        Accelerator(f"cuda:{i}", name, f"GPU-{i}{name}", 2**30, bf16=True)
+        for i, name in enumerate(names)
+    )
+    return replace(site, machine=replace(site.machine, accelerators=cards))
+
+
+def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
+    plain = describe_site()
+    study = STUDY.model_copy(
+        update={
+            "environments": [
+                STUDY.environments[0],
+                STUDY.environments[0].model_copy(update={"name": "gpu", "device": "cuda"}),
+            ]
+        }
+    )
+    one, same, other = (with_card(plain, name) for name in ("A100", "A100", "H100"))
+    assert _kind(one) == _kind(same)
+    assert len({_kind(site) for site in (plain, one, other)}) == 3
+    assert len(_places(study, plain)) == 1
+    assert _places(study, one) == _places(study, same)
+    assert _places(study, one) & _places(study, other) == _places(study, plain)
+    on_card = [run for run in planned_on(study, one.machine) if run.accelerator]
+    assert {_place_of(run) for run in on_card} == _places(study, one) - _places(study, plain)

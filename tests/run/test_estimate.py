@@ -1,0 +1,176 @@
+"""`greencv estimate`: what a training will take before it starts, what that rests on, bad names."""
+
+import json
+import time
+
+import pytest
+import yaml
+
+from greencv_core.records.record import Store
+from greencv_core.records.source import load_study
+from greencv_core.run.estimate import one_training
+from greencv_core.utils.errors import BadInputError
+from tests.conftest import ROOT, greencv, greencv_here, interrupted
+
+SMOKE = load_study("smoke")
+
+
+@pytest.fixture(scope="module")
+def from_records(smoke_store):
+    """Return what the smoke study's records tell of an architecture that they have none of."""
+    done = greencv_here(
+        "estimate", "resnet18", "--study", "smoke", "--store", smoke_store, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_environment_of_the_machine_has_an_estimate(from_records):
+    assert [row["environment"] for row in from_records["estimates"]] == [
+        "cpu-1-thread", "cpu-all-threads",
+    ]  # fmt: skip
+    for row in from_records["estimates"]:
+        for figure, unit in (("energy", "j"), ("duration", "s"), ("emissions", "gco2e")):
+            assert 0 < row[f"{figure}_low_{unit}"] < row[f"{figure}_high_{unit}"]
+        emitted = row["energy_j"] / 3.6e6 * row["carbon_intensity_gco2e_per_kwh"]
+        assert row["emissions_gco2e"] == pytest.approx(emitted)
+        assert row["provenance"] in ("measured", "sampled", "estimated")
+
+
+def test_an_estimate_says_what_it_rests_on(from_records):
+    assert from_records["rests_on"] == "8 finished runs of 2 architectures"
+    assert (from_records["finished_runs"], from_records["architectures"]) == (8, 2)
+    assert all(row["batches_tried"] == 0 for row in from_records["estimates"])
+
+
+def test_a_known_architecture_is_estimated_near_its_runs(smoke_store, smoke_records):
+    name = "squeezenet1_1"
+    done = greencv_here(
+        "estimate", name, "--study", "smoke", "--store", smoke_store, "--json",
+        "--environment", "cpu-1-thread",
+    )  # fmt: skip
+    [row] = json.loads(done.stdout)["estimates"]
+    joules = [
+        r.total.energy_j for r in smoke_records
+        if r.architecture == name and r.environment["name"] == "cpu-1-thread"
+    ]  # fmt: skip
+    assert row["energy_low_j"] <= row["energy_j"] <= row["energy_high_j"]
+    assert row["energy_low_j"] < sum(joules) / 2 < row["energy_high_j"]
+
+
+@pytest.mark.realtime
+def test_a_few_batches_tell_what_the_run_takes(tmp_path):
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["architectures"] = ["squeezenet1_1"]
+    content["environments"] = content["environments"][:1]
+    content["dataset"] |= {"train_images": 1216, "validation_images": 300}
+    content["protocol"]["repetitions"] = 1
+    study, store = tmp_path / "study.yaml", tmp_path / "store"
+    study.write_text(yaml.safe_dump(content))
+    done = greencv(
+        "estimate", "squeezenet1_1", "--study", study, "--store", store, "--probe", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert not store.exists()
+    told = json.loads(done.stdout)
+    [row] = told["estimates"]
+    assert told["rests_on"] == f"{row['batches_tried']} batches tried"
+    assert greencv("run", study, "--store", store).returncode == 0
+    [record] = Store(store).records()
+    # Within 15 % on a machine that does nothing else, which one that runs tests is not.
+    assert row["duration_s"] == pytest.approx(record.duration_s, rel=0.5)
+    assert row["energy_j"] == pytest.approx(record.total.energy_j, rel=0.5)
+
+
+def test_a_person_is_told_the_same(smoke_store):
+    done = greencv(
+        "estimate", "squeezenet1_1", "--study", "smoke", "--store", smoke_store,
+        "--environment", "cpu-1-thread", "--epochs", "4", COLUMNS="80",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    title, _, row, *_, last = done.stdout.splitlines()
+    assert title.strip() == "squeezenet1_1: 4 epochs of 128 images of digits"
+    assert "cpu-1-thread" in row
+    assert "J" in row
+    assert last == "In brackets: 95 % intervals. From 8 finished runs of 2 architectures."
+
+
+def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):
+    def energy_j(*options):
+        done = greencv_here(
+            "estimate", "squeezenet1_1", "--study", "smoke", "--store", smoke_store, "--json",
+            "--environment", "cpu-1-thread", *options,
+        )  # fmt: skip
+        content = json.loads(done.stdout)
+        return content, content["estimates"][0]["energy_j"]
+
+    _, first_j = energy_j()
+    content, longer_j = energy_j("--epochs", "20")
+    assert content["epochs"] == 20
+    assert longer_j > 5 * first_j
+    content, _ = energy_j("--dataset", "cifar10")  # known without its images
+    numbers = [content["dataset"][key] for key in ("train_images", "validation_images")]
+    assert sum(numbers) == 60_000
+    assert numbers[1] / 60_000 == pytest.approx(100 / 228, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["resnet81"], "unknown architecture; did you mean resnet18"),
+        (["resnet18", "--study", "quack"], "no such study file"),
+        (["resnet18", "--environment", "gpu"], "here: cpu-1-thread, cpu-all-threads"),
+        (["resnet18", "--dataset", "imagenot"], "unknown data set; known: digits"),
+        (["resnet18", "--epochs", "0"], "--epochs"),
+    ],
+)
+def test_a_bad_name_is_one_line(tmp_path, options, told):
+    done = greencv_here("estimate", "--study", "smoke", "--store", tmp_path, *options)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_without_runs_or_batches_it_says_what_to_do(tmp_path):
+    done = greencv_here("estimate", "resnet18", "--study", "smoke", "--store", tmp_path)
+    assert done.returncode == 1
+    assert "try a few batches with --probe" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_cannot_be_tried_is_told(tmp_path):
+    # 40 is no multiple of the patch's 16 pixels.
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["dataset"]["image_size"] = 40
+    content["environments"] = content["environments"][:1]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    done = greencv_here("estimate", "vit_b_16", "--study", path, "--store", tmp_path, "--probe")
+    assert done.returncode == 1
+    assert "environment cpu-1-thread: AssertionError" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_estimate_exits_with_130(tmp_path):
+    trying = time.monotonic() + 8
+    code, told = interrupted(
+        "estimate", "resnet18", "--probe", "--store", tmp_path,
+        when=lambda: time.monotonic() > trying,
+    )  # fmt: skip
+    assert code == 130
+    assert "Traceback" not in told
+
+
+def test_a_studys_classes_are_not_those_of_another_data_set():
+    merged = {"low": ["0", "1", "2", "3", "4"], "high": ["5", "6", "7", "8", "9"]}
+    dataset = SMOKE.dataset.model_copy(update={"classes": merged})
+    study = SMOKE.model_copy(update={"dataset": dataset})
+    assert one_training(study, "resnet18").dataset.classes == merged
+    assert one_training(study, "resnet18", dataset="mnist").dataset.classes is None
+
+
+def test_too_few_images_for_a_batch_are_told():
+    large = SMOKE.protocol.model_copy(update={"batch_size": 2000})
+    study = SMOKE.model_copy(update={"protocol": large})
+    with pytest.raises(BadInputError, match=r"batch_size = 2000: must be at most"):
+        one_training(study, "resnet18", dataset="digits")

@@ -1,0 +1,474 @@
+"""A whole study on a GPU that NVML and torch are told of: the real command, in pieces and lost."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+
+from greencv_core import collect, epochs_table, load_study, phases_table, runs_table
+from greencv_core.analysis import (
+    architecture_by_environment,
+    attempt,
+    best_against_worst,
+    break_evens,
+    compare_each,
+    energy_regression,
+    pareto_front,
+    savings_without_loss,
+    usable,
+)
+from greencv_core.records.record import RunRecord, Store
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here
+from tests.support import simulated_gpu
+from tests.support.simulated_gpu import UUID, constant
+
+pytestmark = pytest.mark.realtime
+
+REFRESH_S = 0.1
+POWER_W = 250.0
+RUNS = 16
+STUDY = """
+name: one-card
+dataset: {name: digits, image_size: 32, train_images: 256, validation_images: 100}
+architectures: [shufflenet_v2_x0_5, squeezenet1_1]
+environments:
+  - {name: fp32, device: cuda, threads: 1}
+  - {name: tf32, device: cuda, threads: 1, precision: tf32}
+  - {name: bf16, device: cuda, threads: 1, precision: bf16, memory_format: channels_last}
+  - {name: bf16-batch-64, device: cuda, threads: 1, precision: bf16, batch_size: 64}
+protocol:
+  epochs: 2
+  batch_size: 32
+  optimizer: adamw
+  learning_rate: 0.002
+  schedule: one_cycle
+  repetitions: 2
+  idle_s: 0.5
+carbon: {country: ESP}
+analysis: {correctness_margin: 0.02}
+"""
+LONG = """
+name: one-run
+dataset: {name: digits, image_size: 32, train_images: 64, validation_images: 20}
+architectures: [squeezenet1_1]
+environments: [{name: fp32, device: cuda, threads: 1}]
+protocol: {epochs: 60, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
+carbon: {country: ESP}
+"""
+OUTSIDE = 1 << 22
+"""Added to processes' ids, it makes ids that this system gives to none."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def card(library, tmp_path_factory):
+    """Put the card into the environment that all commands of this module inherit."""
+    folder = tmp_path_factory.mktemp("card")
+    told = folder / "told"
+    settings = {"refresh_s": REFRESH_S, "noise_w": 0.5, "contexts": told / "contexts"}
+    paths = (str(ROOT / "tests" / "support" / "pretended_cuda"), os.environ.get("PYTHONPATH"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            **simulated_gpu.environment(library, constant(POWER_W), **settings),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PRETENDED_CUDA": str(told),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }.items():
+            patch.setenv(name, value)
+        yield told
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pieces(card, study, tmp_path_factory):
+    """Return what became of a study that was interrupted, and went on in a copy of its store."""
+    begun, whole = (tmp_path_factory.mktemp(name) for name in ("begun", "whole"))
+    interrupted = out_of_time("run", study, "--store", begun, when=lambda: len(files(begun)) >= 5)
+    shutil.copytree(begun, whole, dirs_exist_ok=True)
+    kept = files(whole)
+    # As in a container, whose processes NVML lists under ids from outside.
+    resumed = greencv("run", study, "--store", whole, STAND_IN_OUTSIDE=str(OUTSIDE))
+    return SimpleNamespace(
+        begun=begun, whole=whole, kept=kept, interrupted=interrupted, resumed=resumed
+    )
+
+
+@pytest.fixture(scope="module")
+def records(pieces):
+    assert pieces.resumed.returncode == 0, pieces.resumed.stderr
+    return list(Store(pieces.whole).records())
+
+
+def out_of_time(*arguments, when):
+    """Run the command under ``timeout``, whose time is over as soon as ``when()``.
+
+    It interrupts the command and then its whole group, so that the command hears of it twice.
+    """
+    limit = ["timeout", "--signal=INT", "--preserve-status", "600"]
+    process = subprocess.Popen(
+        [*limit, str(GREENCV), *map(str, arguments)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 300
+    while not when() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGALRM)
+    _, told = process.communicate(timeout=60)
+    return SimpleNamespace(returncode=process.returncode, stderr=told)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*.json")}
+
+
+def waits(card):
+    """Return what was told at each wait for the card, by process."""
+    return {
+        path.name: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (card / "waits").iterdir()
+    }
+
+
+def edges(record):
+    """Return when the phases of a run begin and end, and the run itself."""
+    inner = [edge for phase in record.phases for edge in (phase.start_s, phase.end_s)]
+    return [0.0, *inner, record.duration_s]
+
+
+def waits_of(record, card):
+    """Return the waits of the process that made a run, and by how much they are off its edges."""
+    ends = np.diff([*edges(record)[2:-1:2], record.duration_s])
+    found = []
+    for told in waits(card).values():
+        if len(told) == len(edges(record)):
+            times = [one["time_s"] for one in told]
+            off_s = np.abs(np.diff([*times[2:-1:2], times[-1]]) - ends).max()
+            found.append((off_s, told))
+    return min(found, key=lambda pair: pair[0])
+
+
+def test_the_doctor_names_the_card_and_says_that_it_measures():
+    done = greencv("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    [card] = told["machine"]["accelerators"]
+    assert (card["device"], card["name"], card["uuid"]) == ("cuda:0", "Stand-in", UUID)
+    assert card["unmetered"] == ""
+    [gpu] = [meter for meter in told["meters"] if meter["component"] == "gpu"]
+    assert gpu["provenance"] == "measured"
+    assert gpu["source"] == "NVML energy counter (Stand-in)"
+    assert gpu["resolution_s"] == pytest.approx(0.1, abs=0.01)
+    assert told["problems"] == []
+
+
+def test_a_plan_tells_what_the_rest_will_take(pieces, study):
+    done = greencv("plan", study, "--store", pieces.begun, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told["runs"]) == RUNS
+    assert sum(run["finished"] for run in told["runs"]) == len(pieces.kept)
+    assert told["left_out"] == []
+    assert told["not_timed"] == {}
+    assert all(run["expected_energy_j"] > 0 for run in told["runs"])
+
+
+def test_an_interrupted_study_keeps_what_it_has(pieces):
+    assert pieces.interrupted.returncode == 130, pieces.interrupted.stderr
+    assert pieces.interrupted.stderr.splitlines()[-1].startswith("Interrupted. What is finished")
+    assert "Traceback" not in pieces.interrupted.stderr
+    assert 5 <= len(pieces.kept) < RUNS
+
+
+def test_an_interrupt_that_comes_twice_is_one(study, tmp_path):
+    process = subprocess.Popen(
+        [str(GREENCV), "run", str(study), "--store", str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 300
+    # The fork server takes seconds to load torch, and the first process is waited for meanwhile.
+    while not serves(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for _ in range(2):  # as of `timeout`, whose second one may come late on a busy computer
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1].startswith("Interrupted. What is finished")
+    assert "Traceback" not in told
+
+
+def serves(pid):
+    """Return whether a process has a fork server."""
+    children = psutil.Process(pid).children(recursive=True)
+    return any("forkserver" in " ".join(child.cmdline()) for child in children)
+
+
+def test_the_same_command_makes_what_is_missing_and_no_more(pieces, records):
+    after = files(pieces.whole)
+    assert {name: after[name] for name in pieces.kept} == pieces.kept
+    begun = [line for line in pieces.resumed.stderr.splitlines() if line.startswith("[")]
+    assert len(begun) == RUNS - len(pieces.kept)
+    assert "All 16 runs of study one-card are finished." in pieces.resumed.stderr
+    assert {record.status for record in records} == {"finished"}
+    cells = Counter((r.architecture, r.environment["name"], r.repetition) for r in records)
+    assert len(cells) == RUNS
+    assert set(cells.values()) == {1}
+
+
+def test_the_cards_energy_is_measured_and_right(records):
+    for record in records:
+        gpu = record.total.components["gpu"]
+        assert gpu.provenance == "measured"
+        assert gpu.energy_j == pytest.approx(POWER_W * record.duration_s, rel=0.03)
+        assert record.complete
+        assert record.idle_power_w["gpu"] == pytest.approx(POWER_W, rel=0.03)
+        [compared] = [c for c in record.comparisons if c.component == "gpu"]
+        assert (compared.first.provenance, compared.second.provenance) == ("measured", "sampled")
+        assert compared.first.energy_j == pytest.approx(compared.second.energy_j, rel=0.03)
+        for phase in record.phases:
+            part = phase.components["gpu"]
+            off_j = part.energy_j - POWER_W * (phase.end_s - phase.start_s)
+            assert abs(off_j) < 4 * part.uncertainty_j
+
+
+def test_the_trace_shows_the_cards_power(records):
+    for record in records:
+        trace = record.trace
+        points = record.duration_s / REFRESH_S
+        assert len(trace.time_s["gpu"]) == pytest.approx(points, rel=0.1, abs=1)
+        assert trace.time_s["gpu"][-1] == pytest.approx(record.duration_s, abs=0.001)
+        assert np.mean(trace.power_w["gpu"]) == pytest.approx(POWER_W, rel=0.03)
+
+
+def test_a_record_tells_of_the_card(records):
+    for record in records:
+        assert record.environment["device"] == "cuda:0"
+        assert record.accelerator == record.device_name == "Stand-in"
+        assert record.machine["accelerators"][0]["uuid"] == UUID
+        assert record.gpu == {
+            "utilization_pct": 80,
+            "memory_used_bytes": 4 << 30,
+            "temperature_c": 55,
+            "sm_clock_mhz": 1500,
+            "memory_clock_mhz": 5000,
+            "power_limit_w": 350,
+        }
+
+
+def test_the_runs_table_has_the_cards_columns(records):
+    runs = runs_table(records)
+    assert set(runs["device_utilization_pct"]) == {80}
+    assert set(runs["power_limit_w"]) == {350}
+    assert set(runs["gpu_provenance"]) == {"measured"}
+    assert set(zip(runs["environment"], runs["batch_size"], strict=True)) == {
+        ("fp32", 32), ("tf32", 32), ("bf16", 32), ("bf16-batch-64", 64)
+    }  # fmt: skip
+    # The processor's energy is known from a model alone, where there is no counter of it.
+    weakest = {"measured"} if set(runs["cpu_provenance"]) == {"measured"} else {"estimated"}
+    assert set(runs["provenance"]) == weakest
+
+
+def test_no_process_of_ours_counts_as_anothers(pieces, records, card):
+    inside = [record for record in records if f"{record.run_id}.json" in pieces.kept]
+    assert inside  # listed under their own ids, and the others under ids from outside
+    assert len(inside) < len(records)
+    assert len(list((card / "contexts").iterdir())) > RUNS
+    for record in records:
+        assert not any("on the GPU" in problem for problem in record.problems)
+
+
+def test_somebody_elses_process_on_the_card_is_told(study, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(LONG.replace("epochs: 60", "epochs: 1"))
+    done = greencv("run", path, "--store", tmp_path / "store", STAND_IN_PIDS="1")
+    assert done.returncode == 0, done.stderr
+    [record] = Store(tmp_path / "store").records()
+    assert record.contended
+    assert "other processes on the GPU" in record.problems
+
+
+def test_each_edge_of_a_phase_waits_for_the_card(records, card):
+    for record in records:
+        off_s, _ = waits_of(record, card)
+        assert off_s < 0.05
+
+
+def test_an_environment_is_what_it_says(records, card):
+    for record in records:
+        precision = record.environment["precision"]
+        _, told = waits_of(record, card)
+        half = "torch.bfloat16" if precision == "bf16" else None
+        assert {tuple(one["tf32"]) for one in told} == {(precision == "tf32",) * 2}
+        assert {one["half"] for one in told} == {half}
+
+
+def test_pieces_of_two_stores_merge_and_nothing_twice(pieces, records, tmp_path):
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    for name in sorted(set(files(pieces.whole)) - set(pieces.kept)):
+        shutil.copy(pieces.whole / name, rest)
+    merged = tmp_path / "merged"
+    done = greencv_here("runs", "merge", pieces.begun, rest, "--store", merged)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("16 runs copied, 0 the same already")
+    assert files(merged) == files(pieces.whole)
+    again = greencv_here("runs", "merge", pieces.begun, pieces.whole, "--store", merged)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("0 runs copied, 16 the same already")
+    assert files(merged) == files(pieces.whole)
+
+
+def test_a_bundle_holds_the_whole_study(pieces, study, records, tmp_path):
+    bundle = packed(study, pieces.whole, tmp_path)
+    assert [r.run_id for r in Store(bundle).records()] == sorted(r.run_id for r in records)
+    done = greencv_here("runs", "list", "--store", bundle)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("16 runs of one-card")
+    assert load_study(bundle).environments == load_study(study).environments
+
+
+def packed(study, store, folder):
+    path = folder / "one-card.parquet"
+    done = greencv_here("bundle", study, "--store", store, "--output", path)
+    assert done.returncode in (0, 3), done.stderr
+    return path
+
+
+HALVES = {
+    "the first to be made": lambda record: record.order < RUNS / 2,
+    "one architecture": lambda record: record.architecture == "squeezenet1_1",
+    "two environments": lambda record: record.environment["name"] in ("fp32", "bf16"),
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_a_bundle_of_half_of_the_runs_can_be_analysed(half, pieces, study, records, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    for record in filter(HALVES[half], records):
+        shutil.copy(pieces.whole / f"{record.run_id}.json", store)
+    bundle = packed(study, store, tmp_path)
+    found = collect(bundle, store=bundle)
+    assert len(found) == RUNS / 2
+    runs = usable(runs_table(found)).runs
+    assert len(runs) == RUNS / 2
+    assert len(epochs_table(found)) == RUNS
+    value = "energy_j_per_image"
+    comparisons = compare_each(runs, value, "environment", "architecture")
+    even = break_evens(runs)
+    asked = [
+        *comparisons.values(),
+        *even.values(),
+        pareto_front(runs),
+        attempt(architecture_by_environment, runs),
+        attempt(best_against_worst, runs, "environment", value),
+        attempt(best_against_worst, runs, "architecture", value),
+        attempt(savings_without_loss, runs, 0.02, value=value),
+        attempt(energy_regression, runs),
+    ]
+    assert all(answer.sentence() for answer in asked)
+    assert any(asked)
+
+
+@pytest.fixture
+def going_on(card, tmp_path):
+    """Return a function that begins the one run of a study and returns when it has half of it."""
+    path, store = tmp_path / "study.yaml", tmp_path / "store"
+    path.write_text(LONG)
+
+    def begin(**environment):
+        before = set(waits(card))
+        process = subprocess.Popen(
+            [str(GREENCV), "run", str(path), "--store", str(store)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "COLUMNS": "160", **environment},
+        )
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            # What is timed beforehand waits a few times alone.
+            if any(len(w) > 100 for name, w in waits(card).items() if name not in before):
+                break
+            time.sleep(0.02)
+        return process
+
+    return begin, path, store
+
+
+def test_a_card_lost_midway_leaves_no_half_of_an_energy(going_on, tmp_path):
+    begin, path, store = going_on
+    lost = tmp_path / "lost"
+    process = begin(STAND_IN_LOST_FILE=str(lost))
+    lost.touch()
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    [record] = Store(store).records()
+    assert (record.status, record.complete) == ("finished", False)
+    assert any("GPU is lost" in problem for problem in record.problems)
+    assert "gpu" not in record.total.components
+    assert (record.net_energy_j, record.emissions_gco2e) == (None, None)
+    assert record.epochs[0].energy_j > 0
+    assert record.epochs[-1].energy_j is None
+    runs = runs_table([record])
+    for column in (
+        "energy_j",
+        "gpu_energy_j",
+        "net_energy_j",
+        "train_energy_j",
+        "validation_energy_j",
+    ):
+        assert runs[column].isna().all(), column
+    told = phases_table(record).set_index("name")["energy_j"]
+    assert told["epoch 1 training"] > 0
+    assert np.isnan(told["epoch 60 training"])
+    assert usable(runs).runs.empty
+    listed = greencv_here("runs", "list", "--store", store).stdout
+    assert "incomplete" in listed
+    assert " J " not in listed
+
+    # The same command, once the card is back, makes the run again.
+    again = greencv("run", path, "--store", store)
+    assert again.returncode == 0, again.stderr
+    [record] = Store(store).records()
+    assert record.complete
+    assert record.total.components["gpu"].energy_j == pytest.approx(
+        POWER_W * record.duration_s, rel=0.03
+    )
+
+
+def test_a_card_that_fails_midway_fails_the_run_in_one_line(going_on, tmp_path):
+    begin, _, store = going_on
+    lost = tmp_path / "lost"
+    process = begin(STAND_IN_LOST_FILE=str(lost), PRETENDED_CUDA_FAILS=str(lost))
+    lost.touch()
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 3, told
+    assert "Traceback" not in told
+    [record] = Store(store).records()
+    assert isinstance(record, RunRecord)
+    assert record.status == "failed"
+    assert record.reason == "AcceleratorError: CUDA error: unspecified launch failure"
+    assert record.total is None
+    listed = greencv_here("runs", "list", "--store", store).stdout
+    assert "failed" in listed

@@ -1,0 +1,99 @@
+"""One study on two machines: a process that may use one CPU alone is another machine than ours."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from greencv_core import collect, runs_table
+from greencv_core.records.record import RunRecord, Store
+from tests.conftest import GREENCV, ROOT, greencv
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="needs two CPUs, and a system that can keep a process off one of them",
+)
+
+MADE_THE_SAME = [
+    "run_id", "architecture", "environment", "repetition", "order", "seed", "status", "threads",
+    "epochs", "images_processed", "gflops_per_image", "parameters", "f1_macro", "train_loss",
+    "validation_loss", "machine",
+]  # fmt: skip
+"""Columns of what does not differ from one training to its repetition with the same seed."""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Return a study file whose one environment both machines have."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["environments"] = [{"name": "one-thread", "device": "cpu", "threads": 1}]
+    path = tmp_path_factory.mktemp("study") / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(study, store, cpus=None):
+    """Start the study on this machine, or on one of so many CPUs."""
+    restrict = None if cpus is None else (lambda: os.sched_setaffinity(0, range(cpus)))
+    return subprocess.Popen(
+        [str(GREENCV), "run", str(study), "--store", str(store)],
+        cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=restrict, start_new_session=True,
+    )  # fmt: skip
+
+
+def table(study, store):
+    return runs_table(collect(study, store=store, train=False))[MADE_THE_SAME]
+
+
+def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tmp_path):
+    whole = tmp_path / "whole"
+    for cpus in (None, 1):
+        assert run(study, whole, cpus).wait() == 0
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    interrupted = run(study, ours)
+    deadline = time.monotonic() + 300
+    while not list(ours.glob("[!.]*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(interrupted.pid, signal.SIGKILL)
+    interrupted.wait()
+    assert 0 < len(list(ours.glob("[!.]*.json"))) < 4
+    assert run(study, theirs, 1).wait() == 0
+
+    merged = tmp_path / "merged"
+    done = greencv("runs", "merge", ours, theirs, "--store", merged)
+    assert done.returncode == 0, done.stderr
+    assert run(study, ours).wait() == 0  # goes on where it stopped
+    done = greencv("runs", "merge", ours, theirs, "--store", merged)
+    assert done.returncode == 0, done.stderr
+    assert "the same already" in done.stdout
+
+    expected = table(study, whole)
+    assert len(expected) == 8
+    assert expected["environment"].nunique() == expected["machine"].nunique() == 2
+    assert all("one-thread (" in name for name in expected["environment"])
+    assert table(study, merged).equals(expected)
+
+
+def test_the_merge_command_names_conflicts_and_refuses_nonsense(smoke_store, tmp_path):
+    target, other = tmp_path / "target", tmp_path / "other"
+    done = greencv("runs", "merge", smoke_store, "--store", target)
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "8 runs copied")
+    record = next(r for r in Store(target).records() if isinstance(r, RunRecord))
+    later = record.model_copy(update={"started_at": "2999-01-01T00:00:00+00:00"})
+    Store(other).write(later)
+    (other / "broken.json").write_text("{")
+    done = greencv("runs", "merge", other, "--store", target)
+    assert done.returncode == 3
+    conflict, damaged = done.stderr.splitlines()
+    assert conflict.startswith(f"conflict: run {record.run_id[:8]} ({record.architecture} @ ")
+    assert conflict.endswith("is kept")
+    assert damaged.startswith(f"left out: {other / 'broken.json'}: ")
+    assert Store(target).read(record.run_id) == record
+    for source, told in ((target, "is the store"), (tmp_path / "nowhere", "no store of runs")):
+        done = greencv("runs", "merge", source, "--store", target)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,198 @@
+"""Study files: what is wrong is said in one line; the plan is fixed and complete."""
+
+import pytest
+import yaml
+
+from greencv_core.records.source import load_study
+from greencv_core.study.plan import plan
+from greencv_core.study.schema import EnvironmentSpec
+from greencv_core.utils.errors import BadInputError
+from tests.conftest import ROOT, greencv_here
+
+ONE = [EnvironmentSpec(name="one", device="cpu", threads=1)]
+TWO = [*ONE, EnvironmentSpec(name="two", device="cpu", threads=2)]
+
+
+def written(tmp_path, **changes):
+    """Write the smoke study with changes; ``a__b`` stands for field b of a."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    for field, value in changes.items():
+        *parents, last = field.split("__")
+        place = content
+        for parent in parents:
+            place = place[parent]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"protocol__epochs": -3}, ["protocol.epochs = -3", "greater than or equal to 1"]),
+        ({"protocol__epochs": "many"}, ["protocol.epochs = many", "integer"]),
+        ({"protocol__epochs": None}, ["protocol.epochs", "missing"]),
+        ({"protocol__epoch": 3}, ["protocol.epoch = 3", "unknown field", "epochs"]),
+        ({"colour": "green"}, ["colour = green", "unknown field", "architectures"]),
+        ({"protocol__optimizer": "lion"}, ["protocol.optimizer = lion", "'adamw'"]),
+        ({"protocol__batch_size": 4096}, ["protocol.batch_size = 4096", "train_images"]),
+        ({"environments": []}, ["environments"]),
+        ({"environments": "all"}, ["environments = all", "must be auto or a list"]),
+        (
+            {"environments": [{"name": "x", "device": "tpu"}]},
+            ["environments.0.device = tpu", "cpu, cuda"],
+        ),
+        (
+            {"environments": [{"name": "x", "device": "cpu", "threads": 0}]},
+            ["environments.0.threads = 0", "at least 1"],
+        ),
+        ({"architectures": ["resnet18", "resnet18"]}, ["architectures", "resnet18 named twice"]),
+        ({"carbon__country": "Spain"}, ["carbon.country = Spain", "ESP"]),
+        (
+            {"analysis": {"correctness_margin": 2}},
+            ["analysis.correctness_margin = 2", "less than 1"],
+        ),
+        ({"analysis": {"margin": 0.1}}, ["analysis.margin = 0.1", "unknown", "correctness_margin"]),
+        ({"name": "../escape"}, ["name = ../escape", "letters"]),
+        ({"protocol__weight_decay": float("inf")}, ["protocol.weight_decay = inf", "finite"]),
+        ({"protocol__seed": 2**32}, ["protocol.seed = 4294967296", "less than"]),
+    ],
+)
+def test_a_bad_field_is_one_line_with_file_field_value_and_what_is_allowed(tmp_path, changes, told):
+    path = written(tmp_path, **changes)
+    with pytest.raises(BadInputError) as caught:
+        load_study(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert len(message.splitlines()) == 1, message
+    for part in told:
+        assert part in message
+
+
+def test_a_study_without_a_margin_takes_two_points(tmp_path):
+    source = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    path.write_text("".join(line for line in source.splitlines(True) if "margin" not in line))
+    assert load_study(path).analysis.correctness_margin == 0.02
+    path.write_text(source.replace("correctness_margin: 0.02", "correctness_margin: 0.005"))
+    assert load_study(path).analysis.correctness_margin == 0.005
+
+
+@pytest.mark.parametrize("text", ["2e-3", "2.0e-3", "0.002", "2E-3"])
+def test_a_number_may_have_an_exponent(tmp_path, text):
+    source = (ROOT / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "study.yaml"
+    path.write_text(source.replace("learning_rate: 0.002", f"learning_rate: {text}"))
+    assert load_study(path).protocol.learning_rate == 0.002
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: [", "line 1"),
+        ("name: a\nname: b\n", "name is given twice"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("name: 2022-13-40\n", "2022-13-40 is no timestamp"),
+        ("a: &x {b: 1}\nc:\n  <<: *x\n", "unknown field"),
+        ("!!python/object/apply:os.system ['true']", "a tag .*os.system"),
+    ],
+)
+def test_a_file_that_is_no_study(tmp_path, text, told):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=told):
+        load_study(path)
+
+
+def test_an_absent_file_names_the_known_studies(tmp_path):
+    with pytest.raises(BadInputError, match=r"no such study file.*quick, reference, smoke"):
+        load_study(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "told"),
+    [
+        ("plan", {"architectures": ["resnet81"]}, "did you mean resnet18"),
+        ("run", {"architectures": ["resnet81"]}, "did you mean resnet18"),
+        ("run", {"protocol__epochs": -1}, "protocol.epochs = -1"),
+        ("run", {"dataset__name": "imagenot"}, "unknown data set; known: digits"),
+        ("run", {"dataset__validation_images": 5}, "must be at least 10, one image for each class"),
+        ("run", {"dataset__train_images": 5000}, "digits has 1797 images"),
+        (
+            "run",
+            {"environments": [{"name": "x", "device": "cuda:7"}]},
+            "not on this machine; here: cpu",
+        ),
+        (
+            "plan",
+            {"environments": [{"name": "x", "device": "cpu", "threads": 4096}]},
+            "this machine has",
+        ),
+        ("plan", {"carbon__country": "XXX"}, "no carbon intensity known"),
+    ],
+)
+def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, told):
+    store, path = tmp_path / "store", written(tmp_path, **changes)
+    done = greencv_here(command, path, "--store", store)
+    assert done.returncode == 2
+    assert str(path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert told in done.stderr
+    assert not store.exists()
+
+
+def test_quick_spans_a_factor_of_thirty_in_gflops():
+    from greencv_core.architectures.build import build, gflops_per_image
+
+    study = load_study("quick")
+    gflops = [
+        gflops_per_image(build(name, 10, study.dataset.image_size).module, study.dataset.image_size)
+        for name in study.architectures
+    ]
+    assert len(gflops) == 5
+    assert max(gflops) / min(gflops) >= 30
+    assert study.protocol.repetitions >= 5
+
+
+def test_plan_holds_every_condition_once_in_each_block():
+    study = load_study("quick")
+    runs = plan(study, TWO, "machine")
+    size = len(study.architectures) * 2
+    assert len(runs) == size * study.protocol.repetitions
+    orders = []
+    for repetition in range(study.protocol.repetitions):
+        block = runs[repetition * size : (repetition + 1) * size]
+        assert {run.repetition for run in block} == {repetition}
+        assert len({run.condition for run in block}) == size
+        assert {run.seed for run in block} == {study.protocol.seed + repetition}
+        orders.append(tuple(run.condition for run in block))
+    assert len(set(orders)) > 1
+    assert [run.run_id for run in runs] == [run.run_id for run in plan(study, TWO, "machine")]
+    assert len({run.run_id for run in runs}) == len(runs)
+
+
+def test_a_run_is_identified_by_what_decides_its_outcome():
+    study = load_study("smoke")
+    first = plan(study, ONE, "machine")[0]
+    more = study.model_copy(
+        update={"protocol": study.protocol.model_copy(update={"repetitions": 9})}
+    )
+    longer = study.model_copy(update={"protocol": study.protocol.model_copy(update={"epochs": 9})})
+
+    def ids(s, machine="machine"):
+        return {run.run_id for run in plan(s, ONE, machine)}
+
+    assert first.run_id in ids(more)
+    assert first.run_id not in ids(longer)
+    assert first.run_id not in ids(study, "another machine")
+
+
+def test_a_part_of_the_study_keeps_the_order_of_the_whole():
+    study = load_study("quick")
+    part = plan(study, TWO, "m", architectures=["resnet18"])
+    whole = [run for run in plan(study, TWO, "m") if run.architecture == "resnet18"]
+    assert part == whole

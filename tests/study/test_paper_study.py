@@ -1,0 +1,97 @@
+"""The original's experiment: planned as it was, and made in small from end to end."""
+
+import pytest
+import yaml
+
+from greencv_core.analysis import pareto_front
+from greencv_core.records.record import Store, runs_table
+from greencv_core.records.source import load_study
+from greencv_core.report import figures
+from greencv_core.report.exhibits.markdown import correctness_sentence
+from greencv_core.run.collect import planned
+from tests.conftest import ROOT, greencv
+
+PAPER = load_study("paper")
+
+
+def test_every_study_file_is_a_study():
+    for path in sorted((ROOT / "studies").glob("*.yaml")):
+        assert load_study(path).name == path.stem
+
+
+def test_the_plan_is_the_originals_on_one_machine():
+    runs, _ = planned(PAPER)
+    assert len(runs) == 5 * 30  # the original's three machines lacked some: 369 in all
+    assert {run.environment.name for run in runs} == {"machine"}
+    assert len({(run.architecture, run.repetition) for run in runs}) == 150
+    data = PAPER.dataset
+    assert (data.train_images, data.validation_images) == (23807, 10203)
+    assert data.train_images // PAPER.protocol.batch_size == 743  # steps an epoch
+
+
+def test_the_protocol_is_the_originals():
+    frozen, main = (stage for _, stage in PAPER.protocol.stages)
+    assert (frozen.epochs, frozen.optimizer, frozen.learning_rate) == (10, "adam", 1e-4)
+    assert (main.epochs, main.optimizer, main.learning_rate) == (140, "sgd", 1e-5)
+    assert (main.momentum, main.nesterov) == (0.9, False)
+    assert (main.early_stopping.patience, main.early_stopping.min_delta) == (20, 1e-3)
+    assert main.early_stopping.restore_best
+    assert (main.plateau.factor, main.plateau.patience) == (0.1, 10)
+    assert PAPER.protocol.batch_norm == "fixed"
+    assert (PAPER.protocol.warmup_s, PAPER.protocol.cooldown_s) == (600, 300)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Return the store of the original's experiment, made small enough for a CPU."""
+    content = yaml.safe_load((ROOT / "studies" / "paper.yaml").read_text())
+    content["dataset"] |= {
+        "name": "synthetic", "classes": 2, "image_size": 48,
+        "train_images": 64, "validation_images": 32,
+    }  # fmt: skip
+    content["environments"][0]["threads"] = 1
+    stage = content["protocol"]["frozen_stage"]
+    content["protocol"] |= {
+        "weights": "none", "epochs": 1, "frozen_stage": stage | {"epochs": 1}, "repetitions": 1,
+        "idle_s": 0.5, "warmup_s": 1.0, "cooldown_s": 0.0,
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("paper")
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    done = greencv("run", folder / "study.yaml", "--store", folder / "store")
+    assert done.returncode == 0, done.stderr
+    return Store(folder / "store"), done.stderr
+
+
+def test_all_five_architectures_are_trained_in_both_stages(small):
+    records = list(small[0].records())
+    assert {r.architecture for r in records} == set(PAPER.architectures)
+    for record in records:
+        assert record.status == "finished", record.reason
+        assert [(e.stage, e.learning_rate) for e in record.epochs] == [
+            ("frozen", 1e-4), ("main", 1e-5),
+        ]  # fmt: skip
+        assert record.total.energy_j > 0
+
+
+def test_made_up_images_get_no_correctness(small):
+    table = runs_table(list(small[0].records()))
+    assert table["f1_macro"].isna().all()
+    assert table["energy_j_per_image"].notna().all()
+    assert "F1" not in small[1]
+
+
+def test_a_report_of_made_up_images_shows_no_trade_off(small):
+    table = runs_table(list(small[0].records()))
+    assert figures.trade_off(table, pareto_front(table)) is None
+    assert "made up" in correctness_sentence(table)
+    known = table.assign(f1_macro=0.5)
+    assert figures.trade_off(known, pareto_front(known)) is not None
+
+
+def test_what_it_will_take_is_said_before_the_first_run(small):
+    lines = small[1].splitlines()
+    begin = next(i for i, line in enumerate(lines) if "5 of 5 runs to make: about" in line)
+    first = next(i for i, line in enumerate(lines) if line.startswith("[1/5]"))
+    assert begin < first
+    assert "J (" in lines[begin]
+    assert any("warming up for 1 s" in line for line in lines[:begin])
