@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/metering_accuracy.py
 
 Every tool runs in a process of its own and meters windows at random phases on GPUs whose true power
-is a known function of time (``tests/support/nvml_stand_in.c``, spoken to through the real NVML bindings).
+is a known function of time (``tests/support/nvml_stand_in.c``), read by the real NVML bindings.
 Takes about ten minutes, nearly all of it waiting. The last line is JSON.
 """
 

@@ -16,7 +16,7 @@ context on the card, with one, and afterwards; and the processor time that each 
 Takes about four minutes, and changes no setting of the card, which is the first of the machine. A
 peer that greencv's environment lacks runs in one of its own, set up over the network; it is left
 out where that fails, and with ``--quick``. ``--simulated`` does the same with no GPU, on a
-simulated one (``tests/support/nvml_stand_in.c``) whose true energy is known, and tells the errors as well.
+simulated one (``tests/support``) whose true energy is known, and tells the errors as well.
 ``--output`` keeps every window and refresh. The last line is JSON.
 """
 

@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
-from greencv_core.paper_nets import PAPER_ARCHITECTURES, build_paper, preprocessing
 from torch import nn
 
 from greencv_core.architectures.build import gflops_per_image
-from greencv_core.architectures.keras import keras_weights
+from greencv_core.architectures.keras import (
+    PAPER_ARCHITECTURES,
+    build_paper,
+    keras_weights,
+    preprocessing,
+)
 from greencv_core.architectures.keras.keras_weights import (
     keras_tensors,
     load_imagenet,

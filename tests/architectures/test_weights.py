@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from greencv_core.paper_nets import build_paper
 from PIL import Image
 
 from greencv_core import datasets
 from greencv_core.architectures import build
-from greencv_core.architectures.keras import keras_weights
+from greencv_core.architectures.keras import build_paper, keras_weights
 from greencv_core.architectures.keras.keras_weights import load_keras_file
 from greencv_core.architectures.weights import load_state
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
-from tests.test_datasets import Site
+from tests.datasets.test_datasets import Site
 
 NET = "squeezenet1_1"
 

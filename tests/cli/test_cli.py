@@ -10,7 +10,7 @@ import pytest
 import greencv_core
 from greencv_core.records.source import load_study
 from tests.conftest import GREENCV, ROOT, greencv, interrupted
-from tests.test_metering import Powercap
+from tests.metering.test_meter import Powercap
 
 
 def test_the_doctor_tells_what_each_figure_will_be(tmp_path):

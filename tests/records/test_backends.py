@@ -18,7 +18,7 @@ from greencv_core.records.record import SCHEMA_VERSION, Damaged, RunRecord, Stor
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
 from tests.conftest import greencv_here
-from tests.test_merging import RUN, record
+from tests.records.test_merge import RUN, record
 
 HOUR_S = 3600
 

@@ -34,8 +34,8 @@ from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
-from tests.test_merging import record
-from tests.test_smoke_study import NOTEBOOKS, NOWHERE
+from tests.records.test_merge import record
+from tests.report.test_smoke_study import NOTEBOOKS, NOWHERE
 
 REFUSAL = "is a bundle; nothing is written into one: give a folder"
 

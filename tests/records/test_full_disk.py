@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from greencv_core.records.record import RunRecord, Store
-from tests import test_storage
 from tests.conftest import GREENCV, ROOT, greencv_here
+from tests.records import test_backends as test_storage
 
 REPETITIONS = 5
 

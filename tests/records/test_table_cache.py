@@ -13,8 +13,8 @@ from greencv_core.records.record import Damaged, RunRecord, Store, parse_record,
 from greencv_core.records.select import made_elsewhere
 from greencv_core.records.source import load_study
 from greencv_core.records.table_cache import cached_runs_table
-from tests.test_merging import record
-from tests.test_storage import BROKEN, newer_record
+from tests.records.test_backends import BROKEN, newer_record
+from tests.records.test_merge import record
 
 OLD_S = 60
 

@@ -25,7 +25,7 @@ from greencv_core.run.experiment import execute
 from greencv_core.run.queue import unfinished
 from greencv_core.run.worker import describe_site
 from tests.conftest import GREENCV, ROOT, copy_project, greencv
-from tests.test_metering import Powercap
+from tests.metering.test_meter import Powercap
 
 STUDY = load_study("smoke")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

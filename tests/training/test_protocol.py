@@ -42,7 +42,7 @@ from greencv_core.study.schema import (
 )
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import ROOT, greencv_here
-from tests.test_training import CPU, DATA, loaded
+from tests.training.test_training import CPU, DATA, loaded
 
 SMOKE = load_study("smoke")
 
