@@ -39,8 +39,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from greencv_core.records.backends.base import WRITING  # noqa: E402
-from greencv_core.records.record import DAMAGED, Damaged, RunRecord, Store, table_row  # noqa: E402
+from greencv_core.records.record import RunRecord  # noqa: E402
 from greencv_core.records.source import load_study  # noqa: E402
+from greencv_core.records.store import DAMAGED, Damaged, Store  # noqa: E402
+from greencv_core.records.tables import table_row  # noqa: E402
 from greencv_core.run.collect import planned  # noqa: E402
 from greencv_core.run.progress import clock  # noqa: E402
 

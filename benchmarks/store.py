@@ -75,7 +75,7 @@ def measured(store, cache):
 
 
 def timed(folder):
-    from greencv_core.records.record import Store
+    from greencv_core.records.store import Store
     from greencv_core.records.table_cache import cached_runs_table
 
     peak = Peak()

@@ -28,10 +28,10 @@ _HOMES = {
     "plan_size": "greencv_core.run.collect",
     "find_study": "greencv_core.records.source",
     "load_study": "greencv_core.records.source",
-    "runs_table": "greencv_core.records.record",
-    "epochs_table": "greencv_core.records.record",
-    "trace_table": "greencv_core.records.record",
-    "phases_table": "greencv_core.records.record",
+    "runs_table": "greencv_core.records.tables",
+    "epochs_table": "greencv_core.records.tables",
+    "power_trace_table": "greencv_core.records.tables",
+    "phases_table": "greencv_core.records.tables",
     "EnergyMeter": "greencv_core.metering",
 }
 

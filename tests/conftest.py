@@ -120,7 +120,8 @@ def smoke_store(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def smoke_records(smoke_store):
-    from greencv_core.records.record import RunRecord, Store
+    from greencv_core.records.record import RunRecord
+    from greencv_core.records.store import Store
 
     records = list(Store(smoke_store).records())
     assert all(isinstance(record, RunRecord) for record in records)

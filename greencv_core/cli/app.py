@@ -18,8 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from greencv_core.records.backends.bundle import is_bundle
-from greencv_core.records.record import Damaged, RunRecord, Store
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import find_study, load_study
+from greencv_core.records.store import Damaged, Store
 from greencv_core.run.progress import ProgressBar, clock, file_progress, in_words
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.energy import COVERAGE_FACTOR

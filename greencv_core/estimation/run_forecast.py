@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from greencv_core.estimation.run_cost import Probe, epoch_s
-from greencv_core.records.record import Damaged, ForecastRecord, RunRecord
+from greencv_core.records.record import ForecastRecord, RunRecord
+from greencv_core.records.store import Damaged
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.text import joules, joules_between
 

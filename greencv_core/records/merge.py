@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from greencv_core.records.backends.base import Unreadable, name_in, one_line
-from greencv_core.records.record import Damaged, RunRecord, Store, parse_record, worth
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Damaged, Store, parse_record, worth
 from greencv_core.utils.errors import BadInputError
 
 SUPERSEDED = "superseded"

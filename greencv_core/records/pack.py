@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
-from greencv_core.records.backends.base import Folder, Unreadable, one_line
+from greencv_core.records.backends.base import Unreadable, one_line
 from greencv_core.records.backends.bundle import (
     FORMAT_VERSION,
     KEY,
@@ -26,18 +26,14 @@ from greencv_core.records.backends.bundle import (
     digest,
     is_bundle,
 )
+from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.components import counted
-from greencv_core.records.record import (
-    Damaged,
-    RunRecord,
-    Store,
-    parse_record,
-    runs_table,
-    table_row,
-)
+from greencv_core.records.record import RunRecord
 from greencv_core.records.select import made_elsewhere, of_bundle
+from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
+from greencv_core.records.tables import runs_table, table_row
 from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError
 

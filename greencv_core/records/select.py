@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from greencv_core.machine import environment
 from greencv_core.machine.environment import product_name
 from greencv_core.records.backends.base import name_in, one_line
-from greencv_core.records.record import Damaged, RunRecord, Store
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Damaged, Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import EnvironmentSpec, Study

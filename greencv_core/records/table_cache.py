@@ -27,9 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from greencv_core.records import record
-from greencv_core.records.backends.base import Stamp, is_url
-from greencv_core.records.record import COLUMNS, FIGURES, Damaged, Store, runs_table
+from greencv_core.records import columns, record, tables
+from greencv_core.records import store as store_module
+from greencv_core.records.backends import is_url
+from greencv_core.records.backends.base import Stamp
+from greencv_core.records.store import Damaged, Store
+from greencv_core.records.tables import COLUMNS, FIGURES, runs_table
 
 CHUNK = 1000
 """Records that a process reads at a time."""
@@ -115,7 +118,8 @@ def _cache_file(store: Store) -> Path:
 @functools.cache
 def _digest_of_code() -> str:
     """Return what differs where rows may: versions of greencv, released and not."""
-    code = [Path(file).read_bytes() for file in (__file__, record.__file__)]
+    files = (__file__, columns.__file__, record.__file__, store_module.__file__, tables.__file__)
+    code = [Path(str(file)).read_bytes() for file in files]
     return hashlib.sha256(b"".join(code)).hexdigest()
 
 

@@ -17,7 +17,7 @@ from greencv_core.machine.environment import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh
 from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.components import counted
-from greencv_core.records.record import RunRecord, Store
+from greencv_core.records.record import RunRecord
 from greencv_core.records.select import (
     in_the_studys_order,
     levels,
@@ -26,6 +26,7 @@ from greencv_core.records.select import (
     told_apart,
 )
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
 from greencv_core.run.local import make_here
 from greencv_core.run.progress import ProgressBar
 from greencv_core.run.queue import Dispatch, Progress, as_recorded, planned_on, unfinished

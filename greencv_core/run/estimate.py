@@ -11,7 +11,7 @@ from greencv_core.estimation.run_forecast import Experience, Outlook, Size
 from greencv_core.machine import environment
 from greencv_core.machine.environment import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
-from greencv_core.records.record import Store
+from greencv_core.records.store import Store
 from greencv_core.run.collect import check, planned
 from greencv_core.run.subprocesses import in_fresh_process
 from greencv_core.run.worker import idle_power, probed

@@ -13,7 +13,8 @@ from greencv_core.estimation.run_cost import Expected, Forecast, Total, as_befor
 from greencv_core.estimation.run_forecast import Experience, Midway, Outlook
 from greencv_core.machine import environment
 from greencv_core.machine.environment import Machine
-from greencv_core.records.record import Room, RunRecord, Store
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Room, Store
 from greencv_core.run.progress import clock
 from greencv_core.run.worker import Order, Preparation, Site, in_a_line
 from greencv_core.study.plan import PlannedRun, plan
@@ -91,7 +92,7 @@ class Dispatch:
         Raises
         ------
         GreencvError
-            See :meth:`greencv_core.records.record.Store.prepare`.
+            See :meth:`greencv_core.records.store.Store.prepare`.
         """
         for damaged in self.store.prepare():
             self.progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")

@@ -18,8 +18,9 @@ from greencv_core.estimation.run_cost import Probe, Total
 from greencv_core.estimation.run_forecast import Experience, Midway
 from greencv_core.machine.environment import describe_machine
 from greencv_core.metering import EnergyMeter
-from greencv_core.records.record import Store, runs_table
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.run import progress
 from greencv_core.run.collect import planned, run_study
 from greencv_core.run.experiment import execute

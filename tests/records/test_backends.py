@@ -14,7 +14,8 @@ import pytest
 
 from greencv_core.records.backends.base import one_line
 from greencv_core.records.merge import merge
-from greencv_core.records.record import SCHEMA_VERSION, Damaged, RunRecord, Store, parse_record
+from greencv_core.records.record import SCHEMA_VERSION, RunRecord
+from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
 from tests.conftest import greencv_here
@@ -183,7 +184,7 @@ def test_only_leftovers_that_are_old_and_nobodys_are_removed(tmp_path, monkeypat
             os.utime(path, (time.time() - old_s,) * 2)
         if not locks:
             os.utime(fresh, (time.time() - old_s / 4,) * 2)
-            monkeypatch.setattr("greencv_core.records.backends.base.fcntl", None)
+            monkeypatch.setattr("greencv_core.records.backends.folder.fcntl", None)
         store.prepare()
         assert {p.name for p in tmp_path.iterdir()} == {held.name, fresh.name}
         held.unlink()  # as one whose file system knows no locks would

@@ -21,12 +21,14 @@ from greencv_core import collect, load_study, plan_size, runs_table
 from greencv_core.machine import environment
 from greencv_core.machine.environment import describe_machine
 from greencv_core.records.backends import bundle as bundles
-from greencv_core.records.backends.bundle import KEY, Packed, bundled, digest
+from greencv_core.records.backends.bundle import KEY, BundleFile, bundled, digest
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.pack import LICENCE, pack, write
-from greencv_core.records.record import COLUMNS, Damaged, RunRecord, Store
+from greencv_core.records.record import RunRecord
 from greencv_core.records.select import of_bundle
+from greencv_core.records.store import Damaged, Store
 from greencv_core.records.table_cache import cached_runs_table
+from greencv_core.records.tables import COLUMNS
 from greencv_core.report.export.files import write_results
 from greencv_core.run.collect import run_study
 from greencv_core.study import schema as study_module
@@ -236,7 +238,7 @@ def test_nothing_is_written_into_a_bundle(
 
 
 def test_a_bundle_refuses_every_way_to_write(smoke_bundle):
-    place, store = Packed(smoke_bundle), Store(smoke_bundle)
+    place, store = BundleFile(smoke_bundle), Store(smoke_bundle)
     for call, *arguments in (
         (place.write, "a.json", b""), (place.create, "a.json", b""), (place.reserve,),
         (place.prepare,), (place.move, "a.json", "b"), (store.prepare,), (store.check_writable,),

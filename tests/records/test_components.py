@@ -7,8 +7,9 @@ import yaml
 from greencv_core import collect, runs_table
 from greencv_core.analysis.choice.robustness import energies_of
 from greencv_core.records.components import counted
-from greencv_core.records.record import RunRecord, epochs_table
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
+from greencv_core.records.tables import epochs_table
 from greencv_core.report.exhibits.markdown import provenance_note
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import ROOT

@@ -7,7 +7,8 @@ import time
 import pytest
 import yaml
 
-from greencv_core.records.record import RunRecord, Store
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv_here
 from tests.records import test_backends as test_storage
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greencv_core.records.merge import SUPERSEDED, Conflict, Merge, merge
-from greencv_core.records.record import RunRecord, Store
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Store
 from greencv_core.utils.errors import BadInputError, GreencvError
 
 RUN = "0123abcd0123abcd"

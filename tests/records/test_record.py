@@ -6,7 +6,9 @@ import math
 import pandas as pd
 import pytest
 
-from greencv_core.records.record import Damaged, RunRecord, Store, runs_table
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Damaged, Store
+from greencv_core.records.tables import runs_table
 from greencv_core.utils.errors import GreencvError
 from tests.conftest import greencv, greencv_here
 

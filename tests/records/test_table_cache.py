@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from greencv_core.records import table_cache
-from greencv_core.records.record import Damaged, RunRecord, Store, parse_record, runs_table
+from greencv_core.records.record import RunRecord
 from greencv_core.records.select import made_elsewhere
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
+from greencv_core.records.tables import runs_table
 from tests.records.test_backends import BROKEN, newer_record
 from tests.records.test_merge import record
 

@@ -30,7 +30,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.choice.robustness import energies_of
 from greencv_core.records.columns import RUNS_COLUMNS
-from greencv_core.records.record import COLUMNS, FIGURES
+from greencv_core.records.tables import COLUMNS, FIGURES
 from greencv_core.report.export.files import write_results
 from greencv_core.report.export.to_json import plain, rounded
 from tests.support.made_up_records import made_up_records, made_up_study

@@ -29,8 +29,8 @@ from greencv_core.analysis import (
 from greencv_core.analysis.regression.breakeven import BreakEven
 from greencv_core.analysis.result import Unanswered
 from greencv_core.records.components import counted
-from greencv_core.records.record import epochs_table, phases_table, runs_table, trace_table
 from greencv_core.records.select import in_the_studys_order
+from greencv_core.records.tables import epochs_table, phases_table, power_trace_table, runs_table
 from greencv_core.report import figures
 from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
@@ -172,7 +172,7 @@ def test_the_cost_of_a_study_says_what_part_is_estimated(gpu_alone, with_host):
 
 def test_a_trace_tells_the_provenance_of_each_component(records):
     run = records[0]
-    shown = figures.power_trace(trace_table(run), phases_table(run), runs_table([run]))
+    shown = figures.power_trace(power_trace_table(run), phases_table(run), runs_table([run]))
     assert "measured and estimated" in shown.caption
     for line in ("GPU (measured)", "CPU (estimated)", "RAM (estimated)"):
         assert line in shown.body

@@ -18,8 +18,10 @@ from nbclient import NotebookClient
 
 from greencv_core.analysis import usable
 from greencv_core.machine.environment import Accelerator, describe_machine, resolve
-from greencv_core.records.record import RunRecord, Store, runs_table
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.run.collect import collect, planned
 from greencv_core.run.experiment import execute
 from greencv_core.run.queue import unfinished

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from greencv_core.machine.environment import Accelerator
-from greencv_core.records.record import Store, runs_table
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.run.dask_cluster import _join, _kind, _place_of, _places
 from greencv_core.run.queue import planned_on
 from greencv_core.run.worker import describe_site

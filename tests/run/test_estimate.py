@@ -6,8 +6,8 @@ import time
 import pytest
 import yaml
 
-from greencv_core.records.record import Store
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
 from greencv_core.run.estimate import one_training
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import ROOT, greencv, greencv_here, interrupted

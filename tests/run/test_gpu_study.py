@@ -26,7 +26,8 @@ from greencv_core.analysis import (
     savings_without_loss,
     usable,
 )
-from greencv_core.records.record import RunRecord, Store
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here
 from tests.support import simulated_gpu
 from tests.support.simulated_gpu import UUID, constant

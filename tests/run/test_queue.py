@@ -6,8 +6,8 @@ import pytest
 
 from greencv_core.estimation.run_cost import Expected, guessed
 from greencv_core.machine.environment import Accelerator
-from greencv_core.records.record import Store
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
 from greencv_core.run.queue import Dispatch
 from greencv_core.run.worker import Preparation, describe_site
 from greencv_core.utils.errors import GreencvError, UnavailableError

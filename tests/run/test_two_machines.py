@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from greencv_core import collect, runs_table
-from greencv_core.records.record import RunRecord, Store
+from greencv_core.records.record import RunRecord
+from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv
 
 pytestmark = pytest.mark.skipif(

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from greencv_core.analysis import pareto_front
-from greencv_core.records.record import Store, runs_table
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.report import figures
 from greencv_core.report.exhibits.markdown import correctness_sentence
 from greencv_core.run.collect import planned

@@ -14,16 +14,10 @@ import yaml
 from hypothesis import strategies as st
 
 from greencv_core.machine.environment import Machine, lacking, resolve
-from greencv_core.records.record import (
-    Damaged,
-    RunRecord,
-    epochs_table,
-    parse_record,
-    phases_table,
-    runs_table,
-    trace_table,
-)
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Damaged, parse_record
+from greencv_core.records.tables import epochs_table, phases_table, power_trace_table, runs_table
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError
@@ -229,7 +223,7 @@ def check_record(where, written):
     assert len(table) == 1
     table.to_csv(io.StringIO())
     epochs_table([record])
-    trace_table(record)
+    power_trace_table(record)
     phases_table(record)
     return True
 

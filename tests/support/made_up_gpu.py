@@ -15,8 +15,10 @@ from greencv_core import __version__
 from greencv_core.machine.environment import Accelerator, Machine, resolve
 from greencv_core.records.components import counted
 from greencv_core.records.pack import pack, write
-from greencv_core.records.record import RunRecord, Store, runs_table
+from greencv_core.records.record import RunRecord
 from greencv_core.records.select import in_the_studys_order
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.study.loading import checked
 from greencv_core.study.plan import plan
 from greencv_core.utils.energy import emissions_gco2e

@@ -23,9 +23,10 @@ from greencv_core.machine.environment import (
     resolve,
 )
 from greencv_core.metering import MeterError
-from greencv_core.records.record import Store, runs_table
 from greencv_core.records.select import in_the_studys_order, told_apart
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.run.collect import collect, planned
 from greencv_core.run.experiment import _Purse
 from greencv_core.study.plan import plan

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from greencv_core.records.record import runs_table
+from greencv_core.records.tables import runs_table
 from greencv_core.utils.downloads import Release, read_manifest
 
 NAME = "seaa2023"

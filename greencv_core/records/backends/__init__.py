@@ -1,1 +1,47 @@
-"""Where records are kept: a folder, an object store, or a read-only bundle."""
+"""Open the backend that a store's location names: a folder, a bundle or an object store."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from greencv_core.records.backends.base import Backend, one_line
+from greencv_core.records.backends.bundle import BundleFile, is_bundle
+from greencv_core.records.backends.folder import Folder
+from greencv_core.records.backends.object_store import ObjectStore
+from greencv_core.utils.errors import BadInputError
+
+_URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def open_backend(location: str | Path) -> Backend:
+    """Return the backend for the path of a folder or bundle, or for a URL.
+
+    Raises
+    ------
+    BadInputError
+        The home folder in the path does not exist, or the URL contains credentials.
+    """
+    text = str(location)
+    if _URL.match(text):
+        if re.search(r"://[^/@]*@", text):
+            raise BadInputError(
+                f"{one_line(text)}: the address of a store is printed in the report: give its "
+                "credentials in the environment, or in a profile"
+            )
+        if text.startswith("file://"):
+            return _open_path(Path(text.removeprefix("file://")))
+        return ObjectStore(text)
+    try:
+        return _open_path(Path(text).expanduser())
+    except RuntimeError as error:
+        raise BadInputError(f"{text}: no such user's home folder") from error
+
+
+def _open_path(path: Path) -> Folder | BundleFile:
+    return BundleFile(path) if is_bundle(path) else Folder(path)
+
+
+def is_url(location: str | Path) -> bool:
+    """Return whether a location is a URL, and no path of a folder."""
+    return bool(_URL.match(str(location))) and not str(location).startswith("file://")

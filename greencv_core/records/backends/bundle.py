@@ -99,7 +99,7 @@ def bundled() -> dict[str, Path]:
     return {about(path).study_name: path for path in paths}
 
 
-class Packed:
+class BundleFile:
     """The records of a bundle, side by side as the files of a folder are; nothing is written."""
 
     def __init__(self, path: Path) -> None:

@@ -22,8 +22,9 @@ import papermill
 import yaml
 
 from greencv_core.records.backends.bundle import bundled
-from greencv_core.records.record import RunRecord, Store
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
 from greencv_core.report.book.launch import launch_links, repository_url
 from greencv_core.report.book.number_exhibits import write_pages
 from greencv_core.report.export.files import write_results

@@ -38,7 +38,8 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.choice.robustness import Headline
 from greencv_core.analysis.selection import CONDITION, Selection
-from greencv_core.records.record import RunRecord, epochs_table, runs_table
+from greencv_core.records.record import RunRecord
+from greencv_core.records.tables import epochs_table, runs_table
 from greencv_core.report.exhibits.markdown import (
     correctness_sentence,
     environments_sentence,

@@ -12,7 +12,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from greencv_core.records.columns import RUNS_COLUMNS, Kind
-from greencv_core.records.record import RunRecord, table_row
+from greencv_core.records.record import RunRecord
+from greencv_core.records.tables import table_row
 from greencv_core.report.export.answers import answers
 from greencv_core.report.export.datapackage import RESULTS, TABLE, TEXT_TABLE, data_package
 from greencv_core.report.export.to_json import as_bytes, plain
