@@ -59,7 +59,7 @@ from benchmarks.hardware_figures import (  # noqa: E402
     periods,
 )
 from benchmarks.meters import ON_HARDWARE  # noqa: E402
-from greencv_core.machine.environment import software_versions  # noqa: E402
+from greencv_core.machine.hardware import software_versions  # noqa: E402
 from tests.support import simulated_gpu  # noqa: E402
 from tests.support.simulated_gpu import Waveform  # noqa: E402
 

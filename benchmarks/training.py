@@ -66,7 +66,7 @@ from torchvision.transforms import v2  # noqa: E402
 from greencv_core import training  # noqa: E402
 from greencv_core.architectures import build as architectures  # noqa: E402
 from greencv_core.datasets import ImageData, download, load_dataset, registry  # noqa: E402
-from greencv_core.machine import environment  # noqa: E402
+from greencv_core.machine import environment, hardware  # noqa: E402
 from greencv_core.metering import ComponentReading, EnergyMeter, MeterError  # noqa: E402
 from greencv_core.run.experiment import synchronizer  # noqa: E402
 from greencv_core.study.schema import Dataset, EnvironmentSpec, Protocol  # noqa: E402
@@ -171,7 +171,7 @@ class Measured:
 def main():
     asked = arguments()
     begun_s, load = time.perf_counter(), load_average()
-    machine = environment.describe_machine()
+    machine = hardware.describe_machine()
     tell_load("at the start", load, machine)
     tables = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -535,7 +535,7 @@ def finish(device):
 
 def show(setting, found, machine):
     spec = setting.spec
-    device = environment.product_name(environment.device_name(spec, machine))
+    device = hardware.product_name(environment.device_name(spec, machine))
     table = Table(
         title=f"{setting.name}: {device}, {spec.threads} CPU threads, {spec.precision}, "
         f"{setting.side} px, batches of {setting.batch}",

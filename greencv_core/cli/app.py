@@ -32,9 +32,9 @@ from greencv_core.utils.text import joules, joules_between
 if TYPE_CHECKING:
     import pandas as pd
 
-    from greencv_core.estimation.run_cost import Expected
+    from greencv_core.estimation.run_cost import RunCost
     from greencv_core.run.collect import Outcome
-    from greencv_core.run.estimate import Preview, Promise
+    from greencv_core.run.estimate import EstimateReport, TrainingEstimate
 
 app = typer.Typer(
     name="greencv",
@@ -87,7 +87,7 @@ def doctor(as_json: JsonOption = False) -> None:
     A figure is measured (a hardware counter), sampled (power read and summed up) or estimated (a
     model). Where something better is within reach, the way to it is printed.
     """
-    from greencv_core.machine.environment import describe_machine, software_versions
+    from greencv_core.machine.hardware import describe_machine, software_versions
     from greencv_core.metering import EnergyMeter
 
     machine = describe_machine()
@@ -155,8 +155,8 @@ def plan(
 
     Both come from finished runs of the same condition, else from a few timed and metered batches.
     """
-    from greencv_core.estimation.run_cost import in_all
-    from greencv_core.machine.environment import lacking
+    from greencv_core.estimation.run_cost import total_cost
+    from greencv_core.machine.environment import missing_environments
     from greencv_core.run.collect import before_the_first_run_s, check, expectations, planned
     from greencv_core.run.queue import unfinished
     from greencv_core.run.worker import describe_site
@@ -170,10 +170,10 @@ def plan(
     with err.status("timing a few batches of each condition"):
         expected, untimed = expectations(runs, machine, records)
     before_s = before_the_first_run_s(left, machine, time.monotonic() - start_s)
-    rest = in_all(left, expected, before_s)
+    rest = total_cost(left, expected, before_s)
     left_ids = {run.run_id for run in left}
     rows = [_planned_row(run, expected.get(run.condition), left_ids) for run in runs]
-    skipped = lacking(loaded, machine)
+    skipped = missing_environments(loaded, machine)
     if as_json:
         content = {
             "study": loaded.name,
@@ -213,7 +213,7 @@ def plan(
         err.print(f"[yellow]could not be timed:[/] {told}", soft_wrap=True)
 
 
-def _planned_row(run: PlannedRun, expected: Expected | None, left: Set[str]) -> dict[str, Any]:
+def _planned_row(run: PlannedRun, expected: RunCost | None, left: Set[str]) -> dict[str, Any]:
     return {
         "order": run.order + 1,
         "run_id": run.run_id,
@@ -267,7 +267,7 @@ def estimate(
         err.print(f"[yellow]could not be tried:[/] {line}", soft_wrap=True)
 
 
-def _previewed(told: Preview) -> dict[str, Any]:
+def _previewed(told: EstimateReport) -> dict[str, Any]:
     run = told.promises[0].run
     return {
         "architecture": run.architecture,
@@ -283,7 +283,7 @@ def _previewed(told: Preview) -> dict[str, Any]:
     }
 
 
-def _promised(promise: Promise) -> dict[str, Any]:
+def _promised(promise: TrainingEstimate) -> dict[str, Any]:
     whole = promise.whole
     emissions, emissions_low, emissions_high = promise.emissions_gco2e()
     return {
@@ -303,7 +303,7 @@ def _promised(promise: Promise) -> dict[str, Any]:
     }
 
 
-def _print_preview(told: Preview) -> None:
+def _print_preview(told: EstimateReport) -> None:
     run = told.promises[0].run
     data, most = run.dataset, run.protocol.most_epochs
     epochs = f"{most} {'epoch' if most == 1 else 'epochs'}"

@@ -19,7 +19,7 @@ START_S = 1.0
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeResult:
     """What a few batches of a condition took."""
 
     train_s_per_image: Mapping[str, float]
@@ -37,7 +37,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Expected:
+class RunCost:
     """What one run of a condition is expected to take: at most, where it may stop early."""
 
     duration_s: float
@@ -45,12 +45,12 @@ class Expected:
     energy_j: float | None
     """Of the metered window; None where nothing could be metered."""
     provenance: Provenance | None
-    probe: Probe | None = None
+    probe: ProbeResult | None = None
     """The few batches that told it; None where finished runs did."""
 
 
 @dataclass(frozen=True)
-class Total:
+class StudyCost:
     """What several runs are expected to take together."""
 
     duration_s: float
@@ -61,9 +61,9 @@ class Total:
     """Whether runs may stop before their last epoch."""
 
 
-def in_all(
-    runs: Sequence[PlannedRun], expected: Mapping[str, Expected], before_s: float = 0.0
-) -> Total:
+def total_cost(
+    runs: Sequence[PlannedRun], expected: Mapping[str, RunCost], before_s: float = 0.0
+) -> StudyCost:
     """Return what runs take together, with ``before_s`` seconds before the first.
 
     Those of conditions that could not be timed count nothing.
@@ -72,7 +72,7 @@ def in_all(
     joules = [one.energy_j for one in known]
     provenances = [one.provenance for one in known if one.provenance is not None]
     pauses_s = sum(run.protocol.cooldown_s for run in runs)
-    return Total(
+    return StudyCost(
         duration_s=before_s + sum(one.duration_s for one in known) + pauses_s,
         energy_j=None if None in joules or not joules else sum(j for j in joules if j is not None),
         provenance=weakest(provenances) if provenances else None,
@@ -80,24 +80,24 @@ def in_all(
     )
 
 
-def as_before(records: Sequence[RunRecord]) -> Expected:
+def from_history(records: Sequence[RunRecord]) -> RunCost:
     """Return what one run took before: medians of its condition's finished runs."""
     durations_s = [r.duration_s + (r.setup_s or START_S) for r in records if r.duration_s]
     totals = [r.total for r in records if r.total and r.complete and r.total.energy_j is not None]
     joules = [total.energy_j for total in totals if total.energy_j is not None]
     parts = [part.provenance for total in totals for part in total.components.values()]
-    return Expected(
+    return RunCost(
         duration_s=statistics.median(durations_s),
         energy_j=statistics.median(joules) if joules else None,
         provenance=weakest(parts) if parts else None,
     )
 
 
-def as_probed(run: PlannedRun, probe: Probe) -> Expected:
+def from_probe(run: PlannedRun, probe: ProbeResult) -> RunCost:
     """Return what one run will take if all of it goes on as a few batches of it."""
     stages = run.protocol.stages
     window_s = sum(stage.epochs * epoch_s(run, probe, name) for name, stage in stages)
-    return Expected(
+    return RunCost(
         duration_s=window_s + probe.around_s,
         energy_j=None if probe.power_w is None else probe.power_w * window_s,
         provenance=probe.provenance,
@@ -105,9 +105,9 @@ def as_probed(run: PlannedRun, probe: Probe) -> Expected:
     )
 
 
-def guessed(
-    run: PlannedRun, runs: Sequence[PlannedRun], known: Mapping[str, Expected]
-) -> Expected | None:
+def extrapolate(
+    run: PlannedRun, runs: Sequence[PlannedRun], known: Mapping[str, RunCost]
+) -> RunCost | None:
     """Return what one run of a condition that nothing tells of is likely to take.
 
     The known conditions' logarithms are fitted by one term for each architecture and one for each
@@ -140,7 +140,7 @@ def guessed(
     words = [one.provenance for one in told if one.provenance is not None]
     joules = [one.energy_j for one in told if one.energy_j]
     metered = len(joules) == len(told)
-    return Expected(
+    return RunCost(
         duration_s=estimate([one.duration_s for one in told]),
         energy_j=estimate(joules) if metered else None,
         provenance=weakest(words) if metered else None,
@@ -151,7 +151,7 @@ def _terms(run: PlannedRun) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("architecture", run.architecture), ("environment", run.environment.name)
 
 
-def epoch_s(run: PlannedRun, probe: Probe, stage: str) -> float:
+def epoch_s(run: PlannedRun, probe: ProbeResult, stage: str) -> float:
     """Return how long an epoch of a stage lasts, training and validation, as a probe tells it."""
     data, batch_size = run.dataset, run.protocol.batch_size
     trained = data.train_images // batch_size * batch_size

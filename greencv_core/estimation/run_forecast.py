@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from greencv_core.estimation.run_cost import Probe, epoch_s
-from greencv_core.records.record import ForecastRecord, RunRecord
+from greencv_core.estimation.run_cost import ProbeResult
+from greencv_core.estimation.run_cost import epoch_s
+from greencv_core.records.record import ForecastRecord
+from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Damaged
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.text import joules, joules_between
@@ -35,13 +37,13 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class RunForecaster:
     """A run's task, and what finished runs taught; it travels to the process that trains."""
 
     projection: Projection
     task: Task
 
-    def now(self, seen: Seen) -> Estimate:
+    def predict(self, seen: Seen) -> Estimate:
         """Return what the whole run will take, from what has been measured of it until now.
 
         Raises
@@ -53,15 +55,15 @@ class Outlook:
 
         return self.projection.predict(self.task, seen, NOTHING_TOLD)
 
-    def before(self) -> Estimate:
-        """Return what the run will take, before it begins; errors as of :meth:`now`."""
+    def predict_before(self) -> Estimate:
+        """Return what the run will take, before it begins; errors as of :meth:`predict`."""
         from greencv_core.estimation.trajectory import NOTHING_SEEN
 
-        return self.now(NOTHING_SEEN)
+        return self.predict(NOTHING_SEEN)
 
 
 @dataclass(frozen=True)
-class Midway:
+class EpochForecast:
     """A run after some of its epochs: what it took, and what it is forecast to take in all."""
 
     epoch: int
@@ -112,7 +114,7 @@ class Midway:
 
 
 @dataclass(frozen=True)
-class Experience:
+class RunHistory:
     """What the finished runs of a store teach; one for all the runs of a study."""
 
     projection: Projection
@@ -125,7 +127,7 @@ class Experience:
     """Median of what was metered, by the task's environment."""
 
     @classmethod
-    def of(cls, records: Iterable[RunRecord | Damaged]) -> Experience:
+    def from_records(cls, records: Iterable[RunRecord | Damaged]) -> RunHistory:
         """Learn from a store's records, those that are finished with their whole energy."""
         from greencv_core.estimation.bayesian.projection import Projection
         from greencv_core.estimation.from_records import course
@@ -154,23 +156,23 @@ class Experience:
             idle_power_w={name: statistics.median(watts) for name, watts in idle_w.items()},
         )
 
-    def size(self, run: PlannedRun, probe: Probe | None = None) -> Size | None:
+    def size(self, run: PlannedRun, probe: ProbeResult | None = None) -> Size | None:
         """Return a run's size, as records tell it, or a probe; None where neither does."""
         known = self.sizes.get(_kind(run.architecture, run.dataset.model_dump(mode="json")))
         if known is None and probe is not None:
             return Size(probe.gflops_per_image, probe.parameters)
         return known
 
-    def outlook(
+    def forecaster(
         self,
         run: PlannedRun,
         size: Size,
         *,
         idle_power_w: float | None = None,
         power_limit_w: float = NAN,
-        probe: Probe | None = None,
-    ) -> Outlook:
-        """Return a planned run's outlook.
+        probe: ProbeResult | None = None,
+    ) -> RunForecaster:
+        """Return a planned run's forecaster.
 
         Parameters
         ----------
@@ -193,10 +195,10 @@ class Experience:
         if idle_power_w is None:
             idle_power_w = self.idle_power_w.get(planned.environment, 0.0)
         planned = replace(planned, idle_power_w=idle_power_w)
-        return Outlook(self.projection, planned)
+        return RunForecaster(self.projection, planned)
 
 
-def _rehearsed(run: PlannedRun, probe: Probe) -> Epochs | None:
+def _rehearsed(run: PlannedRun, probe: ProbeResult) -> Epochs | None:
     """Return an epoch of each stage as a probe tells it; None where it metered no energy."""
     import numpy as np
 

@@ -20,7 +20,7 @@ LOOK_EVERY_S = 1.0
 
 
 @contextlib.contextmanager
-def whole_machine(still_wanted: Callable[[], None] | None = None) -> Iterator[None]:
+def machine_lock(still_wanted: Callable[[], None] | None = None) -> Iterator[None]:
     """Keep the whole computer, for runs one after the other.
 
     Its processor's and memory's energy are metered for all that it does, so that not even two

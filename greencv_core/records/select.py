@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pydantic import ValidationError
 
 from greencv_core.machine import environment
-from greencv_core.machine.environment import product_name
+from greencv_core.machine.hardware import product_name
 from greencv_core.records.backends.base import name_in, one_line
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
@@ -97,7 +97,7 @@ def _is_of(study: Study, record: RunRecord) -> bool:
         spec = EnvironmentSpec.model_validate(record.environment)
     except ValidationError:
         return False  # of a version that knew other environments
-    if not environment.is_level(spec, study):
+    if not environment.is_environment_of(spec, study):
         return False
     batch_size = spec.batch_size or study.protocol.batch_size
     run = PlannedRun(

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greencv_core.estimation.run_cost import Expected
-from greencv_core.machine import environment
-from greencv_core.machine.environment import Machine
+from greencv_core.estimation.run_cost import RunCost
+from greencv_core.machine import environment, hardware
+from greencv_core.machine.hardware import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh
 from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.components import counted
@@ -69,7 +69,7 @@ def planned(
     BadInputError
         See :func:`greencv_core.run.queue.planned_on`.
     """
-    machine = environment.describe_machine()
+    machine = hardware.describe_machine()
     return planned_on(study, machine, architectures), machine
 
 
@@ -88,9 +88,9 @@ def check(study: Study, *, download: bool) -> None:
         cannot be had; one line each. Or this machine has none of the study's environments.
     """
     problems = wrong_names(study, download=download)
-    machine = environment.describe_machine()
+    machine = hardware.describe_machine()
     if not environment.resolve(study, machine):
-        problems = [*problems, *environment.lacking(study, machine)]
+        problems = [*problems, *environment.missing_environments(study, machine)]
     _refuse(study, problems)
 
 
@@ -269,7 +269,7 @@ def plan_size(
 
 def expectations(
     runs: Sequence[PlannedRun], machine: Machine, store: Store
-) -> tuple[dict[str, Expected], dict[str, str]]:
+) -> tuple[dict[str, RunCost], dict[str, str]]:
     """Return what one run of each condition is expected to take, by condition.
 
     From the records of the same condition where there are some, else from a few timed and metered

@@ -26,10 +26,10 @@ from distributed import Client, Future, KilledWorker, Security, Status, Worker, 
 from distributed.comm.addressing import get_address_host_port
 from distributed.comm.core import connect
 
-from greencv_core.estimation.run_cost import Expected
-from greencv_core.machine import environment
-from greencv_core.machine.environment import lacking, resolve
-from greencv_core.machine.lock import whole_machine
+from greencv_core.estimation.run_cost import RunCost
+from greencv_core.machine import hardware
+from greencv_core.machine.environment import missing_environments, resolve
+from greencv_core.machine.lock import machine_lock
 from greencv_core.records.record import RunRecord
 from greencv_core.run.queue import Dispatch
 from greencv_core.run.subprocesses import surely_in_fresh_process
@@ -205,7 +205,7 @@ class _Session:
 
     def _ask_to_join(self, address: str) -> None:
         self._joining[address] = self._submit(
-            _join, self.dispatch.study, environment.software_versions(), self.name,
+            _join, self.dispatch.study, hardware.software_versions(), self.name,
             key=f"{self.name}-join-{address}-{uuid.uuid4().hex[:8]}", workers=[address],
             then=lambda future: self._joined(address, future),
         )  # fmt: skip
@@ -427,7 +427,9 @@ def _join(study: Study, versions: Mapping[str, str], session: str) -> Site | str
         return f"it has greencv {ours}, and this is {others}"
     _let_have_processes()
     places = _places(study, site)
-    problems = wrong_names(study, download=True) if places else lacking(study, site.machine)
+    problems = (
+        wrong_names(study, download=True) if places else missing_environments(study, site.machine)
+    )
     if problems:
         return "; ".join(problems)
     worker = get_worker()
@@ -443,16 +445,16 @@ def _join(study: Study, versions: Mapping[str, str], session: str) -> Site | str
 
 
 def _prepare(
-    session: str, runs: Sequence[PlannedRun], known: Mapping[str, Expected], every: bool
+    session: str, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], every: bool
 ) -> Preparation:
     workplace = _workplace(session)
-    with whole_machine(workplace.still_wanted):
+    with machine_lock(workplace.still_wanted):
         return workplace.prepare(runs, known, every=every)
 
 
 def _make(session: str, order: Order) -> _Made:
     workplace, tell = _workplace(session), partial(_tell, session, order.run.run_id)
-    with whole_machine(workplace.still_wanted):
+    with machine_lock(workplace.still_wanted):
         tell(BEGINS)
         workplace.settle(order.run)
         start_s = time.monotonic()

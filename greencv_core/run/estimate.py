@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greencv_core.estimation.run_cost import Probe
-from greencv_core.estimation.run_forecast import Experience, Outlook, Size
+from greencv_core.estimation.run_cost import ProbeResult
+from greencv_core.estimation.run_forecast import RunForecaster, RunHistory, Size
 from greencv_core.machine import environment
-from greencv_core.machine.environment import Machine
+from greencv_core.machine.hardware import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.records.store import Store
 from greencv_core.run.collect import check, planned
 from greencv_core.run.subprocesses import in_fresh_process
 from greencv_core.run.worker import idle_power, probed
-from greencv_core.study.loading import checked
+from greencv_core.study.loading import validate_study
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Dataset, Study
 from greencv_core.utils.energy import Provenance, emissions_gco2e, weakest
@@ -32,7 +32,7 @@ WHERE = "greencv estimate"
 
 
 @dataclass(frozen=True)
-class Promise:
+class TrainingEstimate:
     """What a training in one environment will take."""
 
     run: PlannedRun
@@ -52,10 +52,10 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Preview:
+class EstimateReport:
     """What a training will take, by environment, and what that rests on."""
 
-    promises: tuple[Promise, ...]
+    promises: tuple[TrainingEstimate, ...]
     untried: Mapping[str, str]
     """Environments that batches were to be tried in and could not, and why."""
     runs: int
@@ -99,16 +99,16 @@ def one_training(
         content["protocol"]["epochs"] = epochs
     if dataset is not None:
         content["dataset"] |= {"name": dataset, "classes": None}
-        named = checked(content, WHERE).dataset
+        named = validate_study(content, WHERE).dataset
         images = in_fresh_process(_image_count, named)
         known = study.dataset.train_images + study.dataset.validation_images
         validated = round(images * study.dataset.validation_images / known)
         numbers = {"train_images": images - validated, "validation_images": validated}
         content["dataset"] |= numbers
-    return checked(content, WHERE)
+    return validate_study(content, WHERE)
 
 
-def preview(study: Study, store: Store, *, level: str | None = None, probe: bool) -> Preview:
+def preview(study: Study, store: Store, *, level: str | None = None, probe: bool) -> EstimateReport:
     """Return what the one training of a study will take in the environments of this machine.
 
     Parameters
@@ -132,8 +132,8 @@ def preview(study: Study, store: Store, *, level: str | None = None, probe: bool
     check(study, download=False)
     runs, machine = planned(study)
     runs = _chosen(runs, level, study, machine)
-    experience = Experience.of(store.records())
-    if not experience.runs and not probe:
+    history = RunHistory.from_records(store.records())
+    if not history.runs and not probe:
         raise GreencvError(
             f"{store.where}: no finished run tells what it takes: try a few batches with --probe, "
             "or make runs with greencv run"
@@ -144,15 +144,15 @@ def preview(study: Study, store: Store, *, level: str | None = None, probe: bool
         problems = (f"environment {name}: {reason}" for name, reason in untried.items())
         raise GreencvError("\n".join(f"{WHERE}: {problem}" for problem in problems))
     intensity = intensity_gco2e_per_kwh(study.carbon.country, study.carbon.intensity_gco2e_per_kwh)
-    return Preview(
+    return EstimateReport(
         promises=tuple(
-            _promise(run, one, experience, machine, intensity)
+            _promise(run, one, history, machine, intensity)
             for run in runs
             if not isinstance(one := tried[run.environment.name], str)
         ),
         untried=untried,
-        runs=experience.runs,
-        architectures=experience.architectures,
+        runs=history.runs,
+        architectures=history.architectures,
     )
 
 
@@ -174,32 +174,32 @@ def _chosen(
 
 def _promise(
     run: PlannedRun,
-    probe: Probe | None,
-    experience: Experience,
+    probe: ProbeResult | None,
+    history: RunHistory,
     machine: Machine,
     intensity: float,
-) -> Promise:
+) -> TrainingEstimate:
     gpus = environment.gpu_uuids(run.environment, machine)
     told = None if probe is None else probe.provenance
-    return Promise(
+    return TrainingEstimate(
         run=run,
-        whole=_outlook(run, probe, experience, machine).before(),
+        whole=_forecaster(run, probe, history, machine).predict_before(),
         provenance=told or weakest(provenance_by_component(gpus).values()),
         batches=0 if probe is None else probe.batches,
         intensity_gco2e_per_kwh=intensity,
     )
 
 
-def _outlook(
-    run: PlannedRun, probe: Probe | None, experience: Experience, machine: Machine
-) -> Outlook:
-    size = experience.size(run, probe) or in_fresh_process(_size, run)
+def _forecaster(
+    run: PlannedRun, probe: ProbeResult | None, history: RunHistory, machine: Machine
+) -> RunForecaster:
+    size = history.size(run, probe) or in_fresh_process(_size, run)
     limit_w = environment.power_limit_w(run.environment, machine)
-    outlook = experience.outlook(run, size, power_limit_w=limit_w, probe=probe)
-    if probe is None or outlook.task.environment in experience.idle_power_w:
-        return outlook
+    forecaster = history.forecaster(run, size, power_limit_w=limit_w, probe=probe)
+    if probe is None or forecaster.task.environment in history.idle_power_w:
+        return forecaster
     idle_w = sum(idle_power([run], machine, lambda _: None)[run.environment.name].values())
-    return experience.outlook(run, size, idle_power_w=idle_w, power_limit_w=limit_w, probe=probe)
+    return history.forecaster(run, size, idle_power_w=idle_w, power_limit_w=limit_w, probe=probe)
 
 
 def _image_count(spec: Dataset) -> int:

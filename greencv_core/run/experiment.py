@@ -17,8 +17,8 @@ import torch
 
 from greencv_core import datasets, training
 from greencv_core.architectures import build
-from greencv_core.estimation.run_forecast import Midway, Outlook
-from greencv_core.machine import environment
+from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
+from greencv_core.machine import environment, hardware
 from greencv_core.metering import (
     ComponentReading,
     EnergyMeter,
@@ -50,12 +50,12 @@ CONTENTION_SHARE = 0.1
 
 def execute(
     run: PlannedRun,
-    machine: environment.Machine,
+    machine: hardware.Machine,
     *,
     idle_power_w: Mapping[Component, float] | None = None,
     on_epoch: Callable[[training.Epoch], None] | None = None,
-    outlook: Outlook | None = None,
-    on_forecast: Callable[[Midway], None] | None = None,
+    forecaster: RunForecaster | None = None,
+    on_forecast: Callable[[EpochForecast], None] | None = None,
     stop_above_j: float | None = None,
 ) -> RunRecord:
     """Train one planned run under the meters of this machine.
@@ -69,7 +69,7 @@ def execute(
         Power at idle by component, for the net energy.
     on_epoch
         Called after each epoch.
-    outlook
+    forecaster
         Tells after each epoch what the whole run will take.
     on_forecast
         Called with what it tells, from another thread.
@@ -87,7 +87,7 @@ def execute(
     """
     begun_s = time.monotonic()
     with contextlib.closing(prepare(run)) as ready:
-        watch = Watch(run.protocol, outlook, on_forecast, stop_above_j)
+        watch = Watch(run.protocol, forecaster, on_forecast, stop_above_j)
         return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch, begun_s)
 
 
@@ -134,7 +134,7 @@ def prepare(run: PlannedRun) -> Ready:
 
 def _metered(
     run: PlannedRun,
-    machine: environment.Machine,
+    machine: hardware.Machine,
     ready: Ready,
     idle_power_w: Mapping[Component, float],
     on_epoch: Callable[[training.Epoch], None] | None,
@@ -211,7 +211,7 @@ def _metered(
     )
 
 
-def failure(run: PlannedRun, machine: environment.Machine, reason: str) -> RunRecord:
+def failure(run: PlannedRun, machine: hardware.Machine, reason: str) -> RunRecord:
     """Return the record of a run that did not come to its end."""
     return RunRecord(
         status="failed",
@@ -223,7 +223,7 @@ def failure(run: PlannedRun, machine: environment.Machine, reason: str) -> RunRe
 
 
 def not_begun(
-    run: PlannedRun, machine: environment.Machine, forecast: Midway, limit_j: float
+    run: PlannedRun, machine: hardware.Machine, forecast: EpochForecast, limit_j: float
 ) -> RunRecord:
     """Return the record of a run that is not begun: it would take more than a limit."""
     return RunRecord(
@@ -240,7 +240,7 @@ def _status(history: training.History, watch: Watch) -> dict[str, Any]:
     return _stopped(watch.stopped_by, watch.limit_j)
 
 
-def _stopped(forecast: Midway, limit_j: float) -> dict[str, Any]:
+def _stopped(forecast: EpochForecast, limit_j: float) -> dict[str, Any]:
     return {
         "status": "stopped",
         "reason": forecast.reason(limit_j),
@@ -249,7 +249,7 @@ def _stopped(forecast: Midway, limit_j: float) -> dict[str, Any]:
     }
 
 
-def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]:
+def identity(run: PlannedRun, machine: hardware.Machine) -> dict[str, object]:
     """Return the fields of a record that are known before the run."""
     return {
         "run_id": run.run_id,
@@ -263,9 +263,9 @@ def identity(run: PlannedRun, machine: environment.Machine) -> dict[str, object]
         "order": run.order,
         "seed": run.seed,
         "machine": machine.as_dict(),
-        "host": environment.host(),
+        "host": hardware.host(),
         "accelerator": run.accelerator,
-        "versions": environment.software_versions(),
+        "versions": hardware.software_versions(),
         "git_commit": git_commit(),
     }
 
@@ -314,7 +314,7 @@ class _CpuLoad:
     """CPU time of this process and of all others since construction."""
 
     def __init__(self) -> None:
-        self._cpus = environment.available_cpus()
+        self._cpus = hardware.available_cpus()
         self._start_s = time.monotonic()
         self._own_s = time.process_time()
         self._busy_s = _busy_cpu_s()

@@ -6,7 +6,7 @@ import time
 from functools import partial
 
 from greencv_core.machine import environment
-from greencv_core.machine.lock import whole_machine
+from greencv_core.machine.lock import machine_lock
 from greencv_core.run.queue import Dispatch
 from greencv_core.run.worker import Workplace, describe_site
 
@@ -20,11 +20,11 @@ def make_here(dispatch: Dispatch) -> None:
         Another greencv trains here, or a record cannot be written.
     """
     study, progress = dispatch.study, dispatch.progress
-    with whole_machine():
+    with machine_lock():
         dispatch.open_store()
         site = describe_site()
         machine = site.machine
-        for line in environment.lacking(study, machine):
+        for line in environment.missing_environments(study, machine):
             progress.note(f"left to another machine: {line}")
         if machine.accelerator_problem:
             progress.note(f"no accelerator is used: {machine.accelerator_problem}")

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 
 from greencv_core import datasets, training
-from greencv_core.estimation.run_cost import PROBE_S, Probe
-from greencv_core.machine import environment
+from greencv_core.estimation.run_cost import PROBE_S, ProbeResult
+from greencv_core.machine import environment, hardware
 from greencv_core.metering import EnergyMeter
 from greencv_core.run.experiment import Ready, prepare, synchronizer
 from greencv_core.study.plan import PlannedRun
@@ -20,7 +20,7 @@ FEW_BATCHES = 16
 """Of made-up images; they are trained on again and again."""
 
 
-def probe(run: PlannedRun, machine: environment.Machine, for_s: float = PROBE_S) -> Probe:
+def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) -> ProbeResult:
     """Train and validate on a few batches of a condition, and meter them; keep nothing.
 
     What time does not depend on is not downloaded for it: weights are drawn, and where the images
@@ -55,7 +55,7 @@ def probe(run: PlannedRun, machine: environment.Machine, for_s: float = PROBE_S)
         size = ready.gflops_per_image, ready.parameters
     end_s = time.monotonic()
     reading = window.reading
-    return Probe(
+    return ProbeResult(
         train_s_per_image={name: each_s for name, (each_s, _) in timed.items()},
         validation_s_per_image=validation_s,
         power_w=reading.total.energy_j / reading.duration_s if reading.total else None,

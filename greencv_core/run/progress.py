@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from greencv_core.estimation.run_cost import Total
-from greencv_core.estimation.run_forecast import Midway
+from greencv_core.estimation.run_cost import StudyCost
+from greencv_core.estimation.run_forecast import EpochForecast
 from greencv_core.records.record import RunRecord
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.text import joules
@@ -35,7 +35,7 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def in_words(expected: Total) -> str:
+def in_words(expected: StudyCost) -> str:
     """Return what runs are expected to take: ``about 5 min 10 s and 12.3 kJ (estimated)``."""
     energy = ""
     if expected.energy_j is not None:
@@ -112,7 +112,7 @@ class ProgressBar:
         if self._task is not None:
             self._bar.stop()
 
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
         """Show how much there is to do, and what it will take."""
         planned = len(runs) + finished
         self._total, self._done = self._total + planned, self._done + finished
@@ -133,7 +133,7 @@ class ProgressBar:
         self._going[run.run_id] = (run.condition, bar)
         self._name_what_goes_on()
 
-    def forecast(self, run: PlannedRun, midway: Midway) -> None:
+    def forecast(self, run: PlannedRun, midway: EpochForecast) -> None:
         """Show how far a run is and what it still takes; as a line only if it lasts."""
         ahead = midway.left_in_words()
         if run.run_id in self._going:

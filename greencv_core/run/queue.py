@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from greencv_core.estimation.run_cost import Expected, Forecast, Total, as_before, in_all
-from greencv_core.estimation.run_forecast import Experience, Midway, Outlook
+from greencv_core.estimation.run_cost import Forecast, RunCost, StudyCost, from_history, total_cost
+from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster, RunHistory
 from greencv_core.machine import environment
-from greencv_core.machine.environment import Machine
+from greencv_core.machine.hardware import Machine
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Room, Store
+from greencv_core.records.store import Room
+from greencv_core.records.store import Store
 from greencv_core.run.progress import clock
 from greencv_core.run.worker import Order, Preparation, Site, in_a_line
 from greencv_core.study.plan import PlannedRun, plan
@@ -30,7 +31,7 @@ TRY_EVERY_S = 5.0
 class Progress(Protocol):
     """What an execution tells while it goes on."""
 
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: Total) -> None:
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
         """The runs still to make, how many are finished already, and what they will take.
 
         Told once for each kind of computer.
@@ -39,7 +40,7 @@ class Progress(Protocol):
     def started(self, run: PlannedRun) -> None:
         """A run begins; others may be under way."""
 
-    def forecast(self, run: PlannedRun, midway: Midway) -> None:
+    def forecast(self, run: PlannedRun, midway: EpochForecast) -> None:
         """An epoch of the run ended: what it took so far, and what it will take in all."""
 
     def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
@@ -108,37 +109,39 @@ class Dispatch:
         self._finished += len(runs) - len(left)
         return left
 
-    def known(self, runs: Sequence[PlannedRun]) -> dict[str, Expected]:
+    def known(self, runs: Sequence[PlannedRun]) -> dict[str, RunCost]:
         """Return what finished runs tell that one run takes, by condition."""
         return as_recorded(runs, self.store)
 
     def orders(self, runs: Sequence[PlannedRun], prepared: Preparation) -> list[Order]:
         """Return the orders of runs of one kind of computer, which prepared for them."""
         machine, expected = runs[0].machine, prepared.expected
-        outlooks = self._outlooks(runs, prepared)
+        forecasters = self._forecasters(runs, prepared)
         expected_s = {name: one.duration_s for name, one in expected.items()}
         forecast = Forecast(runs, expected_s)
         self._forecasts.append((machine, forecast))
         self._forecast_of.update({run.run_id: forecast for run in runs})
-        together = in_all(runs, expected)
+        together = total_cost(runs, expected)
         at_once = min(self.computers.get(machine, 1), len(runs))
         finished, self._finished = self._finished, 0
         self.progress.begin(
             runs, finished, replace(together, duration_s=together.duration_s / at_once)
         )
         return [
-            self._order(run, outlooks.get(run.condition), expected_s.get(run.condition))
+            self._order(run, forecasters.get(run.condition), expected_s.get(run.condition))
             for run in runs
         ]
 
-    def _order(self, run: PlannedRun, outlook: Outlook | None, expected_s: float | None) -> Order:
+    def _order(
+        self, run: PlannedRun, forecaster: RunForecaster | None, expected_s: float | None
+    ) -> Order:
         limit_j, earlier = self.stop_above_j, self.store.read(run.run_id)
         return Order(
             run=run,
             expected_s=expected_s,
-            outlook=outlook,
+            forecaster=forecaster,
             stop_above_j=limit_j,
-            refused=None if limit_j is None else _refusal(run, outlook, limit_j),
+            refused=None if limit_j is None else _refusal(run, forecaster, limit_j),
             replaces="" if earlier is None else earlier.started_at,
         )
 
@@ -164,7 +167,7 @@ class Dispatch:
                 self._rooms[run.run_id] = (room, stack.pop_all())
         self.progress.started(run)
 
-    def told(self, order: Order, midway: Midway) -> None:
+    def told(self, order: Order, midway: EpochForecast) -> None:
         """Pass on a forecast."""
         self.progress.forecast(order.run, midway)
 
@@ -230,11 +233,13 @@ class Dispatch:
             for machine in left_s
         )
 
-    def _outlooks(self, runs: Sequence[PlannedRun], prepared: Preparation) -> dict[str, Outlook]:
-        """Return the outlooks by condition, of those that have one: runs go without, too."""
-        outlooks = {}
+    def _forecasters(
+        self, runs: Sequence[PlannedRun], prepared: Preparation
+    ) -> dict[str, RunForecaster]:
+        """Return the forecasters by condition, of those that have one: runs go without, too."""
+        forecasters = {}
         try:
-            experience = Experience.of(self.store.records())
+            history = RunHistory.from_records(self.store.records())
             # What an architecture's size is, one of its conditions tells.
             sizing = {
                 run.architecture: prepared.expected[run.condition].probe
@@ -245,10 +250,10 @@ class Dispatch:
             for condition, run in {run.condition: run for run in runs}.items():
                 known = prepared.expected.get(condition)
                 probe = known.probe if known is not None else None
-                size = experience.size(run, probe or sizing.get(run.architecture))
+                size = history.size(run, probe or sizing.get(run.architecture))
                 if size is not None:
                     name = run.environment.name
-                    outlooks[condition] = experience.outlook(
+                    forecasters[condition] = history.forecaster(
                         run,
                         size,
                         idle_power_w=sum(prepared.idle_power_w[name].values()),
@@ -257,7 +262,7 @@ class Dispatch:
                     )
         except Exception as error:  # whatever it is, it is no reason to train nothing
             self.progress.note(f"no forecasts: {in_a_line(error)}")
-        return outlooks
+        return forecasters
 
 
 def planned_on(
@@ -265,7 +270,7 @@ def planned_on(
 ) -> list[PlannedRun]:
     """Return a study's runs on a machine, in order.
 
-    Environments that the machine lacks are left out: :func:`environment.lacking` names them.
+    Environments that this machine does not have are left out (see :func:`missing_environments`).
 
     Raises
     ------
@@ -325,7 +330,7 @@ def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
     )
 
 
-def as_recorded(runs: Sequence[PlannedRun], store: Store) -> dict[str, Expected]:
+def as_recorded(runs: Sequence[PlannedRun], store: Store) -> dict[str, RunCost]:
     """Return what finished runs tell that one run takes, by condition."""
     known = {}
     for condition, run in {run.condition: run for run in runs}.items():
@@ -336,15 +341,17 @@ def as_recorded(runs: Sequence[PlannedRun], store: Store) -> dict[str, Expected]
             and record.status == "finished"
         ]
         if finished:
-            known[condition] = as_before(finished)
+            known[condition] = from_history(finished)
     return known
 
 
-def _refusal(run: PlannedRun, outlook: Outlook | None, limit_j: float) -> Midway | None:
+def _refusal(
+    run: PlannedRun, forecaster: RunForecaster | None, limit_j: float
+) -> EpochForecast | None:
     """Return the forecast that keeps a run from being begun; None where it may begin."""
-    if outlook is None:
+    if forecaster is None:
         return None
     with contextlib.suppress(Exception):  # that there is nothing to tell it from yet, say
-        before = Midway(0, run.protocol.most_epochs, 0.0, outlook.before())
+        before = EpochForecast(0, run.protocol.most_epochs, 0.0, forecaster.predict_before())
         return before if before.exceeds(limit_j) else None
     return None

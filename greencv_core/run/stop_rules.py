@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from greencv_core.estimation.base import Estimate
-from greencv_core.estimation.run_forecast import Midway, Outlook
+from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.estimation.trajectory import NOTHING_SEEN, Epochs, Seen
 from greencv_core.metering import Window
 from greencv_core.study.schema import Protocol
@@ -27,7 +27,7 @@ class Watch:
 
     Parameters
     ----------
-    outlook
+    forecaster
         None where nothing can be forecast: a limit then holds for what is spent.
     tell
         Called after each epoch that can be told of, maybe from another thread.
@@ -38,19 +38,19 @@ class Watch:
     def __init__(
         self,
         protocol: Protocol,
-        outlook: Outlook | None,
-        tell: Callable[[Midway], None] | None,
+        forecaster: RunForecaster | None,
+        tell: Callable[[EpochForecast], None] | None,
         limit_j: float | None,
     ) -> None:
         self._places = {name: place for place, (name, _) in enumerate(protocol.stages)}
         self._most_epochs = protocol.most_epochs
-        self._outlook = outlook
+        self._forecaster = forecaster
         self._tell = tell
         self.limit_j = limit_j
         self._asked = 0
         self._ends = _Ends([], [0.0], [0.0])
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="greencv-forecast")
-        self.stopped_by: Midway | None = None
+        self.stopped_by: EpochForecast | None = None
         """What was forecast when that exceeded the limit."""
 
     def __enter__(self) -> Watch:
@@ -68,7 +68,7 @@ class Watch:
 
     def exceeds(self, window: Window, stage: str) -> bool:
         """Look at the epoch that has just ended; return whether the limit will be exceeded."""
-        if self._outlook is None and self.limit_j is None:
+        if self._forecaster is None and self.limit_j is None:
             return False
         self._asked += 1
         place, end_s = self._places[stage], window.part_end_s
@@ -81,7 +81,7 @@ class Watch:
         self.stopped_by = midway
         return True
 
-    def _look(self, window: Window, stage: int, end_s: float) -> Midway | None:
+    def _look(self, window: Window, stage: int, end_s: float) -> EpochForecast | None:
         # Whatever goes wrong with a forecast, the training goes on.
         with contextlib.suppress(Exception):
             reading = window.until(end_s)
@@ -93,7 +93,7 @@ class Watch:
                 return None  # the next epoch has ended meanwhile
             whole = self._whole()
             spent_j = self._ends.energy_j[-1]
-            midway = Midway(len(self._ends.stages), self._most_epochs, spent_j, whole)
+            midway = EpochForecast(len(self._ends.stages), self._most_epochs, spent_j, whole)
             if whole is not None and self._tell is not None:
                 with contextlib.suppress(Exception):
                     self._tell(midway)
@@ -101,10 +101,10 @@ class Watch:
         return None
 
     def _whole(self) -> Estimate | None:
-        if self._outlook is None:
+        if self._forecaster is None:
             return None
         with contextlib.suppress(Exception):  # that there is nothing to tell it from, say
-            whole = self._outlook.now(self._ends.seen())
+            whole = self._forecaster.predict(self._ends.seen())
             return whole if math.isfinite(whole.energy_j) else None
         return None
 

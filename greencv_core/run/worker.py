@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from greencv_core.estimation.run_cost import PROBE_S, Expected, Probe, as_probed, guessed
-from greencv_core.estimation.run_forecast import Midway, Outlook
-from greencv_core.machine import environment
-from greencv_core.machine.environment import Machine
+from greencv_core.estimation.run_cost import PROBE_S, ProbeResult, RunCost, extrapolate, from_probe
+from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
+from greencv_core.machine import environment, hardware
+from greencv_core.machine.hardware import Machine
 from greencv_core.metering import (
     intensity_gco2e_per_kwh,
     measure_idle_power,
@@ -72,11 +72,11 @@ class Site:
 
 def describe_site() -> Site:
     """Return this computer as this process sees it."""
-    machine = environment.describe_machine()
+    machine = hardware.describe_machine()
     gpus: set[Gpus] = {(), *(a.metered_uuids for a in machine.accelerators)}
     meters = {each: provenance_by_component(each) for each in gpus}
-    versions = environment.software_versions()
-    return Site(machine, environment.host(), versions, meters)
+    versions = hardware.software_versions()
+    return Site(machine, hardware.host(), versions, meters)
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ class Order:
     run: PlannedRun
     expected_s: float | None
     """How long it is expected to take; None where nothing tells."""
-    outlook: Outlook | None
+    forecaster: RunForecaster | None
     stop_above_j: float | None
-    refused: Midway | None = None
+    refused: EpochForecast | None = None
     """The forecast that keeps it from being begun."""
     replaces: str = ""
     """When the record was started that is to give way; empty where there is none."""
@@ -102,7 +102,7 @@ class Preparation:
     """By environment."""
     power_limit_w: Mapping[str, float]
     """Of the GPU, by environment; NaN where none is told."""
-    expected: Mapping[str, Expected]
+    expected: Mapping[str, RunCost]
     """By condition, of those that could be timed; or guessed, where there are many."""
 
 
@@ -130,7 +130,7 @@ class Workplace:
     """Devices that have trained."""
 
     def prepare(
-        self, runs: Sequence[PlannedRun], known: Mapping[str, Expected], *, every: bool = False
+        self, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], *, every: bool = False
     ) -> Preparation:
         """Meter idle power, time a few batches of the conditions not known yet, and warm up.
 
@@ -148,7 +148,7 @@ class Workplace:
         expected = dict(told)
         for run in {run.condition: run for run in runs}.values():
             if run.condition not in {*told, *problems}:
-                guess = guessed(run, runs, told)
+                guess = extrapolate(run, runs, told)
                 if guess is not None:
                     expected[run.condition] = guess
         self._warm_up(runs, expected)
@@ -156,7 +156,7 @@ class Workplace:
         limits = {n: environment.power_limit_w(s, self.site.machine) for n, s in specs.items()}
         return Preparation(idle, limits, expected)
 
-    def make(self, order: Order, told: Callable[[Midway], None]) -> RunRecord:
+    def make(self, order: Order, told: Callable[[EpochForecast], None]) -> RunRecord:
         """Make one run.
 
         Parameters
@@ -175,7 +175,7 @@ class Workplace:
             watch = _Watch(order, self.still_wanted)
             try:
                 return in_fresh_process(
-                    _execute, run, machine, idle, order.outlook, order.stop_above_j,
+                    _execute, run, machine, idle, order.forecaster, order.stop_above_j,
                     on_message=partial(watch.heard, told), watch=watch.look,
                 )  # fmt: skip
             except ProcessLostError as error:
@@ -203,7 +203,7 @@ class Workplace:
     def _idle_of(self, runs: Sequence[PlannedRun]) -> dict[str, IdlePower]:
         return idle_power(runs, self.site.machine, self.note, self._idle, self.still_wanted)
 
-    def _warm_up(self, runs: Sequence[PlannedRun], expected: Mapping[str, Expected]) -> None:
+    def _warm_up(self, runs: Sequence[PlannedRun], expected: Mapping[str, RunCost]) -> None:
         """Train on each device before the first run, as long as the protocol says.
 
         To have timed a condition is enough where it says nothing; where records told the times,
@@ -242,8 +242,8 @@ class _Watch:
         self._epochs = 0
         self._last_s = time.monotonic()
 
-    def heard(self, told: Callable[[Midway], None], message: object) -> None:
-        if isinstance(message, Midway):
+    def heard(self, told: Callable[[EpochForecast], None], message: object) -> None:
+        if isinstance(message, EpochForecast):
             told(message)
             return
         now_s = time.monotonic()
@@ -270,11 +270,11 @@ class _Watch:
 def tried(
     runs: Sequence[PlannedRun],
     machine: Machine,
-    known: Mapping[str, Expected],
+    known: Mapping[str, RunCost],
     watch: Watching | None = None,
     *,
     most_share: float | None = None,
-) -> tuple[dict[str, Expected], dict[str, str]]:
+) -> tuple[dict[str, RunCost], dict[str, str]]:
     """Return what is known of conditions, or a few batches tell; and of which these cannot.
 
     Parameters
@@ -283,11 +283,11 @@ def tried(
         Time no more conditions once that took this share of what the runs will take, and
         :data:`PROBING_S`: they are in neither answer then.
     """
-    expected: dict[str, Expected] = {}
+    expected: dict[str, RunCost] = {}
     problems: dict[str, str] = {}
     begun_s = time.monotonic()
     for condition, run in _each_architecture_first(runs):
-        found: Expected | str | None = known.get(condition)
+        found: RunCost | str | None = known.get(condition)
         if found is None:
             if most_share is not None and expected:
                 mean_s = statistics.fmean(one.duration_s for one in expected.values())
@@ -295,7 +295,7 @@ def tried(
                 if time.monotonic() - begun_s > most_s:
                     continue
             probe = probed(run, machine, watch=watch)
-            found = probe if isinstance(probe, str) else as_probed(run, probe)
+            found = probe if isinstance(probe, str) else from_probe(run, probe)
         if isinstance(found, str):
             problems[condition] = found
         else:
@@ -315,10 +315,10 @@ def _each_architecture_first(runs: Sequence[PlannedRun]) -> list[tuple[str, Plan
 
 def probed(
     run: PlannedRun, machine: Machine, for_s: float = PROBE_S, watch: Watching | None = None
-) -> Probe | str:
+) -> ProbeResult | str:
     """Return what a few batches of a condition take, or why it cannot be trained."""
     try:
-        probe: Probe | str = in_fresh_process(_probe, run, machine, for_s, watch=watch)
+        probe: ProbeResult | str = in_fresh_process(_probe, run, machine, for_s, watch=watch)
     except ProcessLostError as error:
         return str(error)
     return probe
@@ -406,7 +406,7 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]}"
 
 
-def _probe(run: PlannedRun, machine: Machine, for_s: float) -> Probe | str:
+def _probe(run: PlannedRun, machine: Machine, for_s: float) -> ProbeResult | str:
     from greencv_core.run.probe import probe
 
     try:
@@ -423,7 +423,9 @@ def _keep_busy(run: PlannedRun, duration_s: float) -> None:
         keep_busy(run, duration_s)
 
 
-def _not_begun(run: PlannedRun, machine: Machine, forecast: Midway, limit_j: float) -> RunRecord:
+def _not_begun(
+    run: PlannedRun, machine: Machine, forecast: EpochForecast, limit_j: float
+) -> RunRecord:
     from greencv_core.run.experiment import not_begun
 
     return not_begun(run, machine, forecast, limit_j)
@@ -440,7 +442,7 @@ def _execute(
     run: PlannedRun,
     machine: Machine,
     idle: IdlePower,
-    outlook: Outlook | None,
+    forecaster: RunForecaster | None,
     stop_above_j: float | None,
 ) -> RunRecord:
     """Run in the child: what a person can act on becomes the record's reason."""
@@ -452,7 +454,7 @@ def _execute(
             machine,
             idle_power_w=idle,
             on_epoch=lambda epoch: tell_driver(epoch.epoch),
-            outlook=outlook,
+            forecaster=forecaster,
             on_forecast=tell_driver,
             stop_above_j=stop_above_j,
         )

@@ -133,7 +133,7 @@ def parse_study(text: str, where: str) -> Study:
         raise BadInputError(
             f"{where}: must be a mapping with the fields of a study, e.g. name: mine"
         )
-    return checked(content, where)
+    return validate_study(content, where)
 
 
 _TOO_DEEP = f"values within values, more than {MOST_LEVELS} levels deep; a study has no more than 5"
@@ -157,7 +157,7 @@ def _too_large(where: str) -> BadInputError:
     )
 
 
-def checked(content: Mapping[str, Any], where: str) -> Study:
+def validate_study(content: Mapping[str, Any], where: str) -> Study:
     """Return the study that fields make.
 
     Parameters

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from greencv_core.analysis import NotEnoughDataError, usable
 from greencv_core.estimation.base import Estimate
-from greencv_core.estimation.run_cost import Probe, Total
-from greencv_core.estimation.run_forecast import Experience, Midway
-from greencv_core.machine.environment import describe_machine
+from greencv_core.estimation.run_cost import ProbeResult, StudyCost
+from greencv_core.estimation.run_forecast import EpochForecast, RunHistory
+from greencv_core.machine.hardware import describe_machine
 from greencv_core.metering import EnergyMeter
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
@@ -28,7 +28,7 @@ from greencv_core.run.queue import unfinished
 from greencv_core.run.stop_rules import Watch
 from greencv_core.run.subprocesses import ProcessLostError, in_fresh_process, tell_driver
 from greencv_core.run.worker import describe_site
-from greencv_core.study.loading import checked
+from greencv_core.study.loading import validate_study
 from greencv_core.study.schema import Protocol, Stage
 from tests.conftest import ROOT, greencv, greencv_here
 
@@ -38,17 +38,17 @@ FORECAST = Estimate(1240.0, 1180.0, 1310.0, 12.0, 11.0, 13.0)
 
 @dataclass(frozen=True)
 class Saying:
-    """An outlook that always says the same; None has nothing to tell it from."""
+    """A forecaster that always says the same; None has nothing to tell it from."""
 
     whole: Estimate | None
 
-    def now(self, seen):
+    def predict(self, seen):
         if self.whole is None:
             raise NotEnoughDataError("nothing tells")
         return self.whole
 
-    def before(self):
-        return self.now(None)
+    def predict_before(self):
+        return self.predict(None)
 
 
 def one_run_study(tmp_path, epochs=3, repetitions=1):
@@ -58,7 +58,7 @@ def one_run_study(tmp_path, epochs=3, repetitions=1):
     content["environments"] = content["environments"][:1]
     content["protocol"] |= {"epochs": epochs, "repetitions": repetitions}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
-    return checked(content, "study.yaml")
+    return validate_study(content, "study.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +69,21 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stopped(run):
     """Return the record of a run that is stopped after its first epoch of three."""
-    return execute(run, describe_machine(), outlook=Saying(FORECAST), stop_above_j=1000.0)
+    return execute(run, describe_machine(), forecaster=Saying(FORECAST), stop_above_j=1000.0)
 
 
 # What is said
 
 
 def test_a_forecast_is_put_in_words():
-    assert Midway(3, 10, 1120.0, FORECAST).left_in_words() == "120 J (60 to 190) to go"
-    assert Midway(0, 10, 0.0, FORECAST).left_in_words() == "1.24 kJ (1.18 to 1.31) to go"
-    assert Midway(9, 10, 1200.0, FORECAST).left_in_words() == "40 J (0 to 110) to go"
-    assert Midway(3, 10, 1120.0, None).left_in_words() == ""
-    assert Midway(2, 10, 300.0, FORECAST).reason(1000.0) == (
+    assert EpochForecast(3, 10, 1120.0, FORECAST).left_in_words() == "120 J (60 to 190) to go"
+    assert EpochForecast(0, 10, 0.0, FORECAST).left_in_words() == "1.24 kJ (1.18 to 1.31) to go"
+    assert EpochForecast(9, 10, 1200.0, FORECAST).left_in_words() == "40 J (0 to 110) to go"
+    assert EpochForecast(3, 10, 1120.0, None).left_in_words() == ""
+    assert EpochForecast(2, 10, 300.0, FORECAST).reason(1000.0) == (
         "stopped after epoch 2 of 10: forecast 1.24 kJ (95 % interval 1.18 to 1.31 kJ), above 1 kJ"
     )
-    assert Midway(2, 10, 1050.0, None).reason(1000.0) == (
+    assert EpochForecast(2, 10, 1050.0, None).reason(1000.0) == (
         "stopped after epoch 2 of 10: 1.05 kJ spent already, above 1 kJ"
     )
 
@@ -99,7 +99,7 @@ def test_a_forecast_is_put_in_words():
     ],
 )
 def test_the_lower_end_or_what_is_spent_exceeds_a_limit(spent_j, whole, limit_j, exceeds):
-    midway = Midway(1, 2, spent_j, whole)
+    midway = EpochForecast(1, 2, spent_j, whole)
     assert midway.exceeds(limit_j) is exceeds
     assert (midway.record(limit_j).low_j > limit_j) is exceeds
 
@@ -133,7 +133,7 @@ class Looking(Saying):
         super().__init__(FORECAST)
         object.__setattr__(self, "shown", [])
 
-    def now(self, seen):
+    def predict(self, seen):
         self.shown.append(seen)
         return self.whole
 
@@ -144,9 +144,9 @@ TWO_STAGES = Protocol(
 )  # fmt: skip
 
 
-def watched(outlook, window, limit_j=None):
+def watched(forecaster, window, limit_j=None):
     told = []
-    with Watch(TWO_STAGES, outlook, told.append, limit_j) as watch:
+    with Watch(TWO_STAGES, forecaster, told.append, limit_j) as watch:
         answers = []
         for stage in ("frozen", "main", "main"):
             window.part_end_s += 1.0
@@ -156,10 +156,10 @@ def watched(outlook, window, limit_j=None):
 
 
 def test_epochs_are_shown_with_their_stages_times_and_energies():
-    outlook = Looking()
-    _, told, answers = watched(outlook, Window())
+    forecaster = Looking()
+    _, told, answers = watched(forecaster, Window())
     assert answers == [False, False, False]
-    last = outlook.shown[-1]
+    last = forecaster.shown[-1]
     assert last.epochs.stage.tolist() == [0, 1, 1]
     assert last.epochs.duration_s.tolist() == [1.0, 1.0, 1.0]
     assert last.epochs.energy_j.tolist() == [100.0, 100.0, 100.0]
@@ -175,12 +175,12 @@ def test_a_meter_that_is_lost_ends_the_forecasts_and_nothing_else(limit_j):
     assert (told, answers, watch.stopped_by) == ([], [False] * 3, None)
 
 
-@pytest.mark.parametrize("outlook", [None, Saying(None), "no outlook at all"])
-def test_without_a_forecast_a_limit_holds_for_what_is_spent(outlook):
-    watch, told, answers = watched(outlook, Window(), limit_j=150.0)
+@pytest.mark.parametrize("forecaster", [None, Saying(None), "no forecaster at all"])
+def test_without_a_forecast_a_limit_holds_for_what_is_spent(forecaster):
+    watch, told, answers = watched(forecaster, Window(), limit_j=150.0)
     assert (told, answers[:2]) == ([], [False, True])
     assert watch.stopped_by.record(150.0).energy_j is None
-    assert watched(outlook, Window())[2] == [False] * 3
+    assert watched(forecaster, Window())[2] == [False] * 3
 
 
 def test_a_window_is_read_before_its_end_without_delay():
@@ -204,7 +204,7 @@ def test_a_window_is_read_before_its_end_without_delay():
 
 def test_a_training_tells_its_forecast_after_each_epoch_that_others_follow(run):
     told = []
-    record = execute(run, describe_machine(), outlook=Saying(FORECAST), on_forecast=told.append)
+    record = execute(run, describe_machine(), forecaster=Saying(FORECAST), on_forecast=told.append)
     assert (record.status, record.ended_by, record.forecast) == ("finished", "epochs", None)
     assert told
     assert {m.epoch for m in told} <= {1, 2}
@@ -215,7 +215,7 @@ def test_a_training_tells_its_forecast_after_each_epoch_that_others_follow(run):
 
 
 def test_a_forecast_that_fails_fails_no_training(run):
-    record = execute(run, describe_machine(), outlook="no outlook", stop_above_j=1e9)
+    record = execute(run, describe_machine(), forecaster="no forecaster", stop_above_j=1e9)
     assert record.status == "finished"
 
 
@@ -322,42 +322,42 @@ def test_the_driver_hears_of_a_run_while_it_goes_on(tmp_path):
 
 
 def test_finished_runs_tell_of_another_one(smoke_records):
-    experience = Experience.of(smoke_records)
-    assert (experience.runs, experience.architectures) == (8, 2)
+    history = RunHistory.from_records(smoke_records)
+    assert (history.runs, history.architectures) == (8, 2)
     runs, _ = planned(SMOKE)
-    whole = experience.outlook(runs[0], experience.size(runs[0])).before()
+    whole = history.forecaster(runs[0], history.size(runs[0])).predict_before()
     actual_j = [r.total.energy_j for r in smoke_records if r.run_id == runs[0].run_id]
     assert whole.low_j < actual_j[0] < whole.high_j
 
 
 def test_what_is_known_of_an_architecture_comes_from_records_else_from_a_probe(smoke_records):
-    experience = Experience.of(smoke_records)
+    history = RunHistory.from_records(smoke_records)
     known = planned(SMOKE)[0][0]
     other = replace(known, architecture="resnet18")
     larger = replace(known, dataset=known.dataset.model_copy(update={"image_size": 64}))
     record = next(r for r in smoke_records if r.architecture == known.architecture)
-    assert experience.size(known).gflops_per_image == record.gflops_per_image
-    assert experience.size(other) is experience.size(larger) is None
-    assert experience.size(other, probe_of(1.0)).parameters == 1000
+    assert history.size(known).gflops_per_image == record.gflops_per_image
+    assert history.size(other) is history.size(larger) is None
+    assert history.size(other, probe_of(1.0)).parameters == 1000
 
 
 def probe_of(power_w):
-    return Probe({"main": 0.01}, 0.002, power_w, "estimated", 1.0, 0.1, 1000, 4)
+    return ProbeResult({"main": 0.01}, 0.002, power_w, "estimated", 1.0, 0.1, 1000, 4)
 
 
 def test_a_probe_promises_an_epoch_of_each_stage():
     run = planned(SMOKE)[0][0]
-    experience = Experience.of([])
-    size = experience.size(run, probe_of(30.0))
-    outlook = experience.outlook(run, size, idle_power_w=10.0, probe=probe_of(30.0))
+    history = RunHistory.from_records([])
+    size = history.size(run, probe_of(30.0))
+    forecaster = history.forecaster(run, size, idle_power_w=10.0, probe=probe_of(30.0))
     epoch_s = 128 * 0.01 + 100 * 0.002
-    assert outlook.task.rehearsed.duration_s.tolist() == pytest.approx([epoch_s])
-    assert outlook.task.rehearsed.energy_j.tolist() == pytest.approx([30 * epoch_s])
-    whole = outlook.before()
+    assert forecaster.task.rehearsed.duration_s.tolist() == pytest.approx([epoch_s])
+    assert forecaster.task.rehearsed.energy_j.tolist() == pytest.approx([30 * epoch_s])
+    whole = forecaster.predict_before()
     assert whole.low_j < 2 * 30 * epoch_s < whole.high_j
     assert whole.energy_j == pytest.approx(2 * 30 * epoch_s, rel=0.1)
     with pytest.raises(NotEnoughDataError):
-        experience.outlook(run, size, probe=probe_of(None)).before()
+        history.forecaster(run, size, probe=probe_of(None)).predict_before()
 
 
 # How it is shown
@@ -371,9 +371,9 @@ def bar(terminal):
 def test_a_bar_shows_what_a_run_still_takes(run):
     shown, text = bar(terminal=True)
     with shown:
-        shown.begin([run], 0, Total(10.0, 100.0, "estimated", False))
+        shown.begin([run], 0, StudyCost(10.0, 100.0, "estimated", False))
         shown.started(run)
-        shown.forecast(run, Midway(1, 3, 1120.0, FORECAST))
+        shown.forecast(run, EpochForecast(1, 3, 1120.0, FORECAST))
         shown._bar.refresh()
     assert "1/3 epochs" in text.getvalue()
     assert "120 J (60 to 190) to go" in text.getvalue()
@@ -384,11 +384,11 @@ def test_a_line_tells_of_a_long_run_alone(run, monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     shown, text = bar(terminal=False)
     with shown:
-        shown.begin([run], 0, Total(10.0, 100.0, "estimated", False))
+        shown.begin([run], 0, StudyCost(10.0, 100.0, "estimated", False))
         shown.started(run)
         for now_s in (1.0, 29.0, 31.0, 45.0, 62.0):
             clock[0] = now_s
-            shown.forecast(run, Midway(int(now_s), 99, 1120.0, FORECAST))
+            shown.forecast(run, EpochForecast(int(now_s), 99, 1120.0, FORECAST))
     lines = [line for line in text.getvalue().splitlines() if "to go" in line]
     assert lines == [
         f"{run.condition}: {epoch}/99 epochs, 120 J (60 to 190) to go" for epoch in (31, 62)

@@ -113,7 +113,7 @@ def test_imports_point_one_way():
 
 def test_looking_for_accelerators_leaves_no_torch_in_the_process():
     code = (
-        "import sys; import greencv_core.machine.environment as e; "
+        "import sys; import greencv_core.machine.hardware as e; "
         "e._may_have_accelerator = lambda: True; "
         "print(e.describe_machine().accelerators, 'torch' in sys.modules)"
     )

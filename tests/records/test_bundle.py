@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from greencv_core import collect, load_study, plan_size, runs_table
-from greencv_core.machine import environment
-from greencv_core.machine.environment import describe_machine
+from greencv_core.machine import hardware
+from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends import bundle as bundles
 from greencv_core.records.backends.bundle import KEY, BundleFile, bundled, digest
 from greencv_core.records.columns import RUNS_COLUMNS
@@ -228,7 +228,7 @@ def test_nothing_is_written_into_a_bundle(
     command, smoke_store, smoke_bundle, tmp_path, monkeypatch
 ):
     # Before anything is planned, downloaded or trained.
-    monkeypatch.setattr(environment, "describe_machine", lambda: pytest.fail("planned"))
+    monkeypatch.setattr(hardware, "describe_machine", lambda: pytest.fail("planned"))
     places = {"BUNDLE": smoke_bundle, "STORE": smoke_store, "ABSENT": tmp_path / "new.parquet"}
     before = smoke_bundle.read_bytes()
     line = one_line(greencv_here(*(places.get(word, word) for word in command)))
@@ -261,13 +261,13 @@ def test_the_runs_of_a_bundle_do_not_depend_on_the_machine(
 
     here = on_this_machine(smoke_bundle)
     there = another_machine()
-    monkeypatch.setattr(environment, "describe_machine", lambda: there)
+    monkeypatch.setattr(hardware, "describe_machine", lambda: there)
     # A folder's runs do: those of another machine are planned on ours once more.
     assert plan_size("smoke", smoke_records, store=smoke_store) == 16
     for study in (smoke_bundle, "smoke"):
         assert on_this_machine(study) == here
     assert here[1] == len(here[0]) == 8
-    monkeypatch.setattr(environment, "describe_machine", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(hardware, "describe_machine", lambda: pytest.fail("asked"))
     assert on_this_machine(smoke_bundle) == here
 
 
@@ -668,7 +668,7 @@ def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypat
     assert not (root / "runs").exists()
     # Another machine makes the same figures of it.
     there = another_machine()
-    monkeypatch.setattr(environment, "describe_machine", lambda: there)
+    monkeypatch.setattr(hardware, "describe_machine", lambda: there)
     (tmp_path / "again").mkdir()
     write_results(
         tmp_path / "again",

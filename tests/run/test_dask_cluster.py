@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from greencv_core.machine.environment import Accelerator
+from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table

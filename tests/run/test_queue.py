@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from greencv_core.estimation.run_cost import Expected, guessed
-from greencv_core.machine.environment import Accelerator
+from greencv_core.estimation.run_cost import RunCost
+from greencv_core.estimation.run_cost import extrapolate
+from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.run.queue import Dispatch
@@ -46,7 +47,7 @@ def prepared(runs, each_s=10.0):
     return Preparation(
         {name: {"cpu": 1.0} for name in names},
         dict.fromkeys(names, float("nan")),
-        {run.condition: Expected(each_s, None, None) for run in runs},
+        {run.condition: RunCost(each_s, None, None) for run in runs},
     )
 
 
@@ -105,7 +106,7 @@ def test_what_a_condition_takes_is_guessed_from_its_architecture_and_its_environ
     slower = {"squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 1.0}
     factor = {"cpu-1-thread": 2.0, "cpu-all-threads": 1.0}
     truth = {
-        run.condition: Expected(
+        run.condition: RunCost(
             5 * slower[run.architecture] * factor[run.environment.name],
             40 * slower[run.architecture] * factor[run.environment.name],
             "estimated",
@@ -114,16 +115,16 @@ def test_what_a_condition_takes_is_guessed_from_its_architecture_and_its_environ
     }
     for run in {run.condition: run for run in runs}.values():
         known = {condition: one for condition, one in truth.items() if condition != run.condition}
-        guess, told = guessed(run, runs, known), truth[run.condition]
+        guess, told = extrapolate(run, runs, known), truth[run.condition]
         assert guess.duration_s == pytest.approx(told.duration_s)
         assert guess.energy_j == pytest.approx(told.energy_j)
         assert guess.provenance == "estimated"
         alone = {c: one for c, one in known.items() if c.startswith(run.architecture)}
         (only,) = alone.values()
-        assert guessed(run, runs, alone).duration_s == pytest.approx(only.duration_s)
-    assert guessed(runs[0], runs, {}) is None
-    unmetered = {condition: Expected(5.0, None, None) for condition in truth}
-    assert guessed(runs[0], runs, unmetered) == Expected(pytest.approx(5.0), None, None)
+        assert extrapolate(run, runs, alone).duration_s == pytest.approx(only.duration_s)
+    assert extrapolate(runs[0], runs, {}) is None
+    unmetered = {condition: RunCost(5.0, None, None) for condition in truth}
+    assert extrapolate(runs[0], runs, unmetered) == RunCost(pytest.approx(5.0), None, None)
 
 
 def test_no_run_begins_without_room_for_its_record(tmp_path):

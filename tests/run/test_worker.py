@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from greencv_core.estimation.run_cost import Expected
-from greencv_core.machine.lock import whole_machine
-from greencv_core.machine.memory import oom_kills
+from greencv_core.estimation.run_cost import RunCost
+from greencv_core.machine.lock import machine_lock
 from greencv_core.records.source import load_study
 from greencv_core.run import worker
 from greencv_core.run.collect import planned
 from greencv_core.run.subprocesses import (
     ProcessLostError,
     in_fresh_process,
+    oom_kills,
     surely_in_fresh_process,
     tell_driver,
 )
@@ -31,7 +31,7 @@ def run():
 
 
 def order_of(run, **changes):
-    return replace(Order(run=run, expected_s=None, outlook=None, stop_above_j=None), **changes)
+    return replace(Order(run=run, expected_s=None, forecaster=None, stop_above_j=None), **changes)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_every_architecture_is_timed_before_any_is_timed_twice(here, conditions,
 def test_what_records_tell_is_not_timed(here, conditions):
     lacking = conditions[0].condition
     names = {run.condition for run in conditions} - {lacking}
-    known = {name: Expected(3.0, 6.0, "estimated") for name in names}
+    known = {name: RunCost(3.0, 6.0, "estimated") for name in names}
     expected = here.prepare(conditions, known).expected
     assert {name for name, one in expected.items() if one.probe is not None} == {lacking}
     assert {name: expected[name] for name in names} == known
@@ -205,23 +205,23 @@ def test_a_second_greencv_on_the_computer_is_refused_and_a_killed_one_holds_noth
     holder = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import time; from greencv_core.machine.lock import whole_machine\n"
-            "with whole_machine():\n    print('held', flush=True); time.sleep(600)",
+            "import time; from greencv_core.machine.lock import machine_lock\n"
+            "with machine_lock():\n    print('held', flush=True); time.sleep(600)",
         ],
         stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
         assert holder.stdout.readline() == b"held\n"
         refused = pytest.raises(BadInputError, match="another greencv trains on this computer")
-        with refused, whole_machine():
+        with refused, machine_lock():
             pass
         given_up = pytest.raises(ZeroDivisionError)
-        with given_up, whole_machine(still_wanted=lambda: 1 / 0):
+        with given_up, machine_lock(still_wanted=lambda: 1 / 0):
             pass
     finally:
         holder.kill()
         holder.wait()
-    with whole_machine():
+    with machine_lock():
         pass
 
 

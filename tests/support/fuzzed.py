@@ -13,7 +13,9 @@ from pathlib import Path
 import yaml
 from hypothesis import strategies as st
 
-from greencv_core.machine.environment import Machine, lacking, resolve
+from greencv_core.machine.environment import missing_environments
+from greencv_core.machine.environment import resolve
+from greencv_core.machine.hardware import Machine
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Damaged, parse_record
@@ -200,7 +202,7 @@ def check_study(path):
         return False
     assert isinstance(study, Study)
     levels = resolve(study, MACHINE)
-    assert all(line.isprintable() for line in lacking(study, MACHINE))
+    assert all(line.isprintable() for line in missing_environments(study, MACHINE))
     runs = len(levels) * len(study.architectures) * study.protocol.repetitions
     if runs <= 2_000:
         planned = plan(study, levels, MACHINE.fingerprint)

@@ -12,14 +12,15 @@ import numpy as np
 import yaml
 
 from greencv_core import __version__
-from greencv_core.machine.environment import Accelerator, Machine, resolve
+from greencv_core.machine.environment import resolve
+from greencv_core.machine.hardware import Accelerator, Machine
 from greencv_core.records.components import counted
 from greencv_core.records.pack import pack, write
 from greencv_core.records.record import RunRecord
 from greencv_core.records.select import in_the_studys_order
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
-from greencv_core.study.loading import checked
+from greencv_core.study.loading import validate_study
 from greencv_core.study.plan import plan
 from greencv_core.utils.energy import emissions_gco2e
 
@@ -141,7 +142,7 @@ def made_up_gpu_study(components=("gpu",), **protocol):
     content = yaml.safe_load(STUDY)
     content["protocol"] = {**content["protocol"], **protocol}
     content["analysis"] = {"components": components and list(components)}
-    return checked(content, "study made-up-gpu")
+    return validate_study(content, "study made-up-gpu")
 
 
 def made_up_gpu_records(

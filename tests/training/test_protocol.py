@@ -15,13 +15,8 @@ import yaml
 from greencv_core import training
 from greencv_core.architectures import build
 from greencv_core.architectures.weights import last_layers
-from greencv_core.machine.environment import (
-    Accelerator,
-    describe_machine,
-    is_level,
-    lacking,
-    resolve,
-)
+from greencv_core.machine.environment import is_environment_of, missing_environments, resolve
+from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.metering import MeterError
 from greencv_core.records.select import in_the_studys_order, told_apart
 from greencv_core.records.source import load_study
@@ -497,7 +492,7 @@ def test_a_level_that_the_machine_lacks_is_left_to_another_one():
         EnvironmentSpec(name="half", device="cpu", precision="fp16"),
     )
     assert [spec.name for spec in resolve(study, machine)] == ["here"]
-    assert lacking(study, machine) == [
+    assert missing_environments(study, machine) == [
         "environment card: device = cuda: not on this machine; here: cpu",
         f"environment many: threads = 4096: this machine has {machine.cpu_count} CPUs",
         "environment half: precision = fp16: a CPU trains in fp32 or bf16",
@@ -518,9 +513,9 @@ def test_device_auto_is_the_first_gpu_that_can_be_metered_else_the_cpu():
     old = replace(cards[1], bf16=False)
     [then] = resolve(study_of(asked), replace(bare, accelerators=(old,)))
     assert (then.device, then.precision) == ("cuda:1", "fp32")
-    assert all(is_level(level, study_of(asked)) for level in (here, there, then))
-    assert not is_level(here.model_copy(update={"name": "other"}), study_of(asked))
-    assert not is_level(here.model_copy(update={"compile": True}), study_of(asked))
+    assert all(is_environment_of(level, study_of(asked)) for level in (here, there, then))
+    assert not is_environment_of(here.model_copy(update={"name": "other"}), study_of(asked))
+    assert not is_environment_of(here.model_copy(update={"compile": True}), study_of(asked))
 
 
 def elsewhere(record, run_of, **changes):

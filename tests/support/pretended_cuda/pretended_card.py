@@ -121,7 +121,7 @@ def _refuse(function, tensors):
         raise RuntimeError("indices should be either on cpu or on the same device as the indexed")
     if others and function not in _INDEXES | _OF_TWO_DEVICES:
         name = getattr(function, "__name__", function)
-        raise RuntimeError(f"{name}: Expected all tensors to be on the same device, {CARD} and cpu")
+        raise RuntimeError(f"{name}: RunCost all tensors to be on the same device, {CARD} and cpu")
 
 
 def _move(function, tensor, *arguments, **options):
