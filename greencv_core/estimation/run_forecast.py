@@ -12,10 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from greencv_core.estimation.run_cost import ProbeResult
-from greencv_core.estimation.run_cost import epoch_s
-from greencv_core.records.record import ForecastRecord
-from greencv_core.records.record import RunRecord
+from greencv_core.estimation.run_cost import ProbeResult, epoch_s
+from greencv_core.records.record import ForecastRecord, RunRecord
 from greencv_core.records.store import Damaged
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.text import joules, joules_between

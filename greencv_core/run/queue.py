@@ -14,8 +14,7 @@ from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster, R
 from greencv_core.machine import environment
 from greencv_core.machine.hardware import Machine
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Room
-from greencv_core.records.store import Store
+from greencv_core.records.store import Room, Store
 from greencv_core.run.progress import clock
 from greencv_core.run.worker import Order, Preparation, Site, in_a_line
 from greencv_core.study.plan import PlannedRun, plan

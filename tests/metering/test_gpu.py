@@ -312,7 +312,7 @@ LOST_IN_TRAINING = """
 import os, sys
 from dataclasses import replace
 from greencv_core.analysis import usable
-from greencv_core.machine.environment import Accelerator, describe_machine
+from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.run.collect import planned
 from greencv_core.run.experiment import execute
 from greencv_core.records.record import Store, runs_table

@@ -18,8 +18,7 @@ from nbclient import NotebookClient
 
 from greencv_core.analysis import usable
 from greencv_core.machine.environment import resolve
-from greencv_core.machine.hardware import Accelerator
-from greencv_core.machine.hardware import describe_machine
+from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from greencv_core.estimation.run_cost import RunCost
-from greencv_core.estimation.run_cost import extrapolate
+from greencv_core.estimation.run_cost import RunCost, extrapolate
 from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store

@@ -13,8 +13,7 @@ from pathlib import Path
 import yaml
 from hypothesis import strategies as st
 
-from greencv_core.machine.environment import missing_environments
-from greencv_core.machine.environment import resolve
+from greencv_core.machine.environment import missing_environments, resolve
 from greencv_core.machine.hardware import Machine
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
