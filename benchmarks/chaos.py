@@ -43,7 +43,7 @@ from greencv_core.records.record import RunRecord  # noqa: E402
 from greencv_core.records.source import load_study  # noqa: E402
 from greencv_core.records.store import DAMAGED, Damaged, Store  # noqa: E402
 from greencv_core.records.tables import table_row  # noqa: E402
-from greencv_core.run.collect import planned  # noqa: E402
+from greencv_core.run.planning import plan_here  # noqa: E402
 from greencv_core.run.progress import clock  # noqa: E402
 
 STUDY = """\
@@ -119,7 +119,7 @@ def chaos(folder, asked):
     """Return what is told at the end, and what does not hold."""
     study = folder / "study.yaml"
     study.write_text(STUDY.format(repetitions=asked.runs // 2))
-    runs = [run.run_id for run in planned(load_study(study))[0]]
+    runs = [run.run_id for run in plan_here(load_study(study))[0]]
     drawn = random.Random(asked.seed)
     sorts = [DRIVER, TRAINING] if asked.local else [DRIVER, WORKER, TRAINING]
     rounds = [drawn.sample(sorts, len(sorts)) for _ in range(asked.kills)]

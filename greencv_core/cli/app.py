@@ -21,11 +21,11 @@ from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import find_study, load_study
 from greencv_core.records.store import Damaged, Store
-from greencv_core.run.progress import ProgressBar, clock, file_progress, in_words
+from greencv_core.run.progress import ProgressBar, clock, describe_cost, file_progress
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.energy import COVERAGE_FACTOR
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.interrupts import tell_once
+from greencv_core.utils.interrupts import merge_repeated_interrupts
 from greencv_core.utils.paths import PROJECT_ROOT, default_store
 from greencv_core.utils.text import joules, joules_between
 
@@ -157,19 +157,19 @@ def plan(
     """
     from greencv_core.estimation.run_cost import total_cost
     from greencv_core.machine.environment import missing_environments
-    from greencv_core.run.collect import before_the_first_run_s, check, expectations, planned
-    from greencv_core.run.queue import unfinished
-    from greencv_core.run.worker import describe_site
+    from greencv_core.run.collect import check, estimate_run_costs, estimate_startup_s
+    from greencv_core.run.planning import plan_here, select_unfinished
+    from greencv_core.run.worker import describe_worker
 
     loaded = load_study(study)
     check(loaded, download=False)
-    runs, machine = planned(loaded)
+    runs, machine = plan_here(loaded)
     records = Store(store or default_store())
-    left = unfinished(runs, describe_site(), records)
+    left = select_unfinished(runs, describe_worker(), records)
     start_s = time.monotonic()
     with err.status("timing a few batches of each condition"):
-        expected, untimed = expectations(runs, machine, records)
-    before_s = before_the_first_run_s(left, machine, time.monotonic() - start_s)
+        expected, untimed = estimate_run_costs(runs, machine, records)
+    before_s = estimate_startup_s(left, machine, time.monotonic() - start_s)
     rest = total_cost(left, expected, before_s)
     left_ids = {run.run_id for run in left}
     rows = [_planned_row(run, expected.get(run.condition), left_ids) for run in runs]
@@ -205,7 +205,7 @@ def plan(
     done = len(runs) - len(left)
     of_them = "the rest, as far as it could be timed," if untimed else "the rest"
     begun = f"{done} of {len(runs)} finished; {of_them}" if done else f"The {_runs(len(runs))}"
-    out.print(f"{begun} will take {in_words(rest)}.", soft_wrap=True)
+    out.print(f"{begun} will take {describe_cost(rest)}.", soft_wrap=True)
     for line in skipped:
         err.print(f"[yellow]left to another machine:[/] {escape(line)}", soft_wrap=True)
     for condition, reason in untimed.items():
@@ -644,7 +644,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """Run the command line as the program ``greencv``."""
-    tell_once()
+    merge_repeated_interrupts()
     sys.exit(main())
 
 

@@ -27,10 +27,11 @@ from greencv_core.records.select import (
 )
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
-from greencv_core.run.local import make_here
-from greencv_core.run.progress import ProgressBar
-from greencv_core.run.queue import Dispatch, Progress, as_recorded, planned_on, unfinished
-from greencv_core.run.worker import describe_site, tried, wrong_names
+from greencv_core.run.local import run_locally
+from greencv_core.run.planning import costs_from_records, plan_here, select_unfinished
+from greencv_core.run.progress import ProgressBar, RunProgress
+from greencv_core.run.queue import RunQueue
+from greencv_core.run.worker import describe_worker, estimate_costs, find_study_errors
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Study
 from greencv_core.utils.energy import emissions_gco2e
@@ -59,20 +60,6 @@ class Outcome:
         return len(self.records) + self.missing
 
 
-def planned(
-    study: Study, *, architectures: Iterable[str] | None = None
-) -> tuple[list[PlannedRun], Machine]:
-    """Return a study's runs on this machine, in order, and the machine.
-
-    Raises
-    ------
-    BadInputError
-        See :func:`greencv_core.run.queue.planned_on`.
-    """
-    machine = hardware.describe_machine()
-    return planned_on(study, machine, architectures), machine
-
-
 def check(study: Study, *, download: bool) -> None:
     """Check the names in a study that only what trains can know.
 
@@ -87,7 +74,7 @@ def check(study: Study, *, download: bool) -> None:
         The study names an architecture, a data set or a country that is not known, or images that
         cannot be had; one line each. Or this machine has none of the study's environments.
     """
-    problems = wrong_names(study, download=download)
+    problems = find_study_errors(study, download=download)
     machine = hardware.describe_machine()
     if not environment.resolve(study, machine):
         problems = [*problems, *environment.missing_environments(study, machine)]
@@ -103,7 +90,7 @@ def run_study(
     study: Study,
     *,
     store: Store | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     architectures: Iterable[str] | None = None,
     train: bool = True,
     stop_above_j: float | None = None,
@@ -138,8 +125,8 @@ def run_study(
     Raises
     ------
     BadInputError
-        See :func:`planned` and :func:`check`. Or runs are to be trained into a bundle, or it holds
-        none of the study.
+        See :func:`plan_here` and :func:`check`. Or runs are to be trained into a bundle, or it
+        holds none of the study.
     GreencvError
         A record cannot be written, or the cluster is not there.
     """
@@ -152,26 +139,26 @@ def run_study(
         study.check_architectures(chosen)
         packed = of_bundle(study, store, chosen)
         return _outcome(study, packed, made=(), missing=0, every_component=every_component)
-    runs, _ = planned(study, architectures=chosen)
+    runs, _ = plan_here(study, architectures=chosen)
     made: list[RunRecord] = []
     if train and (scheduler is not None or _lacks_some(study, store, runs, chosen, stop_above_j)):
         if scheduler is None:
             # A finished run is proof enough of its own names.
             check(study, download=True)
         else:
-            _refuse(study, wrong_names(study, download=False))
+            _refuse(study, find_study_errors(study, download=False))
         with contextlib.ExitStack() as stack:
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
-            dispatch = Dispatch(study, store, progress, chosen, stop_above_j)
+            dispatch = RunQueue(study, store, progress, chosen, stop_above_j)
             stack.callback(dispatch.close)
             if scheduler is None:
-                make_here(dispatch)
+                run_locally(dispatch)
             else:
                 # A driver of its own computer's runs does without Dask, which takes a second.
-                from greencv_core.run.dask_cluster import make_on_cluster
+                from greencv_core.run.dask_cluster import run_on_cluster
 
-                make_on_cluster(dispatch, scheduler)
+                run_on_cluster(dispatch, scheduler)
                 runs = list(dispatch.runs.values())
         made = dispatch.made
     here = [record for run in runs if (record := store.read(run.run_id)) is not None]
@@ -217,7 +204,7 @@ def _lacks_some(
     stop_above_j: float | None,
 ) -> bool:
     if runs:
-        return bool(unfinished(runs, describe_site(), store, stop_above_j=stop_above_j))
+        return bool(select_unfinished(runs, describe_worker(), store, stop_above_j=stop_above_j))
     return not made_elsewhere(study, store, runs, architectures)
 
 
@@ -226,7 +213,7 @@ def collect(
     *,
     store: str | Path | None = None,
     architectures: Iterable[str] | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     train: bool = True,
     every_component: bool = False,
 ) -> list[RunRecord]:
@@ -263,11 +250,11 @@ def plan_size(
     opened = Store(store if store is not None else default_store())
     if opened.is_bundle or is_bundle(study):
         return levels(records) * len(loaded.architectures) * loaded.protocol.repetitions
-    runs = planned(loaded)[0]
+    runs = plan_here(loaded)[0]
     return len({run.run_id for run in runs} | {record.run_id for record in records})
 
 
-def expectations(
+def estimate_run_costs(
     runs: Sequence[PlannedRun], machine: Machine, store: Store
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
     """Return what one run of each condition is expected to take, by condition.
@@ -282,10 +269,10 @@ def expectations(
     problems
         Conditions that could not be timed (they do not fit into memory, say), and why.
     """
-    return tried(runs, machine, as_recorded(runs, store))
+    return estimate_costs(runs, machine, costs_from_records(runs, store))
 
 
-def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
+def estimate_startup_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
     """Return how long a study takes before its first run: idle power, batches, warming up.
 
     Parameters
@@ -293,7 +280,7 @@ def before_the_first_run_s(runs: Sequence[PlannedRun], machine: Machine, probed_
     runs
         Those still to make.
     probed_s
-        How long :func:`expectations` took.
+        How long :func:`estimate_run_costs` took.
     """
     if not runs:
         return 0.0

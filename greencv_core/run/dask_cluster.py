@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, Security, Status, Worker, get_worker
+from distributed import Client, Future, KilledWorker, Security, Status, get_worker
+from distributed import Worker as DaskWorker
 from distributed.comm.addressing import get_address_host_port
 from distributed.comm.core import connect
 
@@ -31,17 +32,17 @@ from greencv_core.machine import hardware
 from greencv_core.machine.environment import missing_environments, resolve
 from greencv_core.machine.lock import machine_lock
 from greencv_core.records.record import RunRecord
-from greencv_core.run.queue import Dispatch
-from greencv_core.run.subprocesses import surely_in_fresh_process
+from greencv_core.run.queue import RunQueue
+from greencv_core.run.subprocesses import retry_in_fresh_process
 from greencv_core.run.worker import (
-    Order,
-    Preparation,
-    Site,
-    Workplace,
-    describe_site,
+    Calibration,
+    Job,
+    Worker,
+    WorkerInfo,
+    describe_error,
+    describe_worker,
     failed,
-    in_a_line,
-    wrong_names,
+    find_study_errors,
 )
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Study
@@ -56,7 +57,7 @@ ONE_AT_A_TIME = "greencv"
 """The resource of each worker that a run takes whole."""
 
 
-def make_on_cluster(dispatch: Dispatch, scheduler: str) -> None:
+def run_on_cluster(dispatch: RunQueue, scheduler: str) -> None:
     """Make a study's runs on a cluster's workers, each on one that has what the run asks for.
 
     Workers may come and go meanwhile; what one of them leaves unfinished, another one begins anew.
@@ -123,8 +124,8 @@ async def _answer(scheduler: str) -> None:
 class _Task:
     """An order on its way."""
 
-    order: Order
-    site: Site
+    order: Job
+    site: WorkerInfo
     """The computer that its kind was planned for."""
     future: Future[Any]
     begun: int = 0
@@ -136,7 +137,7 @@ class _Session:
     """One execution of one study on a cluster."""
 
     client: Client
-    dispatch: Dispatch
+    dispatch: RunQueue
     scheduler: str
     name: str = field(default_factory=lambda: f"greencv-{uuid.uuid4().hex[:8]}")
     """Of this execution, among others on the same cluster."""
@@ -144,7 +145,7 @@ class _Session:
     """What is to be done about what Dask's threads told; done in the driver's own thread."""
     _joining: dict[str, Future[Any]] = field(default_factory=dict)
     """By the worker's address."""
-    _sites: dict[str, Site] = field(default_factory=dict)
+    _sites: dict[str, WorkerInfo] = field(default_factory=dict)
     """Of the workers that are there and can be used."""
     _refused: dict[str, str] = field(default_factory=dict)
     """Workers that are there and cannot be used, and why."""
@@ -217,7 +218,7 @@ class _Session:
         answer = self._result_of(future)
         if isinstance(answer, KilledWorker):
             return  # it is asked anew when it is back
-        if not isinstance(answer, Site):
+        if not isinstance(answer, WorkerInfo):
             self._refused[address] = reason = _told(answer)
             self._note(f"{address} is not used: {reason}")
             return
@@ -245,20 +246,20 @@ class _Session:
             )  # fmt: skip
 
     def _prepared(
-        self, kind: str, site: Site, runs: Sequence[PlannedRun], future: Future[Any]
+        self, kind: str, site: WorkerInfo, runs: Sequence[PlannedRun], future: Future[Any]
     ) -> None:
         del self._preparing[kind]
         answer = self._result_of(future)
-        if not isinstance(answer, Preparation):
+        if not isinstance(answer, Calibration):
             self._note(f"could not be prepared for: {_told(answer)}")
             names = {run.environment.name for run in runs}
-            answer = Preparation(
+            answer = Calibration(
                 {name: {} for name in names}, dict.fromkeys(names, float("nan")), {}
             )
         for order in self.dispatch.orders(runs, answer):
             self._tasks[order.run.run_id] = _Task(order, site, self._send(order))
 
-    def _send(self, order: Order) -> Future[Any]:
+    def _send(self, order: Job) -> Future[Any]:
         run = order.run
         return self._submit(
             _make, self.name, order,
@@ -268,7 +269,7 @@ class _Session:
             then=lambda future: self._ended(order, future),
         )  # fmt: skip
 
-    def _ended(self, order: Order, future: Future[Any]) -> None:
+    def _ended(self, order: Job, future: Future[Any]) -> None:
         task = self._tasks[order.run.run_id]
         if future is not task.future:
             return
@@ -286,7 +287,7 @@ class _Session:
             reason = f"its worker was lost {task.begun} times in a row"
         else:
             reason = _told(answer)
-        record = surely_in_fresh_process(failed, order.run, task.site.machine, reason)
+        record = retry_in_fresh_process(failed, order.run, task.site.machine, reason)
         self.dispatch.ended(order, record.model_copy(update={"host": ""}), 0.0)
 
     def _on_message(self, event: tuple[float, bytes]) -> None:
@@ -359,7 +360,7 @@ def _some(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _kind(site: Site) -> str:
+def _kind(site: WorkerInfo) -> str:
     """Return what computers have in common that a study has the same runs for."""
     names = [accelerator.name for accelerator in site.machine.accelerators]
     return "/".join([site.machine.fingerprint, *names])
@@ -374,7 +375,7 @@ def _place_of(run: PlannedRun) -> str:
     return _place(run.machine, run.environment.device, run.accelerator)
 
 
-def _places(study: Study, site: Site) -> set[str]:
+def _places(study: Study, site: WorkerInfo) -> set[str]:
     """Return what a computer has of what a study asks for."""
     machine = site.machine
     on = [(spec.device, machine.accelerator_of(spec)) for spec in resolve(study, machine)]
@@ -398,14 +399,14 @@ def _told(answer: object) -> str:
         return "it has no greencv, or another version"
     if isinstance(answer, GreencvError):
         return str(answer)
-    return in_a_line(answer) if isinstance(answer, BaseException) else str(answer)
+    return describe_error(answer) if isinstance(answer, BaseException) else str(answer)
 
 
 # What follows happens on the workers.
 
 NOTE, BEGINS, MIDWAY = "note", "begins", "midway"
 """What workers tell of."""
-_places_of_work: dict[str, Workplace] = {}
+_places_of_work: dict[str, Worker] = {}
 """This worker's, by session; the last one alone."""
 
 
@@ -419,16 +420,18 @@ class _Made:
     duration_s: float
 
 
-def _join(study: Study, versions: Mapping[str, str], session: str) -> Site | str:
+def _join(study: Study, versions: Mapping[str, str], session: str) -> WorkerInfo | str:
     """Offer this worker's computer for a study; return why where it cannot be used."""
-    site = describe_site()
+    site = describe_worker()
     ours, others = site.versions["greencv"], versions["greencv"]
     if ours != others:
         return f"it has greencv {ours}, and this is {others}"
     _let_have_processes()
     places = _places(study, site)
     problems = (
-        wrong_names(study, download=True) if places else missing_environments(study, site.machine)
+        find_study_errors(study, download=True)
+        if places
+        else missing_environments(study, site.machine)
     )
     if problems:
         return "; ".join(problems)
@@ -446,13 +449,13 @@ def _join(study: Study, versions: Mapping[str, str], session: str) -> Site | str
 
 def _prepare(
     session: str, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], every: bool
-) -> Preparation:
+) -> Calibration:
     workplace = _workplace(session)
     with machine_lock(workplace.still_wanted):
         return workplace.prepare(runs, known, every=every)
 
 
-def _make(session: str, order: Order) -> _Made:
+def _make(session: str, order: Job) -> _Made:
     workplace, tell = _workplace(session), partial(_tell, session, order.run.run_id)
     with machine_lock(workplace.still_wanted):
         tell(BEGINS)
@@ -462,20 +465,20 @@ def _make(session: str, order: Order) -> _Made:
         return _Made(record, time.monotonic() - start_s)
 
 
-def _workplace(session: str) -> Workplace:
+def _workplace(session: str) -> Worker:
     """Return this worker's, which remembers its idle power, for the task that asks."""
     if session not in _places_of_work:
         _places_of_work.clear()
         worker = get_worker()
-        _places_of_work[session] = Workplace(
-            describe_site(), lambda text: _tell(session, "", NOTE, f"{worker.address}: {text}")
+        _places_of_work[session] = Worker(
+            describe_worker(), lambda text: _tell(session, "", NOTE, f"{worker.address}: {text}")
         )
     workplace = _places_of_work[session]
     workplace.still_wanted = _still_wanted(get_worker())
     return workplace
 
 
-def _still_wanted(worker: Worker) -> Callable[[], None]:
+def _still_wanted(worker: DaskWorker) -> Callable[[], None]:
     """Return what raises once a task of this worker is not to go on."""
     key = worker.get_current_task()
 

@@ -12,9 +12,10 @@ from greencv_core.machine import environment
 from greencv_core.machine.hardware import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.records.store import Store
-from greencv_core.run.collect import check, planned
-from greencv_core.run.subprocesses import in_fresh_process
-from greencv_core.run.worker import idle_power, probed
+from greencv_core.run.collect import check
+from greencv_core.run.planning import plan_here
+from greencv_core.run.subprocesses import call_in_fresh_process
+from greencv_core.run.worker import measure_idle_powers, run_probe
 from greencv_core.study.loading import validate_study
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Dataset, Study
@@ -100,7 +101,7 @@ def one_training(
     if dataset is not None:
         content["dataset"] |= {"name": dataset, "classes": None}
         named = validate_study(content, WHERE).dataset
-        images = in_fresh_process(_image_count, named)
+        images = call_in_fresh_process(_image_count, named)
         known = study.dataset.train_images + study.dataset.validation_images
         validated = round(images * study.dataset.validation_images / known)
         numbers = {"train_images": images - validated, "validation_images": validated}
@@ -130,7 +131,7 @@ def preview(study: Study, store: Store, *, level: str | None = None, probe: bool
         Nothing tells what the training will take.
     """
     check(study, download=False)
-    runs, machine = planned(study)
+    runs, machine = plan_here(study)
     runs = _chosen(runs, level, study, machine)
     history = RunHistory.from_records(store.records())
     if not history.runs and not probe:
@@ -138,7 +139,9 @@ def preview(study: Study, store: Store, *, level: str | None = None, probe: bool
             f"{store.where}: no finished run tells what it takes: try a few batches with --probe, "
             "or make runs with greencv run"
         )
-    tried = {run.environment.name: probed(run, machine, PROBE_S) if probe else None for run in runs}
+    tried = {
+        run.environment.name: run_probe(run, machine, PROBE_S) if probe else None for run in runs
+    }
     untried = {name: one for name, one in tried.items() if isinstance(one, str)}
     if len(untried) == len(runs):
         problems = (f"environment {name}: {reason}" for name, reason in untried.items())
@@ -193,12 +196,12 @@ def _promise(
 def _forecaster(
     run: PlannedRun, probe: ProbeResult | None, history: RunHistory, machine: Machine
 ) -> RunForecaster:
-    size = history.size(run, probe) or in_fresh_process(_size, run)
+    size = history.size(run, probe) or call_in_fresh_process(_size, run)
     limit_w = environment.power_limit_w(run.environment, machine)
     forecaster = history.forecaster(run, size, power_limit_w=limit_w, probe=probe)
     if probe is None or forecaster.task.environment in history.idle_power_w:
         return forecaster
-    idle_w = sum(idle_power([run], machine, lambda _: None)[run.environment.name].values())
+    idle_w = sum(measure_idle_powers([run], machine, lambda _: None)[run.environment.name].values())
     return history.forecaster(run, size, idle_power_w=idle_w, power_limit_w=limit_w, probe=probe)
 
 

@@ -23,7 +23,6 @@ from greencv_core.metering import (
     ComponentReading,
     EnergyMeter,
     GpuSummary,
-    MeterError,
     Phase,
     Reading,
     Window,
@@ -37,11 +36,11 @@ from greencv_core.records.record import (
     TraceRecord,
     WindowRecord,
 )
-from greencv_core.run.stop_rules import Watch
+from greencv_core.run.stop_rules import BudgetLimit, EnergyLimit
+from greencv_core.run.unfinished import build_identity, build_stopped_fields
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Budget
 from greencv_core.utils.energy import Component
-from greencv_core.utils.paths import git_commit
 from greencv_core.utils.secrets import without_secrets
 
 CONTENTION_SHARE = 0.1
@@ -87,7 +86,7 @@ def execute(
     """
     begun_s = time.monotonic()
     with contextlib.closing(prepare(run)) as ready:
-        watch = Watch(run.protocol, forecaster, on_forecast, stop_above_j)
+        watch = EnergyLimit(run.protocol, forecaster, on_forecast, stop_above_j)
         return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch, begun_s)
 
 
@@ -138,7 +137,7 @@ def _metered(
     ready: Ready,
     idle_power_w: Mapping[Component, float],
     on_epoch: Callable[[training.Epoch], None] | None,
-    watch: Watch,
+    watch: EnergyLimit,
     begun_s: float,
 ) -> RunRecord:
     spec, protocol, device = run.environment, run.protocol, ready.device
@@ -178,7 +177,7 @@ def _metered(
     utilization_pct = gpu.utilization_pct if gpu else None
     return RunRecord(
         **_status(history, watch),
-        **identity(run, machine),
+        **build_identity(run, machine),
         started_at=started_at,
         device_name=environment.device_name(spec, machine),
         gflops_per_image=ready.gflops_per_image,
@@ -211,69 +210,16 @@ def _metered(
     )
 
 
-def failure(run: PlannedRun, machine: hardware.Machine, reason: str) -> RunRecord:
-    """Return the record of a run that did not come to its end."""
-    return RunRecord(
-        status="failed",
-        reason=reason,
-        complete=False,
-        **identity(run, machine),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def not_begun(
-    run: PlannedRun, machine: hardware.Machine, forecast: EpochForecast, limit_j: float
-) -> RunRecord:
-    """Return the record of a run that is not begun: it would take more than a limit."""
-    return RunRecord(
-        **_stopped(forecast, limit_j),
-        complete=False,
-        **identity(run, machine),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _status(history: training.History, watch: Watch) -> dict[str, Any]:
+def _status(history: training.History, watch: EnergyLimit) -> dict[str, Any]:
     if watch.stopped_by is None or watch.limit_j is None:
         return {"status": "finished", "ended_by": history.ended_by}
-    return _stopped(watch.stopped_by, watch.limit_j)
-
-
-def _stopped(forecast: EpochForecast, limit_j: float) -> dict[str, Any]:
-    return {
-        "status": "stopped",
-        "reason": forecast.reason(limit_j),
-        "ended_by": "forecast",
-        "forecast": forecast.record(limit_j),
-    }
-
-
-def identity(run: PlannedRun, machine: hardware.Machine) -> dict[str, object]:
-    """Return the fields of a record that are known before the run."""
-    return {
-        "run_id": run.run_id,
-        "study": run.study,
-        "architecture": run.architecture,
-        "environment": run.environment.model_dump(mode="json"),
-        "dataset": run.dataset.model_dump(mode="json"),
-        "protocol": run.protocol.model_dump(mode="json"),
-        "carbon": run.carbon.model_dump(mode="json"),
-        "repetition": run.repetition,
-        "order": run.order,
-        "seed": run.seed,
-        "machine": machine.as_dict(),
-        "host": hardware.host(),
-        "accelerator": run.accelerator,
-        "versions": hardware.software_versions(),
-        "git_commit": git_commit(),
-    }
+    return build_stopped_fields(watch.stopped_by, watch.limit_j)
 
 
 def _stop(
-    budget: Budget | None, window: Window, watch: Watch
+    budget: Budget | None, window: Window, watch: EnergyLimit
 ) -> Callable[[training.Epoch], training.Stop | None]:
-    purse = None if budget is None else _Purse(budget, window)
+    purse = None if budget is None else BudgetLimit(budget, window)
 
     def stop(epoch: training.Epoch) -> training.Stop | None:
         if purse is not None and not purse():
@@ -281,33 +227,6 @@ def _stop(
         return "forecast" if watch.exceeds(window, epoch.stage) else None
 
     return stop
-
-
-class _Purse:
-    """Tells after each epoch whether the budget allows for one more like the dearest so far."""
-
-    def __init__(self, budget: Budget, window: Window) -> None:
-        self._budget = budget
-        self._window = window
-        self._spent_s = self._dearest_s = 0.0
-        self._spent_j = self._dearest_j = 0.0
-
-    def __call__(self) -> bool:
-        reading = self._window.so_far()
-        self._dearest_s = max(self._dearest_s, reading.duration_s - self._spent_s)
-        self._spent_s = reading.duration_s
-        if (
-            self._budget.duration_s is not None
-            and self._spent_s + self._dearest_s > self._budget.duration_s
-        ):
-            return False
-        if self._budget.energy_j is None:
-            return True
-        if reading.total is None or reading.problems:
-            raise MeterError("the energy budget cannot be kept: a meter was lost")
-        self._dearest_j = max(self._dearest_j, reading.total.energy_j - self._spent_j)
-        self._spent_j = reading.total.energy_j
-        return self._spent_j + self._dearest_j <= self._budget.energy_j
 
 
 class _CpuLoad:

@@ -7,11 +7,11 @@ from functools import partial
 
 from greencv_core.machine import environment
 from greencv_core.machine.lock import machine_lock
-from greencv_core.run.queue import Dispatch
-from greencv_core.run.worker import Workplace, describe_site
+from greencv_core.run.queue import RunQueue
+from greencv_core.run.worker import Worker, describe_worker
 
 
-def make_here(dispatch: Dispatch) -> None:
+def run_locally(dispatch: RunQueue) -> None:
     """Make a study's runs on this computer, one after the other.
 
     Raises
@@ -22,7 +22,7 @@ def make_here(dispatch: Dispatch) -> None:
     study, progress = dispatch.study, dispatch.progress
     with machine_lock():
         dispatch.open_store()
-        site = describe_site()
+        site = describe_worker()
         machine = site.machine
         for line in environment.missing_environments(study, machine):
             progress.note(f"left to another machine: {line}")
@@ -34,7 +34,7 @@ def make_here(dispatch: Dispatch) -> None:
         runs = dispatch.runs_for(site)
         if not runs:  # another one made them while this one waited for names to be checked
             return
-        workplace = Workplace(site, progress.note)
+        workplace = Worker(site, progress.note)
         progress.note("metering idle power, timing a few batches")
         # A condition that cannot be timed is told by the run that fails.
         prepared = workplace.prepare(runs, dispatch.known(runs), every=dispatch.may_refuse)

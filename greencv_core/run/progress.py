@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,7 +35,7 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def in_words(expected: StudyCost) -> str:
+def describe_cost(expected: StudyCost) -> str:
     """Return what runs are expected to take: ``about 5 min 10 s and 12.3 kJ (estimated)``."""
     energy = ""
     if expected.energy_j is not None:
@@ -116,7 +116,7 @@ class ProgressBar:
         """Show how much there is to do, and what it will take."""
         planned = len(runs) + finished
         self._total, self._done = self._total + planned, self._done + finished
-        self.note(f"{len(runs)} of {planned} runs to make: {in_words(expected)}")
+        self.note(f"{len(runs)} of {planned} runs to make: {describe_cost(expected)}")
         if self._task is None:
             left = clock(expected.duration_s)
             self._task = self._bar.add_task("", unit="runs", ahead=f"{left} left, 0 J")
@@ -186,3 +186,25 @@ class ProgressBar:
     def note(self, text: str) -> None:
         """Print a line."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+class RunProgress(Protocol):
+    """What an execution tells while it goes on."""
+
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
+        """The runs still to make, how many are finished already, and what they will take.
+
+        Told once for each kind of computer.
+        """
+
+    def started(self, run: PlannedRun) -> None:
+        """A run begins; others may be under way."""
+
+    def forecast(self, run: PlannedRun, midway: EpochForecast) -> None:
+        """An epoch of the run ended: what it took so far, and what it will take in all."""
+
+    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
+        """A run ended, well or not; what remains is expected to take ``remaining_s``."""
+
+    def note(self, text: str) -> None:
+        """Something else worth a line."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from greencv_core.estimation.run_cost import Forecast, RunCost, StudyCost, from_history, total_cost
+from greencv_core.estimation.run_cost import Forecast, RunCost, total_cost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster, RunHistory
-from greencv_core.machine import environment
-from greencv_core.machine.hardware import Machine
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Room, Store
-from greencv_core.run.progress import clock
-from greencv_core.run.worker import Order, Preparation, Site, in_a_line
-from greencv_core.study.plan import PlannedRun, plan
+from greencv_core.run.planning import costs_from_records, plan_on_machine, select_unfinished
+from greencv_core.run.progress import RunProgress, clock
+from greencv_core.run.worker import Calibration, Job, WorkerInfo, describe_error
+from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Study
-from greencv_core.utils.energy import Component, Provenance, weakest
 from greencv_core.utils.errors import UnavailableError
 
 PATIENCE_S = 600.0
@@ -27,30 +24,8 @@ PATIENCE_S = 600.0
 TRY_EVERY_S = 5.0
 
 
-class Progress(Protocol):
-    """What an execution tells while it goes on."""
-
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
-        """The runs still to make, how many are finished already, and what they will take.
-
-        Told once for each kind of computer.
-        """
-
-    def started(self, run: PlannedRun) -> None:
-        """A run begins; others may be under way."""
-
-    def forecast(self, run: PlannedRun, midway: EpochForecast) -> None:
-        """An epoch of the run ended: what it took so far, and what it will take in all."""
-
-    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
-        """A run ended, well or not; what remains is expected to take ``remaining_s``."""
-
-    def note(self, text: str) -> None:
-        """Something else worth a line."""
-
-
 @dataclass
-class Dispatch:
+class RunQueue:
     """A study's runs on their way from the plan to the store.
 
     Whoever has runs made asks what a computer is to make (:meth:`runs_for`), prepares, takes the
@@ -66,7 +41,7 @@ class Dispatch:
 
     study: Study
     store: Store
-    progress: Progress
+    progress: RunProgress
     architectures: Sequence[str]
     stop_above_j: float | None = None
     runs: dict[str, PlannedRun] = field(default_factory=dict, init=False)
@@ -99,20 +74,20 @@ class Dispatch:
         with self.store.room():  # a disk that is full is told before anything is metered
             pass
 
-    def runs_for(self, site: Site) -> list[PlannedRun]:
+    def runs_for(self, site: WorkerInfo) -> list[PlannedRun]:
         """Return what a computer is the first to be asked for, and the store lacks."""
-        every = planned_on(self.study, site.machine, self.architectures)
+        every = plan_on_machine(self.study, site.machine, self.architectures)
         runs = [run for run in every if run.run_id not in self.runs]
         self.runs.update({run.run_id: run for run in runs})
-        left = unfinished(runs, site, self.store, stop_above_j=self.stop_above_j)
+        left = select_unfinished(runs, site, self.store, stop_above_j=self.stop_above_j)
         self._finished += len(runs) - len(left)
         return left
 
     def known(self, runs: Sequence[PlannedRun]) -> dict[str, RunCost]:
         """Return what finished runs tell that one run takes, by condition."""
-        return as_recorded(runs, self.store)
+        return costs_from_records(runs, self.store)
 
-    def orders(self, runs: Sequence[PlannedRun], prepared: Preparation) -> list[Order]:
+    def orders(self, runs: Sequence[PlannedRun], prepared: Calibration) -> list[Job]:
         """Return the orders of runs of one kind of computer, which prepared for them."""
         machine, expected = runs[0].machine, prepared.expected
         forecasters = self._forecasters(runs, prepared)
@@ -133,9 +108,9 @@ class Dispatch:
 
     def _order(
         self, run: PlannedRun, forecaster: RunForecaster | None, expected_s: float | None
-    ) -> Order:
+    ) -> Job:
         limit_j, earlier = self.stop_above_j, self.store.read(run.run_id)
-        return Order(
+        return Job(
             run=run,
             expected_s=expected_s,
             forecaster=forecaster,
@@ -144,14 +119,14 @@ class Dispatch:
             replaces="" if earlier is None else earlier.started_at,
         )
 
-    def made_meanwhile(self, order: Order) -> RunRecord | None:
+    def made_meanwhile(self, order: Job) -> RunRecord | None:
         """Return the record that somebody else made since the order was given."""
         present = self.store.read(order.run.run_id)
         if present is None or present.status != "finished":
             return None
         return None if present.started_at == order.replaces else present
 
-    def begins(self, order: Order) -> None:
+    def begins(self, order: Job) -> None:
         """Keep room for the record, so that a disk that is full costs no training.
 
         Raises
@@ -166,11 +141,11 @@ class Dispatch:
                 self._rooms[run.run_id] = (room, stack.pop_all())
         self.progress.started(run)
 
-    def told(self, order: Order, midway: EpochForecast) -> None:
+    def told(self, order: Job, midway: EpochForecast) -> None:
         """Pass on a forecast."""
         self.progress.forecast(order.run, midway)
 
-    def ended(self, order: Order, record: RunRecord, duration_s: float) -> None:
+    def ended(self, order: Job, record: RunRecord, duration_s: float) -> None:
         """Write the record of a run, unless somebody else made it meanwhile.
 
         Parameters
@@ -194,7 +169,7 @@ class Dispatch:
         self._forecast_of[run.run_id].learn(run, duration_s)
         self.progress.ended(run, record, self._remaining_s())
 
-    def _write(self, order: Order, record: RunRecord, room: Room | None) -> RunRecord | None:
+    def _write(self, order: Job, record: RunRecord, room: Room | None) -> RunRecord | None:
         """Write a record; return another one's that is there already, and stays.
 
         A server that is away for a while costs no training: it is waited for.
@@ -233,7 +208,7 @@ class Dispatch:
         )
 
     def _forecasters(
-        self, runs: Sequence[PlannedRun], prepared: Preparation
+        self, runs: Sequence[PlannedRun], prepared: Calibration
     ) -> dict[str, RunForecaster]:
         """Return the forecasters by condition, of those that have one: runs go without, too."""
         forecasters = {}
@@ -260,88 +235,8 @@ class Dispatch:
                         probe=probe,
                     )
         except Exception as error:  # whatever it is, it is no reason to train nothing
-            self.progress.note(f"no forecasts: {in_a_line(error)}")
+            self.progress.note(f"no forecasts: {describe_error(error)}")
         return forecasters
-
-
-def planned_on(
-    study: Study, machine: Machine, architectures: Iterable[str] | None = None
-) -> list[PlannedRun]:
-    """Return a study's runs on a machine, in order.
-
-    Environments that this machine does not have are left out (see :func:`missing_environments`).
-
-    Raises
-    ------
-    BadInputError
-        ``architectures`` names one that the study lacks.
-    """
-    wanted = list(architectures) if architectures is not None else None
-    study.check_architectures(wanted or [])
-    specs = environment.resolve(study, machine)
-    on_gpu = [(spec, machine.accelerator_of(spec)) for spec in specs]
-    return plan(
-        study,
-        specs,
-        machine.fingerprint,
-        accelerators={spec.name: gpu.name for spec, gpu in on_gpu if gpu is not None},
-        architectures=wanted,
-    )
-
-
-def unfinished(
-    runs: Sequence[PlannedRun],
-    site: Site,
-    store: Store,
-    *,
-    stop_above_j: float | None = None,
-) -> list[PlannedRun]:
-    """Return the runs still to make.
-
-    They have no record of success, or one that lacks a component or estimates it where this
-    computer could now meter or measure it: to give a meter its permission is to ask for better
-    figures. A run that was stopped, and would be again for exceeding ``stop_above_j``, is not
-    among them.
-    """
-    left = []
-    for run in runs:
-        now = site.meters[environment.gpu_uuids(run.environment, site.machine)]
-        record = store.read(run.run_id)
-        if record is None or not (
-            _stays_stopped(record, stop_above_j)
-            if record.status == "stopped"
-            else record.status == "finished" and not _weaker(record, now)
-        ):
-            left.append(run)
-    return left
-
-
-def _stays_stopped(record: RunRecord, limit_j: float | None) -> bool:
-    forecast = record.forecast
-    return limit_j is not None and forecast is not None and forecast.low_j > limit_j
-
-
-def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
-    parts = record.total.components if record.total else {}
-    return any(
-        name not in parts or weakest([parts[name].provenance, word]) != word
-        for name, word in now.items()
-    )
-
-
-def as_recorded(runs: Sequence[PlannedRun], store: Store) -> dict[str, RunCost]:
-    """Return what finished runs tell that one run takes, by condition."""
-    known = {}
-    for condition, run in {run.condition: run for run in runs}.items():
-        finished = [
-            record
-            for repetition in range(run.protocol.repetitions)
-            if (record := store.read(replace(run, repetition=repetition).run_id)) is not None
-            and record.status == "finished"
-        ]
-        if finished:
-            known[condition] = from_history(finished)
-    return known
 
 
 def _refusal(

@@ -18,11 +18,14 @@ import numpy as np
 from greencv_core.estimation.base import Estimate
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.estimation.trajectory import NOTHING_SEEN, Epochs, Seen
-from greencv_core.metering import Window
-from greencv_core.study.schema import Protocol
+from greencv_core.metering import (
+    MeterError,
+    Window,
+)
+from greencv_core.study.schema import Budget, Protocol
 
 
-class Watch:
+class EnergyLimit:
     """Looks at each epoch of a metered training, as a context manager around its window.
 
     Parameters
@@ -53,7 +56,7 @@ class Watch:
         self.stopped_by: EpochForecast | None = None
         """What was forecast when that exceeded the limit."""
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> EnergyLimit:
         """Begin."""
         return self
 
@@ -129,3 +132,31 @@ class _Ends:
         epochs = Epochs(stages, np.diff(self.time_s), np.diff(self.energy_j))
         # As sums, so that no trace of an epoch that goes on is left by rounding.
         return Seen(float(epochs.duration_s.sum()), float(epochs.energy_j.sum()), epochs)
+
+
+class BudgetLimit:
+    """Tells after each epoch whether the budget allows for one more like the dearest so far."""
+
+    def __init__(self, budget: Budget, window: Window) -> None:
+        self._budget = budget
+        self._window = window
+        self._spent_s = self._dearest_s = 0.0
+        self._spent_j = self._dearest_j = 0.0
+
+    def __call__(self) -> bool:
+        """Return whether one more epoch fits into the budget."""
+        reading = self._window.so_far()
+        self._dearest_s = max(self._dearest_s, reading.duration_s - self._spent_s)
+        self._spent_s = reading.duration_s
+        if (
+            self._budget.duration_s is not None
+            and self._spent_s + self._dearest_s > self._budget.duration_s
+        ):
+            return False
+        if self._budget.energy_j is None:
+            return True
+        if reading.total is None or reading.problems:
+            raise MeterError("the energy budget cannot be kept: a meter was lost")
+        self._dearest_j = max(self._dearest_j, reading.total.energy_j - self._spent_j)
+        self._spent_j = reading.total.energy_j
+        return self._spent_j + self._dearest_j <= self._budget.energy_j

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.interrupts import is_another
+from greencv_core.utils.interrupts import is_new_interrupt
 
 Result = TypeVar("Result")
-Watching = Callable[[], None]
+Check = Callable[[], None]
 """Called every second while a process works; what it raises ends the process."""
 
 LOOK_EVERY_S = 1.0
@@ -50,20 +50,20 @@ class ProcessLostError(GreencvError):
 _PRELOAD = ["greencv_core.run._preload"]
 
 
-def in_fresh_process(
+def call_in_fresh_process(
     function: Callable[..., Result],
     *arguments: Any,
     on_message: Callable[[Any], None] | None = None,
-    watch: Watching | None = None,
+    watch: Check | None = None,
 ) -> Result:
     """Call a function in a process that has run nothing before, with torch already imported.
 
     Parameters
     ----------
     on_message
-        Called here with what the function gives to :func:`tell_driver` meanwhile.
+        Called here with what the function gives to :func:`send_to_driver` meanwhile.
     watch
-        See :data:`Watching`.
+        See :data:`Check`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def in_fresh_process(
         The process was killed.
     """
     context = _context()
-    killed_before = oom_kills()
+    killed_before = count_oom_kills()
     received, sent = context.Pipe(duplex=False)
     ended, at_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sent,))
@@ -87,7 +87,7 @@ def in_fresh_process(
                 on_message(message)
         return future.result()
     except BrokenProcessPool as error:
-        raise _lost(processes, oom_kills() > killed_before) from error
+        raise _lost(processes, count_oom_kills() > killed_before) from error
     except BaseException:
         # Interrupted, or hung: the training in progress is lost anyway, so do not wait for its end.
         _end(processes)
@@ -98,8 +98,8 @@ def in_fresh_process(
         ended.close()
 
 
-def surely_in_fresh_process(
-    function: Callable[..., Result], *arguments: Any, watch: Watching | None = None
+def retry_in_fresh_process(
+    function: Callable[..., Result], *arguments: Any, watch: Check | None = None
 ) -> Result:
     """Call a function in a fresh process, and again in another one where that is killed.
 
@@ -112,7 +112,7 @@ def surely_in_fresh_process(
     """
     for _ in range(ATTEMPTS):
         try:
-            return in_fresh_process(function, *arguments, watch=watch)
+            return call_in_fresh_process(function, *arguments, watch=watch)
         except ProcessLostError as error:
             lost = error
             if error.by_the_system:
@@ -120,9 +120,9 @@ def surely_in_fresh_process(
     raise lost
 
 
-def tell_driver(message: Any) -> None:
+def send_to_driver(message: Any) -> None:
     """Send something to the driver of this process, from whichever of its threads."""
-    assert _to_driver is not None, "for processes of in_fresh_process() alone"
+    assert _to_driver is not None, "for processes of call_in_fresh_process() alone"
     with _one_message_at_a_time:
         _to_driver.send(message)
 
@@ -140,7 +140,7 @@ def _begin(to_driver: multiprocessing.connection.Connection) -> None:
 def _messages(
     received: multiprocessing.connection.Connection,
     ended: multiprocessing.connection.Connection,
-    watch: Watching | None,
+    watch: Check | None,
 ) -> Iterator[Any]:
     """Yield what comes, until the call has ended, however it did."""
     while True:
@@ -220,7 +220,7 @@ def _interrupt_held_back() -> Iterator[None]:
     pending: list[int] = []
 
     def hold(number: int, _: object) -> None:
-        if not is_another():
+        if not is_new_interrupt():
             return
         if pending:
             raise KeyboardInterrupt
@@ -258,7 +258,7 @@ def _end_with_the_driver() -> None:
     os._exit(1)
 
 
-def oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+def count_oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many processes the kernel has killed for want of memory; 0 where it is not told.
 
     Of this process's control group where that counts (a container's, a batch job's), else of the

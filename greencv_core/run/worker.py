@@ -24,11 +24,11 @@ from greencv_core.metering import (
 )
 from greencv_core.records.record import RunRecord
 from greencv_core.run.subprocesses import (
+    Check,
     ProcessLostError,
-    Watching,
-    in_fresh_process,
-    surely_in_fresh_process,
-    tell_driver,
+    call_in_fresh_process,
+    retry_in_fresh_process,
+    send_to_driver,
 )
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Study
@@ -58,7 +58,7 @@ Gpus = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Site:
+class WorkerInfo:
     """A computer as it offers itself for runs."""
 
     machine: Machine
@@ -70,17 +70,17 @@ class Site:
     """What each component's energy would be, by the GPUs that are metered with it."""
 
 
-def describe_site() -> Site:
+def describe_worker() -> WorkerInfo:
     """Return this computer as this process sees it."""
     machine = hardware.describe_machine()
     gpus: set[Gpus] = {(), *(a.metered_uuids for a in machine.accelerators)}
     meters = {each: provenance_by_component(each) for each in gpus}
     versions = hardware.software_versions()
-    return Site(machine, hardware.host(), versions, meters)
+    return WorkerInfo(machine, hardware.host(), versions, meters)
 
 
 @dataclass(frozen=True)
-class Order:
+class Job:
     """A run to be made, and what its maker is to know."""
 
     run: PlannedRun
@@ -95,7 +95,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Calibration:
     """What a computer found out about runs before the first of them."""
 
     idle_power_w: Mapping[str, IdlePower]
@@ -107,7 +107,7 @@ class Preparation:
 
 
 @dataclass
-class Workplace:
+class Worker:
     """A computer that makes runs, one at a time.
 
     Parameters
@@ -122,7 +122,7 @@ class Workplace:
     Whoever has one sees to it that no other one trains on the same device.
     """
 
-    site: Site
+    site: WorkerInfo
     note: Callable[[str], None]
     still_wanted: Callable[[], None] = lambda: None
     _idle: dict[Gpus, IdlePower] = field(default_factory=dict, init=False)
@@ -131,7 +131,7 @@ class Workplace:
 
     def prepare(
         self, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], *, every: bool = False
-    ) -> Preparation:
+    ) -> Calibration:
         """Meter idle power, time a few batches of the conditions not known yet, and warm up.
 
         Parameters
@@ -143,7 +143,9 @@ class Workplace:
         """
         idle = self._idle_of(runs)
         most = None if every else PROBING_SHARE
-        timed, problems = tried(runs, self.site.machine, known, self.still_wanted, most_share=most)
+        timed, problems = estimate_costs(
+            runs, self.site.machine, known, self.still_wanted, most_share=most
+        )
         told = {**known, **timed}
         expected = dict(told)
         for run in {run.condition: run for run in runs}.values():
@@ -154,9 +156,9 @@ class Workplace:
         self._warm_up(runs, expected)
         specs = {run.environment.name: run.environment for run in runs}
         limits = {n: environment.power_limit_w(s, self.site.machine) for n, s in specs.items()}
-        return Preparation(idle, limits, expected)
+        return Calibration(idle, limits, expected)
 
-    def make(self, order: Order, told: Callable[[EpochForecast], None]) -> RunRecord:
+    def make(self, order: Job, told: Callable[[EpochForecast], None]) -> RunRecord:
         """Make one run.
 
         Parameters
@@ -167,14 +169,14 @@ class Workplace:
         run, machine = order.run, self.site.machine
         if order.refused is not None:
             limit_j = order.stop_above_j
-            return surely_in_fresh_process(_not_begun, run, machine, order.refused, limit_j)
+            return retry_in_fresh_process(_not_begun, run, machine, order.refused, limit_j)
         if run.protocol.cooldown_s:
             self._sleep(run.protocol.cooldown_s)
         idle = self._idle[environment.gpu_uuids(run.environment, machine)]
         for attempt in range(1, ATTEMPTS + 1):
             watch = _Watch(order, self.still_wanted)
             try:
-                return in_fresh_process(
+                return call_in_fresh_process(
                     _execute, run, machine, idle, order.forecaster, order.stop_above_j,
                     on_message=partial(watch.heard, told), watch=watch.look,
                 )  # fmt: skip
@@ -185,7 +187,7 @@ class Workplace:
                 if attempt < ATTEMPTS:
                     self.note(f"{run.title}: {error}; again")
         again = "" if lost.by_the_system else f", {ATTEMPTS} times in a row"
-        return surely_in_fresh_process(failed, run, machine, f"{lost}{again}")
+        return retry_in_fresh_process(failed, run, machine, f"{lost}{again}")
 
     def settle(self, run: PlannedRun) -> None:
         """Meter idle power and warm up for a run's device, unless that was done before."""
@@ -201,7 +203,9 @@ class Workplace:
             time.sleep(min(1.0, left_s))
 
     def _idle_of(self, runs: Sequence[PlannedRun]) -> dict[str, IdlePower]:
-        return idle_power(runs, self.site.machine, self.note, self._idle, self.still_wanted)
+        return measure_idle_powers(
+            runs, self.site.machine, self.note, self._idle, self.still_wanted
+        )
 
     def _warm_up(self, runs: Sequence[PlannedRun], expected: Mapping[str, RunCost]) -> None:
         """Train on each device before the first run, as long as the protocol says.
@@ -223,18 +227,20 @@ class Workplace:
             costliest = max(candidates, key=cost)
             if duration_s:
                 with contextlib.suppress(ProcessLostError):
-                    in_fresh_process(_keep_busy, costliest, duration_s, watch=self.still_wanted)
+                    call_in_fresh_process(
+                        _keep_busy, costliest, duration_s, watch=self.still_wanted
+                    )
             elif not any(
                 expected[r.condition].probe for r in candidates if r.condition in expected
             ):
-                probed(costliest, self.site.machine, watch=self.still_wanted)
+                run_probe(costliest, self.site.machine, watch=self.still_wanted)
             self._warm.add(device)
 
 
 class _Watch:
     """Listens to a training, and ends one that hangs or is wanted no more."""
 
-    def __init__(self, order: Order, still_wanted: Callable[[], None]) -> None:
+    def __init__(self, order: Job, still_wanted: Callable[[], None]) -> None:
         epochs = order.run.protocol.most_epochs
         self._epoch_s = 0.0 if order.expected_s is None else order.expected_s / epochs
         self._told_nothing = order.expected_s is None
@@ -267,11 +273,11 @@ class _Watch:
             )
 
 
-def tried(
+def estimate_costs(
     runs: Sequence[PlannedRun],
     machine: Machine,
     known: Mapping[str, RunCost],
-    watch: Watching | None = None,
+    watch: Check | None = None,
     *,
     most_share: float | None = None,
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
@@ -294,7 +300,7 @@ def tried(
                 most_s = max(PROBING_S, most_share * mean_s * len(runs))
                 if time.monotonic() - begun_s > most_s:
                     continue
-            probe = probed(run, machine, watch=watch)
+            probe = run_probe(run, machine, watch=watch)
             found = probe if isinstance(probe, str) else from_probe(run, probe)
         if isinstance(found, str):
             problems[condition] = found
@@ -313,23 +319,23 @@ def _each_architecture_first(runs: Sequence[PlannedRun]) -> list[tuple[str, Plan
     return [(condition, run) for _, condition, run in sorted(ranked, key=lambda one: one[0])]
 
 
-def probed(
-    run: PlannedRun, machine: Machine, for_s: float = PROBE_S, watch: Watching | None = None
+def run_probe(
+    run: PlannedRun, machine: Machine, for_s: float = PROBE_S, watch: Check | None = None
 ) -> ProbeResult | str:
     """Return what a few batches of a condition take, or why it cannot be trained."""
     try:
-        probe: ProbeResult | str = in_fresh_process(_probe, run, machine, for_s, watch=watch)
+        probe: ProbeResult | str = call_in_fresh_process(_probe, run, machine, for_s, watch=watch)
     except ProcessLostError as error:
         return str(error)
     return probe
 
 
-def idle_power(
+def measure_idle_powers(
     runs: Sequence[PlannedRun],
     machine: Machine,
     note: Callable[[str], None],
     known: dict[Gpus, IdlePower] | None = None,
-    watch: Watching | None = None,
+    watch: Check | None = None,
 ) -> dict[str, IdlePower]:
     """Return idle power by environment and component, metered once for each set of GPUs.
 
@@ -345,7 +351,7 @@ def idle_power(
     for spec in {run.environment.name: run.environment for run in runs}.values():
         gpus = environment.gpu_uuids(spec, machine)
         if gpus not in by_gpus:
-            reading = surely_in_fresh_process(
+            reading = retry_in_fresh_process(
                 measure_idle_power, runs[0].protocol.idle_s, gpus, watch=watch
             )
             for problem in reading.problems:
@@ -358,7 +364,7 @@ def idle_power(
     return result
 
 
-def wrong_names(study: Study, *, download: bool) -> list[str]:
+def find_study_errors(study: Study, *, download: bool) -> list[str]:
     """Return a line for each name in a study that only what trains can know, and that is wrong.
 
     Parameters
@@ -366,7 +372,7 @@ def wrong_names(study: Study, *, download: bool) -> list[str]:
     download
         Get the images and weights, too, where they are not at hand, and look at them.
     """
-    return surely_in_fresh_process(_wrong_names, study, download)
+    return retry_in_fresh_process(_wrong_names, study, download)
 
 
 def _wrong_names(study: Study, download: bool) -> list[str]:
@@ -397,7 +403,7 @@ def _wrong_names(study: Study, download: bool) -> list[str]:
     return problems
 
 
-def in_a_line(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return what went wrong, as one line that tells no secrets."""
     text = " ".join(without_secrets(str(error)).split())
     if type(error).__name__ == "OutOfMemoryError":
@@ -412,7 +418,7 @@ def _probe(run: PlannedRun, machine: Machine, for_s: float) -> ProbeResult | str
     try:
         return probe(run, machine, for_s)
     except Exception as error:  # an architecture may raise what it likes
-        return in_a_line(error)
+        return describe_error(error)
 
 
 def _keep_busy(run: PlannedRun, duration_s: float) -> None:
@@ -426,16 +432,16 @@ def _keep_busy(run: PlannedRun, duration_s: float) -> None:
 def _not_begun(
     run: PlannedRun, machine: Machine, forecast: EpochForecast, limit_j: float
 ) -> RunRecord:
-    from greencv_core.run.experiment import not_begun
+    from greencv_core.run.unfinished import build_not_started_record
 
-    return not_begun(run, machine, forecast, limit_j)
+    return build_not_started_record(run, machine, forecast, limit_j)
 
 
 def failed(run: PlannedRun, machine: Machine, reason: str) -> RunRecord:
     """Return the record of a run that was lost; in a process of its own, as torch is loaded."""
-    from greencv_core.run.experiment import failure
+    from greencv_core.run.unfinished import build_failed_record
 
-    return failure(run, machine, reason)
+    return build_failed_record(run, machine, reason)
 
 
 def _execute(
@@ -446,17 +452,18 @@ def _execute(
     stop_above_j: float | None,
 ) -> RunRecord:
     """Run in the child: what a person can act on becomes the record's reason."""
-    from greencv_core.run.experiment import execute, failure
+    from greencv_core.run.experiment import execute
+    from greencv_core.run.unfinished import build_failed_record
 
     try:
         return execute(
             run,
             machine,
             idle_power_w=idle,
-            on_epoch=lambda epoch: tell_driver(epoch.epoch),
+            on_epoch=lambda epoch: send_to_driver(epoch.epoch),
             forecaster=forecaster,
-            on_forecast=tell_driver,
+            on_forecast=send_to_driver,
             stop_above_j=stop_above_j,
         )
     except Exception as error:  # an architecture may raise what it likes; the study goes on
-        return failure(run, machine, in_a_line(error))
+        return build_failed_record(run, machine, describe_error(error))

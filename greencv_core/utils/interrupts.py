@@ -16,7 +16,7 @@ ONE_PRESS_S = 1.0
 _last_s = -math.inf
 
 
-def is_another() -> bool:
+def is_new_interrupt() -> bool:
     """Return whether an interrupt that has just come is not one with the last."""
     global _last_s
     now_s = time.monotonic()
@@ -26,12 +26,12 @@ def is_another() -> bool:
     return another
 
 
-def tell_once() -> None:
+def merge_repeated_interrupts() -> None:
     """Have this process be told once; one that ignores Ctrl-C goes on to."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _raise)
 
 
 def _raise(number: int, _: object) -> None:
-    if is_another():
+    if is_new_interrupt():
         raise KeyboardInterrupt

@@ -22,12 +22,12 @@ from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.run import progress
-from greencv_core.run.collect import planned, run_study
+from greencv_core.run.collect import run_study
 from greencv_core.run.experiment import execute
-from greencv_core.run.queue import unfinished
-from greencv_core.run.stop_rules import Watch
-from greencv_core.run.subprocesses import ProcessLostError, in_fresh_process, tell_driver
-from greencv_core.run.worker import describe_site
+from greencv_core.run.planning import plan_here, select_unfinished
+from greencv_core.run.stop_rules import EnergyLimit
+from greencv_core.run.subprocesses import ProcessLostError, call_in_fresh_process, send_to_driver
+from greencv_core.run.worker import describe_worker
 from greencv_core.study.loading import validate_study
 from greencv_core.study.schema import Protocol, Stage
 from tests.conftest import ROOT, greencv, greencv_here
@@ -63,7 +63,7 @@ def one_run_study(tmp_path, epochs=3, repetitions=1):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return planned(one_run_study(tmp_path_factory.mktemp("one")))[0][0]
+    return plan_here(one_run_study(tmp_path_factory.mktemp("one")))[0][0]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ TWO_STAGES = Protocol(
 
 def watched(forecaster, window, limit_j=None):
     told = []
-    with Watch(TWO_STAGES, forecaster, told.append, limit_j) as watch:
+    with EnergyLimit(TWO_STAGES, forecaster, told.append, limit_j) as watch:
         answers = []
         for stage in ("frozen", "main", "main"):
             window.part_end_s += 1.0
@@ -245,11 +245,11 @@ def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):
 
 
 def test_a_stopped_run_is_made_again_unless_it_would_be_stopped_again(run, stopped, tmp_path):
-    store, site = Store(tmp_path), describe_site()
+    store, site = Store(tmp_path), describe_worker()
     store.write(stopped)
 
     def left(limit_j):
-        return unfinished([run], site, store, stop_above_j=limit_j)
+        return select_unfinished([run], site, store, stop_above_j=limit_j)
 
     assert left(None) == [run]
     assert left(1179.0) == []
@@ -324,7 +324,7 @@ def test_the_driver_hears_of_a_run_while_it_goes_on(tmp_path):
 def test_finished_runs_tell_of_another_one(smoke_records):
     history = RunHistory.from_records(smoke_records)
     assert (history.runs, history.architectures) == (8, 2)
-    runs, _ = planned(SMOKE)
+    runs, _ = plan_here(SMOKE)
     whole = history.forecaster(runs[0], history.size(runs[0])).predict_before()
     actual_j = [r.total.energy_j for r in smoke_records if r.run_id == runs[0].run_id]
     assert whole.low_j < actual_j[0] < whole.high_j
@@ -332,7 +332,7 @@ def test_finished_runs_tell_of_another_one(smoke_records):
 
 def test_what_is_known_of_an_architecture_comes_from_records_else_from_a_probe(smoke_records):
     history = RunHistory.from_records(smoke_records)
-    known = planned(SMOKE)[0][0]
+    known = plan_here(SMOKE)[0][0]
     other = replace(known, architecture="resnet18")
     larger = replace(known, dataset=known.dataset.model_copy(update={"image_size": 64}))
     record = next(r for r in smoke_records if r.architecture == known.architecture)
@@ -346,7 +346,7 @@ def probe_of(power_w):
 
 
 def test_a_probe_promises_an_epoch_of_each_stage():
-    run = planned(SMOKE)[0][0]
+    run = plan_here(SMOKE)[0][0]
     history = RunHistory.from_records([])
     size = history.size(run, probe_of(30.0))
     forecaster = history.forecaster(run, size, idle_power_w=10.0, probe=probe_of(30.0))
@@ -400,7 +400,7 @@ def test_a_line_tells_of_a_long_run_alone(run, monkeypatch):
 
 def tell_and_return(messages, ending):
     for message in messages:
-        tell_driver(message)
+        send_to_driver(message)
     if ending == "fails":
         raise ValueError("as asked")
     if ending == "is killed":
@@ -415,18 +415,18 @@ def tell_and_return(messages, ending):
 def test_all_messages_come_in_order_however_the_process_ends(ending, error):
     messages, told = [*range(50), np.arange(100_000)], []
     if error is None:
-        assert in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
+        assert call_in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
     else:
         with pytest.raises(error):
-            in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
+            call_in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
     assert told[:50] == messages[:50]
     assert math.isclose(told[-1].sum(), messages[-1].sum())
 
 
 def test_messages_that_nobody_hears_are_no_error():
-    assert in_fresh_process(tell_and_return, [1, 2], "returns") == "returned"
+    assert call_in_fresh_process(tell_and_return, [1, 2], "returns") == "returned"
 
 
 def test_what_cannot_be_sent_to_a_process_is_told_at_once():
     with pytest.raises((TypeError, AttributeError)):
-        in_fresh_process(tell_and_return, [lambda: None], "returns")
+        call_in_fresh_process(tell_and_return, [lambda: None], "returns")

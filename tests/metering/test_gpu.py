@@ -313,7 +313,7 @@ import os, sys
 from dataclasses import replace
 from greencv_core.analysis import usable
 from greencv_core.machine.hardware import Accelerator, describe_machine
-from greencv_core.run.collect import planned
+from greencv_core.run.collect import plan_here
 from greencv_core.run.experiment import execute
 from greencv_core.records.record import Store, runs_table
 from greencv_core.study.schema import load_study
@@ -321,7 +321,7 @@ from greencv_core.study.schema import load_study
 uuid, folder, lose = sys.argv[1:]
 gpu = Accelerator(device="cpu", name="Stand-in", uuid=uuid, memory_bytes=None, bf16=False)
 machine = replace(describe_machine(), accelerators=(gpu,))
-runs = planned(load_study("smoke"))[0]
+runs = plan_here(load_study("smoke"))[0]
 after = {"STAND_IN_LOST_S": "0"} if lose else {}
 record = execute(runs[0], machine, on_epoch=lambda epoch: os.environ.update(after))
 Store(folder).write(record)

@@ -23,10 +23,10 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
-from greencv_core.run.collect import collect, planned
+from greencv_core.run.collect import collect
 from greencv_core.run.experiment import execute
-from greencv_core.run.queue import unfinished
-from greencv_core.run.worker import describe_site
+from greencv_core.run.planning import plan_here, select_unfinished
+from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, ROOT, copy_project, greencv
 from tests.metering.test_meter import Powercap
 
@@ -135,27 +135,27 @@ def test_an_estimate_is_made_again_where_it_could_be_measured(smoke_store, tmp_p
     for path in smoke_store.glob("*.json"):
         text = path.read_text().replace('"measured"', '"estimated"')
         (tmp_path / path.name).write_text(text)
-    runs = planned(STUDY)[0]
+    runs = plan_here(STUDY)[0]
     store = Store(tmp_path)
     monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
-    assert unfinished(runs, describe_site(), store) == []
+    assert select_unfinished(runs, describe_worker(), store) == []
     monkeypatch.setenv("GREENCV_POWERCAP", str(Powercap(tmp_path / "powercap").root))
-    assert unfinished(runs, describe_site(), store) == runs
+    assert select_unfinished(runs, describe_worker(), store) == runs
 
 
 def test_a_run_that_lost_its_meter_is_made_again(smoke_store, tmp_path):
-    runs, site = planned(STUDY)[0], describe_site()
+    runs, site = plan_here(STUDY)[0], describe_worker()
     shutil.copytree(smoke_store, tmp_path / "store")
-    assert unfinished(runs, site, Store(tmp_path / "store")) == []
+    assert select_unfinished(runs, site, Store(tmp_path / "store")) == []
     path = tmp_path / "store" / f"{runs[0].run_id}.json"
     content = json.loads(path.read_text())
     del content["total"]["components"]["cpu"]
     path.write_text(json.dumps({**content, "complete": False}))
-    assert unfinished(runs, site, Store(tmp_path / "store")) == runs[:1]
+    assert select_unfinished(runs, site, Store(tmp_path / "store")) == runs[:1]
 
 
 def test_a_device_that_nothing_meters_makes_the_record_incomplete():
-    run = planned(STUDY)[0][0]
+    run = plan_here(STUDY)[0][0]
     card = Accelerator("cpu", "a card", None, None, bf16=False, unmetered="no meter knows it")
     machine = replace(describe_machine(), accelerators=(card,))
     record = execute(run, machine)

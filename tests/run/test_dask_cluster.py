@@ -19,8 +19,8 @@ from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.run.dask_cluster import _join, _kind, _place_of, _places
-from greencv_core.run.queue import planned_on
-from greencv_core.run.worker import describe_site
+from greencv_core.run.planning import plan_on_machine
+from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
 
 SMOKE = ROOT / "studies" / "smoke.yaml"
@@ -166,7 +166,7 @@ def test_a_server_of_another_kind_is_one_line(tmp_path):
 
 
 def test_a_worker_with_another_greencv_is_not_used():
-    versions = describe_site().versions
+    versions = describe_worker().versions
     told = _join(STUDY, {**versions, "greencv": "0.0.1"}, "session")
     assert told == f"it has greencv {versions['greencv']}, and this is 0.0.1"
 
@@ -180,7 +180,7 @@ def with_card(site, *names):
 
 
 def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
-    plain = describe_site()
+    plain = describe_worker()
     study = STUDY.model_copy(
         update={
             "environments": [
@@ -195,5 +195,5 @@ def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
     assert len(_places(study, plain)) == 1
     assert _places(study, one) == _places(study, same)
     assert _places(study, one) & _places(study, other) == _places(study, plain)
-    on_card = [run for run in planned_on(study, one.machine) if run.accelerator]
+    on_card = [run for run in plan_on_machine(study, one.machine) if run.accelerator]
     assert {_place_of(run) for run in on_card} == _places(study, one) - _places(study, plain)

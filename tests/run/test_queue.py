@@ -8,8 +8,8 @@ from greencv_core.estimation.run_cost import RunCost, extrapolate
 from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
-from greencv_core.run.queue import Dispatch
-from greencv_core.run.worker import Preparation, describe_site
+from greencv_core.run.queue import RunQueue
+from greencv_core.run.worker import Calibration, describe_worker
 from greencv_core.utils.errors import GreencvError, UnavailableError
 
 STUDY = load_study("smoke")
@@ -38,12 +38,12 @@ class Told:
 
 
 def dispatch_of(folder, **fields):
-    return Dispatch(STUDY, Store(folder), Told(), STUDY.architectures, **fields)
+    return RunQueue(STUDY, Store(folder), Told(), STUDY.architectures, **fields)
 
 
 def prepared(runs, each_s=10.0):
     names = {run.environment.name for run in runs}
-    return Preparation(
+    return Calibration(
         {name: {"cpu": 1.0} for name in names},
         dict.fromkeys(names, float("nan")),
         {run.condition: RunCost(each_s, None, None) for run in runs},
@@ -51,7 +51,7 @@ def prepared(runs, each_s=10.0):
 
 
 def test_each_kind_of_computer_is_asked_for_what_no_other_one_was(tmp_path):
-    dispatch, site = dispatch_of(tmp_path), describe_site()
+    dispatch, site = dispatch_of(tmp_path), describe_worker()
     assert len(dispatch.runs_for(site)) == 8
     card = Accelerator("cuda:0", "A100", "GPU-1", 2**30, bf16=True)
     with_card = replace(site, machine=replace(site.machine, accelerators=(card,)))
@@ -62,7 +62,7 @@ def test_each_kind_of_computer_is_asked_for_what_no_other_one_was(tmp_path):
 
 
 def test_what_remains_is_shared_by_computers_of_a_kind(tmp_path, smoke_store):
-    dispatch, site = dispatch_of(tmp_path), describe_site()
+    dispatch, site = dispatch_of(tmp_path), describe_worker()
     runs = dispatch.runs_for(site)
     dispatch.computers = {site.machine.fingerprint: 3}
     orders = dispatch.orders(runs, prepared(runs))
@@ -76,7 +76,7 @@ def test_what_remains_is_shared_by_computers_of_a_kind(tmp_path, smoke_store):
 
 
 def test_runs_of_the_store_are_told_with_the_next_ones_to_make(tmp_path, smoke_store):
-    dispatch, site = dispatch_of(tmp_path), describe_site()
+    dispatch, site = dispatch_of(tmp_path), describe_worker()
     every = dispatch_of(smoke_store).runs_for(site)
     assert every == []
     for record in list(Store(smoke_store).records())[:3]:
@@ -88,7 +88,7 @@ def test_runs_of_the_store_are_told_with_the_next_ones_to_make(tmp_path, smoke_s
 
 def test_a_run_that_another_one_made_meanwhile_stays(tmp_path, smoke_store):
     dispatch = dispatch_of(tmp_path)
-    runs = dispatch.runs_for(describe_site())
+    runs = dispatch.runs_for(describe_worker())
     order = dispatch.orders(runs, prepared(runs))[0]
     assert dispatch.made_meanwhile(order) is None
     dispatch.begins(order)
@@ -101,7 +101,7 @@ def test_a_run_that_another_one_made_meanwhile_stays(tmp_path, smoke_store):
 
 
 def test_what_a_condition_takes_is_guessed_from_its_architecture_and_its_environment(tmp_path):
-    runs = dispatch_of(tmp_path).runs_for(describe_site())
+    runs = dispatch_of(tmp_path).runs_for(describe_worker())
     slower = {"squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 1.0}
     factor = {"cpu-1-thread": 2.0, "cpu-all-threads": 1.0}
     truth = {
@@ -128,7 +128,7 @@ def test_what_a_condition_takes_is_guessed_from_its_architecture_and_its_environ
 
 def test_no_run_begins_without_room_for_its_record(tmp_path):
     dispatch = dispatch_of(tmp_path / "store")
-    runs = dispatch.runs_for(describe_site())
+    runs = dispatch.runs_for(describe_worker())
     order = dispatch.orders(runs, prepared(runs))[0]
     (tmp_path / "store").write_text("a file where the folder should be")
     with pytest.raises(GreencvError, match="store"):
@@ -137,7 +137,7 @@ def test_no_run_begins_without_room_for_its_record(tmp_path):
 
 def test_room_of_runs_that_did_not_end_is_given_back(tmp_path):
     dispatch = dispatch_of(tmp_path)
-    runs = dispatch.runs_for(describe_site())
+    runs = dispatch.runs_for(describe_worker())
     orders = dispatch.orders(runs, prepared(runs))
     for order in (*orders[:2], orders[0]):  # one of them twice: its worker was lost
         dispatch.begins(order)
@@ -149,7 +149,7 @@ def test_room_of_runs_that_did_not_end_is_given_back(tmp_path):
 def test_a_server_that_is_away_for_a_while_costs_no_run(tmp_path, smoke_store, monkeypatch):
     monkeypatch.setattr("greencv_core.run.queue.TRY_EVERY_S", 0.01)
     dispatch = dispatch_of(tmp_path)
-    runs = dispatch.runs_for(describe_site())
+    runs = dispatch.runs_for(describe_worker())
     first, second, *_ = dispatch.orders(runs, prepared(runs))
     write, tries = dispatch.store.write, []
 

@@ -13,30 +13,30 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.machine.lock import machine_lock
 from greencv_core.records.source import load_study
 from greencv_core.run import worker
-from greencv_core.run.collect import planned
+from greencv_core.run.planning import plan_here
 from greencv_core.run.subprocesses import (
     ProcessLostError,
-    in_fresh_process,
-    oom_kills,
-    surely_in_fresh_process,
-    tell_driver,
+    call_in_fresh_process,
+    count_oom_kills,
+    retry_in_fresh_process,
+    send_to_driver,
 )
-from greencv_core.run.worker import Order, Workplace, describe_site, in_a_line
+from greencv_core.run.worker import Job, Worker, describe_error, describe_worker
 from greencv_core.utils.errors import BadInputError
 
 
 @pytest.fixture
 def run():
-    return planned(load_study("smoke"))[0][0]
+    return plan_here(load_study("smoke"))[0][0]
 
 
 def order_of(run, **changes):
-    return replace(Order(run=run, expected_s=None, forecaster=None, stop_above_j=None), **changes)
+    return replace(Job(run=run, expected_s=None, forecaster=None, stop_above_j=None), **changes)
 
 
 @pytest.fixture
 def here(run):
-    place = Workplace(describe_site(), note=lambda text: notes.append(text))
+    place = Worker(describe_worker(), note=lambda text: notes.append(text))
     notes: list[str] = []
     place._idle[()] = {}
     place._warm.add(run.environment.device)
@@ -47,7 +47,7 @@ def here(run):
 @pytest.fixture
 def conditions():
     """Return the smoke study's runs, the conditions of one architecture first."""
-    return sorted(planned(load_study("smoke"))[0], key=lambda run: run.architecture)
+    return sorted(plan_here(load_study("smoke"))[0], key=lambda run: run.architecture)
 
 
 def test_timing_stops_where_it_would_take_too_much_of_the_whole(here, conditions, monkeypatch):
@@ -63,7 +63,7 @@ def test_timing_stops_where_it_would_take_too_much_of_the_whole(here, conditions
 
 def test_every_architecture_is_timed_before_any_is_timed_twice(here, conditions, monkeypatch):
     asked = []
-    monkeypatch.setattr(worker, "probed", lambda run, *_, **__: asked.append(run) or "no time")
+    monkeypatch.setattr(worker, "run_probe", lambda run, *_, **__: asked.append(run) or "no time")
     prepared = here.prepare(conditions, {}, every=True)
     half = len(asked) // 2
     assert len({run.architecture for run in asked[:half]}) == half == 2
@@ -85,21 +85,21 @@ def killed(by):
 
 
 def tell_then_sleep(seconds):
-    tell_driver("alive")
+    send_to_driver("alive")
     time.sleep(seconds)
 
 
 def test_a_process_that_was_killed_is_lost_and_tells_by_what():
     with pytest.raises(ProcessLostError, match=r"was killed by SIGKILL$") as lost:
-        in_fresh_process(killed, signal.SIGKILL)
+        call_in_fresh_process(killed, signal.SIGKILL)
     assert not lost.value.by_the_system
 
 
 def test_the_systems_count_of_kills_for_memory_tells_them_from_others(monkeypatch):
     counts = iter([3, 4])
-    monkeypatch.setattr("greencv_core.run.subprocesses.oom_kills", lambda: next(counts))
+    monkeypatch.setattr("greencv_core.run.subprocesses.count_oom_kills", lambda: next(counts))
     with pytest.raises(ProcessLostError, match="out of memory") as lost:
-        in_fresh_process(killed, signal.SIGKILL)
+        call_in_fresh_process(killed, signal.SIGKILL)
     assert lost.value.by_the_system
 
 
@@ -118,11 +118,11 @@ def test_kills_for_memory_are_counted(tmp_path, cgroup, file, text):
     (tmp_path / "vmstat").write_text("pgfault 5\noom_kill 7\n")
     (tmp_path / "groups" / file).parent.mkdir(parents=True)
     (tmp_path / "groups" / file).write_text(text)
-    assert oom_kills(tmp_path, tmp_path / "groups") == (2 if text else 7)
+    assert count_oom_kills(tmp_path, tmp_path / "groups") == (2 if text else 7)
 
 
 def test_no_counter_counts_nothing(tmp_path):
-    assert oom_kills(tmp_path, tmp_path) == 0
+    assert count_oom_kills(tmp_path, tmp_path) == 0
 
 
 def test_a_process_that_is_watched_is_ended_by_what_its_watch_raises():
@@ -133,7 +133,7 @@ def test_a_process_that_is_watched_is_ended_by_what_its_watch_raises():
             raise ProcessLostError("hung", by_the_system=True)
 
     with pytest.raises(ProcessLostError, match="hung"):
-        in_fresh_process(tell_then_sleep, 600, watch=watch)
+        call_in_fresh_process(tell_then_sleep, 600, watch=watch)
     assert time.monotonic() - began_s < 60
 
 
@@ -146,15 +146,15 @@ def killed_at_first(count, times):
 
 
 def test_what_is_soon_done_is_done_again_where_it_is_killed(tmp_path):
-    assert surely_in_fresh_process(killed_at_first, tmp_path / "twice", 2) == "done"
+    assert retry_in_fresh_process(killed_at_first, tmp_path / "twice", 2) == "done"
     assert (tmp_path / "twice").read_text() == "xxx"
     with pytest.raises(ProcessLostError):
-        surely_in_fresh_process(killed_at_first, tmp_path / "always", 99)
+        retry_in_fresh_process(killed_at_first, tmp_path / "always", 99)
     assert (tmp_path / "always").read_text() == "xxxxx"
 
 
 def kill_the_first(monkeypatch, times):
-    real, calls = worker.in_fresh_process, []
+    real, calls = worker.call_in_fresh_process, []
 
     def instead(function, *arguments, **named):
         if function is worker._execute:
@@ -163,7 +163,7 @@ def kill_the_first(monkeypatch, times):
                 return real(killed, signal.SIGKILL)
         return real(function, *arguments, **named)
 
-    monkeypatch.setattr(worker, "in_fresh_process", instead)
+    monkeypatch.setattr(worker, "call_in_fresh_process", instead)
     return calls
 
 
@@ -188,14 +188,14 @@ def test_a_training_that_is_killed_each_time_is_recorded_as_failed(run, here, mo
 def test_a_training_that_hangs_is_ended_and_recorded(run, here, monkeypatch):
     monkeypatch.setattr(worker, "SETUP_SILENCE_S", 1.0)
     monkeypatch.setattr(worker, "EPOCH_SILENCE_S", 1.0)
-    real = worker.in_fresh_process
+    real = worker.call_in_fresh_process
 
     def instead(function, *arguments, **named):
         if function is worker._execute:
             return real(tell_then_sleep, 600, watch=named["watch"])
         return real(function, *arguments, **named)
 
-    monkeypatch.setattr(worker, "in_fresh_process", instead)
+    monkeypatch.setattr(worker, "call_in_fresh_process", instead)
     record = here.make(order_of(run), lambda _: None)
     assert record.status == "failed"
     assert record.reason.startswith("the training hung: no sign of life for")
@@ -228,11 +228,12 @@ def test_a_second_greencv_on_the_computer_is_refused_and_a_killed_one_holds_noth
 def test_what_went_wrong_is_one_line_without_secrets(monkeypatch):
     monkeypatch.setenv("LAB_TOKEN", "hunter22")
     assert (
-        in_a_line(ValueError("no\nentry with hunter22")) == "ValueError: no entry with [$LAB_TOKEN]"
+        describe_error(ValueError("no\nentry with hunter22"))
+        == "ValueError: no entry with [$LAB_TOKEN]"
     )
 
     class OutOfMemoryError(RuntimeError):
         pass
 
     told = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 1 GiB."
-    assert in_a_line(OutOfMemoryError(told)) == "out of memory on the GPU: CUDA out of memory"
+    assert describe_error(OutOfMemoryError(told)) == "out of memory on the GPU: CUDA out of memory"

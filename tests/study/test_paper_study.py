@@ -9,7 +9,7 @@ from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.report import figures
 from greencv_core.report.exhibits.markdown import correctness_sentence
-from greencv_core.run.collect import planned
+from greencv_core.run.planning import plan_here
 from tests.conftest import ROOT, greencv
 
 PAPER = load_study("paper")
@@ -21,7 +21,7 @@ def test_every_study_file_is_a_study():
 
 
 def test_the_plan_is_the_originals_on_one_machine():
-    runs, _ = planned(PAPER)
+    runs, _ = plan_here(PAPER)
     assert len(runs) == 5 * 30  # the original's three machines lacked some: 369 in all
     assert {run.environment.name for run in runs} == {"machine"}
     assert len({(run.architecture, run.repetition) for run in runs}) == 150

@@ -22,8 +22,9 @@ from greencv_core.records.select import in_the_studys_order, told_apart
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
-from greencv_core.run.collect import collect, planned
-from greencv_core.run.experiment import _Purse
+from greencv_core.run.collect import collect
+from greencv_core.run.planning import plan_here
+from greencv_core.run.stop_rules import BudgetLimit
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import (
     Augmentation,
@@ -172,7 +173,7 @@ class Spending:
     ],
 )
 def test_no_epoch_begins_that_would_exceed_the_budget(budget, epochs):
-    purse = _Purse(budget, Spending((1.0, 20.0), (1.0, 10.0), (1.0, 10.0), (1.0, 10.0)))
+    purse = BudgetLimit(budget, Spending((1.0, 20.0), (1.0, 10.0), (1.0, 10.0), (1.0, 10.0)))
     made = 1
     while purse():
         made += 1
@@ -180,7 +181,7 @@ def test_no_epoch_begins_that_would_exceed_the_budget(budget, epochs):
 
 
 def test_an_energy_budget_without_a_meter_is_told():
-    purse = _Purse(Budget(energy_j=10.0), Spending((1.0, 1.0), problems=("gone",)))
+    purse = BudgetLimit(Budget(energy_j=10.0), Spending((1.0, 1.0), problems=("gone",)))
     with pytest.raises(MeterError, match="budget cannot be kept"):
         purse()
 
@@ -528,7 +529,7 @@ def elsewhere(record, run_of, **changes):
 
 
 def test_runs_of_another_machine_belong_to_the_study_and_are_told_apart(smoke_records, tmp_path):
-    run_of = {run.run_id: run for run in planned(SMOKE)[0]}
+    run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     store = Store(tmp_path)
     for record in smoke_records:
         store.write(record)
@@ -547,7 +548,7 @@ def test_runs_of_another_machine_belong_to_the_study_and_are_told_apart(smoke_re
 
 
 def test_two_machines_of_the_same_kind_are_told_apart_by_fingerprint(smoke_records):
-    run_of = {run.run_id: run for run in planned(SMOKE)[0]}
+    run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     one = smoke_records[0]
     twin = elsewhere(one, run_of).model_copy(update={"device_name": one.device_name})
     names = [record.environment["name"] for record in told_apart([one, twin])]
@@ -557,7 +558,7 @@ def test_two_machines_of_the_same_kind_are_told_apart_by_fingerprint(smoke_recor
 
 
 def test_a_failed_run_is_named_like_the_others_of_its_machine(smoke_records):
-    run_of = {run.run_id: run for run in planned(SMOKE)[0]}
+    run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     one, two, *_ = (r for r in smoke_records if r.environment["name"] == "cpu-1-thread")
     lost = elsewhere(one, run_of).model_copy(update={"device_name": "", "status": "failed"})
     names = [
