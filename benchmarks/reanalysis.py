@@ -71,7 +71,7 @@ def logs():
     from greencv_core.published.seaa2023.runs import METRICS, RELEASE
     from greencv_core.utils.downloads import fetch
 
-    return dict(fetch(RELEASE.some(lambda path: path.endswith(".csv") or path == METRICS)).files)
+    return dict(fetch(RELEASE.select(lambda path: path.endswith(".csv") or path == METRICS)).files)
 
 
 def ours(files):

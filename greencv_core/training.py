@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from greencv_core.architectures.weights import last_layers
+from greencv_core.architectures.weights import classifier_layers
 from greencv_core.datasets import ImageData
 from greencv_core.study.schema import (
     EarlyStopping,
@@ -295,7 +295,7 @@ def _stage_of(
 
     A frozen layer's running statistics stay, too, and it drops nothing out.
     """
-    learning = last_layers(model) if name == "frozen" else model
+    learning = classifier_layers(model) if name == "frozen" else model
     flags = {p: p.requires_grad for p in model.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(False)

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from greencv_core.architectures.keras import PAPER_ARCHITECTURES, build_paper, preprocessing
 from greencv_core.architectures.keras.keras_weights import load_imagenet, load_keras_file
-from greencv_core.architectures.weights import load_state, replace_last, state_sha256
+from greencv_core.architectures.weights import hash_weights, load_state, replace_classifier
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import without_secrets
 
@@ -117,7 +117,7 @@ def build(name: str, classes: int, image_size: int, weights: str = "none") -> Ar
     return Architecture(
         module=module,
         normalisation=_normalisation(library, plain, module, weights),
-        weights_sha256="" if weights == "none" else state_sha256(module),
+        weights_sha256="" if weights == "none" else hash_weights(module),
     )
 
 
@@ -177,7 +177,7 @@ def _build_torchvision(
             plain,
             lambda: torchvision.models.get_model(plain, weights=weights, progress=False, **options),
         )
-    replace_last(module, classes)
+    replace_classifier(module, classes)
     return module
 
 

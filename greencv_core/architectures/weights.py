@@ -11,7 +11,7 @@ import torch
 from greencv_core.utils.errors import BadInputError
 
 
-def last_layers(module: torch.nn.Module) -> torch.nn.Module:
+def classifier_layers(module: torch.nn.Module) -> torch.nn.Module:
     """Return what is new where weights were loaded: the part that turns features into classes.
 
     Of the original study's five, their heads; of the others the last layer.
@@ -20,7 +20,7 @@ def last_layers(module: torch.nn.Module) -> torch.nn.Module:
     return own if isinstance(own, torch.nn.Module) else module.get_submodule(_last_name(module))
 
 
-def replace_last(module: torch.nn.Module, classes: int) -> None:
+def replace_classifier(module: torch.nn.Module, classes: int) -> None:
     """Put a fresh layer with as many outputs as classes in the place of the last one."""
     name = _last_name(module)
     old = module.get_submodule(name)
@@ -57,7 +57,7 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
         said = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:200]
         raise BadInputError(f"{where}: not a file of weights that can be read: {said}") from error
     wanted = module.state_dict()
-    last = {f"{_prefix_of(module)}{key}" for key in last_layers(module).state_dict()}
+    last = {f"{_prefix_of(module)}{key}" for key in classifier_layers(module).state_dict()}
     for key in last:
         if key in state and state[key].shape != wanted[key].shape:
             del state[key]  # made for other classes
@@ -82,7 +82,7 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
 
 
 def _prefix_of(module: torch.nn.Module) -> str:
-    layers = last_layers(module)
+    layers = classifier_layers(module)
     return next(f"{name}." for name, layer in module.named_modules() if layer is layers)
 
 
@@ -101,9 +101,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def state_sha256(module: torch.nn.Module) -> str:
+def hash_weights(module: torch.nn.Module) -> str:
     """Return a hash of all weights but those of the last layers."""
-    fresh = set(last_layers(module).state_dict(prefix=_prefix_of(module)))
+    fresh = set(classifier_layers(module).state_dict(prefix=_prefix_of(module)))
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if name not in fresh:

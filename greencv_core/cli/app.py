@@ -710,9 +710,9 @@ def _published_data() -> str:
 
 
 def _tell_files_left_out(problems: Sequence[str]) -> None:
-    from greencv_core.utils.downloads import in_short
+    from greencv_core.utils.downloads import summarise_problems
 
-    for problem in in_short(problems):
+    for problem in summarise_problems(problems):
         _tell_left_out(problem)
 
 

@@ -22,26 +22,26 @@ from greencv_core.datasets.loader import (
     ResidentImages,
     StreamedImages,
 )
-from greencv_core.datasets.normalisation import moments
+from greencv_core.datasets.normalisation import compute_moments
 from greencv_core.datasets.raw import ArrayPool, FilePool, Pool
 from greencv_core.datasets.registry import (
-    check_name,
+    available_memory_bytes,
+    check_class_sizes,
+    check_dataset_name,
     dataset_names,
-    memory_at_hand,
+    known_size,
     open_pool,
-    refuse_empty_classes,
-    stated,
 )
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
 
 __all__ = [
     "ImageData",
-    "at_hand",
     "check_dataset",
-    "class_count",
+    "count_classes",
+    "count_images",
     "dataset_names",
-    "image_count",
+    "is_downloaded",
     "load_dataset",
 ]
 
@@ -65,31 +65,31 @@ def check_dataset(spec: Dataset, *, download: bool = True) -> None:
     BadInputError
         The data set or a class is unknown, smaller than asked for, damaged, or cannot be had.
     """
-    check_name(spec.name)
-    augment.check(spec)
-    known = stated(spec)
+    check_dataset_name(spec.name)
+    augment.check_padding(spec)
+    known = known_size(spec)
     _check_size(spec, known.classes, known.images)
     pool = open_pool(spec, download=download)
     if pool is None:
         return
     _check_pool(spec, pool)
     if download and isinstance(pool, FilePool):
-        chosen = pool.only(np.concatenate(_split(spec, pool)))
+        chosen = pool.select(np.concatenate(_split(spec, pool)))
         decode_all(
             chosen.root,
             chosen.paths,
             train=spec.train_images,
             image_size=spec.image_size,
-            memory=memory_at_hand(),
+            memory=available_memory_bytes(),
         )
 
 
-def at_hand(spec: Dataset) -> bool:
+def is_downloaded(spec: Dataset) -> bool:
     """Return whether a data set is on this machine, so that nothing needs to be downloaded."""
     return open_pool(spec, download=False) is not None
 
 
-def class_count(spec: Dataset) -> int:
+def count_classes(spec: Dataset) -> int:
     """Return how many classes a study has, without its images where possible.
 
     Raises
@@ -97,8 +97,8 @@ def class_count(spec: Dataset) -> int:
     BadInputError
         The data set is unknown, or a folder that cannot be read.
     """
-    check_name(spec.name)
-    classes = stated(spec).classes
+    check_dataset_name(spec.name)
+    classes = known_size(spec).classes
     if classes is not None:
         return classes
     pool = open_pool(spec, download=False)
@@ -106,7 +106,7 @@ def class_count(spec: Dataset) -> int:
     return len(pool.class_names)
 
 
-def image_count(spec: Dataset) -> int:
+def count_images(spec: Dataset) -> int:
     """Return how many images a data set has; of a study's classes, if they are at hand.
 
     Raises
@@ -114,9 +114,9 @@ def image_count(spec: Dataset) -> int:
     BadInputError
         The data set is unknown, or a folder that cannot be read.
     """
-    check_name(spec.name)
+    check_dataset_name(spec.name)
     pool = open_pool(spec, download=False)
-    images = stated(spec).images if pool is None else len(pool.labels)
+    images = known_size(spec).images if pool is None else len(pool.labels)
     if images is None:
         raise BadInputError(
             f"dataset.name = {spec.name}: of its classes, the images alone can tell"
@@ -152,7 +152,7 @@ def load_dataset(
     BadInputError
         As for :func:`check_dataset`.
     """
-    augment.check(spec)
+    augment.check_padding(spec)
     pool = open_pool(spec, download=download)
     if pool is None:
         raise BadInputError(
@@ -168,7 +168,7 @@ def load_dataset(
 
 def _check_pool(spec: Dataset, pool: Pool) -> None:
     _check_size(spec, len(pool.class_names), len(pool.labels))
-    refuse_empty_classes(spec, pool)
+    check_class_sizes(spec, pool)
 
 
 def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
@@ -218,7 +218,7 @@ def _from_arrays(
     elif floats:
         mean, deviation = of_train.mean(), of_train.std()
     else:
-        mean, deviation = _tensors(moments(of_train).mean_and_deviation())
+        mean, deviation = _tensors(compute_moments(of_train).mean_and_std())
     return ResidentImages(
         of_train,
         of_validation,
@@ -237,16 +237,16 @@ def _from_files(
     normalisation: Normalisation | None,
     workers: int,
 ) -> ImageData:
-    chosen = pool.only(np.concatenate([train, validation]))
+    chosen = pool.select(np.concatenate([train, validation]))
     count = len(train)
     decoded = decode_all(
         chosen.root,
         chosen.paths,
         train=count,
         image_size=spec.image_size,
-        memory=memory_at_hand(),
+        memory=available_memory_bytes(),
     )
-    mean, deviation = _tensors(normalisation or decoded.moments.mean_and_deviation())
+    mean, deviation = _tensors(normalisation or decoded.moments.mean_and_std())
     labels = torch.from_numpy(chosen.labels)
     parts = [labels[:count], labels[count:]]
     preparation = Preparation(spec.image_size, mean, deviation, spec.augmentation)

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 from greencv_core.study.schema import Augmentation, Dataset
 from greencv_core.utils.errors import BadInputError
 
-HUE_TURNS = 9
+HUE_STEPS = 9
 """Turns of the hue to draw from: torchvision turns a whole batch alike."""
 
 
@@ -34,7 +34,7 @@ class Draws:
     saturations: torch.Tensor | None = None
     """(n,) float32, factors."""
     turns: torch.Tensor | None = None
-    """(n,) int64, from 0 to ``HUE_TURNS - 1``; always on the CPU, where it is decided which turns
+    """(n,) int64, from 0 to ``HUE_STEPS - 1``; always on the CPU, where it is decided which turns
     are computed."""
 
     def to(self, device: torch.device) -> Draws:
@@ -55,7 +55,7 @@ class Draws:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def check(spec: Dataset) -> None:
+def check_padding(spec: Dataset) -> None:
     """Raise :class:`BadInputError` if the images are too small for the padding asked for."""
     padding, largest = spec.augmentation.crop_padding, spec.image_size - 1
     if padding > largest:
@@ -65,7 +65,7 @@ def check(spec: Dataset) -> None:
         )
 
 
-def changes_anything(spec: Augmentation) -> bool:
+def is_enabled(spec: Augmentation) -> bool:
     """Return whether the study asks for any change."""
     return spec != Augmentation()
 
@@ -89,7 +89,7 @@ def draw(spec: Augmentation, images: int, generator: torch.Generator) -> Draws:
     if spec.saturation is not None:
         drawn["saturations"] = uniform(*spec.saturation)
     if spec.hue:
-        drawn["turns"] = torch.randint(HUE_TURNS, (images,), generator=generator)
+        drawn["turns"] = torch.randint(HUE_STEPS, (images,), generator=generator)
     return Draws(**drawn)
 
 
@@ -113,9 +113,9 @@ def augment(images: torch.Tensor, draws: Draws, spec: Augmentation) -> torch.Ten
     return images
 
 
-def hue_turn(turn: int, largest: float) -> float:
+def hue_shift(turn: int, largest: float) -> float:
     """Return a turn of the hue as a share of the full circle."""
-    middle = HUE_TURNS // 2
+    middle = HUE_STEPS // 2
     return largest * (turn - middle) / middle
 
 
@@ -143,7 +143,7 @@ def _crop(images: torch.Tensor, corners: torch.Tensor, padding: int) -> torch.Te
 def _turn_hue(images: torch.Tensor, turns: torch.Tensor, largest: float) -> torch.Tensor:
     turned = images.clone()
     for turn in turns.unique().tolist():
-        share = hue_turn(turn, largest)
+        share = hue_shift(turn, largest)
         if not math.isclose(share, 0.0):
             chosen = (turns == turn).nonzero().flatten().to(images.device)
             turned[chosen] = functional.adjust_hue(images[chosen], share)

@@ -26,7 +26,7 @@ from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from greencv_core.datasets.download import downloads_folder
-from greencv_core.datasets.normalisation import Moments, moments
+from greencv_core.datasets.normalisation import Moments, compute_moments
 from greencv_core.utils.errors import BadInputError
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -102,12 +102,12 @@ def decode_all(
             images[number] = decode(files[number], side)
 
         _side_by_side(fill, range(len(files)))
-        told = Decoded(side, moments(torch.from_numpy(images[:train])), images)
+        told = Decoded(side, compute_moments(torch.from_numpy(images[:train])), images)
     else:
 
         def look(number: int) -> Moments | None:
             image = decode(files[number], side)
-            return moments(torch.from_numpy(image)[None]) if number < train else None
+            return compute_moments(torch.from_numpy(image)[None]) if number < train else None
 
         every = _side_by_side(look, range(len(files)))
         told = Decoded(side, Moments.total(one for one in every if one is not None), None)

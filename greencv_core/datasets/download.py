@@ -59,7 +59,7 @@ def downloads_folder() -> Path:
     return Path(pooch.os_cache("greencv")) / "datasets"
 
 
-def acquire(
+def open_or_download(
     name: str, load: Load[Loaded], *, by_hand: str, verified: bool, offered: bool, download: bool
 ) -> Loaded | None:
     """Return a set that is at hand, or is downloaded now; None if it is neither.

@@ -152,7 +152,7 @@ class _Images(ABC):
         order = order[: self.train_count // size * size]
         draws = None
         asked = self._preparation.changes
-        if augment.changes_anything(asked):
+        if augment.is_enabled(asked):
             draws = augment.draw(asked, len(order), generator).to(self._device)
         labels = self._train_labels[order.to(self._device)]
         start = 0
@@ -205,9 +205,7 @@ class ResidentImages(_Images):
         super().__init__(labels, preparation, classes=classes, sha256=sha256)
         images = len(train) + len(validation)
         floats = images * 3 * preparation.side**2 * torch.float32.itemsize
-        self._ready = (
-            not augment.changes_anything(preparation.changes) and floats <= LARGEST_PREPARED
-        )
+        self._ready = not augment.is_enabled(preparation.changes) and floats <= LARGEST_PREPARED
         self._train, self._validation = train, validation
         if self._ready:
             self._train, self._validation = (

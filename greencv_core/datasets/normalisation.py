@@ -29,7 +29,7 @@ class Moments:
             [sum(channel) for channel in zip(*(one.squares for one in every), strict=True)],
         )
 
-    def mean_and_deviation(self) -> tuple[list[float], list[float]]:
+    def mean_and_std(self) -> tuple[list[float], list[float]]:
         """Return both for each channel, of pixels taken as 0 to 1."""
         means = [total / self.pixels / 255 for total in self.sums]
         deviations = []
@@ -39,7 +39,7 @@ class Moments:
         return means, deviations
 
 
-def moments(images: torch.Tensor) -> Moments:
+def compute_moments(images: torch.Tensor) -> Moments:
     """Return the sums over (n, channels, height, width) uint8 images."""
     n, channels, height, width = images.shape
     sums, squares = (torch.zeros(channels, dtype=torch.int64) for _ in range(2))

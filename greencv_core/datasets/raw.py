@@ -26,7 +26,7 @@ class ArrayPool:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
 
-    def only(self, chosen: NDArray[np.intp]) -> ArrayPool:
+    def select(self, chosen: NDArray[np.intp]) -> ArrayPool:
         """Return some of the images, in the order given."""
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
@@ -41,7 +41,7 @@ class FilePool:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
 
-    def only(self, chosen: NDArray[np.intp]) -> FilePool:
+    def select(self, chosen: NDArray[np.intp]) -> FilePool:
         """Return some of the images, in the order given."""
         paths = tuple(self.paths[i] for i in chosen.tolist())
         return replace(self, paths=paths, labels=self.labels[chosen])
@@ -50,7 +50,7 @@ class FilePool:
 Pool = ArrayPool | FilePool
 
 
-def file_pool(
+def make_file_pool(
     root: Path, samples: Sequence[tuple[str | Path, int]], class_names: Sequence[str]
 ) -> FilePool:
     """Return files below a folder, with their labels, in the order of their paths."""
@@ -79,7 +79,7 @@ def regroup(pool: Pool, name: str, classes: Mapping[str, Sequence[str]]) -> Pool
         label_of.update((pool.class_names.index(one), label) for one in own)
     labels = np.array([label_of[label] for label in pool.labels.tolist()], dtype=np.int64)
     kept = replace(pool, labels=labels, class_names=tuple(classes))
-    return kept.only(np.flatnonzero(labels >= 0))
+    return kept.select(np.flatnonzero(labels >= 0))
 
 
 def _check_class_names(

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from greencv_core.datasets import torchvision_sets
-from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, file_pool, regroup
+from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, make_file_pool, regroup
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
@@ -24,7 +24,7 @@ SHARE_OF_MEMORY = 0.25
 
 
 @dataclass(frozen=True)
-class Stated:
+class KnownSize:
     """What is known of a data set before its files are seen; None where it is not."""
 
     classes: int | None
@@ -36,7 +36,7 @@ def dataset_names() -> list[str]:
     return ["digits", *TORCHVISION_SETS, f"{FOLDER}PATH", "synthetic"]
 
 
-def check_name(name: str) -> None:
+def check_dataset_name(name: str) -> None:
     """Raise :class:`BadInputError`, naming the nearest known ones, if a name is unknown."""
     if name.startswith(FOLDER) or name in dataset_names():
         return
@@ -48,18 +48,18 @@ def check_name(name: str) -> None:
     raise BadInputError(f"dataset.name = {name}: unknown data set; known: {', '.join(known)}{hint}")
 
 
-def stated(spec: Dataset) -> Stated:
+def known_size(spec: Dataset) -> KnownSize:
     """Return what is known of a study's data set without a look at its files."""
     if spec.name in TORCHVISION_SETS:
         entry = TORCHVISION_SETS[spec.name]
         # Which images are left of a choice of classes, the files alone can tell.
         if isinstance(spec.classes, dict):
-            return Stated(len(spec.classes), None)
-        return Stated(entry.classes, entry.images)
+            return KnownSize(len(spec.classes), None)
+        return KnownSize(entry.classes, entry.images)
     if spec.name == "synthetic":
         classes = spec.classes if isinstance(spec.classes, int) else SYNTHETIC_CLASSES
-        return Stated(classes, spec.train_images + spec.validation_images)
-    return Stated(len(spec.classes) if isinstance(spec.classes, dict) else None, None)
+        return KnownSize(classes, spec.train_images + spec.validation_images)
+    return KnownSize(len(spec.classes) if isinstance(spec.classes, dict) else None, None)
 
 
 def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
@@ -70,7 +70,7 @@ def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
     BadInputError
         The data set, or a class of it, is unknown, or its files cannot be had.
     """
-    check_name(spec.name)
+    check_dataset_name(spec.name)
     if spec.name == "synthetic":
         return _synthetic(spec)
     pool: Pool | None
@@ -85,7 +85,7 @@ def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
     return pool
 
 
-def refuse_empty_classes(spec: Dataset, pool: Pool) -> None:
+def check_class_sizes(spec: Dataset, pool: Pool) -> None:
     """Raise :class:`BadInputError` if a class has fewer images than a split by class needs."""
     counts = np.bincount(pool.labels, minlength=len(pool.class_names))
     for name, count in zip(pool.class_names, counts.tolist(), strict=True):
@@ -98,7 +98,7 @@ def refuse_empty_classes(spec: Dataset, pool: Pool) -> None:
             )
 
 
-def memory_at_hand() -> float:
+def available_memory_bytes() -> float:
     """Return the bytes that images may fill."""
     return SHARE_OF_MEMORY * float(psutil.virtual_memory().available)
 
@@ -134,7 +134,7 @@ def _folder(name: str) -> FilePool:
         ) from error
     except (RuntimeError, ValueError) as error:  # a home that nobody has, or NUL in a name
         raise BadInputError(f"dataset.name = {name}: no folder can have that name") from error
-    return file_pool(root, samples, classes)
+    return make_file_pool(root, samples, classes)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -152,14 +152,14 @@ def _files(folder: Path) -> list[Path]:
 
 def _synthetic(spec: Dataset) -> ArrayPool:
     images, side = spec.train_images + spec.validation_images, spec.image_size
-    needed, limit = images * 3 * side**2, memory_at_hand()
+    needed, limit = images * 3 * side**2, available_memory_bytes()
     if needed > limit:
         raise BadInputError(
             f"dataset.name = synthetic: {images} images of {side} pixels need "
             f"{needed / 2**30:.1f} GiB of memory; must be at most {limit / 2**30:.1f} GiB, "
             f"{SHARE_OF_MEMORY:.0%} of what is free: ask for fewer or smaller images"
         )
-    classes = stated(spec).classes
+    classes = known_size(spec).classes
     assert classes is not None
     drawn = np.random.default_rng(spec.split_seed).integers(
         0, 256, (images, 3, side, side), dtype=np.uint8

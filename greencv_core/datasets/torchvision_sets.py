@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 
-from greencv_core.datasets.download import acquire
-from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, file_pool
+from greencv_core.datasets.download import open_or_download
+from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, make_file_pool
 
 DIGITS = tuple("0123456789")
 
@@ -29,7 +29,7 @@ _TRAIN_TEST = _parts("train", True, False)
 
 def read_files(parts: Sequence[Any], root: Path, class_names: Sequence[str]) -> FilePool:
     """Put parts together that list files."""
-    return file_pool(root, [one for part in parts for one in _samples(part)], class_names)
+    return make_file_pool(root, [one for part in parts for one in _samples(part)], class_names)
 
 
 def read_arrays(parts: Sequence[Any], root: Path, class_names: Sequence[str]) -> ArrayPool:
@@ -74,7 +74,7 @@ def load(name: str, *, download: bool) -> Pool | None:
         parts = [entry.kind(str(folder), **part, download=get) for part in entry.parts]
         return entry.read(parts, folder, entry.class_names or _class_names(parts[0]))
 
-    return acquire(
+    return open_or_download(
         name,
         read,
         by_hand=entry.by_hand,
@@ -112,7 +112,7 @@ def _read_caltech(pattern: str, folder: str) -> Callable[..., FilePool]:
             )
             for label, number in zip(part.y, part.index, strict=True)
         ]
-        return file_pool(root, samples, class_names)
+        return make_file_pool(root, samples, class_names)
 
     return read
 

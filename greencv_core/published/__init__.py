@@ -22,7 +22,7 @@ from greencv_core.utils.downloads import (
     Progress,
     Release,
     fetch,
-    in_short,
+    summarise_problems,
 )
 from greencv_core.utils.errors import BadInputError
 
@@ -84,7 +84,9 @@ def published_runs(name: str, progress: Progress | None = None) -> pd.DataFrame:
         The files cannot be had here.
     """
     module = adapter(name)
-    return tabulated(name, fetch(module.RELEASE.some(lambda path: path in module.NEEDED), progress))
+    return tabulated(
+        name, fetch(module.RELEASE.select(lambda path: path in module.NEEDED), progress)
+    )
 
 
 def tabulated(name: str, fetched: Fetched) -> pd.DataFrame:
@@ -124,6 +126,6 @@ def published_courses(name: str, progress: Progress | None = None) -> list[Cours
     module = cast(CourseAdapter, importlib.import_module(COURSES[name]))
     found = module.published_courses(fetched.files)
     if not found:
-        lines = (f"{name}: no log of a training can be read", *in_short(fetched.problems))
+        lines = (f"{name}: no log of a training can be read", *summarise_problems(fetched.problems))
         raise DataUnavailableError("\n".join(lines))
     return found

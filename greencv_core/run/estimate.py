@@ -206,15 +206,15 @@ def _forecaster(
 
 
 def _image_count(spec: Dataset) -> int:
-    from greencv_core.datasets import image_count
+    from greencv_core.datasets import count_images
 
-    return image_count(spec)
+    return count_images(spec)
 
 
 def _size(run: PlannedRun) -> Size:
     from greencv_core.architectures.build import build, gflops_per_image, parameter_count
-    from greencv_core.datasets import class_count
+    from greencv_core.datasets import count_classes
 
     image_size = run.dataset.image_size
-    module = build(run.architecture, class_count(run.dataset), image_size).module
+    module = build(run.architecture, count_classes(run.dataset), image_size).module
     return Size(gflops_per_image(module, image_size), parameter_count(module))

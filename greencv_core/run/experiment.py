@@ -117,7 +117,7 @@ def prepare(run: PlannedRun) -> Ready:
     spec, size = run.environment, run.dataset.image_size
     device, layout = environment.apply(spec), training.memory_format(spec)
     _seed_everything(run.seed)
-    classes = datasets.class_count(run.dataset)
+    classes = datasets.count_classes(run.dataset)
     built = build.build(run.architecture, classes, size, run.protocol.weights)
     gflops = build.gflops_per_image(built.module, size)
     parameters = build.parameter_count(built.module)

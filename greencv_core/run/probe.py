@@ -34,8 +34,8 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
     begun_s = time.monotonic()
     drawn = run.protocol.model_copy(update={"weights": "none"})
     run = replace(run, protocol=drawn)
-    if not datasets.at_hand(run.dataset):
-        classes = datasets.class_count(run.dataset)
+    if not datasets.is_downloaded(run.dataset):
+        classes = datasets.count_classes(run.dataset)
         few = {"train_images": min(run.dataset.train_images, FEW_BATCHES * run.protocol.batch_size)}
         few["validation_images"] = min(run.dataset.validation_images, 2 * training.EVALUATION_BATCH)
         stand_in = run.dataset.model_copy(update={"name": "synthetic", "classes": classes, **few})

@@ -67,7 +67,7 @@ class Release:
     url_path: Layout
     """A file's path here to its path under :attr:`base_url`."""
 
-    def some(self, wanted: Callable[[str], bool]) -> Release:
+    def select(self, wanted: Callable[[str], bool]) -> Release:
         """Return the part of the release whose paths are wanted."""
         hashes = {path: digest for path, digest in self.hashes.items() if wanted(path)}
         return Release(self.name, self.base_url, MappingProxyType(hashes), self.url_path)
@@ -89,7 +89,7 @@ def read_manifest(text: str) -> dict[str, str]:
     return {path.strip().removeprefix("*"): digest for digest, path in pairs}
 
 
-def place() -> str:
+def data_location() -> str:
     """Return what ``$GREENCV_DATA`` names, a folder from the root on; nothing if it is not set."""
     named = os.environ.get(VARIABLE, "").strip()
     if not named or "://" in named:
@@ -112,7 +112,7 @@ def fetch(release: Release, progress: Progress | None = None) -> Fetched:
     DataUnavailableError
         Not one file can be had: the folder is not there, or the site does not answer.
     """
-    named = place()
+    named = data_location()
     if not named:
         return _download(release, release.base_url, (release.url_path,), progress)
     if "://" not in named:
@@ -125,7 +125,7 @@ def fetch(release: Release, progress: Progress | None = None) -> Fetched:
     return _download(release, named.rstrip("/"), _layouts(release), progress)
 
 
-def in_short(problems: Iterable[str]) -> tuple[str, ...]:
+def summarise_problems(problems: Iterable[str]) -> tuple[str, ...]:
     """Return problems as they are where they are few, else a line for each folder and reason."""
     lines = tuple(problems)
     if len(lines) <= MOST_LINES:

@@ -86,7 +86,7 @@ def downloads(tmp_path, monkeypatch):
 @pytest.fixture
 def streamed(monkeypatch):
     """Let no image fit into memory."""
-    monkeypatch.setattr(datasets, "memory_at_hand", lambda: 0.0)
+    monkeypatch.setattr(datasets, "available_memory_bytes", lambda: 0.0)
 
 
 def picture(seed, width, height):
@@ -239,7 +239,7 @@ def test_normalisation_is_of_the_training_images_or_as_given(folder):
 
 def test_exact_statistics():
     pixels = torch.randint(0, 256, (2050, 3, 4, 5), dtype=torch.uint8, generator=seeded())
-    mean, deviation = datasets.moments(pixels).mean_and_deviation()
+    mean, deviation = datasets.compute_moments(pixels).mean_and_std()
     exact = pixels.double() / 255
     assert mean == pytest.approx(exact.mean(dim=(0, 2, 3)).tolist())
     assert deviation == pytest.approx(exact.std(dim=(0, 2, 3), correction=0).tolist())
@@ -262,10 +262,10 @@ def test_every_name_has_a_stated_number_of_classes():
     assert names[0] == "digits"
     assert {"cifar10", "cifar100", "eurosat", "oxfordpets", "synthetic"} <= set(names)
     for name, entry in TORCHVISION_SETS.items():
-        assert datasets.class_count(spec(name, 300, 300)) == entry.classes > 1
-    assert datasets.class_count(spec()) == 10
-    assert datasets.class_count(spec("synthetic", 30, 30, classes=7)) == 7
-    assert datasets.class_count(spec("synthetic", 30, 30)) == 10
+        assert datasets.count_classes(spec(name, 300, 300)) == entry.classes > 1
+    assert datasets.count_classes(spec()) == 10
+    assert datasets.count_classes(spec("synthetic", 30, 30, classes=7)) == 7
+    assert datasets.count_classes(spec("synthetic", 30, 30)) == 10
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_what_fits_passes(folder):
 def test_classes_of_a_study_are_made_of_the_sets_own(folder):
     asked = spec(classes={"round": ["0", "6", "9"], "straight": ["1", "7"]})
     data = datasets.load_dataset(asked, normalisation=([0.0] * 3, [1.0] * 3))
-    assert data.classes == datasets.class_count(asked) == 2
+    assert data.classes == datasets.count_classes(asked) == 2
     bunch = load_digits()
     known = {}
     for image, digit in zip(bunch.images, bunch.target, strict=True):
@@ -337,7 +337,7 @@ def test_synthetic_images_are_made_by_the_seed():
 
 
 def test_too_many_synthetic_images_are_refused(monkeypatch):
-    monkeypatch.setattr(registry, "memory_at_hand", lambda: 1000.0)
+    monkeypatch.setattr(registry, "available_memory_bytes", lambda: 1000.0)
     with pytest.raises(BadInputError) as caught:
         datasets.check_dataset(spec("synthetic", 60, 30))
     assert "fewer or smaller images" in one_line(caught)
@@ -349,7 +349,7 @@ def test_too_many_synthetic_images_are_refused(monkeypatch):
 def test_files_become_square_rgb_images(folder):
     data = datasets.load_dataset(of_folder(folder), normalisation=([0.0] * 3, [1.0] * 3))
     assert data.resident
-    assert data.classes == datasets.class_count(of_folder(folder)) == 3
+    assert data.classes == datasets.count_classes(of_folder(folder)) == 3
     paths = sorted(p for p in folder.rglob("*.*") if p.suffix in (".jpg", ".PNG"))
     expected = {}
     for path in paths:
@@ -375,7 +375,7 @@ def test_a_relative_folder_is_of_the_working_directory(folder, monkeypatch):
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_damaged_image_is_named_before_training(folder, monkeypatch, fits):
     if not fits:
-        monkeypatch.setattr(datasets, "memory_at_hand", lambda: 0.0)
+        monkeypatch.setattr(datasets, "available_memory_bytes", lambda: 0.0)
     whole = (folder / "bee" / "06.jpg").read_bytes()
     (folder / "bee" / "06.jpg").write_bytes(whole[: len(whole) // 2])
     for step in (datasets.check_dataset, datasets.load_dataset):
@@ -447,7 +447,7 @@ def test_streamed_images_are_those_in_memory(request, monkeypatch, workers, chan
     asked = of_folder(root, 14, 8, augmentation=changes)
     resident = datasets.load_dataset(asked)
     with monkeypatch.context() as patched:
-        patched.setattr(datasets, "memory_at_hand", lambda: 0.0)
+        patched.setattr(datasets, "available_memory_bytes", lambda: 0.0)
         # Where nothing is remembered of the images in memory.
         patched.setenv("GREENCV_DATASETS", str(root.with_name("others")))
         stream = datasets.load_dataset(asked, workers=workers)
@@ -540,7 +540,7 @@ def test_an_interruption_leaves_no_process(folder, tmp_path):
         from greencv_core.study.schema import Dataset
 
         if __name__ == "__main__":
-            datasets.memory_at_hand = lambda: 0.0
+            datasets.available_memory_bytes = lambda: 0.0
             spec = Dataset(name="imagefolder:{folder}", train_images=20, validation_images=10)
             data = datasets.load_dataset(spec, workers=2)
             while True:
@@ -613,7 +613,7 @@ def test_every_image_has_its_own_draw(asked):
     if asked.horizontal_flip:
         assert kinds == 2
     elif asked.hue:
-        assert kinds == augment.HUE_TURNS
+        assert kinds == augment.HUE_STEPS
     else:
         assert kinds > 40
 
@@ -627,8 +627,8 @@ def test_draws_keep_to_their_ranges():
     assert 0.6 <= draws.contrasts.min() < 0.61 < 1.39 < draws.contrasts.max() <= 1.4
     assert 0.5 <= draws.saturations.min() < 0.51 < 1.49 < draws.saturations.max() <= 1.5
     assert sorted(Counter(draws.turns.tolist())) == list(range(9))
-    assert augment.hue_turn(0, 0.1) == -0.1
-    assert augment.hue_turn(8, 0.1) == 0.1
+    assert augment.hue_shift(0, 0.1) == -0.1
+    assert augment.hue_shift(8, 0.1) == 0.1
 
 
 def test_a_generator_decides_the_changes():
@@ -805,7 +805,7 @@ def test_cifar10_is_downloaded_once(cifar10, site, downloads, capfd):
 
 def test_what_is_not_at_hand_is_not_downloaded_unasked(site, dtd):
     datasets.check_dataset(dtd, download=False)
-    assert datasets.class_count(dtd) == 2
+    assert datasets.count_classes(dtd) == 2
     with pytest.raises(BadInputError, match="not to be downloaded"):
         datasets.load_dataset(dtd, download=False)
     assert not site.asked

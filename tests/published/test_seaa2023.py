@@ -1,19 +1,12 @@
 """Others' data: download, reading, and del Rey et al.'s figures recomputed from it."""
 
 import csv
-import hashlib
-import http.server
 import json
 import os
 import re
-import shutil
-import signal
-import threading
-import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -26,7 +19,6 @@ from greencv_core.published import (
     DATA_SETS,
     DataUnavailableError,
     adapter,
-    fetch,
     published_runs,
 )
 from greencv_core.published.seaa2023.claims import compared
@@ -51,7 +43,7 @@ from greencv_core.published.seaa2023.reanalysis import load_reanalysis
 from greencv_core.published.seaa2023.runs import PROCESSED, RELEASE
 from greencv_core.published.seaa2023.segmentation import period, step
 from greencv_core.published.seaa2023.verdicts import verdicts
-from greencv_core.utils.downloads import Release, in_short, read_manifest
+from greencv_core.utils.downloads import read_manifest
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import NOBODY, ROOT, greencv
 
@@ -72,242 +64,6 @@ def line(second, power_w, own=True):
         "350.00 W, 65\n"
     )
     return text if own else text.replace(", ", ",")
-
-
-# Downloading
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A site with a release of five files, a cache that is empty, and what was asked for."""
-    folder = tmp_path / "site"
-    state = SimpleNamespace(
-        asked=[], dies_after=None, hangs_after=None, busy_after=None, folder=folder
-    )
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(folder))
-
-        def do_GET(self):
-            with lock:
-                dead = state.dies_after is not None and len(state.asked) >= state.dies_after
-                if not dead:
-                    state.asked.append(self.path)
-            if state.busy_after is not None and len(state.asked) > state.busy_after:
-                self.send_error(429)
-                return
-            if dead:
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nhalf a fi")
-                self.connection.close()
-                return
-            if state.hangs_after is not None and len(state.asked) > state.hangs_after:
-                over.wait(30)
-                return
-            super().do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    lock, over = threading.Lock(), threading.Event()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("GREENCV_DATA")
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    state.release = release_at(state, [f"raw/{i}.csv" for i in range(5)])
-    yield state
-    over.set()
-    server.shutdown()
-    server.server_close()
-
-
-def release_at(site, paths):
-    """Put files on the site and return the release that they are."""
-    hashes = {}
-    for path in paths:
-        file = site.folder / "there" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        content = f"file {file.stem}\n".encode() * 100
-        file.write_bytes(content)
-        hashes[path] = hashlib.sha256(content).hexdigest()
-    return Release("made-up", f"{site.url}/there", hashes, url_path=lambda path: path)
-
-
-def test_files_are_downloaded_once(site):
-    steps = []
-    first = fetch(site.release, lambda done, total: steps.append((done, total)))
-    assert set(first.files) == set(site.release.hashes)
-    assert first.problems == ()
-    assert steps == [(i, 5) for i in range(6)]
-    assert first.files["raw/3.csv"].read_bytes() == b"file 3\n" * 100
-    asked = len(site.asked)
-    assert asked == 5
-    assert fetch(site.release).files == first.files
-    assert len(site.asked) == asked
-
-
-def test_a_first_download_into_many_folders_is_whole(site, tmp_path, monkeypatch):
-    release = release_at(site, [f"raw/{i}/{j}/log.csv" for i in range(12) for j in range(3)])
-    for attempt_ in range(5):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache {attempt_}"))
-        fetched = fetch(release)
-        assert len(fetched.files) == 36
-        assert fetched.problems == ()
-
-
-def test_an_interrupted_download_goes_on_where_it_stopped(site):
-    site.dies_after = 2
-    first = fetch(site.release)
-    assert len(first.files) == len(site.asked) == 2
-    assert len(first.problems) == 3
-    assert all(re.fullmatch(r"raw/\d\.csv: no answer from http://\S+", p) for p in first.problems)
-    site.dies_after = None
-    steps = []
-    assert len(fetch(site.release, lambda done, total: steps.append((done, total))).files) == 5
-    assert len(site.asked) == 5  # nothing twice
-    assert steps == [(2, 5), (3, 5), (4, 5), (5, 5)]
-
-
-def test_a_site_without_any_answer_is_one_line(site):
-    site.dies_after = 0
-    with pytest.raises(DataUnavailableError, match="could not be downloaded") as caught:
-        fetch(site.release)
-    assert "what came is kept" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("how", ["drops", "is busy"])
-def test_what_passes_within_seconds_costs_no_file(site, how):
-    release = release_at(site, [f"raw/{i}/log.csv" for i in range(40)])
-
-    def trouble():
-        while len(site.asked) < 10:
-            time.sleep(0.001)
-        setattr(site, "dies_after" if how == "drops" else "busy_after", 10)
-        time.sleep(1.5)
-        site.dies_after = site.busy_after = None
-
-    threading.Thread(target=trouble, daemon=True).start()
-    fetched = fetch(release)
-    assert fetched.problems == ()
-    assert len(fetched.files) == 40
-
-
-def test_without_a_network_the_files_at_hand_are_used(site):
-    lost = fetch(site.release).files["raw/2.csv"]
-    nowhere = replace(site.release, base_url=NOBODY)
-    assert len(fetch(nowhere).files) == 5
-    lost.unlink()
-    fetched = fetch(nowhere)
-    assert set(fetched.files) == set(site.release.hashes) - {"raw/2.csv"}
-    assert fetched.problems == (f"raw/2.csv: no answer from {NOBODY}",)
-
-
-@pytest.mark.parametrize("answered", [0, 1])
-def test_ctrl_c_does_not_wait_for_a_slow_site(site, answered):
-    site.hangs_after = answered
-
-    def interrupt():
-        while len(site.asked) <= answered:
-            time.sleep(0.01)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        threading.Thread(target=interrupt, daemon=True).start()
-        began_s = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
-            fetch(site.release)
-        assert time.monotonic() - began_s < 5
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_what_an_earlier_download_left_half_written_is_cleared(site, tmp_path):
-    left = tmp_path / "cache" / "greencv" / "made-up" / "raw" / "tmpabc"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
-    os.utime(left, (0, 0))
-    fetch(site.release)
-    assert not left.exists()
-
-
-def test_a_file_with_a_wrong_hash_is_named_and_the_rest_kept(site):
-    bad = site.folder / "there" / "raw" / "2.csv"
-    good = bad.read_bytes()
-    bad.write_bytes(good.replace(b"f", b"g", 1))
-    (site.folder / "there" / "raw" / "4.csv").rename(site.folder / "elsewhere")
-    fetched = fetch(site.release)
-    assert set(fetched.files) == {"raw/0.csv", "raw/1.csv", "raw/3.csv"}
-    wrong, missing = fetched.problems
-    assert re.fullmatch(r"raw/2\.csv: what http://\S+ sent is not the published file .*", wrong)
-    assert re.fullmatch(r"raw/4\.csv: http://\S+ answers 404", missing)
-    bad.write_bytes(good)  # the site is mended: only what lacks is asked for
-    before = len(site.asked)
-    assert "raw/2.csv" in fetch(site.release).files
-    assert {path[-5] for path in site.asked[before:]} == {"2", "4"}
-
-
-def test_many_problems_are_told_by_folder():
-    few = [f"raw/a/{i}.csv: missing" for i in range(10)]
-    assert in_short(few) == tuple(few)
-    many = [*few, "raw/b/1.csv: damaged"]
-    assert in_short(many) == ("raw/a: 10 files: missing", "raw/b: 1 file: damaged")
-
-
-def test_a_file_damaged_in_the_cache_is_downloaded_again(site):
-    damaged = fetch(site.release).files["raw/1.csv"]
-    damaged.write_bytes(b"nonsense")
-    assert fetch(site.release).files["raw/1.csv"].read_bytes() == b"file 1\n" * 100
-
-
-@pytest.mark.parametrize("layout", ["made-up/raw", "raw"])
-@pytest.mark.parametrize("kind", ["mirror", "folder"])
-def test_a_mirror_or_a_folder_may_be_named(site, layout, kind, tmp_path, monkeypatch):
-    other = tmp_path / "site" / "other"
-    shutil.copytree(site.folder / "there" / "raw", other / layout)
-    monkeypatch.setenv("GREENCV_DATA", f"{site.url}/other/" if kind == "mirror" else str(other))
-    fetched = fetch(site.release)
-    assert len(fetched.files) == 5
-    assert fetched.problems == ()
-    assert not any(path.startswith("/there") for path in site.asked)
-
-
-def test_a_mirror_arranged_otherwise_completes_a_cache(site, tmp_path, monkeypatch):
-    fetch(site.release).files["raw/3.csv"].unlink()
-    shutil.copytree(site.folder / "there" / "raw", tmp_path / "site" / "other" / "raw")
-    monkeypatch.setenv("GREENCV_DATA", f"{site.url}/other")
-    assert len(fetch(site.release).files) == 5
-
-
-@pytest.mark.parametrize(
-    "named",
-    ["file:///data", "htp://x", "http://", "http://[bad", "no/such/folder", "~nosuchuser/x"],
-)
-def test_a_data_variable_that_names_nothing_is_one_line(named, tmp_path):
-    done = greencv("reanalyse", GREENCV_DATA=named, XDG_CACHE_HOME=str(tmp_path))
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "GREENCV_DATA" in done.stderr
-    assert named.removeprefix("~") in done.stderr
-
-
-def test_a_folder_without_the_data_is_one_line(site, tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
-    with pytest.raises(DataUnavailableError, match="no file of made-up is; unset it") as caught:
-        fetch(site.release)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("named", [NOBODY, ""])
-def test_no_network_is_one_line(named, tmp_path):
-    environment = {"GREENCV_DATA": named, "XDG_CACHE_HOME": str(tmp_path), "https_proxy": NOBODY}
-    done = greencv("reanalyse", **environment)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "could not be downloaded" in done.stderr
-    assert "GREENCV_DATA" in done.stderr
 
 
 def test_the_page_says_what_is_missing_and_how_to_get_it(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import yaml
 
 from greencv_core import training
 from greencv_core.architectures import build
-from greencv_core.architectures.weights import last_layers
+from greencv_core.architectures.weights import classifier_layers
 from greencv_core.machine.environment import is_environment_of, missing_environments, resolve
 from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.metering import MeterError
@@ -252,7 +252,7 @@ def test_the_last_layer_is_what_decides_the_classes(name):
     few, many = (build.build(name, n, 64).module for n in (3, 7))
     mine, other = few.state_dict(), many.state_dict()
     differ = {key for key in mine if mine[key].shape != other[key].shape}
-    prefix = next(n for n, layer in few.named_modules() if layer is last_layers(few))
+    prefix = next(n for n, layer in few.named_modules() if layer is classifier_layers(few))
     assert differ == {f"{prefix}.weight", f"{prefix}.bias"}
 
 
@@ -267,7 +267,7 @@ def test_weights_of_a_file_are_loaded_and_hashed(tmp_path):
     assert same.normalisation == build.IMAGENET
     fewer = build.build("squeezenet1_1", 4, 32, pattern)
     assert torch.equal(fewer.module.features[0].weight, source.features[0].weight)
-    assert last_layers(fewer.module).out_channels == 4
+    assert classifier_layers(fewer.module).out_channels == 4
     assert len(same.weights_sha256) == 64
     assert fewer.weights_sha256 == same.weights_sha256
     assert build.build("squeezenet1_1", 10, 32).weights_sha256 == ""
@@ -346,7 +346,7 @@ def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(server, tmp_pa
     )
     built = build.build("squeezenet1_1", 10, 32, "imagenet")
     assert torch.equal(built.module.features[0].weight, source.features[0].weight)
-    assert last_layers(built.module).out_channels == 10
+    assert classifier_layers(built.module).out_channels == 10
     assert built.normalisation == build.IMAGENET
     name = "net-00000000.pth"  # not there
     with pytest.raises(BadInputError, match="could not be downloaded: HTTP Error 404"):
@@ -359,7 +359,7 @@ def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(server, tmp_pa
 def test_timm_models_can_be_named():
     built = build.build("timm:test_resnet", 10, 64)
     assert built.module.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
-    assert last_layers(built.module).out_features == 10
+    assert classifier_layers(built.module).out_features == 10
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ PAPER_ARCHITECTURES: dict[str, PaperArchitecture] = {
 }
 
 
-def paper_architecture(name: str) -> PaperArchitecture:
+def find_paper_architecture(name: str) -> PaperArchitecture:
     """Return one of the five, or raise :class:`BadInputError`."""
     if name not in PAPER_ARCHITECTURES:
         known = ", ".join(PAPER_ARCHITECTURES)
@@ -95,7 +95,7 @@ def build_paper(name: str, classes: int) -> PaperNet:
     """
     if classes < 2:
         raise BadInputError(f"classes: {classes}: a classifier tells two or more apart")
-    network = PaperNet(paper_architecture(name), classes)
+    network = PaperNet(find_paper_architecture(name), classes)
     network.apply(_initialise)
     return network
 
@@ -105,7 +105,7 @@ def preprocessing(name: str) -> tuple[Triple, Triple]:
 
     For images of red, green and blue from 0 to 1.
     """
-    if paper_architecture(name).caffe:
+    if find_paper_architecture(name).caffe:
         return IMAGENET_MEAN, (1 / 255, 1 / 255, 1 / 255)
     return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 

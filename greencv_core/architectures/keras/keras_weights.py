@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from greencv_core.architectures.keras import paper_architecture
+from greencv_core.architectures.keras import find_paper_architecture
 from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.secrets import without_secrets
 
@@ -93,7 +93,7 @@ def load_imagenet(model: nn.Module, name: str, cache_folder: Path | None = None)
     GreencvError
         The file cannot be had, or is not what Keras published.
     """
-    paper_architecture(name)
+    find_paper_architecture(name)
     path = _find(IMAGENET_FILES[name], cache_folder)
     load_keras_file(model, name, path)
     with path.open("rb") as stream:
@@ -121,7 +121,7 @@ def load_keras_file(model: nn.Module, name: str, path: Path) -> None:
     BadInputError
         The file is damaged, or has not just the weights of this architecture.
     """
-    caffe = paper_architecture(name).caffe
+    caffe = find_paper_architecture(name).caffe
     found = _read(path)
     wanted = list(keras_tensors(model.get_submodule("base")))
     for (where, array), (tensor, order) in zip(found, wanted, strict=False):

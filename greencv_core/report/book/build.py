@@ -29,7 +29,7 @@ from greencv_core.report.book.launch import launch_links, repository_url
 from greencv_core.report.book.number_exhibits import write_pages
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
-from greencv_core.utils.downloads import VARIABLE, place
+from greencv_core.utils.downloads import VARIABLE, data_location
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.paths import git_commit
 
@@ -161,7 +161,7 @@ def _execute(
             ],
             capture_output=True,
             text=True,
-            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", VARIABLE: place()},
+            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", VARIABLE: data_location()},
         )  # fmt: skip
         if not _kernel_never_started(done.stderr):
             break

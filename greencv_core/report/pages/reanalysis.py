@@ -24,7 +24,7 @@ from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import Basis, box, itemised, resting_on, say
 from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
-from greencv_core.utils.downloads import VARIABLE, in_short
+from greencv_core.utils.downloads import VARIABLE, summarise_problems
 from greencv_core.utils.text import count, percent
 
 REMOVALS: dict[Removals, str] = {
@@ -104,7 +104,7 @@ def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown | Basis:
     if not reanalysis.problems:
         return resting_on(box("note", "Energy here is published", text), runs)
     title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
-    return resting_on(box("warning", title, text, in_short(reanalysis.problems)), runs)
+    return resting_on(box("warning", title, text, summarise_problems(reanalysis.problems)), runs)
 
 
 @if_answered
