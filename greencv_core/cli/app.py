@@ -471,7 +471,7 @@ def runs_merge(
     with err.status("reading the run records"):
         merged = merge(sources, Store(store or default_store()))
     for conflict in merged.conflicts:
-        told = escape(conflict.told())
+        told = escape(conflict.describe())
         err.print(f"[yellow]conflict:[/] {told}", soft_wrap=True, highlight=False)
     for damaged in merged.damaged:
         _tell_left_out(f"{damaged.where}: {damaged.reason}")
@@ -511,7 +511,7 @@ def bundle(
     check_name(path)
     with err.status("reading the run records"):
         packed = pack(loaded, Store(store or default_store()))
-    for damaged in packed.left_out:
+    for damaged in packed.damaged:
         _tell_left_out(f"{damaged.where}: {damaged.reason}")
     write(packed, path)
     machines = packed.runs["machine"].nunique()
@@ -524,14 +524,14 @@ def bundle(
         soft_wrap=True,
         highlight=False,
     )
-    for line in packed.of_its_maker[:MOST_LINES]:
+    for line in packed.identifying_texts[:MOST_LINES]:
         err.print(f"[yellow]tells of its maker:[/] {escape(line)}", soft_wrap=True, highlight=False)
-    more = len(packed.of_its_maker) - MOST_LINES
+    more = len(packed.identifying_texts) - MOST_LINES
     if more > 0:
         err.print(f"[yellow]tells of its maker:[/] and {more} more texts")
-    if not packed.of_its_maker:
+    if not packed.identifying_texts:
         out.print("No path in it, and no name of this user or this computer.")
-    raise typer.Exit(3 if packed.left_out else 0)
+    raise typer.Exit(3 if packed.damaged else 0)
 
 
 @app.command(epilog="Example: greencv reanalyse --json")

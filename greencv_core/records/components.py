@@ -11,10 +11,12 @@ from greencv_core.utils.energy import Component, emissions_gco2e
 Value = TypeVar("Value")
 
 
-def counted(record: RunRecord, components: Collection[Component] | None) -> RunRecord:
+def restrict_to_components(
+    record: RunRecord, components: Collection[Component] | None
+) -> RunRecord:
     """Return a record in which every energy is that of some components alone.
 
-    What was metered besides is in :attr:`RunRecord.uncounted`. A run that lacks one of the
+    What was metered besides is in :attr:`RunRecord.excluded_components`. A run that lacks one of the
     components has no energy then: a sum without it would be smaller than the others'.
 
     Parameters
@@ -46,7 +48,7 @@ def counted(record: RunRecord, components: Collection[Component] | None) -> RunR
             "comparisons": [one for one in record.comparisons if one.component in components],
             "complete": complete,
             "trace": _trace(record.trace, components),
-            "uncounted": {
+            "excluded_components": {
                 name: part for name, part in total.components.items() if name not in components
             },
         }

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greencv_core.records.backends.base import Unreadable, name_in, one_line
+from greencv_core.records.backends.base import UnreadableError, name_in, one_line
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Damaged, Store, parse_record, worth
+from greencv_core.records.store import Damaged, Store, parse_record, quality
 from greencv_core.utils.errors import BadInputError
 
 SUPERSEDED = "superseded"
@@ -31,7 +31,7 @@ class Conflict:
     started_together: bool
     """Whether no start tells which was first, so that the content had to decide."""
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Say in one line which run it is, which files differ and which one is kept."""
         which = (
             f"both started at the same time, and {self.kept} is kept"
@@ -129,13 +129,13 @@ def merge(sources: Sequence[str | Path], into: Store) -> Merge:
             elif not others:
                 kept.append(run_id)
             continue
-        elif worth(best.record) > worth(present.record):
+        elif quality(best.record) > quality(present.record):
             replaced.append(run_id)
         if isinstance(present, _Held) and present in others:
             # Worth as much: what the store had before is kept aside, not lost.
             aside = f"{SUPERSEDED}/{run_id}-{_digest(present.written)}.json"
-            into.put(aside, present.written)
-        into.put(f"{run_id}.json", best.written)
+            into.write_file(aside, present.written)
+        into.write_file(f"{run_id}.json", best.written)
     return Merge(
         copied=tuple(copied),
         same=tuple(same),
@@ -165,7 +165,7 @@ def _hold(store: Store, run_id: str) -> _Held | Damaged | None:
     where = store.where_of(run_id)
     try:
         written = store.read_bytes(run_id)
-    except Unreadable as error:
+    except UnreadableError as error:
         return Damaged(where, one_line(f"cannot be read: {error}"), unreadable=True)
     if written is None:
         return None
@@ -177,10 +177,10 @@ def _hold(store: Store, run_id: str) -> _Held | Damaged | None:
 
 def _best(held: Sequence[_Held]) -> tuple[_Held, list[_Held]]:
     """Return the record to keep, and one of each other content that is worth as much."""
-    most = max(worth(h.record) for h in held)
+    most = max(quality(h.record) for h in held)
     # All starts are written in UTC and in one format: their order is that of their texts.
     first_to_last = sorted(
-        (h for h in held if worth(h.record) == most),
+        (h for h in held if quality(h.record) == most),
         key=lambda h: (h.record.started_at, h.content),
     )
     by_content: dict[str, _Held] = {}

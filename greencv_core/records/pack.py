@@ -17,20 +17,20 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
-from greencv_core.records.backends.base import Unreadable, one_line
+from greencv_core.records.backends.base import UnreadableError, one_line
 from greencv_core.records.backends.bundle import (
     FORMAT_VERSION,
     KEY,
     RECORD,
     SUFFIX,
-    digest,
     is_bundle,
+    study_digest,
 )
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
-from greencv_core.records.components import counted
+from greencv_core.records.components import restrict_to_components
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import made_elsewhere, of_bundle
+from greencv_core.records.select import records_from_bundle, records_from_other_machines
 from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.records.tables import runs_table, table_row
@@ -72,9 +72,9 @@ class Bundle:
     """The Parquet file."""
     runs: pd.DataFrame
     """The runs table of what is packed."""
-    left_out: tuple[Damaged, ...]
+    damaged: tuple[Damaged, ...]
     """Files of the store that are no records."""
-    of_its_maker: tuple[str, ...]
+    identifying_texts: tuple[str, ...]
     """Texts in it that tell a path, or the name of a user or a computer, with their fields."""
 
 
@@ -90,9 +90,9 @@ def pack(study: Study, store: Store) -> Bundle:
     """
     store.check_readable()
     if store.is_bundle:
-        found = of_bundle(study, store, study.architectures)
+        found = records_from_bundle(study, store, study.architectures)
     else:
-        found = made_elsewhere(study, store, (), study.architectures)
+        found = records_from_other_machines(study, store, (), study.architectures)
     held = [pair for run_id in sorted(r.run_id for r in found) if (pair := _held(store, run_id))]
     if not held:
         raise BadInputError(
@@ -106,8 +106,8 @@ def pack(study: Study, store: Store) -> Bundle:
     return Bundle(
         content=_parquet(study, held),
         runs=runs_table(records),
-        left_out=tuple(cached_runs_table(store)[1]),
-        of_its_maker=tuple(sorted(told)),
+        damaged=tuple(cached_runs_table(store)[1]),
+        identifying_texts=tuple(sorted(told)),
     )
 
 
@@ -137,7 +137,7 @@ def _held(store: Store, run_id: str) -> tuple[RunRecord, bytes] | None:
     """Return a record and its bytes; None where it went in this moment."""
     try:
         written = store.read_bytes(run_id)
-    except Unreadable:
+    except UnreadableError:
         return None
     if written is None:
         return None
@@ -155,14 +155,16 @@ def _parquet(study: Study, held: Sequence[tuple[RunRecord, bytes]]) -> bytes:
     about = {
         "format_version": FORMAT_VERSION,
         "study": text,
-        "study_sha256": digest(text),
+        "study_sha256": study_digest(text),
         "study_name": study.name,
         "greencv_version": __version__,
         "licence": LICENCE,
         "runs": len(held),
         "columns": _MEANINGS,
     }
-    rows = [table_row(counted(record, study.analysis.components)) for record, _ in held]
+    rows = [
+        table_row(restrict_to_components(record, study.analysis.components)) for record, _ in held
+    ]
     columns = {name: _column(name, rows) for name in RUNS_COLUMNS if name != RECORD}
     columns[RECORD] = pa.array([written for _, written in held], pa.binary())
     table = pa.table(columns)

@@ -158,7 +158,7 @@ class RunRecord(_Record):
     contended: bool = False
     problems: list[str] = Field(default_factory=list)
     trace: TraceRecord | None = None
-    uncounted: dict[Component, EnergyRecord] = Field(default_factory=dict, exclude=True)
+    excluded_components: dict[Component, EnergyRecord] = Field(default_factory=dict, exclude=True)
     """What was metered besides, and is not the study's outcome; never in a file."""
 
     @property

@@ -18,7 +18,7 @@ from greencv_core.study.schema import EnvironmentSpec, Study
 from greencv_core.utils.errors import BadInputError
 
 
-def made_elsewhere(
+def records_from_other_machines(
     study: Study, store: Store, runs: Sequence[PlannedRun], architectures: Collection[str]
 ) -> list[RunRecord]:
     """Return the study's records in the store that another machine made, or another device.
@@ -43,7 +43,9 @@ def made_elsewhere(
     ]
 
 
-def of_bundle(study: Study, store: Store, architectures: Collection[str]) -> list[RunRecord]:
+def records_from_bundle(
+    study: Study, store: Store, architectures: Collection[str]
+) -> list[RunRecord]:
     """Return the study's records in a bundle, by run id: the same on whichever machine.
 
     Those of the study that was packed are all of them, also where runs of it would have other ids
@@ -86,7 +88,7 @@ def _check_packed(record: RunRecord, study: Study, where: str) -> None:
     )
 
 
-def levels(records: Iterable[RunRecord]) -> int:
+def count_environments(records: Iterable[RunRecord]) -> int:
     """Return on how many levels of the training environment runs were made, by all machines."""
     return len({(record.environment["name"], *_place(record)) for record in records})
 
@@ -115,7 +117,7 @@ def _is_of(study: Study, record: RunRecord) -> bool:
     return run.run_id == record.run_id
 
 
-def told_apart(records: Sequence[RunRecord]) -> list[RunRecord]:
+def disambiguate_environments(records: Sequence[RunRecord]) -> list[RunRecord]:
     """Name the device in an environment's name where several machines made its runs."""
     places: dict[str, dict[tuple[str, str], str]] = {}
     # A failed run does not tell its device.
@@ -140,7 +142,7 @@ def _place(record: RunRecord) -> tuple[str, str]:
     return str(record.machine.get("fingerprint")), record.accelerator
 
 
-def in_the_studys_order(records: Sequence[RunRecord], study: Study) -> list[RunRecord]:
+def sort_records(records: Sequence[RunRecord], study: Study) -> list[RunRecord]:
     """Sort by architecture, environment (as listed, then by name) and repetition."""
     if study.environments == "auto":
         listed = list(environment.AUTO_NAMES)

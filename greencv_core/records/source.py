@@ -39,5 +39,5 @@ def load_study(source: str | Path) -> Study:
     """
     path = Path(source)
     if bundle.is_bundle(path):
-        return loading.parse_study(bundle.about(path).study, one_line(path))
+        return loading.parse_study(bundle.read_metadata(path).study, one_line(path))
     return loading.load_study_file(source)

@@ -13,7 +13,13 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from greencv_core.records.backends import open_backend
-from greencv_core.records.backends.base import AbsentError, Reserved, Stamp, Unreadable, one_line
+from greencv_core.records.backends.base import (
+    Reserved,
+    Stamp,
+    StoreNotFoundError,
+    UnreadableError,
+    one_line,
+)
 from greencv_core.records.backends.bundle import BundleFile
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.tables import table_row
@@ -178,11 +184,11 @@ class Store:
                 f"{earlier.where}: was written by a newer greencv and is not replaced: update "
                 "greencv or name another store"
             )
-        if isinstance(earlier, RunRecord) and worth(earlier) > worth(record):
+        if isinstance(earlier, RunRecord) and quality(earlier) > quality(record):
             return
         self._backend.write(name, content, reserved)
 
-    def put(self, name: str, content: bytes) -> None:
+    def write_file(self, name: str, content: bytes) -> None:
         """Write a file of the store, whole or not at all.
 
         Raises
@@ -201,7 +207,7 @@ class Store:
         """Return the record of a run, why its file holds none, or None where there is no file."""
         try:
             written = self.read_bytes(run_id)
-        except Unreadable as error:
+        except UnreadableError as error:
             return self._unreadable(run_id, error)
         return None if written is None else parse_record(self.where_of(run_id), written)
 
@@ -210,7 +216,7 @@ class Store:
 
         Raises
         ------
-        Unreadable
+        UnreadableError
             It is there, but cannot be read.
         """
         return self._backend.read(_file_of(run_id))
@@ -219,7 +225,7 @@ class Store:
         """Return what tells when the file of a run has changed, by the run's id."""
         try:
             found = self._backend.stamps()
-        except AbsentError:
+        except StoreNotFoundError:
             return {}
         return {name.removesuffix(".json"): stamp for name, stamp in found.items()}
 
@@ -248,7 +254,7 @@ class Store:
     def _parsed(self, run_ids: Iterable[str]) -> Iterator[_Parsed | Damaged]:
         for name, written in self._backend.read_all(_file_of(run_id) for run_id in run_ids):
             run_id = name.removesuffix(".json")
-            if isinstance(written, Unreadable):
+            if isinstance(written, UnreadableError):
                 yield self._unreadable(run_id, written)
             elif written is not None:
                 parsed = _parse(name, written)
@@ -256,7 +262,7 @@ class Store:
                     parsed = replace(parsed, where=self.where_of(run_id))
                 yield parsed
 
-    def _unreadable(self, run_id: str, error: Unreadable) -> Damaged:
+    def _unreadable(self, run_id: str, error: UnreadableError) -> Damaged:
         reason = one_line(f"cannot be read: {error}")
         return Damaged(self.where_of(run_id), reason, unreadable=True)
 
@@ -265,7 +271,7 @@ def _file_of(run_id: str) -> str:
     return f"{run_id}.json"
 
 
-def worth(record: RunRecord) -> tuple[int, bool]:
+def quality(record: RunRecord) -> tuple[int, bool]:
     """Return what makes a record better than another one of the same run: more is better."""
     return ("failed", "stopped", "finished").index(record.status), record.complete
 

@@ -85,7 +85,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
     total_j = total.energy_j if total else None
     images, duration_s = record.images_processed, record.duration_s
     environment, dataset, machine = record.environment, record.dataset, record.machine
-    gpu, cpu, ram = ((components | record.uncounted).get(name) for name in COMPONENTS)
+    gpu, cpu, ram = ((components | record.excluded_components).get(name) for name in COMPONENTS)
     meaningful = final if record.correctness_is_meaningful else None
     return {
         "run_id": record.run_id,

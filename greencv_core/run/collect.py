@@ -16,14 +16,14 @@ from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh
 from greencv_core.records.backends.bundle import is_bundle
-from greencv_core.records.components import counted
+from greencv_core.records.components import restrict_to_components
 from greencv_core.records.record import RunRecord
 from greencv_core.records.select import (
-    in_the_studys_order,
-    levels,
-    made_elsewhere,
-    of_bundle,
-    told_apart,
+    count_environments,
+    disambiguate_environments,
+    records_from_bundle,
+    records_from_other_machines,
+    sort_records,
 )
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
@@ -137,7 +137,7 @@ def run_study(
     chosen = list(study.architectures if architectures is None else architectures)
     if store.is_bundle:
         study.check_architectures(chosen)
-        packed = of_bundle(study, store, chosen)
+        packed = records_from_bundle(study, store, chosen)
         return _outcome(study, packed, made=(), missing=0, every_component=every_component)
     runs, _ = plan_here(study, architectures=chosen)
     made: list[RunRecord] = []
@@ -162,7 +162,7 @@ def run_study(
                 runs = list(dispatch.runs.values())
         made = dispatch.made
     here = [record for run in runs if (record := store.read(run.run_id)) is not None]
-    elsewhere = made_elsewhere(study, store, runs, chosen)
+    elsewhere = records_from_other_machines(study, store, runs, chosen)
     return _outcome(
         study, [*here, *elsewhere],
         made=made, missing=len(runs) - len(here), every_component=every_component,
@@ -178,9 +178,12 @@ def _outcome(
     every_component: bool,
 ) -> Outcome:
     components = None if every_component else study.analysis.components
-    ordered = in_the_studys_order(told_apart(found), study)
+    ordered = sort_records(disambiguate_environments(found), study)
     try:
-        records = [counted(_with_carbon(record, study.carbon), components) for record in ordered]
+        records = [
+            restrict_to_components(_with_carbon(record, study.carbon), components)
+            for record in ordered
+        ]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
     of_status = {
@@ -205,7 +208,7 @@ def _lacks_some(
 ) -> bool:
     if runs:
         return bool(select_unfinished(runs, describe_worker(), store, stop_above_j=stop_above_j))
-    return not made_elsewhere(study, store, runs, architectures)
+    return not records_from_other_machines(study, store, runs, architectures)
 
 
 def collect(
@@ -249,7 +252,7 @@ def plan_size(
     loaded = study if isinstance(study, Study) else load_study(study)
     opened = Store(store if store is not None else default_store())
     if opened.is_bundle or is_bundle(study):
-        return levels(records) * len(loaded.architectures) * loaded.protocol.repetitions
+        return count_environments(records) * len(loaded.architectures) * loaded.protocol.repetitions
     runs = plan_here(loaded)[0]
     return len({run.run_id for run in runs} | {record.run_id for record in records})
 

@@ -14,7 +14,7 @@ from greencv_core.records.record import (
     TraceRecord,
     WindowRecord,
 )
-from greencv_core.records.select import told_apart
+from greencv_core.records.select import disambiguate_environments
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
@@ -203,7 +203,7 @@ def test_a_run_is_the_same_task_before_it_and_after():
     assert task(run, idle_power_w=71.0, **known) != course(record).task
     # Also where a table names the device in the environment's name.
     elsewhere = recorded(planned(machine="other"), device_name="NVIDIA A100")
-    named = told_apart([record, elsewhere])
+    named = disambiguate_environments([record, elsewhere])
     assert named[0].environment["name"] == "gpu (H100)"
     assert course(named[0]).task == course(record).task
 

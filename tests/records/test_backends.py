@@ -98,7 +98,7 @@ def test_damaged_files_are_moved_aside_and_named(location):
     store = Store(location)
     store.write(record())
     for _ in range(2):
-        store.put("bad.json", b"{")
+        store.write_file("bad.json", b"{")
         moved = store.prepare()
         assert len(moved) == 1
     assert moved[0].where == f"{location}/damaged/bad-2.json"
@@ -113,7 +113,7 @@ def newer_record(**changed):
 
 def test_records_of_a_newer_greencv_are_left_alone(location):
     store, content = Store(location), newer_record()
-    store.put(f"{RUN}.json", content)
+    store.write_file(f"{RUN}.json", content)
     with pytest.raises(GreencvError, match="newer greencv and is not replaced") as raised:
         store.write(record())
     one_liner(raised)

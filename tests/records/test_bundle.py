@@ -21,11 +21,11 @@ from greencv_core import collect, load_study, plan_size, runs_table
 from greencv_core.machine import hardware
 from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends import bundle as bundles
-from greencv_core.records.backends.bundle import KEY, BundleFile, bundled, digest
+from greencv_core.records.backends.bundle import KEY, BundleFile, shipped_bundles, study_digest
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.pack import LICENCE, pack, write
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import of_bundle
+from greencv_core.records.select import records_from_bundle
 from greencv_core.records.store import Damaged, Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.records.tables import COLUMNS
@@ -155,7 +155,7 @@ def test_anybody_reads_the_table(smoke_bundle, smoke_records):
 
 
 def test_a_bundle_says_what_it_is(smoke_bundle):
-    about = bundles.about(smoke_bundle)
+    about = bundles.read_metadata(smoke_bundle)
     assert (about.runs, about.study_name, about.licence) == (8, "smoke", LICENCE)
     assert set(about.columns) == set(COLUMNS)
     assert all(about.columns.values())
@@ -397,15 +397,17 @@ def test_a_study_of_images_in_a_folder_tells_the_folder(tmp_path):
     store = Store(tmp_path)
     for one in made_by(study, "0123abcd"):
         store.write(one)
-    assert pack(study, store).of_its_maker == ("dataset.name: imagefolder:/home/somebody/birds",)
+    assert pack(study, store).identifying_texts == (
+        "dataset.name: imagefolder:/home/somebody/birds",
+    )
 
 
 def test_the_projects_bundles_are_known_by_their_studies(smoke_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(bundles, "PROJECT_ROOT", tmp_path)
-    assert bundled() == {}
+    assert shipped_bundles() == {}
     (tmp_path / "bundles").mkdir()
     shutil.copy(smoke_bundle, tmp_path / "bundles" / "of_ours.parquet")
-    assert bundled() == {"smoke": tmp_path / "bundles" / "of_ours.parquet"}
+    assert shipped_bundles() == {"smoke": tmp_path / "bundles" / "of_ours.parquet"}
 
 
 def rewritten(path, about=None, table=None, **options):
@@ -414,7 +416,7 @@ def rewritten(path, about=None, table=None, **options):
     stated = json.loads(pq.read_metadata(path).metadata[KEY])
     stated = {**stated, "runs": table.num_rows, **(about or {})}
     if "study_sha256" not in (about or {}):
-        stated["study_sha256"] = digest(str(stated["study"]))
+        stated["study_sha256"] = study_digest(str(stated["study"]))
     with pq.ParquetWriter(path, table.schema, store_schema=False, **options) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({KEY: json.dumps(stated)})
@@ -596,7 +598,7 @@ def test_a_bundle_of_records_that_are_none_tells_why(smoke_bundle, tmp_path):
     newer = json.dumps({"schema_version": 99}).encode()
     with_column("record", lambda c: [newer] * len(c), pa.binary())(path)
     assert "record version 99; this greencv reads" in told(lambda: collect(path, store=path))
-    assert "nothing" not in told(lambda: of_bundle(load_study(path), Store(path), []))
+    assert "nothing" not in told(lambda: records_from_bundle(load_study(path), Store(path), []))
 
 
 def test_a_folder_may_be_called_as_a_bundle_is(tmp_path):

@@ -6,7 +6,7 @@ import yaml
 
 from greencv_core import collect, runs_table
 from greencv_core.analysis.choice.robustness import energies_of
-from greencv_core.records.components import counted
+from greencv_core.records.components import restrict_to_components
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.tables import epochs_table
@@ -60,7 +60,7 @@ def row_of(record):
 
 
 def test_the_energy_of_a_run_is_that_of_what_counts(record):
-    whole, row = row_of(record), row_of(counted(record, ["gpu"]))
+    whole, row = row_of(record), row_of(restrict_to_components(record, ["gpu"]))
     assert (whole["energy_j"], whole["provenance"]) == (1000.0, "estimated")
     assert (whole["components"], row["components"]) == ("gpu+cpu+ram", "gpu")
     assert (row["energy_j"], row["provenance"]) == (500.0, "measured")
@@ -70,14 +70,17 @@ def test_the_energy_of_a_run_is_that_of_what_counts(record):
     assert row["net_energy_j"] == 500.0 - 5.0 * 20.0
     assert row["emissions_gco2e"] == pytest.approx(500 / 3.6e6 * 174.05)
     assert row["train_energy_j"] == row["validation_energy_j"] == 2 * 500.0
-    assert list(epochs_table([counted(record, ["gpu"])])["energy_j"]) == [1000.0, 1000.0]
+    assert list(epochs_table([restrict_to_components(record, ["gpu"])])["energy_j"]) == [
+        1000.0,
+        1000.0,
+    ]
 
 
 def test_what_does_not_count_is_still_told(record):
-    row = row_of(counted(record, ["gpu"]))
+    row = row_of(restrict_to_components(record, ["gpu"]))
     assert (row["cpu_energy_j"], row["cpu_provenance"]) == (300.0, "estimated")
     assert (row["ram_energy_j"], row["ram_provenance"]) == (200.0, "estimated")
-    note = provenance_note(runs_table([counted(record, ["gpu"])])).data
+    note = provenance_note(runs_table([restrict_to_components(record, ["gpu"])])).data
     assert "Energy here is measured" in note
     assert "GPU 100 % of the joules (measured)" in note
     assert "not counted: CPU 60 % of that (estimated) and RAM 40 % of that (estimated)" in note
@@ -87,7 +90,7 @@ def test_what_does_not_count_is_still_told(record):
 
 
 def test_the_sum_of_all_is_one_more_meaning_of_energy(record):
-    alone, whole = (runs_table([counted(record, some)]) for some in (["gpu"], None))
+    alone, whole = (runs_table([restrict_to_components(record, some)]) for some in (["gpu"], None))
     meanings = energies_of(alone)
     energy_j = meanings["all components"]["energy_j_per_image"] * record.images_processed
     assert list(energy_j) == pytest.approx([1000.0])
@@ -100,23 +103,23 @@ def test_a_run_that_lacks_what_counts_has_no_energy(record):
     lost = record.model_copy(
         update={"total": record.total.model_copy(update={"components": parts})}
     )
-    row = row_of(counted(lost, ["gpu"]))
+    row = row_of(restrict_to_components(lost, ["gpu"]))
     assert not row["complete"]
     assert pd.isna(row[["energy_j", "net_energy_j", "emissions_gco2e"]]).all()
     unknown_idle = record.model_copy(update={"idle_power_w": {"cpu": 4.0}})
-    assert counted(unknown_idle, ["gpu"]).net_energy_j is None
+    assert restrict_to_components(unknown_idle, ["gpu"]).net_energy_j is None
 
 
 def test_all_counts_where_the_study_does_not_say(record):
-    assert counted(record, None) == record
-    every = counted(record, ["gpu", "cpu", "ram"])
+    assert restrict_to_components(record, None) == record
+    every = restrict_to_components(record, ["gpu", "cpu", "ram"])
     pd.testing.assert_series_equal(row_of(every), row_of(record))
 
 
 def test_files_hold_all_that_was_metered(record):
-    written = counted(record, ["gpu"]).model_dump_json()
-    assert "uncounted" not in written
-    assert "uncounted" not in counted(record, ["gpu"]).model_dump()
+    written = restrict_to_components(record, ["gpu"]).model_dump_json()
+    assert "excluded_components" not in written
+    assert "excluded_components" not in restrict_to_components(record, ["gpu"]).model_dump()
 
 
 def test_the_studys_records_are_counted_as_it_says(smoke_store, tmp_path):

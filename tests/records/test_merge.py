@@ -110,7 +110,7 @@ def test_a_run_that_was_made_twice_is_a_conflict(tmp_path, swapped):
     done = merge([b, a] if swapped else [a, b], Store(dest))
     conflict = Conflict(RUN, "resnet18 @ cpu-1-thread", 1, file_a, file_b, False)
     assert done == Merge((RUN,), (), (), (), (conflict,), ())
-    assert conflict.told() == (
+    assert conflict.describe() == (
         f"run 0123abcd (resnet18 @ cpu-1-thread, repetition 2) was made twice: {file_a} and "
         f"{file_b} differ; the one started earlier, {file_a}, is kept"
     )
@@ -143,8 +143,8 @@ def test_a_conflict_of_equal_starts_claims_no_earlier_one(tmp_path):
     for order in (stores, stores[::-1]):
         dest = tmp_path / f"dest-of-{order[0].name}"
         [conflict] = merge(order, Store(dest)).conflicts
-        assert "earlier" not in conflict.told()
-        assert f"same time, and {conflict.kept} is kept" in conflict.told()
+        assert "earlier" not in conflict.describe()
+        assert f"same time, and {conflict.kept} is kept" in conflict.describe()
         assert folders(conflict)[0] == stores[0]
         assert files(dest) == files(stores[0])
 

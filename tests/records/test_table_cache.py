@@ -10,7 +10,7 @@ import pytest
 
 from greencv_core.records import table_cache
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import made_elsewhere
+from greencv_core.records.select import records_from_other_machines
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
@@ -126,8 +126,8 @@ def test_every_kind_of_damage_gets_the_same_verdict(tmp_path):
     store = Store(folder)
     store.write(record())
     for number, written in enumerate(BROKEN.values()):
-        store.put(f"{number:04}.json", written)
-    store.put("newer.json", newer_record())
+        store.write_file(f"{number:04}.json", written)
+    store.write_file("newer.json", newer_record())
     (folder / "folder.json").mkdir()
     (folder / "link.json").symlink_to(folder / "gone")
     age(folder)
@@ -154,7 +154,7 @@ def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
     store = Store(tmp_path / "runs")
     for one in some_records(60):
         store.write(one)
-    store.put("bad.json", b"{")
+    store.write_file("bad.json", b"{")
     monkeypatch.setattr(table_cache, "WORTH_PROCESSES", 10)
     monkeypatch.setattr(table_cache, "CHUNK", 30)
     check(store)
@@ -223,11 +223,11 @@ def test_runs_of_other_machines_are_found_as_by_reading_all(smoke_store, smoke_r
     for one in smoke_records:
         store.write(one)
     content = json.loads(smoke_records[0].model_dump_json())
-    store.put("other.json", json.dumps({**content, "run_id": "other"}).encode())
-    store.put("bad.json", b"{")
+    store.write_file("other.json", json.dumps({**content, "run_id": "other"}).encode())
+    store.write_file("bad.json", b"{")
     names = {r.architecture for r in smoke_records}
-    found = made_elsewhere(study, store, [], names)
+    found = records_from_other_machines(study, store, [], names)
     assert found == sorted(smoke_records, key=lambda r: r.run_id)
     [one] = sorted(names)[:1]
-    assert {r.architecture for r in made_elsewhere(study, store, [], [one])} == {one}
-    assert made_elsewhere(study, Store(tmp_path / "nowhere"), [], names) == []
+    assert {r.architecture for r in records_from_other_machines(study, store, [], [one])} == {one}
+    assert records_from_other_machines(study, Store(tmp_path / "nowhere"), [], names) == []

@@ -28,8 +28,8 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.regression.breakeven import BreakEven
 from greencv_core.analysis.result import Unanswered
-from greencv_core.records.components import counted
-from greencv_core.records.select import in_the_studys_order
+from greencv_core.records.components import restrict_to_components
+from greencv_core.records.select import sort_records
 from greencv_core.records.tables import epochs_table, phases_table, power_trace_table, runs_table
 from greencv_core.report import figures
 from greencv_core.report.exhibits import tables
@@ -200,7 +200,7 @@ def test_analyses_that_count_estimates_besides_say_so(gpu_alone, with_host):
 
 
 def test_meters_that_do_not_count_are_listed_as_such(records):
-    alone = provenance.meters_table([counted(record, ["gpu"]) for record in records])
+    alone = provenance.meters_table([restrict_to_components(record, ["gpu"]) for record in records])
     told = {row.component: (row.provenance, row.counted) for row in alone.itertuples()}
     assert told == {
         "GPU": ("measured", True), "CPU": ("estimated", False), "RAM": ("estimated", False),
@@ -210,7 +210,7 @@ def test_meters_that_do_not_count_are_listed_as_such(records):
 
 def test_what_the_gpu_told_stands_in_the_studys_order(gpu_alone, records):
     in_order = list(gpu_alone["environment"].unique())
-    told = provenance.gpu_states_table(in_the_studys_order(records, made_up_gpu_study()))
+    told = provenance.gpu_states_table(sort_records(records, made_up_gpu_study()))
     assert list(told["environment"]) == in_order
 
 

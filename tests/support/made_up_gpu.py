@@ -14,10 +14,10 @@ import yaml
 from greencv_core import __version__
 from greencv_core.machine.environment import resolve
 from greencv_core.machine.hardware import Accelerator, Machine
-from greencv_core.records.components import counted
+from greencv_core.records.components import restrict_to_components
 from greencv_core.records.pack import pack, write
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import in_the_studys_order
+from greencv_core.records.select import sort_records
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.study.loading import validate_study
@@ -173,7 +173,7 @@ def made_up_gpu_runs(records=None, components=("gpu",), **how):
     """Return the runs table of some records, or of those made so, as a study's report takes it."""
     records = made_up_gpu_records(**how) if records is None else records
     study = made_up_gpu_study(components)
-    return runs_table([counted(r, components) for r in in_the_studys_order(records, study)])
+    return runs_table([restrict_to_components(r, components) for r in sort_records(records, study)])
 
 
 def begun(records, blocks=2.5):

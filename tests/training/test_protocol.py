@@ -18,7 +18,7 @@ from greencv_core.architectures.weights import classifier_layers
 from greencv_core.machine.environment import is_environment_of, missing_environments, resolve
 from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.metering import MeterError
-from greencv_core.records.select import in_the_studys_order, told_apart
+from greencv_core.records.select import disambiguate_environments, sort_records
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
@@ -551,10 +551,10 @@ def test_two_machines_of_the_same_kind_are_told_apart_by_fingerprint(smoke_recor
     run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     one = smoke_records[0]
     twin = elsewhere(one, run_of).model_copy(update={"device_name": one.device_name})
-    names = [record.environment["name"] for record in told_apart([one, twin])]
+    names = [record.environment["name"] for record in disambiguate_environments([one, twin])]
     assert names[0] != names[1]
     assert names[1].endswith(", machine 0ther000)")
-    assert [r.run_id for r in in_the_studys_order(told_apart([twin, one]), SMOKE)]
+    assert [r.run_id for r in sort_records(disambiguate_environments([twin, one]), SMOKE)]
 
 
 def test_a_failed_run_is_named_like_the_others_of_its_machine(smoke_records):
@@ -562,13 +562,14 @@ def test_a_failed_run_is_named_like_the_others_of_its_machine(smoke_records):
     one, two, *_ = (r for r in smoke_records if r.environment["name"] == "cpu-1-thread")
     lost = elsewhere(one, run_of).model_copy(update={"device_name": "", "status": "failed"})
     names = [
-        record.environment["name"] for record in told_apart([lost, elsewhere(two, run_of), two])
+        record.environment["name"]
+        for record in disambiguate_environments([lost, elsewhere(two, run_of), two])
     ]
     assert names[0] == names[1] == f"{one.environment['name']} (Other X1)" != names[2]
 
 
 def test_a_single_machines_names_stay_as_they_are(smoke_records):
-    assert told_apart(smoke_records) == smoke_records
+    assert disambiguate_environments(smoke_records) == smoke_records
 
 
 def test_a_study_with_no_level_here_says_so_and_exits_with_2(tmp_path):

@@ -21,11 +21,11 @@ and a second change in the same tick could not be told from the first."""
 MESSAGE_CHARACTERS = 240
 
 
-class AbsentError(BadInputError):
+class StoreNotFoundError(BadInputError):
     """The folder is not there (yet)."""
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A single file cannot be read, for a reason that is no fault of its content."""
 
 
@@ -62,12 +62,14 @@ class Backend(Protocol):
         """Return where a file is, or would be, for people."""
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return the names of the visible files, as they are now; :class:`AbsentError` if none."""
+        """Return the names of the visible files, as they are now; :class:`StoreNotFoundError` if none."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content; None where there is none, else :class:`Unreadable`."""
+        """Return a file's content; None where there is none, else :class:`UnreadableError`."""
 
-    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | Unreadable | None]]:
+    def read_all(
+        self, names: Iterable[str]
+    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
         """Yield the contents of many files."""
 
     def write(self, name: str, content: bytes, reserved: Reserved | None = None) -> None:

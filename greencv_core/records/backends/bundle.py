@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from greencv_core.records.backends.base import Reserved, Stamp, Unreadable, one_line
+from greencv_core.records.backends.base import Reserved, Stamp, UnreadableError, one_line
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
 
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True)
-class About:
+class BundleMetadata:
     """What a bundle says about itself."""
 
     study: str
@@ -70,7 +70,7 @@ def is_bundle(location: object) -> bool:
     )
 
 
-def about(path: Path) -> About:
+def read_metadata(path: Path) -> BundleMetadata:
     """Return what a bundle says about itself.
 
     Raises
@@ -79,15 +79,15 @@ def about(path: Path) -> About:
         It is absent, cannot be read, or is no bundle.
     """
     with _edge(path):
-        return _about(_opened(path), path)
+        return _read_metadata(_opened(path), path)
 
 
-def digest(study: str) -> str:
+def study_digest(study: str) -> str:
     """Return the SHA-256 of a study's text: the file's frame, where it is, has no checksum."""
     return hashlib.sha256(study.encode(errors="replace")).hexdigest()
 
 
-def bundled() -> dict[str, Path]:
+def shipped_bundles() -> dict[str, Path]:
     """Return the bundles that come with the project, by the name of their study.
 
     Raises
@@ -96,7 +96,7 @@ def bundled() -> dict[str, Path]:
         A file there is none.
     """
     paths = sorted((PROJECT_ROOT / "bundles").glob(f"*{SUFFIX}"))
-    return {about(path).study_name: path for path in paths}
+    return {read_metadata(path).study_name: path for path in paths}
 
 
 class BundleFile:
@@ -134,7 +134,9 @@ class BundleFile:
         """Return a record's bytes."""
         return self._contents.get(name)
 
-    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | Unreadable | None]]:
+    def read_all(
+        self, names: Iterable[str]
+    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
         """Yield one record after the other."""
         for name in names:
             yield name, self._contents.get(name)
@@ -212,7 +214,7 @@ def _bytes_of(path: Path) -> bytes:
     return written
 
 
-def _about(file: Any, path: Path) -> About:
+def _read_metadata(file: Any, path: Path) -> BundleMetadata:
     stated = (file.metadata.metadata or {}).get(KEY)
     if stated is None:
         raise _no_bundle(path, "its metadata say nothing of greencv; greencv bundle makes one")
@@ -237,11 +239,11 @@ def _about(file: Any, path: Path) -> About:
     for field, kind in kinds.items():
         if type(content.get(field)) is not kind:
             raise _no_bundle(path, f"its metadata lack {field}")
-    if content.get("study_sha256") != digest(content["study"]):
+    if content.get("study_sha256") != study_digest(content["study"]):
         raise _no_bundle(path, "damaged: its study is not the one that was packed")
     if file.metadata.num_rows != content["runs"]:
         raise _no_bundle(path, f"{file.metadata.num_rows} runs, where it says {content['runs']}")
-    return About(**{field: content[field] for field in kinds})
+    return BundleMetadata(**{field: content[field] for field in kinds})
 
 
 def _records(path: Path) -> dict[str, bytes]:
@@ -250,7 +252,7 @@ def _records(path: Path) -> dict[str, bytes]:
     size = 0
     with _edge(path):
         file = _opened(path)
-        _about(file, path)
+        _read_metadata(file, path)
         _check_columns(file, path)
         # Row by row: what is packed into few bytes never lies unpacked in memory at once.
         for batch in file.iter_batches(batch_size=1, columns=[RUN_ID, RECORD], use_threads=False):

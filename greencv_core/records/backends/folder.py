@@ -15,10 +15,10 @@ from typing import IO, Any
 from greencv_core.records.backends.base import (
     SETTLED_AFTER_S,
     WRITING,
-    AbsentError,
     Reserved,
     Stamp,
-    Unreadable,
+    StoreNotFoundError,
+    UnreadableError,
     numbered,
 )
 from greencv_core.utils.errors import BadInputError, GreencvError
@@ -79,7 +79,7 @@ class Folder:
                     size, changed_ns = status.st_size, status.st_mtime_ns
                     found[name] = Stamp(f"{size}-{changed_ns}", changed_ns < settled_ns, size)
         except OSError as error:
-            kind = AbsentError if isinstance(error, FileNotFoundError) else BadInputError
+            kind = StoreNotFoundError if isinstance(error, FileNotFoundError) else BadInputError
             raise kind(
                 f"{self.where}: no store of runs can be read there: {error.strerror}"
             ) from error
@@ -91,19 +91,21 @@ class Folder:
         try:
             with open(path, "rb", buffering=0, opener=_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise Unreadable("is no file")
+                    raise UnreadableError("is no file")
                 return file.read()
         except OSError as error:
             if not os.path.lexists(path):
                 return None
-            raise Unreadable(error.strerror or type(error).__name__) from error
+            raise UnreadableError(error.strerror or type(error).__name__) from error
 
-    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | Unreadable | None]]:
+    def read_all(
+        self, names: Iterable[str]
+    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
         """Yield one file after the other."""
         for name in names:
             try:
                 yield name, self.read(name)
-            except Unreadable as error:
+            except UnreadableError as error:
                 yield name, error
 
     def write(self, name: str, content: bytes, reserved: Reserved | None = None) -> None:
@@ -162,7 +164,7 @@ class Folder:
             The disk, or the user's share of it, is full, or the folder cannot be written to.
         """
         largest = 0
-        with contextlib.suppress(AbsentError):
+        with contextlib.suppress(StoreNotFoundError):
             largest = max((stamp.size for stamp in self.stamps().values()), default=0)
         file = None
         try:

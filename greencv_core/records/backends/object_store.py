@@ -15,10 +15,10 @@ from typing import Any
 from greencv_core.records.backends.base import (
     SETTLED_AFTER_S,
     WRITING,
-    AbsentError,
     Reserved,
     Stamp,
-    Unreadable,
+    StoreNotFoundError,
+    UnreadableError,
     numbered,
     one_line,
 )
@@ -94,7 +94,7 @@ class ObjectStore:
         opened = self._opened
         try:
             yield opened
-        except (GreencvError, FileNotFoundError, FileExistsError, Unreadable):
+        except (GreencvError, FileNotFoundError, FileExistsError, UnreadableError):
             raise
         except Exception as error:  # botocore's, aiohttp's and each other driver's own
             if type(error).__name__ in _AWAY and kind is GreencvError:
@@ -114,7 +114,7 @@ class ObjectStore:
                         f"{self.where}: there is no bucket {bucket}, or it is not for you to see: "
                         "create it, or name another store"
                     ) from error
-                raise AbsentError(f"{self.where}: no store of runs is there") from error
+                raise StoreNotFoundError(f"{self.where}: no store of runs is there") from error
         found = {}
         for entry in entries:
             parent, _, name = str(entry["name"]).rpartition("/")
@@ -137,9 +137,11 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
             except PermissionError as error:
-                raise Unreadable(_reason(error)) from error
+                raise UnreadableError(_reason(error)) from error
 
-    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, bytes | Unreadable | None]]:
+    def read_all(
+        self, names: Iterable[str]
+    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
         """Yield objects that are asked for side by side."""
         every = list(names)
         for start in range(0, len(every), BATCH):
@@ -152,7 +154,7 @@ class ObjectStore:
                 if isinstance(content, FileNotFoundError):
                     yield name, None
                 elif isinstance(content, PermissionError):
-                    yield name, Unreadable(_reason(content))
+                    yield name, UnreadableError(_reason(content))
                 elif isinstance(content, Exception):
                     raise GreencvError(f"{self.where_of(name)}: cannot be read: {_reason(content)}")
                 else:
@@ -210,7 +212,7 @@ class ObjectStore:
         BadInputError
             They cannot.
         """
-        with contextlib.suppress(AbsentError):
+        with contextlib.suppress(StoreNotFoundError):
             self.stamps()  # tells better what is wrong with a bucket
         probe = f"{WRITING}{uuid.uuid4().hex}"
         try:

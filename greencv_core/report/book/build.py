@@ -21,7 +21,7 @@ import nbformat
 import papermill
 import yaml
 
-from greencv_core.records.backends.bundle import bundled
+from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
@@ -100,7 +100,7 @@ def build_book(
     executed = [root / "book" / "notebooks" / notebook.name for notebook in notebooks]
     for notebook, done in zip(notebooks, executed, strict=True):
         data = published if notebook.stem in PUBLISHED_PAGES else ""
-        came_along = bundled().values() if notebook.stem in BUNDLED_PAGES else ()
+        came_along = shipped_bundles().values() if notebook.stem in BUNDLED_PAGES else ()
         key = _digest(
             [
                 shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes(), data,

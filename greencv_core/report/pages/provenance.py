@@ -120,12 +120,14 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         }
         for r in records
         if r.total is not None
-        for name, part in (r.total.components | r.uncounted).items()
+        for name, part in (r.total.components | r.excluded_components).items()
     ]
     rows += [
         {"component": "GPU", "provenance": "not metered", "meter": r.device_name, "counted": True}
         for r in records
-        if r.total is not None and r.accelerator and "gpu" not in r.total.components | r.uncounted
+        if r.total is not None
+        and r.accelerator
+        and "gpu" not in r.total.components | r.excluded_components
     ]
     frame = pd.DataFrame(rows, columns=["component", "provenance", "meter", "counted"])
     columns = [name for name in frame if name != "counted" or not frame["counted"].all()]
