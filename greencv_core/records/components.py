@@ -14,15 +14,15 @@ Value = TypeVar("Value")
 def restrict_to_components(
     record: RunRecord, components: Collection[Component] | None
 ) -> RunRecord:
-    """Return a record in which every energy is that of some components alone.
+    """Return a copy of a record whose energies include only some components.
 
-    What was metered besides is in :attr:`RunRecord.excluded_components`. A run that lacks one of the
-    components has no energy then: a sum without it would be smaller than the others'.
+    The others move to :attr:`RunRecord.excluded_components`. The energy is None if a component
+    was not metered: the sum would be too small to compare with other runs.
 
     Parameters
     ----------
     components
-        Those that count; None for all that were metered.
+        Components to include; None for all that were metered.
     """
     total = record.total
     if components is None or total is None:

@@ -62,7 +62,7 @@ class Backend(Protocol):
         """Return where a file is, or would be, for people."""
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return the names of the visible files, as they are now; :class:`StoreNotFoundError` if none."""
+        """Return the current stamp of each visible file; raise :class:`StoreNotFoundError`."""
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content; None where there is none, else :class:`UnreadableError`."""
