@@ -44,7 +44,7 @@ from greencv_core.records.source import load_study  # noqa: E402
 from greencv_core.records.store import DAMAGED, Damaged, Store  # noqa: E402
 from greencv_core.records.tables import table_row  # noqa: E402
 from greencv_core.run.planning import plan_here  # noqa: E402
-from greencv_core.run.progress import clock  # noqa: E402
+from greencv_core.utils.text import clock  # noqa: E402
 
 STUDY = """\
 name: chaos

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import one_line
 
 
 def classifier_layers(module: torch.nn.Module) -> torch.nn.Module:
@@ -54,7 +55,7 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
             "weights, which could run code; save them alone, torch.save(model.state_dict(), PATH)"
         ) from error
     except Exception as error:  # torch, zip files and safetensors each have errors of their own
-        said = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:200]
+        said = one_line(error)[:200]
         raise BadInputError(f"{where}: not a file of weights that can be read: {said}") from error
     wanted = module.state_dict()
     last = {f"{_prefix_of(module)}{key}" for key in classifier_layers(module).state_dict()}

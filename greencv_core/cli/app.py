@@ -21,13 +21,13 @@ from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import find_study, load_study
 from greencv_core.records.store import Damaged, Store
-from greencv_core.run.progress import ProgressBar, clock, describe_cost, file_progress
+from greencv_core.run.progress import ProgressBar, describe_cost, file_progress
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.energy import COVERAGE_FACTOR
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.interrupts import merge_repeated_interrupts
 from greencv_core.utils.paths import PROJECT_ROOT, default_store
-from greencv_core.utils.text import joules, joules_between
+from greencv_core.utils.text import clock, joules, joules_between
 
 if TYPE_CHECKING:
     import pandas as pd

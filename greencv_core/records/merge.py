@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from greencv_core.records.backends.base import UnreadableError, name_in, one_line
+from greencv_core.records.backends.base import UnreadableError, name_in
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Damaged, Store, parse_record, quality
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.secrets import safe_line
 
 SUPERSEDED = "superseded"
 """Folder in the store of the records that it had and that gave way in a conflict."""
@@ -166,7 +167,7 @@ def _hold(store: Store, run_id: str) -> _Held | Damaged | None:
     try:
         written = store.read_bytes(run_id)
     except UnreadableError as error:
-        return Damaged(where, one_line(f"cannot be read: {error}"), unreadable=True)
+        return Damaged(where, safe_line(f"cannot be read: {error}"), unreadable=True)
     if written is None:
         return None
     record = parse_record(where, written)

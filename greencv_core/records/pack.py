@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
-from greencv_core.records.backends.base import UnreadableError, one_line
+from greencv_core.records.backends.base import UnreadableError
 from greencv_core.records.backends.bundle import (
     FORMAT_VERSION,
     KEY,
@@ -36,6 +36,7 @@ from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.records.tables import runs_table, table_row
 from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.secrets import safe_line
 
 LICENCE = "CC-BY-4.0"
 """Of the data in a bundle."""
@@ -129,7 +130,7 @@ def check_name(path: Path) -> None:
     """Raise :class:`BadInputError` where a path is none that a bundle can have."""
     if not is_bundle(path):
         raise BadInputError(
-            f"{one_line(path)}: a bundle is a file, known by a name that ends in {SUFFIX}"
+            f"{safe_line(path)}: a bundle is a file, known by a name that ends in {SUFFIX}"
         )
 
 
@@ -195,7 +196,7 @@ def _column(name: str, rows: Sequence[dict[str, Any]]) -> Any:
     for row, value in zip(rows, values, strict=True):
         if value is not None and type(value) is not kind:
             raise BadInputError(
-                one_line(f"run {row['run_id']}: {name} = {value}: cannot be packed as {arrow}")
+                safe_line(f"run {row['run_id']}: {name} = {value}: cannot be packed as {arrow}")
             )
     return pa.array(values, arrow)
 
@@ -209,7 +210,7 @@ def _of_its_maker(content: Any, telling: re.Pattern[str], field: str = "") -> It
         for value in content:
             yield from _of_its_maker(value, telling, field)
     elif isinstance(content, str) and telling.search(content):
-        yield one_line(f"{field}: {content}")
+        yield safe_line(f"{field}: {content}")
 
 
 def _telling() -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from greencv_core.machine import environment
 from greencv_core.machine.hardware import product_name
-from greencv_core.records.backends.base import name_in, one_line
+from greencv_core.records.backends.base import name_in
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Damaged, Store
@@ -16,6 +16,7 @@ from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import EnvironmentSpec, Study
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.secrets import safe_line
 
 
 def records_from_other_machines(
@@ -84,7 +85,7 @@ def _check_packed(record: RunRecord, study: Study, where: str) -> None:
     else:
         return
     raise BadInputError(
-        one_line(f"{where}: run {record.run_id}: {wrong}: not in the study that it holds")
+        safe_line(f"{where}: run {record.run_id}: {wrong}: not in the study that it holds")
     )
 
 

@@ -13,17 +13,12 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from greencv_core.records.backends import open_backend
-from greencv_core.records.backends.base import (
-    Reserved,
-    Stamp,
-    StoreNotFoundError,
-    UnreadableError,
-    one_line,
-)
+from greencv_core.records.backends.base import Reserved, Stamp, StoreNotFoundError, UnreadableError
 from greencv_core.records.backends.bundle import BundleFile
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.tables import table_row
 from greencv_core.utils.errors import BadInputError, GreencvError
+from greencv_core.utils.secrets import safe_line
 
 READABLE_VERSIONS = (1, 2, 3, 4, 5)
 """Version 1 tells no uncertainties; 1 and 2 tell of no stages, no weights, no reason of the end; of
@@ -263,7 +258,7 @@ class Store:
                 yield parsed
 
     def _unreadable(self, run_id: str, error: UnreadableError) -> Damaged:
-        reason = one_line(f"cannot be read: {error}")
+        reason = safe_line(f"cannot be read: {error}")
         return Damaged(self.where_of(run_id), reason, unreadable=True)
 
 
@@ -296,12 +291,12 @@ def _parse(where: str, written: bytes) -> _Parsed | Damaged:
     try:
         content = _content(written)
     except (ValueError, RecursionError) as error:
-        return Damaged(where, one_line(f"not a JSON file: {error}"))
+        return Damaged(where, safe_line(f"not a JSON file: {error}"))
     version = content.get("schema_version") if isinstance(content, dict) else None
     if type(version) is not int or version not in READABLE_VERSIONS:
         known = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
         newer = version if type(version) is int and version > SCHEMA_VERSION else None
-        reason = one_line(f"record version {str(version)[:40]}; this greencv reads {known}")
+        reason = safe_line(f"record version {str(version)[:40]}; this greencv reads {known}")
         return Damaged(where, reason, newer=newer)
     try:
         record = RunRecord.model_validate(content)
@@ -311,12 +306,12 @@ def _parse(where: str, written: bytes) -> _Parsed | Damaged:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        return Damaged(where, one_line(f"{field}: {first['msg']}"))
+        return Damaged(where, safe_line(f"{field}: {first['msg']}"))
     except (RecursionError, OverflowError, ArithmeticError) as error:
-        return Damaged(where, one_line(f"holds a figure that is none: {error}"))
+        return Damaged(where, safe_line(f"holds a figure that is none: {error}"))
     if flaw is None and f"{record.run_id}.json" != where.rpartition("/")[2]:
         flaw = f"holds the record of run {record.run_id}"
-    return (record, row) if flaw is None else Damaged(where, one_line(flaw))
+    return (record, row) if flaw is None else Damaged(where, safe_line(flaw))
 
 
 def _content(written: bytes) -> Any:

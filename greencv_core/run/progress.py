@@ -16,23 +16,11 @@ from greencv_core.estimation.run_cost import StudyCost
 from greencv_core.estimation.run_forecast import EpochForecast
 from greencv_core.records.record import RunRecord
 from greencv_core.study.plan import PlannedRun
-from greencv_core.utils.text import joules
+from greencv_core.utils.text import clock, joules
 
 LINE_EVERY_S = 10.0
 FORECAST_EVERY_S = 30.0
 """Between lines of how far a run is, where no bar is."""
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as people say it: ``3 min 05 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours >= 48:
-        days, hours = divmod(hours, 24)
-        return f"{days} days {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def describe_cost(expected: StudyCost) -> str:

@@ -13,11 +13,12 @@ from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster, R
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Room, Store
 from greencv_core.run.planning import costs_from_records, plan_on_machine, select_unfinished
-from greencv_core.run.progress import RunProgress, clock
+from greencv_core.run.progress import RunProgress
 from greencv_core.run.worker import Calibration, Job, WorkerInfo, describe_error
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Study
 from greencv_core.utils.errors import UnavailableError
+from greencv_core.utils.text import clock
 
 PATIENCE_S = 600.0
 """How long a store that does not answer is waited for with a finished run."""

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote
 
+from greencv_core.utils.text import one_line
+
 SHORTEST_SECRET = 6
 """Characters; anything shorter is in too many words to be told from them."""
 SHORTEST_LINE = 16
@@ -125,3 +127,13 @@ def _forms(secret: str) -> Iterator[str]:
     yield quote(secret)
     yield quote_plus(secret)
     yield repr(secret)[1:-1]
+
+
+MESSAGE_CHARACTERS = 240
+
+
+def safe_line(text: object) -> str:
+    """Return a message as one short line without control characters or credentials."""
+    line = one_line(text)
+    line = re.sub(r"://[^/@\s]*@", "://", line)
+    return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"

@@ -105,4 +105,17 @@ def _scaled(energy_j: float, scale: float) -> str:
 
 def one_line(text: object) -> str:
     """Return text on one line, without control characters or runs of blanks."""
+    # Unprintable characters may break the line or reverse its direction.
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people say it: ``3 min 05 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        days, hours = divmod(hours, 24)
+        return f"{days} days {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -12,12 +12,12 @@ import uuid
 
 import pytest
 
-from greencv_core.records.backends.base import one_line
 from greencv_core.records.merge import merge
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
+from greencv_core.utils.secrets import safe_line
 from tests.conftest import greencv_here
 from tests.records.test_merge import RUN, record
 
@@ -169,7 +169,7 @@ def test_credentials_are_in_no_message():
     with pytest.raises(BadInputError, match="credentials in the environment") as raised:
         Store("nosuch://key:secret@host/runs")
     assert "secret" not in str(raised.value)
-    assert one_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
+    assert safe_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
 
 
 @pytest.mark.parametrize(("locks", "old_s"), [(True, 90), (False, 2 * HOUR_S)])

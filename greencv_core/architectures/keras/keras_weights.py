@@ -19,6 +19,7 @@ from torch import nn
 from greencv_core.architectures.keras import find_paper_architecture
 from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.secrets import without_secrets
+from greencv_core.utils.text import one_line
 
 VARIABLE = "GREENCV_WEIGHTS"
 SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -185,7 +186,7 @@ def _read(path: Path) -> list[tuple[str, npt.NDArray[np.float32]]]:
         MemoryError,
     ) as error:  # fmt: skip
         raise BadInputError(
-            f"{path}: damaged, or not a file of weights from Keras ({_in_one_line(error)}); "
+            f"{path}: damaged, or not a file of weights from Keras ({one_line(error)[:200]}); "
             "delete it and get it anew"
         ) from error
 
@@ -267,7 +268,3 @@ def _pooch() -> Any:
     # Its own messages: lines on standard error.
     pooch.get_logger().setLevel(logging.CRITICAL)
     return pooch
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:200]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from greencv_core.records.backends.base import Backend, one_line
+from greencv_core.records.backends.base import Backend
 from greencv_core.records.backends.bundle import BundleFile, is_bundle
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.backends.object_store import ObjectStore
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.secrets import safe_line
 
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
@@ -26,7 +27,7 @@ def open_backend(location: str | Path) -> Backend:
     if _URL.match(text):
         if re.search(r"://[^/@]*@", text):
             raise BadInputError(
-                f"{one_line(text)}: the address of a store is printed in the report: give its "
+                f"{safe_line(text)}: the address of a store is printed in the report: give its "
                 "credentials in the environment, or in a profile"
             )
         if text.startswith("file://"):

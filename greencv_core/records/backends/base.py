@@ -6,7 +6,6 @@ a server become a :class:`GreencvError` with a message of one line that names th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
@@ -18,7 +17,6 @@ WRITING = ".writing-"
 SETTLED_AFTER_S = 2.0
 """Age of a file that, if it changes now, gets another time: the clocks of file systems are coarse,
 and a second change in the same tick could not be told from the first."""
-MESSAGE_CHARACTERS = 240
 
 
 class StoreNotFoundError(BadInputError):
@@ -86,14 +84,6 @@ class Backend(Protocol):
 
     def move(self, name: str, folder: str) -> str:
         """Move a file into a folder of this place; return where it is then, for people."""
-
-
-def one_line(text: object) -> str:
-    """Return a message in one short line, without control characters and credentials."""
-    # A character that is not printable may turn the line around, or break it.
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    line = re.sub(r"://[^/@\s]*@", "://", line)
-    return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"
 
 
 def numbered(path: Path) -> Iterator[Path]:

@@ -20,9 +20,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from greencv_core.records.backends.base import Reserved, Stamp, UnreadableError, one_line
+from greencv_core.records.backends.base import Reserved, Stamp, UnreadableError
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
+from greencv_core.utils.secrets import safe_line
 
 SUFFIX = ".parquet"
 FORMAT_VERSION = 1
@@ -179,7 +180,7 @@ def _edge(path: Path) -> Iterator[None]:
     except BadInputError:
         raise
     except Exception as error:
-        raise _no_bundle(path, f"cannot be read as Parquet: {one_line(error)}") from error
+        raise _no_bundle(path, f"cannot be read as Parquet: {safe_line(error)}") from error
 
 
 def _opened(path: Path) -> Any:
@@ -205,10 +206,10 @@ def _bytes_of(path: Path) -> bytes:
                 raise _no_bundle(path, "no file")
             written = file.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise BadInputError(f"{one_line(path)}: there is no such bundle") from error
+        raise BadInputError(f"{safe_line(path)}: there is no such bundle") from error
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise BadInputError(f"{one_line(path)}: cannot be read: {reason}") from error
+        reason = getattr(error, "strerror", None) or safe_line(error)
+        raise BadInputError(f"{safe_line(path)}: cannot be read: {reason}") from error
     if len(written) > LARGEST_FILE_BYTES:
         raise _no_bundle(path, f"larger than {LARGEST_FILE_BYTES >> 20} MiB")
     return written
@@ -223,11 +224,11 @@ def _read_metadata(file: Any, path: Path) -> BundleMetadata:
     try:
         content = json.loads(stated)
     except (ValueError, RecursionError) as error:
-        raise _no_bundle(path, f"its metadata are no JSON: {one_line(error)}") from error
+        raise _no_bundle(path, f"its metadata are no JSON: {safe_line(error)}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if type(version) is int and version > FORMAT_VERSION:
         raise BadInputError(
-            f"{one_line(path)}: was packed by a newer greencv (format {version}; this one reads "
+            f"{safe_line(path)}: was packed by a newer greencv (format {version}; this one reads "
             f"{FORMAT_VERSION}): update greencv"
         )
     if version != FORMAT_VERSION:
@@ -292,7 +293,7 @@ def _check_columns(file: Any, path: Path) -> None:
 
 
 def _no_bundle(path: Path, reason: str) -> BadInputError:
-    return BadInputError(f"{one_line(path)}: not a bundle: {reason}")
+    return BadInputError(f"{safe_line(path)}: not a bundle: {reason}")
 
 
 def _too_much(path: Path) -> BadInputError:

@@ -20,9 +20,9 @@ from greencv_core.records.backends.base import (
     StoreNotFoundError,
     UnreadableError,
     numbered,
-    one_line,
 )
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
+from greencv_core.utils.secrets import safe_line
 
 PATIENCE_S = 5, 20
 """For a connection to a server, and for each answer over it."""
@@ -77,11 +77,11 @@ class ObjectStore:
             files, path = fsspec.url_to_fs(self.location, skip_instance_cache=True, **options)
         except ImportError as error:
             raise BadInputError(
-                f"{self.where}: {one_line(error)}: pip install 'greencv[distributed]', or the "
+                f"{self.where}: {safe_line(error)}: pip install 'greencv[distributed]', or the "
                 "package that fsspec names for it"
             ) from error
         except Exception as error:
-            raise BadInputError(f"{self.where}: no such place: {one_line(error)}") from error
+            raise BadInputError(f"{self.where}: no such place: {safe_line(error)}") from error
         if hasattr(files, "retries"):
             files.retries = ATTEMPTS  # of s3fs's own, each of which is as patient
         return files, str(path).rstrip("/")
@@ -260,9 +260,9 @@ def _reason(error: BaseException) -> str:
     if name in ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"):
         return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
     if isinstance(error, PermissionError):
-        return f"permission denied: {one_line(error)}"
+        return f"permission denied: {safe_line(error)}"
     if name in _AWAY:
-        return f"the server does not answer: {one_line(error)}"
+        return f"the server does not answer: {safe_line(error)}"
     if isinstance(error, FileNotFoundError):
-        return f"no such place: {one_line(error)}"
-    return one_line(error) or name
+        return f"no such place: {safe_line(error)}"
+    return safe_line(error) or name
