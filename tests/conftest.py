@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import io
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import filelock
+import psutil
 import pytest
 
 from tests.support import simulated_gpu
@@ -28,13 +30,19 @@ REPORT = os.environ.get("GREENCV_REPORT")
 NOBODY = "http://127.0.0.1:9"
 """Where no mirror answers: a test downloads nothing from afar."""
 
+# One greencv trains on a computer at a time, by a lock in the temporary folder. Each test process
+# has a folder, and so a lock, of its own: neither a user's training nor another test refuses it.
+own_folder = tempfile.mkdtemp(prefix="greencv-tests-")
+atexit.register(shutil.rmtree, own_folder, ignore_errors=True)
+os.environ["TMPDIR"] = tempfile.tempdir = own_folder
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # One greencv trains on a computer at a time: processes that share the tests stand for several.
-    own = tempfile.mkdtemp(prefix="greencv-tests-")
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = own
-    # Threads that wait for each other awake keep the other process's from their processor.
+    # Threads that wait actively keep another process's threads from their processor.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+if sys.platform == "linux":
+    # Processes whose parent has ended become children of this one, so that it can end them.
+    PR_SET_CHILD_SUBREAPER = 36
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 os.environ.setdefault("GREENCV_DATA", str(REFERENCE) if REFERENCE.is_dir() else NOBODY)
 
@@ -50,6 +58,30 @@ def pytest_collection_finish():
 def pytest_sessionfinish():
     """Let Python end as it does: torch's compiler complains of what is never freed."""
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def no_process_left_behind():
+    """End every greencv command that the test started and that outlives it, also if it failed."""
+    before = running_commands()
+    yield
+    left = [process for pid, process in running_commands().items() if pid not in before]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in [*process.children(recursive=True), process]:
+                one.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
+def running_commands():
+    """Return the greencv commands below this process, by process id."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        # A process may end, or be a zombie that nobody has waited for, between two looks.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("greencv" in Path(word).name for word in process.cmdline()[:3]):
+                found[process.pid] = process
+    return found
 
 
 def greencv(*arguments, **environment):
