@@ -10,17 +10,20 @@ FINISHED = $(if $(RUNS),$(if $(filter-out file,$(origin STUDY)),$(STUDY)) --runs
 PUBLISHED := $(firstword $(wildcard bundles/gpu.parquet bundles/reference.parquet))
 
 .DEFAULT_GOAL := help
-.PHONY: help book test train html pdf published lab lint lock audit clean
+.PHONY: help book test test-all train html pdf published lab lint lock audit clean
 
 help: ## list these targets
 	@echo "greencv: usage: make TARGET [STUDY=studies/quick.yaml]"
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
 book: $(READY) ## the whole study: train what is missing, execute the notebooks, build the HTML
 	@$(BIN)/greencv book $(STUDY)
 
-test: $(READY) lint ## lint, check types and imports, run all tests
-	@$(BIN)/python -m pytest -m "not realtime" --numprocesses 2 --dist worksteal
+test: $(READY) lint ## lint, check types and imports, run the tests that find most faults soonest
+	@$(BIN)/python -m pytest -m "not slow and not realtime" --numprocesses 2 --dist worksteal
+
+test-all: test ## and the slow tests: whole studies, the browser on every page, metering in real time
+	@$(BIN)/python -m pytest -m "slow and not realtime" --numprocesses 2 --dist worksteal
 	@$(BIN)/python -m pytest -m realtime
 
 train: $(READY) ## train and meter what is missing, build nothing
