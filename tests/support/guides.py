@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
-FILE = re.compile(r"\A# (?P<name>[\w-]+\.(?:py|yaml))\n")
+FILE = re.compile(r"\A# (?P<name>[\w/-]+\.(?:py|yaml))\n")
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 PROVENANCE = re.compile(r"\b(?:measured|sampled|estimated)\b")
 
@@ -43,7 +43,14 @@ def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
     printed = ""
     for block in blocks(page):
         if block.file:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "diff":
+            patch = folder / "change.diff"
+            patch.write_text(block.text, encoding="utf-8")
+            done = _run(["git", "apply", "--recount", patch.name], folder, variables)
+            if done.returncode != 0:
+                problems.append(f"{block.text}does not apply: {done.stderr}")
         elif block.language == "bash":
             done = _run(["bash", "-euo", "pipefail", "-c", block.text], folder, variables)
             printed = done.stdout
