@@ -105,12 +105,6 @@ def test_notebooks_hold_no_algorithms(path):
     assert "import torch" not in code
 
 
-def test_imports_point_one_way():
-    linter = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([linter], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stdout
-
-
 def test_looking_for_accelerators_leaves_no_torch_in_the_process():
     code = (
         "import sys; import greencv_core.machine.hardware as e; "
