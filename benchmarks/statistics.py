@@ -406,7 +406,7 @@ def analyse(every):
     headline = partial(analysis.best_against_worst, correctness=CORRECTNESS)
     answers = []
     for name in runs["environment"].unique():
-        part = analysis.only(runs, "environment", name)
+        part = analysis.filter_by(runs, "environment", name)
         for value in (VALUE, CORRECTNESS):
             answers.append(attempt(analysis.compare, part, value, "architecture"))
     energies = {name: every.assign(**{VALUE: every[name]}) for name in list(VARIANTS)[1:]}
@@ -429,11 +429,11 @@ def analyse(every):
         attempt(analysis.specification_curve, energies, correctness=CORRECTNESS),
         attempt(analysis.outliers_sentence, runs, headline),
         attempt(analysis.fastest_environment, runs),
-        analysis.usable(runs),
+        analysis.select_runs(runs),
         analysis.summarise(runs, values=(VALUE, CORRECTNESS)),
         analysis.weakest_provenance(runs),
     ]
-    missing = [a.reason for a in answers if isinstance(a, analysis.Unanswered)]
+    missing = [a.reason for a in answers if isinstance(a, analysis.Unavailable)]
     if missing:
         sys.exit(f"error: the analysis has no answer: {'; '.join(missing)}")
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.result import CONFIDENCE
 
 Values = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""An analysis that the data cannot feed is answered by a sentence, not by a crash."""
+"""What every analysis returns and rests on: no answer for lack of data, and the error rates."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import ParamSpec, TypeVar
 
 from greencv_core.utils.errors import NotEnoughDataError
 
-__all__ = ["NotEnoughDataError", "Unanswered", "attempt"]
+__all__ = ["ALPHA", "CONFIDENCE", "NotEnoughDataError", "Unavailable", "attempt"]
+
+ALPHA = 0.05
+"""Significance level of every test."""
+CONFIDENCE = 0.95
+"""Coverage of every interval."""
 
 Question = ParamSpec("Question")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Unanswered:
+class Unavailable:
     """Stands in for a result; false, so that ``if result`` asks whether there is one."""
 
     reason: str
@@ -30,17 +35,16 @@ class Unanswered:
 
 def attempt(
     analysis: Callable[Question, Result], *args: Question.args, **kwargs: Question.kwargs
-) -> Result | Unanswered:
+) -> Result | Unavailable:
     """Return the analysis' result, or why these runs cannot answer it.
 
-    What rests on a question without an answer has none either: an argument that is
-    :class:`Unanswered` is returned. Nothing but missing data is caught: any other error is a defect
-    and is raised.
+    An argument that is :class:`Unavailable` is returned as the result. Only
+    :class:`NotEnoughDataError` is caught: any other error is a defect.
     """
     for argument in args:
-        if isinstance(argument, Unanswered):
+        if isinstance(argument, Unavailable):
             return argument
     try:
         return analysis(*args, **kwargs)
     except NotEnoughDataError as error:
-        return Unanswered(str(error))
+        return Unavailable(str(error))

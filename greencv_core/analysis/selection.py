@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.utils.energy import weakest
 from greencv_core.utils.errors import BadInputError
-from greencv_core.utils.text import count, listed
+from greencv_core.utils.text import count, listed, number, quantity
 
 CONDITION = ("architecture", "environment")
+OUTLIER_LIMIT = 3.5
+"""Largest modified z that is no outlier (Iglewicz and Hoaglin 1993)."""
+_MAD_TO_SIGMA = 0.6745
+"""Ratio of the MAD to the standard deviation of a normal sample."""
 
 
 def condition_name(levels: Iterable[object]) -> str:
@@ -49,7 +54,7 @@ class Selection:
         return text
 
 
-def usable(runs: pd.DataFrame) -> Selection:
+def select_runs(runs: pd.DataFrame) -> Selection:
     """Leave out runs that failed, were stopped or lost a meter; keep and count contended ones."""
     finished = runs["status"] == "finished"
     kept_back = ~finished | ~runs["complete"].eq(True)
@@ -76,7 +81,7 @@ def summarise(
     return table.reset_index()
 
 
-def only(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
+def filter_by(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
     """Return the runs of one level of a column.
 
     Raises
@@ -119,3 +124,50 @@ def weakest_provenance(runs: pd.DataFrame, column: str = "provenance") -> str:
     """
     present = set(runs[column].dropna())
     return weakest(present) if present else "not metered"
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """What a rule leaves out, and what it keeps."""
+
+    kept: pd.DataFrame
+    left_out: pd.DataFrame
+    """The runs left out, with their ``modified_z``."""
+    value: str
+    limit: float
+
+    def sentence(self) -> str:
+        """State the rule and how many runs it leaves out."""
+        n = len(self.kept) + len(self.left_out)
+        return (
+            f"The rule: a run is left out if its {quantity(self.value)} lies further than "
+            f"{number(self.limit)} from its condition's median, in modified z (0.6745 times the "
+            f"distance over the median absolute deviation). It leaves out {len(self.left_out)} of "
+            f"{count(n, 'run')}."
+        )
+
+
+def find_outliers(
+    runs: pd.DataFrame,
+    value: str = "energy_j_per_image",
+    by: Sequence[str] = CONDITION,
+    limit: float = OUTLIER_LIMIT,
+) -> Outliers:
+    """Leave out runs whose value lies far from the median of their group.
+
+    The modified z is 0.6745 (x - median) / MAD (Iglewicz and Hoaglin 1993). It rests on medians, so
+    that a few outliers cannot hide themselves as they do in a standard deviation. A group whose
+    values are mostly the same has no MAD, and keeps all of them; so does a run without the value.
+    """
+    groups = runs.groupby(list(by), sort=False, observed=True)[value]
+    distance = runs[value] - groups.transform("median")
+    spread = distance.abs().groupby([runs[c] for c in by], sort=False, observed=True)
+    mad = spread.transform("median").replace(0.0, np.nan)
+    z = _MAD_TO_SIGMA * distance / mad
+    apart = z.abs() > limit
+    return Outliers(
+        kept=runs[~apart].reset_index(drop=True),
+        left_out=runs[apart].assign(modified_z=z[apart]).reset_index(drop=True),
+        value=value,
+        limit=limit,
+    )

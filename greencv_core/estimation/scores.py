@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.result import CONFIDENCE
 from greencv_core.estimation.bayesian.projection import Projection
 from greencv_core.utils.text import listed, number, percent
 

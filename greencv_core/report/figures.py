@@ -43,7 +43,7 @@ from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import as_opening, listed, percent, quantity
 
 _ALL_COMPONENTS = "all components"
-"""What :func:`greencv_core.analysis.energies_of` calls what a study does not count as well."""
+"""Key of :func:`greencv_core.analysis.energy_definitions` that includes uncounted components."""
 _FEW_COLOURS = 6
 """Architectures that colour alone tells apart."""
 _NAME_PT = 8

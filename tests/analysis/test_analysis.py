@@ -17,12 +17,12 @@ from greencv_core.analysis import (
     compare_each,
     energy_regression,
     fastest_environment,
-    only,
+    filter_by,
     paired_by_environment,
     pareto_front,
     saving,
+    select_runs,
     summarise,
-    usable,
     weakest_provenance,
 )
 from greencv_core.utils.errors import BadInputError
@@ -225,9 +225,9 @@ def test_regression_stands_an_environment_that_one_architecture_alone_has():
 
 def test_a_level_that_no_run_has_is_one_clear_line():
     runs = made_up_runs()
-    assert set(only(runs, "environment", "env1")["environment"]) == {"env1"}
+    assert set(filter_by(runs, "environment", "env1")["environment"]) == {"env1"}
     with pytest.raises(BadInputError, match=r"environment gpu: no run has it; .* env0, env1"):
-        only(runs, "environment", "gpu")
+        filter_by(runs, "environment", "gpu")
 
 
 def test_the_fastest_environment_counts_architectures_alike():
@@ -317,7 +317,7 @@ def test_selection_leaves_out_and_says_so():
     runs.loc[1, "complete"] = False
     runs.loc[3, "complete"] = np.nan
     runs.loc[2, "contended"] = True
-    chosen = usable(runs)
+    chosen = select_runs(runs)
     assert len(chosen.runs) == len(runs) - 3
     text = chosen.sentence()
     assert "1 failed" in text

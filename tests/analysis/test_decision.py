@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from greencv_core.analysis import NotEnoughDataError, Unanswered, attempt, decide, saving
-from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP, losses_at_most
+from greencv_core.analysis import NotEnoughDataError, Unavailable, attempt, decide, saving
+from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP, loss_bounds
 from greencv_core.published.seaa2023.reanalysis import CORRECTNESS, load_reanalysis
 from greencv_core.report.pages.decision import answers_table, corrected_runs, decision_panel
 from tests.conftest import ROOT
@@ -57,14 +57,14 @@ def test_a_bound_is_that_of_a_sum_done_by_hand():
     # Means differ by 0.09; their variances are 0.0002/2 and 0.0008/2.
     degrees = 0.0005**2 / (0.0001**2 + 0.0004**2)
     by_hand = 0.09 + stats.t.ppf(0.95, degrees) * math.sqrt(0.0005)
-    assert losses_at_most([a, b])[1] == pytest.approx(by_hand, rel=1e-12)
+    assert loss_bounds([a, b])[1] == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_bounds_are_the_largest_of_one_sided_welch_intervals():
     rng = np.random.default_rng(5)
     groups = [rng.normal(0.9 - 0.01 * k, 0.005 * (1 + k), 3 + k) for k in range(5)]
     confidence = 1 - 2 * 0.05 / 4  # two-sided, for an upper bound at Bonferroni's level
-    for i, bound in enumerate(losses_at_most(groups)):
+    for i, bound in enumerate(loss_bounds(groups)):
         highest = max(
             stats.ttest_ind(other, groups[i], equal_var=False).confidence_interval(confidence).high
             for j, other in enumerate(groups)
@@ -75,9 +75,9 @@ def test_bounds_are_the_largest_of_one_sided_welch_intervals():
 
 def test_groups_without_spread_are_bounded_by_their_difference():
     same, lower = np.array([0.9, 0.9, 0.9]), np.array([0.8, 0.8])
-    assert losses_at_most([same, lower]) == pytest.approx([0.0, 0.1])
-    assert losses_at_most([same, same]) == pytest.approx([0.0, 0.0])
-    with_spread = losses_at_most([same, np.array([0.80, 0.84])])[1]
+    assert loss_bounds([same, lower]) == pytest.approx([0.0, 0.1])
+    assert loss_bounds([same, same]) == pytest.approx([0.0, 0.0])
+    with_spread = loss_bounds([same, np.array([0.80, 0.84])])[1]
     assert with_spread == pytest.approx(0.08 + stats.t.ppf(0.95, 1) * 0.02)
 
 
@@ -88,7 +88,7 @@ def covered(means, deviations, n, studies=2000):
     held = 0
     for _ in range(studies):
         groups = [rng.normal(m, d, k) for m, d, k in zip(means, deviations, n, strict=True)]
-        held += bool((losses_at_most(groups) >= loss).all())
+        held += bool((loss_bounds(groups) >= loss).all())
     return held / studies
 
 
@@ -140,7 +140,7 @@ def test_a_loss_equal_to_the_bound_is_enough_and_a_hundredth_of_a_point_less_is_
 
 def test_bounds_are_rounded_up_to_a_hundredth_of_a_point():
     runs = made_up_runs(n=4, seed=8)
-    exact = losses_at_most(
+    exact = loss_bounds(
         [
             runs[(runs["architecture"] + " @ " + runs["environment"]) == c.name][
                 "f1_macro"
@@ -350,7 +350,7 @@ def decided(**names):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_words_in_panel_and_table(name):
-    decisions = {name: decided(net4=name), "other": Unanswered(name)}
+    decisions = {name: decided(net4=name), "other": Unavailable(name)}
     panel, table = (
         Reader(decision_panel(decisions).data), Reader(answers_table(decisions).to_html())
     )  # fmt: skip
@@ -382,7 +382,7 @@ def test_without_its_script_the_panel_answers_at_the_margin_and_hides_its_contro
 
 def test_the_table_holds_every_choice_without_a_script():
     decision = decide(made_up_runs(n=3))
-    exhibit = answers_table({"ours": decision, "theirs": Unanswered("they are not here")})
+    exhibit = answers_table({"ours": decision, "theirs": Unavailable("they are not here")})
     shown = Reader(exhibit.to_html())
     assert "No answer from these runs: they are not here." in shown.text
     rows = re.findall(r"<tr>\s*<td>(.*?)</tr>", exhibit.body.replace("\n", " "))
@@ -398,10 +398,10 @@ def test_the_table_holds_every_choice_without_a_script():
 
 
 def test_a_panel_of_unanswered_runs_says_why_and_offers_those_that_answer():
-    shown = Reader(decision_panel({"a": Unanswered("nothing here"), "b": decided()}).data)
+    shown = Reader(decision_panel({"a": Unavailable("nothing here"), "b": decided()}).data)
     radios = [a for _, a in shown.elements if a.get("type") == "radio"]
     assert ["checked" in told for told in radios] == [False, True]
-    none = Reader(decision_panel({"a": Unanswered("nothing here")}).data)
+    none = Reader(decision_panel({"a": Unavailable("nothing here")}).data)
     assert "No answer from these runs: nothing here." in none.text
     with pytest.raises(ValueError, match="at least one decision"):
         decision_panel({})
@@ -419,7 +419,7 @@ def test_a_margin_beyond_the_slider_extends_it():
 @pytest.fixture
 def decisions():
     hostile = decided(net4=HOSTILE[0], net3=HOSTILE[3])
-    return {"Ours": decide(made_up_runs(n=5)), HOSTILE[0]: hostile, "Theirs": Unanswered("gone")}
+    return {"Ours": decide(made_up_runs(n=5)), HOSTILE[0]: hostile, "Theirs": Unavailable("gone")}
 
 
 @pytest.fixture
@@ -547,7 +547,7 @@ def test_a_phone_shows_the_panel_without_scrolling_sideways(page):
 
 def test_time_and_power_of_the_corrected_runs_make_their_energy():
     reanalysis = attempt(load_reanalysis)
-    if isinstance(reanalysis, Unanswered):
+    if isinstance(reanalysis, Unavailable):
         pytest.skip(reanalysis.reason)
     runs = corrected_runs(reanalysis)
     product = runs["power_w"] * runs["duration_s_per_image"]

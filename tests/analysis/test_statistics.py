@@ -18,7 +18,7 @@ from statsmodels.stats.power import TTestIndPower
 from greencv_core.analysis import (
     NotEnoughDataError,
     Saving,
-    Unanswered,
+    Unavailable,
     architecture_by_environment,
     attempt,
     best_against_worst,
@@ -27,15 +27,15 @@ from greencv_core.analysis import (
     cliffs_delta,
     compare,
     compare_each,
-    energies_of,
+    energy_definitions,
     energy_regression,
     energy_to_target,
     fastest_environment,
+    find_outliers,
     leave_one_repetition_out,
     mixed_model,
     nested_models,
     non_inferiority,
-    outliers,
     outliers_sentence,
     paired_by_environment,
     pareto_front,
@@ -43,8 +43,8 @@ from greencv_core.analysis import (
     saving,
     savings_table,
     savings_without_loss,
+    select_runs,
     specification_curve,
-    usable,
 )
 from greencv_core.analysis import bootstrap as resampling_module
 from greencv_core.analysis.bootstrap import (
@@ -55,7 +55,7 @@ from greencv_core.analysis.bootstrap import (
     medians_without_each,
     studentised,
 )
-from greencv_core.analysis.choice.savings import largest_of
+from greencv_core.analysis.choice.savings import pick_largest
 from greencv_core.analysis.comparison import pairwise as pairs_module
 from greencv_core.analysis.comparison.pairwise import (
     _u_distribution,
@@ -303,14 +303,14 @@ def test_the_largest_saving_has_the_pairs_interval_where_nothing_else_is_in_the_
 def test_the_largest_of_one_saving_is_that_saving(n):
     runs = three_apart(n)
     for one in savings_table(runs, "architecture"):
-        picked = largest_of(runs, [one])
+        picked = pick_largest(runs, [one])
         assert picked.picked_from == 1
         assert picked == one
 
 
 def test_there_is_no_largest_of_no_savings():
     with pytest.raises(NotEnoughDataError, match="no pair of conditions is left"):
-        largest_of(three_apart(), [])
+        pick_largest(three_apart(), [])
 
 
 @pytest.mark.parametrize("n", [6, 12])
@@ -328,7 +328,7 @@ def test_picking_among_near_ties_lowers_the_lower_bound_alone(n):
     assert picked.saving == alone.saving
     assert "the largest of 10 pairs, which the interval allows for" in picked.sentence()
     from_dear = [s for s in savings_table(runs, "architecture") if s.dear == "dear"]
-    again = largest_of(runs, from_dear)
+    again = pick_largest(runs, from_dear)
     assert (again.cheap, again.picked_from) == (picked.cheap, 4)
     assert again.ci_low < alone.ci_low - 0.001
     assert again.ci_high == alone.ci_high
@@ -392,7 +392,7 @@ def test_energies_that_are_not_above_zero_use_the_percentile(n):
 def test_what_takes_nothing_cannot_be_saved_against():
     runs = conditions({"dear": np.zeros(5), "cheap": np.array([-1.0, 0, -1, -1, 0])})
     answer = attempt(saving, runs, of("dear"), of("cheap"))
-    assert isinstance(answer, Unanswered)
+    assert isinstance(answer, Unavailable)
     assert "dear takes, whose median energy per image is not above 0" in answer.sentence()
 
 
@@ -937,7 +937,7 @@ def test_a_mixed_model_of_architectures_that_do_not_stray_says_so():
     refused = 0
     for seed in range(12):
         result = attempt(mixed_model, made_up_runs(n=4, seed=seed))
-        refused += isinstance(result, Unanswered)
+        refused += isinstance(result, Unavailable)
         assert not result or result.architecture_sd < 0.01
     assert refused == 0
 
@@ -1388,8 +1388,8 @@ def many_choices():
 
 def test_a_specification_curve_has_a_row_for_each_combination():
     runs = many_choices()
-    assert len(outliers(runs).left_out) == 1
-    result = specification_curve(energies_of(runs))
+    assert len(find_outliers(runs).left_out) == 1
+    result = specification_curve(energy_definitions(runs))
     table = result.specifications
     assert len(table) == 3 * 3 * 2
     assert not table.duplicated(list(result.choices)).any()
@@ -1407,8 +1407,8 @@ def test_a_specification_curve_has_a_row_for_each_combination():
 
 def test_choices_that_leave_nothing_out_are_not_counted_twice():
     runs = numbered(made_up_runs(n=5, architectures=3, environments=1))
-    assert outliers(runs).left_out.empty
-    result = specification_curve(energies_of(runs))
+    assert find_outliers(runs).left_out.empty
+    result = specification_curve(energy_definitions(runs))
     assert len(result.specifications) == 3 * 2
     assert set(result.specifications["runs"]) == {"all"}
 
@@ -1417,7 +1417,7 @@ def test_a_specification_curve_names_the_choice_that_moves_it_most():
     runs = many_choices()
     largest = runs["architecture"] == "net2"
     runs.loc[largest, "net_energy_j"] *= 3
-    result = specification_curve(energies_of(runs))
+    result = specification_curve(energy_definitions(runs))
     medians = result.specifications.groupby("energy")["saving"].median()
     points = 100 * (medians.max() - medians.min())
     assert f"Most depends on the choice of energy, whose medians lie {points:.1f} points" in (
@@ -1426,10 +1426,12 @@ def test_a_specification_curve_names_the_choice_that_moves_it_most():
     wild = runs.copy()
     wild["net_energy_j"] = wild["train_energy_j"] = np.nan
     wild.loc[wild.index[largest][0], ENERGY] *= 40
-    assert "the choice of statistic" in specification_curve(energies_of(wild)).sentence() or (
-        "the choice of runs" in specification_curve(energies_of(wild)).sentence()
+    assert "the choice of statistic" in specification_curve(
+        energy_definitions(wild)
+    ).sentence() or (
+        "the choice of runs" in specification_curve(energy_definitions(wild)).sentence()
     )
-    assert "choice of energy" not in specification_curve(energies_of(wild)).sentence()
+    assert "choice of energy" not in specification_curve(energy_definitions(wild)).sentence()
 
 
 def test_the_rule_for_outliers_says_whether_the_pair_stays_the_same():
@@ -1489,8 +1491,8 @@ ANALYSES = {
     "paired_by_environment": lambda r: paired_by_environment(r, F1),
     "leave_one_repetition_out": leave_one_repetition_out,
     "repetitions_needed": repetitions_needed,
-    "specification_curve": lambda r: specification_curve(energies_of(r)),
-    "outliers": outliers,
+    "specification_curve": lambda r: specification_curve(energy_definitions(r)),
+    "outliers": find_outliers,
     "outliers_sentence": outliers_sentence,
     "fastest_environment": fastest_environment,
 }
@@ -1534,7 +1536,7 @@ RUNS = {
     "a constant condition": lambda: pd.concat(
         [constant_conditions().head(5), numbered(made_up_runs(n=5)).iloc[5:]], ignore_index=True
     ),
-    "no run at all": lambda: usable(numbered(made_up_runs(n=3)).assign(status="failed")).runs,
+    "no run at all": lambda: select_runs(numbered(made_up_runs(n=3)).assign(status="failed")).runs,
     "F1 of 0": lambda: numbered(made_up_runs(n=5)).assign(f1_macro=0.0),
     "F1 unknown": lambda: numbered(made_up_runs(n=5)).assign(f1_macro=np.nan),
     "energy unknown": lambda: numbered(made_up_runs(n=5)).assign(
@@ -1575,4 +1577,4 @@ def test_no_analysis_changes_the_runs_it_is_given(name):
 
 def test_answers_of_savings_are_savings():
     assert isinstance(attempt(best_against_worst, numbered(made_up_runs(n=5))), Saving)
-    assert isinstance(attempt(best_against_worst, RUNS["no run at all"]()), Unanswered)
+    assert isinstance(attempt(best_against_worst, RUNS["no run at all"]()), Unavailable)

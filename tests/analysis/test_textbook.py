@@ -14,8 +14,8 @@ from greencv_core.analysis import (
     bootstrap,
     cliffs_delta,
     compare,
+    find_outliers,
     non_inferiority,
-    outliers,
     paired_by_environment,
 )
 from greencv_core.analysis.regression import breakeven
@@ -315,9 +315,9 @@ def test_power_of_the_t_test_by_power_t_test():
 
 def test_modified_z_of_iglewicz_and_hoaglin():
     runs = pd.DataFrame({"group": "one", "value": textbook.IGLEWICZ_HOAGLIN})
-    found = outliers(runs, "value", by=["group"])
+    found = find_outliers(runs, "value", by=["group"])
     assert found.left_out["value"].tolist() == textbook.IGLEWICZ_HOAGLIN_OUTLIERS
-    every = outliers(runs, "value", by=["group"], limit=0.0).left_out["modified_z"].abs()
+    every = find_outliers(runs, "value", by=["group"], limit=0.0).left_out["modified_z"].abs()
     known = textbook.IGLEWICZ_HOAGLIN_MODIFIED_Z
     assert every.tolist() == pytest.approx(known, abs=1e-8)
 

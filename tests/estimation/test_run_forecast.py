@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from greencv_core.analysis import NotEnoughDataError, usable
+from greencv_core.analysis import NotEnoughDataError, select_runs
 from greencv_core.estimation.base import Estimate
 from greencv_core.estimation.run_cost import ProbeResult, StudyCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunHistory
@@ -236,7 +236,7 @@ def test_a_stopped_run_says_why_and_keeps_what_it_has(stopped, tmp_path):
 
 
 def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):
-    selection = usable(runs_table([stopped]))
+    selection = select_runs(runs_table([stopped]))
     assert selection.runs.empty
     Store(tmp_path).write(stopped)
     row = greencv_here("runs", "list", "--store", tmp_path).stdout.splitlines()[2]

@@ -11,14 +11,14 @@ from greencv_core import runs_table
 from greencv_core.analysis import (
     BreakEven,
     NotEnoughDataError,
-    Unanswered,
+    Unavailable,
     attempt,
     break_even,
     break_evens,
-    usable,
+    select_runs,
 )
 from greencv_core.analysis.comparison.correlation import rank_correlation, rank_correlations
-from greencv_core.analysis.regression.breakeven import surest
+from greencv_core.analysis.regression.breakeven import most_precise
 from greencv_core.analysis.regression.crossings import most_powerful, powerful_against_each
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
@@ -446,7 +446,7 @@ def test_without_runs_the_sentence_says_so():
 
 
 def test_records_of_a_study_are_asked_as_their_table_is():
-    runs = usable(runs_table(made_up_records())).runs
+    runs = select_runs(runs_table(made_up_records())).runs
     asked = ask(runs, MARGIN)
     claims = asked.claims.set_index("claim")
     assert claims.loc[RISES[0], "standing"] == "holds"
@@ -467,12 +467,12 @@ def test_the_table_shows_every_claim_and_no_markup_of_names():
 
 def test_other_runs_unfold_each_under_its_name():
     asked = ask(truth(n=4), MARGIN)
-    made = claims_of_others({"theirs": asked, "lost": Unanswered("not here"), "ours": asked})
+    made = claims_of_others({"theirs": asked, "lost": Unavailable("not here"), "ours": asked})
     assert made.body.count("<details>") == 2
     assert "theirs" in made.body
     assert "lost" not in made.body
     assert made.run_ids == (*asked.runs["run_id"],) * 2
-    assert claims_of_others({"lost": Unanswered("not here")}) is None
+    assert claims_of_others({"lost": Unavailable("not here")}) is None
 
 
 def test_correlations_stand_in_a_line_for_each_environment():
@@ -539,9 +539,9 @@ def test_the_surest_break_even_is_that_of_the_narrowest_interval_within_the_rang
     assert none.excluded
     assert blurred.high / blurred.low > sharp.high / sharp.low
     for results in ((none, blurred, sharp), (sharp, none, blurred), (blurred, sharp, none)):
-        assert surest({str(i): result for i, result in enumerate(results)}) is sharp
-    assert surest({"a": Unanswered("few"), "b": none}) is none
-    assert surest({"a": Unanswered("few")}) is None
+        assert most_precise({str(i): result for i, result in enumerate(results)}) is sharp
+    assert most_precise({"a": Unavailable("few"), "b": none}) is none
+    assert most_precise({"a": Unavailable("few")}) is None
 
 
 # The original's own figures, and its own runs
@@ -550,7 +550,7 @@ def test_the_surest_break_even_is_that_of_the_narrowest_interval_within_the_rang
 @pytest.fixture(scope="module")
 def reanalysis():
     found = attempt(load_reanalysis)
-    if isinstance(found, Unanswered):
+    if isinstance(found, Unavailable):
         pytest.skip(f"the published data are not at hand: {found.reason}")
     return found
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from greencv_core.analysis import Unanswered, attempt, cliffs_delta, outliers
+from greencv_core.analysis import Unavailable, attempt, cliffs_delta, find_outliers
 from greencv_core.published import (
     DATA_SETS,
     DataUnavailableError,
@@ -186,7 +186,7 @@ def test_the_rule_leaves_out_what_lies_apart_in_its_own_condition():
             "energy_j_per_image": values + [v + 0.5 for v in values[:5]] + [1.5, 2.0, 2.0, 2.0],
         }
     )
-    result = outliers(runs)
+    result = find_outliers(runs)
     assert result.left_out["architecture"].tolist() == ["a"]  # in b, 1.5 is like the others
     median, mad = 1.005, 0.015
     assert result.left_out["modified_z"].tolist() == pytest.approx([0.6745 * (1.5 - median) / mad])
@@ -195,7 +195,7 @@ def test_the_rule_leaves_out_what_lies_apart_in_its_own_condition():
 
 
 def test_what_rests_on_an_unanswered_question_is_not_asked():
-    nothing = Unanswered("no data")
+    nothing = Unavailable("no data")
     assert attempt(cliffs_delta, nothing, [1.0]) is nothing
 
 

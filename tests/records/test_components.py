@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from greencv_core import collect, runs_table
-from greencv_core.analysis.choice.robustness import energies_of
+from greencv_core.analysis.choice.robustness import energy_definitions
 from greencv_core.records.components import restrict_to_components
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
@@ -91,11 +91,11 @@ def test_what_does_not_count_is_still_told(record):
 
 def test_the_sum_of_all_is_one_more_meaning_of_energy(record):
     alone, whole = (runs_table([restrict_to_components(record, some)]) for some in (["gpu"], None))
-    meanings = energies_of(alone)
+    meanings = energy_definitions(alone)
     energy_j = meanings["all components"]["energy_j_per_image"] * record.images_processed
     assert list(energy_j) == pytest.approx([1000.0])
-    assert "all components" not in energies_of(whole)
-    assert set(energies_of(whole)) == set(meanings) - {"all components"}
+    assert "all components" not in energy_definitions(whole)
+    assert set(energy_definitions(whole)) == set(meanings) - {"all components"}
 
 
 def test_a_run_that_lacks_what_counts_has_no_energy(record):

@@ -14,7 +14,7 @@ from myst_parser.parsers.mdit import create_md_parser
 from nbconvert import HTMLExporter
 
 from greencv_core import runs_table
-from greencv_core.analysis import Unanswered
+from greencv_core.analysis import Unavailable, describe
 from greencv_core.report import figures
 from greencv_core.report.exhibits import markdown, tables
 from greencv_core.report.exhibits.theme import apply_theme
@@ -122,8 +122,8 @@ def test_a_block_of_code_is_that_alone(renderer, text):
 def test_a_box_holds_words(text):
     for shown in (
         markdown.box("note", text, "words", [text, "two"]),
-        data_note(Unanswered(text)),
-        published_note(Unanswered(text)),
+        data_note(Unavailable(text)),
+        published_note(Unavailable(text)),
     ):
         tokens = RENDERERS["book"].parse(shown.data)
         assert [token.type for token in tokens] == ["html_block"], shown.data
@@ -223,8 +223,8 @@ def test_pages_of_hostile_records_hold_words(theirs):
     check_table(tables.conditions_table(runs), text)
     check_table(tables.styled(provenance.uncertainty_table(records[0]), text), text)
     for said in (
-        markdown.environments_sentence(runs), markdown.correctness_sentence(runs),
-        provenance.dates_sentence(records), markdown.study_cost_sentence(runs),
+        describe.environments_sentence(runs), describe.correctness_sentence(runs),
+        provenance.dates_sentence(records), describe.study_cost_sentence(runs),
     ):  # fmt: skip
         tokens = RENDERERS["book"].parse(markdown.say(said).data)
         assert kinds(tokens) <= PLAIN_TOKENS | {"text_special"}

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from greencv_core import runs_table
-from greencv_core.analysis import pareto_front, usable
+from greencv_core.analysis import pareto_front, select_runs
 from greencv_core.report import figures
 from greencv_core.report.book import number_exhibits
 from greencv_core.report.exhibits import exhibit, markdown, tables, theme
@@ -26,7 +26,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def runs(smoke_records):
     theme.apply_theme()
-    return usable(runs_table(smoke_records)).runs
+    return select_runs(runs_table(smoke_records)).runs
 
 
 @pytest.fixture(scope="module")

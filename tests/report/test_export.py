@@ -17,18 +17,18 @@ from threadpoolctl import threadpool_info
 
 from greencv_core import runs_table
 from greencv_core.analysis import (
-    Unanswered,
+    Unavailable,
     best_against_worst,
     break_evens,
     compare,
     energy_regression,
-    only,
+    filter_by,
     pareto_front,
     savings_without_loss,
+    select_runs,
     specification_curve,
-    usable,
 )
-from greencv_core.analysis.choice.robustness import energies_of
+from greencv_core.analysis.choice.robustness import energy_definitions
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.tables import COLUMNS, FIGURES
 from greencv_core.report.export.files import write_results
@@ -125,9 +125,9 @@ def test_another_processors_linear_algebra_gives_the_same_bytes(folder, tmp_path
 
 
 def test_figures_are_those_of_the_analyses(results, records):
-    runs = usable(runs_table(records)).runs
+    runs = select_runs(runs_table(records)).runs
     one, two = results["rq1_architecture"], results["rq2_environment"]
-    within = only(runs, "environment", one["environment"])
+    within = filter_by(runs, "environment", one["environment"])
     energy = compare(within, "energy_j_per_image", "architecture")
     assert one["energy"]["welch_f"] == pytest.approx(energy.welch_f, rel=1e-5)
     assert one["energy"]["kruskal_p"] == pytest.approx(energy.kruskal_p, rel=1e-3)
@@ -148,17 +148,17 @@ def test_figures_are_those_of_the_analyses(results, records):
 
 
 def test_sentences_are_those_of_the_pages(results, records):
-    runs = usable(runs_table(records)).runs
+    runs = select_runs(runs_table(records)).runs
     one, two = results["rq1_architecture"], results["rq2_environment"]
-    within = only(runs, "environment", one["environment"])
+    within = filter_by(runs, "environment", one["environment"])
     energy = compare(within, "energy_j_per_image", "architecture")
     assert one["energy"]["sentences"] == [energy.sentence(), energy.assumptions()]
     assert two["robustness"]["specification_curve"]["sentences"] == [
-        specification_curve(energies_of(runs)).sentence()
+        specification_curve(energy_definitions(runs)).sentence()
     ]
     front = pareto_front(runs)
     assert two["pareto_front"]["sentences"] == [front.sentence(), front.efficiency_sentence()]
-    assert results["runs"]["sentences"][1] == usable(runs_table(records)).sentence()
+    assert results["runs"]["sentences"][1] == select_runs(runs_table(records)).sentence()
 
 
 def test_every_condition_has_its_medians_its_quartiles_and_its_provenance(results, records):
@@ -355,4 +355,4 @@ def test_figures_have_the_digits_that_every_machine_computes_alike(value, name, 
 def test_what_json_does_not_know_is_a_defect_and_not_guessed():
     with pytest.raises(TypeError, match="when: Timestamp has no form in JSON"):
         plain({"when": pd.Timestamp("2026-01-01")})
-    assert plain({"answer": Unanswered("too few")}) == {"answer": {"unanswered": "too few"}}
+    assert plain({"answer": Unavailable("too few")}) == {"answer": {"unanswered": "too few"}}

@@ -19,22 +19,23 @@ from greencv_core.analysis import (
     break_evens,
     compare,
     compare_each,
-    energies_of,
+    energy_definitions,
     energy_regression,
-    only,
+    filter_by,
     pareto_front,
     repetitions_needed,
     specification_curve,
 )
 from greencv_core.analysis.regression.breakeven import BreakEven
-from greencv_core.analysis.result import Unanswered
+from greencv_core.analysis.result import Unavailable
 from greencv_core.records.components import restrict_to_components
 from greencv_core.records.select import sort_records
 from greencv_core.records.tables import epochs_table, phases_table, power_trace_table, runs_table
 from greencv_core.report import figures
 from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
-from greencv_core.report.exhibits.markdown import provenance_note, study_cost_sentence
+from greencv_core.analysis.describe import study_cost_sentence
+from greencv_core.report.exhibits.markdown import provenance_note
 from greencv_core.report.exhibits.theme import apply_theme, environment_palette, narrow
 from greencv_core.report.pages import provenance, research_questions
 from tests.conftest import NOBODY, ROOT
@@ -193,7 +194,7 @@ def test_analyses_that_count_estimates_besides_say_so(gpu_alone, with_host):
     for runs in (gpu_alone, with_host):
         some = runs[runs["architecture"].isin(chosen)]
         captions.append(
-            figures.specification_curve(specification_curve(energies_of(some)), some).caption
+            figures.specification_curve(specification_curve(energy_definitions(some)), some).caption
         )
     assert "(%, measured; all components: estimated)" in captions[0]
     assert "(%, estimated)" in captions[1]
@@ -268,7 +269,7 @@ def test_an_environment_has_one_colour_in_all_figures(gpu_alone):
 
 
 def test_architectures_that_are_many_differ_by_marker_too(gpu_alone):
-    few = only(gpu_alone, "environment", "fp32")
+    few = filter_by(gpu_alone, "environment", "fp32")
     order = ["fp32"]
     many = figures._every_run(few, ENERGY, "environment", order, "architecture")
     markers = [handle.get_marker() for handle in many.axes[0].get_legend().legend_handles]
@@ -287,9 +288,9 @@ def test_short_times_are_told_in_microseconds_in_figure_and_table(gpu_alone):
     low, high = figure.axes[0].get_ylim()
     assert low < 1e6 * gpu_alone["duration_s_per_image"].min()
     assert high > 1e6 * gpu_alone["duration_s_per_image"].max()
-    shown = tables.conditions_table(only(gpu_alone, "environment", "bf16"), by=["architecture"])
+    shown = tables.conditions_table(filter_by(gpu_alone, "environment", "bf16"), by=["architecture"])
     table = first_table(shown.body)
-    seconds = only(gpu_alone, "environment", "bf16").groupby("architecture")["duration_s_per_image"]
+    seconds = filter_by(gpu_alone, "environment", "bf16").groupby("architecture")["duration_s_per_image"]
     told = table.set_index("Architecture")["Time per image (\N{MICRO SIGN}s)"]
     for name, median_s in seconds.median().items():
         assert float(told[name]) == pytest.approx(1e6 * median_s, rel=0.01)
@@ -351,7 +352,7 @@ def test_many_pairs_open_by_architecture_and_none_is_lost(gpu_alone):
     assert rows_of(shown.body) == (0, 9 * 15)
     assert shown.body.count("<summary>") == 9
     assert len(shown.files["csv"].decode().splitlines()) == 1 + 9 * 15
-    within = only(gpu_alone, "environment", "bf16")
+    within = filter_by(gpu_alone, "environment", "bf16")
     one = tables.pairs_table(
         {"bf16": compare(within, ENERGY, "architecture")}, "environment", "measured"
     )
@@ -418,7 +419,7 @@ def test_a_campaign_with_holes_goes_through_every_cell_of_a_page(holed, name, mo
         run_cell("".join(cell["source"]), known)
         if "parameters" in cell["metadata"].get("tags", []):
             known.update(given)
-    assert not isinstance(known.get("front"), Unanswered)
+    assert not isinstance(known.get("front"), Unavailable)
 
 
 def run_cell(source, known):

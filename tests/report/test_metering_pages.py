@@ -5,8 +5,8 @@ import json
 import pytest
 from IPython.display import Markdown
 
+from greencv_core.analysis.describe import uncertainty_sentence
 from greencv_core.records.record import ComparisonRecord, EnergyRecord
-from greencv_core.report.exhibits.markdown import uncertainty_sentence
 from greencv_core.report.exhibits.tables import styled_or_said
 from greencv_core.report.pages.provenance import (
     comparisons_table,

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from nbclient import NotebookClient
 
-from greencv_core.analysis import usable
+from greencv_core.analysis import select_runs
 from greencv_core.machine.environment import resolve
 from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.records.record import RunRecord
@@ -162,7 +162,7 @@ def test_a_device_that_nothing_meters_makes_the_record_incomplete():
     assert record.status == "finished"
     assert not record.complete
     assert "the energy of cpu is not metered: no meter knows it" in record.problems
-    assert usable(runs_table([record])).runs.empty
+    assert select_runs(runs_table([record])).runs.empty
 
 
 def test_auto_leaves_out_what_cannot_be_metered():

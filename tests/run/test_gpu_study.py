@@ -24,7 +24,7 @@ from greencv_core.analysis import (
     energy_regression,
     pareto_front,
     savings_without_loss,
-    usable,
+    select_runs,
 )
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
@@ -371,7 +371,7 @@ def test_a_bundle_of_half_of_the_runs_can_be_analysed(half, pieces, study, recor
     bundle = packed(study, store, tmp_path)
     found = collect(bundle, store=bundle)
     assert len(found) == RUNS / 2
-    runs = usable(runs_table(found)).runs
+    runs = select_runs(runs_table(found)).runs
     assert len(runs) == RUNS / 2
     assert len(epochs_table(found)) == RUNS
     value = "energy_j_per_image"
@@ -443,7 +443,7 @@ def test_a_card_lost_midway_leaves_no_half_of_an_energy(going_on, tmp_path):
     told = phases_table(record).set_index("name")["energy_j"]
     assert told["epoch 1 training"] > 0
     assert np.isnan(told["epoch 60 training"])
-    assert usable(runs).runs.empty
+    assert select_runs(runs).runs.empty
     listed = greencv_here("runs", "list", "--store", store).stdout
     assert "incomplete" in listed
     assert " J " not in listed

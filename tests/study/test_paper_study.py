@@ -8,7 +8,7 @@ from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.report import figures
-from greencv_core.report.exhibits.markdown import correctness_sentence
+from greencv_core.analysis.describe import correctness_sentence
 from greencv_core.run.planning import plan_here
 from tests.conftest import ROOT, greencv
 

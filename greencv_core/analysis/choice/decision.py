@@ -12,9 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.choice.savings import Saving, largest_of, saving
-from greencv_core.analysis.levels import ALPHA
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.choice.savings import Saving, pick_largest, saving
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, weakest_provenance
 from greencv_core.utils.text import (
     F1_DECIMALS,
@@ -241,7 +240,7 @@ class Decision:
 def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     """Find, for every loss that may be accepted, the condition that takes the least energy.
 
-    A condition is a choice at an accepted loss if :func:`losses_at_most` shows that its mean
+    A condition is a choice at an accepted loss if :func:`loss_bounds` shows that its mean
     correctness is no further below that of the best condition. Savings are of median energies per
     image, against the condition of the highest mean correctness. That this one was picked for its
     correctness is not allowed for; it matters only where a condition's runs that learned more by
@@ -297,7 +296,7 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
             saving=saved,
         )
         for (key, part), mean, high, saved in zip(
-            groups, means, losses_at_most(scores), savings, strict=True
+            groups, means, loss_bounds(scores), savings, strict=True
         )
     )
     in_play = {candidate.name for candidate in candidates}
@@ -311,7 +310,7 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     )
 
 
-def losses_at_most(scores: Sequence[Values]) -> Values:
+def loss_bounds(scores: Sequence[Values]) -> Values:
     r"""Return by how much each group's mean is at most below that of the best, at 95 % for all.
 
     Hsu's multiple comparisons with the best (Hsu 1984), constrained to losses of 0 and more, with
@@ -377,7 +376,7 @@ def _steps(runs: pd.DataFrame, candidates: Sequence[Candidate]) -> tuple[Step, .
             # All that the choice is greenest of before a greener one is admitted: its interval then
             # does not change with conditions that are admitted after it.
             largest = max((p for p in admitted if p and p[0] == choice), key=len)
-            found = largest_of(
+            found = pick_largest(
                 runs, [s for place in largest if (s := candidates[place].saving) is not None]
             )
         step = Step(loss, choice, found, tuple(places[1 : 1 + RUNNERS_UP]), len(places))

@@ -14,10 +14,8 @@ import pandas as pd
 from statsmodels.stats.power import TTestIndPower
 
 from greencv_core.analysis.choice.savings import Saving, Statistic, best_against_worst
-from greencv_core.analysis.levels import ALPHA
-from greencv_core.analysis.outliers import outliers
-from greencv_core.analysis.result import NotEnoughDataError, attempt
-from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, attempt
+from greencv_core.analysis.selection import CONDITION, condition_name, find_outliers
 from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import count, percent, quantity
 
@@ -29,7 +27,7 @@ _ALL = "all"
 _SELECTIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
     {
         _ALL: lambda runs: runs,
-        "without outliers": lambda runs: outliers(runs).kept,
+        "without outliers": lambda runs: find_outliers(runs).kept,
         "without disturbed": lambda runs: runs[~runs["contended"].eq(True)],
     }
 )
@@ -201,7 +199,7 @@ def specification_curve(
     Parameters
     ----------
     energies
-        A runs table for each meaning of energy, as :func:`energies_of` returns them.
+        A runs table for each meaning of energy, as :func:`energy_definitions` returns them.
 
     Raises
     ------
@@ -237,7 +235,7 @@ ROUNDING = 1e-9
 """By more than this share, a sum is another one."""
 
 
-def energies_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def energy_definitions(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the runs once for each meaning of energy per image that they can tell.
 
     Gross; net of idle power; that of the training phases alone, without validation; and where a
@@ -263,7 +261,7 @@ def energies_of(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_worst) -> str:
     """Say what the declared rule for outliers leaves out, and the headline with and without."""
-    rule = outliers(runs)
+    rule = find_outliers(runs)
     if rule.left_out.empty:
         return rule.sentence()
     both = [attempt(headline, table) for table in (runs, rule.kept)]

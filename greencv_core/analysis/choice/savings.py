@@ -22,8 +22,7 @@ from greencv_core.analysis.bootstrap import (
     medians_without_each,
     studentised,
 )
-from greencv_core.analysis.levels import CONFIDENCE
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.utils.text import F1_DECIMALS, percent, quantity
 
@@ -187,7 +186,7 @@ def savings_table(
     return sorted(found, key=lambda result: -result.saving)
 
 
-def largest_of(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
+def pick_largest(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
     """Return the largest of some savings of these runs, its interval allowing for the pick.
 
     Raises

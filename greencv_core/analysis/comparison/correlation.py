@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from greencv_core.analysis.bootstrap import RESAMPLES, generator
-from greencv_core.analysis.levels import CONFIDENCE
-from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Unavailable, attempt
 from greencv_core.utils.text import as_opening, quantity
 
 FEWEST = 3
@@ -122,7 +121,7 @@ def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
 
 def rank_correlations(
     runs: pd.DataFrame, x: str, y: str
-) -> dict[str, RankCorrelation | Unanswered]:
+) -> dict[str, RankCorrelation | Unavailable]:
     """Correlate within each environment; see :func:`rank_correlation`."""
     return {
         str(name): attempt(rank_correlation, part, x, y)

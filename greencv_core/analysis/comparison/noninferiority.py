@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from greencv_core.analysis.choice.savings import Saving, largest_of, savings_table
+from greencv_core.analysis.choice.savings import Saving, pick_largest, savings_table
 from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.levels import ALPHA
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
 
@@ -201,7 +200,7 @@ def savings_without_loss(
         pairs=pd.DataFrame(rows, columns=columns_told),
         compared=len(every),
         learned_nothing=learned.count(False),
-        best=largest_of(runs, passing) if passing else None,
+        best=pick_largest(runs, passing) if passing else None,
     )
 
 

@@ -12,8 +12,7 @@ from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis.comparison.pairwise import compared_pairs, holm
-from greencv_core.analysis.levels import ALPHA
-from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Unavailable, attempt
 from greencv_core.utils.text import (
     as_opening,
     count,
@@ -224,7 +223,7 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
 
 def compare_each(
     runs: pd.DataFrame, value: str, by: str, within: str
-) -> dict[str, Comparison | Unanswered]:
+) -> dict[str, Comparison | Unavailable]:
     """Compare groups within each level of another column, as one family.
 
     With one test a level, some would else reject by chance. The omnibus tests, and Dunn's tests

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from greencv_core.analysis.levels import ALPHA
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.utils.text import listed, p_value, quantity
 
 FEWEST = 6

@@ -16,7 +16,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.nonparametric import rank_compare_2indep
 
-from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.result import CONFIDENCE
 
 Values = NDArray[np.float64]
 Groups = Mapping[str, Values]

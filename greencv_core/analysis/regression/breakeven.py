@@ -12,8 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.levels import ALPHA, CONFIDENCE
-from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError, Unavailable, attempt
 from greencv_core.utils.text import number, p_value
 
 FEWEST = 4
@@ -215,7 +214,7 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     )  # fmt: skip
 
 
-def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unanswered]:
+def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unavailable]:
     """Find the break-even of each pair of environments; the key names both."""
     names = [str(name) for name in runs["environment"].unique()]
     return {
@@ -223,7 +222,7 @@ def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unanswered]:
     }
 
 
-def surest(results: Mapping[str, BreakEven | Unanswered]) -> BreakEven | None:
+def most_precise(results: Mapping[str, BreakEven | Unavailable]) -> BreakEven | None:
     """Return the break-even that is best known of those within the range observed.
 
     That of the narrowest interval on the logarithmic axis, of those within the range if there are

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.regression.breakeven import BreakEven, break_even
 from greencv_core.analysis.regression.interaction import Interaction, architecture_by_environment
-from greencv_core.analysis.result import NotEnoughDataError, Unanswered, attempt
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Unavailable, attempt
 from greencv_core.utils.text import listed, number
 
 
@@ -26,7 +25,7 @@ class Matching:
     less_in_powerful: tuple[str, ...]
     """Those shown to take less energy per image in the most powerful environment."""
     less_in_other: tuple[str, ...]
-    line: BreakEven | Unanswered
+    line: BreakEven | Unavailable
 
     @property
     def turns(self) -> bool:

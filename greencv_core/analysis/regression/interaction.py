@@ -16,8 +16,7 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.levels import ALPHA, CONFIDENCE
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError
 from greencv_core.utils.text import left_out_clause, listed, number, p_value
 
 FEWEST_FOR_WELCH_JAMES = 3

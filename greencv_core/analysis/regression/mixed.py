@@ -11,9 +11,8 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResultsWrapper
 
-from greencv_core.analysis.levels import CONFIDENCE
 from greencv_core.analysis.regression.data import REPORTED, formula_of, logarithms, plain, possible
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
 
 FEWEST_FOR_MIXED = 5
 """Architectures from which on their spread can be estimated at all."""

@@ -11,7 +11,6 @@ import pandas as pd
 import statsmodels.formula.api as smf
 from scipy import linalg
 
-from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.regression.data import (
     STEPS,
     TERMS,
@@ -22,7 +21,7 @@ from greencv_core.analysis.regression.data import (
     step_of,
 )
 from greencv_core.analysis.regression.interaction import welch_james
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.utils.text import number, p_value, percent
 
 

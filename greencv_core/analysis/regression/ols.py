@@ -16,7 +16,6 @@ from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from greencv_core.analysis.comparison.omnibus import shapiro_wilk
-from greencv_core.analysis.levels import ALPHA
 from greencv_core.analysis.regression.data import (
     REPORTED,
     TERMS,
@@ -26,7 +25,7 @@ from greencv_core.analysis.regression.data import (
     plain,
     possible,
 )
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.utils.text import listed, number, p_value, percent
 
 LARGE_VIF = 5.0

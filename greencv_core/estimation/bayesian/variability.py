@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from greencv_core.analysis.levels import CONFIDENCE
+from greencv_core.analysis.result import CONFIDENCE
 from greencv_core.estimation.trajectory import Course, Floats
 
 AFTER = (1, 2, 3, 5, 8, 12, 20, 30, 50)

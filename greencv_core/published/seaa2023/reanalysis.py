@@ -17,12 +17,12 @@ from greencv_core.analysis import (
     NotEnoughDataError,
     Outliers,
     Saving,
-    Unanswered,
+    Unavailable,
     attempt,
     best_against_worst,
     compare,
-    only,
-    outliers,
+    filter_by,
+    find_outliers,
     saving,
 )
 from greencv_core.published import tabulated
@@ -228,7 +228,7 @@ class Reanalysis:
     @cached_property
     def outliers(self) -> Outliers:
         """What the declared rule leaves out."""
-        return outliers(self.every_run)
+        return find_outliers(self.every_run)
 
     @cached_property
     def shared(self) -> pd.DataFrame:
@@ -239,7 +239,7 @@ class Reanalysis:
         """Return the re-analysis without the runs that shared their GPU."""
         return replace(self, table=self.table[~self.table["run_id"].isin(self.shared["run_id"])])
 
-    def headline(self, removals: Removals = "by_hand") -> dict[str, Saving | Unanswered]:
+    def headline(self, removals: Removals = "by_hand") -> dict[str, Saving | Unavailable]:
         """Return each variant's largest saving between two conditions."""
         return {
             variant: attempt(
@@ -278,7 +278,7 @@ class Reanalysis:
             runs = self.runs(variant).dropna(subset=[value])
             if level not in set(runs[fixed]):
                 raise NotEnoughDataError(f"no run of {level} has this energy")
-            self._compared[name, variant] = compare(only(runs, fixed, level), value, by)
+            self._compared[name, variant] = compare(filter_by(runs, fixed, level), value, by)
         return self._compared[name, variant]
 
     def medians(self, removals: Removals = "by_hand") -> pd.DataFrame:

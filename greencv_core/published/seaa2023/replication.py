@@ -14,14 +14,14 @@ from greencv_core.analysis import (
     Comparison,
     NonInferiority,
     Saving,
-    Unanswered,
+    Unavailable,
     attempt,
     best_against_worst,
     compare,
     compare_each,
     fastest_environment,
+    filter_by,
     non_inferiority,
-    only,
     weakest_provenance,
 )
 from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
@@ -175,9 +175,9 @@ def _architectures(claim: str, value: str, test: str, runs: pd.DataFrame) -> Cla
     if reason:
         return _not_asked(claim, original, reason)
     environment = fastest_environment(runs)
-    within = only(runs, "environment", environment)
+    within = filter_by(runs, "environment", environment)
     result = attempt(compare, within, value, "architecture")
-    if isinstance(result, Unanswered):
+    if isinstance(result, Unavailable):
         return _not_asked(claim, original, result.reason)
     pairs = f"{result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart"
     standing: Standing = "holds" if result.significant else "not shown"
@@ -239,7 +239,7 @@ def _largest_saving(correctness: str, runs: pd.DataFrame) -> Claim:
         f"{_gflops(*GFLOPS_SPAN)}"
     )
     largest = _largest(runs, correctness)
-    if isinstance(largest, Unanswered):
+    if isinstance(largest, Unavailable):
         return _not_asked(claim, original, largest.reason)
     own = runs[_GFLOPS].dropna()
     here = (
@@ -267,9 +267,9 @@ def _gflops(fewest: float, most: float) -> str:
     return f"{number(fewest)} to {number(most)} GFLOPs, a factor of {number(most / fewest)}"
 
 
-def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unanswered:
+def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unavailable:
     if runs.empty:
-        return Unanswered("there are none")
+        return Unavailable("there are none")
     return attempt(best_against_worst, runs, correctness=correctness)
 
 
@@ -277,7 +277,7 @@ def _without_loss(margin: float, correctness: str, runs: pd.DataFrame) -> Claim:
     claim = "The largest saving costs a negligible loss of F1"
     original = "Median F1 0.975 instead of 0.986; no margin stated, no test"
     told, largest = quantity(correctness), _largest(runs, correctness)
-    if isinstance(largest, Unanswered):
+    if isinstance(largest, Unavailable):
         return _not_asked(claim, original, largest.reason)
     if largest.ci_low <= 0:
         return _not_asked(claim, original, "no saving is shown")
@@ -292,7 +292,7 @@ def _without_loss(margin: float, correctness: str, runs: pd.DataFrame) -> Claim:
             claim, original, f"{largest.dear} learned nothing, so nothing can be lost"
         )
     test = attempt(non_inferiority, dear, cheap, margin)
-    if isinstance(test, Unanswered):
+    if isinstance(test, Unavailable):
         return _not_asked(claim, original, test.reason)
     points = f"{100 * margin:g} points"
     here = (
@@ -347,7 +347,7 @@ def _matching(runs: pd.DataFrame) -> Claim:
     if reason:
         return _not_asked(claim, original, reason)
     pairs = attempt(powerful_against_each, runs)
-    if isinstance(pairs, Unanswered):
+    if isinstance(pairs, Unavailable):
         return _not_asked(claim, original, pairs.reason)
     standing, verdict = _k_of_n(sum(pair.turns for pair in pairs), len(pairs), "pair")
     if all(pair.opposed for pair in pairs):
@@ -391,7 +391,7 @@ def _lacks(runs: pd.DataFrame, factor: str, *values: str) -> str:
 
 
 def _first_reason(every: Mapping[str, object]) -> str:
-    return next(r.reason for r in every.values() if isinstance(r, Unanswered))
+    return next(r.reason for r in every.values() if isinstance(r, Unavailable))
 
 
 def _left_out(every: Mapping[str, object], known: Mapping[str, object]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from greencv_core.analysis import Saving, Unanswered
+from greencv_core.analysis import Saving, Unavailable
 from greencv_core.published.seaa2023.claims import claims_table
 from greencv_core.published.seaa2023.reanalysis import Reanalysis, Removals
 from greencv_core.published.seaa2023.runs import COMMIT, DOI, NAME
@@ -70,7 +70,7 @@ def _headline(reanalysis: Reanalysis, removals: Removals) -> dict[str, Any]:
     }
 
 
-def _saving(result: Saving | Unanswered, n_runs: int) -> dict[str, Any]:
+def _saving(result: Saving | Unavailable, n_runs: int) -> dict[str, Any]:
     known = result if isinstance(result, Saving) else None
     return {
         "saving": known and known.saving,
@@ -81,5 +81,5 @@ def _saving(result: Saving | Unanswered, n_runs: int) -> dict[str, Any]:
         "n_runs": n_runs,
         "n_from": known and known.n_from,
         "n_to": known and known.n_to,
-        "reason": result.reason if isinstance(result, Unanswered) else None,
+        "reason": result.reason if isinstance(result, Unavailable) else None,
     }

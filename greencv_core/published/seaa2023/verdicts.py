@@ -12,7 +12,7 @@ from scipy import stats
 
 from greencv_core.analysis import (
     Saving,
-    Unanswered,
+    Unavailable,
     attempt,
     break_even,
     cliffs_delta,
@@ -20,7 +20,7 @@ from greencv_core.analysis import (
     saving,
 )
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
-from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.result import ALPHA
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
     CORRECTNESS,
@@ -95,16 +95,16 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _shown(result: Saving | Unanswered, digits: int = 2) -> str:
-    if isinstance(result, Unanswered):
+def _shown(result: Saving | Unavailable, digits: int = 2) -> str:
+    if isinstance(result, Unavailable):
         return "not known"
     span = f"({100 * result.ci_low:.1f} to {percent(result.ci_high)})"
     return f"{percent(result.saving, digits)}\n{span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _first_headline(headline: dict[str, Saving | Unanswered]) -> Verdict:
+def _first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
     first, corrected = headline["first_formula"], headline[CORRECTED]
-    if isinstance(first, Unanswered) or isinstance(corrected, Unanswered):
+    if isinstance(first, Unavailable) or isinstance(corrected, Unavailable):
         fate = _UNDECIDED
     elif corrected.ci_high < first.ci_low:
         fate = (
@@ -119,15 +119,15 @@ def _first_headline(headline: dict[str, Saving | Unanswered]) -> Verdict:
     )  # fmt: skip
 
 
-def _saving_row(claim: str, told: str, results: Mapping[str, Saving | Unanswered]) -> Verdict:
+def _saving_row(claim: str, told: str, results: Mapping[str, Saving | Unavailable]) -> Verdict:
     published, corrected = results["published"], results[CORRECTED]
     net = _net(corrected, [results[variant] for variant in IDLE])
     fate = f"{_fate(published, corrected)} {net}"
     return Verdict(claim, told, _shown(published), _shown(corrected), fate.strip())
 
 
-def _fate(published: Saving | Unanswered, corrected: Saving | Unanswered) -> str:
-    if isinstance(published, Unanswered) or isinstance(corrected, Unanswered):
+def _fate(published: Saving | Unavailable, corrected: Saving | Unavailable) -> str:
+    if isinstance(published, Unavailable) or isinstance(corrected, Unavailable):
         return _UNDECIDED
     if not _same_conditions(published, corrected):
         return f"Changes: now {corrected.cheap} against {corrected.dear}."
@@ -150,9 +150,9 @@ def _runs(result: Saving) -> int:
     return result.n_from + result.n_to
 
 
-def _net(gross: Saving | Unanswered, nets: Sequence[Saving | Unanswered]) -> str:
+def _net(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]) -> str:
     """Say what is left of a saving net of each idle power."""
-    if isinstance(gross, Unanswered):
+    if isinstance(gross, Unavailable):
         return ""
     known = [net for net in nets if isinstance(net, Saving)]
     if len(known) < len(nets):
@@ -178,7 +178,7 @@ def _test_row(reanalysis: Reanalysis, claim: str, told: str, name: str) -> Verdi
     published, corrected = (
         attempt(reanalysis.test, name, variant) for variant in ("published", CORRECTED)
     )
-    if isinstance(published, Unanswered) or isinstance(corrected, Unanswered):
+    if isinstance(published, Unavailable) or isinstance(corrected, Unavailable):
         return Verdict(claim, told, "not known", "not known", _UNDECIDED)
     recomputed, mended = (
         f"H = {c.kruskal_h:.2f}, eta squared {c.eta_squared:.3f}" for c in (published, corrected)
@@ -226,7 +226,7 @@ def _same_pairs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
     return bool(alike.all())
 
 
-def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unanswered]) -> Verdict:
+def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unavailable]) -> Verdict:
     f1 = {
         key: part[CORRECTNESS].to_numpy(dtype=float)
         for key, part in reanalysis.runs().groupby(["architecture", "environment"])
@@ -238,8 +238,8 @@ def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unanswered
             for condition in (result.from_condition, result.to_condition)
         ]
 
-    def shown(result: Saving | Unanswered) -> str:
-        if isinstance(result, Unanswered):
+    def shown(result: Saving | Unavailable) -> str:
+        if isinstance(result, Unavailable):
             return "not known"
         dear, cheap = (float(np.median(scores)) for scores in of_both(result))
         return f"median F1 {cheap:.3f} instead of {dear:.3f}"
@@ -292,7 +292,7 @@ def _scaling(reanalysis: Reanalysis) -> Verdict:
 def _break_even(reanalysis: Reanalysis) -> str:
     """Say at which complexity the larger GPU begins to pay, with every correction."""
     result = attempt(break_even, reanalysis.runs(CORRECTED), SMALLER_GPU, RQ1_ENVIRONMENT)
-    if isinstance(result, Unanswered):
+    if isinstance(result, Unavailable):
         return ""
     span = f"{number(result.lowest)} to {number(result.highest)} GFLOPs"
     if result.excluded:
@@ -318,7 +318,7 @@ def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
         .sort_values()
         .index
     }
-    if any(isinstance(result, Unanswered) for result in results.values()):
+    if any(isinstance(result, Unavailable) for result in results.values()):
         return None
     return [a for a, r in results.items() if isinstance(r, Saving) and r.ci_low > 0]
 

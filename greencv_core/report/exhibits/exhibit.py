@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from greencv_core.analysis.result import Unanswered
+from greencv_core.analysis.result import Unavailable
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, run_ids
 from greencv_core.report.exhibits.svg import dark_mode, inlined, png_of, svg_of
 from greencv_core.report.exhibits.theme import narrow
@@ -132,9 +132,9 @@ def table(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
     return Exhibit("table", caption, framed, {"csv": frame.to_csv(index=False).encode()})
 
 
-def of(runs: pd.DataFrame | Unanswered, exhibit: Exhibit | None) -> Exhibit | None:
+def of(runs: pd.DataFrame | Unavailable, exhibit: Exhibit | None) -> Exhibit | None:
     """Return an exhibit with the runs behind it, where there are both."""
-    if exhibit is None or isinstance(runs, Unanswered):
+    if exhibit is None or isinstance(runs, Unavailable):
         return exhibit
     return exhibit.of(runs)
 

@@ -14,7 +14,7 @@ from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from greencv_core.analysis.comparison.omnibus import Comparison
-from greencv_core.analysis.result import Unanswered
+from greencv_core.analysis.result import Unavailable
 from greencv_core.analysis.selection import CONDITION, summarise, weakest_provenance
 from greencv_core.report.exhibits import exhibit
 from greencv_core.report.exhibits.exhibit import Exhibit
@@ -271,7 +271,7 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
 
 
 def pairs_table(
-    comparisons: Mapping[str, Comparison | Unanswered], by: str, provenance: str
+    comparisons: Mapping[str, Comparison | Unavailable], by: str, provenance: str
 ) -> Exhibit | None:
     """Return the pairs of one or several comparisons, each named in column ``by``.
 

@@ -10,22 +10,22 @@ import pandas as pd
 
 from greencv_core.analysis import (
     SpecificationCurve,
-    Unanswered,
+    Unavailable,
     architecture_by_environment,
     attempt,
     best_against_worst,
     break_evens,
     compare,
     compare_each,
-    energies_of,
+    energy_definitions,
     energy_regression,
     energy_to_target,
     fastest_environment,
     leave_one_repetition_out,
     mixed_model,
     nested_models,
-    only,
-    outliers,
+    filter_by,
+    find_outliers,
     outliers_sentence,
     paired_by_environment,
     pareto_front,
@@ -33,14 +33,14 @@ from greencv_core.analysis import (
     savings_without_loss,
     specification_curve,
     summarise,
-    usable,
+    select_runs,
     weakest_provenance,
 )
 from greencv_core.analysis.choice.robustness import Headline
 from greencv_core.analysis.selection import CONDITION, Selection
 from greencv_core.records.record import RunRecord
 from greencv_core.records.tables import epochs_table, runs_table
-from greencv_core.report.exhibits.markdown import (
+from greencv_core.analysis.describe import (
     correctness_sentence,
     environments_sentence,
     study_cost_sentence,
@@ -86,12 +86,12 @@ def answers(study: Study, records: Sequence[RunRecord]) -> dict[str, Any]:
     dict
         schema_version, keys (the units of keys that do not name theirs), study, runs, conditions,
         rq1_architecture, rq2_environment; results as the analyses return them, or
-        :class:`~greencv_core.analysis.Unanswered`.
+        :class:`~greencv_core.analysis.Unavailable`.
     """
     everything = runs_table(records)
-    selection = usable(everything)
+    selection = select_runs(everything)
     runs, margin = selection.runs, study.analysis.correctness_margin
-    none = Unanswered("there is none to analyse")
+    none = Unavailable("there is none to analyse")
     return {
         "schema_version": SCHEMA_VERSION,
         "keys": _KEYS,
@@ -155,7 +155,7 @@ def _by_architecture(
     runs: pd.DataFrame, records: Sequence[RunRecord], margin: float
 ) -> dict[str, Any]:
     environment = fastest_environment(runs)
-    within = only(runs, "environment", environment)
+    within = filter_by(runs, "environment", environment)
     epochs = epochs_table(list(records))
     by_architecture = partial(best_against_worst, by="architecture")
     front = pareto_front(within)
@@ -201,16 +201,16 @@ def _by_environment(runs: pd.DataFrame, margin: float) -> dict[str, Any]:
 def _robustness(runs: pd.DataFrame, headline: Headline, by: str | Sequence[str]) -> dict[str, Any]:
     return {
         "outliers": {
-            "left_out": list(outliers(runs).left_out["run_id"]),
+            "left_out": list(find_outliers(runs).left_out["run_id"]),
             "sentences": [outliers_sentence(runs, headline)],
         },
         "leave_one_repetition_out": attempt(leave_one_repetition_out, runs, headline),
-        "specification_curve": _in_order(attempt(specification_curve, energies_of(runs), by=by)),
+        "specification_curve": _in_order(attempt(specification_curve, energy_definitions(runs), by=by)),
         "repetitions_needed": attempt(repetitions_needed, runs, VALUE),
     }
 
 
-def _in_order(curve: SpecificationCurve | Unanswered) -> Any:
+def _in_order(curve: SpecificationCurve | Unavailable) -> Any:
     """Return the curve as JSON, in the choices' order: processors sort equal savings variously."""
     told = plain(curve)
     if isinstance(curve, SpecificationCurve):

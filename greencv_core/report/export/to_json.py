@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis.result import Unanswered
+from greencv_core.analysis.result import Unavailable
 
 DIGITS = 6
 _P_VALUE = re.compile(r"(^|_)p(_|$)")
@@ -40,7 +40,7 @@ def plain(value: Any, name: str = "", digits: int = DIGITS) -> Any:
     digits
         Significant ones of a figure; fewer where an iteration ends before it has them all.
     """
-    if isinstance(value, Unanswered):
+    if isinstance(value, Unavailable):
         return {"unanswered": value.reason}
     if dataclasses.is_dataclass(value):
         return _result(value, digits)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from greencv_core.analysis import Unanswered, weakest_provenance
+from greencv_core.analysis import Unavailable, weakest_provenance
 from greencv_core.published.seaa2023.replication import Asked
 from greencv_core.report.exhibits import exhibit
 from greencv_core.report.exhibits.exhibit import Exhibit
@@ -31,7 +31,7 @@ def claims_table(asked: Asked) -> Exhibit:
     return styled(_shown(asked), caption, runs=asked.runs, data=asked.claims)
 
 
-def claims_of_others(others: Mapping[str, Asked | Unanswered]) -> Exhibit | None:
+def claims_of_others(others: Mapping[str, Asked | Unavailable]) -> Exhibit | None:
     """Return the same for other runs, a table for each that opens on demand.
 
     None where no others have an answer.

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from greencv_core.analysis import Unanswered
+from greencv_core.analysis import Unavailable
 from greencv_core.analysis.comparison.correlation import RankCorrelation
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.tables import styled
 
-Correlations = Mapping[str, RankCorrelation | Unanswered]
+Correlations = Mapping[str, RankCorrelation | Unavailable]
 
 
 def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Exhibit | None:

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from greencv_core.analysis import Decision, Saving, Unanswered
+from greencv_core.analysis import Decision, Saving, Unavailable
 from greencv_core.analysis.choice.decision import ENERGY, Step
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.published.seaa2023.reanalysis import Reanalysis
@@ -29,7 +29,7 @@ from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.tables import html_of, plain_frame
 from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
 
-Answer = Decision | Unanswered
+Answer = Decision | Unavailable
 
 MOST_POINTS = 10.0
 """Of F1, that the controls offer; the table goes on."""
@@ -83,7 +83,7 @@ def answers_table(decisions: Mapping[str, Answer]) -> Exhibit:
     """Return every answer: the choice for each loss that somebody may accept, for all runs."""
     parts, data = [], []
     for name, answer in decisions.items():
-        if isinstance(answer, Unanswered):
+        if isinstance(answer, Unavailable):
             parts.append(_paragraph(name, answer.sentence()))
             continue
         parts.append(_paragraph(name, f"{answer.summary()} {_reference(answer)}"))
@@ -113,11 +113,11 @@ def _source(name: str, answer: Answer) -> dict[str, Any]:
     source: dict[str, Any] = {
         "name": name,
         "asked": [f"{name}: at an accepted loss of up to ", " points of F1"],
-        "about": answer.sentence() if isinstance(answer, Unanswered) else answer.summary(),
+        "about": answer.sentence() if isinstance(answer, Unavailable) else answer.summary(),
         "heads": [],
         "steps": [],
     }
-    if isinstance(answer, Unanswered):
+    if isinstance(answer, Unavailable):
         return source
     told = answer.to_json()
     for step, plain in zip(answer.steps, told["steps"], strict=True):

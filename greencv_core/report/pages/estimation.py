@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from greencv_core.analysis.result import Unanswered
+from greencv_core.analysis.result import Unavailable
 from greencv_core.estimation.evaluate import HELD_OUT, HeldOut, Telling
 from greencv_core.estimation.scores import EARLY, OURS, Scores
 from greencv_core.estimation.trajectory import Course
@@ -266,7 +266,7 @@ def coverage_sentences(scores: Scores) -> Markdown:
 
 
 @if_answered
-def practice_sentence(errors: pd.DataFrame, scores: Scores | Unanswered) -> Markdown:
+def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Markdown:
     """Say whether estimates from the power limit and from operations mislead here, too."""
     by_method = errors.set_index("method")
     limit, used = by_method.loc["TDP x time"], by_method.loc["TDP x utilisation x time"]
@@ -341,9 +341,9 @@ def _estimates_figure(scores: Scores, share: float) -> Figure:
     return figure
 
 
-def conclusions(scores: Scores | Unanswered, told: Telling) -> Markdown:
+def conclusions(scores: Scores | Unavailable, told: Telling) -> Markdown:
     """Return a sentence for each kind of novelty, or why there is no score."""
-    if isinstance(scores, Unanswered):
+    if isinstance(scores, Unavailable):
         return say(scores.sentence())
     return itemised(scores.sentence(kind, told, HELD_OUT[kind]) for kind in _kinds(scores))
 
@@ -368,9 +368,9 @@ def verdict(scores: Scores) -> Markdown:
     )
 
 
-def published_note(courses: Sequence[Course] | Unanswered) -> Markdown:
+def published_note(courses: Sequence[Course] | Unavailable) -> Markdown:
     """Return a box that says what the page's first part rests on, or why there is none."""
-    if isinstance(courses, Unanswered):
+    if isinstance(courses, Unavailable):
         return box(
             "warning",
             "The published measurements are not here, and that part of the page has no figures",

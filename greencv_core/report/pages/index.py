@@ -12,9 +12,9 @@ from greencv_core.analysis import (
     Interaction,
     Saving,
     SavingsWithoutLoss,
-    Unanswered,
+    Unavailable,
 )
-from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
@@ -51,12 +51,12 @@ MOST_NAMED = 3
 
 
 def architecture_verdict(
-    differs: Comparison | Unanswered,
-    largest: Saving | Unanswered,
-    harmless: SavingsWithoutLoss | Unanswered,
+    differs: Comparison | Unavailable,
+    largest: Saving | Unavailable,
+    harmless: SavingsWithoutLoss | Unavailable,
 ) -> str:
     """Say in short whether the architecture matters."""
-    if isinstance(differs, Unanswered) or isinstance(largest, Unanswered):
+    if isinstance(differs, Unavailable) or isinstance(largest, Unavailable):
         return f"{_UNKNOWN}."
     if not differs.significant:
         return "No difference is shown."
@@ -73,9 +73,9 @@ def architecture_verdict(
     )
 
 
-def environment_verdict(crossed: Interaction | Unanswered) -> str:
+def environment_verdict(crossed: Interaction | Unavailable) -> str:
     """Say in short whether the training environment matters."""
-    if isinstance(crossed, Unanswered):
+    if isinstance(crossed, Unavailable):
         return f"{_UNKNOWN}."
     if crossed.environment_p >= ALPHA and crossed.p >= ALPHA:
         return "No difference is shown."

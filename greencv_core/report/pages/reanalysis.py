@@ -13,8 +13,8 @@ from typing import Protocol
 import pandas as pd
 from IPython.display import Markdown
 
-from greencv_core.analysis import Saving, Unanswered, attempt
-from greencv_core.analysis.levels import ALPHA
+from greencv_core.analysis import Saving, Unavailable, attempt
+from greencv_core.analysis.result import ALPHA
 from greencv_core.published.seaa2023.claims import claims_summary
 from greencv_core.published.seaa2023.evidence import removals_sentence
 from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
@@ -85,9 +85,9 @@ class Answer(Protocol):
         ...
 
 
-def data_note(reanalysis: Reanalysis | Unanswered) -> Markdown | Basis:
+def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
     """Return a box that says which data the page rests on or, where they lack, how to get them."""
-    if isinstance(reanalysis, Unanswered):
+    if isinstance(reanalysis, Unavailable):
         return box(
             "warning",
             "The published measurements are not here, and this page has no figures",
@@ -255,7 +255,7 @@ def tests_table(reanalysis: Reanalysis) -> Exhibit:
         for variant, label in VARIANTS.items():
             row: dict[str, object] = {"test": _FIGURES[name], "energy": label}
             test = attempt(reanalysis.test, name, variant)
-            if not isinstance(test, Unanswered):
+            if not isinstance(test, Unavailable):
                 apart = int((test.pairs["dunn_p_holm"] < ALPHA).sum())
                 row |= {
                     "n": str(int(test.groups["n"].sum())),
@@ -329,8 +329,8 @@ def verdicts_table(verdicts: pd.DataFrame) -> Exhibit:
     return styled(verdicts, "Claims, and what remains of them")
 
 
-def _interval(result: Saving | Unanswered) -> str:
-    if isinstance(result, Unanswered):
+def _interval(result: Saving | Unavailable) -> str:
+    if isinstance(result, Unavailable):
         return "no log"
     text = f"{percent(result.saving, 2)}\n{100 * result.ci_low:.1f} to {100 * result.ci_high:.1f}"
     return text.replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")

@@ -18,9 +18,9 @@ from greencv_core.analysis import (
     SavingsWithoutLoss,
     SpecificationCurve,
     TradeOff,
-    Unanswered,
+    Unavailable,
 )
-from greencv_core.analysis.regression.breakeven import surest
+from greencv_core.analysis.regression.breakeven import most_precise
 from greencv_core.report.exhibits import exhibit
 from greencv_core.report.exhibits.answered import if_answered
 from greencv_core.report.exhibits.exhibit import Exhibit
@@ -149,11 +149,11 @@ def effects_table(result: Interaction) -> Exhibit:
     return exhibit.table(caption, unfolding(parts), plain_frame(effects))
 
 
-def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markdown:
+def break_even_sentences(results: Mapping[str, BreakEven | Unavailable]) -> Markdown:
     """Return how many pairs of environments have a break-even, and what the best known one is."""
     if not results:
         return say("There is one environment: nothing to break even with.")
-    best = surest(results)
+    best = most_precise(results)
     if best is None:
         return itemised(dict.fromkeys(result.sentence() for result in results.values()))
     if len(results) == 1:
@@ -170,7 +170,7 @@ def break_even_sentences(results: Mapping[str, BreakEven | Unanswered]) -> Markd
 
 
 def break_even_table(
-    results: Mapping[str, BreakEven | Unanswered], provenance: str
+    results: Mapping[str, BreakEven | Unavailable], provenance: str
 ) -> Exhibit | None:
     """Return where each pair of environments breaks even, and which takes less on either side.
 
@@ -181,7 +181,7 @@ def break_even_table(
         return None
     rows = [
         {"Environments": name, "Break-even (GFLOPs, 95 %)": "no answer from these runs"}
-        if isinstance(result, Unanswered)
+        if isinstance(result, Unavailable)
         else {
             "Environments": name,
             "Break-even (GFLOPs, 95 %)": _break_even_cell(result),
@@ -221,10 +221,10 @@ def _changes_between(result: BreakEven) -> str:
     return _ABSENT if crossing is None else f"{crossing.below}\n{crossing.above}"
 
 
-def _break_even_data(results: Mapping[str, BreakEven | Unanswered]) -> pd.DataFrame:
+def _break_even_data(results: Mapping[str, BreakEven | Unavailable]) -> pd.DataFrame:
     rows = [
         {"environments": name, "unanswered": result.reason}
-        if isinstance(result, Unanswered)
+        if isinstance(result, Unavailable)
         else {
             "environments": name,
             "break_even_gflops": result.gflops if result.inside else np.nan,

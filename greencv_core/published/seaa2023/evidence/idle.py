@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from greencv_core.analysis import Saving, Unanswered, attempt
+from greencv_core.analysis import Saving, Unavailable, attempt
 from greencv_core.published.seaa2023.conditions import conditions
 from greencv_core.published.seaa2023.reanalysis import (
     IDLE,
@@ -100,7 +100,7 @@ def _return_to_low_power(reanalysis: Reanalysis) -> str:
 
 def _test_in_words(reanalysis: Reanalysis, variant: str) -> str:
     test = attempt(reanalysis.test, "rq2_energy", variant)
-    if isinstance(test, Unanswered):
+    if isinstance(test, Unavailable):
         return "no test"
     return f"H = {test.kruskal_h:.2f}, {p_value(test.kruskal_p)}"
 

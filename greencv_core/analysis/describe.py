@@ -1,0 +1,87 @@
+"""Sentences about a set of runs."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.utils.energy import COVERAGE_FACTOR, J_PER_KWH
+from greencv_core.utils.text import count, duration, listed, number, percent
+
+
+def counted_components(runs: pd.DataFrame) -> set[str]:
+    """Return the components whose energy these runs count."""
+    return {name for told in runs["components"].dropna() for name in told.split("+")}
+
+
+def joules_by_provenance(runs: pd.DataFrame) -> dict[str, float]:
+    """Return the joules that these runs count, the most first, by where they are from."""
+    joules: dict[str, float] = {}
+    for component in sorted(counted_components(runs)):
+        told = runs.groupby(f"{component}_provenance")[f"{component}_energy_j"].sum()
+        for name, energy_j in told.items():
+            joules[str(name)] = joules.get(str(name), 0.0) + float(energy_j)
+    return dict(sorted(joules.items(), key=lambda item: -item[1]))
+
+
+def environments_sentence(runs: pd.DataFrame) -> str:
+    """Say which machine and which training environments the runs come from."""
+    devices = listed(sorted(runs["device_name"].unique()))
+    names = list(runs["environment"].unique())
+    return f"Trained on {devices} in {count(len(names), 'environment')}: {listed(names)}."
+
+
+def study_cost_sentence(runs: pd.DataFrame) -> str:
+    """Say what the runs that were metered consumed and emitted, analysed or not."""
+    metered = runs[runs["energy_j"].notna()]
+    energy_j, grams = metered["energy_j"].sum(), metered["emissions_gco2e"].sum()
+    intensities = sorted(metered["carbon_intensity_gco2e_per_kwh"].dropna().unique())
+    in_part = "in part " if len(joules_by_provenance(metered)) > 1 else ""
+    return (
+        f"The {count(len(metered), 'metered run')} of this study took {number(energy_j / 1e3)} kJ "
+        f"({number(energy_j / J_PER_KWH)} kWh, {in_part}{weakest_provenance(metered)}) and emitted "
+        f"{number(grams)} gCO2e (at {listed([number(i) for i in intensities])} gCO2e/kWh), over "
+        f"{duration(metered['duration_s'].sum())} of training. The idle metering, the warm-up and "
+        "runs that failed come on top."
+    )
+
+
+def net_energy_sentence(runs: pd.DataFrame) -> str:
+    """Say how much of the runs' energy is above idle."""
+    if runs["net_energy_j"].isna().any():
+        return "Idle power was not metered for every component: net energy is not stated."
+    share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
+    return f"Over all runs, {percent(share, 0)} of the gross energy is above idle."
+
+
+def uncertainty_sentence(runs: pd.DataFrame) -> str:
+    """Say how sure the energy of a run is, over all runs that tell it."""
+    told = runs[runs["energy_uncertainty_j"].notna() & (runs["energy_j"] > 0)]
+    if told.empty:
+        return "These runs were made by a version that stated no uncertainty."
+    half = COVERAGE_FACTOR * told["energy_uncertainty_j"] / told["energy_j"]
+    same = half.max() - half.min() < 0.005
+    spread = "" if same else f" (from {percent(half.min(), 1)} to {percent(half.max(), 1)})"
+    left = len(runs) - len(told)
+    missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
+    typical = percent(float(half.median()), 1)
+    return (
+        f"What meters and models leave open makes the 95 % interval of a run's energy "
+        f"\N{PLUS-MINUS SIGN}{typical} in the median{spread}; a sensor's own calibration, where "
+        f"nobody states it, comes on top.{missing}"
+    )
+
+
+def correctness_sentence(runs: pd.DataFrame) -> str:
+    """Say how well the architectures learned, from the lowest median F1 to the highest."""
+    medians = runs.groupby("architecture")["f1_macro"].median().dropna().sort_values()
+    if medians.empty and "dataset" in runs and runs["dataset"].eq("synthetic").all():
+        return "The images are made up: there is no correctness to speak of."
+    if medians.empty:
+        return "No run has a macro F1."
+    if len(medians) == 1:
+        return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}."
+    return (
+        f"Median macro F1 runs from {medians.iloc[0]:.3f} ({medians.index[0]}) to "
+        f"{medians.iloc[-1]:.3f} ({medians.index[-1]})."
+    )
