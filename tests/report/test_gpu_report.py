@@ -26,6 +26,7 @@ from greencv_core.analysis import (
     repetitions_needed,
     specification_curve,
 )
+from greencv_core.analysis.describe import study_cost_sentence
 from greencv_core.analysis.regression.breakeven import BreakEven
 from greencv_core.analysis.result import Unavailable
 from greencv_core.records.components import restrict_to_components
@@ -34,7 +35,6 @@ from greencv_core.records.tables import epochs_table, phases_table, power_trace_
 from greencv_core.report import figures
 from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
-from greencv_core.analysis.describe import study_cost_sentence
 from greencv_core.report.exhibits.markdown import provenance_note
 from greencv_core.report.exhibits.theme import apply_theme, environment_palette, narrow
 from greencv_core.report.pages import provenance, research_questions
@@ -288,9 +288,13 @@ def test_short_times_are_told_in_microseconds_in_figure_and_table(gpu_alone):
     low, high = figure.axes[0].get_ylim()
     assert low < 1e6 * gpu_alone["duration_s_per_image"].min()
     assert high > 1e6 * gpu_alone["duration_s_per_image"].max()
-    shown = tables.conditions_table(filter_by(gpu_alone, "environment", "bf16"), by=["architecture"])
+    shown = tables.conditions_table(
+        filter_by(gpu_alone, "environment", "bf16"), by=["architecture"]
+    )
     table = first_table(shown.body)
-    seconds = filter_by(gpu_alone, "environment", "bf16").groupby("architecture")["duration_s_per_image"]
+    seconds = filter_by(gpu_alone, "environment", "bf16").groupby("architecture")[
+        "duration_s_per_image"
+    ]
     told = table.set_index("Architecture")["Time per image (\N{MICRO SIGN}s)"]
     for name, median_s in seconds.median().items():
         assert float(told[name]) == pytest.approx(1e6 * median_s, rel=0.01)

@@ -4,11 +4,11 @@ import pytest
 import yaml
 
 from greencv_core.analysis import pareto_front
+from greencv_core.analysis.describe import correctness_sentence
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.report import figures
-from greencv_core.analysis.describe import correctness_sentence
 from greencv_core.run.planning import plan_here
 from tests.conftest import ROOT, greencv
 

@@ -21,30 +21,30 @@ from greencv_core.analysis import (
     energy_regression,
     energy_to_target,
     fastest_environment,
+    filter_by,
+    find_outliers,
     leave_one_repetition_out,
     mixed_model,
     nested_models,
-    filter_by,
-    find_outliers,
     outliers_sentence,
     paired_by_environment,
     pareto_front,
     repetitions_needed,
     savings_without_loss,
+    select_runs,
     specification_curve,
     summarise,
-    select_runs,
     weakest_provenance,
 )
 from greencv_core.analysis.choice.robustness import Headline
-from greencv_core.analysis.selection import CONDITION, Selection
-from greencv_core.records.record import RunRecord
-from greencv_core.records.tables import epochs_table, runs_table
 from greencv_core.analysis.describe import (
     correctness_sentence,
     environments_sentence,
     study_cost_sentence,
 )
+from greencv_core.analysis.selection import CONDITION, Selection
+from greencv_core.records.record import RunRecord
+from greencv_core.records.tables import epochs_table, runs_table
 from greencv_core.report.export.to_json import plain
 from greencv_core.study.schema import Study
 from greencv_core.utils.energy import COMPONENTS
@@ -205,7 +205,9 @@ def _robustness(runs: pd.DataFrame, headline: Headline, by: str | Sequence[str])
             "sentences": [outliers_sentence(runs, headline)],
         },
         "leave_one_repetition_out": attempt(leave_one_repetition_out, runs, headline),
-        "specification_curve": _in_order(attempt(specification_curve, energy_definitions(runs), by=by)),
+        "specification_curve": _in_order(
+            attempt(specification_curve, energy_definitions(runs), by=by)
+        ),
         "repetitions_needed": attempt(repetitions_needed, runs, VALUE),
     }
 
