@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from greencv_core.analysis import decide, usable
+from greencv_core.analysis import decide, select_runs
 from greencv_core.report.book.pdf import BROWSER, build_pdf
 from greencv_core.utils.errors import GreencvError
 from tests.conftest import REPORT, ROOT
@@ -329,7 +329,7 @@ def _ask(panel, points):
 
 def test_the_decision_control_answers_as_python_does(panel, html):
     # The runs lie beside the pages, for whoever computes again.
-    decision = decide(usable(pd.read_parquet(html / "runs.parquet")).runs)
+    decision = decide(select_runs(pd.read_parquet(html / "runs.parquet")).runs)
     headlines = [step["headline"] for step in decision.to_json()["steps"]]
     panel.locator("input[type=radio]").first.check()
     for tenths in range(101):
