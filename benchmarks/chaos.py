@@ -236,6 +236,8 @@ class Execution:
 
     def start_driver(self):
         self.starts += 1
+        log = self.folder / "driver.log"
+        self.log_start = log.stat().st_size if log.exists() else 0
         scheduler = () if self.local else ("--scheduler", self.address)
         return self.start("driver", "greencv", "run", self.study, "--store", self.store, *scheduler)
 
@@ -298,16 +300,15 @@ class Execution:
     def trainings(self, driver):
         """Return the processes that train now, or meter what a training needs.
 
-        The driver keeps room for the record of a run that is being made; a fork server of whoever
-        makes it has forked the training. To look at data and to try batches before the first run,
-        it forks others, without that room.
+        A fork server of the driver or of a worker forks them. It forks others before the first
+        run, to look at data and to try batches: until the driver says how many runs there are.
         """
-        driver = psutil.Process(driver.pid)
-        if not keeps_room(driver, self.store):
+        log = (self.folder / "driver.log").read_bytes()[self.log_start :]
+        if b" runs to do: " not in log:
             return []
         return [
             training
-            for maker in ([driver] if self.local else self.workers())
+            for maker in ([psutil.Process(driver.pid)] if self.local else self.workers())
             for server in children(maker.pid)
             if "multiprocessing.forkserver" in command_of(server)
             for training in children(server.pid)
@@ -640,15 +641,6 @@ def alive(process):
     """Return whether a process runs; a zombie does not."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def keeps_room(process, store):
-    with contextlib.suppress(psutil.Error):
-        return any(
-            Path(file.path).parent == store and Path(file.path).name.startswith(WRITING)
-            for file in process.open_files()
-        )
     return False
 
 

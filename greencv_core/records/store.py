@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from greencv_core.records.backends import open_backend
-from greencv_core.records.backends.base import Reserved, Stamp, StoreNotFoundError, UnreadableError
+from greencv_core.records.backends.base import Stamp, StoreNotFoundError, UnreadableError
 from greencv_core.records.backends.bundle import BundleFile
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.tables import table_row
@@ -42,13 +41,6 @@ class Damaged:
     def lost(self) -> bool:
         """Whether no greencv would find a record in it."""
         return not self.unreadable and self.newer is None
-
-
-class Room:
-    """Space that is kept in a store for the record of one run."""
-
-    def __init__(self, reserved: Reserved | None) -> None:
-        self.reserved = reserved
 
 
 class Store:
@@ -133,32 +125,15 @@ class Store:
             )
         return damaged
 
-    @contextlib.contextmanager
-    def room(self) -> Iterator[Room]:
-        """Keep space for the record of a run that is about to begin; give back what is unused.
+    def check_space(self) -> None:
+        """Raise :class:`GreencvError` if there is no space for the record of one more run."""
+        self._backend.check_space()
 
-        Raises
-        ------
-        GreencvError
-            There is no space left, or the store cannot be written to.
-        """
-        reserved = self._backend.reserve()
-        try:
-            yield Room(reserved)
-        finally:
-            if reserved is not None:
-                reserved.release()
-
-    def write(self, record: RunRecord, room: Room | None = None) -> None:
+    def write(self, record: RunRecord) -> None:
         """Write a record; it replaces an earlier one of the same run, unless that is worth more.
 
         A failure replaces no success, nor an incomplete reading a complete one; a run that a
         forecast stopped is worth more than one that failed.
-
-        Parameters
-        ----------
-        room
-            Space that was kept for it.
 
         Raises
         ------
@@ -166,14 +141,13 @@ class Store:
             The store cannot be written to, the disk is full, or a newer greencv wrote a record of
             this run; nothing is left half written.
         """
-        name, reserved = _file_of(record.run_id), room.reserved if room else None
-        content = record.model_dump_json().encode()
+        name, content = _file_of(record.run_id), record.model_dump_json().encode()
         earlier = self.load(record.run_id)
         # Of two that are first at the same time, one is told so, and looks at the other's.
         if earlier is None:
-            if self._backend.create(name, content, reserved):
+            if self._backend.create(name, content):
                 return
-            earlier, reserved = self.load(record.run_id), None
+            earlier = self.load(record.run_id)
         if isinstance(earlier, Damaged) and earlier.newer is not None:
             raise GreencvError(
                 f"{earlier.where}: was written by a newer greencv and is not replaced: update "
@@ -181,7 +155,7 @@ class Store:
             )
         if isinstance(earlier, RunRecord) and quality(earlier) > quality(record):
             return
-        self._backend.write(name, content, reserved)
+        self._backend.write(name, content)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write a file of the store, whole or not at all.

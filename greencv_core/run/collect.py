@@ -151,7 +151,6 @@ def run_study(
             if progress is None:
                 progress = stack.enter_context(ProgressBar())
             dispatch = RunQueue(study, store, progress, chosen, stop_above_j)
-            stack.callback(dispatch.close)
             if scheduler is None:
                 run_locally(dispatch)
             else:

@@ -104,7 +104,7 @@ class ProgressBar:
         """Show how much there is to do, and what it will take."""
         planned = len(runs) + finished
         self._total, self._done = self._total + planned, self._done + finished
-        self.note(f"{len(runs)} of {planned} runs to make: {describe_cost(expected)}")
+        self.note(f"{len(runs)} of {planned} runs to do: {describe_cost(expected)}")
         if self._task is None:
             left = clock(expected.duration_s)
             self._task = self._bar.add_task("", unit="runs", ahead=f"{left} left, 0 J")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from greencv_core.estimation.run_cost import Forecast, RunCost, total_cost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster, RunHistory
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Room, Store
+from greencv_core.records.store import Store
 from greencv_core.run.planning import costs_from_records, plan_on_machine, select_unfinished
 from greencv_core.run.progress import RunProgress
 from greencv_core.run.worker import Calibration, Job, WorkerInfo, describe_error
@@ -55,7 +55,6 @@ class RunQueue:
     _forecasts: list[tuple[str, Forecast]] = field(default_factory=list, init=False)
     """By the machine's fingerprint."""
     _forecast_of: dict[str, Forecast] = field(default_factory=dict, init=False)
-    _rooms: dict[str, tuple[Room, contextlib.ExitStack]] = field(default_factory=dict, init=False)
 
     @property
     def may_refuse(self) -> bool:
@@ -72,8 +71,7 @@ class RunQueue:
         """
         for damaged in self.store.prepare():
             self.progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")
-        with self.store.room():  # a disk that is full is told before anything is metered
-            pass
+        self.store.check_space()  # before anything is metered
 
     def runs_for(self, site: WorkerInfo) -> list[PlannedRun]:
         """Return what a computer is the first to be asked for, and the store lacks."""
@@ -128,19 +126,15 @@ class RunQueue:
         return None if present.started_at == order.replaces else present
 
     def begins(self, order: Job) -> None:
-        """Keep room for the record, so that a disk that is full costs no training.
+        """Announce a run; stop before it if the disk has no space for its record.
 
         Raises
         ------
         GreencvError
             There is none.
         """
-        run = order.run
-        if run.run_id not in self._rooms:  # else its worker was lost, and another one begins
-            with contextlib.ExitStack() as stack:
-                room = stack.enter_context(self.store.room())
-                self._rooms[run.run_id] = (room, stack.pop_all())
-        self.progress.started(run)
+        self.store.check_space()
+        self.progress.started(order.run)
 
     def told(self, order: Job, midway: EpochForecast) -> None:
         """Pass on a forecast."""
@@ -160,9 +154,7 @@ class RunQueue:
             It cannot be written.
         """
         run = order.run
-        room, stack = self._rooms.pop(run.run_id, (None, contextlib.ExitStack()))
-        with stack:
-            present = self._write(order, record, room)
+        present = self._write(order, record)
         if present is not None:
             record = present
             duration_s = (present.duration_s or 0.0) + (present.setup_s or 0.0)
@@ -170,7 +162,7 @@ class RunQueue:
         self._forecast_of[run.run_id].learn(run, duration_s)
         self.progress.ended(run, record, self._remaining_s())
 
-    def _write(self, order: Job, record: RunRecord, room: Room | None) -> RunRecord | None:
+    def _write(self, order: Job, record: RunRecord) -> RunRecord | None:
         """Write a record; return another one's that is there already, and stays.
 
         A server that is away for a while costs no training: it is waited for.
@@ -181,7 +173,7 @@ class RunQueue:
             try:
                 present = self.made_meanwhile(order)
                 if present is None:
-                    self.store.write(record, room)
+                    self.store.write(record)
                 return present
             except UnavailableError as error:
                 if time.monotonic() > end_s:
@@ -190,12 +182,6 @@ class RunQueue:
                     self.progress.note(f"{error}; trying again for {clock(PATIENCE_S)}")
                 told = True
                 time.sleep(TRY_EVERY_S)
-
-    def close(self) -> None:
-        """Give back the room that was kept for runs that did not end."""
-        while self._rooms:
-            _, (_, stack) = self._rooms.popitem()
-            stack.close()
 
     def _remaining_s(self) -> float:
         left_s: defaultdict[str, float] = defaultdict(float)

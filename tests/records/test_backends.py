@@ -65,8 +65,8 @@ def test_a_record_survives_every_kind_of_store(location):
     assert (store.run_ids(), store.read("nothing")) == ([], None)
     assert store.prepare() == []
     store.write(record("aa"))
-    with store.room() as room:
-        store.write(record("ab", duration_s=2.0), room=room)
+    store.check_space()
+    store.write(record("ab", duration_s=2.0))
     again = pickle.loads(pickle.dumps(store))
     assert again.where == location
     assert again.run_ids() == ["aa", "ab"]
@@ -172,38 +172,13 @@ def test_credentials_are_in_no_message():
     assert safe_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
 
 
-@pytest.mark.parametrize(("locks", "old_s"), [(True, 90), (False, 2 * HOUR_S)])
-def test_only_leftovers_that_are_old_and_nobodys_are_removed(tmp_path, monkeypatch, locks, old_s):
-    store = Store(tmp_path)
+def test_prepare_removes_old_half_written_files_only(tmp_path):
     old, fresh = tmp_path / ".writing-old", tmp_path / ".writing-fresh"
-    with store.room() as room:
-        [held] = tmp_path.iterdir()
-        for path in (old, fresh):
-            path.write_text("{")
-        for path in (old, held) if locks else (old,):
-            os.utime(path, (time.time() - old_s,) * 2)
-        if not locks:
-            os.utime(fresh, (time.time() - old_s / 4,) * 2)
-            monkeypatch.setattr("greencv_core.records.backends.folder.fcntl", None)
-        store.prepare()
-        assert {p.name for p in tmp_path.iterdir()} == {held.name, fresh.name}
-        held.unlink()  # as one whose file system knows no locks would
-        store.write(record(), room)
-    assert store.read(RUN) == record()
-
-
-def test_room_is_kept_then_written_into_or_given_back(tmp_path):
-    store = Store(tmp_path)
-    with store.room():
-        [held] = tmp_path.iterdir()
-        assert held.stat().st_size >= 8 << 20
-    assert list(tmp_path.iterdir()) == []
-    with store.room() as room:
-        inode = next(tmp_path.iterdir()).stat().st_ino
-        store.write(record(), room)
-        [file] = tmp_path.iterdir()
-        assert (file.stat().st_ino, file.stat().st_mode & 0o777) == (inode, 0o644)
-        assert file.read_bytes() == record().model_dump_json().encode()
+    for path, age_s in ((old, 2 * HOUR_S), (fresh, HOUR_S / 2)):
+        path.write_text("{")
+        os.utime(path, (time.time() - age_s,) * 2)
+    Store(tmp_path).prepare()
+    assert list(tmp_path.iterdir()) == [fresh]
 
 
 @pytest.fixture
@@ -228,20 +203,16 @@ def fill_up(disk):
             pass
 
 
-def test_a_disk_that_fills_during_a_training_loses_nothing(small_disk):
+def test_a_full_disk_is_reported_before_a_run_and_when_its_record_is_written(small_disk):
     store = Store(small_disk)
-    with store.room() as room:
-        fill_up(small_disk)
-        store.write(record("aa"), room)
+    store.check_space()
+    store.write(record("aa"))
     fill_up(small_disk)
+    for call in (store.check_space, lambda: store.write(record("ab", reason="x" * 50_000))):
+        with pytest.raises(GreencvError, match="no space left for the record of a run") as raised:
+            call()
+        one_liner(raised)
     assert store.read("aa") == record("aa")
-    full = pytest.raises(GreencvError, match="no space left for the record of a run")
-    with full as raised, store.room():
-        pass
-    one_liner(raised)
-    with pytest.raises(GreencvError, match="No space left on device") as raised:
-        store.write(record("ab", reason="x" * 50_000))
-    one_liner(raised)
     assert sorted(p.name for p in small_disk.iterdir()) == ["aa.json", "other"]
 
 
@@ -252,8 +223,6 @@ def test_a_disk_that_only_reads_is_told_before_a_training(small_disk):
     with pytest.raises(BadInputError, match="cannot be written to: Read-only") as raised:
         store.prepare()
     one_liner(raised)
-    with pytest.raises(GreencvError, match="Read-only"), store.room():
-        pass
     assert store.read(RUN) == record()
 
 

@@ -240,9 +240,9 @@ def test_nothing_is_written_into_a_bundle(
 def test_a_bundle_refuses_every_way_to_write(smoke_bundle):
     place, store = BundleFile(smoke_bundle), Store(smoke_bundle)
     for call, *arguments in (
-        (place.write, "a.json", b""), (place.create, "a.json", b""), (place.reserve,),
+        (place.write, "a.json", b""), (place.create, "a.json", b""), (place.check_space,),
         (place.prepare,), (place.move, "a.json", "b"), (store.prepare,), (store.check_writable,),
-        (store.put, "a.json", b""), (store.write, record("aa")), (store.room().__enter__,),
+        (store.put, "a.json", b""), (store.write, record("aa")), (store.check_space,),
     ):  # fmt: skip
         assert told(call, *arguments) == f"{smoke_bundle} {REFUSAL}"
 

@@ -45,8 +45,8 @@ def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_dis
     assert process.returncode == 1
     assert "Traceback" not in told
     assert [line for line in told.splitlines() if line.startswith("error: ")] == [
-        f"error: {small_disk}: no space left for the record of a run: make room, then the same "
-        "command goes on"
+        f"error: {small_disk}: no space left for the record of a run: free some disk space, then "
+        "run the same command again"
     ]
     finished = list(Store(small_disk).records())
     assert 1 <= len(finished) < REPETITIONS
@@ -69,6 +69,6 @@ def test_a_disk_that_is_full_is_told_before_anything_is_metered(study, small_dis
     done = greencv_here("run", study, "--store", small_disk)
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: {small_disk}: no space left for the record of a run: make room, then the same "
-        "command goes on\n"
+        f"error: {small_disk}: no space left for the record of a run: free some disk space, then "
+        "run the same command again\n"
     )

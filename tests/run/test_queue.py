@@ -126,24 +126,13 @@ def test_what_a_condition_takes_is_guessed_from_its_architecture_and_its_environ
     assert extrapolate(runs[0], runs, unmetered) == RunCost(pytest.approx(5.0), None, None)
 
 
-def test_no_run_begins_without_room_for_its_record(tmp_path):
+def test_no_run_starts_without_space_for_its_record(tmp_path):
     dispatch = dispatch_of(tmp_path / "store")
     runs = dispatch.runs_for(describe_worker())
     order = dispatch.orders(runs, prepared(runs))[0]
     (tmp_path / "store").write_text("a file where the folder should be")
     with pytest.raises(GreencvError, match="store"):
         dispatch.begins(order)
-
-
-def test_room_of_runs_that_did_not_end_is_given_back(tmp_path):
-    dispatch = dispatch_of(tmp_path)
-    runs = dispatch.runs_for(describe_worker())
-    orders = dispatch.orders(runs, prepared(runs))
-    for order in (*orders[:2], orders[0]):  # one of them twice: its worker was lost
-        dispatch.begins(order)
-    assert len(list(tmp_path.iterdir())) == 2
-    dispatch.close()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_is_away_for_a_while_costs_no_run(tmp_path, smoke_store, monkeypatch):
@@ -153,11 +142,11 @@ def test_a_server_that_is_away_for_a_while_costs_no_run(tmp_path, smoke_store, m
     first, second, *_ = dispatch.orders(runs, prepared(runs))
     write, tries = dispatch.store.write, []
 
-    def away(record, room):
+    def away(record):
         tries.append(record)
         if len(tries) < 4:
             raise UnavailableError("s3://bucket: the server does not answer")
-        write(record, room)
+        write(record)
 
     monkeypatch.setattr(dispatch.store, "write", away)
     record = Store(smoke_store).read(first.run.run_id)
@@ -172,12 +161,12 @@ def test_a_server_that_is_away_for_a_while_costs_no_run(tmp_path, smoke_store, m
         dispatch.ended(second, Store(smoke_store).read(second.run.run_id), 10.0)
 
 
-def test_a_full_store_is_told_before_anything_is_metered(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_metered(tmp_path, monkeypatch):
     dispatch = dispatch_of(tmp_path)
 
     def full():
         raise GreencvError("no space left for the record of a run")
 
-    monkeypatch.setattr(dispatch.store, "room", full)
+    monkeypatch.setattr(dispatch.store, "check_space", full)
     with pytest.raises(GreencvError, match="no space left"):
         dispatch.open_store()

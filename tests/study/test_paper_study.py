@@ -91,7 +91,7 @@ def test_a_report_of_made_up_images_shows_no_trade_off(small):
 
 def test_what_it_will_take_is_said_before_the_first_run(small):
     lines = small[1].splitlines()
-    begin = next(i for i, line in enumerate(lines) if "5 of 5 runs to make: about" in line)
+    begin = next(i for i, line in enumerate(lines) if "5 of 5 runs to do: about" in line)
     first = next(i for i, line in enumerate(lines) if line.startswith("[1/5]"))
     assert begin < first
     assert "J (" in lines[begin]

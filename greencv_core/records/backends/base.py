@@ -36,13 +36,6 @@ class Stamp(NamedTuple):
     size: int
 
 
-class Reserved(Protocol):
-    """Space that is kept for a file until it is written."""
-
-    def release(self) -> None:
-        """Give the space back, if it was not used."""
-
-
 class Backend(Protocol):
     """Where named files lie side by side."""
 
@@ -70,14 +63,14 @@ class Backend(Protocol):
     ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
         """Yield the contents of many files."""
 
-    def write(self, name: str, content: bytes, reserved: Reserved | None = None) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
 
-    def create(self, name: str, content: bytes, reserved: Reserved | None = None) -> bool:
+    def create(self, name: str, content: bytes) -> bool:
         """Write a file that is not there yet; return whether it was not there."""
 
-    def reserve(self) -> Reserved | None:
-        """Keep space for one file, where that can be."""
+    def check_space(self) -> None:
+        """Raise :class:`GreencvError` if there is no space for one more record."""
 
     def prepare(self) -> None:
         """Make the place, prove that it can be written to, and remove what others left there."""

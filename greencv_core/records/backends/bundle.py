@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from greencv_core.records.backends.base import Reserved, Stamp, UnreadableError
+from greencv_core.records.backends.base import Stamp, UnreadableError
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.secrets import safe_line
@@ -142,15 +142,15 @@ class BundleFile:
         for name in names:
             yield name, self._contents.get(name)
 
-    def write(self, name: str, content: bytes, reserved: Reserved | None = None) -> NoReturn:
+    def write(self, name: str, content: bytes) -> NoReturn:
         """Refuse."""
         self._refuse()
 
-    def create(self, name: str, content: bytes, reserved: Reserved | None = None) -> NoReturn:
+    def create(self, name: str, content: bytes) -> NoReturn:
         """Refuse."""
         self._refuse()
 
-    def reserve(self) -> NoReturn:
+    def check_space(self) -> NoReturn:
         """Refuse."""
         self._refuse()
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from greencv_core.records.backends.base import (
     SETTLED_AFTER_S,
     WRITING,
-    Reserved,
     Stamp,
     StoreNotFoundError,
     UnreadableError,
@@ -23,17 +22,10 @@ from greencv_core.records.backends.base import (
 )
 from greencv_core.utils.errors import BadInputError, GreencvError
 
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows has no fcntl
-    fcntl = None
-
-ABANDONED_AFTER_S = 60.0
-"""Age of a half-written file that nobody is writing any more: none has it locked."""
-LONG_ABANDONED_AFTER_S = 3600.0
-"""Its age where there are no locks."""
-ROOM_BYTES = 8 << 20
+ABANDONED_AFTER_S = 3600.0
+"""Age of a half-written file that no process is still writing."""
+SPACE_BYTES = 8 << 20
+"""Free space that the record of a run needs, at least."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -108,15 +100,15 @@ class Folder:
             except UnreadableError as error:
                 yield name, error
 
-    def write(self, name: str, content: bytes, reserved: Reserved | None = None) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Write beside the file's place, flush to the disk and rename."""
-        with self._written(name, content, reserved) as temporary:
+        with self._written(name, content) as temporary:
             temporary.replace(self.folder / name)
 
-    def create(self, name: str, content: bytes, reserved: Reserved | None = None) -> bool:
+    def create(self, name: str, content: bytes) -> bool:
         """Write as :meth:`write` does, but link: a link never replaces."""
         path = self.folder / name
-        with self._written(name, content, reserved) as temporary:
+        with self._written(name, content) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -126,62 +118,51 @@ class Folder:
         return True
 
     @contextlib.contextmanager
-    def _written(self, name: str, content: bytes, reserved: Reserved | None) -> Iterator[Path]:
+    def _written(self, name: str, content: bytes) -> Iterator[Path]:
         path, temporary = self.folder / name, None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = reserved.take() if isinstance(reserved, _RoomInFolder) else None
-            file = file or self._temporary()
-            temporary = Path(file.name)
-            with file:
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file:
+                temporary = Path(file.name)
                 file.write(content)
-                file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
             # Temporary files are private; records are for whoever may read the folder.
             temporary.chmod(0o644)
             yield temporary
         except OSError as error:
+            if error.errno in _FULL:
+                raise self._full() from error
             raise GreencvError(f"{path}: cannot be written: {error.strerror}") from error
         finally:
             if temporary is not None:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
 
-    def _temporary(self) -> IO[bytes]:
-        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 (whoever takes it closes it)
-            dir=self.folder, prefix=WRITING, delete=False
-        )
-        _lock(file)  # so that nobody takes it for a leftover
-        return file
+    def check_space(self) -> None:
+        """Make sure that the disk has space for one more record.
 
-    def reserve(self) -> Reserved:
-        """Allocate a file, where the file system can: it is the one that is written to.
+        A user's quota is not known here; it shows when the record is written.
 
         Raises
         ------
         GreencvError
-            The disk, or the user's share of it, is full, or the folder cannot be written to.
+            The disk is full, or there can be no such folder.
         """
-        largest = 0
-        with contextlib.suppress(StoreNotFoundError):
-            largest = max((stamp.size for stamp in self.stamps().values()), default=0)
-        file = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = self._temporary()
-            _allocate(file, max(ROOM_BYTES, 2 * largest))
+            largest = max((stamp.size for stamp in self.stamps().values()), default=0)
+            free = shutil.disk_usage(self.folder).free
         except OSError as error:
-            if file is not None:
-                file.close()
-                Path(file.name).unlink(missing_ok=True)
-            if error.errno in _FULL:
-                raise GreencvError(
-                    f"{self.where}: no space left for the record of a run: make room, then the "
-                    "same command goes on"
-                ) from error
             raise GreencvError(f"{self.where}: cannot be written to: {error.strerror}") from error
-        return _RoomInFolder(file)
+        if free < max(SPACE_BYTES, 2 * largest):
+            raise self._full()
+
+    def _full(self) -> GreencvError:
+        return GreencvError(
+            f"{self.where}: no space left for the record of a run: free some disk space, then run "
+            "the same command again"
+        )
 
     def prepare(self) -> None:
         """Make the folder, write to it, and remove what was left half written long ago.
@@ -198,12 +179,8 @@ class Folder:
             for leftover in self.folder.glob(f"{WRITING}*"):
                 # Another one may be faster, or another one's file not for us to remove.
                 with contextlib.suppress(OSError):
-                    age_s = time.time() - leftover.stat().st_mtime
-                    if age_s > ABANDONED_AFTER_S:
-                        with leftover.open("rb") as file:
-                            locked = _lock(file)  # room that is kept for a long training stays
-                            if locked or age_s > LONG_ABANDONED_AFTER_S:
-                                leftover.unlink()
+                    if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S:
+                        leftover.unlink()
         except OSError as error:
             raise BadInputError(f"{self.where}: cannot be written to: {error.strerror}") from error
 
@@ -230,54 +207,3 @@ def _is_text(name: str) -> bool:
 def _at_once(path: str, flags: int) -> int:
     # A pipe that nobody writes to would keep us waiting.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-class _RoomInFolder:
-    """A file that holds space; it is locked, so that nobody takes it for a leftover."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file: IO[bytes] | None = file
-
-    def take(self) -> IO[bytes] | None:
-        """Return the file to write into; None where it was used, or somebody removed it."""
-        file, self._file = self._file, None
-        if file is None or os.path.lexists(file.name):
-            return file
-        file.close()
-        return None
-
-    def release(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            with contextlib.suppress(OSError):
-                Path(self._file.name).unlink(missing_ok=True)
-            self._file = None
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed; return whether its file system can.
-
-    Raises
-    ------
-    BlockingIOError
-        Another one has it.
-    """
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
-def _allocate(file: IO[bytes], size: int) -> None:
-    if not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV):
-            raise

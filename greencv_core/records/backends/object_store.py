@@ -15,7 +15,6 @@ from typing import Any
 from greencv_core.records.backends.base import (
     SETTLED_AFTER_S,
     WRITING,
-    Reserved,
     Stamp,
     StoreNotFoundError,
     UnreadableError,
@@ -160,7 +159,7 @@ class ObjectStore:
                 else:
                     yield name, bytes(content)
 
-    def write(self, name: str, content: bytes, reserved: Reserved | None = None) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Put an object; where that is not atomic, put it beside its place and move it."""
         try:
             with self._edge(f"{name} cannot be written") as (files, path):
@@ -182,7 +181,7 @@ class ObjectStore:
                 f"{self.where}: {name} cannot be written: {_reason(error)}"
             ) from error
 
-    def create(self, name: str, content: bytes, reserved: Reserved | None = None) -> bool:
+    def create(self, name: str, content: bytes) -> bool:
         """Put an object that is not there yet, if the server can refuse to replace one."""
         if self.protocol in ("s3", "s3a"):
             try:
@@ -201,8 +200,8 @@ class ObjectStore:
         self.write(name, content)
         return True
 
-    def reserve(self) -> None:
-        """Reserve nothing: a bucket has no end."""
+    def check_space(self) -> None:
+        """Check nothing: a bucket has no size limit."""
 
     def prepare(self) -> None:
         """Prove that objects can be put there.
