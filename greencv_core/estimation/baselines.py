@@ -15,10 +15,10 @@ import numpy as np
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.base import (
     PointEstimator,
-    duration_expected_s,
-    epochs_expected,
+    expected_duration_s,
+    expected_epochs,
 )
-from greencv_core.estimation.trajectory import Course, Seen, Task, Told
+from greencv_core.estimation.trajectory import Observed, Oracle, TrainingTask, Trajectory
 
 
 class PowerLimit(PointEstimator):
@@ -30,8 +30,8 @@ class PowerLimit(PointEstimator):
 
     name = "TDP x time"
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
-        return _power_limit_w(task) * duration_expected_s(task, seen, told)
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
+        return _power_limit_w(task) * expected_duration_s(task, observed, oracle)
 
 
 class PowerLimitUsed(PointEstimator):
@@ -45,14 +45,16 @@ class PowerLimitUsed(PointEstimator):
 
     name = "TDP x utilisation x time"
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
         limit_w = _power_limit_w(task)
-        if math.isnan(seen.utilization_pct):
+        if math.isnan(observed.utilization_pct):
             raise NotEnoughDataError("the device's utilization is not known")
-        if seen.utilization_pct <= 0:
+        if observed.utilization_pct <= 0:
             # An answer of 0 J says nothing of the training, and no error is relative to it.
             raise NotEnoughDataError("the device has not been used yet")
-        return limit_w * seen.utilization_pct / 100 * duration_expected_s(task, seen, told)
+        return (
+            limit_w * observed.utilization_pct / 100 * expected_duration_s(task, observed, oracle)
+        )
 
 
 class Operations(PointEstimator):
@@ -72,23 +74,23 @@ class Operations(PointEstimator):
         super().__init__()
         self._j_per_tflop = math.nan
 
-    def _learn(self, courses: Sequence[Course]) -> None:
+    def _learn(self, trajectories: Sequence[Trajectory]) -> None:
         self._j_per_tflop = math.nan
         conditions: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-        for course in courses:
-            task = course.task
-            tflop = task.tflop(len(course.epochs))
+        for trajectory in trajectories:
+            task = trajectory.task
+            tflop = task.tflop(len(trajectory.epochs))
             if tflop > 0:
                 condition = task.architecture, task.environment, task.setting
-                conditions[condition].append(course.energy_j / tflop)
+                conditions[condition].append(trajectory.energy_j / tflop)
         if not conditions:
             raise NotEnoughDataError("no training tells what an operation takes")
         self._j_per_tflop = float(np.median([np.median(each) for each in conditions.values()]))
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
         if math.isnan(self._j_per_tflop):
             raise NotEnoughDataError("no training tells what an operation takes")
-        return task.tflop(epochs_expected(task, told)) * self._j_per_tflop
+        return task.tflop(expected_epochs(task, oracle)) * self._j_per_tflop
 
 
 class FirstEpoch(PointEstimator):
@@ -100,15 +102,17 @@ class FirstEpoch(PointEstimator):
 
     name = "First epoch x epochs"
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
-        if not len(seen.epochs):
-            raise NotEnoughDataError("no epoch has been seen")
-        whole_j = seen.before_j + epochs_expected(task, told) * float(seen.epochs.energy_j[0])
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
+        if not len(observed.epochs):
+            raise NotEnoughDataError("no epoch has been observed")
+        whole_j = observed.before_j + expected_epochs(task, oracle) * float(
+            observed.epochs.energy_j[0]
+        )
         # The whole is no less than what the meter shows already.
-        return max(whole_j, seen.energy_j)
+        return max(whole_j, observed.energy_j)
 
 
-def _power_limit_w(task: Task) -> float:
+def _power_limit_w(task: TrainingTask) -> float:
     if math.isnan(task.power_limit_w):
         raise NotEnoughDataError("the device's power limit is not known")
     return task.power_limit_w

@@ -7,6 +7,8 @@ moments of each. Which others is the question: :data:`HELD_OUT` names what is ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,15 +16,22 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
 from greencv_core.estimation.base import QUANTILES, Estimate, Estimator
 from greencv_core.estimation.baselines import FirstEpoch, Operations, PowerLimit, PowerLimitUsed
-from greencv_core.estimation.bayesian.early_stopping import EpochsBelief, epochs_belief
+from greencv_core.estimation.bayesian.early_stopping import EpochCountModel, fit_epoch_counts
 from greencv_core.estimation.bayesian.projection import Projection
 from greencv_core.estimation.pre import PreEpochs, PrePower
-from greencv_core.estimation.scores import OURS, Scores
 from greencv_core.estimation.step import StepEpochs, StepPower
-from greencv_core.estimation.trajectory import NOTHING_TOLD, Course, Integers, Seen, Task, Told
+from greencv_core.estimation.trajectory import (
+    NO_ORACLE,
+    Integers,
+    Observed,
+    Oracle,
+    TrainingTask,
+    Trajectory,
+)
+from greencv_core.utils.text import listed, number, percent
 
 METHODS: Mapping[str, Callable[[], Estimator]] = MappingProxyType(
     {
@@ -53,19 +62,19 @@ RANDOM_FOLDS = 3
 CONDITION_FOLDS = 5
 """Conditions are left out by the part, architectures and environments one by one."""
 SEED = 2022
-WORTH_PROCESSES = 100
+PARALLEL_FROM = 100
 """Trainings from which it is worth while to start a process for each processor."""
 
-Telling = Literal["known", "withheld", "believed"]
-"""What every method is told of the end: epochs and duration; nothing, so that it counts on the
+OracleMode = Literal["known", "withheld", "believed"]
+"""What every method is oracle of the end: epochs and duration; nothing, so that it counts on the
 epochs planned; or nothing but the number of epochs that ours believes in."""
 
 
 def score(
-    courses: Sequence[Course],
+    trajectories: Sequence[Trajectory],
     *,
     held_out: Sequence[HeldOut] = tuple(HELD_OUT),
-    told: Sequence[Telling] = ("known", "withheld", "believed"),
+    oracle: Sequence[OracleMode] = ("known", "withheld", "believed"),
     shares: Sequence[float] = SHARES,
     methods: Mapping[str, Callable[[], Estimator]] = METHODS,
 ) -> Scores:
@@ -76,16 +85,16 @@ def score(
     NotEnoughDataError
         There are fewer than two trainings that a method could be asked about.
     """
-    if len(courses) < 2:
+    if len(trajectories) < 2:
         raise NotEnoughDataError(
             f"methods are fitted on some trainings and asked about others, and there are "
-            f"{len(courses)}"
+            f"{len(trajectories)}"
         )
-    folds = [(kind, fold) for kind in held_out for fold in _folds(courses, kind)]
-    ask = joblib.delayed(_asked)
-    beside = -1 if len(courses) >= WORTH_PROCESSES else 1
+    folds = [(kind, fold) for kind in held_out for fold in _folds(trajectories, kind)]
+    score_fold = joblib.delayed(_score_fold)
+    beside = -1 if len(trajectories) >= PARALLEL_FROM else 1
     parts = joblib.Parallel(n_jobs=beside)(
-        ask(courses, fold, kind, told, shares, methods) for kind, fold in folds
+        score_fold(trajectories, fold, kind, oracle, shares, methods) for kind, fold in folds
     )
     rows = [row for part in parts for row in part]
     if not rows:
@@ -93,13 +102,13 @@ def score(
     return Scores(pd.DataFrame(rows))
 
 
-def _folds(courses: Sequence[Course], kind: HeldOut) -> Iterator[Integers]:
-    """Yield the places of the trainings that are left out together."""
+def _folds(trajectories: Sequence[Trajectory], kind: HeldOut) -> Iterator[Integers]:
+    """Yield the design_from_rows of the trainings that are left out together."""
     if kind == "run":
-        order = np.random.default_rng(SEED).permutation(len(courses))
+        order = np.random.default_rng(SEED).permutation(len(trajectories))
         yield from (part for part in np.array_split(order, RANDOM_FOLDS) if len(part))
         return
-    names = [_name(course.task, kind) for course in courses]
+    names = [_name(trajectory.task, kind) for trajectory in trajectories]
     levels = list(dict.fromkeys(names))
     if len(levels) < 2:
         return
@@ -110,51 +119,51 @@ def _folds(courses: Sequence[Course], kind: HeldOut) -> Iterator[Integers]:
         yield np.array([i for i, name in enumerate(names) if name in left_out])
 
 
-def _name(task: Task, kind: HeldOut) -> tuple[str, ...]:
+def _name(task: TrainingTask, kind: HeldOut) -> tuple[str, ...]:
     return {
         "architecture": (task.architecture,),
         "environment": (task.environment,),
     }.get(kind, (task.architecture, task.environment, task.setting))
 
 
-def _asked(
-    courses: Sequence[Course],
+def _score_fold(
+    trajectories: Sequence[Trajectory],
     fold: Integers,
     kind: HeldOut,
-    told: Sequence[Telling],
+    oracle: Sequence[OracleMode],
     shares: Sequence[float],
     methods: Mapping[str, Callable[[], Estimator]],
 ) -> list[dict[str, object]]:
     left_out = set(fold.tolist())
-    known = [course for i, course in enumerate(courses) if i not in left_out]
-    belief = epochs_belief(known)
+    known = [trajectory for i, trajectory in enumerate(trajectories) if i not in left_out]
+    epoch_counts = fit_epoch_counts(known)
     rows: list[dict[str, object]] = []
     fitted = {name: _fitted(method, known) for name, method in methods.items()}
-    for course in (courses[i] for i in fold):
+    for trajectory in (trajectories[i] for i in fold):
         for share in shares:
-            seen = course.seen(share)
-            telling = {one: _telling(one, course, seen, belief) for one in told}
+            observed = trajectory.observe(share)
+            telling = {one: _telling(one, trajectory, observed, epoch_counts) for one in oracle}
             for name, estimator in fitted.items():
                 for one, what in telling.items():
-                    # Ours needs not be told what it believes itself.
-                    mine = NOTHING_TOLD if name == OURS and one == "believed" else what
+                    # Ours needs not be oracle what it believes itself.
+                    mine = NO_ORACLE if name == OURS and one == "believed" else what
                     row = {
                         "held_out": kind,
-                        "told": one,
+                        "oracle": one,
                         "share": share,
                         "method": name,
-                        "run_id": course.run_id,
-                        "architecture": course.task.architecture,
-                        "environment": course.task.environment,
-                        "gflops_per_image": course.task.gflops_per_image,
-                        "epochs_seen": len(seen.epochs),
-                        "energy_j": course.energy_j,
+                        "run_id": trajectory.run_id,
+                        "architecture": trajectory.task.architecture,
+                        "environment": trajectory.task.environment,
+                        "gflops_per_image": trajectory.task.gflops_per_image,
+                        "epochs_seen": len(observed.epochs),
+                        "energy_j": trajectory.energy_j,
                     }
-                    rows.append(row | _answer(estimator, course, seen, mine))
+                    rows.append(row | _answer(estimator, trajectory, observed, mine))
     return rows
 
 
-def _fitted(method: Callable[[], Estimator], known: Sequence[Course]) -> Estimator | str:
+def _fitted(method: Callable[[], Estimator], known: Sequence[Trajectory]) -> Estimator | str:
     """Return the method, fitted, or why it cannot be."""
     estimator = method()
     try:
@@ -164,36 +173,227 @@ def _fitted(method: Callable[[], Estimator], known: Sequence[Course]) -> Estimat
     return estimator
 
 
-def _telling(telling: Telling, course: Course, seen: Seen, belief: EpochsBelief) -> Told:
+def _telling(
+    telling: OracleMode, trajectory: Trajectory, observed: Observed, epoch_counts: EpochCountModel
+) -> Oracle:
     if telling == "known":
-        return course.told
+        return trajectory.oracle
     if telling == "withheld":
-        return NOTHING_TOLD
-    return Told(epochs=belief.middle(course.task, len(seen.epochs)))
+        return NO_ORACLE
+    return Oracle(epochs=epoch_counts.median(trajectory.task, len(observed.epochs)))
 
 
 def _answer(
-    estimator: Estimator | str, course: Course, seen: Seen, told: Told
+    estimator: Estimator | str, trajectory: Trajectory, observed: Observed, oracle: Oracle
 ) -> dict[str, object]:
     """Return a method's answer, or why it has none."""
-    unknown = dict.fromkeys(("estimate_j", "low_j", "high_j", "place"), float("nan"))
+    unknown = dict.fromkeys(("estimate_j", "low_j", "high_j", "cdf"), float("nan"))
     if isinstance(estimator, str):
         return {**unknown, "reason": estimator}
     try:
-        estimate = estimator.predict(course.task, seen, told)
+        estimate = estimator.predict(trajectory.task, observed, oracle)
     except NotEnoughDataError as error:
         return {**unknown, "reason": str(error)}
     return {
         "estimate_j": estimate.energy_j,
         "low_j": estimate.low_j,
         "high_j": estimate.high_j,
-        "place": _place(estimate, course.energy_j),
+        "cdf": _cell(estimate, trajectory.energy_j),
         "reason": "",
     }
 
 
-def _place(estimate: Estimate, energy_j: float) -> float:
+def _cell(estimate: Estimate, energy_j: float) -> float:
     """Return the probability that an estimate gave to less energy than was taken."""
     if not estimate.quantiles_j:
         return float("nan")
     return float(np.interp(energy_j, estimate.quantiles_j, QUANTILES, left=0.0, right=1.0))
+
+
+OURS = Projection.name
+
+
+EARLY = 0.1
+"""The share of the time at which methods are compared in a sentence."""
+
+
+SMALLEST_SHARE = 0.05
+"""Before it nothing, or next to nothing, has been measured."""
+
+
+NOMINAL = (0.5, 0.8, 0.9, 0.95, 0.99)
+"""Coverages that intervals claim."""
+
+
+GROUPS = ["held_out", "oracle", "share", "method"]
+
+
+_ANSWERED_BY_MOST = 0.5
+"""A method that leaves more than this share of the trainings without an answer has no score."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Every method's answers, and what they were worth."""
+
+    answers: pd.DataFrame
+    """held_out, oracle, share, method, run_id, architecture, environment, gflops_per_image,
+    epochs_seen, energy_j, estimate_j, low_j, high_j, cdf (the probability given to less than
+    energy_j), reason (why there is no answer)."""
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Return a row for each group of :data:`GROUPS`.
+
+        n, unanswered, mape (mean absolute error, a share of the true energy), median_ape, rmse_j,
+        coverage (share of the true energies inside the 95 % interval), width (median, a share of
+        the true energy).
+        """
+        answers = self.answers
+        error_j = answers["estimate_j"] - answers["energy_j"]
+        inside = (answers["low_j"] <= answers["energy_j"]) & (
+            answers["energy_j"] <= answers["high_j"]
+        )
+        answered = answers["estimate_j"].notna()
+        oracle = answers.assign(
+            answered=answered,
+            ape=(error_j / answers["energy_j"]).abs(),
+            squared_j2=error_j**2,
+            inside=inside.where(answers["low_j"].notna()).astype(float),
+            width=(answers["high_j"] - answers["low_j"]) / answers["energy_j"],
+        )
+        groups = oracle.groupby(GROUPS, sort=False)
+        table = groups.agg(
+            n=("answered", "sum"), unanswered=("answered", lambda some: int((~some).sum())),
+            mape=("ape", "mean"), median_ape=("ape", "median"),
+            rmse_j=("squared_j2", lambda some: float(np.sqrt(some.mean()))),
+            coverage=("inside", "mean"), width=("width", "median"),
+        ).reset_index()  # fmt: skip
+        few = table["unanswered"] > _ANSWERED_BY_MOST * (table["n"] + table["unanswered"])
+        figures = ["mape", "median_ape", "rmse_j", "coverage", "width"]
+        table.loc[few, figures] = np.nan
+        return table
+
+    def by_share(self, held_out: str, oracle: str, figure: str = "mape") -> pd.DataFrame:
+        """Return one figure: a row a method, a column for each share of the time."""
+        some = self._of(held_out, oracle)
+        wide = some.pivot(index="method", columns="share", values=figure)
+        return wide.reindex(list(dict.fromkeys(some["method"])))
+
+    def best_baseline(self, held_out: str, oracle: str, share: float) -> tuple[str, float] | None:
+        """Return the method with the smallest mean error, but for ours; None if none answered."""
+        some = self._of(held_out, oracle)
+        others = some[(some["share"] == share) & (some["method"] != OURS)].dropna(subset="mape")
+        if others.empty:
+            return None
+        best = others.loc[others["mape"].idxmin()]
+        return str(best["method"]), float(best["mape"])
+
+    def against(self, held_out: str, oracle: str) -> pd.DataFrame:
+        """Return ours and the best other at each share: share, mape, best, best_mape, ratio."""
+        rows = []
+        own = self._of(held_out, oracle)
+        for ours in own[own["method"] == OURS].itertuples():
+            best = self.best_baseline(held_out, oracle, float(ours.share))
+            name, error = best if best else ("", float("nan"))
+            rows.append(
+                {
+                    "share": ours.share,
+                    "mape": ours.mape,
+                    "best": name,
+                    "best_mape": error,
+                    "ratio": ours.mape / error if error else np.inf,
+                    "coverage": ours.coverage,
+                }
+            )
+        columns = ["share", "mape", "best", "best_mape", "ratio", "coverage"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def calibration(self, oracle: str, least_share: float = SMALLEST_SHARE) -> pd.DataFrame:
+        """Return how often intervals held the truth: held_out, method, nominal, observed, n.
+
+        Over all moments from ``least_share`` of the time on.
+        """
+        answers = self.answers.dropna(subset="cdf")
+        some = answers[(answers["oracle"] == oracle) & (answers["share"] >= least_share)]
+        rows = [
+            {
+                "held_out": held_out,
+                "method": method,
+                "nominal": nominal,
+                "observed": float(((part["cdf"] - 0.5).abs() <= nominal / 2 + 1e-9).mean()),
+                "n": len(part),
+            }
+            for (held_out, method), part in some.groupby(["held_out", "method"], sort=False)
+            for nominal in NOMINAL
+        ]
+        return pd.DataFrame(rows, columns=["held_out", "method", "nominal", "observed", "n"])
+
+    def sentence(self, held_out: str, oracle: str, new: str) -> str:
+        """Say how ours did against the best of the others.
+
+        Parameters
+        ----------
+        new
+            What is new to the methods, in words: ``an architecture is new``.
+        """
+        rows = self.against(held_out, oracle)
+        later = rows[rows["share"] >= SMALLEST_SHARE].dropna(subset=["mape", "best_mape"])
+        if later.empty:
+            return f"Where {new}, no method has an answer."
+        lost = [percent(share, 0) for share in later.loc[later["ratio"] >= 1, "share"]]
+        verdict = (
+            f"the {OURS} does not err least at {listed(lost)} of the time"
+            if lost
+            else f"the {OURS} errs least from {percent(later['share'].min(), 0)} of the time on"
+        )
+        for row in later[later["share"] == EARLY].itertuples():
+            verdict += (
+                f"; at {percent(EARLY, 0)} it errs by {percent(row.mape, 1)}, the best other "
+                f"({row.best}) by {percent(row.best_mape, 1)}, a ratio of {number(row.ratio)}"
+            )
+        low, high = later["coverage"].min(), later["coverage"].max()
+        return (
+            f"Where {new}, {verdict}. Its {percent(CONFIDENCE, 0)} intervals held the true energy "
+            f"in {percent(later['coverage'].mean(), 1)} of the cases, at single moments in "
+            f"{percent(low, 1)} to {percent(high, 1)}."
+        )
+
+    def coverage_sentence(self, oracle: str, in_words: str) -> str:
+        """Say how often our 95 % intervals held the truth, over all that was held out.
+
+        Over all moments from :data:`SMALLEST_SHARE` of the time on; and how many of those that
+        missed it are of conditions of which, at that moment, most runs were missed.
+
+        Parameters
+        ----------
+        in_words
+            What is oracle: ``the end oracle``.
+        """
+        answers = self.answers.dropna(subset=["low_j", "high_j"])
+        ours = answers[
+            (answers["method"] == OURS)
+            & (answers["oracle"] == oracle)
+            & (answers["share"] >= SMALLEST_SHARE)
+        ]
+        if ours.empty:
+            return f"With {in_words}, no answer of the {OURS} has an interval."
+        missed = ~ours["energy_j"].between(ours["low_j"], ours["high_j"])
+        said = (
+            f"With {in_words}, over all that was held out and all moments from "
+            f"{percent(SMALLEST_SHARE, 0)} of the time on, the {percent(CONFIDENCE, 0)} intervals "
+            f"of the {OURS} held the true energy in {percent(1 - missed.mean(), 1)} of the cases."
+        )
+        together = missed.groupby(
+            [ours[one] for one in ("held_out", "share", "architecture", "environment")]
+        ).transform("mean")
+        mostly = int((missed & (together > 0.5)).sum())
+        if not mostly:
+            return said
+        return (
+            f"{said} Runs of a condition err together: {mostly:,} of the {int(missed.sum()):,} "
+            "misses are where most runs of a condition were missed."
+        )
+
+    def _of(self, held_out: str, oracle: str) -> pd.DataFrame:
+        return self.table[(self.table["held_out"] == held_out) & (self.table["oracle"] == oracle)]

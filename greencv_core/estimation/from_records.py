@@ -1,4 +1,4 @@
-"""Our own runs as courses: a planned run as a task, a record as a course, cut into its epochs."""
+"""Convert planned runs to tasks and run records to trajectories."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from greencv_core.estimation.trajectory import (
-    Course,
     Epochs,
     Floats,
     StagePlan,
-    Task,
+    TrainingTask,
+    Trajectory,
     tflop_per_epoch,
 )
 from greencv_core.records.record import RunRecord, WindowRecord
@@ -21,19 +21,19 @@ from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
 NAN = float("nan")
 LEAST_POINTS = 5
-"""Points of the trace in a phase, from which it tells the phase's course; power is taken to be
+"""Points of the trace in a phase, from which it tells the phase's trajectory; power is taken to be
 constant in one with fewer."""
 
 
-def task(
+def describe_task(
     run: PlannedRun,
     *,
     gflops_per_image: float,
     parameters: int | None = None,
     idle_power_w: float = 0.0,
     power_limit_w: float = NAN,
-    rehearsed: Epochs | None = None,
-) -> Task:
+    probe_epochs: Epochs | None = None,
+) -> TrainingTask:
     """Return what is known of a planned run before it begins.
 
     Parameters
@@ -47,14 +47,14 @@ def task(
         Of all that is metered; 0 where it is not known.
     power_limit_w
         The GPU's; NaN where it is not known, and of a CPU.
-    rehearsed
+    probe_epochs
         An epoch of each stage, as a few timed batches tell it.
     """
     data, protocol, spec = run.dataset, run.protocol, run.environment
     assert isinstance(spec.threads, int), "resolve() comes first"
     batches = data.train_images // protocol.batch_size
     train_images = batches * protocol.batch_size
-    return Task(
+    return TrainingTask(
         architecture=run.architecture,
         environment=_environment(run),
         setting=_setting(data, protocol),
@@ -74,18 +74,18 @@ def task(
             "half_precision": int(spec.precision in ("bf16", "fp16")),
             "power_limit_w": 0.0 if np.isnan(power_limit_w) else power_limit_w,
         },
-        rehearsed=rehearsed,
+        probe_epochs=probe_epochs,
     )
 
 
-def courses(records: Iterable[RunRecord]) -> list[Course]:
-    """Return the courses of those records that tell one; see :func:`course`."""
-    found = (course(record) for record in records)
+def read_trajectories(records: Iterable[RunRecord]) -> list[Trajectory]:
+    """Return the trajectories of those records that tell one; see :func:`read_trajectory`."""
+    found = (read_trajectory(record) for record in records)
     return [one for one in found if one is not None]
 
 
-def course(record: RunRecord) -> Course | None:
-    """Return a run's course.
+def read_trajectory(record: RunRecord) -> Trajectory | None:
+    """Return a run's trajectory.
 
     An epoch lasts from the begin of its training until that of the next one's; what lies between
     two of them, a look at a meter say, belongs to the one before.
@@ -114,9 +114,9 @@ def course(record: RunRecord) -> Course | None:
     idle_w = [record.idle_power_w.get(component, 0.0) for component in record.total.components]
     power_limit_w = record.gpu.get("power_limit_w")
     used_pct = record.device_utilization_pct if _on_gpu(run.environment) else None
-    return Course(
+    return Trajectory(
         run_id=record.run_id,
-        task=task(
+        task=describe_task(
             run,
             gflops_per_image=record.gflops_per_image,
             parameters=record.parameters,

@@ -27,10 +27,10 @@ from sklearn.preprocessing import StandardScaler
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.base import (
     PointEstimator,
-    duration_expected_s,
-    epochs_expected,
+    expected_duration_s,
+    expected_epochs,
 )
-from greencv_core.estimation.trajectory import Course, Floats, Seen, Task, Told
+from greencv_core.estimation.trajectory import Floats, Observed, Oracle, TrainingTask, Trajectory
 
 DRAWS = 25
 """Pairs of parameters tried; the original tries 100, which takes seconds for each of many fits."""
@@ -57,29 +57,29 @@ class _Regression(PointEstimator):
         self._predicted: dict[tuple[float, ...], float] = {}
 
     @abstractmethod
-    def _target(self, course: Course) -> float:
+    def _target(self, trajectory: Trajectory) -> float:
         """Return what is regressed."""
 
-    def _learn(self, courses: Sequence[Course]) -> None:
+    def _learn(self, trajectories: Sequence[Trajectory]) -> None:
         self._model, self._predicted = None, {}
         # No epoch, no mean of epochs.
-        courses = [course for course in courses if len(course.epochs)]
-        if len(courses) < FEWEST_COURSES:
+        trajectories = [trajectory for trajectory in trajectories if len(trajectory.epochs)]
+        if len(trajectories) < FEWEST_COURSES:
             raise NotEnoughDataError(
-                f"a regression needs {FEWEST_COURSES} trainings, and there are {len(courses)}"
+                f"a regression needs {FEWEST_COURSES} trainings, and there are {len(trajectories)}"
             )
-        names = sorted(courses[0].task.features)
-        rows = np.array([_values(course.task, names) for course in courses])
+        names = sorted(trajectories[0].task.features)
+        rows = np.array([_values(trajectory.task, names) for trajectory in trajectories])
         # What is the same everywhere, or not known somewhere, cannot tell trainings apart.
         telling = np.isfinite(rows).all(axis=0) & (rows != rows[0]).any(axis=0)
         if not telling.any():
             raise NotEnoughDataError("the trainings do not differ in any feature that all have")
         self._names = tuple(name for name, tells in zip(names, telling, strict=True) if tells)
-        targets = np.array([self._target(course) for course in courses])
+        targets = np.array([self._target(trajectory) for trajectory in trajectories])
         self._least = LEAST_SHARE * float(targets.min())
         self._model = _fitted(rows[:, telling], targets)
 
-    def _predict_target(self, task: Task) -> float:
+    def _predict_target(self, task: TrainingTask) -> float:
         """Return the regression's answer, which is the same for all tasks with the same features.
 
         Raises
@@ -104,29 +104,29 @@ class PrePower(_Regression):
 
     name = "PRE, power"
 
-    def _target(self, course: Course) -> float:
-        return course.energy_j / course.duration_s
+    def _target(self, trajectory: Trajectory) -> float:
+        return trajectory.energy_j / trajectory.duration_s
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
-        return self._predict_target(task) * duration_expected_s(task, seen, told)
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
+        return self._predict_target(task) * expected_duration_s(task, observed, oracle)
 
 
 class PreEpochs(_Regression):
-    """The mean energy of an epoch (J), by regression, times the epochs told or planned at most.
+    """The mean energy of an epoch (J), by regression, times the epochs oracle or planned at most.
 
     What is metered before the first epoch is in none, as in the estimates of the original.
     """
 
     name = "PRE, epoch energy"
 
-    def _target(self, course: Course) -> float:
-        return float(course.epochs.energy_j.mean())
+    def _target(self, trajectory: Trajectory) -> float:
+        return float(trajectory.epochs.energy_j.mean())
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
-        return self._predict_target(task) * epochs_expected(task, told)
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
+        return self._predict_target(task) * expected_epochs(task, oracle)
 
 
-def _values(task: Task, names: Sequence[str]) -> tuple[float, ...]:
+def _values(task: TrainingTask, names: Sequence[str]) -> tuple[float, ...]:
     return tuple(float(task.features.get(name, np.nan)) for name in names)
 
 

@@ -21,7 +21,7 @@ from greencv_core.utils.text import joules, joules_between
 if TYPE_CHECKING:
     from greencv_core.estimation.base import Estimate
     from greencv_core.estimation.bayesian.projection import Projection
-    from greencv_core.estimation.trajectory import Course, Epochs, Seen, Task
+    from greencv_core.estimation.trajectory import Epochs, Observed, TrainingTask, Trajectory
 
 NAN = float("nan")
 
@@ -39,9 +39,9 @@ class RunForecaster:
     """A run's task, and what finished runs taught; it travels to the process that trains."""
 
     projection: Projection
-    task: Task
+    task: TrainingTask
 
-    def predict(self, seen: Seen) -> Estimate:
+    def predict(self, seen: Observed) -> Estimate:
         """Return what the whole run will take, from what has been measured of it until now.
 
         Raises
@@ -49,15 +49,15 @@ class RunForecaster:
         NotEnoughDataError
             No run taught anything, and no epoch or batch of this one tells.
         """
-        from greencv_core.estimation.trajectory import NOTHING_TOLD
+        from greencv_core.estimation.trajectory import NO_ORACLE
 
-        return self.projection.predict(self.task, seen, NOTHING_TOLD)
+        return self.projection.predict(self.task, seen, NO_ORACLE)
 
     def predict_before(self) -> Estimate:
         """Return what the run will take, before it begins; errors as of :meth:`predict`."""
-        from greencv_core.estimation.trajectory import NOTHING_SEEN
+        from greencv_core.estimation.trajectory import NOTHING_OBSERVED
 
-        return self.predict(NOTHING_SEEN)
+        return self.predict(NOTHING_OBSERVED)
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class RunHistory:
     def from_records(cls, records: Iterable[RunRecord | Damaged]) -> RunHistory:
         """Learn from a store's records, those that are finished with their whole energy."""
         from greencv_core.estimation.bayesian.projection import Projection
-        from greencv_core.estimation.from_records import course
+        from greencv_core.estimation.from_records import read_trajectory
 
-        known: list[Course] = []
+        known: list[Trajectory] = []
         sizes: dict[str, Size] = {}
         for record in records:
             if isinstance(record, Damaged):
@@ -138,7 +138,7 @@ class RunHistory:
             if record.gflops_per_image is not None:
                 size = Size(record.gflops_per_image, record.parameters)
                 sizes[_kind(record.architecture, record.dataset)] = size
-            one = course(record)
+            one = read_trajectory(record)
             if one is not None:
                 known.append(one)
         projection = Projection()
@@ -181,14 +181,14 @@ class RunHistory:
         probe
             A few batches of the run, where some were tried.
         """
-        from greencv_core.estimation.from_records import task
+        from greencv_core.estimation.from_records import describe_task
 
-        planned = task(
+        planned = describe_task(
             run,
             gflops_per_image=size.gflops_per_image,
             parameters=size.parameters,
             power_limit_w=power_limit_w,
-            rehearsed=None if probe is None else _rehearsed(run, probe),
+            probe_epochs=None if probe is None else _rehearsed(run, probe),
         )
         if idle_power_w is None:
             idle_power_w = self.idle_power_w.get(planned.environment, 0.0)

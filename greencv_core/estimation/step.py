@@ -3,7 +3,7 @@
 After del Rey et al.'s stable training epoch projection. Their published code looks for one change
 of regime in each training's power, and then takes one window for all of them, the 5 epochs from
 the 11th on: :func:`fixed_step` does so. A training that goes on has no such number yet, so
-:class:`StepEpochs` and :class:`StepPower` look for the window in what they have seen.
+:class:`StepEpochs` and :class:`StepPower` look for the window in what they have observed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from greencv_core.analysis.result import NotEnoughDataError
-from greencv_core.estimation.base import PointEstimator, epochs_expected
-from greencv_core.estimation.trajectory import Course, Floats, Seen, Task, Told
+from greencv_core.estimation.base import PointEstimator, expected_epochs
+from greencv_core.estimation.trajectory import Floats, Observed, Oracle, TrainingTask, Trajectory
 
 WINDOW = 5
 """Epochs that are projected, as in the original."""
@@ -27,43 +27,43 @@ class StepEpochs(PointEstimator):
     """Epochs before the stable window as measured, all others as its mean epoch (J).
 
     The energy is that before the first epoch, plus that of the s epochs before the window, plus
-    (N - s) times the window's mean, N being the epochs told, or planned at most. It is never less
+    (N - s) times the window's mean, N being the epochs oracle, or planned at most. It is never less
     than what has been metered.
     """
 
     name = "STEP, epoch energy"
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
-        begin = _window_begin(seen)
-        until_j = seen.before_j + float(seen.epochs.energy_j[:begin].sum())
-        each_j = float(seen.epochs.energy_j[begin : begin + WINDOW].mean())
-        whole_j = until_j + (epochs_expected(task, told) - begin) * each_j
-        return max(whole_j, seen.energy_j)
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
+        begin = _window_begin(observed)
+        until_j = observed.before_j + float(observed.epochs.energy_j[:begin].sum())
+        each_j = float(observed.epochs.energy_j[begin : begin + WINDOW].mean())
+        whole_j = until_j + (expected_epochs(task, oracle) - begin) * each_j
+        return max(whole_j, observed.energy_j)
 
 
 class StepPower(PointEstimator):
     """Energy until the stable window as measured, then its mean power (W) until the end.
 
-    The end is the duration told. Where none is told, the epochs told, or planned at most, last as
-    those of the window: then this and :class:`StepEpochs` are the same. The energy is never less
+    The oracle gives the end. Without one, the remaining epochs last as long as those of the window:
+    then this and :class:`StepEpochs` are the same. The energy is never less
     than what has been metered.
     """
 
     name = "STEP, power"
 
-    def _energy_j(self, task: Task, seen: Seen, told: Told) -> float:
-        begin = _window_begin(seen)
-        energy_j, duration_s = seen.epochs.energy_j, seen.epochs.duration_s
+    def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
+        begin = _window_begin(observed)
+        energy_j, duration_s = observed.epochs.energy_j, observed.epochs.duration_s
         window = slice(begin, begin + WINDOW)
-        until_j = seen.before_j + float(energy_j[:begin].sum())
-        until_s = seen.before_s + float(duration_s[:begin].sum())
+        until_j = observed.before_j + float(energy_j[:begin].sum())
+        until_s = observed.before_s + float(duration_s[:begin].sum())
         power_w = float(energy_j[window].sum() / duration_s[window].sum())
-        if told.duration_s is None:
+        if oracle.duration_s is None:
             each_s = float(duration_s[window].mean())
-            rest_s = (epochs_expected(task, told) - begin) * each_s
+            rest_s = (expected_epochs(task, oracle) - begin) * each_s
         else:
-            rest_s = told.duration_s - until_s
-        return max(until_j + power_w * rest_s, seen.energy_j)
+            rest_s = oracle.duration_s - until_s
+        return max(until_j + power_w * rest_s, observed.energy_j)
 
 
 def stable_from(energy_j: Floats) -> int | None:
@@ -86,7 +86,9 @@ def stable_from(energy_j: Floats) -> int | None:
     return begin
 
 
-def fixed_step(course: Course, start: int = 10, window: int = WINDOW) -> tuple[float, float]:
+def fixed_step(
+    trajectory: Trajectory, start: int = 10, window: int = WINDOW
+) -> tuple[float, float]:
     """Return the follow-up's two figures for a whole training, from one window and the true end.
 
     Parameters
@@ -115,22 +117,22 @@ def fixed_step(course: Course, start: int = 10, window: int = WINDOW) -> tuple[f
     The original (``build_energy_estimation`` in del Rey et al.'s replication package) adds the
     main memory's power, which is not metered here.
     """
-    n = len(course.epochs)
+    n = len(trajectory.epochs)
     if n < start + window:
         raise NotEnoughDataError(f"the training has {n} epochs, and {start + window} are needed")
-    energy_j, duration_s = course.epochs.energy_j.copy(), course.epochs.duration_s.copy()
-    energy_j[0] += course.before_j
-    duration_s[0] += course.before_s
+    energy_j, duration_s = trajectory.epochs.energy_j.copy(), trajectory.epochs.duration_s.copy()
+    energy_j[0] += trajectory.before_j
+    duration_s[0] += trajectory.before_s
     chosen = slice(start, start + window)
     power_w = float(energy_j[chosen].sum() / duration_s[chosen].sum())
     epoch_based_j = float(energy_j[:start].sum() + (n - start) * energy_j[chosen].mean())
-    return power_w * course.duration_s, epoch_based_j
+    return power_w * trajectory.duration_s, epoch_based_j
 
 
-def _window_begin(seen: Seen) -> int:
+def _window_begin(observed: Observed) -> int:
     """Return the first epoch of the stable window, or of the last ones where none is stable yet."""
-    n = len(seen.epochs)
+    n = len(observed.epochs)
     if not n:
-        raise NotEnoughDataError("no epoch has been seen")
-    begin = stable_from(seen.epochs.energy_j)
+        raise NotEnoughDataError("no epoch has been observed")
+    begin = stable_from(observed.epochs.energy_j)
     return max(n - WINDOW, 0) if begin is None else begin

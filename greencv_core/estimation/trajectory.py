@@ -1,6 +1,6 @@
 """A training as estimation sees it: what is known before, what is measured on the way, the whole.
 
-A course is cut at any moment, so that a method can be asked what it would have said then.
+A trajectory is cut at any moment, so that a method can be asked what it would have said then.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ NO_EPOCHS = Epochs(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What is known of a training before it begins."""
 
     architecture: str
@@ -69,7 +69,7 @@ class Task:
     """The device's (often called its TDP); NaN where it is not known."""
     features: Mapping[str, float]
     """Numbers that tell of the model, the data and the hardware, for a regression."""
-    rehearsed: Epochs | None = None
+    probe_epochs: Epochs | None = None
     """What an epoch of each stage would take, from a few batches; None where none were tried."""
 
     @property
@@ -88,7 +88,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """What has been measured of a training until some moment."""
 
     duration_s: float
@@ -103,22 +103,22 @@ class Seen:
     """Mean of the device's until now; NaN where it is not known."""
 
 
-NOTHING_SEEN = Seen(0.0, 0.0, NO_EPOCHS)
+NOTHING_OBSERVED = Observed(0.0, 0.0, NO_EPOCHS)
 
 
 @dataclass(frozen=True)
-class Told:
+class Oracle:
     """What somebody knows of a training's end before it comes (an oracle); None is not known."""
 
     epochs: int | None = None
     duration_s: float | None = None
 
 
-NOTHING_TOLD = Told()
+NO_ORACLE = Oracle()
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class Trajectory:
     """A whole training as it was measured.
 
     Parameters
@@ -133,7 +133,7 @@ class Course:
     """
 
     run_id: str
-    task: Task
+    task: TrainingTask
     epochs: Epochs
     before_s: float
     before_j: float
@@ -152,30 +152,30 @@ class Course:
         return float(self.energy_so_far_j[-1])
 
     @property
-    def told(self) -> Told:
+    def oracle(self) -> Oracle:
         """What an oracle would tell of it."""
-        return Told(len(self.epochs), self.duration_s)
+        return Oracle(len(self.epochs), self.duration_s)
 
-    def seen(self, share: float) -> Seen:
+    def observe(self, share: float) -> Observed:
         """Return what had been measured when a share (0 to 1) of the time had passed."""
-        return self._seen_at(share * self.duration_s)
+        return self._observe_at(share * self.duration_s)
 
-    def seen_after(self, epochs: int) -> Seen:
+    def observe_epochs(self, epochs: int) -> Observed:
         """Return what had been measured when so many epochs were complete."""
         if epochs >= len(self.epochs):
-            return self._seen_at(self.duration_s)
-        return self._seen_at(self.before_s + float(self.epochs.duration_s[:epochs].sum()))
+            return self._observe_at(self.duration_s)
+        return self._observe_at(self.before_s + float(self.epochs.duration_s[:epochs].sum()))
 
-    def _seen_at(self, now_s: float) -> Seen:
+    def _observe_at(self, now_s: float) -> Observed:
         if now_s <= 0:
-            return NOTHING_SEEN
+            return NOTHING_OBSERVED
         ends_s = self.before_s + np.cumsum(self.epochs.duration_s)
         # An end and a moment that are meant to be the same differ in their last digits.
         complete = int(np.searchsorted(ends_s, now_s * (1 + 1e-9), side="right"))
         used = self.utilization_so_far_pct
         begun = now_s >= self.before_s
         energy_j = float(np.interp(now_s, self.time_s, self.energy_so_far_j))
-        return Seen(
+        return Observed(
             duration_s=now_s,
             energy_j=energy_j,
             epochs=self.epochs.first(complete),

@@ -2,8 +2,8 @@
 
 To add a data set: a module that offers what :class:`Adapter` asks (``seaa2023.py`` is the pattern),
 a line in :data:`DATA_SETS`, and beside the module its manifest, ``<name>.sha256``, which is what
-``sha256sum`` prints of its files. If its files tell the course of each training, too, a module that
-offers what :class:`CourseAdapter` asks and a line in :data:`COURSES`.
+``sha256sum`` prints of its files. If its files hold trajectories, a module that offers what
+:class:`CourseAdapter` asks and a line in :data:`COURSES`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 import pandas as pd
 
-from greencv_core.estimation.trajectory import Course
+from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.utils.downloads import (
     DataUnavailableError,
     Fetched,
@@ -36,9 +36,9 @@ __all__ = [
     "DataUnavailableError",
     "adapter",
     "fetch",
-    "published_courses",
     "published_runs",
-    "tabulated",
+    "published_trajectories",
+    "runs_from_files",
 ]
 
 
@@ -54,9 +54,9 @@ class Adapter(Protocol):
 
 
 class CourseAdapter(Protocol):
-    """What the module of a data set's courses offers."""
+    """What the module of a data set's trajectories offers."""
 
-    def published_courses(self, files: Mapping[str, Path]) -> list[Course]:
+    def published_trajectories(self, files: Mapping[str, Path]) -> list[Trajectory]:
         """Return the trainings that can be read from the files at hand; it may be none."""
 
 
@@ -84,12 +84,12 @@ def published_runs(name: str, progress: Progress | None = None) -> pd.DataFrame:
         The files cannot be had here.
     """
     module = adapter(name)
-    return tabulated(
+    return runs_from_files(
         name, fetch(module.RELEASE.select(lambda path: path in module.NEEDED), progress)
     )
 
 
-def tabulated(name: str, fetched: Fetched) -> pd.DataFrame:
+def runs_from_files(name: str, fetched: Fetched) -> pd.DataFrame:
     """Return a data set's runs table from files that were fetched.
 
     Raises
@@ -107,24 +107,24 @@ def tabulated(name: str, fetched: Fetched) -> pd.DataFrame:
     return module.published_runs(fetched.files)
 
 
-def published_courses(name: str, progress: Progress | None = None) -> list[Course]:
-    """Return the courses of a data set's trainings; all of its files are downloaded.
+def published_trajectories(name: str, progress: Progress | None = None) -> list[Trajectory]:
+    """Return the trajectories of a data set's trainings; all of its files are downloaded.
 
     What cannot be had or read is left out.
 
     Raises
     ------
     BadInputError
-        There is no such data set, or it tells no courses.
+        There is no such data set, or it tells no trajectories.
     DataUnavailableError
         Not one training can be had here.
     """
     release = adapter(name).RELEASE
     if name not in COURSES:
-        raise BadInputError(f"{name}: its files tell no courses; those of {', '.join(COURSES)} do")
+        raise BadInputError(f"{name}: no trajectories; available for: {', '.join(COURSES)}")
     fetched = fetch(release, progress)
     module = cast(CourseAdapter, importlib.import_module(COURSES[name]))
-    found = module.published_courses(fetched.files)
+    found = module.published_trajectories(fetched.files)
     if not found:
         lines = (f"{name}: no log of a training can be read", *summarise_problems(fetched.problems))
         raise DataUnavailableError("\n".join(lines))

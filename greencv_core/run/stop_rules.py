@@ -17,7 +17,7 @@ import numpy as np
 
 from greencv_core.estimation.base import Estimate
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
-from greencv_core.estimation.trajectory import NOTHING_SEEN, Epochs, Seen
+from greencv_core.estimation.trajectory import NOTHING_OBSERVED, Epochs, Observed
 from greencv_core.metering import (
     MeterError,
     Window,
@@ -125,13 +125,13 @@ class _Ends:
         self.time_s.append(time_s)
         self.energy_j.append(energy_j)
 
-    def seen(self) -> Seen:
+    def seen(self) -> Observed:
         if not self.stages:
-            return NOTHING_SEEN
+            return NOTHING_OBSERVED
         stages = np.array(self.stages, dtype=np.int64)
         epochs = Epochs(stages, np.diff(self.time_s), np.diff(self.energy_j))
         # As sums, so that no trace of an epoch that goes on is left by rounding.
-        return Seen(float(epochs.duration_s.sum()), float(epochs.energy_j.sum()), epochs)
+        return Observed(float(epochs.duration_s.sum()), float(epochs.energy_j.sum()), epochs)
 
 
 class BudgetLimit:

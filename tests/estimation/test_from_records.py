@@ -1,11 +1,11 @@
-"""Our own runs as courses: epochs that follow each other, and the run's whole energy in them."""
+"""Our own runs as trajectories, whose epochs hold the run's whole energy."""
 
 import json
 
 import numpy as np
 import pytest
 
-from greencv_core.estimation.from_records import course, courses, task
+from greencv_core.estimation.from_records import describe_task, read_trajectories, read_trajectory
 from greencv_core.estimation.trajectory import Epochs, StagePlan
 from greencv_core.records.record import (
     EnergyRecord,
@@ -83,7 +83,7 @@ def recorded(run, *, phases=PHASES, total_j=TOOK_J, stages=("frozen", "frozen", 
         )
         for number, stage in enumerate(stages, start=1)
     ]  # fmt: skip
-    told = {
+    trajectory = {
         "run_id": run.run_id,
         "status": "finished",
         "study": run.study,
@@ -111,33 +111,35 @@ def recorded(run, *, phases=PHASES, total_j=TOOK_J, stages=("frozen", "frozen", 
         "gpu": {"power_limit_w": 700.0},
         "device_utilization_pct": 80.0,
     }
-    return RunRecord(**{**told, **fields})
+    return RunRecord(**{**trajectory, **fields})
 
 
 def test_epochs_last_until_the_next_begins_and_share_the_whole():
-    told = course(recorded(planned()))
-    assert told.before_s == 1.0
-    assert told.before_j == pytest.approx(4.0)  # 8 J are left for 2 s without a phase
-    assert told.epochs.duration_s == pytest.approx([3.5, 3.0, 5.5])
-    assert told.epochs.energy_j == pytest.approx([52.0, 50.0, 142.0])
-    assert told.epochs.stage.tolist() == [0, 0, 1]
-    assert (told.duration_s, told.energy_j) == (LASTED_S, TOOK_J)
-    seen = told.seen_after(2)
+    trajectory = read_trajectory(recorded(planned()))
+    assert trajectory.before_s == 1.0
+    assert trajectory.before_j == pytest.approx(4.0)  # 8 J are left for 2 s without a phase
+    assert trajectory.epochs.duration_s == pytest.approx([3.5, 3.0, 5.5])
+    assert trajectory.epochs.energy_j == pytest.approx([52.0, 50.0, 142.0])
+    assert trajectory.epochs.stage.tolist() == [0, 0, 1]
+    assert (trajectory.duration_s, trajectory.energy_j) == (LASTED_S, TOOK_J)
+    seen = trajectory.observe_epochs(2)
     assert len(seen.epochs) == 2
     assert seen.energy_j == pytest.approx(106.0)
 
 
 def test_phases_that_outweigh_the_run_give_way():
-    told = course(recorded(planned(), total_j=120.0))
-    assert told.before_j == 0.0
-    assert told.epochs.energy_j == pytest.approx([25.0, 25.0, 70.0])
+    trajectory = read_trajectory(recorded(planned(), total_j=120.0))
+    assert trajectory.before_j == 0.0
+    assert trajectory.epochs.energy_j == pytest.approx([25.0, 25.0, 70.0])
 
 
 def test_phases_that_leave_no_time_have_all_the_energy():
     phases = [("epoch 1 training", 0.0, 5.0, 10.0), ("epoch 2 training", 5.0, LASTED_S, 30.0)]
-    told = course(recorded(planned(), phases=phases, total_j=80.0, stages=("frozen", "frozen")))
-    assert told.epochs.energy_j == pytest.approx([20.0, 60.0])
-    assert told.before_s == 0.0
+    trajectory = read_trajectory(
+        recorded(planned(), phases=phases, total_j=80.0, stages=("frozen", "frozen"))
+    )
+    assert trajectory.epochs.energy_j == pytest.approx([20.0, 60.0])
+    assert trajectory.before_s == 0.0
 
 
 def test_within_a_long_phase_energy_follows_the_trace():
@@ -147,10 +149,12 @@ def test_within_a_long_phase_energy_follows_the_trace():
         time_s={"gpu": list(time_s), "cpu": [7.5, 9.5, 11.5, 13.0], "ram": [9.5, 13.0]},
         power_w={"gpu": list(gpu_w), "cpu": [20.0, 0.0, 20.0, 20.0], "ram": [1000.0, 0.0]},
     )
-    told = course(recorded(planned(), trace=trace))
+    trajectory = read_trajectory(recorded(planned(), trace=trace))
 
     def between_j(start_s, end_s):
-        return np.diff(np.interp([start_s, end_s], told.time_s, told.energy_so_far_j))[0]
+        return np.diff(np.interp([start_s, end_s], trajectory.time_s, trajectory.energy_so_far_j))[
+            0
+        ]
 
     # Means since the point before: 5 W for 2 s, then 35 W for 2 s. RAM is no part of the energy.
     assert between_j(7.5, 9.5) == pytest.approx(120 * 10 / 80)
@@ -158,8 +162,8 @@ def test_within_a_long_phase_energy_follows_the_trace():
     assert between_j(7.5, 11.5) == pytest.approx(120)
     # Of a phase with three points within, the trace tells nothing.
     assert between_j(1.0, 2.0) == pytest.approx(20.0)
-    # Whatever its course, an epoch's energy stays.
-    assert told.epochs.energy_j == pytest.approx([52.0, 50.0, 142.0])
+    # Whatever its trajectory, an epoch's energy stays.
+    assert trajectory.epochs.energy_j == pytest.approx([52.0, 50.0, 142.0])
 
 
 def without(name):
@@ -190,50 +194,52 @@ def test_a_record_that_tells_no_course_is_none(fields):
     for name, start_s, end_s, _ in lacking:
         nothing = WindowRecord(name=name, start_s=start_s, end_s=end_s, components={})
         record = record.model_copy(update={"phases": [*record.phases, nothing]})
-    assert course(record) is None
+    assert read_trajectory(record) is None
     whole = recorded(planned())
-    assert [told.run_id for told in courses([record, whole, record])] == [whole.run_id]
+    assert [trajectory.run_id for trajectory in read_trajectories([record, whole, record])] == [
+        whole.run_id
+    ]
 
 
 def test_a_run_is_the_same_task_before_it_and_after():
     run = planned()
     known = {"gflops_per_image": 2.0, "parameters": 1000, "power_limit_w": 700.0}
     record = recorded(run)
-    assert task(run, idle_power_w=70.0, **known) == course(record).task
-    assert task(run, idle_power_w=71.0, **known) != course(record).task
+    assert describe_task(run, idle_power_w=70.0, **known) == read_trajectory(record).task
+    assert describe_task(run, idle_power_w=71.0, **known) != read_trajectory(record).task
     # Also where a table names the device in the environment's name.
     elsewhere = recorded(planned(machine="other"), device_name="NVIDIA A100")
     named = disambiguate_environments([record, elsewhere])
     assert named[0].environment["name"] == "gpu (H100)"
-    assert course(named[0]).task == course(record).task
+    assert read_trajectory(named[0]).task == read_trajectory(record).task
 
 
 def test_a_task_tells_what_its_cost_depends_on():
     run = planned(data={"image_size": 64})
-    rehearsed = Epochs(np.array([0, 1]), np.array([1.0, 2.0]), np.array([10.0, 30.0]))
-    told = task(run, gflops_per_image=2.0, idle_power_w=70.0, rehearsed=rehearsed)
-    assert told.environment == "gpu (ab12cd34, GPU-1)"
-    assert told.setting == "digits, 64 px, batch 32"
-    assert told.rehearsed is rehearsed
-    assert np.isnan(told.power_limit_w)
-    assert told.features == {
+    probe_epochs = Epochs(np.array([0, 1]), np.array([1.0, 2.0]), np.array([10.0, 30.0]))
+    task = describe_task(run, gflops_per_image=2.0, idle_power_w=70.0, probe_epochs=probe_epochs)
+    assert task.environment == "gpu (ab12cd34, GPU-1)"
+    assert task.setting == "digits, 64 px, batch 32"
+    assert task.probe_epochs is probe_epochs
+    assert np.isnan(task.power_limit_w)
+    assert task.features == {
         "batch_size": 32, "training_images": 96, "validation_images": 40, "gflops_per_image": 2.0,
         "parameters": 0, "image_size": 64, "threads": 4, "gpu": 1, "half_precision": 1,
         "power_limit_w": 0,
     }  # fmt: skip
     # Whole batches of training images, thrice unless frozen, and all validation images.
-    assert told.stages[0] == StagePlan("frozen", 2, 2, pytest.approx(2.0 * (96 + 40) / 1e3))
-    assert told.stages[1] == StagePlan("main", 5, 3, pytest.approx(2.0 * (3 * 96 + 40) / 1e3))
+    assert task.stages[0] == StagePlan("frozen", 2, 2, pytest.approx(2.0 * (96 + 40) / 1e3))
+    assert task.stages[1] == StagePlan("main", 5, 3, pytest.approx(2.0 * (3 * 96 + 40) / 1e3))
     cpu = {"name": "cpu", "device": "cpu", "threads": 2, "precision": "fp32"}
     made_up = {"name": "synthetic", "classes": 7}
-    told = task(planned(environment=cpu, data=made_up), gflops_per_image=2.0)
-    assert told.environment == "cpu (ab12cd34)"
-    assert told.setting == "synthetic, 32 px, batch 32, 7 classes"
-    assert (told.features["gpu"], told.features["half_precision"]) == (0, 0)
+    task = describe_task(planned(environment=cpu, data=made_up), gflops_per_image=2.0)
+    assert task.environment == "cpu (ab12cd34)"
+    assert task.setting == "synthetic, 32 px, batch 32, 7 classes"
+    assert (task.features["gpu"], task.features["half_precision"]) == (0, 0)
     grouped = {"classes": {"even": ["0", "2"], "odd": ["1", "3"]}}
-    assert task(planned(data=grouped), gflops_per_image=2.0).setting.endswith("2 classes")
-    elsewhere = task(planned(machine="other"), gflops_per_image=2.0)
-    assert elsewhere.environment != task(run, gflops_per_image=2.0).environment
+    assert describe_task(planned(data=grouped), gflops_per_image=2.0).setting.endswith("2 classes")
+    elsewhere = describe_task(planned(machine="other"), gflops_per_image=2.0)
+    assert elsewhere.environment != describe_task(run, gflops_per_image=2.0).environment
 
 
 @pytest.mark.parametrize(
@@ -248,23 +254,23 @@ def test_a_task_tells_what_its_cost_depends_on():
     ],
 )
 def test_the_fewest_epochs_of_each_stage(protocol, fewest):
-    told = task(planned(**protocol), gflops_per_image=1.0)
-    assert [stage.fewest_epochs for stage in told.stages] == fewest
+    task = describe_task(planned(**protocol), gflops_per_image=1.0)
+    assert [stage.fewest_epochs for stage in task.stages] == fewest
 
 
 def test_idle_power_is_that_of_what_is_metered():
-    assert course(recorded(planned())).task.idle_power_w == 70.0  # without the RAM
-    assert course(recorded(planned(), idle_power_w={"ram": 3.0})).task.idle_power_w == 0.0
+    assert read_trajectory(recorded(planned())).task.idle_power_w == 70.0  # without the RAM
+    assert read_trajectory(recorded(planned(), idle_power_w={"ram": 3.0})).task.idle_power_w == 0.0
 
 
 def test_utilization_is_a_gpus():
-    told = course(recorded(planned()))
-    assert told.seen(0.4).utilization_pct == 80.0
-    unknown = course(recorded(planned(), device_utilization_pct=None, gpu={}))
-    assert np.isnan(unknown.seen(0.4).utilization_pct)
+    trajectory = read_trajectory(recorded(planned()))
+    assert trajectory.observe(0.4).utilization_pct == 80.0
+    unknown = read_trajectory(recorded(planned(), device_utilization_pct=None, gpu={}))
+    assert np.isnan(unknown.observe(0.4).utilization_pct)
     assert np.isnan(unknown.task.power_limit_w)
     cpu = {"name": "cpu", "device": "cpu", "precision": "fp32"}
-    assert len(course(recorded(planned(environment=cpu))).utilization_so_far_pct) == 0
+    assert len(read_trajectory(recorded(planned(environment=cpu))).utilization_so_far_pct) == 0
 
 
 def test_a_record_of_version_1_is_a_course():
@@ -281,28 +287,30 @@ def test_a_record_of_version_1_is_a_course():
     later = ("frozen_stage", "weights", "target", "budget", "seeds", "batch_norm", "plateau")
     for name in later:
         del content["protocol"][name]
-    told = course(RunRecord.model_validate(content))
-    assert told.epochs.stage.tolist() == [0, 0, 0]
-    assert told.epochs.energy_j == pytest.approx([52.0, 50.0, 142.0])
-    assert [stage.name for stage in told.task.stages] == ["main"]
+    trajectory = read_trajectory(RunRecord.model_validate(content))
+    assert trajectory.epochs.stage.tolist() == [0, 0, 0]
+    assert trajectory.epochs.energy_j == pytest.approx([52.0, 50.0, 142.0])
+    assert [stage.name for stage in trajectory.task.stages] == ["main"]
 
 
 def test_trained_runs_are_courses(smoke_records):
-    found = courses(smoke_records)
+    found = read_trajectories(smoke_records)
     assert len(found) == len(smoke_records) > 0
-    for told, record in zip(found, smoke_records, strict=True):
-        assert told.run_id == record.run_id
-        assert told.energy_j == record.total.energy_j
-        assert told.duration_s == record.duration_s
-        whole_j = told.before_j + told.epochs.energy_j.sum()
+    for trajectory, record in zip(found, smoke_records, strict=True):
+        assert trajectory.run_id == record.run_id
+        assert trajectory.energy_j == record.total.energy_j
+        assert trajectory.duration_s == record.duration_s
+        whole_j = trajectory.before_j + trajectory.epochs.energy_j.sum()
         assert whole_j == pytest.approx(record.total.energy_j)
-        assert told.before_s + told.epochs.duration_s.sum() == pytest.approx(record.duration_s)
+        assert trajectory.before_s + trajectory.epochs.duration_s.sum() == pytest.approx(
+            record.duration_s
+        )
         for epoch, lasted_s, took_j in zip(
-            record.epochs, told.epochs.duration_s, told.epochs.energy_j, strict=True
+            record.epochs, trajectory.epochs.duration_s, trajectory.epochs.energy_j, strict=True
         ):
             assert lasted_s >= epoch.duration_s
             assert 0.98 * epoch.energy_j < took_j < epoch.energy_j + record.total.energy_j / 4
-        assert (np.diff(told.time_s) >= 0).all()
-        assert (np.diff(told.energy_so_far_j) >= 0).all()
-        assert 0 < told.task.idle_power_w < 1000
-        assert told.task.features["threads"] in (1, record.machine["cpu_count"])
+        assert (np.diff(trajectory.time_s) >= 0).all()
+        assert (np.diff(trajectory.energy_so_far_j) >= 0).all()
+        assert 0 < trajectory.task.idle_power_w < 1000
+        assert trajectory.task.features["threads"] in (1, record.machine["cpu_count"])

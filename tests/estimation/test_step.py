@@ -5,18 +5,18 @@ import pytest
 
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.step import StepEpochs, StepPower, fixed_step, stable_from
-from greencv_core.estimation.trajectory import NOTHING_TOLD, Told
-from tests.support.made_up_courses import made_up_course, made_up_task, stage
+from greencv_core.estimation.trajectory import NO_ORACLE, Oracle
+from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
 
 BOTH = pytest.mark.parametrize("method", [StepEpochs(), StepPower()], ids=["epochs", "power"])
 
 
 def of(energies_j, planned=20, **more):
-    return made_up_course(energies_j, task=made_up_task([stage(planned)]), **more)
+    return made_up_trajectory(energies_j, task=made_up_task([stage(planned)]), **more)
 
 
-def energy_j(method, course, epochs, told=NOTHING_TOLD):
-    return method.predict(course.task, course.seen_after(epochs), told).energy_j
+def energy_j(method, trajectory, epochs, oracle=NO_ORACLE):
+    return method.predict(trajectory.task, trajectory.observe_epochs(epochs), oracle).energy_j
 
 
 SETTLES = of([20, 14] + [10] * 18, each_s=[9, 7] + [5] * 18, before=(3, 6))
@@ -65,23 +65,23 @@ def test_a_stable_window_gives_way_to_one_on_another_level(energies, begin):
 
 @BOTH
 @pytest.mark.parametrize(
-    ("told", "epochs"), [(NOTHING_TOLD, 20), (Told(epochs=12), 12), (Told(epochs=7), 7)]
+    ("oracle", "epochs"), [(NO_ORACLE, 20), (Oracle(epochs=12), 12), (Oracle(epochs=7), 7)]
 )
-def test_epochs_before_the_window_count_as_measured_and_others_as_its_mean(method, told, epochs):
-    assert energy_j(method, SETTLES, 7, told) == pytest.approx(6 + 34 + (epochs - 2) * 10)
+def test_epochs_before_the_window_count_as_measured_and_others_as_its_mean(method, oracle, epochs):
+    assert energy_j(method, SETTLES, 7, oracle) == pytest.approx(6 + 34 + (epochs - 2) * 10)
 
 
 def test_a_duration_that_is_told_is_filled_with_the_windows_power():
     # Until the window 3 + 16 s and 6 + 34 J; then 2 W.
-    told = Told(epochs=12, duration_s=200.0)
-    assert energy_j(StepPower(), SETTLES, 7, told) == pytest.approx(40 + 2 * (200 - 19))
-    assert energy_j(StepEpochs(), SETTLES, 7, told) == pytest.approx(40 + 10 * 10)
+    oracle = Oracle(epochs=12, duration_s=200.0)
+    assert energy_j(StepPower(), SETTLES, 7, oracle) == pytest.approx(40 + 2 * (200 - 19))
+    assert energy_j(StepEpochs(), SETTLES, 7, oracle) == pytest.approx(40 + 10 * 10)
 
 
 def test_the_windows_power_is_its_energy_over_its_time():
     # 50 J in 50 s; the mean of the epochs' powers would be 1.36 W.
-    course = of([10] * 6, each_s=[5, 5, 5, 5, 30, 5])
-    assert energy_j(StepPower(), course, 5, Told(duration_s=100.0)) == pytest.approx(100)
+    trajectory = of([10] * 6, each_s=[5, 5, 5, 5, 30, 5])
+    assert energy_j(StepPower(), trajectory, 5, Oracle(duration_s=100.0)) == pytest.approx(100)
 
 
 @BOTH
@@ -100,7 +100,7 @@ def test_before_any_window_is_stable_the_last_epochs_stand_in(method, energies, 
 @BOTH
 def test_without_an_epoch_there_is_no_answer(method):
     with pytest.raises(NotEnoughDataError, match="no epoch"):
-        energy_j(method, SETTLES, 0, Told(20, 100.0))
+        energy_j(method, SETTLES, 0, Oracle(20, 100.0))
 
 
 @BOTH
@@ -114,10 +114,10 @@ def test_a_second_stage_is_overlooked_until_it_has_been_stable(method):
 
 @BOTH
 def test_no_estimate_is_less_than_what_the_meter_shows(method):
-    course = of([10] * 5 + [100] * 2, planned=7, before=(3, 6))
-    told = Told(7, course.duration_s)
-    assert energy_j(method, course, 5, told) < 6 + 50 + 100
-    assert energy_j(method, course, 6, told) == pytest.approx(6 + 50 + 100)
+    trajectory = of([10] * 5 + [100] * 2, planned=7, before=(3, 6))
+    oracle = Oracle(7, trajectory.duration_s)
+    assert energy_j(method, trajectory, 5, oracle) < 6 + 50 + 100
+    assert energy_j(method, trajectory, 6, oracle) == pytest.approx(6 + 50 + 100)
 
 
 def test_the_interval_is_where_the_trainings_learned_from_were():
@@ -125,7 +125,7 @@ def test_the_interval_is_where_the_trainings_learned_from_were():
     # Estimated at 100 J after five epochs, they took 100 and 150 J.
     flat, rising = of([10] * 10, planned=10), of([10] * 5 + [20] * 5, planned=10)
     method.fit([flat, rising])
-    estimate = method.predict(SETTLES.task, SETTLES.seen_after(7), NOTHING_TOLD)
+    estimate = method.predict(SETTLES.task, SETTLES.observe_epochs(7), NO_ORACLE)
     assert estimate.energy_j == pytest.approx(220)
     assert estimate.low_j == pytest.approx(220 * (1 + 0.025 * 0.5))
     assert estimate.high_j == pytest.approx(220 * (1.5 - 0.025 * 0.5))
@@ -137,21 +137,21 @@ def test_the_interval_is_where_the_trainings_learned_from_were():
 def test_the_originals_figures_are_those_of_its_fixed_window():
     energies = [50] * 10 + [10, 11, 12, 13, 14] + [20] * 3
     durations = [9] * 10 + [4, 5, 6, 7, 8] + [9] * 3
-    course = of(energies, each_s=durations, before=(3, 6), after=(2, 1))
-    power_based, epoch_based = fixed_step(course)
+    trajectory = of(energies, each_s=durations, before=(3, 6), after=(2, 1))
+    power_based, epoch_based = fixed_step(trajectory)
     assert power_based == pytest.approx(60 / 30 * (3 + 90 + 30 + 27 + 2))
     assert epoch_based == pytest.approx(6 + 500 + 8 * 12)
 
 
 def test_another_window_can_be_asked_for():
-    course = of([30, 10, 20, 40], each_s=5)
-    assert fixed_step(course, start=1, window=2) == pytest.approx((3 * 20, 30 + 3 * 15))
+    trajectory = of([30, 10, 20, 40], each_s=5)
+    assert fixed_step(trajectory, start=1, window=2) == pytest.approx((3 * 20, 30 + 3 * 15))
 
 
 def test_before_the_first_epoch_belongs_to_it():
-    course = of([30, 10], each_s=5, before=(5, 20))
+    trajectory = of([30, 10], each_s=5, before=(5, 20))
     for _ in range(2):  # the training itself is left as it is
-        assert fixed_step(course, start=0, window=1) == pytest.approx((5 * 15, 2 * 50))
+        assert fixed_step(trajectory, start=0, window=1) == pytest.approx((5 * 15, 2 * 50))
 
 
 def test_a_training_that_ends_before_the_fixed_window_does_has_no_figures():

@@ -1,4 +1,4 @@
-"""How runs scatter about their condition, and epochs about their run, as others showed it."""
+"""Run-to-run and epoch-to-epoch variability, estimated from finished runs."""
 
 from dataclasses import replace
 
@@ -7,16 +7,16 @@ import pytest
 from scipy import stats
 
 from greencv_core.estimation.bayesian.variability import (
-    AFTER,
+    EPOCH_SHARES,
     FIRST_GUESS,
-    PART_GUESS,
-    PARTS,
+    OBSERVED_EPOCHS,
+    PARTIAL_GUESS,
+    estimate_partial_epochs,
+    estimate_variability,
+    late_mean,
     log_mean,
-    parts_of_epochs,
-    scatter,
-    settled,
 )
-from tests.support.made_up_courses import made_up_course, made_up_task, stage
+from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
 
 
 def conditions(n, runs):
@@ -33,13 +33,15 @@ def of_means(means, runs=2, stages=1):
         for k in range(stages)
     ]
     of_run = [f"run {i}" for i in range(n * runs) for _ in range(stages)]
-    return scatter(of_run, where, np.asarray(means), [np.empty(0)] * len(means))
+    return estimate_variability(of_run, where, np.asarray(means), [np.empty(0)] * len(means))
 
 
 def of_epochs(epochs):
     """Learn from as many conditions of one run each."""
     n = len(epochs)
-    return scatter([str(i) for i in range(n)], conditions(n, 1), np.zeros(n), list(epochs))
+    return estimate_variability(
+        [str(i) for i in range(n)], conditions(n, 1), np.zeros(n), list(epochs)
+    )
 
 
 # --- runs -------------------------------------------------------------------------------------
@@ -48,7 +50,7 @@ def of_epochs(epochs):
 @pytest.mark.parametrize("sd", [0.01, 0.2])
 @pytest.mark.parametrize(("runs", "wider"), [(2, 1.0), (3, 1.2), (5, 1.15), (20, 1.03)])
 def test_runs_scatter_about_their_condition_as_they_were_made_to(runs, wider, sd):
-    """The median of few runs strays more than their mean, so that they scatter wider about it."""
+    """The median of few runs strays more than their mean."""
     rng = np.random.default_rng(1)
     n = 600
     of_condition = np.repeat(rng.normal(0, 5, n), runs)
@@ -63,7 +65,9 @@ def test_a_condition_of_a_single_run_tells_nothing():
     pairs = np.tile([0.0, 0.5], 20)
     where = conditions(20, 2) + [(f"single {i}", "e", "s", "main", 0.0) for i in range(300)]
     n = len(where)
-    got = scatter([str(i) for i in range(n)], where, np.r_[pairs, np.zeros(300)], [np.empty(0)] * n)
+    got = estimate_variability(
+        [str(i) for i in range(n)], where, np.r_[pairs, np.zeros(300)], [np.empty(0)] * n
+    )
     assert got.run_sd > 0.15
 
 
@@ -92,7 +96,7 @@ def test_stages_of_a_condition_do_not_count_as_conditions():
     means = np.tile([0.0, 0.5], 100)
     where = [("a", "e", "s", f"stage {i}", 0.0) for i in range(100) for _ in range(2)]
     n = len(where)
-    got = scatter([str(i) for i in range(n)], where, means, [np.empty(0)] * n)
+    got = estimate_variability([str(i) for i in range(n)], where, means, [np.empty(0)] * n)
     assert got.run_sd > 2 * of_means(means).run_sd
 
 
@@ -135,11 +139,13 @@ def test_four_pairs_are_too_few_and_a_stage_that_never_strays_shares_nothing():
 def test_the_more_epochs_were_seen_the_better_they_tell_the_rest():
     rng = np.random.default_rng(1)
     got = of_epochs(rng.normal(3, 0.1, (80, 150)))
-    sds = [got.after(n)[1] for n in AFTER]
+    sds = [got.after(n)[1] for n in OBSERVED_EPOCHS]
     assert (np.diff(sds) < 0).all()
     assert sds[0] == pytest.approx(0.1, rel=0.25)
     assert sds[-1] < sds[0] / 4
-    assert [got.after(n)[0] for n in AFTER] == pytest.approx(np.zeros(len(AFTER)), abs=0.03)
+    assert [got.after(n)[0] for n in OBSERVED_EPOCHS] == pytest.approx(
+        np.zeros(len(OBSERVED_EPOCHS)), abs=0.03
+    )
 
 
 def test_a_first_epoch_that_costs_more_is_learned():
@@ -168,7 +174,7 @@ def test_a_stage_of_which_less_is_left_than_was_seen_tells_nothing():
 
 def test_without_epochs_the_first_guess_shrinks_as_more_are_seen():
     got = of_epochs([])
-    for n in AFTER:
+    for n in OBSERVED_EPOCHS:
         assert got.after(n) == (0, pytest.approx(FIRST_GUESS / np.sqrt(n)))
     assert got.run_sd == FIRST_GUESS
     assert got.shared == 0
@@ -182,80 +188,80 @@ def test_between_the_numbers_learned_it_is_between_and_beyond_them_it_stays():
 
 def test_the_mean_is_of_what_the_logarithms_are_of_and_the_settled_one_of_the_later_half():
     assert log_mean(np.log([1.0, 3.0])) == pytest.approx(np.log(2))
-    assert settled(np.log([9.0])) == pytest.approx(np.log(9))
-    assert settled(np.log([9.0, 2.0])) == pytest.approx(np.log(2))
-    assert settled(np.log([9.0, 2.0, 4.0])) == pytest.approx(np.log(3))
-    assert settled(np.log([9.0, 9.0, 2.0, 4.0])) == pytest.approx(np.log(3))
+    assert late_mean(np.log([9.0])) == pytest.approx(np.log(9))
+    assert late_mean(np.log([9.0, 2.0])) == pytest.approx(np.log(2))
+    assert late_mean(np.log([9.0, 2.0, 4.0])) == pytest.approx(np.log(3))
+    assert late_mean(np.log([9.0, 9.0, 2.0, 4.0])) == pytest.approx(np.log(3))
 
 
 # --- parts of epochs --------------------------------------------------------------------------
 
 
 def constant(n=20, environment="e"):
-    return made_up_course(
+    return made_up_trajectory(
         [500.0] * n, before=(3, 40), task=made_up_task([stage(n)], environment=environment)
     )
 
 
 def halves(early_w, late_w, n=20, environment="e"):
     """Return a training whose every epoch takes another power in its second half."""
-    course = constant(n, environment)
+    trajectory = constant(n, environment)
     steps_j = np.tile([5 * early_w, 5 * late_w], n)
     return replace(
-        course,
-        epochs=replace(course.epochs, energy_j=np.full(n, 5.0 * (early_w + late_w))),
+        trajectory,
+        epochs=replace(trajectory.epochs, energy_j=np.full(n, 5.0 * (early_w + late_w))),
         time_s=np.concatenate([[0], 3 + 5.0 * np.arange(2 * n + 1)]),
         energy_so_far_j=np.concatenate([[0], 40 + np.concatenate([[0], np.cumsum(steps_j)])]),
     )
 
 
 def test_of_constant_power_any_part_tells_the_whole():
-    got = parts_of_epochs([constant(environment=f"e{i}") for i in range(20)])
-    for share in PARTS:
+    got = estimate_partial_epochs([constant(environment=f"e{i}") for i in range(20)])
+    for share in EPOCH_SHARES:
         shift, sd = got.after(share)
         assert shift == pytest.approx(0, abs=1e-9)
         # Sixty epochs, and the first guess that counts as five.
-        assert sd == pytest.approx(PART_GUESS * np.sqrt(5 / 65))
+        assert sd == pytest.approx(PARTIAL_GUESS * np.sqrt(5 / 65))
 
 
 def test_power_that_rises_within_an_epoch_is_a_shift():
-    got = parts_of_epochs([halves(50, 150, environment=f"e{i}") for i in range(20)])
-    shifts = [got.after(share)[0] for share in PARTS]
+    got = estimate_partial_epochs([halves(50, 150, environment=f"e{i}") for i in range(20)])
+    shifts = [got.after(share)[0] for share in EPOCH_SHARES]
     # Until 0.75: half at 50 W, a quarter at 150 W; until 0.95: 0.5 and 0.45.
     by_hand = [np.log(2), np.log(2), np.log(2), np.log(75 / 62.5), np.log(95 / 92.5)]
     assert shifts == pytest.approx(by_hand)
-    assert got.after(0.6)[0] == pytest.approx(np.interp(0.6, PARTS, by_hand))
+    assert got.after(0.6)[0] == pytest.approx(np.interp(0.6, EPOCH_SHARES, by_hand))
     assert got.after(1.4) == got.after(0.95)
     # It is the same in each.
-    assert got.after(0.5)[1] < PART_GUESS / 3
+    assert got.after(0.5)[1] < PARTIAL_GUESS / 3
 
 
 def test_the_scatter_of_the_parts_is_learned():
     rng = np.random.default_rng(1)
     early_w = 100 * np.exp(rng.normal(0, 0.3, 60))
-    courses = [halves(w, 100, environment=f"e{i}") for i, w in enumerate(early_w)]
+    trajectories = [halves(w, 100, environment=f"e{i}") for i, w in enumerate(early_w)]
     made = np.log((early_w + 100) / 2 / early_w).std()
-    got = parts_of_epochs(courses)
+    got = estimate_partial_epochs(trajectories)
     assert got.after(0.25)[1] == pytest.approx(made, rel=0.25)
     assert got.after(0.95)[1] < got.after(0.5)[1] / 3
 
 
 def test_so_small_a_part_tells_nothing():
-    got = parts_of_epochs([constant()])
+    got = estimate_partial_epochs([constant()])
     assert got.after(0.0) is None
     assert got.after(0.09) is None
     assert got.after(0.1) is not None
 
 
 def test_without_trainings_a_part_tells_what_was_guessed():
-    got = parts_of_epochs([])
-    assert got.after(0.5) == (0, pytest.approx(PART_GUESS))
+    got = estimate_partial_epochs([])
+    assert got.after(0.5) == (0, pytest.approx(PARTIAL_GUESS))
 
 
 def test_the_first_epoch_warms_up_and_is_not_asked_unless_it_is_the_only_one():
     odd, even = halves(50, 150, n=2), halves(100, 100, n=2)
     so_far_j = np.concatenate([odd.energy_so_far_j[:4], even.energy_so_far_j[4:]])
-    shift, sd = parts_of_epochs([replace(even, energy_so_far_j=so_far_j)]).after(0.5)
+    shift, sd = estimate_partial_epochs([replace(even, energy_so_far_j=so_far_j)]).after(0.5)
     assert shift == pytest.approx(0)
-    assert sd < PART_GUESS
-    assert parts_of_epochs([halves(50, 150, n=1)]).after(0.5)[0] == pytest.approx(np.log(2))
+    assert sd < PARTIAL_GUESS
+    assert estimate_partial_epochs([halves(50, 150, n=1)]).after(0.5)[0] == pytest.approx(np.log(2))

@@ -147,7 +147,7 @@ def test_a_log_that_is_none_is_one_line(tmp_path, content, reason):
     assert "\n" not in str(caught.value)
 
 
-# The course of a training
+# The trajectory of a training
 
 
 @pytest.mark.parametrize("epoch_s", [14.2, 31.5, 67.8])

@@ -1,4 +1,4 @@
-"""The published trainings as courses: the log's energy, cut where its own stages and epochs are."""
+"""The published trainings as trajectories, cut into stages and epochs."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from greencv_core.published import (
     DataUnavailableError,
     adapter,
     fetch,
-    published_courses,
+    published_trajectories,
 )
 from greencv_core.published.seaa2023.logs import RawRuns, gpu_log, raw_runs
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, METRICS
@@ -17,7 +17,7 @@ from greencv_core.published.seaa2023.trajectories import (
     GPUS,
     TRAIN_IMAGES,
     VALIDATION_IMAGES,
-    courses,
+    read_trajectories,
 )
 from greencv_core.utils.errors import BadInputError
 
@@ -40,41 +40,41 @@ def raw(files):
 
 @pytest.fixture(scope="module")
 def found(files, raw):
-    return courses(files, raw)
+    return read_trajectories(files, raw)
 
 
 @pytest.fixture(scope="module")
 def by_id(found):
-    return {course.run_id.removeprefix("seaa2023/"): course for course in found}
+    return {trajectory.run_id.removeprefix("seaa2023/"): trajectory for trajectory in found}
 
 
 def test_each_training_with_a_log_is_a_course(found, raw):
     assert len(found) == 309
-    assert [course.run_id for course in found] == list(raw.runs["run_id"])
+    assert [trajectory.run_id for trajectory in found] == list(raw.runs["run_id"])
     assert {c.task.environment for c in found} == set(GPUS)
 
 
 def test_energy_and_time_are_the_logs_and_what_it_lacks(found, raw):
     runs = raw.runs.set_index("run_id")
     assert (runs["missing_s"] > 10).sum() > 40  # else the end would go untested
-    for course in found:
-        run = runs.loc[course.run_id]
+    for trajectory in found:
+        run = runs.loc[trajectory.run_id]
         energy_j = run["energy_j"] + run["missing_energy_j"]
         duration_s = run["duration_s"] + run["missing_s"]
-        assert course.energy_j == pytest.approx(energy_j, rel=1e-9)
-        assert course.duration_s == pytest.approx(duration_s, rel=1e-9)
-        assert (np.diff(course.time_s) > 0).all()
-        assert (np.diff(course.energy_so_far_j) > 0).all()
+        assert trajectory.energy_j == pytest.approx(energy_j, rel=1e-9)
+        assert trajectory.duration_s == pytest.approx(duration_s, rel=1e-9)
+        assert (np.diff(trajectory.time_s) > 0).all()
+        assert (np.diff(trajectory.energy_so_far_j) > 0).all()
 
 
 def test_epochs_and_what_precedes_them_are_the_whole(found):
-    for course in found:
-        cut_j = course.before_j + course.epochs.energy_j.sum()
-        cut_s = course.before_s + course.epochs.duration_s.sum()
-        assert cut_j == pytest.approx(course.energy_j, rel=1e-9)
-        assert cut_s == pytest.approx(course.duration_s, rel=1e-9)
-        assert (course.epochs.energy_j > 0).all()
-        assert course.before_s < 60
+    for trajectory in found:
+        cut_j = trajectory.before_j + trajectory.epochs.energy_j.sum()
+        cut_s = trajectory.before_s + trajectory.epochs.duration_s.sum()
+        assert cut_j == pytest.approx(trajectory.energy_j, rel=1e-9)
+        assert cut_s == pytest.approx(trajectory.duration_s, rel=1e-9)
+        assert (trajectory.epochs.energy_j > 0).all()
+        assert trajectory.before_s < 60
 
 
 def test_epochs_are_those_that_the_originals_authors_counted_later(by_id):
@@ -84,19 +84,19 @@ def test_epochs_are_those_that_the_originals_authors_counted_later(by_id):
 
 
 def test_ten_epochs_are_of_the_first_stage(found):
-    for course in found:
-        stage = course.epochs.stage
+    for trajectory in found:
+        stage = trajectory.epochs.stage
         assert (stage[:10] == 0).all()
         assert (stage[10:] == 1).all()
-        first, second = course.task.stages
+        first, second = trajectory.task.stages
         assert first.most_epochs == first.fewest_epochs == 10
-        assert second.fewest_epochs <= len(course.epochs) - 10 <= second.most_epochs
+        assert second.fewest_epochs <= len(trajectory.epochs) - 10 <= second.most_epochs
 
 
 def test_an_epoch_of_the_first_stage_is_shorter_and_the_same_in_all_of_a_condition(by_id):
     lasted_s = {}
-    for name, course in by_id.items():
-        first_s, second_s = course.epochs.duration_s[[0, -1]]
+    for name, trajectory in by_id.items():
+        first_s, second_s = trajectory.epochs.duration_s[[0, -1]]
         assert first_s < (1.01 if name in STEP_UNSEEN else 0.9) * second_s, name
         lasted_s.setdefault(name.rpartition("/")[0], []).append(first_s)
     assert len(lasted_s) == 10
@@ -106,9 +106,9 @@ def test_an_epoch_of_the_first_stage_is_shorter_and_the_same_in_all_of_a_conditi
 
 
 def test_the_first_epoch_begins_with_the_work(files, by_id):
-    course = by_id["Cloud/mobilenet_v2/0"]
-    begin = np.flatnonzero(course.time_s == course.before_s)[0]
-    share = course.utilization_so_far_pct * np.arange(1, len(course.time_s) + 1)
+    trajectory = by_id["Cloud/mobilenet_v2/0"]
+    begin = np.flatnonzero(trajectory.time_s == trajectory.before_s)[0]
+    share = trajectory.utilization_so_far_pct * np.arange(1, len(trajectory.time_s) + 1)
     used_pct = np.diff(share[:-1], prepend=0.0)
     assert begin > 0
     assert used_pct[: begin + 1].max() <= 10.0
@@ -117,9 +117,9 @@ def test_the_first_epoch_begins_with_the_work(files, by_id):
 
 def test_utilization_so_far_ends_as_the_runs_mean(found, raw):
     means = raw.runs.set_index("run_id")["device_utilization_pct"]
-    for course in found:
-        assert len(course.utilization_so_far_pct) == len(course.time_s)
-        assert course.utilization_so_far_pct[-1] == pytest.approx(means[course.run_id])
+    for trajectory in found:
+        assert len(trajectory.utilization_so_far_pct) == len(trajectory.time_s)
+        assert trajectory.utilization_so_far_pct[-1] == pytest.approx(means[trajectory.run_id])
 
 
 def test_the_task_tells_what_was_known_before(by_id):
@@ -139,15 +139,15 @@ def test_the_task_tells_what_was_known_before(by_id):
 
 
 def test_power_limits_are_those_that_were_logged(files, found):
-    for course in found[::10]:
-        line = gpu_log(files, course.run_id).read_text().splitlines()[1]
-        assert float(line.split(",")[7].removesuffix(" W")) == course.task.power_limit_w
+    for trajectory in found[::10]:
+        line = gpu_log(files, trajectory.run_id).read_text().splitlines()[1]
+        assert float(line.split(",")[7].removesuffix(" W")) == trajectory.task.power_limit_w
 
 
 def test_an_end_of_unknown_length_leaves_its_training_out(files, raw):
     runs = raw.runs.copy()
     runs.loc[3, ["missing_s", "missing_energy_j"]] = np.nan
-    left = {course.run_id for course in courses(files, RawRuns(runs, ()))}
+    left = {trajectory.run_id for trajectory in read_trajectories(files, RawRuns(runs, ()))}
     assert set(runs["run_id"]) - left == {runs.loc[3, "run_id"]}
 
 
@@ -158,22 +158,22 @@ def test_what_can_be_read_is_returned(files, tmp_path, monkeypatch):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).symlink_to(file)
     monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
-    found = published_courses("seaa2023")
+    found = published_trajectories("seaa2023")
     assert {(c.task.environment, c.task.architecture) for c in found} == {("Cloud", "xception")}
     assert len(found) == 30
     (folder / METRICS).unlink()
     with pytest.raises(DataUnavailableError, match="no log of a training can be read") as raised:
-        published_courses("seaa2023")
+        published_trajectories("seaa2023")
     assert "processed: 2 files: missing in the folder" in str(raised.value)
 
 
 def test_no_data_is_one_kind_of_error(monkeypatch):
     with pytest.raises(BadInputError, match="no such published data"):
-        published_courses("nobodys")
+        published_trajectories("nobodys")
     monkeypatch.delitem(COURSES, "seaa2023")
-    with pytest.raises(BadInputError, match="its files tell no courses"):
-        published_courses("seaa2023")
+    with pytest.raises(BadInputError, match="no trajectories; available for"):
+        published_trajectories("seaa2023")
     monkeypatch.undo()
     monkeypatch.setenv("GREENCV_DATA", "/nowhere")
     with pytest.raises(DataUnavailableError):
-        published_courses("seaa2023")
+        published_trajectories("seaa2023")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greencv_core.estimation.trajectory import Course, Floats, Integers, StagePlan, Task
+from greencv_core.estimation.trajectory import Floats, Integers, StagePlan, TrainingTask, Trajectory
 
 DRAWS = 200
 SEED = 2022
@@ -21,14 +21,14 @@ BEYOND = 0.25
 
 
 @dataclass(frozen=True)
-class EpochsBelief:
+class EpochCountModel:
     """The last stage's epochs of trainings that were measured."""
 
     architectures: tuple[str, ...]
     epochs: Integers
     plans: tuple[StagePlan, ...]
 
-    def draws(self, task: Task, had: int, n: int, rng: np.random.Generator) -> Integers:
+    def sample(self, task: TrainingTask, had: int, n: int, rng: np.random.Generator) -> Integers:
         """Return ``n`` equally probable numbers of epochs of the last stage.
 
         Parameters
@@ -55,10 +55,10 @@ class EpochsBelief:
             possible = np.clip(np.rint(least + more), least, plan.most_epochs)
         return rng.choice(possible, n).astype(np.int64)
 
-    def middle(self, task: Task, had: int) -> int:
+    def median(self, task: TrainingTask, had: int) -> int:
         """Return the median number of epochs of the whole training."""
         earlier = sum(stage.most_epochs for stage in task.stages[:-1])
-        last = self.draws(task, max(0, had - earlier), DRAWS, np.random.default_rng(SEED))
+        last = self.sample(task, max(0, had - earlier), DRAWS, np.random.default_rng(SEED))
         return earlier + int(np.median(last))
 
     def _weights(self, architecture: str, alike: Sequence[int]) -> Floats:
@@ -74,16 +74,16 @@ class EpochsBelief:
         return np.array([*weights, each])
 
 
-def epochs_belief(courses: Sequence[Course]) -> EpochsBelief:
+def fit_epoch_counts(trajectories: Sequence[Trajectory]) -> EpochCountModel:
     """Learn from trainings how long their last stage was."""
-    last = [len(course.task.stages) - 1 for course in courses]
-    return EpochsBelief(
-        tuple(course.task.architecture for course in courses),
+    last = [len(trajectory.task.stages) - 1 for trajectory in trajectories]
+    return EpochCountModel(
+        tuple(trajectory.task.architecture for trajectory in trajectories),
         np.array(
-            [int((c.epochs.stage == i).sum()) for c, i in zip(courses, last, strict=True)],
+            [int((c.epochs.stage == i).sum()) for c, i in zip(trajectories, last, strict=True)],
             dtype=np.int64,
         ),
-        tuple(course.task.stages[-1] for course in courses),
+        tuple(trajectory.task.stages[-1] for trajectory in trajectories),
     )
 
 

@@ -42,7 +42,7 @@ _SPREAD = 1.0
 
 
 @dataclass(frozen=True)
-class Places:
+class Design:
     """Where levels stand: arrays of one length."""
 
     architecture: NDArray[np.str_]
@@ -55,39 +55,39 @@ class Places:
         return len(self.stage)
 
 
-def places(rows: Sequence[tuple[str, str, str, str, float]]) -> Places:
-    """Return places from rows of architecture, environment, setting, stage and log GFLOPs."""
+def design_from_rows(rows: Sequence[tuple[str, str, str, str, float]]) -> Design:
+    """Build a design from rows of architecture, environment, setting, stage and log GFLOPs."""
     words = np.array([row[:4] for row in rows], dtype=str).reshape(-1, 4)
     architecture, environment, setting, stage = words.T
     log_gflops = np.array([row[4] for row in rows], dtype=float)
-    return Places(architecture, environment, setting, stage, log_gflops)
+    return Design(architecture, environment, setting, stage, log_gflops)
 
 
 @dataclass(frozen=True)
 class LevelModel:
     """What levels are known of, and what they say of the effects."""
 
-    known: Places
+    known: Design
     levels: Floats
     """Less their mean."""
     mean: float
     variances: Floats
-    """Of each level, from the scatter of the runs that it is the mean of."""
+    """Of each level, from the variability of the runs that it is the mean of."""
     log_sds: Floats
     """(draws, effects): equally probable sets."""
     scales: Floats
     """(draws, 1, 1): by which what is not known of a condition varies more, or less, than the
     effects have it, so that one may be unlike all others: Student's t in place of Gaussian."""
 
-    def at(self, wanted: Places) -> tuple[Floats, Floats]:
+    def at(self, wanted: Design) -> tuple[Floats, Floats]:
         """Return what is expected of other levels of one run's condition.
 
         Returns
         -------
         means
-            (draws, places).
+            (draws, cells).
         covariances
-            (draws, places, places).
+            (draws, cells, cells).
         """
         line, parts = _line(wanted, wanted), _parts(wanted, wanted)
         variances = np.exp(2 * self.log_sds)
@@ -102,7 +102,7 @@ class LevelModel:
         means = self.mean + np.einsum("dkp,dk->dp", cross, toward)
         return means, self.scales * (prior - np.einsum("dkp,dkq->dpq", cross, weights))
 
-    def _covariances(self, a: Places, b: Places) -> Floats:
+    def _covariances(self, a: Design, b: Design) -> Floats:
         mixed: Floats = _line(a, b) + np.tensordot(np.exp(2 * self.log_sds), _parts(a, b), 1)
         return mixed
 
@@ -110,7 +110,7 @@ class LevelModel:
         return np.broadcast_to(self.levels[None, :, None], (draws, len(self.levels), 1))
 
 
-def level_model(known: Places, levels: Floats, variances: Floats) -> LevelModel:
+def fit_level_model(known: Design, levels: Floats, variances: Floats) -> LevelModel:
     """Learn the effects from levels; from none, they are as wide as before.
 
     Parameters
@@ -179,7 +179,7 @@ def level_model(known: Places, levels: Floats, variances: Floats) -> LevelModel:
     return LevelModel(known, centred, mean, variances, candidates[chosen], scales)
 
 
-def _line(a: Places, b: Places) -> Floats:
+def _line(a: Design, b: Design) -> Floats:
     """Return the covariance of two sets of levels that the line brings."""
     products = np.outer(a.log_gflops, b.log_gflops)
     stage = _same(a.stage, b.stage)
@@ -188,7 +188,7 @@ def _line(a: Places, b: Places) -> Floats:
     return covariance
 
 
-def _parts(a: Places, b: Places) -> Floats:
+def _parts(a: Design, b: Design) -> Floats:
     """Return (effects, a, b): the covariance that each effect of unit variance brings."""
     environment = _same(a.environment, b.environment)
     architecture = _same(a.architecture, b.architecture)

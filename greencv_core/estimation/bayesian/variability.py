@@ -9,24 +9,24 @@ import numpy as np
 from scipy import stats
 
 from greencv_core.analysis.result import CONFIDENCE
-from greencv_core.estimation.trajectory import Course, Floats
+from greencv_core.estimation.trajectory import Floats, Trajectory
 
-AFTER = (1, 2, 3, 5, 8, 12, 20, 30, 50)
+OBSERVED_EPOCHS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 """Epochs seen of a stage, of which it is known how well they tell the rest."""
 FIRST_GUESS = 0.03
 """Standard deviation of a run's level about its condition's, and of an epoch's about its run's,
 before any is known."""
 COUNTS_AS = 5
 """The first guess weighs as much as so many observations."""
-PARTS = (0.1, 0.25, 0.5, 0.75, 0.95)
+EPOCH_SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 """Shares of an epoch's time."""
-PART_GUESS = 0.1
+PARTIAL_GUESS = 0.1
 """As :data:`FIRST_GUESS`, of power in a part of an epoch."""
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)
-class Scatter:
+class Variability:
     """Of the logarithm of a level."""
 
     run_sd: float
@@ -34,21 +34,21 @@ class Scatter:
     shared: float
     """Correlation of a run's straying in one stage with that in another."""
     shifts: Floats
-    """By what the rest differs from those seen (:func:`settled`), for each of :data:`AFTER`."""
+    """Difference of the later epochs from :func:`late_mean`, for :data:`OBSERVED_EPOCHS`."""
     sds: Floats
 
     def after(self, epochs: int) -> tuple[float, float]:
         """Return shift and standard deviation of the rest about those seen."""
-        at, known = np.log(epochs), np.log(AFTER)
+        at, known = np.log(epochs), np.log(OBSERVED_EPOCHS)
         return float(np.interp(at, known, self.shifts)), float(np.interp(at, known, self.sds))
 
 
-def scatter(
+def estimate_variability(
     runs: Sequence[str],
     conditions: Sequence[tuple[Hashable, ...]],
     means: Floats,
     epochs: Sequence[Floats],
-) -> Scatter:
+) -> Variability:
     """Learn from each stage of each run: its level, and the logarithms of its epochs.
 
     A condition begins with its architecture, environment and setting.
@@ -61,12 +61,12 @@ def scatter(
     wider = _student(len({place[:3] for place in conditions}))
     astray = _less_median(means, conditions)
     shifts, sds = [], []
-    for n in AFTER:
-        rest = [log_mean(one[n:]) - settled(one[:n]) for one in epochs if len(one) >= 2 * n]
+    for n in OBSERVED_EPOCHS:
+        rest = [log_mean(one[n:]) - late_mean(one[:n]) for one in epochs if len(one) >= 2 * n]
         shift = float(np.median(rest)) * len(rest) / (len(rest) + COUNTS_AS) if rest else 0.0
         shifts.append(shift)
         sds.append(_sd(np.array(rest) - shift, FIRST_GUESS / np.sqrt(n), wider))
-    return Scatter(
+    return Variability(
         run_sd=_sd(astray, FIRST_GUESS, wider),
         shared=_shared(runs, astray),
         shifts=np.array(shifts),
@@ -75,41 +75,43 @@ def scatter(
 
 
 @dataclass(frozen=True)
-class PartsOfEpochs:
+class PartialEpochs:
     """How well power in an epoch's first part tells that of the whole epoch."""
 
     shifts: Floats
-    """Of the logarithm, for each of :data:`PARTS`."""
+    """Of the logarithm, for each of :data:`EPOCH_SHARES`."""
     sds: Floats
 
     def after(self, share: float) -> tuple[float, float] | None:
         """Return shift and standard deviation; None of so small a share that it tells nothing."""
-        if share < PARTS[0]:
+        if share < EPOCH_SHARES[0]:
             return None
-        return float(np.interp(share, PARTS, self.shifts)), float(np.interp(share, PARTS, self.sds))
+        return float(np.interp(share, EPOCH_SHARES, self.shifts)), float(
+            np.interp(share, EPOCH_SHARES, self.sds)
+        )
 
 
-def parts_of_epochs(courses: Sequence[Course]) -> PartsOfEpochs:
+def estimate_partial_epochs(trajectories: Sequence[Trajectory]) -> PartialEpochs:
     """Learn from the second, a middle and the last epoch of each stage of each training."""
     told: list[Floats] = []
-    for course in courses:
-        ends_s = course.before_s + np.cumsum(course.epochs.duration_s)
-        for stage in np.unique(course.epochs.stage):
-            members = np.flatnonzero(course.epochs.stage == stage)
+    for trajectory in trajectories:
+        ends_s = trajectory.before_s + np.cumsum(trajectory.epochs.duration_s)
+        for stage in np.unique(trajectory.epochs.stage):
+            members = np.flatnonzero(trajectory.epochs.stage == stage)
             for i in np.unique(members[[min(1, len(members) - 1), len(members) // 2, -1]]):
-                length_s = course.epochs.duration_s[i]
-                passed_s = length_s * np.array([0.0, *PARTS, 1.0])
+                length_s = trajectory.epochs.duration_s[i]
+                passed_s = length_s * np.array([0.0, *EPOCH_SHARES, 1.0])
                 energy_j = np.interp(
-                    ends_s[i] - length_s + passed_s, course.time_s, course.energy_so_far_j
+                    ends_s[i] - length_s + passed_s, trajectory.time_s, trajectory.energy_so_far_j
                 )
                 power_w = (energy_j[1:] - energy_j[0]) / passed_s[1:]
                 told.append(np.log(power_w[-1] / power_w[:-1]))
-    columns = np.array(told).reshape(-1, len(PARTS)).T
+    columns = np.array(told).reshape(-1, len(EPOCH_SHARES)).T
     shifts = np.array([float(np.median(c)) if len(c) else 0.0 for c in columns])
-    conditions = {(c.task.architecture, c.task.environment, c.task.setting) for c in courses}
+    conditions = {(c.task.architecture, c.task.environment, c.task.setting) for c in trajectories}
     wider = _student(len(conditions))
-    sds = [_sd(c - shift, PART_GUESS, wider) for c, shift in zip(columns, shifts, strict=True)]
-    return PartsOfEpochs(shifts, np.array(sds))
+    sds = [_sd(c - shift, PARTIAL_GUESS, wider) for c, shift in zip(columns, shifts, strict=True)]
+    return PartialEpochs(shifts, np.array(sds))
 
 
 def log_mean(logs: Floats) -> float:
@@ -117,7 +119,7 @@ def log_mean(logs: Floats) -> float:
     return float(np.log(np.exp(logs).mean()))
 
 
-def settled(logs: Floats) -> float:
+def late_mean(logs: Floats) -> float:
     """Return what the epochs of a stage that were seen say of those to come.
 
     It is the mean of the later half: the first ones may still warm up the machine.

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.estimation.step import fixed_step
-from greencv_core.estimation.trajectory import Course
+from greencv_core.estimation.trajectory import Trajectory
 
 PUBLISHED_RMSE_KJ: Mapping[str, float] = MappingProxyType(
     {
@@ -31,21 +31,21 @@ PUBLISHED_PRE_RMSE_KJ: Mapping[str, float] = MappingProxyType(
 )
 """On the 30 % of its trainings that it held out at random."""
 
-_WHOLE: Mapping[str, Callable[[Course], float]] = MappingProxyType(
+_WHOLE: Mapping[str, Callable[[Trajectory], float]] = MappingProxyType(
     {
-        "TDP x time": lambda course: course.task.power_limit_w * course.duration_s,
-        "TDP x utilisation x time": lambda course: (
-            course.task.power_limit_w
-            * (course.utilization_so_far_pct[-1] / 100)
-            * course.duration_s
+        "TDP x time": lambda trajectory: trajectory.task.power_limit_w * trajectory.duration_s,
+        "TDP x utilisation x time": lambda trajectory: (
+            trajectory.task.power_limit_w
+            * (trajectory.utilization_so_far_pct[-1] / 100)
+            * trajectory.duration_s
         ),
-        "STEP, power": lambda course: fixed_step(course)[0],
-        "STEP, epoch energy": lambda course: fixed_step(course)[1],
+        "STEP, power": lambda trajectory: fixed_step(trajectory)[0],
+        "STEP, epoch energy": lambda trajectory: fixed_step(trajectory)[1],
     }
 )
 
 
-def follow_up_errors(courses: Sequence[Course]) -> pd.DataFrame:
+def follow_up_errors(trajectories: Sequence[Trajectory]) -> pd.DataFrame:
     """Score the follow-up's methods as it does, told the true end and the whole utilization.
 
     Returns
@@ -53,10 +53,10 @@ def follow_up_errors(courses: Sequence[Course]) -> pd.DataFrame:
     pandas.DataFrame
         method, published_rmse_kj, rmse_kj, mape (a share), bias (mean signed error, a share).
     """
-    actual_j = np.array([course.energy_j for course in courses])
+    actual_j = np.array([trajectory.energy_j for trajectory in trajectories])
     rows = []
     for method, published in PUBLISHED_RMSE_KJ.items():
-        estimate_j = np.array([_WHOLE[method](course) for course in courses])
+        estimate_j = np.array([_WHOLE[method](trajectory) for trajectory in trajectories])
         relative = estimate_j / actual_j - 1
         rows.append(
             {

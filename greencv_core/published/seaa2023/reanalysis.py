@@ -25,7 +25,7 @@ from greencv_core.analysis import (
     find_outliers,
     saving,
 )
-from greencv_core.published import tabulated
+from greencv_core.published import runs_from_files
 from greencv_core.published.seaa2023.logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, KEY, NAME, RELEASE
 from greencv_core.utils.downloads import Progress, fetch
@@ -84,7 +84,7 @@ def load_reanalysis(progress: Progress | None = None) -> Reanalysis:
         They cannot be had here.
     """
     fetched = fetch(RELEASE, progress)
-    table = tabulated(NAME, fetched)
+    table = runs_from_files(NAME, fetched)
     raw = raw_runs(fetched.files)
     return Reanalysis(table, raw, fetched.files, (*fetched.problems, *raw.problems))
 

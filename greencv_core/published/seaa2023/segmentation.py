@@ -1,4 +1,4 @@
-"""What a log of a training shows of its course: the step between its stages, the rhythm of epochs.
+"""Change point between the stages of a log, and the period of its epochs.
 
 Nothing here knows how many epochs anybody counted, so that counts can be checked against it.
 """

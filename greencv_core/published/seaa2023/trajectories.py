@@ -1,4 +1,4 @@
-"""The trainings of del Rey et al. (SEAA 2023) as courses, each cut into its epochs.
+"""The trainings of del Rey et al. (SEAA 2023) as trajectories, each cut into its epochs.
 
 The logs do not tell when an epoch ends. They show where the second stage begins, and the published
 metrics tell how many epochs there were; within a stage all are taken to last equally long.
@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.estimation.trajectory import (
-    Course,
     Epochs,
     Floats,
     StagePlan,
-    Task,
+    TrainingTask,
+    Trajectory,
     tflop_per_epoch,
 )
 from greencv_core.published.seaa2023.logs import (
@@ -64,12 +64,12 @@ GPUS: Mapping[str, Gpu] = MappingProxyType(
 )
 
 
-def published_courses(files: Mapping[str, Path]) -> list[Course]:
-    """Return the trainings whose logs, and the metrics, are at hand; see :func:`courses`."""
-    return courses(files, raw_runs(files))
+def published_trajectories(files: Mapping[str, Path]) -> list[Trajectory]:
+    """Return the trainings with logs and metrics; see :func:`read_trajectories`."""
+    return read_trajectories(files, raw_runs(files))
 
 
-def courses(files: Mapping[str, Path], raw: RawRuns) -> list[Course]:
+def read_trajectories(files: Mapping[str, Path], raw: RawRuns) -> list[Trajectory]:
     """Return the trainings whose GPU log is at hand, in the order of the runs table.
 
     Energy and time are those of the log, and what it lacks at its end. A training that lacks an end
@@ -85,13 +85,13 @@ def courses(files: Mapping[str, Path], raw: RawRuns) -> list[Course]:
     known = runs[runs["missing_s"].notna() & runs["epochs"].notna()]
     readable = [pair for pair in log_pairs(files) if pair.run_id in known.index]
 
-    def read(pair: LogPair) -> Course:
-        return _course(pair, known.loc[pair.run_id], float(idle_w[pair.environment]))
+    def read(pair: LogPair) -> Trajectory:
+        return _read_trajectory(pair, known.loc[pair.run_id], float(idle_w[pair.environment]))
 
     return of_each(readable, read)
 
 
-def _course(pair: LogPair, run: pd.Series, idle_power_w: float) -> Course:
+def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Trajectory:
     assert pair.gpu is not None
     log = read_log(pair.gpu)
     time_s, power_w, utilization_pct = (
@@ -114,7 +114,7 @@ def _course(pair: LogPair, run: pd.Series, idle_power_w: float) -> Course:
     edges_s = _edges(begin_s, second_stage_s, time_s[-1], int(run["epochs"]))
     edges_j = np.interp(edges_s, time_s, energy_j)
     stages = (np.arange(len(edges_s) - 1) >= INITIAL_EPOCHS).astype(np.int64)
-    return Course(
+    return Trajectory(
         run_id=pair.run_id,
         task=_task(pair, run, idle_power_w),
         epochs=Epochs(stages, duration_s=np.diff(edges_s), energy_j=np.diff(edges_j)),
@@ -133,7 +133,7 @@ def _edges(begin_s: float, second_stage_s: float, end_s: float, epochs: int) -> 
     return np.concatenate([frozen, main[1:]])
 
 
-def _task(pair: LogPair, run: pd.Series, idle_power_w: float) -> Task:
+def _task(pair: LogPair, run: pd.Series, idle_power_w: float) -> TrainingTask:
     gpu = GPUS[pair.environment]
     gflops, batch_size = float(run["gflops_per_image"]), int(run["batch_size"])
 
@@ -141,7 +141,7 @@ def _task(pair: LogPair, run: pd.Series, idle_power_w: float) -> Task:
         return tflop_per_epoch(gflops, TRAIN_IMAGES, VALIDATION_IMAGES, frozen=frozen)
 
     most = MOST_EPOCHS - INITIAL_EPOCHS
-    return Task(
+    return TrainingTask(
         architecture=pair.architecture,
         environment=pair.environment,
         setting=f"{IMAGE_SIZE} px, batch {batch_size}",

@@ -18,9 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from greencv_core.analysis.result import Unavailable
-from greencv_core.estimation.evaluate import HELD_OUT, HeldOut, Telling
-from greencv_core.estimation.scores import EARLY, OURS, Scores
-from greencv_core.estimation.trajectory import Course
+from greencv_core.estimation.evaluate import EARLY, HELD_OUT, OURS, HeldOut, OracleMode, Scores
+from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.seaa2023.followup import PUBLISHED_PRE_RMSE_KJ
 from greencv_core.report.exhibits import exhibit
 from greencv_core.report.exhibits.answered import if_answered
@@ -37,7 +36,7 @@ from greencv_core.report.exhibits.theme import (
 from greencv_core.utils.downloads import VARIABLE
 from greencv_core.utils.text import as_opening, count, listed, number, percent
 
-TOLD: dict[Telling, str] = {
+TOLD: dict[OracleMode, str] = {
     "known": "the true epochs and duration told to every method",
     "withheld": "the end withheld from every method",
     "believed": "every method told the epochs that ours believes in",
@@ -48,7 +47,7 @@ NEW: dict[HeldOut, str] = {
     "architecture": "Architecture new",
     "environment": "Environment new",
 }
-TOLD_SHORTLY: dict[Telling, str] = {
+TOLD_SHORTLY: dict[OracleMode, str] = {
     "known": "end told",
     "withheld": "end withheld",
     "believed": "our belief of epochs told",
@@ -64,7 +63,7 @@ _LEAST_SHOWN = 0.001
 
 
 @if_answered
-def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Exhibit | None:
+def errors_table(scores: Scores, held_out: HeldOut, told: OracleMode) -> Exhibit | None:
     """Return each method's mean absolute percentage error by the share of the training seen.
 
     None where nothing of that kind could be held out.
@@ -78,7 +77,7 @@ def errors_table(scores: Scores, held_out: HeldOut, told: Telling) -> Exhibit | 
     return styled(_errors(scores, held_out, told), caption, runs=_trainings(scores))
 
 
-def _errors(scores: Scores, held_out: HeldOut, told: Telling) -> pd.DataFrame:
+def _errors(scores: Scores, held_out: HeldOut, told: OracleMode) -> pd.DataFrame:
     errors = scores.by_share(held_out, told)
     coverage = scores.by_share(held_out, told, "coverage").loc[OURS]
     frame = pd.DataFrame({"Method": errors.index})
@@ -94,7 +93,7 @@ def _errors(scores: Scores, held_out: HeldOut, told: Telling) -> pd.DataFrame:
 
 
 @if_answered
-def further_tables(scores: Scores, *told: Telling) -> Exhibit | None:
+def further_tables(scores: Scores, *told: OracleMode) -> Exhibit | None:
     """Return the tables of the other kinds of novelty, each under a line that opens it."""
     shown = {(kind, one) for kind in _SHOWN for one in ("known", "withheld")}
     parts = {
@@ -122,7 +121,7 @@ def _trainings(scores: Scores) -> pd.DataFrame:
 def held_out_table(scores: Scores) -> Exhibit:
     """Return what regressions' errors become when more than single runs is new to them."""
     table = scores.table
-    some = table[(table["told"] == "known") & (table["share"] == 0)]
+    some = table[(table["oracle"] == "known") & (table["share"] == 0)]
     frame = pd.DataFrame({"Method, before training": [*_REGRESSIONS]})
     for kind in _kinds(scores):
         rows = some[some["held_out"] == kind].set_index("method").reindex([*_REGRESSIONS])
@@ -162,7 +161,7 @@ def follow_up_table(errors: pd.DataFrame) -> Exhibit:
 
 
 @if_answered
-def errors_figure(scores: Scores, told: Telling) -> Exhibit | None:
+def errors_figure(scores: Scores, told: OracleMode) -> Exhibit | None:
     """Show each method's error against the share of the training seen, by what is new to it."""
     if not _kinds(scores):
         return None
@@ -174,7 +173,7 @@ def errors_figure(scores: Scores, told: Telling) -> Exhibit | None:
     return exhibit.figure(partial(_errors_figure, scores, told), caption, _trainings(scores))
 
 
-def _errors_figure(scores: Scores, told: Telling) -> Figure:
+def _errors_figure(scores: Scores, told: OracleMode) -> Figure:
     kinds = _kinds(scores)
     columns = min(2, len(kinds))
     rows = math.ceil(len(kinds) / columns)
@@ -218,7 +217,7 @@ def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
 @if_answered
 def calibration_figure(scores: Scores) -> Exhibit | None:
     """Show how often intervals held the truth against how often they claim to."""
-    told: list[Telling] = [
+    told: list[OracleMode] = [
         one for one in ("known", "withheld") if not scores.calibration(one).empty
     ]
     if not told:
@@ -231,7 +230,7 @@ def calibration_figure(scores: Scores) -> Exhibit | None:
     return exhibit.figure(partial(_calibration_figure, scores, told), caption, _trainings(scores))
 
 
-def _calibration_figure(scores: Scores, told: Sequence[Telling]) -> Figure:
+def _calibration_figure(scores: Scores, told: Sequence[OracleMode]) -> Figure:
     figure, panels = subplots(
         1, len(told), sharey=True, squeeze=False, figsize=(3.75 * len(told) + 0.2, 4.0)
     )
@@ -261,7 +260,7 @@ def _calibration_figure(scores: Scores, told: Sequence[Telling]) -> Figure:
 @if_answered
 def coverage_sentences(scores: Scores) -> Markdown:
     """Say how often our intervals held the truth, with the end told and withheld."""
-    told: tuple[Telling, ...] = ("known", "withheld")
+    told: tuple[OracleMode, ...] = ("known", "withheld")
     return itemised(scores.coverage_sentence(one, f"the {TOLD_SHORTLY[one]}") for one in told)
 
 
@@ -311,7 +310,7 @@ def _estimates_figure(scores: Scores, share: float) -> Figure:
     answers = scores.answers
     some = answers[
         (answers["held_out"] == "architecture")
-        & (answers["told"] == "known")
+        & (answers["oracle"] == "known")
         & (answers["share"] == share)
     ]
     figure, panels = subplots(
@@ -341,7 +340,7 @@ def _estimates_figure(scores: Scores, share: float) -> Figure:
     return figure
 
 
-def conclusions(scores: Scores | Unavailable, told: Telling) -> Markdown:
+def conclusions(scores: Scores | Unavailable, told: OracleMode) -> Markdown:
     """Return a sentence for each kind of novelty, or why there is no score."""
     if isinstance(scores, Unavailable):
         return say(scores.sentence())
@@ -352,7 +351,7 @@ def conclusions(scores: Scores | Unavailable, told: Telling) -> Markdown:
 def verdict(scores: Scores) -> Markdown:
     """Say whether energy can be known before, and early in, training."""
     table = scores.table
-    ours = table[(table["method"] == OURS) & (table["told"] == "known")]
+    ours = table[(table["method"] == OURS) & (table["oracle"] == "known")]
     errors = ours.pivot(index="held_out", columns="share", values="mape")
     parts = [
         f"{percent(errors.loc[kind, 0.0], 1)} before it begins and "
@@ -368,21 +367,21 @@ def verdict(scores: Scores) -> Markdown:
     )
 
 
-def published_note(courses: Sequence[Course] | Unavailable) -> Markdown:
+def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown:
     """Return a box that says what the page's first part rests on, or why there is none."""
-    if isinstance(courses, Unavailable):
+    if isinstance(trajectories, Unavailable):
         return box(
             "warning",
             "The published measurements are not here, and that part of the page has no figures",
             "To get them, build the book again with a network, which downloads them once; or set "
             f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
-            [courses.reason],
+            [trajectories.reason],
         )
-    tasks = [course.task for course in courses]
+    tasks = [trajectory.task for trajectory in trajectories]
     return box(
         "note",
         "Energy in the first part is published",
-        f"{count(len(courses), 'training')} of {len({task.architecture for task in tasks})} "
+        f"{count(len(trajectories), 'training')} of {len({task.architecture for task in tasks})} "
         f"architectures in {len({task.environment for task in tasks})} environments, whose power "
         "was logged once a second; energy is that of the GPU's board.",
     )

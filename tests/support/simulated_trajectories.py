@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from greencv_core.estimation.trajectory import Course, Epochs, StagePlan
-from tests.support.made_up_courses import made_up_course, made_up_task
+from greencv_core.estimation.trajectory import Epochs, StagePlan, Trajectory
+from tests.support.made_up_trajectories import made_up_task, made_up_trajectory
 
 
 def planned(most, tflop=1.0, name="whole", fewest=None):
@@ -19,19 +19,19 @@ def condition(stages, gflops=1.0, idle_w=0.0, **named):
     return replace(task, gflops_per_image=gflops, idle_power_w=idle_w)
 
 
-def rehearsed(task, energies_j, each_s=10.0):
-    """Return the task with an epoch of each stage rehearsed."""
+def probe_epochs(task, energies_j, each_s=10.0):
+    """Return the task with an epoch of each stage probe_epochs."""
     durations_s = np.full(len(energies_j), float(each_s))
     epochs = Epochs(np.arange(len(energies_j)), durations_s, np.array(energies_j, dtype=float))
-    return replace(task, rehearsed=epochs)
+    return replace(task, probe_epochs=epochs)
 
 
 def training(task, *stages_j, each_s=10.0, run_id="run", before=(0.0, 0.0)):
     """Return a training from the energies of each stage's epochs."""
     flat = np.concatenate([np.asarray(some, dtype=float) for some in stages_j])
-    course = made_up_course(flat, each_s=each_s, task=task, before=before)
+    trajectory = made_up_trajectory(flat, each_s=each_s, task=task, before=before)
     stage = np.repeat(np.arange(len(stages_j)), [len(some) for some in stages_j])
-    return replace(course, run_id=run_id, epochs=replace(course.epochs, stage=stage))
+    return replace(trajectory, run_id=run_id, epochs=replace(trajectory.epochs, stage=stage))
 
 
 def simulated(
@@ -44,7 +44,7 @@ def simulated(
     idle_w=30.0,
     run_sd=0.02,
     epoch_sd=0.02,
-) -> list[Course]:
+) -> list[Trajectory]:
     """Return trainings whose epochs are drawn as ``bayesian.random_effects`` says.
 
     Of two stages, frozen and main. With ``fewest`` epochs the main one may stop early, after a
@@ -53,7 +53,7 @@ def simulated(
     step, slopes = np.array([0.0, 1.0]), rng.normal(0.0, 0.3, 2)
     """Of dynamic energy and of time, as are the last axes below."""
     of_environment = rng.normal(0.0, (0.3, 0.3), (environments, 2))
-    courses = []
+    trajectories = []
     for a in range(architectures):
         gflops = 0.5 * 2.0**a
         of_architecture = rng.normal(0.0, 0.25, 2)
@@ -79,7 +79,7 @@ def simulated(
                     dynamic_j, time_s = (logs * stages[i].tflop_per_epoch).T
                     durations_s.append(time_s)
                     energies_j.append(dynamic_j + idle_w * time_s)
-                courses.append(
+                trajectories.append(
                     training(
                         task,
                         *energies_j,
@@ -88,4 +88,4 @@ def simulated(
                         before=(2.0, 2.0 * idle_w),
                     )
                 )
-    return courses
+    return trajectories

@@ -10,25 +10,24 @@ import pytest
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.base import QUANTILES, Estimate
 from greencv_core.estimation.baselines import FirstEpoch
-from greencv_core.estimation.bayesian.early_stopping import epochs_belief
+from greencv_core.estimation.bayesian.early_stopping import fit_epoch_counts
 from greencv_core.estimation.bayesian.projection import Projection
-from greencv_core.estimation.evaluate import HELD_OUT, METHODS, SHARES, score
-from greencv_core.estimation.scores import OURS, Scores
+from greencv_core.estimation.evaluate import HELD_OUT, METHODS, OURS, SHARES, Scores, score
 from greencv_core.estimation.step import StepEpochs
-from greencv_core.estimation.trajectory import NOTHING_SEEN, NOTHING_TOLD, Told
-from tests.support.simulated_courses import simulated
+from greencv_core.estimation.trajectory import NO_ORACLE, NOTHING_OBSERVED, Oracle
+from tests.support.simulated_trajectories import simulated
 
 # --- figures by hand --------------------------------------------------------------------------
 
 NOT_ANSWERED = (math.nan, math.nan, math.nan)
 
 
-def answers(method, *triples, share=0.1, held_out="architecture", told="known", energy_j=100.0):
+def answers(method, *triples, share=0.1, held_out="architecture", oracle="known", energy_j=100.0):
     """Return rows from estimates, with their intervals' ends, of trainings of 100 J."""
     return [
         {
             "held_out": held_out,
-            "told": told,
+            "oracle": oracle,
             "share": share,
             "method": method,
             "run_id": f"run {i}",
@@ -39,7 +38,7 @@ def answers(method, *triples, share=0.1, held_out="architecture", told="known", 
             "estimate_j": estimate_j,
             "low_j": low_j,
             "high_j": high_j,
-            "place": math.nan,
+            "cdf": math.nan,
             "reason": "none" if math.isnan(estimate_j) else "",
         }
         for i, (estimate_j, low_j, high_j) in enumerate(triples)
@@ -102,7 +101,7 @@ def test_every_question_has_a_row_of_its_own():
     of = scores(
         answers("m", right),
         answers("m", wrong, share=0.25),
-        answers("m", wrong, told="withheld"),
+        answers("m", wrong, oracle="withheld"),
         answers("m", wrong, held_out="run"),
         answers("n", wrong),
     )
@@ -129,10 +128,10 @@ BOTH = scores(
     answers(OURS, off(2), (98.0, 95.0, 99.0), share=0.25),
     answers("good", off(7), off(7), share=0.25),
     answers("bad", off(3), off(3), share=0.25),
-    answers(OURS, off(50), share=0.1, told="withheld"),
-    answers("good", off(10), share=0.1, told="withheld"),
-    answers(OURS, off(50), share=0.25, told="withheld"),
-    answers("good", off(100), share=0.25, told="withheld"),
+    answers(OURS, off(50), share=0.1, oracle="withheld"),
+    answers("good", off(10), share=0.1, oracle="withheld"),
+    answers(OURS, off(50), share=0.25, oracle="withheld"),
+    answers("good", off(100), share=0.25, oracle="withheld"),
 )
 
 
@@ -217,7 +216,7 @@ def test_coverage_over_all_tells_what_was_missed_together():
         answers("other", outside),
         answers(OURS, outside, share=0.0),
         answers(OURS, NOT_ANSWERED),
-        answers(OURS, outside, told="withheld"),
+        answers(OURS, outside, oracle="withheld"),
     )
     assert first.coverage_sentence("known", "the end told") == (
         "With the end told, over all that was held out and all moments from 5 % of the time on, "
@@ -237,11 +236,11 @@ def test_coverage_over_all_tells_what_was_missed_together():
 
 
 def test_calibration_counts_how_often_intervals_of_each_width_held_the_truth():
-    places = [0.5, 0.3, 0.26, 0.74, 0.24, 0.05, 0.96, 0.99, 0.0, math.nan]
-    frame = pd.DataFrame(answers(OURS, *[off(1)] * len(places))).assign(place=places)
-    early = frame.assign(share=0.0, place=0.5)
-    told_less = frame.assign(told="withheld", place=0.5)
-    table = Scores(pd.concat([frame, early, told_less])).calibration("known")
+    values = [0.5, 0.3, 0.26, 0.74, 0.24, 0.05, 0.96, 0.99, 0.0, math.nan]
+    frame = pd.DataFrame(answers(OURS, *[off(1)] * len(values))).assign(cdf=values)
+    early = frame.assign(share=0.0, cdf=0.5)
+    withheld = frame.assign(oracle="withheld", cdf=0.5)
+    table = Scores(pd.concat([frame, early, withheld])).calibration("known")
     assert table["nominal"].tolist() == [0.5, 0.8, 0.9, 0.95, 0.99]
     assert (table["n"] == 9).all()
     # Within 0.25 to 0.75; 0.1 to 0.9; 0.05 to 0.95, its ends too; 0.025 to 0.975; 0.005 to 0.995.
@@ -254,13 +253,13 @@ def test_calibration_counts_how_often_intervals_of_each_width_held_the_truth():
 
 
 @pytest.fixture(scope="module")
-def courses():
+def trajectories():
     """Three architectures in two environments, four runs of each; the tasks tell which run."""
     rng = np.random.default_rng(3)
     some = simulated(rng, architectures=3, runs=4, epochs=(3, 12), fewest=6)
     return [
-        replace(course, task=replace(course.task, features={"run": float(i)}))
-        for i, course in enumerate(some)
+        replace(trajectory, task=replace(trajectory.task, features={"run": float(i)}))
+        for i, trajectory in enumerate(some)
     ]
 
 
@@ -272,16 +271,16 @@ class Spy:
     def __init__(self):
         self.fitted, self.asked = [], []
 
-    def fit(self, courses):
-        self.fitted.append([int(course.task.features["run"]) for course in courses])
+    def fit(self, trajectories):
+        self.fitted.append([int(trajectory.task.features["run"]) for trajectory in trajectories])
 
-    def predict(self, task, seen, told):
-        self.asked.append((int(task.features["run"]), seen, told))
+    def predict(self, task, observed, oracle):
+        self.asked.append((int(task.features["run"]), observed, oracle))
         quantiles = tuple(100 * q for q in QUANTILES)
         return Estimate(100.0, 50.0, 150.0, quantiles_j=quantiles)
 
 
-def spied(courses, name="spy", **asked):
+def spied(trajectories, name="spy", **asked):
     """Return the answers, and the spies, one for each fold."""
     spies = []
 
@@ -289,18 +288,18 @@ def spied(courses, name="spy", **asked):
         spies.append(Spy())
         return spies[-1]
 
-    return score(courses, methods={name: spy}, **asked).answers, spies
+    return score(trajectories, methods={name: spy}, **asked).answers, spies
 
 
 WHAT_IS_NEW = {
-    "run": lambda course: course.run_id,
-    "condition": lambda course: (
-        course.task.architecture,
-        course.task.environment,
-        course.task.setting,
+    "run": lambda trajectory: trajectory.run_id,
+    "condition": lambda trajectory: (
+        trajectory.task.architecture,
+        trajectory.task.environment,
+        trajectory.task.setting,
     ),
-    "architecture": lambda course: course.task.architecture,
-    "environment": lambda course: course.task.environment,
+    "architecture": lambda trajectory: trajectory.task.architecture,
+    "environment": lambda trajectory: trajectory.task.environment,
 }
 
 
@@ -308,11 +307,11 @@ WHAT_IS_NEW = {
     ("kind", "folds", "at_once"),
     [("run", 3, 8), ("condition", 5, 2), ("architecture", 3, 1), ("environment", 2, 1)],
 )
-def test_what_is_held_out_is_what_a_method_was_not_fitted_on(courses, kind, folds, at_once):
-    table, spies = spied(courses, held_out=[kind], told=["known"], shares=[0.1, 0.5])
+def test_what_is_held_out_is_what_a_method_was_not_fitted_on(trajectories, kind, folds, at_once):
+    table, spies = spied(trajectories, held_out=[kind], oracle=["known"], shares=[0.1, 0.5])
     assert len(spies) == folds
-    everyone = set(range(len(courses)))
-    of = [WHAT_IS_NEW[kind](course) for course in courses]
+    everyone = set(range(len(trajectories)))
+    of = [WHAT_IS_NEW[kind](trajectory) for trajectory in trajectories]
     times_asked = []
     for spy in spies:
         (fitted,) = spy.fitted
@@ -327,15 +326,15 @@ def test_what_is_held_out_is_what_a_method_was_not_fitted_on(courses, kind, fold
         times_asked += [run for run, _, _ in spy.asked]
     assert sorted(times_asked) == sorted([*everyone, *everyone])
     assert set(table["held_out"]) == {kind}
-    assert table.groupby("share").size().tolist() == [len(courses)] * 2
+    assert table.groupby("share").size().tolist() == [len(trajectories)] * 2
 
 
-def test_another_setting_is_another_condition(courses):
+def test_another_setting_is_another_condition(trajectories):
     mixed = [
-        replace(course, task=replace(course.task, setting=f"s{i % 2}"))
-        for i, course in enumerate(courses)
+        replace(trajectory, task=replace(trajectory.task, setting=f"s{i % 2}"))
+        for i, trajectory in enumerate(trajectories)
     ]
-    _, spies = spied(mixed, held_out=["condition"], told=["known"], shares=[0.1])
+    _, spies = spied(mixed, held_out=["condition"], oracle=["known"], shares=[0.1])
     elsewhere = 0
     for spy in spies:
         new, known = (
@@ -347,112 +346,120 @@ def test_another_setting_is_another_condition(courses):
     assert elsewhere
 
 
-def test_every_kind_is_held_out_by_default_and_every_moment_asked(courses):
-    table, _ = spied(courses)
+def test_every_kind_is_held_out_by_default_and_every_moment_asked(trajectories):
+    table, _ = spied(trajectories)
     assert list(dict.fromkeys(table["held_out"])) == list(HELD_OUT) == list(WHAT_IS_NEW)
-    assert set(table["told"]) == {"known", "withheld", "believed"}
+    assert set(table["oracle"]) == {"known", "withheld", "believed"}
     assert tuple(dict.fromkeys(table["share"])) == SHARES
-    assert len(table) == 4 * 3 * len(SHARES) * len(courses)
+    assert len(table) == 4 * 3 * len(SHARES) * len(trajectories)
 
 
-def test_what_was_seen_is_of_the_moment_and_what_was_taken_of_the_whole(courses):
-    table, spies = spied(courses, held_out=["architecture"], told=["known"], shares=[0.0, 0.25])
+def test_what_was_seen_is_of_the_moment_and_what_was_taken_of_the_whole(trajectories):
+    table, spies = spied(
+        trajectories, held_out=["architecture"], oracle=["known"], shares=[0.0, 0.25]
+    )
     asked = [one for spy in spies for one in spy.asked]
-    for (run, seen, _), row in zip(asked, table.itertuples(), strict=True):
-        course = courses[run]
-        assert row.run_id == course.run_id
-        assert row.energy_j == course.energy_j
+    for (run, observed, _), row in zip(asked, table.itertuples(), strict=True):
+        trajectory = trajectories[run]
+        assert row.run_id == trajectory.run_id
+        assert row.energy_j == trajectory.energy_j
         assert (row.architecture, row.environment) == (
-            course.task.architecture,
-            course.task.environment,
+            trajectory.task.architecture,
+            trajectory.task.environment,
         )
-        assert seen.duration_s == pytest.approx(row.share * course.duration_s)
-        assert row.epochs_seen == len(seen.epochs)
+        assert observed.duration_s == pytest.approx(row.share * trajectory.duration_s)
+        assert row.epochs_seen == len(observed.epochs)
         if not row.share:
-            assert seen is NOTHING_SEEN
+            assert observed is NOTHING_OBSERVED
     assert (table["estimate_j"] == 100).all()
     assert (table["low_j"] == 50).all()
     assert (table["high_j"] == 150).all()
 
 
-def test_all_are_told_the_end_nothing_or_the_epochs_that_ours_believes_in(courses):
-    for told in "known", "withheld", "believed":
-        _, spies = spied(courses, held_out=["architecture"], told=[told], shares=[0.0, 0.97])
+def test_all_are_told_the_end_nothing_or_the_epochs_that_ours_believes_in(trajectories):
+    for oracle in "known", "withheld", "believed":
+        _, spies = spied(
+            trajectories, held_out=["architecture"], oracle=[oracle], shares=[0.0, 0.97]
+        )
         for spy in spies:
-            belief = epochs_belief([courses[i] for i in spy.fitted[0]])
-            for run, seen, what in spy.asked:
-                course = courses[run]
+            epoch_counts = fit_epoch_counts([trajectories[i] for i in spy.fitted[0]])
+            for run, observed, what in spy.asked:
+                trajectory = trajectories[run]
                 expected = {
-                    "known": Told(len(course.epochs), course.duration_s),
-                    "withheld": NOTHING_TOLD,
-                    "believed": Told(belief.middle(course.task, len(seen.epochs)), None),
-                }[told]
+                    "known": Oracle(len(trajectory.epochs), trajectory.duration_s),
+                    "withheld": NO_ORACLE,
+                    "believed": Oracle(
+                        epoch_counts.median(trajectory.task, len(observed.epochs)), None
+                    ),
+                }[oracle]
                 assert what == expected
 
 
-def test_ours_is_not_told_what_it_believes_itself(courses):
-    for told, nothing in (("known", False), ("withheld", True), ("believed", True)):
-        _, spies = spied(courses, OURS, held_out=["architecture"], told=[told], shares=[0.25])
+def test_ours_is_not_told_what_it_believes_itself(trajectories):
+    for oracle, nothing in (("known", False), ("withheld", True), ("believed", True)):
+        _, spies = spied(
+            trajectories, OURS, held_out=["architecture"], oracle=[oracle], shares=[0.25]
+        )
         for spy in spies:
-            assert all((what == NOTHING_TOLD) is nothing for _, _, what in spy.asked)
+            assert all((what == NO_ORACLE) is nothing for _, _, what in spy.asked)
 
 
-def test_place_is_the_probability_given_to_less(courses):
+def test_place_is_the_probability_given_to_less(trajectories):
     energies_j = [25.0, 60.0, 0.1, 1000.0]
 
-    def scaled(course, energy_j):
-        so_far_j = course.energy_so_far_j * (energy_j / course.energy_j)
-        return replace(course, energy_so_far_j=so_far_j)
+    def scaled(trajectory, energy_j):
+        so_far_j = trajectory.energy_so_far_j * (energy_j / trajectory.energy_j)
+        return replace(trajectory, energy_so_far_j=so_far_j)
 
-    some = [scaled(*both) for both in zip(courses, energies_j, strict=False)]
-    table, _ = spied(some, held_out=["run"], told=["known"], shares=[0.1])
-    places = table.set_index("run_id")["place"]
-    assert [places[course.run_id] for course in some] == pytest.approx([0.25, 0.6, 0, 1])
+    some = [scaled(*both) for both in zip(trajectories, energies_j, strict=False)]
+    table, _ = spied(some, held_out=["run"], oracle=["known"], shares=[0.1])
+    values = table.set_index("run_id")["cdf"]
+    assert [values[trajectory.run_id] for trajectory in some] == pytest.approx([0.25, 0.6, 0, 1])
 
 
 # --- methods that cannot ----------------------------------------------------------------------
 
 
-def test_a_method_that_cannot_be_fitted_says_why(courses):
+def test_a_method_that_cannot_be_fitted_says_why(trajectories):
     class Unable(Spy):
-        def fit(self, courses):
+        def fit(self, trajectories):
             raise NotEnoughDataError("too few")
 
-    of = score(courses, held_out=["run"], told=["known"], methods={"m": Unable})
+    of = score(trajectories, held_out=["run"], oracle=["known"], methods={"m": Unable})
     assert (of.answers["reason"] == "too few").all()
     assert of.answers["estimate_j"].isna().all()
     assert math.isnan(of.table["mape"].iloc[0])
 
 
-def test_a_method_without_an_answer_says_why_and_a_defect_is_raised(courses):
-    asked = {"held_out": ["run"], "told": ["known"], "shares": [0.0, 0.5]}
-    table = score(courses, **asked, methods={"m": FirstEpoch}).answers
+def test_a_method_without_an_answer_says_why_and_a_defect_is_raised(trajectories):
+    asked = {"held_out": ["run"], "oracle": ["known"], "shares": [0.0, 0.5]}
+    table = score(trajectories, **asked, methods={"m": FirstEpoch}).answers
     nothing = table["share"] == 0
-    assert (table.loc[nothing, "reason"] == "no epoch has been seen").all()
+    assert (table.loc[nothing, "reason"] == "no epoch has been observed").all()
     assert (table.loc[~nothing, "reason"] == "").all()
     assert (table["estimate_j"].isna() == nothing).all()
 
     class Broken(Spy):
-        def predict(self, task, seen, told):
+        def predict(self, task, observed, oracle):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        score(courses, **asked, methods={"m": Broken})
+        score(trajectories, **asked, methods={"m": Broken})
 
 
-def test_fewer_than_two_trainings_leave_none_to_ask_about(courses):
-    for few in [], courses[:1]:
+def test_fewer_than_two_trainings_leave_none_to_ask_about(trajectories):
+    for few in [], trajectories[:1]:
         with pytest.raises(NotEnoughDataError, match=f"there are {len(few)}"):
             score(few, methods={"m": FirstEpoch})
-    two = score(courses[:2], held_out=["run"], told=["known"], methods={"m": FirstEpoch})
-    assert set(two.answers["run_id"]) == {course.run_id for course in courses[:2]}
+    two = score(trajectories[:2], held_out=["run"], oracle=["known"], methods={"m": FirstEpoch})
+    assert set(two.answers["run_id"]) == {trajectory.run_id for trajectory in trajectories[:2]}
 
 
-def test_what_all_trainings_have_in_common_cannot_be_held_out(courses):
-    alike = [course for course in courses if course.task.architecture == "a1"]
+def test_what_all_trainings_have_in_common_cannot_be_held_out(trajectories):
+    alike = [trajectory for trajectory in trajectories if trajectory.task.architecture == "a1"]
     with pytest.raises(NotEnoughDataError, match="all trainings are alike"):
         spied(alike, held_out=["architecture"])
-    table, _ = spied(alike, held_out=["architecture", "environment"], told=["known"])
+    table, _ = spied(alike, held_out=["architecture", "environment"], oracle=["known"])
     assert set(table["held_out"]) == {"environment"}
 
 
@@ -464,14 +471,14 @@ def test_ours_is_the_last_of_the_methods_and_each_has_its_own_name():
     assert [method().name for method in METHODS.values()] == list(METHODS)
 
 
-def test_cheap_methods_are_scored(courses):
+def test_cheap_methods_are_scored(trajectories):
     methods = {method.name: method for method in (FirstEpoch, StepEpochs, Projection)}
-    asked = {"held_out": ["architecture"], "told": ["known"], "shares": [0.1, 0.5]}
-    of = score(courses, **asked, methods=methods)
+    asked = {"held_out": ["architecture"], "oracle": ["known"], "shares": [0.1, 0.5]}
+    of = score(trajectories, **asked, methods=methods)
     assert of.table["method"].tolist() == list(methods) * 2
     late = of.by_share("architecture", "known")[0.5]
     assert late[OURS] < 0.05
     # Most of the training is of another stage than its first epoch was.
     assert late[FirstEpoch.name] > 0.3
-    again = score(courses, **asked, methods=methods)
+    again = score(trajectories, **asked, methods=methods)
     pd.testing.assert_frame_equal(of.answers, again.answers)

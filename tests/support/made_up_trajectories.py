@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from greencv_core.estimation.trajectory import Course, Epochs, StagePlan, Task
+from greencv_core.estimation.trajectory import Epochs, StagePlan, TrainingTask, Trajectory
 
 
 def stage(most, tflop=1.0, name="whole"):
@@ -11,7 +11,7 @@ def stage(most, tflop=1.0, name="whole"):
 
 def made_up_task(stages, features=None, limit_w=100.0, **condition):
     named = {"architecture": "a", "environment": "e", "setting": "s", **condition}
-    return Task(
+    return TrainingTask(
         **named,
         gflops_per_image=1.0,
         stages=tuple(stages),
@@ -21,7 +21,7 @@ def made_up_task(stages, features=None, limit_w=100.0, **condition):
     )
 
 
-def made_up_course(
+def made_up_trajectory(
     energies_j, each_s=10.0, task=None, before=(0.0, 0.0), after=(0.0, 0.0), used_pct=None
 ):
     """Return a training; ``before`` and ``after`` its epochs are seconds and joules."""
@@ -31,7 +31,7 @@ def made_up_course(
     pieces_s = np.concatenate([[0, before[0]], durations_s, [after[0]]])
     pieces_j = np.concatenate([[0, before[1]], energies_j, [after[1]]])
     time_s = np.cumsum(pieces_s)
-    return Course(
+    return Trajectory(
         run_id="run",
         task=task or made_up_task([stage(n)]),
         epochs=Epochs(np.zeros(n, dtype=np.int64), durations_s, energies_j),
