@@ -32,6 +32,8 @@ _HOMES = {
     "epochs_table": "greencv_core.records.tables",
     "power_trace_table": "greencv_core.records.tables",
     "phases_table": "greencv_core.records.tables",
+    "StudyResults": "greencv_core.analysis.study_results",
+    "analyse": "greencv_core.analysis.study_results",
     "EnergyMeter": "greencv_core.metering",
 }
 

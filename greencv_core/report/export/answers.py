@@ -1,56 +1,34 @@
-"""Every answer of the report that rests on a study's runs, each computed once."""
+"""Content of results.json: a study's results with their units."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from greencv_core.analysis import (
     SpecificationCurve,
+    StudyResults,
     Unavailable,
-    architecture_by_environment,
-    attempt,
-    best_against_worst,
-    break_evens,
-    compare,
-    compare_each,
-    energy_definitions,
-    energy_regression,
-    energy_to_target,
-    fastest_environment,
-    filter_by,
-    find_outliers,
-    leave_one_repetition_out,
-    mixed_model,
-    nested_models,
-    outliers_sentence,
-    paired_by_environment,
-    pareto_front,
-    repetitions_needed,
-    savings_without_loss,
-    select_runs,
-    specification_curve,
     summarise,
     weakest_provenance,
 )
-from greencv_core.analysis.choice.robustness import Headline
 from greencv_core.analysis.describe import (
     correctness_sentence,
     environments_sentence,
     study_cost_sentence,
 )
-from greencv_core.analysis.selection import CONDITION, Selection
-from greencv_core.records.record import RunRecord
-from greencv_core.records.tables import epochs_table, runs_table
+from greencv_core.analysis.selection import CONDITION
+from greencv_core.analysis.study_results import (
+    ArchitectureResults,
+    EnvironmentResults,
+    Robustness,
+)
 from greencv_core.report.export.to_json import plain
 from greencv_core.study.schema import Study
 from greencv_core.utils.energy import COMPONENTS
 
 SCHEMA_VERSION = 1
-VALUE, CORRECTNESS = "energy_j_per_image", "f1_macro"
 SUMMARISED = (
     "energy_j", "energy_j_per_image", "net_energy_j", "duration_s", "duration_s_per_image",
     "power_w", "device_utilization_pct", "emissions_gco2e", "accuracy", "f1_macro",
@@ -71,49 +49,41 @@ _KEYS = {
 }
 
 
-def answers(study: Study, records: Sequence[RunRecord]) -> dict[str, Any]:
-    """Return what the report answers from a study's runs, by research question.
-
-    Parameters
-    ----------
-    study
-        Its name, and the margin of correctness that it states.
-    records
-        The runs that the report is about, in the study's order.
+def results_json(study: Study, results: StudyResults) -> dict[str, Any]:
+    """Return the results of a study as JSON values.
 
     Returns
     -------
     dict
-        schema_version, keys (the units of keys that do not name theirs), study, runs, conditions,
-        rq1_architecture, rq2_environment; results as the analyses return them, or
-        :class:`~greencv_core.analysis.Unavailable`.
+        schema_version, keys (units of keys that do not name theirs), study, runs, conditions,
+        rq1_architecture and rq2_environment.
     """
-    everything = runs_table(records)
-    selection = select_runs(everything)
-    runs, margin = selection.runs, study.analysis.correctness_margin
+    runs = results.runs
     none = Unavailable("there is none to analyse")
-    return {
+    content = {
         "schema_version": SCHEMA_VERSION,
         "keys": _KEYS,
         "study": {
             "name": study.name,
             "description": study.description,
-            "correctness_margin": margin,
+            "correctness_margin": results.margin,
         },
-        "runs": _account(everything, selection),
+        "runs": _runs(results),
         "conditions": none if runs.empty else _conditions(runs),
-        "rq1_architecture": none if runs.empty else _by_architecture(runs, records, margin),
-        "rq2_environment": none if runs.empty else _by_environment(runs, margin),
+        "rq1_architecture": none if runs.empty else _architecture(results.rq1),
+        "rq2_environment": none if runs.empty else _environment(results.rq2),
     }
+    return dict(plain(content))
 
 
-def _account(everything: pd.DataFrame, selection: Selection) -> dict[str, Any]:
-    runs, metered = selection.runs, everything[everything["energy_j"].notna()]
+def _runs(results: StudyResults) -> dict[str, Any]:
+    runs, all_runs, selection = results.runs, results.all_runs, results.selection
+    metered = all_runs[all_runs["energy_j"].notna()]
     sentences = [selection.sentence()]
     if not runs.empty:
-        sentences = [environments_sentence(runs), *sentences, study_cost_sentence(everything)]
+        sentences = [environments_sentence(runs), *sentences, study_cost_sentence(all_runs)]
     return {
-        "made": len(everything),
+        "made": len(all_runs),
         "analysed": len(runs),
         "left_out": selection.excluded["reason"].value_counts().to_dict(),
         "disturbed": selection.contended,
@@ -151,70 +121,56 @@ def _conditions(runs: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _by_architecture(
-    runs: pd.DataFrame, records: Sequence[RunRecord], margin: float
-) -> dict[str, Any]:
-    environment = fastest_environment(runs)
-    within = filter_by(runs, "environment", environment)
-    epochs = epochs_table(list(records))
-    by_architecture = partial(best_against_worst, by="architecture")
-    front = pareto_front(within)
+def _architecture(rq1: ArchitectureResults) -> dict[str, Any]:
     return {
-        "environment": environment,
-        "energy_provenance": _provenance(within),
-        "energy": attempt(compare, within, VALUE, "architecture"),
-        "correctness": attempt(compare, within, CORRECTNESS, "architecture"),
-        "regression": attempt(energy_regression, runs),
-        "nested_models": attempt(nested_models, runs),
-        # Powell's search ends at a tolerance, and on another processor a little beside it.
-        "mixed_model": plain(attempt(mixed_model, runs), digits=4),
-        "pareto_front": front,
-        "energy_to_target": attempt(
-            energy_to_target, epochs[epochs["run_id"].isin(within["run_id"])]
-        ),
-        "largest_saving": attempt(by_architecture, within),
-        "largest_saving_of_means": attempt(by_architecture, within, statistic="mean"),
-        "savings_without_loss": attempt(savings_without_loss, within, margin, "architecture"),
-        "robustness": _robustness(within, by_architecture, "architecture"),
-        "sentences": [correctness_sentence(within)],
+        "environment": rq1.environment,
+        "energy_provenance": _provenance(rq1.within),
+        "energy": rq1.energy,
+        "correctness": rq1.correctness,
+        "regression": rq1.regression,
+        "nested_models": rq1.nested_models,
+        # Powell's search stops within a tolerance, so processors differ from the fifth digit on.
+        "mixed_model": plain(rq1.mixed_model, digits=4),
+        "pareto_front": rq1.pareto_front,
+        "energy_to_target": rq1.energy_to_target,
+        "largest_saving": rq1.largest_saving,
+        "largest_saving_of_means": rq1.largest_saving_of_means,
+        "savings_without_loss": rq1.savings_without_loss,
+        "robustness": _robustness(rq1.robustness),
+        "sentences": [correctness_sentence(rq1.within)],
     }
 
 
-def _by_environment(runs: pd.DataFrame, margin: float) -> dict[str, Any]:
+def _environment(rq2: EnvironmentResults) -> dict[str, Any]:
     return {
-        "energy_provenance": _provenance(runs),
-        "energy_by_architecture": compare_each(runs, VALUE, "environment", "architecture"),
-        "interaction": attempt(architecture_by_environment, runs),
-        "break_evens": break_evens(runs),
-        "correctness": attempt(paired_by_environment, runs, CORRECTNESS),
-        "pareto_front": pareto_front(runs),
-        "largest_saving": attempt(best_against_worst, runs),
-        "largest_savings_by_architecture": {
-            str(name): attempt(best_against_worst, part, "environment")
-            for name, part in runs.groupby("architecture", sort=False)
-        },
-        "savings_without_loss": attempt(savings_without_loss, runs, margin),
-        "robustness": _robustness(runs, best_against_worst, CONDITION),
+        "energy_provenance": _provenance(rq2.runs),
+        "energy_by_architecture": rq2.energy_by_architecture,
+        "interaction": rq2.interaction,
+        "break_evens": rq2.break_evens,
+        "correctness": rq2.correctness,
+        "pareto_front": rq2.pareto_front,
+        "largest_saving": rq2.largest_saving,
+        "largest_savings_by_architecture": rq2.largest_savings_by_architecture,
+        "savings_without_loss": rq2.savings_without_loss,
+        "robustness": _robustness(rq2.robustness),
     }
 
 
-def _robustness(runs: pd.DataFrame, headline: Headline, by: str | Sequence[str]) -> dict[str, Any]:
+def _robustness(robustness: Robustness) -> dict[str, Any]:
     return {
         "outliers": {
-            "left_out": list(find_outliers(runs).left_out["run_id"]),
-            "sentences": [outliers_sentence(runs, headline)],
+            "left_out": list(robustness.outliers.left_out["run_id"]),
+            "sentences": [robustness.outliers_sentence],
         },
-        "leave_one_repetition_out": attempt(leave_one_repetition_out, runs, headline),
-        "specification_curve": _in_order(
-            attempt(specification_curve, energy_definitions(runs), by=by)
-        ),
-        "repetitions_needed": attempt(repetitions_needed, runs, VALUE),
+        "leave_one_repetition_out": robustness.leave_one_repetition_out,
+        "specification_curve": _in_order(robustness.specification_curve),
+        "repetitions_needed": robustness.repetitions_needed,
     }
 
 
 def _in_order(curve: SpecificationCurve | Unavailable) -> Any:
-    """Return the curve as JSON, in the choices' order: processors sort equal savings variously."""
-    told = plain(curve)
+    """Return the curve as JSON in the order of its choices: equal savings sort differently."""
+    content = plain(curve)
     if isinstance(curve, SpecificationCurve):
-        told["specifications"].sort(key=lambda row: [row[choice] for choice in curve.choices])
-    return told
+        content["specifications"].sort(key=lambda row: [row[choice] for choice in curve.choices])
+    return content

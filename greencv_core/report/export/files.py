@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from greencv_core.analysis import analyse
 from greencv_core.records.columns import RUNS_COLUMNS, Kind
 from greencv_core.records.record import RunRecord
-from greencv_core.records.tables import table_row
-from greencv_core.report.export.answers import answers
+from greencv_core.records.tables import epochs_table, runs_table, table_row
+from greencv_core.report.export.answers import results_json
 from greencv_core.report.export.datapackage import RESULTS, TABLE, TEXT_TABLE, data_package
-from greencv_core.report.export.to_json import as_bytes, plain
+from greencv_core.report.export.to_json import as_bytes
 from greencv_core.study.schema import Study
 
 DESCRIPTION = "datapackage.json"
@@ -61,7 +62,10 @@ def write_results(
     OSError
         The folder cannot be written to.
     """
-    (folder / RESULTS).write_bytes(as_bytes(plain(answers(study, records))))
+    results = analyse(
+        runs_table(records), epochs_table(list(records)), margin=study.analysis.correctness_margin
+    )
+    (folder / RESULTS).write_bytes(as_bytes(results_json(study, results)))
     table = runs_file(records)
     pq.write_table(table, folder / TABLE)
     pa_csv.write_csv(table, folder / TEXT_TABLE)

@@ -1,0 +1,330 @@
+"""Every result of a study, computed once from its runs: for notebooks, report and results.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import pandas as pd
+
+from greencv_core.analysis.choice.decision import Decision, decide
+from greencv_core.analysis.choice.pareto import (
+    EnergyToTarget,
+    TradeOff,
+    energy_to_target,
+    pareto_front,
+)
+from greencv_core.analysis.choice.robustness import (
+    Headline,
+    LeaveOneOut,
+    Power,
+    SpecificationCurve,
+    energy_definitions,
+    leave_one_repetition_out,
+    outliers_sentence,
+    repetitions_needed,
+    specification_curve,
+)
+from greencv_core.analysis.choice.savings import Saving, best_against_worst
+from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
+from greencv_core.analysis.comparison.noninferiority import (
+    DEFAULT_MARGIN,
+    SavingsWithoutLoss,
+    savings_without_loss,
+)
+from greencv_core.analysis.comparison.omnibus import Comparison, compare, compare_each
+from greencv_core.analysis.comparison.paired import PairedComparison, paired_by_environment
+from greencv_core.analysis.regression.breakeven import BreakEven, break_evens
+from greencv_core.analysis.regression.interaction import Interaction, architecture_by_environment
+from greencv_core.analysis.regression.mixed import MixedModel, mixed_model
+from greencv_core.analysis.regression.nested import NestedModels, nested_models
+from greencv_core.analysis.regression.ols import EnergyRegression, energy_regression
+from greencv_core.analysis.result import Unavailable, attempt
+from greencv_core.analysis.selection import (
+    CONDITION,
+    Outliers,
+    Selection,
+    fastest_environment,
+    filter_by,
+    find_outliers,
+    select_runs,
+    weakest_provenance,
+)
+
+ENERGY, CORRECTNESS = "energy_j_per_image", "f1_macro"
+UTILISATION = "device_utilization_pct"
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Whether the largest saving depends on choices of the analysis or on single runs."""
+
+    runs: pd.DataFrame
+    value: str
+    by: str | Sequence[str]
+    headline: Headline
+
+    @cached_property
+    def outliers(self) -> Outliers:
+        """Runs that the outlier rule excludes."""
+        return find_outliers(self.runs)
+
+    @cached_property
+    def outliers_sentence(self) -> str:
+        """The outlier rule, and the largest saving with and without it."""
+        return outliers_sentence(self.runs, self.headline)
+
+    @cached_property
+    def leave_one_repetition_out(self) -> LeaveOneOut | Unavailable:
+        """The largest saving without each repetition."""
+        return attempt(leave_one_repetition_out, self.runs, self.headline)
+
+    @cached_property
+    def specification_curve(self) -> SpecificationCurve | Unavailable:
+        """The largest saving under every combination of reasonable choices."""
+        return attempt(specification_curve, energy_definitions(self.runs), by=self.by)
+
+    @cached_property
+    def repetitions_needed(self) -> Power | Unavailable:
+        """Power analysis of the chosen value."""
+        return attempt(repetitions_needed, self.runs, self.value)
+
+
+@dataclass(frozen=True)
+class ArchitectureResults:
+    """RQ1: how the architecture decides energy and correctness.
+
+    Architectures are compared within one environment; regressions and correlations use all runs.
+    """
+
+    runs: pd.DataFrame
+    """Usable runs of all environments."""
+    within: pd.DataFrame
+    """Usable runs of :attr:`environment`."""
+    epochs: pd.DataFrame
+    """Epochs table of all runs."""
+    environment: str
+    margin: float
+    value: str = ENERGY
+
+    @cached_property
+    def energy(self) -> Comparison | Unavailable:
+        """The chosen value (energy per image by default) compared between architectures."""
+        return attempt(compare, self.within, self.value, "architecture")
+
+    @cached_property
+    def correctness(self) -> Comparison | Unavailable:
+        """Macro F1 compared between architectures."""
+        return attempt(compare, self.within, CORRECTNESS, "architecture")
+
+    @cached_property
+    def utilisation(self) -> Comparison | Unavailable:
+        """Device utilisation compared between architectures."""
+        return attempt(compare, self.within, UTILISATION, "architecture")
+
+    @cached_property
+    def utilisation_by_gflops(self) -> Mapping[str, RankCorrelation | Unavailable]:
+        """Rank correlation of utilisation with GFLOPs in each environment."""
+        return rank_correlations(self.runs, "gflops_per_image", UTILISATION)
+
+    @cached_property
+    def energy_by_utilisation(self) -> Mapping[str, RankCorrelation | Unavailable]:
+        """Rank correlation of energy per image with utilisation in each environment."""
+        return rank_correlations(self.runs, UTILISATION, ENERGY)
+
+    @cached_property
+    def regression(self) -> EnergyRegression | Unavailable:
+        """Energy per image explained by GFLOPs, parameters and environment."""
+        return attempt(energy_regression, self.runs)
+
+    @cached_property
+    def nested_models(self) -> NestedModels | Unavailable:
+        """The regression built term by term."""
+        return attempt(nested_models, self.runs)
+
+    @cached_property
+    def mixed_model(self) -> MixedModel | Unavailable:
+        """The regression with a random intercept for each architecture."""
+        return attempt(mixed_model, self.runs)
+
+    @cached_property
+    def pareto_front(self) -> TradeOff:
+        """Energy against macro F1."""
+        return pareto_front(self.within)
+
+    @cached_property
+    def energy_to_target(self) -> EnergyToTarget | Unavailable:
+        """Energy until a macro F1 that every architecture reaches."""
+        epochs = self.epochs[self.epochs["run_id"].isin(self.within["run_id"])]
+        return attempt(energy_to_target, epochs)
+
+    @cached_property
+    def largest_saving(self) -> Saving | Unavailable:
+        """The architecture of the lowest median against that of the highest."""
+        return attempt(best_against_worst, self.within, "architecture", self.value)
+
+    @cached_property
+    def largest_saving_of_means(self) -> Saving | Unavailable:
+        """The same by means."""
+        return attempt(
+            best_against_worst, self.within, "architecture", self.value, statistic="mean"
+        )
+
+    @cached_property
+    def savings_without_loss(self) -> SavingsWithoutLoss | Unavailable:
+        """Savings that lose less macro F1 than the margin."""
+        return attempt(savings_without_loss, self.within, self.margin, "architecture", self.value)
+
+    @cached_property
+    def robustness(self) -> Robustness:
+        """Checks of the largest saving."""
+        headline = partial(best_against_worst, by="architecture")
+        return Robustness(self.within, self.value, "architecture", headline)
+
+
+@dataclass(frozen=True)
+class EnvironmentResults:
+    """RQ2: how the training environment decides energy and correctness."""
+
+    runs: pd.DataFrame
+    """Usable runs."""
+    margin: float
+    value: str = ENERGY
+
+    @cached_property
+    def energy_by_architecture(self) -> Mapping[str, Comparison | Unavailable]:
+        """The chosen value compared between environments, for each architecture."""
+        return compare_each(self.runs, self.value, "environment", "architecture")
+
+    @cached_property
+    def interaction(self) -> Interaction | Unavailable:
+        """Two-way analysis of architecture and environment."""
+        return attempt(architecture_by_environment, self.runs)
+
+    @cached_property
+    def break_evens(self) -> Mapping[str, BreakEven | Unavailable]:
+        """GFLOPs at which two environments cost the same, for each pair of environments."""
+        return break_evens(self.runs)
+
+    @cached_property
+    def correctness(self) -> PairedComparison | Unavailable:
+        """Macro F1 compared between environments, paired by architecture and seed."""
+        return attempt(paired_by_environment, self.runs, CORRECTNESS)
+
+    @cached_property
+    def pareto_front(self) -> TradeOff:
+        """Energy against macro F1, over all conditions."""
+        return pareto_front(self.runs)
+
+    @cached_property
+    def largest_saving(self) -> Saving | Unavailable:
+        """The condition of the lowest median energy per image against that of the highest."""
+        return attempt(best_against_worst, self.runs)
+
+    @cached_property
+    def largest_savings_by_architecture(self) -> Mapping[str, Saving | Unavailable]:
+        """The environment of the lowest median against the highest, for each architecture."""
+        return {
+            str(name): attempt(best_against_worst, part, "environment", self.value)
+            for name, part in self.runs.groupby("architecture", sort=False)
+        }
+
+    @cached_property
+    def savings_without_loss(self) -> SavingsWithoutLoss | Unavailable:
+        """Savings over all conditions that lose less macro F1 than the margin."""
+        return attempt(savings_without_loss, self.runs, self.margin, value=self.value)
+
+    @cached_property
+    def robustness(self) -> Robustness:
+        """Checks of the largest saving."""
+        return Robustness(self.runs, self.value, CONDITION, best_against_worst)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Results of a study; each is computed when it is first used, and once.
+
+    A result that the runs do not allow is :class:`~greencv_core.analysis.Unavailable`.
+    """
+
+    all_runs: pd.DataFrame
+    """Runs table, including runs that are not analysed."""
+    epochs: pd.DataFrame
+    """Epochs table."""
+    margin: float
+    """Loss of macro F1 that counts as negligible."""
+    environment: str | None = None
+    """Environment of RQ1; None is the fastest."""
+    value: str = ENERGY
+    """Column that is compared."""
+
+    @cached_property
+    def selection(self) -> Selection:
+        """Which runs are analysed, and why others are not."""
+        return select_runs(self.all_runs)
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The runs that are analysed."""
+        return self.selection.runs
+
+    @cached_property
+    def provenance(self) -> str:
+        """Provenance of the energies: that of the weakest run."""
+        return weakest_provenance(self.runs)
+
+    @cached_property
+    def rq1(self) -> ArchitectureResults:
+        """Results on the architecture.
+
+        Raises
+        ------
+        NotEnoughDataError
+            No run can be analysed.
+        """
+        environment = self.environment or fastest_environment(self.runs)
+        return ArchitectureResults(
+            runs=self.runs,
+            within=filter_by(self.runs, "environment", environment),
+            epochs=self.epochs,
+            environment=environment,
+            margin=self.margin,
+            value=self.value,
+        )
+
+    @cached_property
+    def rq2(self) -> EnvironmentResults:
+        """Results on the training environment."""
+        return EnvironmentResults(self.runs, self.margin, self.value)
+
+    @cached_property
+    def decision(self) -> Decision | Unavailable:
+        """The condition of least energy for every accepted loss of macro F1."""
+        return attempt(decide, self.runs)
+
+
+def analyse(
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    *,
+    margin: float = DEFAULT_MARGIN,
+    environment: str | None = None,
+    value: str = ENERGY,
+) -> StudyResults:
+    """Analyse the runs of a study.
+
+    Parameters
+    ----------
+    runs
+        Runs table of all runs, as :func:`greencv_core.runs_table` returns it.
+    epochs
+        Epochs table of the same runs, as :func:`greencv_core.epochs_table` returns it.
+    margin
+        Loss of macro F1 that counts as negligible.
+    environment
+        Environment in which architectures are compared; the fastest if omitted.
+    value
+        Column that is compared.
+    """
+    return StudyResults(runs, epochs, margin, environment, value)
