@@ -693,13 +693,13 @@ def _train(
 
 def _published_data() -> str:
     """Download the published data that this machine lacks; return what is at hand, in words."""
-    from greencv_core.published import DATA_SETS, DataUnavailableError, adapter, fetch
+    from greencv_core.published import DATA_SETS, DataUnavailableError, fetch, load_adapter
 
     told = []
     for name in DATA_SETS:
         try:
             with file_progress(err, f"published data {name}") as progress:
-                fetched = fetch(adapter(name).RELEASE, progress)
+                fetched = fetch(load_adapter(name).RELEASE, progress)
         except DataUnavailableError as error:
             problems: tuple[str, ...] = (str(error),)
         else:

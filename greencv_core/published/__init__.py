@@ -1,17 +1,22 @@
-"""Others' measurements as runs tables, so that one analysis serves theirs and ours.
+"""Registry of published data sets: their measurements as runs tables and trajectories.
 
-To add a data set: a module that offers what :class:`Adapter` asks (``seaa2023.py`` is the pattern),
-a line in :data:`DATA_SETS`, and beside the module its manifest, ``<name>.sha256``, which is what
-``sha256sum`` prints of its files. If its files hold trajectories, a module that offers what
-:class:`CourseAdapter` asks and a line in :data:`COURSES`.
+To add a data set NAME, add three things:
+
+1. ``published/NAME.py``, an adapter module (or a package, as ``seaa2023``) with the names of
+   :class:`Adapter`, and ``published_trajectories(files)`` if its files hold trajectories;
+2. ``published/NAME.sha256``, its manifest: the output of ``sha256sum`` for its files. The adapter
+   reads it with :func:`load_manifest`;
+3. NAME in :data:`DATA_SETS`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Protocol, cast
+from types import MappingProxyType
+from typing import Protocol, cast, runtime_checkable
 
 import pandas as pd
 
@@ -22,20 +27,20 @@ from greencv_core.utils.downloads import (
     Progress,
     Release,
     fetch,
+    read_manifest,
     summarise_problems,
 )
 from greencv_core.utils.errors import BadInputError
 
-DATA_SETS = {"seaa2023": "greencv_core.published.seaa2023.runs"}
-COURSES = {"seaa2023": "greencv_core.published.seaa2023.trajectories"}
-"""Those data sets that hold more than figures of whole trainings."""
+DATA_SETS = ("seaa2023",)
+"""Names of the data sets, which are the names of their modules in this package."""
 
 __all__ = [
-    "COURSES",
     "DATA_SETS",
     "DataUnavailableError",
-    "adapter",
     "fetch",
+    "load_adapter",
+    "load_manifest",
     "published_runs",
     "published_trajectories",
     "runs_from_files",
@@ -43,88 +48,86 @@ __all__ = [
 
 
 class Adapter(Protocol):
-    """What the module of a data set offers."""
+    """Names that the module of a data set defines."""
 
     RELEASE: Release
+    """Address of the publication, and its files by hash."""
     NEEDED: tuple[str, ...]
-    """The files without which there is no runs table."""
+    """Files that the runs table is made from."""
 
     def published_runs(self, files: Mapping[str, Path]) -> pd.DataFrame:
-        """Return the runs table, from the files at hand; all of ``NEEDED`` are."""
+        """Return the runs table from the available files, which include all of ``NEEDED``."""
 
 
-class CourseAdapter(Protocol):
-    """What the module of a data set's trajectories offers."""
+@runtime_checkable
+class TrajectoryAdapter(Protocol):
+    """A data set that also holds the trajectories of its trainings."""
 
     def published_trajectories(self, files: Mapping[str, Path]) -> list[Trajectory]:
-        """Return the trainings that can be read from the files at hand; it may be none."""
+        """Return the trajectories that can be read from the available files, possibly none."""
 
 
-def adapter(name: str) -> Adapter:
-    """Return the module of a data set.
+def load_adapter(name: str) -> Adapter:
+    """Import the module of a data set.
 
     Raises
     ------
     BadInputError
-        There is none of that name.
+        The name is unknown.
     """
     if name not in DATA_SETS:
         raise BadInputError(f"{name}: no such published data; known: {', '.join(DATA_SETS)}")
-    return cast(Adapter, importlib.import_module(DATA_SETS[name]))
+    return cast(Adapter, importlib.import_module(f"{__name__}.{name}"))
+
+
+def load_manifest(name: str) -> Mapping[str, str]:
+    """Return the hashes of a data set's files, by path, from its manifest in this package."""
+    text = resources.files(__name__).joinpath(f"{name}.sha256").read_text(encoding="utf-8")
+    return MappingProxyType(read_manifest(text))
 
 
 def published_runs(name: str, progress: Progress | None = None) -> pd.DataFrame:
-    """Return a data set's runs table; only the files that it needs are downloaded.
+    """Return a data set's runs table; downloads only the files that it needs.
 
     Raises
     ------
     BadInputError
-        There is no such data set.
+        The name is unknown.
     DataUnavailableError
-        The files cannot be had here.
+        The files cannot be downloaded.
     """
-    module = adapter(name)
-    return runs_from_files(
-        name, fetch(module.RELEASE.select(lambda path: path in module.NEEDED), progress)
-    )
+    adapter = load_adapter(name)
+    needed = adapter.RELEASE.select(lambda path: path in adapter.NEEDED)
+    return runs_from_files(name, fetch(needed, progress))
 
 
 def runs_from_files(name: str, fetched: Fetched) -> pd.DataFrame:
-    """Return a data set's runs table from files that were fetched.
-
-    Raises
-    ------
-    BadInputError
-        There is no such data set.
-    DataUnavailableError
-        A file that is needed is not among them.
-    """
-    module = adapter(name)
-    lacking = tuple(f"{path}:" for path in module.NEEDED if path not in fetched.files)
-    if lacking:
-        reasons = [problem for problem in fetched.problems if problem.startswith(lacking)]
+    """Return a data set's runs table from downloaded files; errors as :func:`published_runs`."""
+    adapter = load_adapter(name)
+    missing = tuple(f"{path}:" for path in adapter.NEEDED if path not in fetched.files)
+    if missing:
+        reasons = [problem for problem in fetched.problems if problem.startswith(missing)]
         raise DataUnavailableError("\n".join(reasons))
-    return module.published_runs(fetched.files)
+    return adapter.published_runs(fetched.files)
 
 
 def published_trajectories(name: str, progress: Progress | None = None) -> list[Trajectory]:
-    """Return the trajectories of a data set's trainings; all of its files are downloaded.
+    """Return the trajectories of a data set's trainings; downloads all of its files.
 
-    What cannot be had or read is left out.
+    Files that cannot be downloaded or read are left out.
 
     Raises
     ------
     BadInputError
-        There is no such data set, or it tells no trajectories.
+        The name is unknown, or the data set has no trajectories.
     DataUnavailableError
-        Not one training can be had here.
+        No trajectory is available.
     """
-    release = adapter(name).RELEASE
-    if name not in COURSES:
-        raise BadInputError(f"{name}: no trajectories; available for: {', '.join(COURSES)}")
-    fetched = fetch(release, progress)
-    module = cast(CourseAdapter, importlib.import_module(COURSES[name]))
-    found = module.published_trajectories(fetched.files)
+    adapter = load_adapter(name)
+    if not isinstance(adapter, TrajectoryAdapter):
+        raise BadInputError(f"{name}: the files of this data set hold no trajectories")
+    fetched = fetch(adapter.RELEASE, progress)
+    found = adapter.published_trajectories(fetched.files)
     if not found:
         lines = (f"{name}: no log of a training can be read", *summarise_problems(fetched.problems))
         raise DataUnavailableError("\n".join(lines))

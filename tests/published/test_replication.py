@@ -33,10 +33,9 @@ from greencv_core.published.seaa2023.replication import (
     _TESTS,
     GFLOPS_SPAN,
     LARGEST_SAVING,
-    Asked,
+    Replication,
     _questions,
-    ask,
-    claims_on,
+    evaluate_claims,
 )
 from greencv_core.published.seaa2023.verdicts import verdicts
 from greencv_core.report.pages.claims import claims_of_others, claims_table
@@ -99,7 +98,7 @@ def truth(
 
 
 def told(runs, claim, margin=MARGIN):
-    """Return the row of a claim, asked alone."""
+    """Return the row of a claim, replication alone."""
     return asdict(_questions(margin, "f1_macro")[CLAIMS.index(claim)](runs))
 
 
@@ -107,16 +106,16 @@ def flat(value):
     return lambda gflops, e: value
 
 
-# What is asked, and of what
+# What is replication, and of what
 
 
 def test_each_claim_is_asked_once_and_every_row_is_whole():
-    claims = claims_on(truth(), MARGIN)
+    claims = evaluate_claims(truth(), MARGIN).claims
     assert tuple(claims["claim"]) == CLAIMS
     assert list(claims.columns) == ["claim", "original", "here", "n", "standing", "verdict"]
     assert (claims["original"].str.len() > 0).all()
-    asked = claims["standing"] != "cannot be asked"
-    assert asked.all()
+    replication = claims["standing"] != "cannot be replication"
+    assert replication.all()
     assert (claims["here"].str.len() > 0).all()
     assert (claims["n"] > 0).all()
 
@@ -124,7 +123,7 @@ def test_each_claim_is_asked_once_and_every_row_is_whole():
 def test_the_answers_do_not_depend_on_the_order_of_the_runs():
     runs = truth(n=4)
     shuffled = runs.sample(frac=1, random_state=3)
-    first, other = claims_on(runs, MARGIN), claims_on(shuffled, MARGIN)
+    first, other = evaluate_claims(runs, MARGIN).claims, evaluate_claims(shuffled, MARGIN).claims
     assert list(other["standing"]) == list(first["standing"])
     rising = first["claim"].isin(RISES)
     lines = [set(text.split("\n")) for text in first.loc[rising, "here"]]
@@ -158,8 +157,8 @@ def test_the_answers_do_not_depend_on_the_order_of_the_runs():
 def test_a_claim_that_runs_cannot_answer_says_what_they_lack(runs, lacking, why):
     for claim in lacking:
         row = told(runs, claim)
-        assert row["standing"] == "cannot be asked"
-        assert row["verdict"].startswith("Cannot be asked of these runs: ")
+        assert row["standing"] == "cannot be replication"
+        assert row["verdict"].startswith("Cannot be replication of these runs: ")
         assert why in row["verdict"]
         assert (row["here"], row["n"]) == ("", 0)
 
@@ -249,7 +248,7 @@ def test_against_what_learned_nothing_nothing_can_be_lost():
     runs = truth()
     runs.loc[runs["architecture"] == "net4", "f1_macro"] = 0.0
     row = told(runs, LOSS)
-    assert row["standing"] == "cannot be asked"
+    assert row["standing"] == "cannot be replication"
     assert "net4 @ env1 learned nothing" in row["verdict"]
 
 
@@ -428,36 +427,36 @@ def test_missing_utilisation_leaves_runs_out_and_not_architectures():
 
 def test_the_sentence_counts_verdicts_and_says_how_energy_is_known():
     runs = truth(environments=1)
-    asked = ask(runs, MARGIN)
-    counts = asked.claims["standing"].value_counts()
-    assert counts["cannot be asked"] == 3
-    sentence = asked.sentence()
+    replication = evaluate_claims(runs, MARGIN)
+    counts = replication.claims["standing"].value_counts()
+    assert counts["cannot be replication"] == 3
+    sentence = replication.sentence()
     assert sentence.startswith(f"Of the original's 11 claims, {counts['holds']} hold, ")
-    assert "3 cannot be asked" in sentence
+    assert "3 cannot be replication" in sentence
     assert sentence.endswith("They are put to 40 runs on a GPU, energy measured.")
-    estimated = Asked(runs.assign(provenance="estimated"), asked.claims).sentence()
+    estimated = Replication(runs.assign(provenance="estimated"), replication.claims).sentence()
     assert estimated.endswith("energy estimated.")
     mixed = runs.assign(provenance=["measured", "estimated"] * (len(runs) // 2))
-    assert Asked(mixed, asked.claims).sentence().endswith("energy estimated.")
+    assert Replication(mixed, replication.claims).sentence().endswith("energy estimated.")
 
 
 def test_without_runs_the_sentence_says_so():
-    assert "no runs" in ask(truth().iloc[:0], MARGIN).sentence()
+    assert "no runs" in evaluate_claims(truth().iloc[:0], MARGIN).sentence()
 
 
 def test_records_of_a_study_are_asked_as_their_table_is():
     runs = select_runs(runs_table(made_up_records())).runs
-    asked = ask(runs, MARGIN)
-    claims = asked.claims.set_index("claim")
+    replication = evaluate_claims(runs, MARGIN)
+    claims = replication.claims.set_index("claim")
     assert claims.loc[RISES[0], "standing"] == "holds"
     assert claims.loc[ENVIRONMENTS[0], "verdict"] == "Holds for all 5 architectures."
     assert claims.loc[MATCHING, "standing"] == "does not hold"  # env0 takes less throughout
-    assert "energy estimated" in asked.sentence()
+    assert "energy estimated" in replication.sentence()
 
 
 def test_the_table_shows_every_claim_and_no_markup_of_names():
     runs = truth(n=4).assign(architecture=lambda t: "<b>" + t["architecture"])
-    made = claims_table(ask(runs, MARGIN))
+    made = claims_table(evaluate_claims(runs, MARGIN))
     assert made.body.count("<tr>") == len(CLAIMS) + 1
     assert "<b>" not in made.body
     assert "energy measured" in made.caption
@@ -466,12 +465,14 @@ def test_the_table_shows_every_claim_and_no_markup_of_names():
 
 
 def test_other_runs_unfold_each_under_its_name():
-    asked = ask(truth(n=4), MARGIN)
-    made = claims_of_others({"theirs": asked, "lost": Unavailable("not here"), "ours": asked})
+    replication = evaluate_claims(truth(n=4), MARGIN)
+    made = claims_of_others(
+        {"theirs": replication, "lost": Unavailable("not here"), "ours": replication}
+    )
     assert made.body.count("<details>") == 2
     assert "theirs" in made.body
     assert "lost" not in made.body
-    assert made.run_ids == (*asked.runs["run_id"],) * 2
+    assert made.run_ids == (*replication.runs["run_id"],) * 2
     assert claims_of_others({"lost": Unavailable("not here")}) is None
 
 
@@ -570,7 +571,7 @@ def test_the_figures_told_of_the_original_are_those_of_its_data(reanalysis):
         assert _TESTS[name] == tuple(by_claim.loc[claim, ["recomputed", "corrected"]])
     headline = reanalysis.headline()
     assert headline["published"].saving == pytest.approx(LARGEST_SAVING, abs=1e-6)
-    original = claims_on(truth(), MARGIN).set_index("claim").loc[SAVING, "original"]
+    original = evaluate_claims(truth(), MARGIN).claims.set_index("claim").loc[SAVING, "original"]
     for variant in ("published", CORRECTED):
         assert f"{100 * headline[variant].saving:.2f} %" in original
     gflops = reanalysis.table["gflops_per_image"]
@@ -587,7 +588,7 @@ def test_the_figures_told_of_the_original_are_those_of_its_data(reanalysis):
 
 
 def test_the_originals_own_runs_bear_out_its_claims_but_for_the_loss_of_f1(reanalysis):
-    claims = claims_on(corrected_runs(reanalysis), MARGIN, correctness=CORRECTNESS)
+    claims = evaluate_claims(corrected_runs(reanalysis), MARGIN, correctness=CORRECTNESS).claims
     standing = claims.set_index("claim")["standing"]
     assert standing[LOSS] == "not shown"
     assert set(standing.drop(LOSS)) == {"holds"}

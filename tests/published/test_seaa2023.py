@@ -18,7 +18,7 @@ from greencv_core.analysis import Unavailable, attempt, cliffs_delta, find_outli
 from greencv_core.published import (
     DATA_SETS,
     DataUnavailableError,
-    adapter,
+    load_adapter,
     published_runs,
 )
 from greencv_core.published.seaa2023.claims import compared
@@ -41,7 +41,7 @@ from greencv_core.published.seaa2023.logs import raw_runs
 from greencv_core.published.seaa2023.nvidia_smi import read_log
 from greencv_core.published.seaa2023.reanalysis import load_reanalysis
 from greencv_core.published.seaa2023.runs import PROCESSED, RELEASE
-from greencv_core.published.seaa2023.segmentation import period, step
+from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
 from greencv_core.published.seaa2023.verdicts import verdicts
 from greencv_core.utils.downloads import read_manifest
 from greencv_core.utils.errors import BadInputError
@@ -85,12 +85,12 @@ def test_the_manifest_names_a_publication_and_no_data():
 
 def test_every_data_set_offers_what_an_adapter_must():
     for name in DATA_SETS:
-        module = adapter(name)
+        module = load_adapter(name)
         assert module.RELEASE.name == name
         assert set(module.NEEDED) <= set(module.RELEASE.hashes)
         assert callable(module.published_runs)
     with pytest.raises(BadInputError, match="no such published data; known: seaa2023"):
-        adapter("nobodys")
+        load_adapter("nobodys")
 
 
 # Reading logs
@@ -157,21 +157,23 @@ def test_the_period_of_epochs_is_found(epoch_s):
     training = (time_s % epoch_s) < 0.7 * epoch_s
     utilization = np.where(training, 80.0, 60.0) + rng.normal(0, 5, len(time_s))
     utilization[rng.integers(0, len(time_s), 20)] = 0  # interruptions
-    found_s, rhythm = period(time_s, utilization, 2 * utilization + rng.normal(0, 20, len(time_s)))
+    found_s, rhythm = estimate_period(
+        time_s, utilization, 2 * utilization + rng.normal(0, 20, len(time_s))
+    )
     assert found_s == pytest.approx(epoch_s, rel=0.002)
     assert rhythm > 0.3
 
 
 def test_noise_has_no_rhythm():
     rng = np.random.default_rng(1)
-    _, rhythm = period(np.arange(2400.0), rng.normal(0, 1, 2400))
+    _, rhythm = estimate_period(np.arange(2400.0), rng.normal(0, 1, 2400))
     assert rhythm < 0.15
 
 
 def test_the_step_between_two_levels_is_found():
     rng = np.random.default_rng(1)
     levels = np.repeat([20.0, 40.0], [300, 1700]) + rng.normal(0, 5, 2000)
-    assert step(levels) == pytest.approx(300, abs=2)
+    assert find_step(levels) == pytest.approx(300, abs=2)
 
 
 # Outliers, and questions without an answer

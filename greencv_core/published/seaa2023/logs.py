@@ -28,10 +28,10 @@ from greencv_core.published.seaa2023.runs import (
     KEY,
     METRICS,
     RELEASE,
-    completed,
-    epochs_counted,
+    complete_columns,
+    count_epochs,
 )
-from greencv_core.published.seaa2023.segmentation import period, step
+from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
 from greencv_core.utils.energy import J_PER_KWH
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import count
@@ -76,7 +76,7 @@ _CORRECTNESS = {
     "auc": "AUC", "gflops_per_image": "GFLOPs", "batch_size": "batch size",
 }  # fmt: skip
 
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     A run whose GPU log is missing or damaged is left out; one without its processor's log is kept.
     Without the file of metrics, epochs and correctness are not known.
     """
-    told = of_each(log_pairs(files), _read_pair)
+    told = map_pairs(log_pairs(files), _read_pair)
     problems = tuple(problem for _, some in told for problem in some)
     rows = [row for row, _ in told if row is not None]
     runs = pd.DataFrame(rows, columns=[*_NAMES, "repetition", "lost_end", *_NUMBERS]).astype(
@@ -128,16 +128,16 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     )
     runs["emissions_gco2e"] = runs["energy_j"] / J_PER_KWH * CARBON_INTENSITY_GCO2E_PER_KWH
     if METRICS not in files or runs.empty:
-        return RawRuns(completed(runs.assign(images_processed=np.nan)), problems)
+        return RawRuns(complete_columns(runs.assign(images_processed=np.nan)), problems)
     keys = pd.MultiIndex.from_frame(runs[list(KEY)])
-    counted = epochs_counted(files[METRICS])
+    counted = count_epochs(files[METRICS])
     metrics = pd.read_parquet(files[METRICS], columns=list(_CORRECTNESS.values()))
     metrics.index = counted.index
     runs["epochs"] = counted.loc[keys, "epochs_true"].to_numpy()
     runs["images_processed"] = IMAGES_PER_EPOCH * runs["epochs"]
     for column, theirs in _CORRECTNESS.items():
         runs[column] = metrics.loc[keys, theirs].to_numpy()
-    return RawRuns(completed(runs), problems)
+    return RawRuns(complete_columns(runs), problems)
 
 
 def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
@@ -158,7 +158,7 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
     columns = [
         "run_id", "first_stage_s", "fine_tuning_s", "epoch_s", "rhythm", "quiet_s", "after_s",
     ]  # fmt: skip
-    frame = pd.DataFrame(of_each(readable, _second_stage), columns=columns)
+    frame = pd.DataFrame(map_pairs(readable, _second_stage), columns=columns)
     frame["fine_tuning_s"] += frame["run_id"].map(missing_s)
     epochs = frame["fine_tuning_s"] / frame["epoch_s"]
     frame["fine_tuning_epochs"] = epochs.where(frame["rhythm"] >= WEAKEST_RHYTHM)
@@ -199,9 +199,9 @@ def log_pairs(files: Mapping[str, Path]) -> Iterator[LogPair]:
         numbers[condition] += 1
 
 
-def of_each(
-    pairs: Iterator[LogPair] | list[LogPair], read: Callable[[LogPair], Told]
-) -> list[Told]:
+def map_pairs(
+    pairs: Iterator[LogPair] | list[LogPair], read: Callable[[LogPair], Result]
+) -> list[Result]:
     """Return what is read of each run, in their order; as many at a time as processors."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(read, pairs))
@@ -337,8 +337,8 @@ def _second_stage(pair: LogPair) -> tuple[str, float, float, float, float, float
         trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
     )
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
-    begin = first + step(utilization_pct[first:])
-    epoch_s, rhythm = period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
+    begin = first + find_step(utilization_pct[first:])
+    epoch_s, rhythm = estimate_period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
     quiet = utilization_pct[begin + 1 :] < QUIET_PCT
     last = len(quiet) - int(np.argmax(~quiet[::-1]))
     return (

@@ -87,12 +87,13 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The original's claims, asked of a runs table."""
+class Replication:
+    """The original study's claims, evaluated on other runs."""
 
     runs: pd.DataFrame
     claims: pd.DataFrame
-    """As :func:`claims_on` returns them."""
+    """One row per claim: claim, original (what del Rey et al. found, and corrected where that
+    differs), here (what these runs show), n, standing (see :data:`Standing`) and verdict."""
 
     def sentence(self) -> str:
         """Say how many of the claims hold, on which device, and how the runs' energy is known."""
@@ -111,17 +112,10 @@ class Asked:
         )
 
 
-def ask(
+def evaluate_claims(
     runs: pd.DataFrame, margin: float = DEFAULT_MARGIN, *, correctness: str = "f1_macro"
-) -> Asked:
-    """Ask the original's claims of a runs table; see :func:`claims_on`."""
-    return Asked(runs, claims_on(runs, margin, correctness=correctness))
-
-
-def claims_on(
-    runs: pd.DataFrame, margin: float = DEFAULT_MARGIN, *, correctness: str = "f1_macro"
-) -> pd.DataFrame:
-    """Ask the original's claims of a runs table.
+) -> Replication:
+    """Evaluate the original study's claims on other runs.
 
     Parameters
     ----------
@@ -132,14 +126,9 @@ def claims_on(
     correctness
         The column of F1.
 
-    Returns
-    -------
-    pandas.DataFrame
-        claim, original (what del Rey et al. 2023 found, and corrected where that differs), here
-        (what these runs say), n, standing (see :data:`Standing`) and verdict, a row for each claim.
     """
     questions = _questions(margin, correctness)
-    return pd.DataFrame([asdict(question(runs)) for question in questions])
+    return Replication(runs, pd.DataFrame([asdict(question(runs)) for question in questions]))
 
 
 def _questions(margin: float, correctness: str) -> list[Callable[[pd.DataFrame], Claim]]:

@@ -8,14 +8,15 @@ a second, integrated by the trapezoidal rule; the raw logs of two environments a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
 import pandas as pd
 
+from greencv_core.published import load_manifest
 from greencv_core.records.tables import runs_table
-from greencv_core.utils.downloads import Release, read_manifest
+from greencv_core.utils.downloads import Release
+from greencv_core.utils.text import listed
 
 NAME = "seaa2023"
 DOI = "10.5281/zenodo.7828518"
@@ -46,11 +47,7 @@ def _url_path(path: str) -> str:
 RELEASE = Release(
     name=NAME,
     base_url=f"https://raw.githubusercontent.com/GAISSA-UPC/seaa2023_ect/{COMMIT}",
-    hashes=MappingProxyType(
-        read_manifest(
-            resources.files(__package__).joinpath("files.sha256").read_text(encoding="utf-8")
-        )
-    ),
+    hashes=load_manifest(NAME),
     url_path=_url_path,
 )
 
@@ -73,7 +70,7 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     ``precision``,
     ``recall`` and ``auc`` (of the positive class, as published), ``temperature_c``,
     ``power_sum_w`` (all samples of a run added up), ``epochs_first_version`` and
-    ``epochs_true`` (see :func:`epochs_counted`) and ``removed_by_hand``.
+    ``epochs_true`` (see :func:`count_epochs`) and ``removed_by_hand``.
     """
     told = pd.read_parquet(files[PROCESSED])
     runs = pd.DataFrame(
@@ -100,14 +97,14 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
             "power_sum_w": told["total power (W)"],
         }
     )
-    counted = epochs_counted(files[METRICS])
+    counted = count_epochs(files[METRICS])
     keys = pd.MultiIndex.from_frame(runs[list(KEY)])
     for column in counted.columns:
         runs[column] = counted.loc[keys, column].to_numpy()
-    return completed(runs)
+    return complete_columns(runs)
 
 
-def completed(runs: pd.DataFrame) -> pd.DataFrame:
+def complete_columns(runs: pd.DataFrame) -> pd.DataFrame:
     """Return runs with all columns of a runs table, from what was measured of each."""
     images, energy_j, duration_s = (
         runs[column] for column in ("images_processed", "energy_j", "duration_s")
@@ -135,7 +132,7 @@ def completed(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.reindex(columns=[*known, *(c for c in runs.columns if c not in known)])
 
 
-def epochs_counted(metrics: Path) -> pd.DataFrame:
+def count_epochs(metrics: Path) -> pd.DataFrame:
     """Return the epochs of each run by environment, architecture and repetition: two counts.
 
     ``epochs_first_version`` is the package's first, which its interim file still holds;
@@ -154,3 +151,12 @@ def epochs_counted(metrics: Path) -> pd.DataFrame:
             "epochs_true": (first + 1).clip(upper=MOST_EPOCHS),
         }
     )
+
+
+CONDITION = ["environment", "architecture"]
+
+
+def describe_conditions(runs: pd.DataFrame) -> str:
+    """Return the conditions of runs: ``vgg16 in Cloud and resnet50 in Cloud``."""
+    pairs = runs[CONDITION].drop_duplicates().itertuples(index=False, name=None)
+    return listed([f"{architecture} in {environment}" for environment, architecture in pairs])

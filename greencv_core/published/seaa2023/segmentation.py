@@ -22,7 +22,7 @@ FOLLOWED_FOR = 0.6
 samples remain to compare."""
 
 
-def step(values: Floats, last: float = 0.75) -> int:
+def find_step(values: Floats, last: float = 0.75) -> int:
     """Return where a series steps from one level to another: the split that explains most.
 
     The step is sought from 2 % of the series to the share ``last``.
@@ -36,7 +36,7 @@ def step(values: Floats, last: float = 0.75) -> int:
     return 1 + start + int(np.argmax(explained[start:stop]))
 
 
-def period(time_s: Floats, *series: Floats) -> tuple[float, float]:
+def estimate_period(time_s: Floats, *series: Floats) -> tuple[float, float]:
     """Return the period in which the series repeat themselves together, in s, and how well.
 
     How well is the mean of their autocorrelations one period apart: 1 is perfect, 0 is none. The

@@ -28,13 +28,13 @@ from greencv_core.published.seaa2023.logs import (
     LogPair,
     RawRuns,
     log_pairs,
-    of_each,
+    map_pairs,
     raw_runs,
     trimmed,
 )
 from greencv_core.published.seaa2023.nvidia_smi import read_log
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, MOST_EPOCHS
-from greencv_core.published.seaa2023.segmentation import step
+from greencv_core.published.seaa2023.segmentation import find_step
 
 IMAGE_SIZE = 128
 TRAIN_IMAGES = 23_776
@@ -88,7 +88,7 @@ def read_trajectories(files: Mapping[str, Path], raw: RawRuns) -> list[Trajector
     def read(pair: LogPair) -> Trajectory:
         return _read_trajectory(pair, known.loc[pair.run_id], float(idle_w[pair.environment]))
 
-    return of_each(readable, read)
+    return map_pairs(readable, read)
 
 
 def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Trajectory:
@@ -101,7 +101,7 @@ def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Traj
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
     # An epoch with most layers frozen never lasts longer than one with none.
     latest = INITIAL_EPOCHS / run["epochs"]
-    second_stage_s = time_s[first + step(utilization_pct[first:], last=latest)]
+    second_stage_s = time_s[first + find_step(utilization_pct[first:], last=latest)]
     begin_s = time_s[max(0, first - 1)]
 
     energy_j = np.append(0.0, np.cumsum(np.diff(time_s) * (power_w[1:] + power_w[:-1]) / 2))

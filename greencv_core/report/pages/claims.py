@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from greencv_core.analysis import Unavailable, weakest_provenance
-from greencv_core.published.seaa2023.replication import Asked
+from greencv_core.published.seaa2023.replication import Replication
 from greencv_core.report.exhibits import exhibit
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
@@ -22,16 +22,16 @@ _HEADINGS = {
 }
 
 
-def claims_table(asked: Asked) -> Exhibit:
+def claims_table(replication: Replication) -> Exhibit:
     """Return each claim, its verdict, and both figures."""
     caption = (
         "The claims of del Rey et al. (2023), put to these runs; energy "
-        f"{weakest_provenance(asked.runs)}; 95 % intervals"
+        f"{weakest_provenance(replication.runs)}; 95 % intervals"
     )
-    return styled(_shown(asked), caption, runs=asked.runs, data=asked.claims)
+    return styled(_shown(replication), caption, runs=replication.runs, data=replication.claims)
 
 
-def claims_of_others(others: Mapping[str, Asked | Unavailable]) -> Exhibit | None:
+def claims_of_others(others: Mapping[str, Replication | Unavailable]) -> Exhibit | None:
     """Return the same for other runs, a table for each that opens on demand.
 
     None where no others have an answer.
@@ -41,15 +41,19 @@ def claims_of_others(others: Mapping[str, Asked | Unavailable]) -> Exhibit | Non
     others
         By the words that name their runs.
     """
-    known = {name: asked for name, asked in others.items() if isinstance(asked, Asked)}
+    known = {
+        name: replication
+        for name, replication in others.items()
+        if isinstance(replication, Replication)
+    }
     if not known:
         return None
-    body = unfolding({name: _shown(asked) for name, asked in known.items()})
-    data = pd.concat([asked.claims.assign(runs=name) for name, asked in known.items()])
+    body = unfolding({name: _shown(replication) for name, replication in known.items()})
+    data = pd.concat([replication.claims.assign(runs=name) for name, replication in known.items()])
     made = exhibit.table("The same claims, put to other runs", body, plain_frame(data))
-    behind = pd.concat([asked.runs[["run_id"]] for asked in known.values()])
+    behind = pd.concat([replication.runs[["run_id"]] for replication in known.values()])
     return replace(made.of(behind), notes=("n = runs that a verdict rests on, in the last column",))
 
 
-def _shown(asked: Asked) -> pd.DataFrame:
-    return asked.claims[list(_HEADINGS)].rename(columns=_HEADINGS)
+def _shown(replication: Replication) -> pd.DataFrame:
+    return replication.claims[list(_HEADINGS)].rename(columns=_HEADINGS)

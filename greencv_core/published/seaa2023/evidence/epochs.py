@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from greencv_core.published.seaa2023.conditions import CONDITION
 from greencv_core.published.seaa2023.logs import INITIAL_EPOCHS, WEAKEST_RHYTHM
 from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.published.seaa2023.runs import CONDITION
 from greencv_core.utils.text import count, duration, listed, number, percent
 
 LIKE = 1.25

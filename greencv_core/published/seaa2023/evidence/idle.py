@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 
 from greencv_core.analysis import Saving, Unavailable, attempt
-from greencv_core.published.seaa2023.conditions import conditions
 from greencv_core.published.seaa2023.reanalysis import (
     IDLE,
     RQ1_ENVIRONMENT,
@@ -13,6 +12,7 @@ from greencv_core.published.seaa2023.reanalysis import (
     SMALLER_GPU,
     Reanalysis,
 )
+from greencv_core.published.seaa2023.runs import describe_conditions
 from greencv_core.utils.text import as_opening, count, listed, number, p_value, percent
 
 _NET_OF = {
@@ -91,9 +91,9 @@ def _return_to_low_power(reanalysis: Reanalysis) -> str:
         for column in ("fallback_power_w", "fallback_s")
     )
     return (
-        f"{count(len(back), 'log')} ({conditions(back)}) {'goes' if len(back) == 1 else 'go'} on "
-        f"long enough to show the GPU back at {power_w} W, {after_s} s after its last work and "
-        "with its memory still held. This speaks for the low-power state as what a waiting GPU "
+        f"{count(len(back), 'log')} ({describe_conditions(back)}) "
+        f"{'goes' if len(back) == 1 else 'go'} on long enough to show the GPU back "
+        f"at {power_w} W, {after_s} s after its last work and with its memory still held. This speaks for the low-power state as what a waiting GPU "
         "draws; the two others are passing, and what they give is a bound."
     )
 

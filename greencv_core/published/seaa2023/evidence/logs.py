@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from greencv_core.analysis import Comparison, Saving, attempt
-from greencv_core.published.seaa2023.conditions import CONDITION, conditions
 from greencv_core.published.seaa2023.logs import ENDS_WITHIN_S, SHARED_FROM
 from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.published.seaa2023.runs import CONDITION, describe_conditions
 from greencv_core.utils.text import count, duration, listed, number, percent
 
 BLOCK_BYTES = 8192
@@ -101,8 +101,8 @@ def lost_ends_sentence(reanalysis: Reanalysis) -> str:
     )
     if len(early):
         text += (
-            f" In {count(len(early), 'run')} ({conditions(early)}) the processor's log stops "
-            f"{duration(float(-early['ends_apart_s'].max()))} to "
+            f" In {count(len(early), 'run')} ({describe_conditions(early)}) the processor's log "
+            f"stops {duration(float(-early['ends_apart_s'].max()))} to "
             f"{duration(float(-early['ends_apart_s'].min()))} before the GPU's; the load of their "
             "processor is not given."
         )
@@ -114,7 +114,7 @@ def lost_ends_sentence(reanalysis: Reanalysis) -> str:
         blocks = int((cut["log_bytes"] % BLOCK_BYTES == 0).sum())
         block_s = BLOCK_BYTES * (cut["duration_s"] / cut["log_bytes"]).median()
         text += (
-            f" Without a whole last line: {count(len(cut), 'log')} ({conditions(cut)}). "
+            f" Without a whole last line: {count(len(cut), 'log')} ({describe_conditions(cut)}). "
             f"{blocks} of them are a whole number of blocks of {BLOCK_BYTES:,} bytes long, and a "
             f"block holds {number(float(block_s))} s: the sampler was presumably ended with its "
             "last block unwritten."
@@ -123,7 +123,7 @@ def lost_ends_sentence(reanalysis: Reanalysis) -> str:
     if len(hidden):
         text += (
             f" With a whole last line, and yet {duration(float(hidden['missing_s'].max()))} before "
-            f"the processor's: {count(len(hidden), 'log')} ({conditions(hidden)})."
+            f"the processor's: {count(len(hidden), 'log')} ({describe_conditions(hidden)})."
         )
     known = lost.dropna(subset=["missing_s"])
     unknown = len(lost) - len(known)
@@ -184,9 +184,10 @@ def shared_sentence(reanalysis: Reanalysis) -> str:
     ]
     effect = f"of the corrected headlines these change: {listed(changed)}"
     tests = [attempt(r.test, "rq1_energy", "ends_restored") for r in (reanalysis, without)]
+    factor = float((shared["shared_memory_mib"] / shared["memory_used_mib"]).median())
     text = (
-        f"In {count(len(shared), 'run')} ({conditions(shared)}) the memory in use is for a while "
-        f"{number(float((shared['shared_memory_mib'] / shared['memory_used_mib']).median()))} "
+        f"In {count(len(shared), 'run')} ({describe_conditions(shared)}) the memory in use is "
+        f"for a while {number(factor)} "
         "times what the training holds: presumably another program used the GPU, and its energy is "
         f"in the published figure. {_where_sharing_shows(reanalysis)} Without these runs, "
         f"{effect if changed else 'no corrected headline changes in the digits shown'}"
@@ -207,7 +208,7 @@ def _where_sharing_shows(reanalysis: Reanalysis) -> str:
     full = held[~shows]
     if full.empty:
         return "It could show itself in every condition."
-    where = conditions(shows[shows].reset_index()) or "no condition"
+    where = describe_conditions(shows[shows].reset_index()) or "no condition"
     return (
         f"It could show itself only in {where}: elsewhere the framework holds "
         f"{percent(float(full.min()), 0)} to {percent(float(full.max()), 0)} of the GPU's memory "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from greencv_core.published.seaa2023.conditions import CONDITION
 from greencv_core.published.seaa2023.reanalysis import Reanalysis
+from greencv_core.published.seaa2023.runs import CONDITION
 from greencv_core.utils.text import count, listed
 
 
