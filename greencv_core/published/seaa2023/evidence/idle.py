@@ -93,7 +93,8 @@ def _return_to_low_power(reanalysis: Reanalysis) -> str:
     return (
         f"{count(len(back), 'log')} ({describe_conditions(back)}) "
         f"{'goes' if len(back) == 1 else 'go'} on long enough to show the GPU back "
-        f"at {power_w} W, {after_s} s after its last work and with its memory still held. This speaks for the low-power state as what a waiting GPU "
+        f"at {power_w} W, {after_s} s after its last work and with its memory still held. "
+        "This speaks for the low-power state as what a waiting GPU "
         "draws; the two others are passing, and what they give is a bound."
     )
 
