@@ -1,1 +1,1 @@
-"""The command greencv, one module a command."""
+"""The command line: one module a command."""

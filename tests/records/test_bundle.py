@@ -385,7 +385,7 @@ def test_packing_tells_what_a_bundle_tells_of_its_maker(changed, line, tmp_path,
         store.write(one.model_copy(update=changed))
     done = greencv_here("bundle", "smoke", "--store", store.where, "-o", tmp_path / "a.parquet")
     assert done.returncode == 0
-    expected = [] if line is None else [f"tells of its maker: {line}"]
+    expected = [] if line is None else [f"may identify you: {line}"]
     assert done.stderr.splitlines() == expected
     assert ("No path in it" in done.stdout) == (line is None)
 

@@ -119,7 +119,7 @@ def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):
     [
         (["resnet81"], "unknown architecture; did you mean resnet18"),
         (["resnet18", "--study", "quack"], "no such study file"),
-        (["resnet18", "--environment", "gpu"], "here: cpu-1-thread, cpu-all-threads"),
+        (["resnet18", "--environment", "gpu"], "available: cpu-1-thread, cpu-all-threads"),
         (["resnet18", "--dataset", "imagenot"], "unknown data set; known: digits"),
         (["resnet18", "--epochs", "0"], "--epochs"),
     ],

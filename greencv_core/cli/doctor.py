@@ -1,0 +1,92 @@
+"""``greencv doctor``: the devices and meters of this machine."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from greencv_core.cli.console import JsonOption, out, print_json
+from greencv_core.utils.energy import COVERAGE_FACTOR
+
+if TYPE_CHECKING:
+    from greencv_core.machine.hardware import Machine
+
+DOCTOR_S = 1.0
+"""Seconds that the meters are read for, to observe how often they refresh."""
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Show the devices and meters of this machine, and where each energy figure comes from.
+
+    A figure is measured (a hardware counter), sampled (power integrated over time) or estimated (a
+    model). Where a better meter is within reach, the way to enable it is printed.
+    """
+    from greencv_core.machine.hardware import describe_machine, software_versions
+    from greencv_core.metering import EnergyMeter
+
+    machine = describe_machine()
+    meter = EnergyMeter([uuid for a in machine.accelerators for uuid in a.metered_uuids])
+    with meter as window:  # some meters are listed and yet cannot be read
+        time.sleep(DOCTOR_S)
+    meters: list[dict[str, Any]] = [
+        {
+            "component": source.component,
+            "provenance": source.provenance,
+            "source": source.description,
+            "resolution_s": part.resolution_s if part else None,
+            "relative_uncertainty": part.relative_uncertainty if part else None,
+        }
+        for source, part in zip(meter.found.sources, window.by_source, strict=True)
+    ]
+    absent, problems = dict(meter.found.absent), list(window.reading.problems)
+    if as_json:
+        content = {
+            "machine": machine.as_dict(),
+            "versions": software_versions(),
+            "meters": meters,
+            "absent": absent,
+            "problems": problems,
+        }
+        print_json(content)
+        return
+    _print_machine(machine)
+    out.print(_meters_table(meters))
+    for name, reason in absent.items():
+        out.print(f"Not used: {name.upper()}: {escape(reason)}", soft_wrap=True)
+    for problem in problems:
+        out.print(f"[yellow]Fails:[/] {escape(problem)}", soft_wrap=True)
+
+
+def _print_machine(machine: Machine) -> None:
+    out.print(f"[bold]Machine[/] {machine.fingerprint}: {escape(machine.cpu_model)}, ", end="")
+    out.print(f"{machine.cpu_count} CPUs, {machine.memory_bytes / 2**30:.0f} GiB")
+    for accelerator in machine.accelerators:
+        out.print(f"  {accelerator.device}: {escape(accelerator.name)}")
+        if accelerator.unmetered:
+            out.print(f"  [yellow]cannot be metered:[/] {escape(accelerator.unmetered)}")
+    if not machine.accelerators:
+        reason = f" ({machine.accelerator_problem})" if machine.accelerator_problem else ""
+        out.print(f"  no accelerator that torch can use{escape(reason)}", soft_wrap=True)
+
+
+def _meters_table(meters: list[dict[str, Any]]) -> Table:
+    title = f"Meters (sampled for {DOCTOR_S:g} s)"
+    table = Table("Energy of", "will be", "from", title=title, title_justify="left")
+    table.add_column("refreshed every", justify="right")
+    table.add_column("95% interval", justify="right")
+    for row in meters:
+        resolution_s, uncertainty = row["resolution_s"], row["relative_uncertainty"]
+        # A model's figure never refreshes; one without an uncertainty failed.
+        constant = row["provenance"] == "estimated" and uncertainty is not None
+        never = "constant" if constant else "not observed"
+        table.add_row(
+            row["component"].upper(),
+            row["provenance"],
+            escape(row["source"]),
+            never if resolution_s is None else f"{1e3 * resolution_s:.0f} ms",
+            "unknown" if uncertainty is None else f"±{100 * COVERAGE_FACTOR * uncertainty:.1f}%",
+        )
+    return table
