@@ -1,106 +1,266 @@
-"""What each column of the runs table is, with its unit: for those who read it elsewhere."""
+"""The columns of the runs table: type, unit, heading and description of each, defined once.
+
+A new column needs an entry here and its value in :func:`greencv_core.records.tables.table_row`.
+The exported files, their description, bundles, the cache and headings of tables follow.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from greencv_core.utils.text import as_opening, quantity
 
 Kind = Literal["string", "integer", "number", "boolean"]
-"""As the Data Package standard calls them."""
-
-
-class Column(NamedTuple):
-    """A column's kind of value and its meaning, in a sentence."""
-
-    kind: Kind
-    description: str
-
-
-_WHOLE_TRAINING = "of the whole training, of its components together"
-
-RUNS_COLUMNS: Mapping[str, Column] = MappingProxyType(
+"""Types of the Data Package standard."""
+_TYPES: Mapping[Kind, tuple[type, str]] = MappingProxyType(
     {
-        "run_id": Column("string", "Hash of all that defines the run."),
-        "study": Column("string", "Name of the study."),
-        "architecture": Column("string", "Name of the image classifier."),
-        "environment": Column("string", "Name of the training environment."),
-        "repetition": Column("integer", "Number of the repetition, from 0."),
-        "order": Column("integer", "Place in the randomised order of the study's plan, from 0."),
-        "seed": Column("integer", "Seed of the random numbers."),
-        "status": Column("string", "finished, stopped (by a forecast) or failed."),
-        "device": Column("string", "Kind of device: cpu or an accelerator's."),
-        "device_name": Column("string", "Product name of the device."),
-        "threads": Column("integer", "CPU threads that computed."),
-        "precision": Column("string", "Floating-point precision of the training."),
-        "memory_format": Column("string", "Order of the images' dimensions in memory."),
-        "compile": Column("boolean", "Whether the model was compiled before the metered window."),
-        "workers": Column("integer", "Processes that load images; 0 is the training's own."),
-        "power_limit_w": Column("number", "Power limit of the GPU, as found (W)."),
-        "dataset": Column("string", "Name of the data set."),
-        "image_size": Column("integer", "Height and width of the images (pixels)."),
-        "batch_size": Column("integer", "Images in a batch."),
-        "gflops_per_image": Column(
-            "number", "Complexity: floating-point operations of one forward pass (10^9 per image)."
-        ),
-        "parameters": Column("integer", "Parameters of the model."),
-        "epochs": Column("integer", "Epochs that were trained."),
-        "ended_by": Column(
-            "string", "What ended the training: epochs, early stopping, target, budget, forecast."
-        ),
-        "images_processed": Column(
-            "integer", "Images of training and validation together, over all epochs."
-        ),
-        "duration_s": Column("number", "Duration of the metered window (s)."),
-        "energy_j": Column("number", f"Energy {_WHOLE_TRAINING} (J); see provenance."),
-        "components": Column(
-            "string", "Whose energy energy_j is: gpu, cpu, ram; joined by +, of what was metered."
-        ),
-        "energy_uncertainty_j": Column("number", "Standard uncertainty of energy_j (J)."),
-        "energy_j_per_image": Column("number", "energy_j over images_processed (J per image)."),
-        "net_energy_j": Column("number", "energy_j less what idling would have taken (J)."),
-        "power_w": Column("number", "Mean power: energy_j over duration_s (W)."),
-        "duration_s_per_image": Column("number", "duration_s over images_processed (s per image)."),
-        "images_per_s": Column("number", "images_processed over duration_s (images per s)."),
-        "gpu_energy_j": Column("number", "Energy of the GPU (J); see gpu_provenance."),
-        "cpu_energy_j": Column("number", "Energy of the CPU (J); see cpu_provenance."),
-        "ram_energy_j": Column("number", "Energy of the memory (J); see ram_provenance."),
-        "provenance": Column(
-            "string",
-            "How energy_j is known: measured (a counter), sampled (power, integrated), estimated "
-            "(a model) or published; the weakest of its components.",
-        ),
-        "gpu_provenance": Column("string", "How gpu_energy_j is known."),
-        "cpu_provenance": Column("string", "How cpu_energy_j is known."),
-        "ram_provenance": Column("string", "How ram_energy_j is known."),
-        "train_energy_j": Column("number", "Energy of the training phases alone (J)."),
-        "validation_energy_j": Column("number", "Energy of the validation phases alone (J)."),
-        "emissions_gco2e": Column("number", "Emissions of energy_j (gCO2e)."),
-        "carbon_intensity_gco2e_per_kwh": Column(
-            "number", "Carbon intensity of the electricity (gCO2e per kWh)."
-        ),
-        "device_utilization_pct": Column(
-            "number", "Mean utilisation of the GPU, or share of all CPU cores (%)."
-        ),
-        "accuracy": Column("number", "Accuracy on the validation images (0 to 1)."),
-        "precision_macro": Column("number", "Macro precision on the validation images (0 to 1)."),
-        "recall_macro": Column("number", "Macro recall on the validation images (0 to 1)."),
-        "f1_macro": Column("number", "Macro F1 on the validation images (0 to 1)."),
-        "auroc_macro": Column("number", "Macro AUROC on the validation images (0 to 1)."),
-        "train_loss": Column("number", "Cross-entropy on the training images (nats)."),
-        "validation_loss": Column("number", "Cross-entropy on the validation images (nats)."),
-        "complete": Column("boolean", "Whether every meter read to the end."),
-        "contended": Column(
-            "boolean", "Whether other work, or clocks held back, disturbed the run."
-        ),
-        "problems": Column("string", "What happened, of runs that are marked."),
-        "machine": Column("string", "Fingerprint of the machine's hardware."),
-        "host": Column("string", "Hash of the computer's name."),
-        "cpu_model": Column("string", "Product name of the CPU."),
-        "started_at": Column("string", "When the run began (ISO 8601)."),
-        "git_commit": Column("string", "Commit of the code that made the run."),
-        "greencv_version": Column("string", "Version of greencv that made the run."),
-        "torch_version": Column("string", "Version of PyTorch that made the run."),
-        "record": Column("string", "File of the run's record in the store."),
+        "string": (str, "string"),
+        "integer": (int, "int64"),
+        "number": (float, "float64"),
+        "boolean": (bool, "bool"),
     }
 )
+"""The type of each kind in Python and in Arrow."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the runs table."""
+
+    name: str
+    kind: Kind
+    description: str
+    """A sentence, with the unit."""
+    title: str = ""
+    """First part of the heading; derived from the plain name if empty."""
+    unit: str = ""
+    """Second part of the heading, in brackets."""
+    provenance: str = ""
+    """Name of the column with the provenance of this energy."""
+    component_title: str = ""
+    """Title if the study counts the energy of one component, which replaces ``{}``."""
+    decimals: int | None = None
+    """Decimals in a table, 0 for counts; None for three significant digits."""
+
+    @property
+    def type(self) -> type:
+        """Type of the values in Python; missing ones are None, or NaN in a column of numbers."""
+        return _TYPES[self.kind][0]
+
+    @property
+    def arrow(self) -> str:
+        """Name of the type in Arrow."""
+        return _TYPES[self.kind][1]
+
+    def heading(self, component: str = "") -> str:
+        """Return the title and the unit.
+
+        Parameters
+        ----------
+        component
+            The only component that the study counts, such as ``GPU``.
+        """
+        title = self.title or as_opening(quantity(self.name))
+        if component and self.component_title:
+            title = self.component_title.format(component)
+        return f"{title} ({self.unit})" if self.unit else title
+
+
+_COLUMNS = (
+    Column("run_id", "string", "Hash of all that defines the run.", "Run"),
+    Column("study", "string", "Name of the study."),
+    Column("architecture", "string", "Name of the image classifier."),
+    Column("environment", "string", "Name of the training environment."),
+    Column("repetition", "integer", "Number of the repetition, from 0."),
+    Column("order", "integer", "Place in the randomised order of the study's plan, from 0."),
+    Column("seed", "integer", "Seed of the random numbers."),
+    Column("status", "string", "finished, stopped (by a forecast) or failed."),
+    Column("device", "string", "Kind of device: cpu or an accelerator's."),
+    Column("device_name", "string", "Product name of the device."),
+    Column("threads", "integer", "CPU threads that computed.", "CPU threads"),
+    Column("precision", "string", "Floating-point precision of the training."),
+    Column("memory_format", "string", "Order of the images' dimensions in memory."),
+    Column(
+        "compile",
+        "boolean",
+        "Whether the model was compiled before the metered window.",
+        "Compiled",
+    ),
+    Column(
+        "workers",
+        "integer",
+        "Processes that load images; 0 is the training's own.",
+        "Loading processes",
+    ),
+    Column("power_limit_w", "number", "Power limit of the GPU, as found (W).", "Power limit", "W"),
+    Column("dataset", "string", "Name of the data set."),
+    Column("image_size", "integer", "Height and width of the images (pixels)."),
+    Column("batch_size", "integer", "Images in a batch."),
+    Column(
+        "gflops_per_image",
+        "number",
+        "Complexity: floating-point operations of one forward pass (10^9 per image).",
+        "GFLOPs per image",
+    ),
+    Column("parameters", "integer", "Parameters of the model.", decimals=0),
+    Column("epochs", "integer", "Epochs that were trained.", decimals=0),
+    Column(
+        "ended_by",
+        "string",
+        "What ended the training: epochs, early stopping, target, budget, forecast.",
+    ),
+    Column(
+        "images_processed",
+        "integer",
+        "Images of training and validation together, over all epochs.",
+        decimals=0,
+    ),
+    Column("duration_s", "number", "Duration of the metered window (s).", unit="s"),
+    Column(
+        "energy_j",
+        "number",
+        "Energy of the whole training, of its components together (J); see provenance.",
+        unit="J",
+        provenance="provenance",
+        component_title="{} energy",
+    ),
+    Column(
+        "components",
+        "string",
+        "Whose energy energy_j is: gpu, cpu, ram; joined by +, of what was metered.",
+    ),
+    Column("energy_uncertainty_j", "number", "Standard uncertainty of energy_j (J)."),
+    Column(
+        "energy_j_per_image",
+        "number",
+        "energy_j over images_processed (J per image).",
+        unit="J",
+        provenance="provenance",
+        component_title="{} energy per image",
+    ),
+    Column(
+        "net_energy_j",
+        "number",
+        "energy_j less what idling would have taken (J).",
+        unit="J",
+        provenance="provenance",
+        component_title="Net {} energy",
+    ),
+    Column(
+        "power_w",
+        "number",
+        "Mean power: energy_j over duration_s (W).",
+        unit="W",
+        provenance="provenance",
+        component_title="Mean {} power",
+    ),
+    Column(
+        "duration_s_per_image",
+        "number",
+        "duration_s over images_processed (s per image).",
+        unit="s",
+    ),
+    Column(
+        "images_per_s",
+        "number",
+        "images_processed over duration_s (images per s).",
+        "Images per second",
+    ),
+    Column(
+        "gpu_energy_j",
+        "number",
+        "Energy of the GPU (J); see gpu_provenance.",
+        "GPU energy",
+        "J",
+        provenance="gpu_provenance",
+    ),
+    Column(
+        "cpu_energy_j",
+        "number",
+        "Energy of the CPU (J); see cpu_provenance.",
+        "CPU energy",
+        "J",
+        provenance="cpu_provenance",
+    ),
+    Column(
+        "ram_energy_j",
+        "number",
+        "Energy of the memory (J); see ram_provenance.",
+        "RAM energy",
+        "J",
+        provenance="ram_provenance",
+    ),
+    Column(
+        "provenance",
+        "string",
+        "How energy_j is known: measured (a counter), sampled (power, integrated), estimated "
+        "(a model) or published; the weakest of its components.",
+    ),
+    Column("gpu_provenance", "string", "How gpu_energy_j is known.", "GPU provenance"),
+    Column("cpu_provenance", "string", "How cpu_energy_j is known.", "CPU provenance"),
+    Column("ram_provenance", "string", "How ram_energy_j is known.", "RAM provenance"),
+    Column("train_energy_j", "number", "Energy of the training phases alone (J)."),
+    Column("validation_energy_j", "number", "Energy of the validation phases alone (J)."),
+    Column(
+        "emissions_gco2e",
+        "number",
+        "Emissions of energy_j (gCO2e).",
+        unit="gCO2e",
+        provenance="provenance",
+        component_title="Emissions by {} energy",
+    ),
+    Column(
+        "carbon_intensity_gco2e_per_kwh",
+        "number",
+        "Carbon intensity of the electricity (gCO2e per kWh).",
+    ),
+    Column(
+        "device_utilization_pct",
+        "number",
+        "Mean utilisation of the GPU, or share of all CPU cores (%).",
+        unit="%",
+    ),
+    Column("accuracy", "number", "Accuracy on the validation images (0 to 1).", decimals=3),
+    Column(
+        "precision_macro",
+        "number",
+        "Macro precision on the validation images (0 to 1).",
+        "Macro precision",
+        decimals=3,
+    ),
+    Column(
+        "recall_macro",
+        "number",
+        "Macro recall on the validation images (0 to 1).",
+        "Macro recall",
+        decimals=3,
+    ),
+    Column("f1_macro", "number", "Macro F1 on the validation images (0 to 1).", decimals=3),
+    Column(
+        "auroc_macro",
+        "number",
+        "Macro AUROC on the validation images (0 to 1).",
+        "Macro AUROC",
+        decimals=3,
+    ),
+    Column("train_loss", "number", "Cross-entropy on the training images (nats)."),
+    Column("validation_loss", "number", "Cross-entropy on the validation images (nats)."),
+    Column("complete", "boolean", "Whether every meter read to the end."),
+    Column("contended", "boolean", "Whether other work, or clocks held back, disturbed the run."),
+    Column("problems", "string", "What happened, of runs that are marked.", "What happened"),
+    Column("machine", "string", "Fingerprint of the machine's hardware."),
+    Column("host", "string", "Hash of the computer's name."),
+    Column("cpu_model", "string", "Product name of the CPU.", "CPU model"),
+    Column("started_at", "string", "When the run began (ISO 8601)."),
+    Column("git_commit", "string", "Commit of the code that made the run."),
+    Column("greencv_version", "string", "Version of greencv that made the run."),
+    Column("torch_version", "string", "Version of PyTorch that made the run."),
+    Column("record", "string", "File of the run's record in the store."),
+)
+RUNS_COLUMNS: Mapping[str, Column] = MappingProxyType({column.name: column for column in _COLUMNS})
+"""The columns of the runs table by name, in order."""
+NUMBERS = tuple(column.name for column in _COLUMNS if column.kind == "number")
+"""Columns of real numbers, NaN where a run has none."""

@@ -48,13 +48,6 @@ RECORDS_AT_A_TIME = 16
 SHORTEST_NAME = 4
 """Characters of a user's or a computer's name that is looked for; shorter ones are in words."""
 
-_TYPES: dict[str, tuple[type, str]] = {
-    "string": (str, "string"),
-    "integer": (int, "int64"),
-    "number": (float, "float64"),
-    "boolean": (bool, "bool"),
-}
-"""Of the kinds of columns, in Python and in Arrow."""
 _FIGURES = {"epochs", "phases", "trace"}
 """Parts of a record that hold numbers, and many."""
 _MEANINGS = {
@@ -190,15 +183,9 @@ def _parquet(study: Study, held: Sequence[tuple[RunRecord, bytes]]) -> bytes:
 def _column(name: str, rows: Sequence[dict[str, Any]]) -> Any:
     import pyarrow as pa
 
-    kind, arrow = _TYPES[RUNS_COLUMNS[name].kind]
-    # Not known is absent, and no number that is none.
+    # A missing number is null in the file, not NaN.
     values = [None if row[name] != row[name] else row[name] for row in rows]
-    for row, value in zip(rows, values, strict=True):
-        if value is not None and type(value) is not kind:
-            raise BadInputError(
-                safe_line(f"run {row['run_id']}: {name} = {value}: cannot be packed as {arrow}")
-            )
-    return pa.array(values, arrow)
+    return pa.array(values, RUNS_COLUMNS[name].arrow)
 
 
 def _of_its_maker(content: Any, telling: re.Pattern[str], field: str = "") -> Iterator[str]:

@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 from greencv_core.records.backends import open_backend
 from greencv_core.records.backends.base import Stamp, StoreNotFoundError, UnreadableError
 from greencv_core.records.backends.bundle import BundleFile
+from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.tables import table_row
 from greencv_core.utils.errors import BadInputError, GreencvError
@@ -321,16 +322,16 @@ def _flaw(record: RunRecord) -> str | None:
 
 
 def _flaw_of_row(row: dict[str, Any]) -> str | None:
-    for column, value in row.items():
-        kind = type(value)
-        if kind is int:
-            if abs(value) > _LARGEST:
-                return f"{column}: a number that is too large"
-        elif kind not in _PLAIN:
-            return f"{column}: neither a word nor a number"
+    for name, value in row.items():
+        if value is None:
+            continue
+        if type(value) is not _TYPES[name]:
+            return f"{name}: not of type {RUNS_COLUMNS[name].kind}"
+        if type(value) is int and abs(value) > _LARGEST:
+            return f"{name}: a number that is too large"
     return None
 
 
-_PLAIN = {str, float, bool, type(None)}
+_TYPES = {name: column.type for name, column in RUNS_COLUMNS.items()}
 _LARGEST = 2**63 - 1
-"""What tables and their files can hold."""
+"""The largest integer that tables and their files can hold."""

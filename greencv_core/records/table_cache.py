@@ -20,7 +20,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import platformdirs
 import pyarrow as pa
@@ -31,8 +30,9 @@ from greencv_core.records import columns, record, tables
 from greencv_core.records import store as store_module
 from greencv_core.records.backends import is_url
 from greencv_core.records.backends.base import Stamp
+from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.store import Damaged, Store
-from greencv_core.records.tables import COLUMNS, FIGURES, runs_table
+from greencv_core.records.tables import runs_table
 
 CHUNK = 1000
 """Records that a process reads at a time."""
@@ -43,24 +43,13 @@ REWRITTEN_FROM = 0.01
 """Share of the records that changed from which on the kept table is written again: few are read
 again faster than many are written."""
 
-_WHOLE = ("repetition", "order", "seed", "parameters", "epochs", "images_processed")
-_WORDS = ("run_id", "study", "started_at", "problems", "record")
-"""Texts that differ from run to run; what is left of the columns has few values."""
-_TYPES: dict[str, pa.DataType] = {
-    **dict.fromkeys(COLUMNS, pa.dictionary(pa.int32(), pa.string())),
-    **dict.fromkeys(FIGURES, pa.float64()),
-    **dict.fromkeys(_WHOLE, pa.int64()),
-    **dict.fromkeys(_WORDS, pa.string()),
-}
-_FEW = [column for column in COLUMNS if pa.types.is_dictionary(_TYPES[column])]
 _SCHEMA = pa.schema(
     [
         # Of the file: its run, its stamp ("" where that may not be trusted), what is wrong with it.
         ("file", pa.string()),
         ("stamp", pa.string()),
         ("damage", pa.string()),
-        # In the cache, few values are JSON: that keeps 1, 1.0, true and "1" apart.
-        *_TYPES.items(),
+        *((name, column.arrow) for name, column in RUNS_COLUMNS.items()),
     ]
 )
 
@@ -110,7 +99,7 @@ def _damage(table: pa.Table) -> list[tuple[str, str]]:
 
 
 def _cache_file(store: Store) -> Path:
-    key = [store.identity, record.SCHEMA_VERSION, COLUMNS, _digest_of_code()]
+    key = [store.identity, record.SCHEMA_VERSION, _digest_of_code()]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     return Path(platformdirs.user_cache_dir("greencv")) / "runs" / f"{name}.parquet"
 
@@ -186,9 +175,7 @@ def _rows_of(store: Store, run_ids: Sequence[str], trusted: dict[str, str]) -> p
             damaged.append(loaded)
         else:
             rows.append(loaded)
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in COLUMNS}
-    for name in _FEW:
-        columns[name] = [_text(value) for value in columns[name]]
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in RUNS_COLUMNS}
     files = columns["run_id"]
     good = {"file": files, "stamp": [trusted[file] for file in files], **columns}
     return pa.concat_tables([_table(good), _table(_columns_of(damaged, trusted))])
@@ -212,31 +199,16 @@ def _table(columns: dict[str, list[Any]]) -> pa.Table:
     return pa.table([pa.array(columns.get(f.name, absent), f.type) for f in _SCHEMA], _SCHEMA)
 
 
-@functools.lru_cache(4096, typed=True)
-def _text(value: Any) -> str:
-    return json.dumps(value)
-
-
 def _frame(table: pa.Table) -> pd.DataFrame:
     if not table.num_rows:
         return runs_table([])
-    return pd.DataFrame({column: _series(table[column], column) for column in COLUMNS})
+    return pd.DataFrame({name: _series(table[name]) for name in RUNS_COLUMNS})
 
 
-def _series(values: pa.ChunkedArray, column: str) -> pd.Series:
-    """Return a column as pandas makes it of the same values in a list."""
-    if column in FIGURES:
+def _series(values: pa.ChunkedArray) -> pd.Series:
+    """Return a column with the type that pandas gives the same values in a list."""
+    if pa.types.is_floating(values.type):
         return pd.Series(values.to_numpy())
     if values.null_count == len(values):
         return pd.Series([None] * len(values), dtype=object)
-    if column in _WORDS or column in _WHOLE:
-        return values.to_pandas()
-    encoded = values.unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    codes = encoded.indices.to_numpy()
-    used = np.zeros(len(encoded.dictionary), dtype=bool)
-    used[codes] = True
-    words = encoded.dictionary.filter(pa.array(used)).to_pylist()
-    few = pd.Series([json.loads(word) for word in words])
-    return pd.Series(few.array.take((used.cumsum() - 1)[codes]))
+    return values.to_pandas()

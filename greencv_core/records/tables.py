@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord
 from greencv_core.utils.energy import (
     COMPONENTS,
@@ -19,8 +20,8 @@ def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
     Rows stand in the order of the records.
     """
-    frame = pd.DataFrame([table_row(record) for record in records], columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(FIGURES, float))
+    frame = pd.DataFrame([table_row(record) for record in records], columns=list(RUNS_COLUMNS))
+    return frame.astype(dict.fromkeys(NUMBERS, float))
 
 
 def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
@@ -173,30 +174,3 @@ def _phase_energy_j(record: RunRecord, word: str) -> float:
     parts = [phase.energy_j for phase in record.phases if phase.name.endswith(word)]
     known = [energy_j for energy_j in parts if energy_j is not None]
     return sum(known) if known and len(known) == len(parts) else _NAN
-
-
-_EMPTY = RunRecord(
-    run_id="",
-    status="failed",
-    study="",
-    architecture="",
-    environment={},
-    dataset={},
-    protocol={},
-    carbon={},
-    repetition=0,
-    order=0,
-    seed=0,
-    started_at="",
-    machine={},
-    versions={},
-    git_commit="",
-)
-
-
-COLUMNS = tuple(table_row(_EMPTY))
-"""Of the runs table."""
-
-
-FIGURES = tuple(column for column, value in table_row(_EMPTY).items() if isinstance(value, float))
-"""Those that are numbers even where none is known."""

@@ -28,7 +28,6 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.select import records_from_bundle
 from greencv_core.records.store import Damaged, Store
 from greencv_core.records.table_cache import cached_runs_table
-from greencv_core.records.tables import COLUMNS
 from greencv_core.report.export.files import write_results
 from greencv_core.run.collect import run_study
 from greencv_core.study import schema as study_module
@@ -140,8 +139,8 @@ def test_packing_again_gives_the_same_bytes(smoke_store, smoke_bundle, tmp_path)
 def test_anybody_reads_the_table(smoke_bundle, smoke_records):
     frame = pd.read_parquet(smoke_bundle)
     ours = runs_table(sorted(smoke_records, key=lambda r: r.run_id))
-    assert tuple(frame.columns) == COLUMNS
-    for column in set(COLUMNS) - {"record"}:
+    assert tuple(frame.columns) == tuple(RUNS_COLUMNS)
+    for column in set(RUNS_COLUMNS) - {"record"}:
         assert frame[column].isna().tolist() == ours[column].isna().tolist(), column
         assert frame[column].dropna().tolist() == ours[column].dropna().tolist(), column
     assert json.loads(frame["record"][0])["run_id"] == frame["run_id"][0]
@@ -157,7 +156,7 @@ def test_anybody_reads_the_table(smoke_bundle, smoke_records):
 def test_a_bundle_says_what_it_is(smoke_bundle):
     about = bundles.read_metadata(smoke_bundle)
     assert (about.runs, about.study_name, about.licence) == (8, "smoke", LICENCE)
-    assert set(about.columns) == set(COLUMNS)
+    assert set(about.columns) == set(RUNS_COLUMNS)
     assert all(about.columns.values())
     written = smoke_bundle.read_bytes()
     assert not any(str(place).encode() in written for place in (ROOT, Path.home()))

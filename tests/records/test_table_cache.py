@@ -72,9 +72,9 @@ def some_records(n):
     changes = itertools.cycle(
         [
             {"environment": {"name": "a", "threads": 1, "compile": True}, "parameters": 5},
-            {"environment": {"name": "b", "threads": "all"}, "dataset": {"name": "synthetic"}},
-            {"environment": {"name": "c", "threads": 1.5, "workers": 2}, "study": "another"},
-            {"problems": ["a", "b"], "protocol": {"batch_size": True}, "duration_s": 2.0},
+            {"environment": {"name": "b", "threads": None}, "dataset": {"name": "synthetic"}},
+            {"environment": {"name": "c", "threads": 4, "workers": 2}, "study": "another"},
+            {"problems": ["a", "b"], "protocol": {"batch_size": 8}, "duration_s": 2.0},
         ]
     )
     return [record(f"{i:04}", order=i % 7, **next(changes)) for i in range(n)]

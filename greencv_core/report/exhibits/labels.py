@@ -5,31 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.utils.energy import COMPONENTS
 
 _HEADINGS = {
-    "architecture": "Architecture",
-    "environment": "Environment",
-    "energy_j": "Energy (J)",
-    "energy_j_per_image": "Energy per image (J)",
-    "net_energy_j": "Net energy (J)",
-    "cpu_energy_j": "CPU energy (J)",
-    "ram_energy_j": "RAM energy (J)",
-    "gpu_energy_j": "GPU energy (J)",
-    "power_w": "Mean power (W)",
-    "duration_s": "Time (s)",
-    "duration_s_per_image": "Time per image (s)",
-    "images_per_s": "Images per second",
-    "emissions_gco2e": "Emissions (gCO2e)",
-    "f1_macro": "Macro F1",
     "f1_loss": "Loss of macro F1",
-    "accuracy": "Accuracy",
-    "precision_macro": "Macro precision",
-    "recall_macro": "Macro recall",
-    "auroc_macro": "Macro AUROC",
-    "device_utilization_pct": "Device utilisation (%)",
-    "gflops_per_image": "GFLOPs per image",
-    "parameters": "Parameters",
     "n": "n",
     "p": "p",
     "ci_low": "95 % low",
@@ -60,13 +40,6 @@ _HEADINGS = {
     "vif": "VIF",
     "a": "First",
     "b": "Second",
-    "threads": "CPU threads",
-    "memory_format": "Memory format",
-    "batch_size": "Batch size",
-    "compile": "Compiled",
-    "workers": "Loading processes",
-    "ended_by": "Ended by",
-    "power_limit_w": "Power limit (W)",
     "cpu": "CPU",
     "cpus": "CPUs",
     "memory_gib": "Memory (GiB)",
@@ -87,9 +60,7 @@ _HEADINGS = {
     "slowed_by": "Clocks held back by",
     "start_s": "Start (s)",
     "end_s": "End (s)",
-    "problems": "What happened",
     "on_front": "On the front",
-    "run_id": "Run",
     "logs": "Logs",
     "epoch_s": "Epoch (s)",
     "published_begin": "Second stage begins after, published count",
@@ -139,28 +110,6 @@ SHORT_S = 1e-4
 """Times per image are told in microseconds where one of them is shorter."""
 MICROSECONDS = "Time per image (\N{MICRO SIGN}s)"
 """Their heading then."""
-_COMPONENT_OF = {f"{component}_energy_j": component for component in COMPONENTS}
-_OF_ONE = {
-    "energy_j": "{} energy (J)",
-    "energy_j_per_image": "{} energy per image (J)",
-    "net_energy_j": "Net {} energy (J)",
-    "power_w": "Mean {} power (W)",
-    "emissions_gco2e": "Emissions by {} energy (gCO2e)",
-}
-"""Headings of what the runs took, where one component's energy alone counts."""
-
-ENERGY_COLUMNS = frozenset(
-    {
-        "energy_j",
-        "energy_j_per_image",
-        "net_energy_j",
-        "cpu_energy_j",
-        "ram_energy_j",
-        "gpu_energy_j",
-        "power_w",
-        "emissions_gco2e",
-    }
-)
 
 
 def heading(column: str, provenance: str | None = None, of: str = "") -> str:
@@ -171,13 +120,11 @@ def heading(column: str, provenance: str | None = None, of: str = "") -> str:
     of
         The component whose energy it is, where it is that of one alone: GPU energy (J, measured).
     """
-    in_words = " " in column  # and so no name of a column, but a heading already
-    text = _HEADINGS.get(column, column if in_words else column.replace("_", " ").capitalize())
-    if of and column in _OF_ONE:
-        text = _OF_ONE[column].format(of)
-    if provenance and column in ENERGY_COLUMNS:
-        return text.replace(")", f", {provenance})")
-    return text
+    if known := RUNS_COLUMNS.get(column):
+        text = known.heading(of)
+        return text.replace(")", f", {provenance})") if provenance and known.provenance else text
+    in_words = " " in column  # a heading already
+    return _HEADINGS.get(column, column if in_words else column.replace("_", " ").capitalize())
 
 
 def axis_label(runs: pd.DataFrame, column: str) -> str:
@@ -185,9 +132,9 @@ def axis_label(runs: pd.DataFrame, column: str) -> str:
 
     The energy of one component has that component's provenance, not the sum's.
     """
-    component = _COMPONENT_OF.get(column)
-    told_by = "provenance" if component is None else f"{component}_provenance"
-    text = heading(column, weakest_provenance(runs, told_by), only_component(runs))
+    known = RUNS_COLUMNS.get(column)
+    provenance = weakest_provenance(runs, known.provenance) if known and known.provenance else None
+    text = heading(column, provenance, only_component(runs))
     return _in_unit(column, runs)[1] or text
 
 

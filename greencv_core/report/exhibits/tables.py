@@ -16,6 +16,7 @@ from pandas.io.formats.style import Styler
 from greencv_core.analysis.comparison.omnibus import Comparison
 from greencv_core.analysis.result import Unavailable
 from greencv_core.analysis.selection import CONDITION, summarise, weakest_provenance
+from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.report.exhibits import exhibit
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.labels import (
@@ -40,16 +41,16 @@ _P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "alig
 _ABSENT = "\N{EN DASH}"
 _TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
-_WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "parameters", "epochs", "images_processed",
-          "df")  # fmt: skip
+_WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "df",
+          *(c.name for c in RUNS_COLUMNS.values() if c.decimals == 0))  # fmt: skip
 _NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
 _SHARES = ("saving", "relative_uncertainty", "agreement", "missing_energy", "most_missing_energy",
            "low_power_share", "before_power_share", "after_power_share",
            "energy_variation", "shared_share", "against_median")  # fmt: skip
 _SMALL_SHARES = ("loss", "lowest_loss", "highest_loss")
-_THREE_DECIMALS = ("f1_macro", "accuracy", "precision_macro", "recall_macro", "auroc_macro",
-                   "f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
-                   "cliffs_delta")  # fmt: skip
+_THREE_DECIMALS = ("f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
+                   "cliffs_delta",
+                   *(c.name for c in RUNS_COLUMNS.values() if c.decimals == 3))  # fmt: skip
 _PAIR_COLUMNS = ("a", "b", "games_howell_p", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
 _WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")

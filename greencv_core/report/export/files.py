@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from greencv_core.analysis import analyse
-from greencv_core.records.columns import RUNS_COLUMNS, Kind
+from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.record import RunRecord
 from greencv_core.records.tables import epochs_table, runs_table, table_row
 from greencv_core.report.export.answers import results_json
@@ -21,12 +21,6 @@ from greencv_core.report.export.to_json import as_bytes
 from greencv_core.study.schema import Study
 
 DESCRIPTION = "datapackage.json"
-_TYPES: dict[Kind, pa.DataType] = {
-    "string": pa.string(),
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "boolean": pa.bool_(),
-}
 
 
 def write_results(
@@ -76,29 +70,23 @@ def write_results(
 def runs_file(records: Sequence[RunRecord]) -> pa.Table:
     """Return the runs table with a type and a description for each column.
 
-    What a record holds in the place of a number, and is none, is absent.
+    A number that is not finite becomes null.
     """
     rows = [table_row(record) for record in records]
     schema = pa.schema(
         [
-            pa.field(name, _TYPES[column.kind], metadata={"description": column.description})
+            pa.field(
+                name,
+                pa.type_for_alias(column.arrow),
+                metadata={"description": column.description},
+            )
             for name, column in RUNS_COLUMNS.items()
         ]
     )
-    columns = [
-        pa.array([_typed(row[name], column.kind) for row in rows], _TYPES[column.kind])
-        for name, column in RUNS_COLUMNS.items()
-    ]
-    return pa.table(columns, schema=schema)
+    return pa.table(
+        [pa.array([_finite(row[f.name]) for row in rows], f.type) for f in schema], schema=schema
+    )
 
 
-def _typed(value: Any, kind: Kind) -> Any:
-    if value is None or kind == "string":
-        return None if value is None else str(value)
-    if kind == "boolean":
-        return value if isinstance(value, bool) else None
-    if isinstance(value, bool | str) or not math.isfinite(value):
-        return None
-    if kind == "integer":
-        return int(value) if value == int(value) else None
-    return float(value)
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
