@@ -1,362 +1,366 @@
-"""Others' data: downloaded once, file by file, and each file checked by its hash.
+"""Verified downloads: each file is fetched once, checked by its hash and kept in the user's cache.
 
-A file that is damaged or missing is named and left out; what came whole is kept, so that a download
-that was interrupted goes on where it stopped.
+A damaged or missing file is reported and left out. Finished files are kept, so that an interrupted
+download resumes where it stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-import queue
+import re
 import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+
+from filelock import FileLock
 
 from greencv_core.utils.errors import GreencvError, NotEnoughDataError
 from greencv_core.utils.secrets import without_secrets
 
 VARIABLE = "GREENCV_DATA"
 CONNECTIONS = 8
-"""Downloads side by side: most files are small, and each waits for its answer."""
-PATIENCE_S = 5.0, 30.0
-"""For a connection, and for each answer over it."""
-TRIED = 3
-"""Files that are asked for before a mirror is taken to be arranged otherwise."""
-WAITS_S = (1.0, 2.0, 3.0)
-"""Before a file is asked for again, where the connection failed."""
-OVERLOAD_WAITS = 6
-"""Times that a file is asked for again where the site has too much to do; ever later."""
-BACKOFF_S = 0.5
-OVERLOADED = (429, 500, 502, 503, 504)
-GIVEN_UP_AFTER = CONNECTIONS
-"""Files in a row without an answer, after which the others are not asked for."""
-ABANDONED_AFTER_S = 120.0
-"""Age of a half-written file that nobody is writing any more."""
+"""Parallel downloads: most files are small, and most of the time is spent waiting."""
+FIRST_RESPONSE_S = 10.0
+"""Time for the first response, name lookup included; after it, the machine counts as offline."""
+TIMEOUT_S = 5.0
+"""For a connection to one address, and between two pieces of a response."""
+RETRY_WAITS_S = 1.0, 2.0, 0.0
+"""After each attempt at a file that a broken connection ended."""
+BUSY = (429, 500, 502, 503, 504)
+BUSY_RETRIES = 4
+BUSY_BACKOFF_S = 0.5
+"""Doubled by urllib3 from retry to retry: 7 s in all."""
+SAMPLE = 3
+"""Files that are looked up to find out how a mirror arranges them."""
 CHUNK_BYTES = 1 << 16
-MOST_LINES = 10
-"""Problems that are told one by one; more are told by folder."""
+MAX_LINES = 10
+"""More problems than this are summarised by folder."""
 
 Layout = Callable[[str], str]
+"""A file's path in the release to its path on a server or in a folder."""
 Progress = Callable[[int, int], None]
-"""Called with the files at hand and all that there are."""
+"""Called with the number of finished files and their total."""
 
 
 class DataUnavailableError(GreencvError, NotEnoughDataError):
-    """The data cannot be had here; the message says why, and how to get it."""
+    """Data that cannot be downloaded or read; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One publication of data: its files, and what each must hash to."""
+    """One publication of data: its files and their hashes."""
 
     name: str
     """Also the name of its folder in the cache."""
     base_url: str
-    """Where the files are, without a slash at the end."""
-    hashes: Mapping[str, str]
-    """A file's path here to its SHA-256."""
+    """Address of the files, without a slash at the end."""
+    hashes: Mapping[str, str | None]
+    """Hash of each file by its path: a SHA-256, ``md5:...``, or None to accept any content."""
     url_path: Layout
-    """A file's path here to its path under :attr:`base_url`."""
+    """Path of a file under :attr:`base_url`."""
+    title: str = "the published data"
+    """In error messages."""
+    variable: str = VARIABLE
+    """Environment variable that names a folder or a mirror with the files."""
+    other_layouts: tuple[Layout, ...] = ()
+    """Further arrangements of such a folder or mirror."""
 
     def select(self, wanted: Callable[[str], bool]) -> Release:
         """Return the part of the release whose paths are wanted."""
-        hashes = {path: digest for path, digest in self.hashes.items() if wanted(path)}
-        return Release(self.name, self.base_url, MappingProxyType(hashes), self.url_path)
+        hashes = {path: known for path, known in self.hashes.items() if wanted(path)}
+        return replace(self, hashes=MappingProxyType(hashes))
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """The files of a release that are at hand and whole."""
+    """Files of a release that are on this machine and match their hashes."""
 
     files: Mapping[str, Path]
-    """Path in the release to path on this machine."""
+    """Local path by path in the release."""
     problems: tuple[str, ...]
-    """A line for each file that is not."""
+    """One line for each file that is missing."""
 
 
 def read_manifest(text: str) -> dict[str, str]:
-    """Return path to hash, from the lines that ``sha256sum`` writes."""
+    """Return hash by path from the output of ``sha256sum``."""
     pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
     return {path.strip().removeprefix("*"): digest for digest, path in pairs}
 
 
-def data_location() -> str:
-    """Return what ``$GREENCV_DATA`` names, a folder from the root on; nothing if it is not set."""
-    named = os.environ.get(VARIABLE, "").strip()
-    if not named or "://" in named:
-        return named
-    try:
-        return str(Path(named).expanduser().resolve())
-    except RuntimeError:  # the home of somebody whom this machine does not know
-        return str(Path(named).absolute())
+def data_location(variable: str = VARIABLE) -> str:
+    """Return the absolute folder or the URL in an environment variable, or an empty string."""
+    location = os.environ.get(variable, "").strip()
+    if not location or "://" in location:
+        return location
+    return os.path.abspath(os.path.expanduser(location))
+
+
+def import_pooch() -> Any:
+    """Import pooch without its warnings and messages, which go to standard error."""
+    with warnings.catch_warnings():
+        # tqdm, which is not used, warns where a notebook has no widgets.
+        warnings.simplefilter("ignore")
+        import pooch
+    pooch.get_logger().setLevel(logging.CRITICAL)
+    return pooch
+
+
+def user_cache() -> Path:
+    """Return this user's cache folder for all downloads."""
+    return Path(import_pooch().os_cache("greencv"))
 
 
 def fetch(release: Release, progress: Progress | None = None) -> Fetched:
-    """Return the release's files, downloading those that this machine lacks.
+    """Return a release's files; download those that are not in the user's cache.
 
-    ``$GREENCV_DATA`` names a folder that holds the release already (read as it is, never written),
-    or the URL of a mirror. Its files may lie as in our manifest, in a folder of the release's name
-    or not, or as their publisher arranged them.
+    The release's environment variable, ``$GREENCV_DATA``, may name a folder that already holds the
+    files (never written to) or the URL of a mirror. There, the files may be arranged as in the
+    manifest, in a folder of the release's name or not, or as their publisher arranged them.
 
     Raises
     ------
     DataUnavailableError
-        Not one file can be had: the folder is not there, or the site does not answer.
+        Not one file is available: the folder does not exist, or the server does not respond.
     """
-    named = data_location()
-    if not named:
+    location = data_location(release.variable)
+    if not location:
         return _download(release, release.base_url, (release.url_path,), progress)
-    if "://" not in named:
-        return _in_folder(release, Path(named), progress)
-    if not _is_url(named):
+    if "://" not in location:
+        return _read_folder(release, Path(location))
+    if not re.match(r"https?://[^/]", location):
         raise DataUnavailableError(
-            f"{VARIABLE} is {without_secrets(named)}, neither a folder nor the URL of a site "
-            f"(http://, https://); unset it to download the data from {release.base_url}"
+            f"{release.variable} is {without_secrets(location)}, neither a folder nor the URL of a "
+            f"site (http://, https://); unset it to download the files from {release.base_url}"
         )
-    return _download(release, named.rstrip("/"), _layouts(release), progress)
+    return _download(release, location.rstrip("/"), _layouts(release), progress)
 
 
 def summarise_problems(problems: Iterable[str]) -> tuple[str, ...]:
-    """Return problems as they are where they are few, else a line for each folder and reason."""
+    """Return a few problems as they are, many as one line for each folder and reason."""
     lines = tuple(problems)
-    if len(lines) <= MOST_LINES:
+    if len(lines) <= MAX_LINES:
         return lines
-    told: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     for line in lines:
         path, _, reason = line.partition(": ")
-        told[str(PurePosixPath(path).parent), reason] += 1
+        counts[str(PurePosixPath(path).parent), reason] += 1
     return tuple(
         f"{folder}: {n} {'file' if n == 1 else 'files'}: {reason}"
-        for (folder, reason), n in told.items()
+        for (folder, reason), n in counts.items()
     )
 
 
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
-
-
 def _layouts(release: Release) -> tuple[Layout, ...]:
-    return (lambda path: f"{release.name}/{path}"), (lambda path: path), release.url_path
+    in_named_folder: Layout = lambda path: f"{release.name}/{path}"  # noqa: E731
+    return in_named_folder, lambda path: path, *release.other_layouts, release.url_path
 
 
-def _in_folder(release: Release, folder: Path, progress: Progress | None) -> Fetched:
+def _read_folder(release: Release, folder: Path) -> Fetched:
     for layout in _layouts(release):
         if any((folder / layout(path)).is_file() for path in release.hashes):
             break
     else:
+        files = f"file of {release.name}" if len(release.hashes) > 1 else next(iter(release.hashes))
         raise DataUnavailableError(
-            f"{VARIABLE} names {folder}, where no file of {release.name} is; unset it to download "
-            f"the data from {release.base_url}"
+            f"{release.variable} names {folder}, which has no {files}; unset it to download "
+            f"{release.title} from {release.base_url}"
         )
 
     def check(path: str) -> Path | str:
         file = folder / layout(path)
         if not file.is_file():
-            return f"{path}: missing in the folder that {VARIABLE} names"
-        return _checked(file, release.hashes[path]) or _damaged(path, "this copy")
+            return f"{path}: missing in the folder that {release.variable} names"
+        intact = _is_intact(file, release.hashes[path])
+        return file if intact else _wrong_hash(path, "this copy", release)
 
-    return _gather(list(release.hashes), check, progress)
+    return _fetched(release, _map(check, list(release.hashes)))
 
 
 def _download(
-    release: Release, base_url: str, layouts: tuple[Layout, ...], progress: Progress | None
+    release: Release, base_url: str, layouts: Sequence[Layout], progress: Progress | None
 ) -> Fetched:
-    store = _store(release)
-    folder = Path(store.path)
+    folder = user_cache() / release.name
 
-    def kept(path: str) -> Path | str:
-        return _checked(folder / path, release.hashes[path]) or path
+    def find_cached(path: str) -> Path | str:
+        file = folder / path
+        return file if _is_intact(file, release.hashes[path]) else ""
 
-    here = _gather(list(release.hashes), kept, None)
-    lacking = [path for path in release.hashes if path not in here.files]
-    if not lacking:
-        return here
-    try:
-        _make_room(folder, lacking)
-    except OSError as error:
-        raise _unavailable(str(error)) from error
+    results = _map(find_cached, list(release.hashes))
+    missing = [path for path, found in results.items() if not found]
+    if not missing:
+        return _fetched(release, results)
 
-    def told(done: int, _: int) -> None:
+    def report(done: int) -> None:
         if progress is not None:
-            progress(len(here.files) + done, len(release.hashes))
+            progress(len(results) - len(missing) + done, len(results))
 
-    told(0, 0)
-    site = _Site(store, base_url)
-    site.find_layout(lacking, layouts)
-    came = _gather(lacking, site.get, told)
-    files = {**here.files, **came.files}
-    if not files:
-        raise _unavailable(came.problems[0].partition(": ")[2])
-    ordered = {path: files[path] for path in release.hashes if path in files}
-    return Fetched(MappingProxyType(ordered), came.problems)
-
-
-def _store(release: Release) -> Any:
-    """Return pooch's store of a release in this user's cache."""
-    with warnings.catch_warnings():
-        # Its progress bar, which is not used, warns where a notebook lacks widgets.
-        warnings.simplefilter("ignore")
-        import pooch
-    # Its own messages: a line a file, on standard error.
-    pooch.get_logger().setLevel(logging.CRITICAL)
-    return pooch.create(
-        path=pooch.os_cache("greencv") / release.name,
-        base_url="",
-        registry={path: f"sha256:{digest}" for path, digest in release.hashes.items()},
-    )
+    report(0)
+    server = _Server(release, base_url, folder)
+    try:
+        server.connect(missing, layouts)
+        for parent in {(folder / path).parent for path in missing}:
+            parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{release.name}.lock")):
+            for unfinished in folder.rglob("tmp*"):
+                unfinished.unlink()
+            results |= _map(server.get, missing, report)
+    except OSError as error:
+        raise _unavailable(release, str(error)) from error
+    finally:
+        server.close()
+    fetched = _fetched(release, results)
+    if not fetched.files:
+        raise _unavailable(release, fetched.problems[0].partition(": ")[2])
+    return fetched
 
 
-def _make_room(folder: Path, paths: Iterable[str]) -> None:
-    """Make the folders of files to come, all before any comes, and clear what was abandoned."""
-    for parent in {(folder / path).parent for path in paths}:
-        parent.mkdir(parents=True, exist_ok=True)
-        for file in parent.glob("tmp*"):
-            if time.time() - file.stat().st_mtime > ABANDONED_AFTER_S:
-                file.unlink(missing_ok=True)
+class _Server:
+    """A server with the files of a release; no file is requested once it stops responding."""
 
-
-class _RefusedError(LookupError):
-    """The site answers, and not with the file; the message is the code."""
-
-
-class _Site:
-    """Where files are downloaded from; given up when it no longer answers."""
-
-    def __init__(self, store: Any, base_url: str) -> None:
+    def __init__(self, release: Release, base_url: str, folder: Path) -> None:
         import requests
         from requests.adapters import HTTPAdapter
         from urllib3.util import Retry
 
-        self._store, self._base_url = store, base_url
-        self._shown = without_secrets(base_url)
-        self._silent = 0  # files in a row
-        self._counting = threading.Lock()
+        self._release, self._base_url, self._folder = release, base_url, folder
+        self._layout = release.url_path
+        self._closed = threading.Event()
+        self._last_response_s = 0.0
         self._session = requests.Session()
         retry = Retry(
-            total=OVERLOAD_WAITS, connect=0, read=0, backoff_factor=BACKOFF_S,
-            status_forcelist=OVERLOADED, raise_on_status=False,
+            total=BUSY_RETRIES, connect=0, read=0, backoff_factor=BUSY_BACKOFF_S,
+            status_forcelist=BUSY, raise_on_status=False, respect_retry_after_header=False,
         )  # fmt: skip
-        adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retry)
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retry))
 
-    def find_layout(self, paths: list[str], layouts: tuple[Layout, ...]) -> None:
-        """Ask for a few files, from all over the release, in each layout until one comes."""
-        asked = paths[:: max(1, len(paths) // TRIED)][:TRIED]
-        for layout in layouts:
-            self._store.urls = {path: f"{self._base_url}/{layout(path)}" for path in paths}
-            for path in asked:
-                if isinstance(self.get(path), Path):
-                    return
-                if self._silent:
-                    self._silent = GIVEN_UP_AFTER
-                    return
+    def close(self) -> None:
+        """Request no further file."""
+        self._closed.set()
 
-    def get(self, path: str) -> Path | str:
-        """Return where a file now is, or a line that says why it could not be had."""
+    def connect(self, paths: Sequence[str], layouts: Sequence[Layout]) -> None:
+        """Find out how the server arranges the files; close it if it does not respond."""
         import requests
 
-        for wait_s in (*WAITS_S, None):
-            if self._silent >= GIVEN_UP_AFTER:
+        found: list[Layout] = []
+
+        def run() -> None:
+            with contextlib.suppress(requests.RequestException):
+                found.append(self._find_layout(paths, layouts))
+
+        # A thread, as no timeout of requests limits name lookup, or all addresses of a server.
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(FIRST_RESPONSE_S)
+        if found:
+            self._layout = found[0]
+        else:
+            self.close()
+
+    def _find_layout(self, paths: Sequence[str], layouts: Sequence[Layout]) -> Layout:
+        for layout in layouts:
+            for path in paths[:: max(1, len(paths) // SAMPLE)][:SAMPLE]:
+                url = f"{self._base_url}/{layout(path)}"
+                response = self._session.head(url, timeout=TIMEOUT_S, allow_redirects=True)
+                if response.status_code not in (403, 404):
+                    return layout
+        return layouts[-1]
+
+    def get(self, path: str) -> Path | str:
+        """Return the local path of a file, or a line that says why it is not available."""
+        import requests
+
+        started_s, url = time.monotonic(), without_secrets(self._base_url)
+        for wait_s in RETRY_WAITS_S:
+            if self._closed.is_set():
                 break
             try:
-                return self._settled(Path(self._store.fetch(path, downloader=self._download)))
+                result: Path | str = self._retrieve(path)
+            except requests.HTTPError as error:
+                status = getattr(error.response, "status_code", None)
+                result = f"{path}: {url} responds with {status}"
             except requests.RequestException:
-                if wait_s is not None:
-                    time.sleep(wait_s)
-            except _RefusedError as error:
-                return self._settled(f"{path}: {self._shown} answers {error}")
+                self._closed.wait(wait_s)
+                continue
             except ValueError:
-                return self._settled(_damaged(path, f"what {self._shown} sent"))
+                result = _wrong_hash(path, f"the copy at {url}", self._release)
             except OSError as error:
-                return f"{path}: could not be written ({error.strerror})"
-        else:
-            with self._counting:
-                self._silent += 1
-        return f"{path}: no answer from {self._shown}"
+                result = f"{path}: cannot be written to {self._folder} ({error.strerror})"
+            self._last_response_s = time.monotonic()
+            return result
+        if self._last_response_s < started_s:
+            self.close()
+        return f"{path}: no response from {url}"
 
-    def _settled(self, got: Path | str) -> Path | str:
-        """Note that the site has answered."""
-        with self._counting:
-            self._silent = 0
-        return got
+    def _retrieve(self, path: str) -> Path:
+        url, known_hash = f"{self._base_url}/{self._layout(path)}", self._release.hashes[path]
+        return Path(
+            import_pooch().retrieve(
+                url, known_hash, fname=path, path=self._folder, downloader=self._write
+            )
+        )
 
-    def _download(self, url: str, output_file: str, _: Any) -> None:
-        """Write what a URL answers to a file, as pooch asks its downloaders to."""
-        with self._session.get(url, timeout=PATIENCE_S, stream=True) as response:
-            if not response.ok:
-                raise _RefusedError(response.status_code)
+    def _write(self, url: str, output_file: str, _: Any) -> None:
+        """Download a URL to a file, as pooch requires of a downloader."""
+        with self._session.get(url, timeout=TIMEOUT_S, stream=True) as response:
+            response.raise_for_status()
             with Path(output_file).open("wb") as file:
                 file.writelines(response.iter_content(CHUNK_BYTES))
 
 
-def _unavailable(reason: str) -> DataUnavailableError:
-    return DataUnavailableError(
-        f"the published data could not be downloaded ({reason}); try again with a network (what "
-        f"came is kept), or name a folder that holds it in {VARIABLE}"
-    )
-
-
-def _gather(
-    paths: list[str], get: Callable[[str], Path | str], progress: Progress | None
-) -> Fetched:
-    """Get each path, several side by side; an interruption waits for none of them."""
-    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
-    got: queue.SimpleQueue[tuple[str, Path | str | BaseException]] = queue.SimpleQueue()
-    stopped = threading.Event()
-
-    def work() -> None:
-        while not stopped.is_set():
-            try:
-                path = todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                got.put((path, get(path)))
-            except BaseException as error:
-                got.put((path, error))
-
-    for path in paths:
-        todo.put(path)
+def _map(
+    get: Callable[[str], Path | str],
+    paths: Sequence[str],
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, Path | str]:
+    """Call a function for each path in parallel; an interruption does not wait for the calls."""
     results: dict[str, Path | str] = {}
+    executor = ThreadPoolExecutor(CONNECTIONS)
     try:
-        for _ in range(min(CONNECTIONS, len(paths))):
-            threading.Thread(target=work, daemon=True).start()
-        for done in range(1, len(paths) + 1):
-            path, result = got.get()
-            if isinstance(result, BaseException):
-                raise result
+        for path, result in zip(paths, executor.map(get, paths), strict=True):
             results[path] = result
-            if progress is not None:
-                progress(done, len(paths))
+            report(len(results))
     finally:
-        stopped.set()
-    files = {path: found for path in paths if isinstance(found := results[path], Path)}
-    problems = tuple(line for path in paths if isinstance(line := results[path], str))
+        executor.shutdown(wait=False, cancel_futures=True)
+    return results
+
+
+def _fetched(release: Release, results: Mapping[str, Path | str]) -> Fetched:
+    ordered = [(path, results[path]) for path in release.hashes]
+    files = {path: found for path, found in ordered if isinstance(found, Path)}
+    problems = tuple(line for _, line in ordered if isinstance(line, str))
     return Fetched(MappingProxyType(files), problems)
 
 
-def _damaged(path: str, found: str) -> str:
-    return f"{path}: {found} is not the published file (its SHA-256 differs)"
+def _unavailable(release: Release, reason: str) -> DataUnavailableError:
+    return DataUnavailableError(
+        f"{release.title} could not be downloaded ({reason}); run again when online (finished "
+        f"downloads are kept), or set {release.variable} to a folder with the files"
+    )
 
 
-def _checked(file: Path, digest: str) -> Path | None:
-    """Return the file if it can be read and is what it should be."""
+def _wrong_hash(path: str, copy: str, release: Release) -> str:
+    kind = "MD5" if str(release.hashes[path]).startswith("md5:") else "SHA-256"
+    return f"{path}: {copy} is not the published file (its {kind} differs)"
+
+
+def _is_intact(file: Path, known_hash: str | None) -> bool:
+    """Return whether a file can be read and has its hash."""
+    if known_hash is None:
+        return file.is_file()
+    algorithm, _, digest = known_hash.rpartition(":")
     try:
         with file.open("rb") as stream:
-            return file if hashlib.file_digest(stream, "sha256").hexdigest() == digest else None
+            return hashlib.file_digest(stream, algorithm or "sha256").hexdigest() == digest
     except OSError:
-        return None
+        return False

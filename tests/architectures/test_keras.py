@@ -5,6 +5,7 @@ import http.server
 import math
 import re
 import threading
+from dataclasses import replace
 from functools import cache, partial
 
 import h5py
@@ -18,7 +19,6 @@ from greencv_core.architectures.build import gflops_per_image
 from greencv_core.architectures.keras import (
     PAPER_ARCHITECTURES,
     build_paper,
-    keras_weights,
     preprocessing,
 )
 from greencv_core.architectures.keras.keras_weights import (
@@ -411,9 +411,9 @@ def test_preprocessing_is_that_of_keras(name):
 
 def test_an_unknown_name_is_told():
     for call in (lambda: build_paper("vgg19", 2), lambda: preprocessing("vgg19")):
-        with pytest.raises(BadInputError, match="vgg19: not one of the paper's"):
+        with pytest.raises(BadInputError, match="vgg19: not one of the paper's architectures"):
             call()
-    with pytest.raises(BadInputError, match="not one of the paper's"):
+    with pytest.raises(BadInputError, match="not one of the paper's architectures"):
         load_imagenet(build_paper("vgg16", 2), "vgg19")
     with pytest.raises(BadInputError, match="classes: 1"):
         build_paper("vgg16", 1)
@@ -496,12 +496,12 @@ def one_layer_less(path):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda path: path.write_bytes(b""), "damaged, or not a file of weights from Keras"),
-        (lambda path: path.write_text("<html>not here</html>"), "damaged, or not a file"),
-        (truncated, "damaged, or not a file of weights from Keras"),
-        (no_layer_names, "damaged, or not a file of weights from Keras"),
-        (no_kernel, "damaged, or not a file of weights from Keras"),
-        (text_for_numbers, "damaged, or not a file of weights from Keras"),
+        (lambda path: path.write_bytes(b""), "damaged, or not a weight file of Keras"),
+        (lambda path: path.write_text("<html>not here</html>"), "damaged, or not a weight file"),
+        (truncated, "damaged, or not a weight file of Keras"),
+        (no_layer_names, "damaged, or not a weight file of Keras"),
+        (no_kernel, "damaged, or not a weight file of Keras"),
+        (text_for_numbers, "damaged, or not a weight file of Keras"),
         (
             other_shape,
             r"layer block_3_expand has the shape \(1, 1, 16, 95\) where mobilenet_v2 has "
@@ -525,55 +525,48 @@ def test_a_damaged_file_is_one_line_and_changes_nothing(keras_file, tmp_path, da
 
 
 def publish(monkeypatch, folder, keras_file, md5, cached_name=""):
-    file = keras_weights.IMAGENET_FILES["mobilenet_v2"]
-    (folder / file.name).write_bytes(keras_file.read_bytes())
-    known = keras_weights.WeightFile(file.folder, file.name, md5, cached_name)
-    monkeypatch.setitem(keras_weights.IMAGENET_FILES, "mobilenet_v2", known)
-    return file.name
+    entry = PAPER_ARCHITECTURES["mobilenet_v2"]
+    weights = replace(entry.weights, md5=md5, cached_name=cached_name)
+    (folder / weights.name).write_bytes(keras_file.read_bytes())
+    changed = replace(entry, weights=weights)
+    monkeypatch.setitem(PAPER_ARCHITECTURES, "mobilenet_v2", changed)
+    return weights.name
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_mirror_is_asked_once(site, keras_file, monkeypatch, tmp_path, known):
-    folder, url, asked = site
+def test_weights_are_downloaded_once_from_a_mirror(site, keras_file, monkeypatch, tmp_path, known):
+    folder, url, requested = site
     content = keras_file.read_bytes()
     file = publish(
         monkeypatch, folder, keras_file, hashlib.md5(content).hexdigest() if known else None
     )
     monkeypatch.setenv("GREENCV_WEIGHTS", f"{url}/")
     first, again, wanted = (build_paper("mobilenet_v2", 2) for _ in range(3))
-    sha256 = load_imagenet(first, "mobilenet_v2", tmp_path / "kept")
+    sha256 = load_imagenet(first, "mobilenet_v2")
     assert sha256 == hashlib.sha256(content).hexdigest()
-    assert load_imagenet(again, "mobilenet_v2", tmp_path / "kept") == sha256
-    assert asked == [f"/{file}"]
+    assert load_imagenet(again, "mobilenet_v2") == sha256
+    assert requested == [f"/{file}"]
+    assert (tmp_path / "cache" / "greencv" / "weights" / file).is_file()
     load_keras_file(wanted, "mobilenet_v2", keras_file)
     assert same(weights_of(first), weights_of(wanted))
     assert same(weights_of(again), weights_of(wanted))
 
 
-def test_the_users_cache_keeps_it_if_no_folder_is_named(site, keras_file, monkeypatch, tmp_path):
+def test_a_file_with_a_wrong_hash_is_refused(site, keras_file, monkeypatch, tmp_path):
     folder, url, _ = site
-    file = publish(monkeypatch, folder, keras_file, None)
-    monkeypatch.setenv("GREENCV_WEIGHTS", url)
-    load_imagenet(build_paper("mobilenet_v2", 2), "mobilenet_v2")
-    assert (tmp_path / "cache" / "greencv" / "weights" / file).is_file()
-
-
-def test_a_file_that_keras_did_not_publish_is_refused(site, keras_file, monkeypatch, tmp_path):
-    folder, url, _ = site
-    file = publish(monkeypatch, folder, keras_file, "0" * 32)
+    publish(monkeypatch, folder, keras_file, "0" * 32)
     model = build_paper("mobilenet_v2", 2)
     before = weights_of(model)
-    for place in (url, str(folder)):
-        monkeypatch.setenv("GREENCV_WEIGHTS", place)
-        with pytest.raises(GreencvError, match="its MD5 differs") as error:
-            load_imagenet(model, "mobilenet_v2", tmp_path / "kept")
-        assert one_line(error).startswith(f"{place}/{file}: ")
-    assert not list((tmp_path / "kept").iterdir())
+    for location in (url, str(folder)):
+        monkeypatch.setenv("GREENCV_WEIGHTS", location)
+        with pytest.raises(GreencvError, match="its MD5 differs"):
+            load_imagenet(model, "mobilenet_v2")
+    assert not list((tmp_path / "cache").rglob("*.h5"))
     assert same(before, weights_of(model))
 
 
 @pytest.mark.parametrize("in_keras_cache", [False, True])
-def test_a_folder_is_read_as_it_is(keras_file, monkeypatch, tmp_path, in_keras_cache):
+def test_a_folder_of_weights_is_read_in_place(keras_file, monkeypatch, tmp_path, in_keras_cache):
     folder = tmp_path / "folder"
     folder.mkdir()
     content = keras_file.read_bytes()
@@ -589,23 +582,22 @@ def test_a_folder_is_read_as_it_is(keras_file, monkeypatch, tmp_path, in_keras_c
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("location", "message"),
     [
-        (NOBODY, "could not be downloaded .no answer.*GREENCV_WEIGHTS"),
+        (NOBODY, "could not be downloaded .no response from.*GREENCV_WEIGHTS"),
         ("ftp://example.org", "neither a folder nor the URL"),
-        ("/nowhere/at/all", "names /nowhere/at/all, where .*no_top.h5 is not; unset it"),
-        ("site", "it answers 404"),
+        ("/nowhere/at/all", "names /nowhere/at/all, which has no .*no_top.h5; unset it"),
+        ("site", "responds with 404"),
     ],
 )
-def test_what_cannot_be_had_is_told_in_a_line(site, monkeypatch, place, told):
-    monkeypatch.setenv("GREENCV_WEIGHTS", site[1] if place == "site" else place)
-    with pytest.raises(GreencvError, match=told) as error:
+def test_unavailable_weights_are_one_line(site, monkeypatch, location, message):
+    monkeypatch.setenv("GREENCV_WEIGHTS", site[1] if location == "site" else location)
+    with pytest.raises(GreencvError, match=message) as error:
         load_imagenet(build_paper("mobilenet_v2", 2), "mobilenet_v2")
     one_line(error)
 
 
-def test_keras_publishes_a_file_for_each():
-    assert list(keras_weights.IMAGENET_FILES) == NAMES
-    assert [n for n, file in keras_weights.IMAGENET_FILES.items() if file.md5 is None] == [
+def test_keras_publishes_a_file_for_each_architecture():
+    assert [n for n, entry in PAPER_ARCHITECTURES.items() if entry.weights.md5 is None] == [
         "mobilenet_v2"
     ]

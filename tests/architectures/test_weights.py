@@ -179,7 +179,7 @@ def test_keras_names_are_told_without_control_characters(tmp_path):
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"a\nb\x1b[31m"]
     refused(load_keras_file, build_paper("vgg16", 2), "vgg16", path)
-    assert keras_weights.MOST_NUMBERS > 2_400_000
+    assert keras_weights.MAX_NUMBERS > 2_400_000
 
 
 def member(name, **fields):
@@ -291,13 +291,12 @@ def test_the_password_of_a_mirror_is_told_to_nobody(tmp_path, monkeypatch):
 
     mirror = "http://me:pass-word-1@127.0.0.1:9/?token=abcdef"
     monkeypatch.setenv(downloads.VARIABLE, mirror)
-    monkeypatch.setenv(keras_weights.VARIABLE, mirror)
+    monkeypatch.setenv("GREENCV_WEIGHTS", mirror)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(downloads, "WAITS_S", ())
     release = downloads.Release("made-up", "http://127.0.0.1:9", {"a": "0" * 64}, lambda path: path)
     for get in (
         lambda: downloads.fetch(release),
-        lambda: keras_weights.load_imagenet(build_paper("vgg16", 2), "vgg16", tmp_path),
+        lambda: keras_weights.load_imagenet(build_paper("vgg16", 2), "vgg16"),
     ):
         with pytest.raises(GreencvError) as caught:
             get()

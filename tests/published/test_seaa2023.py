@@ -71,7 +71,7 @@ def test_the_page_says_what_is_missing_and_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     text = page_text()
     assert "published measurements are not here" in text
-    assert "try again with a network" in text
+    assert "run again when online" in text
     assert "GREENCV_DATA" in text
 
 

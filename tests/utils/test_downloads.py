@@ -106,7 +106,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(site):
     first = fetch(site.release)
     assert len(first.files) == len(site.asked) == 2
     assert len(first.problems) == 3
-    assert all(re.fullmatch(r"raw/\d\.csv: no answer from http://\S+", p) for p in first.problems)
+    assert all(re.fullmatch(r"raw/\d\.csv: no response from http://\S+", p) for p in first.problems)
     site.dies_after = None
     steps = []
     assert len(fetch(site.release, lambda done, total: steps.append((done, total))).files) == 5
@@ -118,7 +118,7 @@ def test_a_site_without_any_answer_is_one_line(site):
     site.dies_after = 0
     with pytest.raises(DataUnavailableError, match="could not be downloaded") as caught:
         fetch(site.release)
-    assert "what came is kept" in str(caught.value)
+    assert "finished downloads are kept" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -146,7 +146,7 @@ def test_without_a_network_the_files_at_hand_are_used(site):
     lost.unlink()
     fetched = fetch(nowhere)
     assert set(fetched.files) == set(site.release.hashes) - {"raw/2.csv"}
-    assert fetched.problems == (f"raw/2.csv: no answer from {NOBODY}",)
+    assert fetched.problems == (f"raw/2.csv: no response from {NOBODY}",)
 
 
 @pytest.mark.parametrize("answered", [0, 1])
@@ -186,8 +186,8 @@ def test_a_file_with_a_wrong_hash_is_named_and_the_rest_kept(site):
     fetched = fetch(site.release)
     assert set(fetched.files) == {"raw/0.csv", "raw/1.csv", "raw/3.csv"}
     wrong, missing = fetched.problems
-    assert re.fullmatch(r"raw/2\.csv: what http://\S+ sent is not the published file .*", wrong)
-    assert re.fullmatch(r"raw/4\.csv: http://\S+ answers 404", missing)
+    assert re.fullmatch(r"raw/2\.csv: the copy at http://\S+ is not the published file .*", wrong)
+    assert re.fullmatch(r"raw/4\.csv: http://\S+ responds with 404", missing)
     bad.write_bytes(good)  # the site is mended: only what lacks is asked for
     before = len(site.asked)
     assert "raw/2.csv" in fetch(site.release).files
@@ -240,7 +240,9 @@ def test_a_data_variable_that_names_nothing_is_one_line(named, tmp_path):
 
 def test_a_folder_without_the_data_is_one_line(site, tmp_path, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
-    with pytest.raises(DataUnavailableError, match="no file of made-up is; unset it") as caught:
+    with pytest.raises(
+        DataUnavailableError, match="which has no file of made-up; unset it"
+    ) as caught:
         fetch(site.release)
     assert "\n" not in str(caught.value)
 

@@ -1,9 +1,9 @@
 """The five architectures of del Rey et al. (SEAA 2023), as they trained them.
 
 "Do DL models and training environments have an impact on energy consumption?", SEAA 2023. They used
-those of Keras (keras.io/api/applications), without their tops and with global average pooling,
-under heads of their own. Keras differs from torchvision in padding, in the constants of batch
-normalisation, in where a stride is, and in the initial weights; here it is as in Keras.
+the networks of Keras (keras.io/api/applications) without their tops, with global average pooling
+and their own heads. Keras differs from torchvision in padding, in the constants of batch
+normalisation, in the position of strides and in the initial weights; these networks follow Keras.
 """
 
 from __future__ import annotations
@@ -25,45 +25,90 @@ from greencv_core.utils.errors import BadInputError
 Triple = tuple[float, float, float]
 
 IMAGENET_MEAN: Triple = (123.68 / 255, 116.779 / 255, 103.939 / 255)
-"""Of red, green and blue, as Keras subtracts them."""
+"""Red, green and blue, as Keras subtracts them."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of ImageNet weights that Keras publishes, without top."""
+
+    folder: str
+    """On Keras's server."""
+    name: str
+    md5: str | None
+    """From Keras's source; None where Keras itself checks nothing."""
+    cached_name: str = ""
+    """Name in Keras's own cache, if it is another."""
 
 
 @dataclass(frozen=True)
 class PaperArchitecture:
-    """One of the five."""
+    """One of the five: adding an entry to :data:`PAPER_ARCHITECTURES` adds ``paper:NAME``."""
 
     features: Callable[[], nn.Module]
-    """Makes the convolutional layers."""
+    """Builds the convolutional layers."""
     channels: int
-    """That come out of them."""
+    """Channels of their output."""
     hidden: tuple[int, ...]
     """Sizes of the head's hidden layers."""
     caffe: bool
-    """Whether Keras's weights expect what Caffe's did: blue first, less the mean, not scaled."""
+    """Whether Keras's weights expect Caffe's images: blue first, less the mean, not scaled."""
+    weights: WeightFile
 
 
 PAPER_ARCHITECTURES: dict[str, PaperArchitecture] = {
-    "mobilenet_v2": PaperArchitecture(mobilenet_v2, 1280, (512,), caffe=False),
-    "nasnet_mobile": PaperArchitecture(nasnet_mobile, 1056, (512,), caffe=False),
-    "xception": PaperArchitecture(xception, 2048, (1024,), caffe=False),
-    "resnet50": PaperArchitecture(resnet50, 2048, (1024, 512), caffe=True),
-    "vgg16": PaperArchitecture(vgg16, 512, (), caffe=True),
-}
+    "mobilenet_v2": PaperArchitecture(
+        mobilenet_v2, 1280, (512,), caffe=False,
+        # Keras has a file for each of five image sizes; this one is for the paper's.
+        weights=WeightFile(
+            "mobilenet_v2",
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_128_no_top.h5", None,
+        ),
+    ),
+    "nasnet_mobile": PaperArchitecture(
+        nasnet_mobile, 1056, (512,), caffe=False,
+        weights=WeightFile(
+            "nasnet", "NASNet-mobile-no-top.h5", "1ed92395b5b598bdda52abe5c0dbfd63",
+            cached_name="nasnet_mobile_no_top.h5",
+        ),
+    ),
+    "xception": PaperArchitecture(
+        xception, 2048, (1024,), caffe=False,
+        weights=WeightFile(
+            "xception", "xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "b0042744bf5b25fce3cb969f33bebb97",
+        ),
+    ),
+    "resnet50": PaperArchitecture(
+        resnet50, 2048, (1024, 512), caffe=True,
+        weights=WeightFile(
+            "resnet", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "4d473c1dd8becc155b73f8504c6f6626",
+        ),
+    ),
+    "vgg16": PaperArchitecture(
+        vgg16, 512, (), caffe=True,
+        weights=WeightFile(
+            "vgg16", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "6d6bbae143d832006294945121d1f1fc",
+        ),
+    ),
+}  # fmt: skip
 
 
 def find_paper_architecture(name: str) -> PaperArchitecture:
     """Return one of the five, or raise :class:`BadInputError`."""
     if name not in PAPER_ARCHITECTURES:
         known = ", ".join(PAPER_ARCHITECTURES)
-        raise BadInputError(f"architectures: {name}: not one of the paper's; they are {known}")
+        raise BadInputError(f"architectures: {name}: not one of the paper's architectures: {known}")
     return PAPER_ARCHITECTURES[name]
 
 
 class PaperNet(nn.Module):
-    """A network of the paper: :attr:`base`, to the pooled channels, and :attr:`head`.
+    """A network of the paper: :attr:`base`, up to the pooled channels, and :attr:`head`.
 
     For two classes the head has one output ``z``, whose sigmoid is the second class's probability;
-    the logits ``[0, z]`` have that softmax, and that cross-entropy.
+    the logits ``[0, z]`` have the same softmax and the same cross-entropy.
     """
 
     def __init__(self, architecture: PaperArchitecture, classes: int) -> None:
@@ -84,34 +129,31 @@ class PaperNet(nn.Module):
 
 
 def build_paper(name: str, classes: int) -> PaperNet:
-    """Return a network of the paper, with fresh weights from torch's global generator.
+    """Return a network of the paper, with initial weights from torch's global generator.
 
     Parameters
     ----------
     name
         One of :data:`PAPER_ARCHITECTURES`.
     classes
-        That it is to tell apart.
+        Number of classes, at least two.
     """
     if classes < 2:
-        raise BadInputError(f"classes: {classes}: a classifier tells two or more apart")
+        raise BadInputError(f"classes: {classes}: must be at least 2")
     network = PaperNet(find_paper_architecture(name), classes)
     network.apply(_initialise)
     return network
 
 
 def preprocessing(name: str) -> tuple[Triple, Triple]:
-    """Return mean and standard deviation, by which Keras's weights want images normalised.
-
-    For images of red, green and blue from 0 to 1.
-    """
+    """Return mean and standard deviation of Keras's normalisation, for RGB images from 0 to 1."""
     if find_paper_architecture(name).caffe:
         return IMAGENET_MEAN, (1 / 255, 1 / 255, 1 / 255)
     return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Draw weights as Keras does: Glorot's uniform distribution, and biases of zero."""
+    """Draw weights like Keras: Glorot's uniform distribution, and biases of zero."""
     if isinstance(layer, nn.Conv2d | nn.Linear) and not isinstance(layer, HeConv2d):
         nn.init.xavier_uniform_(layer.weight)
         if layer.bias is not None:

@@ -1,13 +1,9 @@
-"""Keras's ImageNet weights: downloaded once, and copied into the networks of the paper."""
+"""Keras's ImageNet weights, copied into the networks of the paper."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,85 +13,47 @@ import torch
 from torch import nn
 
 from greencv_core.architectures.keras import find_paper_architecture
-from greencv_core.utils.errors import BadInputError, GreencvError
-from greencv_core.utils.secrets import without_secrets
+from greencv_core.utils.downloads import DataUnavailableError, Release, fetch
+from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import one_line
 
-VARIABLE = "GREENCV_WEIGHTS"
-SITE = "https://storage.googleapis.com/tensorflow/keras-applications"
-MOST_NUMBERS = 1 << 28
-"""In one weight; the largest of these networks has some two millions."""
-PATIENCE_S = 5.0, 60.0
-"""For a connection, and for each answer over it."""
+MAX_NUMBERS = 1 << 28
+"""In one weight; the largest of these networks has about two million."""
 
 
-@dataclass(frozen=True)
-class WeightFile:
-    """One of the files that Keras publishes, without top."""
-
-    folder: str
-    """On the site."""
-    name: str
-    md5: str | None
-    """As Keras's source has it; nothing where Keras itself takes what comes."""
-    cached_name: str = ""
-    """What Keras calls it in its own cache, if not the same."""
-
-
-IMAGENET_FILES = {
-    # Keras has one for each of five image sizes, and takes that of the images: here the paper's.
-    "mobilenet_v2": WeightFile(
-        "mobilenet_v2",
-        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_128_no_top.h5",
-        None,
-    ),
-    "nasnet_mobile": WeightFile(
-        "nasnet",
-        "NASNet-mobile-no-top.h5",
-        "1ed92395b5b598bdda52abe5c0dbfd63",
-        cached_name="nasnet_mobile_no_top.h5",
-    ),
-    "xception": WeightFile(
-        "xception",
-        "xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "b0042744bf5b25fce3cb969f33bebb97",
-    ),
-    "resnet50": WeightFile(
-        "resnet",
-        "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "4d473c1dd8becc155b73f8504c6f6626",
-    ),
-    "vgg16": WeightFile(
-        "vgg16",
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "6d6bbae143d832006294945121d1f1fc",
-    ),
-}
-
-
-def load_imagenet(model: nn.Module, name: str, cache_folder: Path | None = None) -> str:
+def load_imagenet(model: nn.Module, name: str) -> str:
     """Copy Keras's ImageNet weights into ``model.base``; return the SHA-256 of their file.
 
-    ``$GREENCV_WEIGHTS`` names a folder that holds the file already (read as it is, never written),
-    or the URL of a mirror that has it. The file keeps its name on Keras's site; in a folder it may
-    have that of Keras's cache.
+    ``$GREENCV_WEIGHTS`` names a folder that already holds the file (never written to), or the URL
+    of a mirror. The file has its name on Keras's server; in a folder, that of Keras's cache is
+    accepted, too.
 
     Parameters
     ----------
     model
-        Made by :func:`greencv_core.architectures.keras.build_paper`.
+        Result of :func:`greencv_core.architectures.keras.build_paper`.
     name
         Its architecture.
-    cache_folder
-        Where the file is kept; in this user's cache if not given.
 
     Raises
     ------
     GreencvError
-        The file cannot be had, or is not what Keras published.
+        The file is not available, or is not what Keras published.
     """
-    find_paper_architecture(name)
-    path = _find(IMAGENET_FILES[name], cache_folder)
+    weights = find_paper_architecture(name).weights
+    release = Release(
+        name="weights",
+        base_url="https://storage.googleapis.com/tensorflow/keras-applications",
+        hashes={weights.name: None if weights.md5 is None else f"md5:{weights.md5}"},
+        url_path=lambda path: f"{weights.folder}/{path}",
+        title="Keras's ImageNet weights",
+        variable="GREENCV_WEIGHTS",
+        other_layouts=(lambda path: weights.cached_name or path,),
+    )
+    fetched = fetch(release)
+    if fetched.problems:
+        raise DataUnavailableError(fetched.problems[0])
+    path = fetched.files[weights.name]
     load_keras_file(model, name, path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -104,14 +62,14 @@ def load_imagenet(model: nn.Module, name: str, cache_folder: Path | None = None)
 def load_keras_file(model: nn.Module, name: str, path: Path) -> None:
     """Copy weights that Keras saved as HDF5, without top, into ``model.base``.
 
-    As Keras does, it goes by the order of layers, as names are not always the same: Keras numbers
-    those that have none.
+    Like Keras, match weights by the order of layers: Keras numbers unnamed layers, so that their
+    names differ from file to file.
 
     Parameters
     ----------
     model
-        Network of :func:`~greencv_core.architectures.keras.build_paper`; unchanged if the file is
-        unfit.
+        Network of :func:`~greencv_core.architectures.keras.build_paper`; unchanged if the file does
+        not fit.
     name
         Its architecture.
     path
@@ -120,7 +78,7 @@ def load_keras_file(model: nn.Module, name: str, path: Path) -> None:
     Raises
     ------
     BadInputError
-        The file is damaged, or has not just the weights of this architecture.
+        The file is damaged, or its weights are not those of this architecture.
     """
     caffe = find_paper_architecture(name).caffe
     found = _read(path)
@@ -150,8 +108,8 @@ def load_keras_file(model: nn.Module, name: str, path: Path) -> None:
 def keras_tensors(module: nn.Module) -> Iterator[tuple[torch.Tensor, list[int]]]:
     """Yield weights in Keras's order, each with the permutation of Keras's axes to torch's."""
     if isinstance(module, nn.Conv2d):
-        # Keras has rows, columns, channels in, channels out; a depthwise kernel has the channel,
-        # and how many come of it.
+        # Keras: rows, columns, channels in, channels out; the last two of a depthwise kernel are
+        # the channel and the number of outputs for it.
         yield module.weight, [3, 2, 0, 1] if module.groups == 1 else [2, 3, 0, 1]
         if module.bias is not None:
             yield module.bias, [0]
@@ -160,19 +118,19 @@ def keras_tensors(module: nn.Module) -> Iterator[tuple[torch.Tensor, list[int]]]
             assert tensor is not None
             yield tensor, [0]
     else:
-        # Keras sorts layers by how far they are from the output, which mixes parallel branches.
+        # Keras sorts layers by their distance from the output, which mixes parallel branches.
         in_order = getattr(module, "keras_order", module.children)
         for child in in_order():
             yield from keras_tensors(child)
 
 
 def _read(path: Path) -> list[tuple[str, npt.NDArray[np.float32]]]:
-    """Return each weight of a file, in the order of its layers, with its layer's name."""
+    """Return the weights of a file with their layers' names, in the order of the layers."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            # A whole model's file has them one group deeper.
+            # The file of a whole model has the layers one group deeper.
             group = file if "layer_names" in file.attrs else file["model_weights"]
             return [
                 (f"layer {layer}", _array(group[layer][weight]))
@@ -180,20 +138,20 @@ def _read(path: Path) -> list[tuple[str, npt.NDArray[np.float32]]]:
                 for weight in _names(group[layer], "weight_names")
             ]
     except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file; name a file of weights from Keras") from error
+        raise BadInputError(f"{path}: no such file; name a weight file of Keras") from error
     except (
         OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError,
         MemoryError,
     ) as error:  # fmt: skip
         raise BadInputError(
-            f"{path}: damaged, or not a file of weights from Keras ({one_line(error)[:200]}); "
-            "delete it and get it anew"
+            f"{path}: damaged, or not a weight file of Keras ({one_line(error)[:200]}); "
+            "delete it and download it again"
         ) from error
 
 
 def _array(weight: Any) -> npt.NDArray[np.float32]:
-    """Return a weight's values, if they are in the file itself and are not too many."""
-    if weight.size > MOST_NUMBERS:
+    """Return a weight's values; raise ValueError if they are in another file or too many."""
+    if weight.size > MAX_NUMBERS:
         raise ValueError(f"a weight of {weight.size} numbers")
     if weight.external or weight.is_virtual:
         raise ValueError("a weight that is in another file")
@@ -202,69 +160,3 @@ def _array(weight: Any) -> npt.NDArray[np.float32]:
 
 def _names(group: Any, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else name for name in group.attrs[attribute]]
-
-
-def _find(file: WeightFile, cache_folder: Path | None) -> Path:
-    named = os.environ.get(VARIABLE, "").strip()
-    if not named:
-        return _download(f"{SITE}/{file.folder}/{file.name}", file, cache_folder)
-    if "://" in named:
-        if not named.startswith(("http://", "https://")):
-            raise GreencvError(
-                f"{VARIABLE} is {without_secrets(named)}, neither a folder nor the URL of a site "
-                f"(http://, https://); unset it to download the weights from {SITE}"
-            )
-        return _download(f"{named.rstrip('/')}/{file.name}", file, cache_folder)
-    folder = Path(os.path.expanduser(named)).absolute()
-    path = folder / file.name
-    if not path.is_file() and file.cached_name:
-        path = folder / file.cached_name
-    if not path.is_file():
-        raise GreencvError(
-            f"{VARIABLE} names {folder}, where {file.name} is not; unset it to download the "
-            f"weights from {SITE}"
-        )
-    if file.md5 is not None and _pooch().file_hash(str(path), alg="md5") != file.md5:
-        raise GreencvError(
-            f"{path}: not the file that Keras published (its MD5 differs); replace it, or unset "
-            f"{VARIABLE} to download the weights from {SITE}"
-        )
-    return path
-
-
-def _download(url: str, file: WeightFile, cache_folder: Path | None) -> Path:
-    import requests
-
-    pooch = _pooch()
-    folder = cache_folder or pooch.os_cache("greencv") / "weights"
-    try:
-        return Path(
-            pooch.retrieve(
-                url,
-                known_hash=None if file.md5 is None else f"md5:{file.md5}",
-                fname=file.name,
-                path=folder,
-                downloader=pooch.HTTPDownloader(timeout=PATIENCE_S),
-            )
-        )
-    except requests.RequestException as error:
-        status = getattr(error.response, "status_code", None)
-        reason = "no answer" if status is None else f"it answers {status}"
-    except ValueError:
-        reason = "what came is not the file that Keras published: its MD5 differs"
-    except OSError as error:
-        reason = f"it could not be written to {folder}: {error.strerror}"
-    raise GreencvError(
-        f"{without_secrets(url)}: the weights could not be downloaded ({reason}); try again "
-        f"with a network, or name a folder that holds {file.name} in {VARIABLE}"
-    )
-
-
-def _pooch() -> Any:
-    with warnings.catch_warnings():
-        # Its progress bar, which is not used, warns where a notebook lacks widgets.
-        warnings.simplefilter("ignore")
-        import pooch
-    # Its own messages: lines on standard error.
-    pooch.get_logger().setLevel(logging.CRITICAL)
-    return pooch
