@@ -1,7 +1,7 @@
 """Figures and tables as a page shows them: caption, data to take along, and the runs behind them.
 
 A notebook shows an exhibit as it is. The book numbers it, keeps its files beside the page, and
-links the code and the runs (:mod:`greencv_core.report.sphinx_pages`).
+links the code and the runs (:mod:`greencv_core.report.book.number_exhibits`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""A Sphinx extension for the report: lighter pages, right ARIA roles, attributes as prose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+_BEFORE_NAPOLEON, _AFTER_OTHERS = 100, 900
+"""Priorities of event handlers; the default is 500."""
+_UNUSED = (
+    "scripts/*.map", "styles/*.map", "scripts/fontawesome.js",
+    "mathjax/*-svg*.js", "mathjax/*-full*.js", "mathjax/*mml-*.js",
+)  # fmt: skip
+"""Large files in ``_static`` that no page loads; pages load MathJax as ``tex-chtml.js``."""
+_ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
+_SEARCH_SCRIPTS = re.compile(
+    r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
+_PARAMETERS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*</dd>\s*)+)</dl>')
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the handlers with Sphinx."""
+    app.connect("autodoc-process-docstring", _mark_as_prose, priority=_BEFORE_NAPOLEON)
+    app.connect("html-page-context", _correct_page, priority=_AFTER_OTHERS)
+    app.connect("build-finished", _remove_unused, priority=_AFTER_OTHERS)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _mark_as_prose(
+    app: Sphinx, what: str, name: str, member: object, options: object, lines: list[str]
+) -> None:
+    # Napoleon reads the text before a colon in an attribute's first line as its type: put an
+    # empty comment before that line.
+    if what in ("attribute", "data", "property") and lines:
+        lines[:0] = ["..", ""]
+
+
+def _correct_page(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
+) -> None:
+    body = context.get("body", "")
+    if 'class="math' not in body:
+        # Sphinx decides by a page's source, but formulas may be in the notebooks' results.
+        context["script_files"] = [
+            script for script in context["script_files"] if "mathjax" not in str(script.filename)
+        ]
+    # A list with links between its entries, a deprecated role, a term list without terms.
+    body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    body = body.replace(' role="doc-biblioentry"', "")
+    context["body"] = _PARAMETERS.sub(_as_lines, body)
+
+
+def _as_lines(parameters: re.Match[str]) -> str:
+    lines = parameters[1].replace("<dd>", "<span>").replace("</dd>", "</span>")
+    return f'<span class="sig-lines">{lines}</span>'
+
+
+def _remove_unused(app: Sphinx, exception: Exception | None) -> None:
+    """Delete large unused files and the script tags of a search that only one page offers."""
+    if exception is not None or app.builder.format != "html":
+        return
+    html = Path(app.outdir)
+    for pattern in _UNUSED:
+        for path in (html / "_static").glob(pattern):
+            path.unlink()
+    for page in html.rglob("*.html"):
+        text = _ICON_SCRIPT.sub("", page.read_text(encoding="utf-8"))
+        if page.name != "search.html":
+            text = _SEARCH_SCRIPTS.sub("", text)
+        page.write_text(text, encoding="utf-8")
