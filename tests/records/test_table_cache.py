@@ -155,7 +155,7 @@ def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
     for one in some_records(60):
         store.write(one)
     store.write_file("bad.json", b"{")
-    monkeypatch.setattr(table_cache, "WORTH_PROCESSES", 10)
+    monkeypatch.setattr(table_cache, "PARALLEL_FROM", 10)
     monkeypatch.setattr(table_cache, "CHUNK", 30)
     check(store)
 
