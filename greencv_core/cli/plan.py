@@ -62,6 +62,9 @@ def plan(
             "study": loaded.name,
             "expected_s": round(rest.duration_s, 1),
             "before_the_first_run_s": round(startup_s, 1),
+            "setup_s": round(
+                sum(costs[r.condition].setup_s for r in left if r.condition in costs), 1
+            ),
             "expected_energy_j": rest.energy_j,
             "expected_energy_provenance": rest.provenance,
             "at_most": rest.at_most,

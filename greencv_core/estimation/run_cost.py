@@ -1,4 +1,4 @@
-"""What runs are expected to take, before they start and while they go on."""
+"""Expected duration and energy of runs, and the remaining time of a study."""
 
 from __future__ import annotations
 
@@ -13,76 +13,88 @@ from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.energy import Provenance, weakest
 
 PROBE_S = 1.0
-"""How long the batches of each stage of a condition are timed, at least."""
-START_S = 1.0
-"""Seconds from the start of a run's process to its training, where no record tells."""
+"""Least duration of a probe of each stage, in seconds."""
+SETUP_S = 1.0
+"""Seconds from the start of a run's process to its training, where no record has them."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a few batches of a condition took."""
+    """Time and power of a few batches of a condition."""
 
     train_s_per_image: Mapping[str, float]
     """By stage."""
     validation_s_per_image: float
     power_w: float | None
-    """Of all that was metered; None where nothing could be."""
+    """Of all metered components; None where nothing could be metered."""
     provenance: Provenance | None
     around_s: float
     """From the start of the process to these batches, and from their end to the meters' reading."""
     gflops_per_image: float
     parameters: int
     batches: int
-    """Trained on, over all stages."""
+    """Number of training batches over all stages."""
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """What one run of a condition is expected to take: at most, where it may stop early."""
+    """Expected cost of one run of a condition."""
 
     duration_s: float
-    """The whole run, with what comes before and after the metered window."""
+    """Duration of the metered window."""
     energy_j: float | None
-    """Of the metered window; None where nothing could be metered."""
+    """Energy of the metered window; None where nothing could be metered."""
     provenance: Provenance | None
     probe: ProbeResult | None = None
-    """The few batches that told it; None where finished runs did."""
+    """The probe behind it; None where finished runs are."""
+    setup_s: float = 0.0
+    """Time before and after the metered window."""
+    at_most: bool = False
+    """Whether it is the cost of all epochs of a run that may stop before the last one."""
+
+    @property
+    def total_s(self) -> float:
+        """Duration of the whole run, with its set-up."""
+        return self.duration_s + self.setup_s
 
 
 @dataclass(frozen=True)
 class StudyCost:
-    """What several runs are expected to take together."""
+    """Expected cost of several runs."""
 
     duration_s: float
     energy_j: float | None
-    """None where it is unknown of a run."""
+    """None where the energy of a run is unknown."""
     provenance: Provenance | None
     at_most: bool
-    """Whether runs may stop before their last epoch."""
+    """Whether some runs may stop before the epochs that are counted here."""
+    setup_s: float = 0.0
+    """Part of the duration that is the set-up of runs."""
 
 
 def total_cost(
-    runs: Sequence[PlannedRun], expected: Mapping[str, RunCost], before_s: float = 0.0
+    runs: Sequence[PlannedRun], costs: Mapping[str, RunCost], startup_s: float = 0.0
 ) -> StudyCost:
-    """Return what runs take together, with ``before_s`` seconds before the first.
+    """Return the cost of several runs, with ``startup_s`` seconds before the first one.
 
-    Those of conditions that could not be timed count nothing.
+    Runs of conditions that have no cost count nothing.
     """
-    known = [expected[run.condition] for run in runs if run.condition in expected]
-    joules = [one.energy_j for one in known]
-    provenances = [one.provenance for one in known if one.provenance is not None]
+    known = [costs[run.condition] for run in runs if run.condition in costs]
+    joules = [cost.energy_j for cost in known]
+    provenances = [cost.provenance for cost in known if cost.provenance is not None]
     pauses_s = sum(run.protocol.cooldown_s for run in runs)
     return StudyCost(
-        duration_s=before_s + sum(one.duration_s for one in known) + pauses_s,
+        duration_s=startup_s + sum(cost.total_s for cost in known) + pauses_s,
         energy_j=None if None in joules or not joules else sum(j for j in joules if j is not None),
         provenance=weakest(provenances) if provenances else None,
-        at_most=any(run.protocol.may_stop_early for run in runs),
+        at_most=any(cost.at_most for cost in known),
+        setup_s=sum(cost.setup_s for cost in known),
     )
 
 
 def from_history(records: Sequence[RunRecord]) -> RunCost:
-    """Return what one run took before: medians of its condition's finished runs."""
-    durations_s = [r.duration_s + (r.setup_s or START_S) for r in records if r.duration_s]
+    """Return the median cost of a condition's finished runs."""
+    durations_s = [record.duration_s for record in records if record.duration_s]
     totals = [r.total for r in records if r.total and r.complete and r.total.energy_j is not None]
     joules = [total.energy_j for total in totals if total.energy_j is not None]
     parts = [part.provenance for total in totals for part in total.components.values()]
@@ -90,60 +102,65 @@ def from_history(records: Sequence[RunRecord]) -> RunCost:
         duration_s=statistics.median(durations_s),
         energy_j=statistics.median(joules) if joules else None,
         provenance=weakest(parts) if parts else None,
+        setup_s=statistics.median(record.setup_s or SETUP_S for record in records),
     )
 
 
 def from_probe(run: PlannedRun, probe: ProbeResult) -> RunCost:
-    """Return what one run will take if all of it goes on as a few batches of it."""
+    """Extrapolate a run's cost from a probe: all of its epochs, at the speed of these batches."""
     stages = run.protocol.stages
     window_s = sum(stage.epochs * epoch_s(run, probe, name) for name, stage in stages)
     return RunCost(
-        duration_s=window_s + probe.around_s,
+        duration_s=window_s,
         energy_j=None if probe.power_w is None else probe.power_w * window_s,
         provenance=probe.provenance,
         probe=probe,
+        setup_s=probe.around_s,
+        at_most=run.protocol.may_stop_early,
     )
 
 
 def extrapolate(
     run: PlannedRun, runs: Sequence[PlannedRun], known: Mapping[str, RunCost]
 ) -> RunCost | None:
-    """Return what one run of a condition that nothing tells of is likely to take.
+    """Extrapolate a run's cost from other conditions; None where no cost is known.
 
-    The known conditions' logarithms are fitted by one term for each architecture and one for each
-    environment, by least squares; of the solutions the one of least norm, so that what no known
-    condition shares counts as the mean. None where nothing is known.
+    The logarithms of the known costs are fitted with one term for each architecture and one for
+    each environment (least squares of least norm: a term that no known condition has counts as the
+    mean).
 
     Parameters
     ----------
     runs
-        Of all conditions.
+        Runs of all conditions.
     known
-        By condition.
+        Costs by condition.
     """
     conditions = {other.condition: other for other in runs if other.condition in known}.values()
     if not conditions:
         return None
-    told = [known[other.condition] for other in conditions]
+    costs = [known[other.condition] for other in conditions]
     terms = sorted({term for other in (*conditions, run) for term in _terms(other)})
 
-    def row(of: PlannedRun) -> list[float]:
-        return [1.0, *(float(term in _terms(of)) for term in terms)]
+    def row(planned: PlannedRun) -> list[float]:
+        return [1.0, *(float(term in _terms(planned)) for term in terms)]
 
     design = np.array([row(other) for other in conditions])
 
-    def estimate(values: Sequence[float]) -> float:
+    def fit(values: Sequence[float]) -> float:
         logs = np.log(values)
         fitted = np.linalg.lstsq(design, logs - logs.mean(), rcond=None)[0]
         return float(np.exp(logs.mean() + np.array(row(run)) @ fitted))
 
-    words = [one.provenance for one in told if one.provenance is not None]
-    joules = [one.energy_j for one in told if one.energy_j]
-    metered = len(joules) == len(told)
+    provenances = [cost.provenance for cost in costs if cost.provenance is not None]
+    joules = [cost.energy_j for cost in costs if cost.energy_j]
+    metered = len(joules) == len(costs)
     return RunCost(
-        duration_s=estimate([one.duration_s for one in told]),
-        energy_j=estimate(joules) if metered else None,
-        provenance=weakest(words) if metered else None,
+        duration_s=fit([cost.duration_s for cost in costs]),
+        energy_j=fit(joules) if metered else None,
+        provenance=weakest(provenances) if metered else None,
+        setup_s=statistics.median(cost.setup_s for cost in costs),
+        at_most=any(cost.at_most for cost in costs),
     )
 
 
@@ -152,15 +169,15 @@ def _terms(run: PlannedRun) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def epoch_s(run: PlannedRun, probe: ProbeResult, stage: str) -> float:
-    """Return how long an epoch of a stage lasts, training and validation, as a probe tells it."""
+    """Return the duration of a stage's epoch, training and validation, at a probe's speed."""
     data, batch_size = run.dataset, run.protocol.batch_size
     trained = data.train_images // batch_size * batch_size
-    validated_s = data.validation_images * probe.validation_s_per_image
-    return trained * probe.train_s_per_image[stage] + validated_s
+    validation_s = data.validation_images * probe.validation_s_per_image
+    return trained * probe.train_s_per_image[stage] + validation_s
 
 
-class Forecast:
-    """Remaining time: expected seconds a condition, corrected by how the past ones turned out."""
+class RemainingTime:
+    """Remaining time of a study: expected seconds a condition, corrected by the finished runs."""
 
     def __init__(self, runs: Sequence[PlannedRun], expected_s: dict[str, float]) -> None:
         self._left = list(runs)
@@ -168,23 +185,23 @@ class Forecast:
         self._actual_s: dict[str, list[float]] = {}
 
     def learn(self, run: PlannedRun, seconds: float) -> None:
-        """Take into account how long a run took."""
+        """Take the actual duration of a run into account."""
         self._left.remove(run)
         self._actual_s.setdefault(run.condition, []).append(seconds)
 
     @property
     def runs_left(self) -> int:
-        """How many runs are not made yet."""
+        """Number of runs that are not finished."""
         return len(self._left)
 
     def remaining_s(self) -> float:
-        """Return the seconds that the runs not made yet will take."""
+        """Return the expected seconds of the unfinished runs."""
         done = [(c, s) for c, all_s in self._actual_s.items() for s in all_s]
-        forecast_s = sum(self._expected_s.get(condition, 0.0) for condition, _ in done)
-        ratio = sum(s for _, s in done) / forecast_s if forecast_s else 1.0
+        expected_s = sum(self._expected_s.get(condition, 0.0) for condition, _ in done)
+        ratio = sum(s for _, s in done) / expected_s if expected_s else 1.0
         return sum(self._one(run.condition, ratio) + run.protocol.cooldown_s for run in self._left)
 
     def _one(self, condition: str, ratio: float) -> float:
         if condition in self._actual_s:
             return statistics.median(self._actual_s[condition])
-        return self._expected_s.get(condition, START_S) * ratio
+        return self._expected_s.get(condition, SETUP_S) * ratio

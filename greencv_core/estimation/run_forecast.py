@@ -1,6 +1,6 @@
-"""What one run will take in all, with intervals: before it begins, and after each of its epochs.
+"""Forecast one run's energy and duration, with intervals: before it starts and after each epoch.
 
-The module that projects is imported where it is used: it takes seconds to load, and most commands
+The Bayesian projection is imported where it is used: it takes seconds to load, and most commands
 do without.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from greencv_core.estimation.run_cost import ProbeResult, epoch_s
+from greencv_core.estimation.run_cost import ProbeResult, RunCost, epoch_s
 from greencv_core.records.record import ForecastRecord, RunRecord
 from greencv_core.records.store import Damaged
 from greencv_core.study.plan import PlannedRun
+from greencv_core.utils.errors import NotEnoughDataError
 from greencv_core.utils.text import joules, joules_between
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Size:
-    """What an architecture is for images of one kind."""
+    """Size of an architecture for images of one kind."""
 
     gflops_per_image: float
     parameters: int | None
@@ -36,46 +37,59 @@ class Size:
 
 @dataclass(frozen=True)
 class RunForecaster:
-    """A run's task, and what finished runs taught; it travels to the process that trains."""
+    """Predicts one run from what finished runs taught; it is sent to the training process."""
 
     projection: Projection
     task: TrainingTask
 
-    def predict(self, seen: Observed) -> Estimate:
-        """Return what the whole run will take, from what has been measured of it until now.
+    def predict(self, observed: Observed) -> Estimate:
+        """Predict the whole run from what has been measured of it.
 
         Raises
         ------
         NotEnoughDataError
-            No run taught anything, and no epoch or batch of this one tells.
+            There is no finished run, and neither an epoch nor a probe of this one.
         """
         from greencv_core.estimation.trajectory import NO_ORACLE
 
-        return self.projection.predict(self.task, seen, NO_ORACLE)
+        return self.projection.predict(self.task, observed, NO_ORACLE)
 
     def predict_before(self) -> Estimate:
-        """Return what the run will take, before it begins; errors as of :meth:`predict`."""
+        """Predict the run before it starts; errors as of :meth:`predict`."""
         from greencv_core.estimation.trajectory import NOTHING_OBSERVED
 
         return self.predict(NOTHING_OBSERVED)
 
+    def predict_cost(self, cost: RunCost) -> RunCost:
+        """Return a cost with the predicted energy and duration.
+
+        It is returned as it is where no energy is metered, or there is nothing to predict from.
+        """
+        if cost.energy_j is None:
+            return cost
+        try:
+            whole = self.predict_before()
+        except NotEnoughDataError:
+            return cost
+        return replace(cost, duration_s=whole.duration_s, energy_j=whole.energy_j, at_most=False)
+
 
 @dataclass(frozen=True)
 class EpochForecast:
-    """A run after some of its epochs: what it took, and what it is forecast to take in all."""
+    """Forecast of a run after some of its epochs."""
 
     epoch: int
     most_epochs: int
     spent_j: float
     whole: Estimate | None
-    """None where nothing tells."""
+    """None where there is nothing to forecast from."""
 
     def exceeds(self, limit_j: float) -> bool:
-        """Return whether even the lower end of the forecast, or what is spent, exceeds a limit."""
+        """Return whether the lower end of the forecast, or the energy spent, exceeds a limit."""
         return self._least_j > limit_j
 
     def left_in_words(self) -> str:
-        """Say what is still to come: ``120 J (110 to 135) to go``; empty where it is not known."""
+        """Return the energy still to come: ``120 J (110 to 135) to go``; empty if unknown."""
         if self.whole is None:
             return ""
         left_j = max(0.0, self.whole.energy_j - self.spent_j)
@@ -84,7 +98,7 @@ class EpochForecast:
         return f"{joules(left_j)} ({interval}) to go"
 
     def record(self, limit_j: float) -> ForecastRecord:
-        """Return what a record keeps of it, where it ended a run."""
+        """Return the part of the record of a run that was stopped by this forecast."""
         whole = self.whole
         return ForecastRecord(
             energy_j=None if whole is None else whole.energy_j,
@@ -95,7 +109,7 @@ class EpochForecast:
         )
 
     def reason(self, limit_j: float) -> str:
-        """Say why a run was stopped that is not to take more than a limit."""
+        """Return why a run was stopped at an energy limit."""
         if self.whole is None or self.spent_j > limit_j:
             why = f"{joules(self.spent_j)} spent already"
         else:
@@ -113,50 +127,50 @@ class EpochForecast:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What the finished runs of a store teach; one for all the runs of a study."""
+    """What the finished runs of a store teach about other runs."""
 
     projection: Projection
     runs: int
-    """How many taught it."""
+    """Number of runs learnt from."""
     architectures: int
-    """How many those are of."""
+    """Number of their architectures."""
     sizes: Mapping[str, Size]
     idle_power_w: Mapping[str, float]
-    """Median of what was metered, by the task's environment."""
+    """Median idle power of all metered components, by the task's environment."""
 
     @classmethod
     def from_records(cls, records: Iterable[RunRecord | Damaged]) -> RunHistory:
-        """Learn from a store's records, those that are finished with their whole energy."""
+        """Learn from the finished records of a store that have their whole energy."""
         from greencv_core.estimation.bayesian.projection import Projection
         from greencv_core.estimation.from_records import read_trajectory
 
-        known: list[Trajectory] = []
+        trajectories: list[Trajectory] = []
         sizes: dict[str, Size] = {}
         for record in records:
             if isinstance(record, Damaged):
                 continue
             if record.gflops_per_image is not None:
                 size = Size(record.gflops_per_image, record.parameters)
-                sizes[_kind(record.architecture, record.dataset)] = size
-            one = read_trajectory(record)
-            if one is not None:
-                known.append(one)
+                sizes[_size_key(record.architecture, record.dataset)] = size
+            trajectory = read_trajectory(record)
+            if trajectory is not None:
+                trajectories.append(trajectory)
         projection = Projection()
-        projection.fit(known)
+        projection.fit(trajectories)
         idle_w: dict[str, list[float]] = {}
-        for each in known:
+        for each in trajectories:
             idle_w.setdefault(each.task.environment, []).append(each.task.idle_power_w)
         return cls(
             projection=projection,
-            runs=len(known),
-            architectures=len({each.task.architecture for each in known}),
+            runs=len(trajectories),
+            architectures=len({each.task.architecture for each in trajectories}),
             sizes=sizes,
             idle_power_w={name: statistics.median(watts) for name, watts in idle_w.items()},
         )
 
     def size(self, run: PlannedRun, probe: ProbeResult | None = None) -> Size | None:
-        """Return a run's size, as records tell it, or a probe; None where neither does."""
-        known = self.sizes.get(_kind(run.architecture, run.dataset.model_dump(mode="json")))
+        """Return the size of a run's architecture from records or a probe; None if unknown."""
+        known = self.sizes.get(_size_key(run.architecture, run.dataset.model_dump(mode="json")))
         if known is None and probe is not None:
             return Size(probe.gflops_per_image, probe.parameters)
         return known
@@ -170,16 +184,16 @@ class RunHistory:
         power_limit_w: float = NAN,
         probe: ProbeResult | None = None,
     ) -> RunForecaster:
-        """Return a planned run's forecaster.
+        """Return the forecaster of a planned run.
 
         Parameters
         ----------
         idle_power_w
-            Of all that is metered; None for what earlier runs of the environment met.
+            Idle power of all metered components; that of earlier runs of the environment if None.
         power_limit_w
-            The GPU's; NaN where it is not known, and of a CPU.
+            Power limit of the GPU; NaN where it is unknown, and for a CPU.
         probe
-            A few batches of the run, where some were tried.
+            A probe of the run, if there is one.
         """
         from greencv_core.estimation.from_records import describe_task
 
@@ -188,16 +202,59 @@ class RunHistory:
             gflops_per_image=size.gflops_per_image,
             parameters=size.parameters,
             power_limit_w=power_limit_w,
-            probe_epochs=None if probe is None else _rehearsed(run, probe),
+            probe_epochs=None if probe is None else _probed_epochs(run, probe),
         )
         if idle_power_w is None:
             idle_power_w = self.idle_power_w.get(planned.environment, 0.0)
         planned = replace(planned, idle_power_w=idle_power_w)
         return RunForecaster(self.projection, planned)
 
+    def forecasters(
+        self,
+        runs: Sequence[PlannedRun],
+        costs: Mapping[str, RunCost],
+        power_limit_w: Mapping[str, float],
+        idle_power_w: Mapping[str, float] | None = None,
+    ) -> dict[str, RunForecaster]:
+        """Return a forecaster by condition, where the architecture's size is known.
 
-def _rehearsed(run: PlannedRun, probe: ProbeResult) -> Epochs | None:
-    """Return an epoch of each stage as a probe tells it; None where it metered no energy."""
+        Parameters
+        ----------
+        costs
+            By condition; a cost may have a probe, which also tells the architecture's size.
+        power_limit_w, idle_power_w
+            By the name of the environment; see :meth:`forecaster`.
+        """
+        idle_power_w = idle_power_w or {}
+        probes = {name: cost.probe for name, cost in costs.items() if cost.probe is not None}
+        sizing = {r.architecture: probes[r.condition] for r in runs if r.condition in probes}
+        forecasters = {}
+        for condition, run in {run.condition: run for run in runs}.items():
+            probe = probes.get(condition)
+            size = self.size(run, probe or sizing.get(run.architecture))
+            if size is not None:
+                forecasters[condition] = self.forecaster(
+                    run,
+                    size,
+                    idle_power_w=idle_power_w.get(run.environment.name),
+                    power_limit_w=power_limit_w[run.environment.name],
+                    probe=probe,
+                )
+        return forecasters
+
+
+def predict_costs(
+    costs: Mapping[str, RunCost], forecasters: Mapping[str, RunForecaster]
+) -> dict[str, RunCost]:
+    """Return costs by condition with what their forecasters predict."""
+    return {
+        name: forecasters[name].predict_cost(cost) if name in forecasters else cost
+        for name, cost in costs.items()
+    }
+
+
+def _probed_epochs(run: PlannedRun, probe: ProbeResult) -> Epochs | None:
+    """Return an epoch of each stage at a probe's speed; None where it metered no energy."""
     import numpy as np
 
     from greencv_core.estimation.trajectory import Epochs
@@ -208,7 +265,7 @@ def _rehearsed(run: PlannedRun, probe: ProbeResult) -> Epochs | None:
     return Epochs(np.arange(len(seconds)), seconds, probe.power_w * seconds)
 
 
-def _kind(architecture: str, dataset: Mapping[str, object]) -> str:
-    """Return what decides a size: the architecture, the images' size and their classes."""
-    asked = [dataset.get(key) for key in ("name", "classes", "image_size")]
-    return json.dumps([architecture, *asked])
+def _size_key(architecture: str, dataset: Mapping[str, object]) -> str:
+    """Return the key of a size: the architecture, the images' size and their classes."""
+    values = [dataset.get(key) for key in ("name", "classes", "image_size")]
+    return json.dumps([architecture, *values])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greencv_core.estimation.run_cost import RunCost
+from greencv_core.estimation.run_forecast import RunHistory, predict_costs
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh
@@ -259,19 +260,23 @@ def plan_size(
 def estimate_run_costs(
     runs: Sequence[PlannedRun], machine: Machine, store: Store
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
-    """Return what one run of each condition is expected to take, by condition.
+    """Predict the cost of one run of each condition.
 
-    From the records of the same condition where there are some, else from a few timed and metered
-    batches, in a process of its own.
+    As in ``greencv estimate``, from all finished runs of the store; conditions that have none are
+    timed and metered for a few batches, each in a fresh process.
 
     Returns
     -------
-    expected
+    costs
         By condition.
     problems
         Conditions that could not be timed (they do not fit into memory, say), and why.
     """
-    return estimate_costs(runs, machine, costs_from_records(runs, store))
+    costs, problems = estimate_costs(runs, machine, costs_from_records(runs, store))
+    specs = {run.environment.name: run.environment for run in runs}
+    limits_w = {name: environment.power_limit_w(spec, machine) for name, spec in specs.items()}
+    history = RunHistory.from_records(store.records())
+    return predict_costs(costs, history.forecasters(runs, costs, limits_w)), problems
 
 
 def estimate_startup_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:

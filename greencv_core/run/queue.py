@@ -8,8 +8,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from greencv_core.estimation.run_cost import Forecast, RunCost, total_cost
-from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster, RunHistory
+from greencv_core.estimation.run_cost import RemainingTime, RunCost, total_cost
+from greencv_core.estimation.run_forecast import (
+    EpochForecast,
+    RunForecaster,
+    RunHistory,
+    predict_costs,
+)
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from greencv_core.run.planning import costs_from_records, plan_on_machine, select_unfinished
@@ -52,9 +57,9 @@ class RunQueue:
     """How many computers make runs, by the machine's fingerprint; one where it is not told."""
     _finished: int = field(default=0, init=False)
     """Runs found in the store, and not told of yet."""
-    _forecasts: list[tuple[str, Forecast]] = field(default_factory=list, init=False)
+    _forecasts: list[tuple[str, RemainingTime]] = field(default_factory=list, init=False)
     """By the machine's fingerprint."""
-    _forecast_of: dict[str, Forecast] = field(default_factory=dict, init=False)
+    _forecast_of: dict[str, RemainingTime] = field(default_factory=dict, init=False)
 
     @property
     def may_refuse(self) -> bool:
@@ -88,13 +93,13 @@ class RunQueue:
 
     def orders(self, runs: Sequence[PlannedRun], prepared: Calibration) -> list[Job]:
         """Return the orders of runs of one kind of computer, which prepared for them."""
-        machine, expected = runs[0].machine, prepared.expected
-        forecasters = self._forecasters(runs, prepared)
-        expected_s = {name: one.duration_s for name, one in expected.items()}
-        forecast = Forecast(runs, expected_s)
+        machine = runs[0].machine
+        forecasters, costs = self._predict(runs, prepared)
+        expected_s = {name: cost.total_s for name, cost in prepared.expected.items()}
+        forecast = RemainingTime(runs, expected_s)
         self._forecasts.append((machine, forecast))
         self._forecast_of.update({run.run_id: forecast for run in runs})
-        together = total_cost(runs, expected)
+        together = total_cost(runs, costs)
         at_once = min(self.computers.get(machine, 1), len(runs))
         finished, self._finished = self._finished, 0
         self.progress.begin(
@@ -194,36 +199,20 @@ class RunQueue:
             for machine in left_s
         )
 
-    def _forecasters(
+    def _predict(
         self, runs: Sequence[PlannedRun], prepared: Calibration
-    ) -> dict[str, RunForecaster]:
-        """Return the forecasters by condition, of those that have one: runs go without, too."""
-        forecasters = {}
+    ) -> tuple[dict[str, RunForecaster], dict[str, RunCost]]:
+        """Return forecasters and predicted costs by condition; a run may have no forecaster."""
         try:
             history = RunHistory.from_records(self.store.records())
-            # What an architecture's size is, one of its conditions tells.
-            sizing = {
-                run.architecture: prepared.expected[run.condition].probe
-                for run in runs
-                if run.condition in prepared.expected
-                and prepared.expected[run.condition].probe is not None
-            }
-            for condition, run in {run.condition: run for run in runs}.items():
-                known = prepared.expected.get(condition)
-                probe = known.probe if known is not None else None
-                size = history.size(run, probe or sizing.get(run.architecture))
-                if size is not None:
-                    name = run.environment.name
-                    forecasters[condition] = history.forecaster(
-                        run,
-                        size,
-                        idle_power_w=sum(prepared.idle_power_w[name].values()),
-                        power_limit_w=prepared.power_limit_w[name],
-                        probe=probe,
-                    )
-        except Exception as error:  # whatever it is, it is no reason to train nothing
+            idle_w = {name: sum(watts.values()) for name, watts in prepared.idle_power_w.items()}
+            forecasters = history.forecasters(
+                runs, prepared.expected, prepared.power_limit_w, idle_w
+            )
+            return forecasters, predict_costs(prepared.expected, forecasters)
+        except Exception as error:  # without forecasts, runs can still be trained
             self.progress.note(f"no forecasts: {describe_error(error)}")
-        return forecasters
+            return {}, dict(prepared.expected)
 
 
 def _refusal(

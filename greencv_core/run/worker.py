@@ -296,7 +296,7 @@ def estimate_costs(
         found: RunCost | str | None = known.get(condition)
         if found is None:
             if most_share is not None and expected:
-                mean_s = statistics.fmean(one.duration_s for one in expected.values())
+                mean_s = statistics.fmean(one.total_s for one in expected.values())
                 most_s = max(PROBING_S, most_share * mean_s * len(runs))
                 if time.monotonic() - begun_s > most_s:
                     continue

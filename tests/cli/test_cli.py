@@ -9,7 +9,7 @@ import pytest
 
 import greencv_core
 from greencv_core.records.source import load_study
-from tests.conftest import GREENCV, ROOT, greencv, interrupted
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
 from tests.metering.test_meter import Powercap
 
 
@@ -57,9 +57,9 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
     content = json.loads(done.stdout)
     assert [run["order"] for run in content["runs"]] == list(range(1, 9))
     assert content["before_the_first_run_s"] > load_study("smoke").protocol.idle_s
-    assert content["expected_s"] == pytest.approx(
-        content["before_the_first_run_s"] + sum(run["expected_s"] for run in content["runs"]), abs=1
-    )
+    parts_s = [content["before_the_first_run_s"], content["setup_s"]]
+    parts_s += [run["expected_s"] for run in content["runs"]]
+    assert content["expected_s"] == pytest.approx(sum(parts_s), abs=1)
     joules = sum(run["expected_energy_j"] for run in content["runs"])
     assert content["expected_energy_j"] == pytest.approx(joules)
     assert content["expected_energy_provenance"] in ("measured", "sampled", "estimated")
@@ -68,6 +68,21 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
     after = json.loads(greencv("plan", "smoke", "--json", "--store", smoke_store).stdout)
     assert all(run["finished"] for run in after["runs"])
     assert after["expected_s"] == 0
+
+
+def test_plan_and_estimate_predict_the_same_from_the_same_runs(smoke_store):
+    planned = json.loads(greencv_here("plan", "smoke", "--json", "--store", smoke_store).stdout)
+    name = "squeezenet1_1"
+    estimated = json.loads(
+        greencv_here("estimate", name, "--study", "smoke", "--json", "--store", smoke_store).stdout
+    )
+    by_environment = {row["environment"]: row for row in estimated["estimates"]}
+    rows = [row for row in planned["runs"] if row["architecture"] == name]
+    assert {row["environment"] for row in rows} == set(by_environment)
+    for row in rows:
+        estimate = by_environment[row["environment"]]
+        assert row["expected_energy_j"] == pytest.approx(estimate["energy_j"], rel=1e-12)
+        assert row["expected_s"] == pytest.approx(estimate["duration_s"], abs=0.05)
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path):
