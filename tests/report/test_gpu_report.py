@@ -33,6 +33,8 @@ from greencv_core.records.components import restrict_to_components
 from greencv_core.records.select import sort_records
 from greencv_core.records.tables import epochs_table, phases_table, power_trace_table, runs_table
 from greencv_core.report import figures
+from greencv_core.report.figures import regression
+from greencv_core.report.figures import runs as runs_figures
 from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
 from greencv_core.report.exhibits.markdown import provenance_note
@@ -223,7 +225,9 @@ def drawn(figure):
 @pytest.mark.parametrize("column", [ENERGY, "duration_s_per_image", "device_utilization_pct"])
 def test_names_of_environments_do_not_run_into_each_other(gpu_alone, column):
     order = list(gpu_alone["environment"].unique())
-    figure = drawn(figures._every_run(gpu_alone, column, "environment", order, "architecture"))
+    figure = drawn(
+        runs_figures._draw_every_run(gpu_alone, column, "environment", order, "architecture")
+    )
     labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
     assert len(labels) == 6
     boxes = [label.get_window_extent() for label in labels]
@@ -233,7 +237,9 @@ def test_names_of_environments_do_not_run_into_each_other(gpu_alone, column):
 
 def test_few_names_stand_level():
     runs = runs_table(made_up_records(n=2, environments=2))
-    figure = figures._every_run(runs, ENERGY, "environment", ["env0", "env1"], "architecture")
+    figure = runs_figures._draw_every_run(
+        runs, ENERGY, "environment", ["env0", "env1"], "architecture"
+    )
     assert [label.get_rotation() for label in figure.axes[0].get_xticklabels()] == [0, 0]
 
 
@@ -243,9 +249,9 @@ def test_names_in_break_even_figures_do_not_cover_each_other(gpu_alone, slim):
         assert isinstance(result, BreakEven), name
         if slim:
             with narrow():
-                figure = drawn(figures._break_even(result))
+                figure = drawn(regression._draw_break_even(result))
         else:
-            figure = drawn(figures._break_even(result))
+            figure = drawn(regression._draw_break_even(result))
         names = [text for text in figure.axes[0].texts if text.get_text()]
         assert len(names) == 9
         # Of the text itself, without the line that leads to its point.
@@ -258,7 +264,7 @@ def test_names_in_break_even_figures_do_not_cover_each_other(gpu_alone, slim):
 
 def test_an_environment_has_one_colour_in_all_figures(gpu_alone):
     palette = environment_palette(list(gpu_alone["environment"].unique()))
-    figure = figures._simple_effects(architecture_by_environment(gpu_alone))
+    figure = regression._draw_simple_effects(architecture_by_environment(gpu_alone))
     legend = figure.axes[0].get_legend()
     shown = {
         text.get_text(): mpl.colors.to_rgb(handle.get_color()[0])
@@ -271,18 +277,18 @@ def test_an_environment_has_one_colour_in_all_figures(gpu_alone):
 def test_architectures_that_are_many_differ_by_marker_too(gpu_alone):
     few = filter_by(gpu_alone, "environment", "fp32")
     order = ["fp32"]
-    many = figures._every_run(few, ENERGY, "environment", order, "architecture")
+    many = runs_figures._draw_every_run(few, ENERGY, "environment", order, "architecture")
     markers = [handle.get_marker() for handle in many.axes[0].get_legend().legend_handles]
     assert len(set(markers[:-1])) == 8
     few = few[few["architecture"].isin(["resnet18", "resnet50"])]
-    two = figures._every_run(few, ENERGY, "environment", order, "architecture")
+    two = runs_figures._draw_every_run(few, ENERGY, "environment", order, "architecture")
     assert {h.get_marker() for h in two.axes[0].get_legend().legend_handles[:-1]} == {"o"}
 
 
 def test_short_times_are_told_in_microseconds_in_figure_and_table(gpu_alone):
     assert axis_label(gpu_alone, "duration_s_per_image") == "Time per image (\N{MICRO SIGN}s)"
     order = list(gpu_alone["environment"].unique())
-    figure = figures._every_run(
+    figure = runs_figures._draw_every_run(
         gpu_alone, "duration_s_per_image", "environment", order, "architecture"
     )
     low, high = figure.axes[0].get_ylim()
@@ -308,9 +314,13 @@ def test_times_of_a_slower_machine_stay_in_seconds():
 
 def test_of_many_epochs_some_have_a_number(gpu_alone, records):
     long = made_up_gpu_records(2, architectures=["resnet18"], environments=["bf16"], epochs=40)
-    ticks = figures._learning_curves(epochs_table(long), runs_table(long)).axes[0].get_xticks()
+    ticks = (
+        runs_figures._draw_learning_curves(epochs_table(long), runs_table(long))
+        .axes[0]
+        .get_xticks()
+    )
     assert len(ticks) < 12
-    short = figures._learning_curves(epochs_table(records), gpu_alone).axes[0]
+    short = runs_figures._draw_learning_curves(epochs_table(records), gpu_alone).axes[0]
     assert list(short.get_xticks()) == [1, 2]
 
 

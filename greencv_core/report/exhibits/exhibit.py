@@ -7,12 +7,13 @@ links the code and the runs (:mod:`greencv_core.report.book.number_exhibits`).
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import textwrap
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -30,6 +31,9 @@ _LONGEST_LABEL = 28
 """Characters of a line beside the axes of a narrow figure."""
 
 Kind = Literal["figure", "table"]
+Shown = TypeVar("Shown")
+Value = TypeVar("Value")
+Rest = ParamSpec("Rest")
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,3 +168,16 @@ def told(caption: str, notes: Sequence[str]) -> str:
 def n_runs(runs: Sized) -> str:
     """Say of how many runs an exhibit is."""
     return f"n = {count(len(runs), 'run')}"
+
+
+def skip_unavailable(
+    show: Callable[Concatenate[Value, Rest], Shown],
+) -> Callable[Concatenate[Value | Unavailable, Rest], Shown | None]:
+    """Make a function return None if its first argument is unavailable."""
+
+    @functools.wraps(show)
+    def either(value: Value | Unavailable, *args: Rest.args, **kwargs: Rest.kwargs) -> Shown | None:
+        return None if isinstance(value, Unavailable) else show(value, *args, **kwargs)
+
+    # The type of what wraps() returns no longer says how arguments are passed.
+    return cast("Callable[Concatenate[Value | Unavailable, Rest], Shown | None]", either)

@@ -22,8 +22,7 @@ from greencv_core.estimation.evaluate import EARLY, HELD_OUT, OURS, HeldOut, Ora
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.seaa2023.followup import PUBLISHED_PRE_RMSE_KJ
 from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.answered import if_answered
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
 from greencv_core.report.exhibits.markdown import box, itemised, say
 from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
 from greencv_core.report.exhibits.theme import (
@@ -62,7 +61,7 @@ _LEAST_SHOWN = 0.001
 """The smallest error that the figure tells from none."""
 
 
-@if_answered
+@skip_unavailable
 def errors_table(scores: Scores, held_out: HeldOut, told: OracleMode) -> Exhibit | None:
     """Return each method's mean absolute percentage error by the share of the training seen.
 
@@ -92,7 +91,7 @@ def _errors(scores: Scores, held_out: HeldOut, told: OracleMode) -> pd.DataFrame
     return frame
 
 
-@if_answered
+@skip_unavailable
 def further_tables(scores: Scores, *told: OracleMode) -> Exhibit | None:
     """Return the tables of the other kinds of novelty, each under a line that opens it."""
     shown = {(kind, one) for kind in _SHOWN for one in ("known", "withheld")}
@@ -117,7 +116,7 @@ def _trainings(scores: Scores) -> pd.DataFrame:
     return scores.answers.drop_duplicates("run_id")
 
 
-@if_answered
+@skip_unavailable
 def held_out_table(scores: Scores) -> Exhibit:
     """Return what regressions' errors become when more than single runs is new to them."""
     table = scores.table
@@ -141,7 +140,7 @@ def held_out_table(scores: Scores) -> Exhibit:
     )
 
 
-@if_answered
+@skip_unavailable
 def follow_up_table(errors: pd.DataFrame) -> Exhibit:
     """Return the follow-up's errors beside those on the public logs."""
     frame = pd.DataFrame(
@@ -160,7 +159,7 @@ def follow_up_table(errors: pd.DataFrame) -> Exhibit:
     )
 
 
-@if_answered
+@skip_unavailable
 def errors_figure(scores: Scores, told: OracleMode) -> Exhibit | None:
     """Show each method's error against the share of the training seen, by what is new to it."""
     if not _kinds(scores):
@@ -214,7 +213,7 @@ def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     return looks
 
 
-@if_answered
+@skip_unavailable
 def calibration_figure(scores: Scores) -> Exhibit | None:
     """Show how often intervals held the truth against how often they claim to."""
     told: list[OracleMode] = [
@@ -257,14 +256,14 @@ def _calibration_figure(scores: Scores, told: Sequence[OracleMode]) -> Figure:
     return figure
 
 
-@if_answered
+@skip_unavailable
 def coverage_sentences(scores: Scores) -> Markdown:
     """Say how often our intervals held the truth, with the end told and withheld."""
     told: tuple[OracleMode, ...] = ("known", "withheld")
     return itemised(scores.coverage_sentence(one, f"the {TOLD_SHORTLY[one]}") for one in told)
 
 
-@if_answered
+@skip_unavailable
 def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Markdown:
     """Say whether estimates from the power limit and from operations mislead here, too."""
     by_method = errors.set_index("method")
@@ -293,7 +292,7 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
     return say(text)
 
 
-@if_answered
+@skip_unavailable
 def estimates_figure(scores: Scores, share: float = EARLY) -> Exhibit | None:
     """Show estimates against true energies, told the end, with an architecture new."""
     if "architecture" not in _kinds(scores):
@@ -347,7 +346,7 @@ def conclusions(scores: Scores | Unavailable, told: OracleMode) -> Markdown:
     return itemised(scores.sentence(kind, told, HELD_OUT[kind]) for kind in _kinds(scores))
 
 
-@if_answered
+@skip_unavailable
 def verdict(scores: Scores) -> Markdown:
     """Say whether energy can be known before, and early in, training."""
     table = scores.table

@@ -19,8 +19,7 @@ from greencv_core.published.seaa2023.claims import claims_summary
 from greencv_core.published.seaa2023.evidence import removals_sentence
 from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
 from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.answered import if_answered
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import Basis, box, itemised, resting_on, say
 from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
@@ -107,25 +106,25 @@ def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
     return resting_on(box("warning", title, text, summarise_problems(reanalysis.problems)), runs)
 
 
-@if_answered
+@skip_unavailable
 def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
     """Return what ``tell`` says of the re-analysis, as a paragraph."""
     return say(tell(reanalysis))
 
 
-@if_answered
+@skip_unavailable
 def told(reanalysis: Reanalysis, *results: Answer) -> Markdown:
     """Return the sentences of results, as a paragraph."""
     return say(*(result.sentence() for result in results))
 
 
-@if_answered
+@skip_unavailable
 def told_each(results: Mapping[str, Answer]) -> Markdown:
     """Return the sentence of each result under its name, as a list."""
     return itemised(f"{name}: {result.sentence()}" for name, result in results.items())
 
 
-@if_answered
+@skip_unavailable
 def evidence_table(
     reanalysis: Reanalysis, tabulate: Callable[[Reanalysis], pd.DataFrame], caption: str
 ) -> Exhibit | None:
@@ -134,13 +133,13 @@ def evidence_table(
     return None if frame.empty else styled(frame, caption)
 
 
-@if_answered
+@skip_unavailable
 def agreement_table(claims: pd.DataFrame) -> Exhibit:
     """Return how many published figures come out, by part."""
     return styled(claims_summary(claims), "Figures that come out to the digits given")
 
 
-@if_answered
+@skip_unavailable
 def disagreements(claims: pd.DataFrame) -> Exhibit | Markdown:
     """Return the published figures that do not come out, or that need a run put back."""
     odd = claims[~claims["agrees"] | (claims["besides"] != "")]
@@ -149,7 +148,7 @@ def disagreements(claims: pd.DataFrame) -> Exhibit | Markdown:
     return styled(_beside(odd), "Figures that differ, or that need a run put back")
 
 
-@if_answered
+@skip_unavailable
 def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
     """Return published and recomputed figures of one part side by side.
 
@@ -166,7 +165,7 @@ def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
     return styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
 
 
-@if_answered
+@skip_unavailable
 def every_claim(claims: pd.DataFrame) -> Exhibit:
     """Return all figures, each part under a line that opens it."""
     parts = {
@@ -215,7 +214,7 @@ def _like(value: object, text: str) -> str:
     return f"{value:.{len(text.partition('.')[2]) + 2}f}"
 
 
-@if_answered
+@skip_unavailable
 def headline_table(reanalysis: Reanalysis) -> Exhibit:
     """Return the largest saving by each energy, without the runs that each rule removes."""
     told = {removals: reanalysis.headline(removals) for removals in REMOVALS}
@@ -237,7 +236,7 @@ def headline_table(reanalysis: Reanalysis) -> Exhibit:
     return styled(pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below")
 
 
-@if_answered
+@skip_unavailable
 def effects_table(reanalysis: Reanalysis) -> Exhibit:
     """Return what each correction makes of each headline."""
     effects = reanalysis.effects.set_index("claim")
@@ -247,7 +246,7 @@ def effects_table(reanalysis: Reanalysis) -> Exhibit:
     return styled(frame, "Savings by each energy, 95 % interval below")
 
 
-@if_answered
+@skip_unavailable
 def tests_table(reanalysis: Reanalysis) -> Exhibit:
     """Return what each correction makes of the energy tests of both questions."""
     rows: list[dict[str, object]] = []
@@ -269,7 +268,7 @@ def tests_table(reanalysis: Reanalysis) -> Exhibit:
     return styled(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
 
 
-@if_answered
+@skip_unavailable
 def headline_sentence(reanalysis: Reanalysis) -> Markdown:
     """Say what remains of the abstract's saving."""
     told = reanalysis.headline()
@@ -317,13 +316,13 @@ def _alike(result: Saving, factor: str) -> bool:
     return result.from_condition[factor] == result.to_condition[factor]
 
 
-@if_answered
+@skip_unavailable
 def rule_sentence(reanalysis: Reanalysis) -> Markdown:
     """State the declared rule, and what it has in common with the removals by hand."""
     return say(reanalysis.outliers.sentence(), removals_sentence(reanalysis))
 
 
-@if_answered
+@skip_unavailable
 def verdicts_table(verdicts: pd.DataFrame) -> Exhibit:
     """Return the table of claims and what remains of each."""
     return styled(verdicts, "Claims, and what remains of them")

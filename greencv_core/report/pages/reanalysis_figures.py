@@ -16,8 +16,7 @@ from greencv_core.published.seaa2023.nvidia_smi import Log, read_log
 from greencv_core.published.seaa2023.reanalysis import IDLE, VARIANTS, Reanalysis
 from greencv_core.published.seaa2023.runs import NAME
 from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.answered import if_answered
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.theme import (
     MARKERS,
@@ -31,7 +30,7 @@ from greencv_core.report.pages.reanalysis import REMOVALS
 BEGINNING_S = 420.0
 
 
-@if_answered
+@skip_unavailable
 def headline_figure(reanalysis: Reanalysis) -> Exhibit:
     """Show the largest saving by each energy, with and without removals."""
     caption = (
@@ -65,7 +64,7 @@ def _headline_figure(reanalysis: Reanalysis) -> Figure:
     return figure
 
 
-@if_answered
+@skip_unavailable
 def epochs_figure(reanalysis: Reanalysis) -> Exhibit | None:
     """Show, for each log, how far both counts of epochs are from what the log shows."""
     counted = counted_epochs(reanalysis)
@@ -101,7 +100,7 @@ def _epochs_figure(counted: pd.DataFrame) -> Figure:
     return figure
 
 
-@if_answered
+@skip_unavailable
 def beginning_figure(
     reanalysis: Reanalysis, environment: str, architecture: str, repetition: int
 ) -> Exhibit | None:
@@ -138,7 +137,7 @@ def _beginning_figure(log: Log, idle: pd.Series[float], title: str) -> Figure:
     return figure
 
 
-@if_answered
+@skip_unavailable
 def corrections_figure(reanalysis: Reanalysis) -> Exhibit:
     """Show the median energy per image of each condition: published, corrected, net."""
     runs = reanalysis.runs("published")

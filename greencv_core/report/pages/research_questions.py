@@ -22,8 +22,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.regression.breakeven import most_precise
 from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.answered import if_answered
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import itemised, say
 from greencv_core.report.exhibits.tables import (
@@ -41,7 +40,7 @@ _UNLIKELY = 0.01
 _MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
-@if_answered
+@skip_unavailable
 def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
     """Return each pair that saves, the largest saving first, and whether it loses correctness."""
     if result.pairs.empty:
@@ -67,21 +66,21 @@ def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
     return _opening(frame, caption, "pair", data=pairs)
 
 
-@if_answered
+@skip_unavailable
 def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
     """Return the coefficients of the regression."""
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
     return styled(result.table(), response)
 
 
-@if_answered
+@skip_unavailable
 def type_ii_table(result: EnergyRegression) -> Exhibit:
     """Return the analysis of variance of the regression."""
     frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
     return styled(frame, "Type II analysis of variance of log10 energy per image, HC3")
 
 
-@if_answered
+@skip_unavailable
 def vif_table(result: EnergyRegression) -> Exhibit | None:
     """Return how much each predictor overlaps with the others."""
     if len(result.vif) < 2:
@@ -89,7 +88,7 @@ def vif_table(result: EnergyRegression) -> Exhibit | None:
     return styled(result.vif, "Variance inflation of the regression's predictors")
 
 
-@if_answered
+@skip_unavailable
 def nested_table(result: NestedModels) -> Exhibit:
     """Return the models, each with what its last term adds and what it leaves."""
     models = result.models
@@ -112,7 +111,7 @@ def nested_table(result: NestedModels) -> Exhibit:
     return styled(frame, "The regression of log10 energy per image, term by term")
 
 
-@if_answered
+@skip_unavailable
 def interaction_table(result: Interaction, provenance: str) -> Exhibit:
     """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
     frame = result.anova.assign(df=_degrees(result.anova))
@@ -121,7 +120,7 @@ def interaction_table(result: Interaction, provenance: str) -> Exhibit:
     return styled(frame[columns], f"{response}; Welch-James, then aligned ranks")
 
 
-@if_answered
+@skip_unavailable
 def effects_table(result: Interaction) -> Exhibit:
     """Return the simple effects: each environment against the reference, by architecture."""
     effects = result.effects
@@ -242,7 +241,7 @@ def _break_even_data(results: Mapping[str, BreakEven | Unavailable]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-@if_answered
+@skip_unavailable
 def trade_off_table(result: TradeOff, provenance: str) -> Exhibit:
     """Return how surely each condition is on the front, and what its correctness took."""
     table = result.conditions.sort_values("energy_j_per_image")
@@ -268,7 +267,7 @@ def trade_off_table(result: TradeOff, provenance: str) -> Exhibit:
     return exhibit.table(caption, body, with_headings(frame, provenance))
 
 
-@if_answered
+@skip_unavailable
 def target_table(result: EnergyToTarget, provenance: str) -> Exhibit:
     """Return what each condition took to the target."""
     table = result.conditions.sort_values("energy_j")
@@ -285,7 +284,7 @@ def target_table(result: EnergyToTarget, provenance: str) -> Exhibit:
     return styled(frame.reset_index(drop=True), caption, provenance)
 
 
-@if_answered
+@skip_unavailable
 def power_table(result: Power) -> Exhibit:
     """Return how much each condition varies and the repetitions that a difference needs."""
     table = result.conditions
@@ -308,7 +307,7 @@ def power_table(result: Power) -> Exhibit:
     return exhibit.table(f"{caption}; those that vary most first", body, with_headings(frame))
 
 
-@if_answered
+@skip_unavailable
 def curve_table(result: SpecificationCurve) -> Exhibit:
     """Return every analysis of the specification curve."""
     table = result.specifications

@@ -1,0 +1,112 @@
+"""Axes and labels that several figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from greencv_core.report.exhibits.theme import Colour, is_narrow
+
+_NAME_PT = 8
+"""Size of names beside points."""
+_NAME_WIDTH = 0.62
+"""Of a character, in sizes."""
+
+
+def list_environments(runs: pd.DataFrame) -> list[str]:
+    """Return the environments in the study's order."""
+    return list(runs["environment"].unique())
+
+
+def legend_dots(colours: Mapping[str, Colour]) -> list[Line2D]:
+    """Return a legend entry for each name: a dot in its colour."""
+    return [
+        Line2D([], [], color=colour, marker="o", linestyle="", label=name)
+        for name, colour in colours.items()
+    ]
+
+
+def name_ticks(axes: Axes, names: list[str]) -> None:
+    """Write names along the x axis, tilted where they would overlap."""
+    characters = sum(map(len, names))
+    # Names are equally spaced: the longest decides whether two of them meet.
+    widest = len(names) * max(map(len, names), default=0)
+    long = characters > 24 if is_narrow() else characters > 55 or widest > 62
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        rotation=(40 if is_narrow() else 20) if long else 0,
+        ha="right" if long else "center",
+    )
+    axes.set_xlabel("")
+
+
+def spans_decades(values: NDArray[np.float64]) -> bool:
+    """Return whether values are better shown on a logarithmic axis."""
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and values.min() > 0 and values.max() / values.min() > 8
+
+
+def log_scale(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic with plain numbers: 0.02, not 2 x 10^-2."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    wide = high / low > 30
+    axis.set_major_locator(
+        MaxNLocator(5)
+        if high / low < 4
+        else LogLocator(
+            subs=(1.0,) if high / low > 3000 else (1.0, 3.0) if wide else (1.0, 2.0, 5.0)
+        )
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _with_prefix(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _with_prefix(value: float) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:g} {unit}"
+    return f"{value:g}"
+
+
+def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[np.float64]) -> None:
+    """Write names beside points, above and below in turn, or where there is space."""
+    figure.draw_without_rendering()  # lays out the axes, which fixes positions on paper
+    to_pt = 72 / figure.dpi
+    places = axes.transData.transform(points) * to_pt
+    left, right = axes.bbox.x0 * to_pt, axes.bbox.x1 * to_pt + _NAME_PT
+    taken: list[tuple[float, ...]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
+        width = _NAME_PT * _NAME_WIDTH * len(name)
+        heights = [*((5, -11) if i % 2 else (-11, 5)), 15, -21, 25, -31, 35, -41]
+        offsets = [(dx, dy) for dx in (4, -4 - width) for dy in heights]
+        boxes = {
+            (dx, dy): (x + dx, y + dy - 1, x + dx + width, y + dy + _NAME_PT) for dx, dy in offsets
+        }
+        free = [
+            offset
+            for offset, box in boxes.items()
+            if left <= box[0] and box[2] <= right and not any(_overlap(box, o) for o in taken)
+        ]
+        chosen = free[0] if free else offsets[0]
+        taken.append(boxes[chosen])
+        far = chosen[1] not in heights[:2]
+        axes.annotate(
+            name, points[i], xytext=chosen, textcoords="offset points", fontsize=_NAME_PT,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6} if far else None,
+        )  # fmt: skip
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Return whether two boxes (left, bottom, right, top) have a common part."""
+    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    return not apart

@@ -1,0 +1,180 @@
+"""Figures of what to choose: the trade-off of energy and correctness, the largest saving."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from greencv_core.analysis.choice.pareto import TradeOff
+from greencv_core.analysis.choice.robustness import SpecificationCurve
+from greencv_core.analysis.choice.savings import Saving
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import axis_label, within
+from greencv_core.report.exhibits.theme import (
+    INK,
+    architecture_palette,
+    environment_markers,
+    legend,
+    subplots,
+)
+from greencv_core.report.figures.axes import (
+    legend_dots,
+    list_environments,
+    log_scale,
+)
+from greencv_core.utils.energy import COMPONENTS
+from greencv_core.utils.text import as_opening, percent, quantity
+
+_ALL_COMPONENTS = "all components"
+"""Key of :func:`greencv_core.analysis.energy_definitions` that includes uncounted components."""
+
+
+def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) -> Exhibit | None:
+    """Show energy per image against correctness: runs, medians with quartiles, Pareto front.
+
+    None where no condition has both.
+
+    Parameters
+    ----------
+    best
+        A saving whose two conditions are named in the figure.
+    """
+    score = result.correctness
+    if result.conditions[["energy_j_per_image", score]].isna().any(axis="columns").all():
+        return None
+    caption = (
+        f"{as_opening(quantity(score))} (0 to 1) against "
+        f"{within(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
+        "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
+        "up is better"
+    )
+    return exhibit.figure(partial(_draw_trade_off, runs, result, best), caption, runs)
+
+
+def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) -> Figure:
+    score = result.correctness
+    figure, axes = subplots(figsize=(7.5, 4.8))
+    colours, markers = architecture_palette(runs), environment_markers(list_environments(runs))
+    for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
+        axes.scatter(
+            part["energy_j_per_image"],
+            part[score],
+            color=colours[architecture],
+            marker=markers[environment],
+            s=18,
+            alpha=0.35,
+            linewidths=0,
+        )
+    for row in result.conditions.itertuples():
+        x, y = row.energy_j_per_image, getattr(row, score)
+        axes.errorbar(
+            x,
+            y,
+            xerr=[[x - row.energy_j_per_image_q1], [row.energy_j_per_image_q3 - x]],
+            yerr=[[y - getattr(row, f"{score}_q1")], [getattr(row, f"{score}_q3") - y]],
+            color=colours[row.architecture],
+            marker=markers[row.environment],
+            markersize=9,
+            markeredgecolor="black" if row.on_front else "white",
+            markeredgewidth=1.2,
+            elinewidth=1.2,
+            capsize=0,
+            zorder=4,
+        )
+    front = result.front
+    axes.plot(
+        front["energy_j_per_image"],
+        front[score],
+        color="black",
+        linewidth=1,
+        linestyle="--",
+        zorder=3,
+        label="Pareto front",
+    )
+    log_scale(axes, "x")
+    if named is not None:
+        _draw_arrow(axes, result, named)
+    axes.set_xlabel(axis_label(runs, "energy_j_per_image"))
+    axes.set_ylabel(as_opening(quantity(score)))
+    handles = [
+        *legend_dots(colours),
+        *(
+            Line2D([], [], color="0.4", marker=m, linestyle="", label=name)
+            for name, m in markers.items()
+        ),
+        Line2D([], [], color="black", linestyle="--", linewidth=1, label="Pareto front"),
+    ]
+    legend(axes, handles)
+    return figure
+
+
+def _draw_arrow(axes: Axes, result: TradeOff, named: Saving) -> None:
+    """Draw an arrow from the condition that is saved against to the one that saves."""
+    conditions = result.conditions.set_index(list(result.by))
+    columns = ["energy_j_per_image", result.correctness]
+    ends = [
+        conditions.loc[tuple(end[column] for column in result.by), columns].astype(float).tolist()
+        for end in (named.from_condition, named.to_condition)
+    ]
+    axes.annotate(
+        "", xy=ends[1], xytext=ends[0], zorder=5,
+        arrowprops={
+            "arrowstyle": "-|>", "color": INK, "linewidth": 1.4, "shrinkA": 8, "shrinkB": 8,
+            "connectionstyle": "arc3,rad=0.25",
+        },
+    )  # fmt: skip
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.12 * (high - low))
+    axes.text(
+        0.5, 0.985, f"\N{MINUS SIGN}{percent(named.saving)} energy", transform=axes.transAxes,
+        ha="center", va="top", fontsize=12, fontweight="bold", color=INK,
+    )  # fmt: skip
+
+
+def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhibit:
+    """Show the saving by every analysis, the smallest first, and the choices made below."""
+    word = weakest_provenance(runs)
+    if _ALL_COMPONENTS in set(result.specifications["energy"]):
+        columns = [f"{component}_provenance" for component in COMPONENTS]
+        of_all = weakest_provenance(runs[columns].melt(value_name="provenance"))
+        word += f"; {_ALL_COMPONENTS}: {of_all}" if of_all != word else ""
+    return exhibit.figure(
+        partial(_draw_specification_curve, result),
+        f"Largest saving of energy per image (%, {word}) with its 95 % "
+        f"interval, by each of {len(result.specifications)} analyses, whose choices are marked "
+        "below",
+        runs,
+    )
+
+
+def _draw_specification_curve(result: SpecificationCurve) -> Figure:
+    table = result.specifications
+    levels = [
+        (choice, level) for choice in result.choices for level in dict.fromkeys(table[choice])
+    ]
+    figure, (upper, lower) = subplots(
+        2, 1, sharex=True, figsize=(7.5, 2.6 + 0.2 * len(levels)),
+        height_ratios=[2.2, 0.2 * len(levels) + 0.2],
+    )  # fmt: skip
+    x = np.arange(len(table))
+    saving = 100 * table["saving"]
+    upper.errorbar(
+        x, saving, yerr=[saving - 100 * table["ci_low"], 100 * table["ci_high"] - saving],
+        color="0.3", marker="o", markersize=4, linestyle="", elinewidth=0.8,
+    )  # fmt: skip
+    upper.set_ylabel("Largest saving\n(%, 95 %)")
+    for row, (choice, level) in enumerate(levels):
+        made = (table[choice] == level).to_numpy()
+        lower.scatter(x[made], np.full(made.sum(), row), color="0.2", marker="|", s=40)
+    lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=8)
+    lower.invert_yaxis()
+    lower.set_xticks([])
+    lower.set_xlabel(f"Each column is one of {len(table)} analyses")
+    return figure

@@ -1,0 +1,216 @@
+"""Figures of energy against complexity and of the models fitted to it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from greencv_core.analysis.regression.breakeven import BreakEven
+from greencv_core.analysis.regression.interaction import Interaction
+from greencv_core.analysis.regression.ols import EnergyRegression
+from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.report.exhibits import exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import axis_label, heading
+from greencv_core.report.exhibits.theme import (
+    by_complexity,
+    environment_dashes,
+    environment_markers,
+    environment_palette,
+    is_narrow,
+    legend,
+    legend_above,
+    subplots,
+)
+from greencv_core.report.figures.axes import (
+    label_points,
+    list_environments,
+    log_scale,
+    name_ticks,
+)
+
+
+def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
+    """Show energy per image against GFLOPs and against parameters, on log scales."""
+    return exhibit.figure(
+        partial(_draw_energy_against_complexity, runs),
+        f"{axis_label(runs, 'energy_j_per_image')} against GFLOPs per image and against "
+        "parameters, all axes logarithmic; every mark is a run, every line a power law fitted to "
+        "an environment",
+        runs,
+    )
+
+
+def _draw_energy_against_complexity(runs: pd.DataFrame) -> Figure:
+    figure, panels = subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
+    environments = list_environments(runs)
+    colours, markers = environment_palette(environments), environment_markers(environments)
+    dashes = environment_dashes(environments)
+    for axes, column in zip(panels, ("gflops_per_image", "parameters"), strict=True):
+        for name in environments:
+            part = runs[runs["environment"] == name]
+            x, y = part[column].astype(float), part["energy_j_per_image"]
+            axes.scatter(x, y, color=colours[name], marker=markers[name], s=22, alpha=0.7)
+            if x.nunique() > 1:
+                slope, intercept = np.polyfit(np.log10(x), np.log10(y), 1)
+                ends = np.array([x.min(), x.max()])
+                fit = 10**intercept * ends**slope
+                axes.plot(ends, fit, color=colours[name], linestyle=dashes[name], linewidth=1)
+        axes.set_xlabel(heading(column))
+        log_scale(axes, "x")
+        log_scale(axes, "y")
+    for axes in panels if is_narrow() else panels[:1]:
+        axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
+    handles = [
+        Line2D([], [], color=colours[n], marker=markers[n], ls=dashes[n], linewidth=1, label=n)
+        for n in environments
+    ]
+    legend_above(figure, handles, min(4, len(handles)))
+    return figure
+
+
+def regression_diagnostics(
+    result: EnergyRegression, provenance: str, runs: pd.DataFrame | None = None
+) -> Exhibit:
+    """Show residuals against fitted values, their Q-Q plot, and leverage."""
+    return exhibit.figure(
+        partial(_draw_regression_diagnostics, result, provenance),
+        "Residuals of the regression of log10 energy per image "
+        f"(J, {provenance}): against fitted values, against normal quantiles, against leverage",
+        runs,
+    )
+
+
+def _draw_regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
+    figure, panels = subplots(1, 3, figsize=(7.5, 2.9))
+    residuals = result.residuals
+    panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
+    panels[0].axhline(0, color="0.4", linewidth=1)
+    fitted = f"Fitted log10 of\n{heading('energy_j_per_image', provenance)}"
+    panels[0].set(xlabel=fitted, ylabel="Residual (log10)", title="Residuals")
+    (theory, ordered), (slope, intercept, _) = stats.probplot(residuals)
+    panels[1].scatter(theory, ordered, s=14, alpha=0.7)
+    ends = np.array([theory.min(), theory.max()])
+    panels[1].plot(ends, intercept + slope * ends, color="0.4", linewidth=1)
+    panels[1].set(xlabel="Normal quantile", ylabel="Residual (log10)", title="Q-Q")
+    panels[2].scatter(result.leverage, residuals, s=14, alpha=0.7)
+    panels[2].axhline(0, color="0.4", linewidth=1)
+    panels[2].set(xlabel="Leverage", ylabel="Residual (log10)", title="Leverage")
+    return figure
+
+
+def interaction(runs: pd.DataFrame) -> Exhibit:
+    """Show the median energy per image of each architecture, one line an environment."""
+    return exhibit.figure(
+        partial(_draw_interaction, runs),
+        f"{axis_label(runs, 'energy_j_per_image')}, medians, by architecture from the fewest "
+        "GFLOPs to the most, one line an environment, logarithmic axis",
+        runs,
+    )
+
+
+def _draw_interaction(runs: pd.DataFrame) -> Figure:
+    figure, axes = subplots()
+    environments = list_environments(runs)
+    colours, markers = environment_palette(environments), environment_markers(environments)
+    dashes = environment_dashes(environments)
+    medians = (
+        runs.groupby(["architecture", "environment"])["energy_j_per_image"].median().unstack()
+    ).reindex(by_complexity(runs))
+    for name in environments:
+        axes.plot(
+            medians.index,
+            medians[name],
+            color=colours[name],
+            marker=markers[name],
+            linestyle=dashes[name],
+            label=name,
+        )
+    log_scale(axes, "y")
+    name_ticks(axes, list(medians.index))
+    axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
+    legend(axes)
+    return figure
+
+
+def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
+    """Show what each environment takes against the reference, by architecture, with intervals."""
+    return exhibit.figure(
+        partial(_draw_simple_effects, result),
+        f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
+        f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
+        "95 % intervals",
+        runs,
+    )
+
+
+def _draw_simple_effects(result: Interaction) -> Figure:
+    effects = result.effects
+    environments = list(effects["environment"].unique())
+    architectures = list(effects["architecture"].unique())
+    # As in the other figures, which show the reference as well.
+    every = [effects["reference"].iloc[0], *environments]
+    colours, markers = environment_palette(every), environment_markers(every)
+    figure, axes = subplots(figsize=(7.5, 1.2 + 0.45 * len(architectures)))
+    width = 0.6 / len(environments)
+    for i, name in enumerate(environments):
+        part = effects[effects["environment"] == name]
+        rows = [
+            architectures.index(a) + (i - (len(environments) - 1) / 2) * width
+            for a in part["architecture"]
+        ]
+        axes.errorbar(
+            part["ratio"], rows,
+            xerr=[part["ratio"] - part["ci_low"], part["ci_high"] - part["ratio"]],
+            color=colours[name], marker=markers[name], linestyle="", capsize=2, label=name,
+        )  # fmt: skip
+    axes.axvline(1, color="0.4", linewidth=1)
+    axes.set_yticks(range(len(architectures)), architectures)
+    axes.invert_yaxis()
+    log_scale(axes, "x")
+    axes.set_xlabel(f"Energy per image, times that in {effects['reference'].iloc[0]} (95 %)")
+    legend(axes)
+    return figure
+
+
+def break_even(result: BreakEven, runs: pd.DataFrame) -> Exhibit:
+    """Show the ratio of two environments over complexity, the line through it and where it is 1."""
+    return exhibit.figure(
+        partial(_draw_break_even, result),
+        f"Energy per image ({weakest_provenance(runs)}) in {result.b} as a multiple of that in "
+        f"{result.a}, against GFLOPs per image; every point is an architecture; below 1, "
+        f"{result.b} takes less",
+        runs,
+    )
+
+
+def _draw_break_even(result: BreakEven) -> Figure:
+    points = result.points
+    figure, axes = subplots(figsize=(7.5, 3.8))
+    axes.fill_between(
+        points["gflops_per_image"], points["low"], points["high"], color="0.9", label="95 % of line"
+    )
+    axes.plot(points["gflops_per_image"], points["fitted"], color="0.3", linewidth=1, label="line")
+    axes.scatter(points["gflops_per_image"], points["ratio"], s=36, zorder=3)
+    axes.axhline(1, color="0.4", linewidth=1, linestyle="--")
+    if result.inside:
+        axes.axvline(result.gflops, color="0.2", linewidth=1, linestyle=":", label="break-even")
+    log_scale(axes, "x")
+    log_scale(axes, "y")
+    axes.set(
+        xlabel=heading("gflops_per_image"), ylabel=f"Energy per image\n{result.b} / {result.a}"
+    )
+    legend(axes)
+    ordered = points.sort_values("gflops_per_image")
+    label_points(
+        figure,
+        axes,
+        list(ordered["architecture"]),
+        ordered[["gflops_per_image", "ratio"]].to_numpy(),
+    )
+    return figure
