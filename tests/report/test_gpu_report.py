@@ -33,12 +33,12 @@ from greencv_core.records.components import restrict_to_components
 from greencv_core.records.select import sort_records
 from greencv_core.records.tables import epochs_table, phases_table, power_trace_table, runs_table
 from greencv_core.report import figures
-from greencv_core.report.figures import regression
-from greencv_core.report.figures import runs as runs_figures
 from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
 from greencv_core.report.exhibits.markdown import provenance_note
 from greencv_core.report.exhibits.theme import apply_theme, environment_palette, narrow
+from greencv_core.report.figures import regression
+from greencv_core.report.figures import runs as runs_figures
 from greencv_core.report.pages import provenance, research_questions
 from tests.conftest import NOBODY, ROOT
 from tests.support.made_up_gpu import (
