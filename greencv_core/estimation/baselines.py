@@ -1,7 +1,6 @@
-"""The common practice: what calculators and trackers answer, from nameplates or a first epoch.
+"""Baseline estimators, as calculators and trackers use them: nameplates, FLOPs or a first epoch.
 
-Each is a :class:`~greencv_core.estimation.base.PointEstimator`: joules, for the device that is
-metered. Only the last of them looks at the meter, and is therefore held to what it has shown.
+Each estimates the energy of the metered device. Only :class:`FirstEpoch` reads the meter.
 """
 
 from __future__ import annotations
@@ -13,19 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from greencv_core.analysis.result import NotEnoughDataError
-from greencv_core.estimation.base import (
-    PointEstimator,
-    expected_duration_s,
-    expected_epochs,
-)
+from greencv_core.estimation.base import PointEstimator, expected_duration_s, expected_epochs
 from greencv_core.estimation.trajectory import Observed, Oracle, TrainingTask, Trajectory
 
 
 class PowerLimit(PointEstimator):
-    """The device's power limit (W) times the duration (s), as if it were always at its limit.
+    """The device's power limit (W) times the duration (s).
 
     So does the ML CO2 Impact calculator (Lacoste et al., "Quantifying the carbon emissions of
-    machine learning", 2019), before it turns energy into emissions.
+    machine learning", 2019), before it converts energy to emissions.
     """
 
     name = "TDP x time"
@@ -35,12 +30,12 @@ class PowerLimit(PointEstimator):
 
 
 class PowerLimitUsed(PointEstimator):
-    """The power limit (W) times the mean utilization until now times the duration (s).
+    """The power limit (W) times the mean utilization so far times the duration (s).
 
     So do the Green Algorithms (Lannelongue et al., "Green Algorithms: quantifying the carbon
     footprint of computation", Advanced Science 2021) for a processor. Their second term, 0.3725 W
-    per GB of memory, is left out: what is metered here is the GPU alone, and its own memory is
-    within its power limit.
+    per GB of memory, is left out: the metered device is the GPU, whose power limit includes its
+    own memory.
     """
 
     name = "TDP x utilisation x time"
@@ -50,22 +45,20 @@ class PowerLimitUsed(PointEstimator):
         if math.isnan(observed.utilization_pct):
             raise NotEnoughDataError("the device's utilization is not known")
         if observed.utilization_pct <= 0:
-            # An answer of 0 J says nothing of the training, and no error is relative to it.
+            # An estimate of 0 J is meaningless, and so is an error relative to it.
             raise NotEnoughDataError("the device has not been used yet")
-        return (
-            limit_w * observed.utilization_pct / 100 * expected_duration_s(task, observed, oracle)
-        )
+        power_w = limit_w * observed.utilization_pct / 100
+        return power_w * expected_duration_s(task, observed, oracle)
 
 
 class Operations(PointEstimator):
-    """The training's nominal operations times what an operation took in trainings measured before.
+    """The training's nominal operations times the energy per operation of earlier trainings.
 
     Operations are counted in units of 10**12, from the forward pass: see
-    :func:`~greencv_core.estimation.trajectory.tflop_per_epoch`. That energy follows operations is
-    the practice of estimates from a model's FLOPs (Desislavov et al., "Trends in AI inference
+    :func:`~greencv_core.estimation.trajectory.tflop_per_epoch`. Estimates from a model's FLOPs
+    assume that energy is proportional to operations (Desislavov et al., "Trends in AI inference
     energy consumption", 2023). The factor is the median over conditions (architecture, environment,
-    setting) of each one's median, so that a condition does not count the more, the oftener it was
-    measured.
+    setting) of each one's median, so that frequently measured conditions do not count more.
     """
 
     name = "FLOPs"
@@ -83,18 +76,21 @@ class Operations(PointEstimator):
             if tflop > 0:
                 condition = task.architecture, task.environment, task.setting
                 conditions[condition].append(trajectory.energy_j / tflop)
-        if not conditions:
-            raise NotEnoughDataError("no training tells what an operation takes")
-        self._j_per_tflop = float(np.median([np.median(each) for each in conditions.values()]))
+        if conditions:
+            self._j_per_tflop = float(np.median([np.median(j) for j in conditions.values()]))
+        self._check_fitted()
 
     def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
-        if math.isnan(self._j_per_tflop):
-            raise NotEnoughDataError("no training tells what an operation takes")
+        self._check_fitted()
         return task.tflop(expected_epochs(task, oracle)) * self._j_per_tflop
+
+    def _check_fitted(self) -> None:
+        if math.isnan(self._j_per_tflop):
+            raise NotEnoughDataError("no training shows the energy per operation")
 
 
 class FirstEpoch(PointEstimator):
-    """The first epoch's energy (J) times the epochs, and what was metered before the first.
+    """The first epoch's energy (J) times the epochs, plus the energy before the first epoch.
 
     So does carbontracker by default (Anthony et al., "Carbontracker: tracking and predicting the
     carbon footprint of training deep learning models", 2020).
@@ -104,12 +100,11 @@ class FirstEpoch(PointEstimator):
 
     def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
         if not len(observed.epochs):
-            raise NotEnoughDataError("no epoch has been observed")
-        whole_j = observed.before_j + expected_epochs(task, oracle) * float(
-            observed.epochs.energy_j[0]
-        )
-        # The whole is no less than what the meter shows already.
-        return max(whole_j, observed.energy_j)
+            raise NotEnoughDataError("no epoch is complete")
+        each_j = float(observed.epochs.energy_j[0])
+        total_j = observed.before_j + expected_epochs(task, oracle) * each_j
+        # The total is no less than the metered energy.
+        return max(total_j, observed.energy_j)
 
 
 def _power_limit_w(task: TrainingTask) -> float:

@@ -1,7 +1,7 @@
-"""Can a training's energy be known before, or early in, training: the methods, and their scores.
+"""Cross-validated scores of all methods: how well energy is known before and early in training.
 
-Every method of :data:`METHODS` is fitted on some trainings and asked about others, at several
-moments of each. Which others is the question: :data:`HELD_OUT` names what is new to the method.
+Each method of :data:`METHODS` is fitted on some trainings and predicts others, at several moments
+of each. :data:`HELD_OUT` names what is new to the method in the others.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ METHODS: Mapping[str, Callable[[], Estimator]] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""By name; ours is the last."""
-
+"""Methods by name; ours is the last."""
+OURS = Projection.name
 PROJECTING = (FirstEpoch.name, StepEpochs.name, Projection.name)
-"""Methods that project what an epoch took over those that remain."""
+"""Methods that extrapolate the energy of observed epochs."""
 HeldOut = Literal["run", "condition", "architecture", "environment"]
 HELD_OUT: Mapping[HeldOut, str] = MappingProxyType(
     {
@@ -56,194 +56,40 @@ HELD_OUT: Mapping[HeldOut, str] = MappingProxyType(
     }
 )
 """What is new to a method, in words."""
+OracleMode = Literal["known", "withheld", "believed"]
+"""Oracle of all methods: the true epochs and duration; nothing, so that methods count on the
+planned epochs; or our median of the number of epochs."""
 SHARES = (0.0, 0.05, 0.1, 0.25, 0.5)
-"""Of the training's time, at which a method is asked."""
+"""Shares of the training's time at which methods predict."""
+EARLY = 0.1
+"""Share of the time at which a sentence compares the methods."""
+SMALLEST_SHARE = 0.05
+"""Share of the time before which almost nothing is measured."""
+NOMINAL = (0.5, 0.8, 0.9, 0.95, 0.99)
+"""Nominal coverages of intervals."""
+GROUPS = ["held_out", "oracle", "share", "method"]
 RANDOM_FOLDS = 3
 CONDITION_FOLDS = 5
-"""Conditions are left out by the part, architectures and environments one by one."""
+"""Folds of conditions; architectures and environments are left out one by one."""
 SEED = 2022
 PARALLEL_FROM = 100
-"""Trainings from which it is worth while to start a process for each processor."""
-
-OracleMode = Literal["known", "withheld", "believed"]
-"""What every method is oracle of the end: epochs and duration; nothing, so that it counts on the
-epochs planned; or nothing but the number of epochs that ours believes in."""
-
-
-def score(
-    trajectories: Sequence[Trajectory],
-    *,
-    held_out: Sequence[HeldOut] = tuple(HELD_OUT),
-    oracle: Sequence[OracleMode] = ("known", "withheld", "believed"),
-    shares: Sequence[float] = SHARES,
-    methods: Mapping[str, Callable[[], Estimator]] = METHODS,
-) -> Scores:
-    """Ask every method about trainings that it was not fitted on.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two trainings that a method could be asked about.
-    """
-    if len(trajectories) < 2:
-        raise NotEnoughDataError(
-            f"methods are fitted on some trainings and asked about others, and there are "
-            f"{len(trajectories)}"
-        )
-    folds = [(kind, fold) for kind in held_out for fold in _folds(trajectories, kind)]
-    score_fold = joblib.delayed(_score_fold)
-    beside = -1 if len(trajectories) >= PARALLEL_FROM else 1
-    parts = joblib.Parallel(n_jobs=beside)(
-        score_fold(trajectories, fold, kind, oracle, shares, methods) for kind, fold in folds
-    )
-    rows = [row for part in parts for row in part]
-    if not rows:
-        raise NotEnoughDataError("all trainings are alike in what would be held out")
-    return Scores(pd.DataFrame(rows))
-
-
-def _folds(trajectories: Sequence[Trajectory], kind: HeldOut) -> Iterator[Integers]:
-    """Yield the design_from_rows of the trainings that are left out together."""
-    if kind == "run":
-        order = np.random.default_rng(SEED).permutation(len(trajectories))
-        yield from (part for part in np.array_split(order, RANDOM_FOLDS) if len(part))
-        return
-    names = [_name(trajectory.task, kind) for trajectory in trajectories]
-    levels = list(dict.fromkeys(names))
-    if len(levels) < 2:
-        return
-    most = CONDITION_FOLDS if kind == "condition" else len(levels)
-    order = np.random.default_rng(SEED).permutation(len(levels))
-    for part in np.array_split(order, min(most, len(levels))):
-        left_out = {levels[i] for i in part}
-        yield np.array([i for i, name in enumerate(names) if name in left_out])
-
-
-def _name(task: TrainingTask, kind: HeldOut) -> tuple[str, ...]:
-    return {
-        "architecture": (task.architecture,),
-        "environment": (task.environment,),
-    }.get(kind, (task.architecture, task.environment, task.setting))
-
-
-def _score_fold(
-    trajectories: Sequence[Trajectory],
-    fold: Integers,
-    kind: HeldOut,
-    oracle: Sequence[OracleMode],
-    shares: Sequence[float],
-    methods: Mapping[str, Callable[[], Estimator]],
-) -> list[dict[str, object]]:
-    left_out = set(fold.tolist())
-    known = [trajectory for i, trajectory in enumerate(trajectories) if i not in left_out]
-    epoch_counts = fit_epoch_counts(known)
-    rows: list[dict[str, object]] = []
-    fitted = {name: _fitted(method, known) for name, method in methods.items()}
-    for trajectory in (trajectories[i] for i in fold):
-        for share in shares:
-            observed = trajectory.observe(share)
-            telling = {one: _telling(one, trajectory, observed, epoch_counts) for one in oracle}
-            for name, estimator in fitted.items():
-                for one, what in telling.items():
-                    # Ours needs not be oracle what it believes itself.
-                    mine = NO_ORACLE if name == OURS and one == "believed" else what
-                    row = {
-                        "held_out": kind,
-                        "oracle": one,
-                        "share": share,
-                        "method": name,
-                        "run_id": trajectory.run_id,
-                        "architecture": trajectory.task.architecture,
-                        "environment": trajectory.task.environment,
-                        "gflops_per_image": trajectory.task.gflops_per_image,
-                        "epochs_seen": len(observed.epochs),
-                        "energy_j": trajectory.energy_j,
-                    }
-                    rows.append(row | _answer(estimator, trajectory, observed, mine))
-    return rows
-
-
-def _fitted(method: Callable[[], Estimator], known: Sequence[Trajectory]) -> Estimator | str:
-    """Return the method, fitted, or why it cannot be."""
-    estimator = method()
-    try:
-        estimator.fit(known)
-    except NotEnoughDataError as error:
-        return str(error)
-    return estimator
-
-
-def _telling(
-    telling: OracleMode, trajectory: Trajectory, observed: Observed, epoch_counts: EpochCountModel
-) -> Oracle:
-    if telling == "known":
-        return trajectory.oracle
-    if telling == "withheld":
-        return NO_ORACLE
-    return Oracle(epochs=epoch_counts.median(trajectory.task, len(observed.epochs)))
-
-
-def _answer(
-    estimator: Estimator | str, trajectory: Trajectory, observed: Observed, oracle: Oracle
-) -> dict[str, object]:
-    """Return a method's answer, or why it has none."""
-    unknown = dict.fromkeys(("estimate_j", "low_j", "high_j", "cdf"), float("nan"))
-    if isinstance(estimator, str):
-        return {**unknown, "reason": estimator}
-    try:
-        estimate = estimator.predict(trajectory.task, observed, oracle)
-    except NotEnoughDataError as error:
-        return {**unknown, "reason": str(error)}
-    return {
-        "estimate_j": estimate.energy_j,
-        "low_j": estimate.low_j,
-        "high_j": estimate.high_j,
-        "cdf": _cell(estimate, trajectory.energy_j),
-        "reason": "",
-    }
-
-
-def _cell(estimate: Estimate, energy_j: float) -> float:
-    """Return the probability that an estimate gave to less energy than was taken."""
-    if not estimate.quantiles_j:
-        return float("nan")
-    return float(np.interp(energy_j, estimate.quantiles_j, QUANTILES, left=0.0, right=1.0))
-
-
-OURS = Projection.name
-
-
-EARLY = 0.1
-"""The share of the time at which methods are compared in a sentence."""
-
-
-SMALLEST_SHARE = 0.05
-"""Before it nothing, or next to nothing, has been measured."""
-
-
-NOMINAL = (0.5, 0.8, 0.9, 0.95, 0.99)
-"""Coverages that intervals claim."""
-
-
-GROUPS = ["held_out", "oracle", "share", "method"]
-
-
-_ANSWERED_BY_MOST = 0.5
+"""Number of trainings from which a process per processor is worth its start."""
+_MOST_UNANSWERED = 0.5
 """A method that leaves more than this share of the trainings without an answer has no score."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Every method's answers, and what they were worth."""
+    """Predictions of all methods, and their errors."""
 
     answers: pd.DataFrame
     """held_out, oracle, share, method, run_id, architecture, environment, gflops_per_image,
-    epochs_seen, energy_j, estimate_j, low_j, high_j, cdf (the probability given to less than
-    energy_j), reason (why there is no answer)."""
+    epochs_seen, energy_j, estimate_j, low_j, high_j, cdf (predicted probability of an energy below
+    energy_j), reason (why there is no prediction)."""
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """Return a row for each group of :data:`GROUPS`.
+        """A row for each group of :data:`GROUPS`.
 
         n, unanswered, mape (mean absolute error, a share of the true energy), median_ape, rmse_j,
         coverage (share of the true energies inside the 95 % interval), width (median, a share of
@@ -254,90 +100,83 @@ class Scores:
         inside = (answers["low_j"] <= answers["energy_j"]) & (
             answers["energy_j"] <= answers["high_j"]
         )
-        answered = answers["estimate_j"].notna()
-        oracle = answers.assign(
-            answered=answered,
+        figures = answers.assign(
+            answered=answers["estimate_j"].notna(),
             ape=(error_j / answers["energy_j"]).abs(),
             squared_j2=error_j**2,
             inside=inside.where(answers["low_j"].notna()).astype(float),
             width=(answers["high_j"] - answers["low_j"]) / answers["energy_j"],
         )
-        groups = oracle.groupby(GROUPS, sort=False)
+        groups = figures.groupby(GROUPS, sort=False)
         table = groups.agg(
             n=("answered", "sum"), unanswered=("answered", lambda some: int((~some).sum())),
             mape=("ape", "mean"), median_ape=("ape", "median"),
             rmse_j=("squared_j2", lambda some: float(np.sqrt(some.mean()))),
             coverage=("inside", "mean"), width=("width", "median"),
         ).reset_index()  # fmt: skip
-        few = table["unanswered"] > _ANSWERED_BY_MOST * (table["n"] + table["unanswered"])
-        figures = ["mape", "median_ape", "rmse_j", "coverage", "width"]
-        table.loc[few, figures] = np.nan
+        few = table["unanswered"] > _MOST_UNANSWERED * (table["n"] + table["unanswered"])
+        table.loc[few, ["mape", "median_ape", "rmse_j", "coverage", "width"]] = np.nan
         return table
 
     def by_share(self, held_out: str, oracle: str, figure: str = "mape") -> pd.DataFrame:
-        """Return one figure: a row a method, a column for each share of the time."""
-        some = self._of(held_out, oracle)
+        """Return one figure: a row per method, a column per share of the time."""
+        some = self._select(held_out, oracle)
         wide = some.pivot(index="method", columns="share", values=figure)
         return wide.reindex(list(dict.fromkeys(some["method"])))
 
     def best_baseline(self, held_out: str, oracle: str, share: float) -> tuple[str, float] | None:
-        """Return the method with the smallest mean error, but for ours; None if none answered."""
-        some = self._of(held_out, oracle)
+        """Return the method other than ours with the smallest mean error, or None."""
+        some = self._select(held_out, oracle)
         others = some[(some["share"] == share) & (some["method"] != OURS)].dropna(subset="mape")
         if others.empty:
             return None
         best = others.loc[others["mape"].idxmin()]
         return str(best["method"]), float(best["mape"])
 
-    def against(self, held_out: str, oracle: str) -> pd.DataFrame:
-        """Return ours and the best other at each share: share, mape, best, best_mape, ratio."""
+    def compare_with_best(self, held_out: str, oracle: str) -> pd.DataFrame:
+        """Return ours and the best baseline at each share.
+
+        Columns are share, mape, best, best_mape, ratio and coverage.
+        """
         rows = []
-        own = self._of(held_out, oracle)
+        own = self._select(held_out, oracle)
         for ours in own[own["method"] == OURS].itertuples():
             best = self.best_baseline(held_out, oracle, float(ours.share))
             name, error = best if best else ("", float("nan"))
-            rows.append(
-                {
-                    "share": ours.share,
-                    "mape": ours.mape,
-                    "best": name,
-                    "best_mape": error,
-                    "ratio": ours.mape / error if error else np.inf,
-                    "coverage": ours.coverage,
-                }
-            )
+            ratio = ours.mape / error if error else np.inf
+            rows.append((ours.share, ours.mape, name, error, ratio, ours.coverage))
         columns = ["share", "mape", "best", "best_mape", "ratio", "coverage"]
         return pd.DataFrame(rows, columns=columns)
 
     def calibration(self, oracle: str, least_share: float = SMALLEST_SHARE) -> pd.DataFrame:
-        """Return how often intervals held the truth: held_out, method, nominal, observed, n.
+        """Return how often intervals contain the truth: held_out, method, nominal, observed, n.
 
         Over all moments from ``least_share`` of the time on.
         """
         answers = self.answers.dropna(subset="cdf")
         some = answers[(answers["oracle"] == oracle) & (answers["share"] >= least_share)]
         rows = [
-            {
-                "held_out": held_out,
-                "method": method,
-                "nominal": nominal,
-                "observed": float(((part["cdf"] - 0.5).abs() <= nominal / 2 + 1e-9).mean()),
-                "n": len(part),
-            }
+            (
+                held_out,
+                method,
+                nominal,
+                float(((part["cdf"] - 0.5).abs() <= nominal / 2 + 1e-9).mean()),
+                len(part),
+            )
             for (held_out, method), part in some.groupby(["held_out", "method"], sort=False)
             for nominal in NOMINAL
         ]
         return pd.DataFrame(rows, columns=["held_out", "method", "nominal", "observed", "n"])
 
     def sentence(self, held_out: str, oracle: str, new: str) -> str:
-        """Say how ours did against the best of the others.
+        """Say how our method compares with the best baseline.
 
         Parameters
         ----------
         new
             What is new to the methods, in words: ``an architecture is new``.
         """
-        rows = self.against(held_out, oracle)
+        rows = self.compare_with_best(held_out, oracle)
         later = rows[rows["share"] >= SMALLEST_SHARE].dropna(subset=["mape", "best_mape"])
         if later.empty:
             return f"Where {new}, no method has an answer."
@@ -360,15 +199,15 @@ class Scores:
         )
 
     def coverage_sentence(self, oracle: str, in_words: str) -> str:
-        """Say how often our 95 % intervals held the truth, over all that was held out.
+        """Say how often our 95 % intervals contain the truth, over all held-out trainings.
 
-        Over all moments from :data:`SMALLEST_SHARE` of the time on; and how many of those that
-        missed it are of conditions of which, at that moment, most runs were missed.
+        Counts all moments from :data:`SMALLEST_SHARE` of the time on, and the misses in conditions
+        where most runs were missed at the same moment.
 
         Parameters
         ----------
         in_words
-            What is oracle: ``the end oracle``.
+            The oracle: ``the end told``.
         """
         answers = self.answers.dropna(subset=["low_j", "high_j"])
         ours = answers[
@@ -379,21 +218,161 @@ class Scores:
         if ours.empty:
             return f"With {in_words}, no answer of the {OURS} has an interval."
         missed = ~ours["energy_j"].between(ours["low_j"], ours["high_j"])
-        said = (
+        text = (
             f"With {in_words}, over all that was held out and all moments from "
             f"{percent(SMALLEST_SHARE, 0)} of the time on, the {percent(CONFIDENCE, 0)} intervals "
             f"of the {OURS} held the true energy in {percent(1 - missed.mean(), 1)} of the cases."
         )
-        together = missed.groupby(
-            [ours[one] for one in ("held_out", "share", "architecture", "environment")]
+        missed_share = missed.groupby(
+            [ours[column] for column in ("held_out", "share", "architecture", "environment")]
         ).transform("mean")
-        mostly = int((missed & (together > 0.5)).sum())
-        if not mostly:
-            return said
+        together = int((missed & (missed_share > 0.5)).sum())
+        if not together:
+            return text
         return (
-            f"{said} Runs of a condition err together: {mostly:,} of the {int(missed.sum()):,} "
+            f"{text} Runs of a condition err together: {together:,} of the {int(missed.sum()):,} "
             "misses are where most runs of a condition were missed."
         )
 
-    def _of(self, held_out: str, oracle: str) -> pd.DataFrame:
+    def _select(self, held_out: str, oracle: str) -> pd.DataFrame:
         return self.table[(self.table["held_out"] == held_out) & (self.table["oracle"] == oracle)]
+
+
+def score(
+    trajectories: Sequence[Trajectory],
+    *,
+    held_out: Sequence[HeldOut] = tuple(HELD_OUT),
+    oracle: Sequence[OracleMode] = ("known", "withheld", "believed"),
+    shares: Sequence[float] = SHARES,
+    methods: Mapping[str, Callable[[], Estimator]] = METHODS,
+) -> Scores:
+    """Let every method predict trainings that it was not fitted on.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two trainings, or they do not differ in what is held out.
+    """
+    if len(trajectories) < 2:
+        raise NotEnoughDataError(
+            f"methods are fitted on some trainings and asked about others, and there are "
+            f"{len(trajectories)}"
+        )
+    folds = [(kind, fold) for kind in held_out for fold in _folds(trajectories, kind)]
+    score_fold = joblib.delayed(_score_fold)
+    jobs = -1 if len(trajectories) >= PARALLEL_FROM else 1
+    parts = joblib.Parallel(n_jobs=jobs)(
+        score_fold(trajectories, fold, kind, oracle, shares, methods) for kind, fold in folds
+    )
+    rows = [row for part in parts for row in part]
+    if not rows:
+        raise NotEnoughDataError("all trainings are alike in what would be held out")
+    return Scores(pd.DataFrame(rows))
+
+
+def _folds(trajectories: Sequence[Trajectory], kind: HeldOut) -> Iterator[Integers]:
+    """Yield the indices of the trainings that are left out together."""
+    if kind == "run":
+        order = np.random.default_rng(SEED).permutation(len(trajectories))
+        yield from (part for part in np.array_split(order, RANDOM_FOLDS) if len(part))
+        return
+    names = [_level(trajectory.task, kind) for trajectory in trajectories]
+    levels = list(dict.fromkeys(names))
+    if len(levels) < 2:
+        return
+    most = CONDITION_FOLDS if kind == "condition" else len(levels)
+    order = np.random.default_rng(SEED).permutation(len(levels))
+    for part in np.array_split(order, min(most, len(levels))):
+        left_out = {levels[i] for i in part}
+        yield np.array([i for i, name in enumerate(names) if name in left_out])
+
+
+def _level(task: TrainingTask, kind: HeldOut) -> tuple[str, ...]:
+    return {
+        "architecture": (task.architecture,),
+        "environment": (task.environment,),
+    }.get(kind, (task.architecture, task.environment, task.setting))
+
+
+def _score_fold(
+    trajectories: Sequence[Trajectory],
+    fold: Integers,
+    kind: HeldOut,
+    modes: Sequence[OracleMode],
+    shares: Sequence[float],
+    methods: Mapping[str, Callable[[], Estimator]],
+) -> list[dict[str, object]]:
+    left_out = set(fold.tolist())
+    known = [trajectory for i, trajectory in enumerate(trajectories) if i not in left_out]
+    epoch_counts = fit_epoch_counts(known)
+    rows: list[dict[str, object]] = []
+    fitted = {name: _fit(method, known) for name, method in methods.items()}
+    for trajectory in (trajectories[i] for i in fold):
+        for share in shares:
+            observed = trajectory.observe(share)
+            oracles = {mode: _oracle(mode, trajectory, observed, epoch_counts) for mode in modes}
+            for name, estimator in fitted.items():
+                for mode, oracle in oracles.items():
+                    # Ours has this belief anyway.
+                    own = NO_ORACLE if name == OURS and mode == "believed" else oracle
+                    row = {
+                        "held_out": kind,
+                        "oracle": mode,
+                        "share": share,
+                        "method": name,
+                        "run_id": trajectory.run_id,
+                        "architecture": trajectory.task.architecture,
+                        "environment": trajectory.task.environment,
+                        "gflops_per_image": trajectory.task.gflops_per_image,
+                        "epochs_seen": len(observed.epochs),
+                        "energy_j": trajectory.energy_j,
+                    }
+                    rows.append(row | _predict(estimator, trajectory, observed, own))
+    return rows
+
+
+def _fit(method: Callable[[], Estimator], known: Sequence[Trajectory]) -> Estimator | str:
+    """Return the fitted method, or why it cannot be fitted."""
+    estimator = method()
+    try:
+        estimator.fit(known)
+    except NotEnoughDataError as error:
+        return str(error)
+    return estimator
+
+
+def _oracle(
+    mode: OracleMode, trajectory: Trajectory, observed: Observed, epoch_counts: EpochCountModel
+) -> Oracle:
+    if mode == "known":
+        return trajectory.oracle
+    if mode == "withheld":
+        return NO_ORACLE
+    return Oracle(epochs=epoch_counts.median(trajectory.task, len(observed.epochs)))
+
+
+def _predict(
+    estimator: Estimator | str, trajectory: Trajectory, observed: Observed, oracle: Oracle
+) -> dict[str, object]:
+    """Return a method's prediction, or why it has none."""
+    unknown = dict.fromkeys(("estimate_j", "low_j", "high_j", "cdf"), float("nan"))
+    if isinstance(estimator, str):
+        return {**unknown, "reason": estimator}
+    try:
+        estimate = estimator.predict(trajectory.task, observed, oracle)
+    except NotEnoughDataError as error:
+        return {**unknown, "reason": str(error)}
+    return {
+        "estimate_j": estimate.energy_j,
+        "low_j": estimate.low_j,
+        "high_j": estimate.high_j,
+        "cdf": _cdf(estimate, trajectory.energy_j),
+        "reason": "",
+    }
+
+
+def _cdf(estimate: Estimate, energy_j: float) -> float:
+    """Return the predicted probability of less energy than this."""
+    if not estimate.quantiles_j:
+        return float("nan")
+    return float(np.interp(energy_j, estimate.quantiles_j, QUANTILES, left=0.0, right=1.0))

@@ -21,8 +21,7 @@ from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
 NAN = float("nan")
 LEAST_POINTS = 5
-"""Points of the trace in a phase, from which it tells the phase's trajectory; power is taken to be
-constant in one with fewer."""
+"""Fewest points of the power trace in a phase; with fewer, power is constant within the phase."""
 
 
 def describe_task(
@@ -34,7 +33,7 @@ def describe_task(
     power_limit_w: float = NAN,
     probe_epochs: Epochs | None = None,
 ) -> TrainingTask:
-    """Return what is known of a planned run before it begins.
+    """Describe a planned run as a task.
 
     Parameters
     ----------
@@ -42,13 +41,13 @@ def describe_task(
         Run on this machine: its ``threads`` are a number, see
         :func:`~greencv_core.machine.environment.resolve`.
     gflops_per_image, parameters
-        Of the architecture.
+        Size of the architecture.
     idle_power_w
-        Of all that is metered; 0 where it is not known.
+        Idle power of all metered components; 0 if unknown.
     power_limit_w
-        The GPU's; NaN where it is not known, and of a CPU.
+        Power limit of the GPU; NaN if unknown, and for a CPU.
     probe_epochs
-        An epoch of each stage, as a few timed batches tell it.
+        An epoch of each stage, extrapolated from a few timed batches.
     """
     data, protocol, spec = run.dataset, run.protocol, run.environment
     assert isinstance(spec.threads, int), "resolve() comes first"
@@ -79,35 +78,35 @@ def describe_task(
 
 
 def read_trajectories(records: Iterable[RunRecord]) -> list[Trajectory]:
-    """Return the trajectories of those records that tell one; see :func:`read_trajectory`."""
+    """Return the trajectories of those records that have one; see :func:`read_trajectory`."""
     found = (read_trajectory(record) for record in records)
-    return [one for one in found if one is not None]
+    return [trajectory for trajectory in found if trajectory is not None]
 
 
 def read_trajectory(record: RunRecord) -> Trajectory | None:
-    """Return a run's trajectory.
+    """Return a run's trajectory, or None.
 
-    An epoch lasts from the begin of its training until that of the next one's; what lies between
-    two of them, a look at a meter say, belongs to the one before.
+    An epoch lasts until the next one starts; time between two epochs, such as a meter reading,
+    belongs to the first of them.
 
-    None where the record tells none: the run failed or a meter was lost, operations are not known,
-    an epoch's energy is not (or none was seen: the meter is too coarse for so short an epoch), or
-    an earlier greencv made it, whose settings this one does not know.
+    There is no trajectory if the run failed, a meter was lost, the operations or the energy of an
+    epoch are unknown (an epoch may be too short for its meter), or the settings come from an
+    incompatible version of greencv.
     """
     run = _planned(record)
     if run is None or record.status != "finished" or not record.complete:
         return None
     if record.total is None or record.gflops_per_image is None:
         return None
-    begins_s = _begins_s(record)
+    starts_s = _epoch_starts_s(record)
     curve = _energy_so_far(record)
-    if begins_s is None or curve is None:
+    if starts_s is None or curve is None:
         return None
     time_s, energy_j = curve
-    edges_s = np.append(begins_s, time_s[-1])
+    edges_s = np.append(starts_s, time_s[-1])
     edges_j = np.interp(edges_s, time_s, energy_j)
-    places = {name: place for place, (name, _) in enumerate(run.protocol.stages)}
-    stages = [places.get(epoch.stage, -1) for epoch in record.epochs]
+    indices = {name: i for i, (name, _) in enumerate(run.protocol.stages)}
+    stages = [indices.get(epoch.stage, -1) for epoch in record.epochs]
     epochs = Epochs(np.array(stages, dtype=np.int64), np.diff(edges_s), np.diff(edges_j))
     if min(stages) < 0 or epochs.duration_s.min() <= 0 or epochs.energy_j.min() <= 0:
         return None
@@ -128,21 +127,21 @@ def read_trajectory(record: RunRecord) -> Trajectory | None:
         before_j=float(edges_j[0]),
         time_s=time_s,
         energy_so_far_j=energy_j,
-        # The run's mean is all that a record tells of it.
+        # A record holds only the run's mean.
         utilization_so_far_pct=np.empty(0) if used_pct is None else np.full(len(time_s), used_pct),
     )
 
 
 def _environment(run: PlannedRun) -> str:
-    """Return the environment's name and where it is: another machine's is another environment."""
+    """Return the environment's name with its machine, so that machines do not mix."""
     where = f"{run.machine}, {run.accelerator}" if run.accelerator else run.machine
     return f"{run.environment.name} ({where})"
 
 
 def _setting(data: Dataset, protocol: Protocol) -> str:
     classes = len(data.classes) if isinstance(data.classes, dict) else data.classes
-    told = [data.name, f"{data.image_size} px", f"batch {protocol.batch_size}"]
-    return ", ".join(told if classes is None else [*told, f"{classes} classes"])
+    parts = [data.name, f"{data.image_size} px", f"batch {protocol.batch_size}"]
+    return ", ".join(parts if classes is None else [*parts, f"{classes} classes"])
 
 
 def _stages(
@@ -153,7 +152,7 @@ def _stages(
     for name, stage in protocol.stages:
         fewest = stage.epochs
         if stage.early_stopping is not None:
-            # A stage's first epoch always is its best so far.
+            # The first epoch of a stage is always the best so far.
             fewest = min(fewest, stage.early_stopping.patience + 1)
         if any_epoch_may_be_the_last:
             fewest = 0 if plans else 1
@@ -169,8 +168,8 @@ def _on_gpu(spec: EnvironmentSpec) -> bool:
 
 
 def _planned(record: RunRecord) -> PlannedRun | None:
-    """Return the run that a record is of; None if it is of a version that knew other settings."""
-    # Where several machines' records stand together, the name tells the device, too.
+    """Return the planned run of a record, or None if its settings are incompatible."""
+    # In records of several machines the name may include the device.
     name = str(record.environment.get("name")).partition(" (")[0]
     try:
         return PlannedRun(
@@ -189,19 +188,19 @@ def _planned(record: RunRecord) -> PlannedRun | None:
         return None
 
 
-def _begins_s(record: RunRecord) -> list[float] | None:
-    """Return when the training of each epoch began; None if it is not told of all, or of none."""
-    started_s = {phase.name: phase.start_s for phase in record.phases}
-    begins_s = [started_s.get(f"epoch {epoch.epoch} training") for epoch in record.epochs]
-    known_s = [begin_s for begin_s in begins_s if begin_s is not None]
-    return known_s if known_s and len(known_s) == len(begins_s) else None
+def _epoch_starts_s(record: RunRecord) -> list[float] | None:
+    """Return when the training of each epoch started, or None unless all are known."""
+    phase_starts_s = {phase.name: phase.start_s for phase in record.phases}
+    starts_s = [phase_starts_s.get(f"epoch {epoch.epoch} training") for epoch in record.epochs]
+    known_s = [start_s for start_s in starts_s if start_s is not None]
+    return known_s if known_s and len(known_s) == len(starts_s) else None
 
 
 def _energy_so_far(record: RunRecord) -> tuple[Floats, Floats] | None:
-    """Return times and the energy until each, from the run's begin to its end.
+    """Return times from the start to the end of the run, and the cumulative energy at each.
 
-    Each phase has its own energy; the time between phases shares what remains of the run's. Within
-    a phase the energy follows the power trace.
+    Each phase has its own energy; the rest of the run's energy is spread over the time between
+    phases. Within a phase the energy follows the power trace.
     """
     total_j = record.total.energy_j if record.total else None
     phases = sorted(record.phases, key=lambda phase: phase.start_s)
@@ -211,37 +210,37 @@ def _energy_so_far(record: RunRecord) -> tuple[Floats, Floats] | None:
         return None
     gaps_s = record.duration_s - sum(phase.end_s - phase.start_s for phase in phases)
     gap_w = max(0.0, total_j - sum(known_j)) / gaps_s if gaps_s > 0 else 0.0
-    # Where readings of the phases come to more than the run's, which is surer, they give way; where
-    # there is no time between them, they have all of its energy.
+    # The run's reading is more accurate than the sum of its phases': scale the phases to it if they
+    # exceed it, or if there is no time between them.
     scale = (total_j - gap_w * gaps_s) / sum(known_j) if sum(known_j) > 0 else 0.0
-    traced = _traced(record)
+    trace = _trace_energy(record)
     time_s, so_far_j = [0.0], [0.0]
     for phase, phase_j in zip(phases, known_j, strict=True):
-        begin_j = so_far_j[-1] + gap_w * (phase.start_s - time_s[-1])
-        inside_s, share = _shape(phase, *traced)
+        start_j = so_far_j[-1] + gap_w * (phase.start_s - time_s[-1])
+        inside_s, share = _energy_shares(phase, *trace)
         time_s += [phase.start_s, *inside_s, phase.end_s]
-        so_far_j += [begin_j, *(begin_j + share * scale * phase_j), begin_j + scale * phase_j]
+        so_far_j += [start_j, *(start_j + share * scale * phase_j), start_j + scale * phase_j]
     return np.array([*time_s, record.duration_s]), np.array([*so_far_j, total_j])
 
 
-def _traced(record: RunRecord) -> tuple[Floats, Floats]:
-    """Return times of the power trace and the energy until each, over all components."""
+def _trace_energy(record: RunRecord) -> tuple[Floats, Floats]:
+    """Return the times of the power trace and the cumulative energy of all components at each."""
     trace, metered = record.trace, record.total.components if record.total else {}
-    told = [] if trace is None else [c for c in metered if c in trace.time_s]
-    if trace is None or not told:
+    traced = [] if trace is None else [c for c in metered if c in trace.time_s]
+    if trace is None or not traced:
         return np.zeros(1), np.zeros(1)
-    each_s = {c: np.append(0.0, trace.time_s[c]) for c in told}
+    each_s = {c: np.append(0.0, trace.time_s[c]) for c in traced}
     time_s = np.unique(np.concatenate(list(each_s.values())))
     energy_j = np.zeros(len(time_s))
     for component, own_s in each_s.items():
-        # A point of the trace is the mean power since the point before.
+        # A point of the trace is the mean power since the previous point.
         own_j = np.append(0.0, np.cumsum(np.diff(own_s) * trace.power_w[component]))
         energy_j += np.interp(time_s, own_s, own_j)
     return time_s, energy_j
 
 
-def _shape(phase: WindowRecord, time_s: Floats, energy_j: Floats) -> tuple[Floats, Floats]:
-    """Return the trace's times within a phase, and the share (0 to 1) of its energy until each."""
+def _energy_shares(phase: WindowRecord, time_s: Floats, energy_j: Floats) -> tuple[Floats, Floats]:
+    """Return the trace's times within a phase, and the share of its energy up to each."""
     inside = (time_s > phase.start_s) & (time_s < phase.end_s)
     first_j, last_j = np.interp([phase.start_s, phase.end_s], time_s, energy_j)
     if inside.sum() < LEAST_POINTS or last_j <= first_j:

@@ -1,9 +1,9 @@
-"""STEP: wait until the epochs' energy is stable, and project it.
+"""STEP: wait until the energy of an epoch is stable, then extrapolate it.
 
-After del Rey et al.'s stable training epoch projection. Their published code looks for one change
-of regime in each training's power, and then takes one window for all of them, the 5 epochs from
-the 11th on: :func:`fixed_step` does so. A training that goes on has no such number yet, so
-:class:`StepEpochs` and :class:`StepPower` look for the window in what they have observed.
+After del Rey et al.'s stable training epoch projection. Their published code uses one window for
+all trainings, the 5 epochs from the 11th on; :func:`fixed_step` reproduces it. During a training no
+such number is known, so :class:`StepEpochs` and :class:`StepPower` look for a stable window in the
+observed epochs.
 """
 
 from __future__ import annotations
@@ -15,97 +15,95 @@ from greencv_core.estimation.base import PointEstimator, expected_epochs
 from greencv_core.estimation.trajectory import Floats, Observed, Oracle, TrainingTask, Trajectory
 
 WINDOW = 5
-"""Epochs that are projected, as in the original."""
+"""Epochs in the window, as in the original."""
 STABLE_BELOW = 0.03
-"""Epochs in a row are stable if their energies' standard deviation is less than this share of
-their mean."""
+"""Largest coefficient of variation of the energies in a stable window."""
 SAME_LEVEL = 0.1
-"""A stable window further than this from the one in force, as a share of it, replaces it."""
+"""Relative difference of means from which a later stable window replaces an earlier one."""
 
 
 class StepEpochs(PointEstimator):
-    """Epochs before the stable window as measured, all others as its mean epoch (J).
+    """Epochs before the stable window as measured, all others at the window's mean (J).
 
     The energy is that before the first epoch, plus that of the s epochs before the window, plus
-    (N - s) times the window's mean, N being the epochs oracle, or planned at most. It is never less
-    than what has been metered.
+    (N - s) times the window's mean, N being the expected number of epochs. It is never less than
+    the metered energy.
     """
 
     name = "STEP, epoch energy"
 
     def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
-        begin = _window_begin(observed)
-        until_j = observed.before_j + float(observed.epochs.energy_j[:begin].sum())
-        each_j = float(observed.epochs.energy_j[begin : begin + WINDOW].mean())
-        whole_j = until_j + (expected_epochs(task, oracle) - begin) * each_j
-        return max(whole_j, observed.energy_j)
+        start = _window_start(observed)
+        until_j = observed.before_j + float(observed.epochs.energy_j[:start].sum())
+        each_j = float(observed.epochs.energy_j[start : start + WINDOW].mean())
+        total_j = until_j + (expected_epochs(task, oracle) - start) * each_j
+        return max(total_j, observed.energy_j)
 
 
 class StepPower(PointEstimator):
-    """Energy until the stable window as measured, then its mean power (W) until the end.
+    """Energy before the stable window as measured, then the window's mean power (W) to the end.
 
-    The oracle gives the end. Without one, the remaining epochs last as long as those of the window:
-    then this and :class:`StepEpochs` are the same. The energy is never less
-    than what has been metered.
+    If the duration is unknown, the remaining epochs last as long as those of the window; then this
+    equals :class:`StepEpochs`. The energy is never less than the metered energy.
     """
 
     name = "STEP, power"
 
     def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
-        begin = _window_begin(observed)
+        start = _window_start(observed)
         energy_j, duration_s = observed.epochs.energy_j, observed.epochs.duration_s
-        window = slice(begin, begin + WINDOW)
-        until_j = observed.before_j + float(energy_j[:begin].sum())
-        until_s = observed.before_s + float(duration_s[:begin].sum())
+        window = slice(start, start + WINDOW)
+        until_j = observed.before_j + float(energy_j[:start].sum())
+        until_s = observed.before_s + float(duration_s[:start].sum())
         power_w = float(energy_j[window].sum() / duration_s[window].sum())
         if oracle.duration_s is None:
             each_s = float(duration_s[window].mean())
-            rest_s = (expected_epochs(task, oracle) - begin) * each_s
+            rest_s = (expected_epochs(task, oracle) - start) * each_s
         else:
             rest_s = oracle.duration_s - until_s
         return max(until_j + power_w * rest_s, observed.energy_j)
 
 
-def stable_from(energy_j: Floats) -> int | None:
-    """Return the place of the first epoch of the window in force; None if none is stable.
+def find_stable_window(energy_j: Floats) -> int | None:
+    """Return the index of the first epoch in the stable window, or None.
 
-    The window is the first :data:`WINDOW` epochs in a row whose energies (J) are stable, until
-    others are whose mean lies more than :data:`SAME_LEVEL` off: a level that has changed was not
-    stable. No stage of the training is looked at, since the method knows of none: on two stages it
-    settles in the first, and learns of the second when that has lasted a window.
+    A window is :data:`WINDOW` consecutive epochs with stable energies (J). The first one is valid
+    until another one differs from it by more than :data:`SAME_LEVEL`. The method does not know the
+    stages of a training: with two stages it settles in the first, and adapts when the second has
+    lasted a window.
     """
     if len(energy_j) < WINDOW:
         return None
     windows = np.lib.stride_tricks.sliding_window_view(energy_j, WINDOW)
     means = windows.mean(axis=1)
     stable = np.flatnonzero(windows.std(axis=1, ddof=1) < STABLE_BELOW * means)
-    begin: int | None = None
+    start: int | None = None
     for i in stable.tolist():
-        if begin is None or abs(means[i] - means[begin]) > SAME_LEVEL * means[begin]:
-            begin = i
-    return begin
+        if start is None or abs(means[i] - means[start]) > SAME_LEVEL * means[start]:
+            start = i
+    return start
 
 
 def fixed_step(
     trajectory: Trajectory, start: int = 10, window: int = WINDOW
 ) -> tuple[float, float]:
-    """Return the follow-up's two figures for a whole training, from one window and the true end.
+    """Return the follow-up's two estimates of a whole training, from one window and the true end.
 
     Parameters
     ----------
     start
-        The window's first epoch, from 0.
+        Index of the window's first epoch, from 0.
     window
-        Its epochs.
+        Number of epochs in the window.
 
     Returns
     -------
     power_based_j
         The window's mean power times the whole duration.
     epoch_based_j
-        The energy until the window, plus the window's mean epoch times all epochs from its first
-        on. The first epoch's energy holds what was metered before it, as in the original, whose
-        epochs begin with the log.
+        The energy before the window, plus the window's mean epoch times the remaining epochs. As in
+        the original, whose epochs begin with the log, the first epoch includes what was metered
+        before it.
 
     Raises
     ------
@@ -129,10 +127,10 @@ def fixed_step(
     return power_w * trajectory.duration_s, epoch_based_j
 
 
-def _window_begin(observed: Observed) -> int:
-    """Return the first epoch of the stable window, or of the last ones where none is stable yet."""
+def _window_start(observed: Observed) -> int:
+    """Return the first epoch of the stable window, or of the last epochs if none is stable."""
     n = len(observed.epochs)
     if not n:
-        raise NotEnoughDataError("no epoch has been observed")
-    begin = stable_from(observed.epochs.energy_j)
-    return max(n - WINDOW, 0) if begin is None else begin
+        raise NotEnoughDataError("no epoch is complete")
+    start = find_stable_window(observed.epochs.energy_j)
+    return max(n - WINDOW, 0) if start is None else start

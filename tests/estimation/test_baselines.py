@@ -35,7 +35,7 @@ def test_a_time_that_is_told_needs_no_epoch_and_a_time_that_is_not_needs_one():
     oracle = Oracle(duration_s=50.0)
     assert PowerLimit().predict(SIX.task, NOTHING_OBSERVED, oracle).energy_j == 5000
     for method in PowerLimit(), PowerLimitUsed():
-        with pytest.raises(NotEnoughDataError, match="without an epoch"):
+        with pytest.raises(NotEnoughDataError, match="without a complete epoch"):
             energy_j(method, SIX, 0)
 
 
@@ -114,15 +114,15 @@ def test_operations_interval_holds_how_far_trainings_lay_from_the_median():
 
 def test_operations_have_no_answer_without_trainings_that_tell_their_cost():
     method = Operations()
-    with pytest.raises(NotEnoughDataError, match="no training tells"):
+    with pytest.raises(NotEnoughDataError, match="no training shows"):
         method.predict(SIX.task, NOTHING_OBSERVED, NO_ORACLE)
     method.fit(MEASURED)
     nothing_computed = made_up_trajectory([1], task=made_up_task([stage(1, tflop=0)]))
     for trajectories in [], [nothing_computed]:
-        with pytest.raises(NotEnoughDataError, match="no training tells"):
+        with pytest.raises(NotEnoughDataError, match="no training shows"):
             method.fit(trajectories)
         # Nor is the answer that of an earlier fit.
-        with pytest.raises(NotEnoughDataError, match="no training tells"):
+        with pytest.raises(NotEnoughDataError, match="no training shows"):
             method.predict(SIX.task, NOTHING_OBSERVED, NO_ORACLE)
 
 

@@ -146,7 +146,7 @@ def test_the_best_other_is_the_one_that_errs_least_of_those_with_a_score():
 
 
 def test_ours_against_the_best_at_each_share():
-    rows = BOTH.against("architecture", "known")
+    rows = BOTH.compare_with_best("architecture", "known")
     assert rows["share"].tolist() == [0.0, 0.1, 0.25]
     assert rows["mape"].tolist() == pytest.approx([0.30, 0.04, 0.02])
     assert rows["best"].tolist() == ["good", "good", "bad"]
@@ -435,7 +435,7 @@ def test_a_method_without_an_answer_says_why_and_a_defect_is_raised(trajectories
     asked = {"held_out": ["run"], "oracle": ["known"], "shares": [0.0, 0.5]}
     table = score(trajectories, **asked, methods={"m": FirstEpoch}).answers
     nothing = table["share"] == 0
-    assert (table.loc[nothing, "reason"] == "no epoch has been observed").all()
+    assert (table.loc[nothing, "reason"] == "no epoch is complete").all()
     assert (table.loc[~nothing, "reason"] == "").all()
     assert (table["estimate_j"].isna() == nothing).all()
 

@@ -62,7 +62,7 @@ def test_the_time_comes_from_the_epochs_seen_where_none_is_told():
     observed = MEASURED[0].observe_epochs(2)
     joules = predicted_j(method, MEASURED, SMALL, NO_ORACLE, observed)
     assert joules == pytest.approx(100 * (5 + 4 * 10), rel=0.01)
-    with pytest.raises(NotEnoughDataError, match="without an epoch"):
+    with pytest.raises(NotEnoughDataError, match="without a complete epoch"):
         method.predict(task_of(SMALL), NOTHING_OBSERVED, NO_ORACLE)
 
 

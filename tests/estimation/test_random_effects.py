@@ -5,13 +5,13 @@ import pytest
 
 from greencv_core.estimation.bayesian.random_effects import (
     DRAWS,
+    Design,
     LevelModel,
-    design_from_rows,
     fit_level_model,
 )
 
 GFLOPS = {f"a{i}": 0.25 * 2.0**i for i in range(6)}
-KNOWN = design_from_rows(
+KNOWN = Design.from_cells(
     [
         (name, environment, "s", stage, float(np.log(gflops)))
         for name, gflops in GFLOPS.items()
@@ -32,19 +32,19 @@ def learnt(where, levels=None, variance=1e-4):
 
 
 def nothing_learnt():
-    return fit_level_model(design_from_rows([]), np.empty(0), np.empty(0))
+    return fit_level_model(Design.from_cells([]), np.empty(0), np.empty(0))
 
 
 def at(model, *rows):
     """Return mean and standard deviation of each place, over all draws, few of which are wild."""
-    means, covariances = model.at(design_from_rows(rows))
+    means, covariances = model.predict(Design.from_cells(rows))
     within = np.diagonal(covariances, axis1=1, axis2=2)
     return means.mean(axis=0), np.sqrt(np.median(within, axis=0) + means.var(axis=0))
 
 
 def first(where, n):
     rows = zip(where.architecture, where.environment, where.setting, where.stage, strict=True)
-    return design_from_rows(
+    return Design.from_cells(
         [(*row, log) for row, log in zip(rows, where.log_gflops.tolist(), strict=True)][:n]
     )
 
@@ -60,8 +60,8 @@ def model():
 def test_without_levels_the_prior_is_the_line_and_the_effects_that_were_drawn():
     model = nothing_learnt()
     x = np.log(4.0)
-    means, covariances = model.at(
-        design_from_rows([("a", "e", "s", "one", x), ("a", "e", "s", "two", x)])
+    means, covariances = model.predict(
+        Design.from_cells([("a", "e", "s", "one", x), ("a", "e", "s", "two", x)])
     )
     assert model.scales.shape == (DRAWS, 1, 1)
     assert means.shape == (DRAWS, 2)
@@ -114,7 +114,7 @@ def test_two_conditions_have_in_common_what_their_names_have(changed, in_common)
     variances["environment slope"] *= x**2
     variances["step"] *= x**2
     expected = 101 + x**2 + sum(variances[name] for name in in_common)
-    covariances = model.at(design_from_rows(rows))[1] / model.scales
+    covariances = model.predict(Design.from_cells(rows))[1] / model.scales
     assert covariances[:, 0, 1] == pytest.approx(expected)
 
 
@@ -126,7 +126,7 @@ def test_a_condition_may_be_unlike_all_others(model):
         assert scales.max() > 5
         assert scales.min() < 0.6
     rows = [("new", "x", "s", "main", 0.5), ("new", "x", "s", "frozen", 0.5)]
-    covariances = model.at(design_from_rows(rows))[1]
+    covariances = model.predict(Design.from_cells(rows))[1]
     assert np.corrcoef(np.log(covariances[:, 0, 0]), np.log(model.scales.ravel()))[0, 1] > 0.4
 
 
@@ -174,7 +174,7 @@ def test_a_level_that_was_measured_badly_counts_little():
 def test_a_stage_that_was_seen_tells_of_the_other(model):
     """The first environment is known of the new architecture, and so is the other nearly."""
     rows = [("new", "x", "s", stage, 0.0) for stage in ("frozen", "main")]
-    _, covariances = model.at(design_from_rows(rows))
+    _, covariances = model.predict(Design.from_cells(rows))
     mean = covariances.mean(axis=0)
     assert mean[0, 1] / np.sqrt(mean[0, 0] * mean[1, 1]) > 0.3
 
@@ -220,8 +220,8 @@ def test_the_draws_are_of_the_posterior():
     medians = np.log([0.5, 0.2, 0.3, 0.15, 0.2, 0.2, 0.1, 0.1])
     prior = np.random.default_rng(1).normal(medians, 1.0, (8000, 8))
     nothing, one_scale = np.empty(0), np.ones((len(prior), 1, 1))
-    unlearnt = LevelModel(design_from_rows([]), nothing, 0.0, nothing, prior, one_scale)
-    covariances = unlearnt.at(where)[1] + 0.02 * np.eye(len(where))
+    unlearnt = LevelModel(Design.from_cells([]), nothing, 0.0, nothing, prior, one_scale)
+    covariances = unlearnt.predict(where)[1] + 0.02 * np.eye(len(where))
     centred = levels - levels.mean()
     fits = np.einsum("i,dij,j->d", centred, np.linalg.inv(covariances), centred)
     log_weights = -0.5 * (fits + np.linalg.slogdet(covariances)[1])
@@ -257,7 +257,7 @@ def test_every_draw_has_a_mean_and_a_covariance_of_the_places_wanted(model):
         ("a1", "z", "s", "main", 1.0),
         ("b", "y", "t", "q", 2),
     ]
-    means, covariances = model.at(design_from_rows(rows))
+    means, covariances = model.predict(Design.from_cells(rows))
     assert model.log_sds.shape == (DRAWS, 8)
     assert means.shape == (DRAWS, 3)
     assert covariances.shape == (DRAWS, 3, 3)
@@ -271,7 +271,7 @@ def test_draws_differ_from_each_other(model):
 
 def test_a_single_level_is_enough():
     model = fit_level_model(
-        design_from_rows([("a", "e", "s", "main", 0.0)]), np.array([7.0]), np.array([0.01])
+        Design.from_cells([("a", "e", "s", "main", 0.0)]), np.array([7.0]), np.array([0.01])
     )
     mean, sd = at(model, ("a", "e", "s", "main", 0.0), ("b", "f", "s", "main", 2.0))
     assert mean[0] == pytest.approx(7.0, abs=0.01)

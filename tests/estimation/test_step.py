@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from greencv_core.analysis.result import NotEnoughDataError
-from greencv_core.estimation.step import StepEpochs, StepPower, fixed_step, stable_from
+from greencv_core.estimation.step import StepEpochs, StepPower, find_stable_window, fixed_step
 from greencv_core.estimation.trajectory import NO_ORACLE, Oracle
 from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
 
@@ -40,7 +40,7 @@ SETTLES = of([20, 14] + [10] * 18, each_s=[9, 7] + [5] * 18, before=(3, 6))
     ],
 )
 def test_the_window_is_the_first_five_epochs_of_little_spread(energies, begin):
-    assert stable_from(np.array(energies, dtype=float)) == begin
+    assert find_stable_window(np.array(energies, dtype=float)) == begin
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_window_is_the_first_five_epochs_of_little_spread(energies, begin):
     ],
 )
 def test_a_stable_window_gives_way_to_one_on_another_level(energies, begin):
-    assert stable_from(np.array(energies, dtype=float)) == begin
+    assert find_stable_window(np.array(energies, dtype=float)) == begin
 
 
 # --- projections ------------------------------------------------------------------------------

@@ -112,25 +112,25 @@ def strays(rng, correlation, runs=200):
 @pytest.mark.parametrize(("made", "low", "high"), [(0, 0, 0.2), (0.7, 0.55, 0.8), (1, 0.95, 0.95)])
 def test_what_a_runs_stages_share_is_the_correlation_of_their_straying(made, low, high):
     means = strays(np.random.default_rng(3), made)
-    assert low <= of_means(means, runs=10, stages=2).shared <= high
+    assert low <= of_means(means, runs=10, stages=2).stage_correlation <= high
 
 
 def test_stages_that_stray_in_opposite_directions_share_nothing():
-    assert of_means(strays(np.random.default_rng(3), -1), runs=10, stages=2).shared == 0
+    assert of_means(strays(np.random.default_rng(3), -1), runs=10, stages=2).stage_correlation == 0
 
 
 @pytest.mark.parametrize(("runs", "stages"), [(1, 2), (10, 1)])
 def test_without_pairs_of_stages_that_stray_nothing_is_shared(runs, stages):
     means = np.repeat(np.random.default_rng(3).normal(size=100), 2)
-    assert of_means(means, runs=runs, stages=stages).shared == 0
+    assert of_means(means, runs=runs, stages=stages).stage_correlation == 0
 
 
 def test_four_pairs_are_too_few_and_a_stage_that_never_strays_shares_nothing():
     alike = np.repeat(np.random.default_rng(3).normal(size=100), 2)
-    assert of_means(alike[:8], runs=4, stages=2).shared == 0
-    assert of_means(alike, runs=10, stages=2).shared > 0.9
+    assert of_means(alike[:8], runs=4, stages=2).stage_correlation == 0
+    assert of_means(alike, runs=10, stages=2).stage_correlation > 0.9
     alike[1::2] = 0
-    assert of_means(alike, runs=10, stages=2).shared == 0
+    assert of_means(alike, runs=10, stages=2).stage_correlation == 0
 
 
 # --- epochs -----------------------------------------------------------------------------------
@@ -139,11 +139,11 @@ def test_four_pairs_are_too_few_and_a_stage_that_never_strays_shares_nothing():
 def test_the_more_epochs_were_seen_the_better_they_tell_the_rest():
     rng = np.random.default_rng(1)
     got = of_epochs(rng.normal(3, 0.1, (80, 150)))
-    sds = [got.after(n)[1] for n in OBSERVED_EPOCHS]
+    sds = [got.remaining_error(n)[1] for n in OBSERVED_EPOCHS]
     assert (np.diff(sds) < 0).all()
     assert sds[0] == pytest.approx(0.1, rel=0.25)
     assert sds[-1] < sds[0] / 4
-    assert [got.after(n)[0] for n in OBSERVED_EPOCHS] == pytest.approx(
+    assert [got.remaining_error(n)[0] for n in OBSERVED_EPOCHS] == pytest.approx(
         np.zeros(len(OBSERVED_EPOCHS)), abs=0.03
     )
 
@@ -153,37 +153,37 @@ def test_a_first_epoch_that_costs_more_is_learned():
     logs[:, 0] = np.log(1.2)
     got = of_epochs(logs)
     # 45 observations, and the first guess that there is no shift counts as five.
-    assert got.after(1)[0] == pytest.approx(-0.9 * np.log(1.2))
+    assert got.remaining_error(1)[0] == pytest.approx(-0.9 * np.log(1.2))
     # Of two or more the first one is not asked.
-    assert [got.after(n)[0] for n in (2, 3, 8)] == pytest.approx(np.zeros(3))
-    assert got.after(1)[1] < FIRST_GUESS
+    assert [got.remaining_error(n)[0] for n in (2, 3, 8)] == pytest.approx(np.zeros(3))
+    assert got.remaining_error(1)[1] < FIRST_GUESS
 
 
 def test_one_stage_that_shifts_does_not_make_a_shift():
     logs = np.zeros((45, 40))
     logs[0, 0] = 3.0
-    assert of_epochs(logs).after(1)[0] == 0
+    assert of_epochs(logs).remaining_error(1)[0] == 0
 
 
 def test_a_stage_of_which_less_is_left_than_was_seen_tells_nothing():
     logs = np.random.default_rng(1).normal(0, 3, (50, 10))
     got = of_epochs(logs)
-    assert got.after(8) == (0, pytest.approx(FIRST_GUESS / np.sqrt(8)))
-    assert got.after(5)[1] > 10 * FIRST_GUESS
+    assert got.remaining_error(8) == (0, pytest.approx(FIRST_GUESS / np.sqrt(8)))
+    assert got.remaining_error(5)[1] > 10 * FIRST_GUESS
 
 
 def test_without_epochs_the_first_guess_shrinks_as_more_are_seen():
     got = of_epochs([])
     for n in OBSERVED_EPOCHS:
-        assert got.after(n) == (0, pytest.approx(FIRST_GUESS / np.sqrt(n)))
+        assert got.remaining_error(n) == (0, pytest.approx(FIRST_GUESS / np.sqrt(n)))
     assert got.run_sd == FIRST_GUESS
-    assert got.shared == 0
+    assert got.stage_correlation == 0
 
 
 def test_between_the_numbers_learned_it_is_between_and_beyond_them_it_stays():
     got = of_epochs(np.random.default_rng(1).normal(3, 0.1, (80, 150)))
-    assert got.after(8)[1] > got.after(10)[1] > got.after(12)[1]
-    assert got.after(1000) == got.after(50)
+    assert got.remaining_error(8)[1] > got.remaining_error(10)[1] > got.remaining_error(12)[1]
+    assert got.remaining_error(1000) == got.remaining_error(50)
 
 
 def test_the_mean_is_of_what_the_logarithms_are_of_and_the_settled_one_of_the_later_half():
@@ -218,7 +218,7 @@ def halves(early_w, late_w, n=20, environment="e"):
 def test_of_constant_power_any_part_tells_the_whole():
     got = estimate_partial_epochs([constant(environment=f"e{i}") for i in range(20)])
     for share in EPOCH_SHARES:
-        shift, sd = got.after(share)
+        shift, sd = got.remaining_error(share)
         assert shift == pytest.approx(0, abs=1e-9)
         # Sixty epochs, and the first guess that counts as five.
         assert sd == pytest.approx(PARTIAL_GUESS * np.sqrt(5 / 65))
@@ -226,14 +226,14 @@ def test_of_constant_power_any_part_tells_the_whole():
 
 def test_power_that_rises_within_an_epoch_is_a_shift():
     got = estimate_partial_epochs([halves(50, 150, environment=f"e{i}") for i in range(20)])
-    shifts = [got.after(share)[0] for share in EPOCH_SHARES]
+    shifts = [got.remaining_error(share)[0] for share in EPOCH_SHARES]
     # Until 0.75: half at 50 W, a quarter at 150 W; until 0.95: 0.5 and 0.45.
     by_hand = [np.log(2), np.log(2), np.log(2), np.log(75 / 62.5), np.log(95 / 92.5)]
     assert shifts == pytest.approx(by_hand)
-    assert got.after(0.6)[0] == pytest.approx(np.interp(0.6, EPOCH_SHARES, by_hand))
-    assert got.after(1.4) == got.after(0.95)
+    assert got.remaining_error(0.6)[0] == pytest.approx(np.interp(0.6, EPOCH_SHARES, by_hand))
+    assert got.remaining_error(1.4) == got.remaining_error(0.95)
     # It is the same in each.
-    assert got.after(0.5)[1] < PARTIAL_GUESS / 3
+    assert got.remaining_error(0.5)[1] < PARTIAL_GUESS / 3
 
 
 def test_the_scatter_of_the_parts_is_learned():
@@ -242,26 +242,30 @@ def test_the_scatter_of_the_parts_is_learned():
     trajectories = [halves(w, 100, environment=f"e{i}") for i, w in enumerate(early_w)]
     made = np.log((early_w + 100) / 2 / early_w).std()
     got = estimate_partial_epochs(trajectories)
-    assert got.after(0.25)[1] == pytest.approx(made, rel=0.25)
-    assert got.after(0.95)[1] < got.after(0.5)[1] / 3
+    assert got.remaining_error(0.25)[1] == pytest.approx(made, rel=0.25)
+    assert got.remaining_error(0.95)[1] < got.remaining_error(0.5)[1] / 3
 
 
 def test_so_small_a_part_tells_nothing():
     got = estimate_partial_epochs([constant()])
-    assert got.after(0.0) is None
-    assert got.after(0.09) is None
-    assert got.after(0.1) is not None
+    assert got.remaining_error(0.0) is None
+    assert got.remaining_error(0.09) is None
+    assert got.remaining_error(0.1) is not None
 
 
 def test_without_trainings_a_part_tells_what_was_guessed():
     got = estimate_partial_epochs([])
-    assert got.after(0.5) == (0, pytest.approx(PARTIAL_GUESS))
+    assert got.remaining_error(0.5) == (0, pytest.approx(PARTIAL_GUESS))
 
 
 def test_the_first_epoch_warms_up_and_is_not_asked_unless_it_is_the_only_one():
     odd, even = halves(50, 150, n=2), halves(100, 100, n=2)
     so_far_j = np.concatenate([odd.energy_so_far_j[:4], even.energy_so_far_j[4:]])
-    shift, sd = estimate_partial_epochs([replace(even, energy_so_far_j=so_far_j)]).after(0.5)
+    shift, sd = estimate_partial_epochs([replace(even, energy_so_far_j=so_far_j)]).remaining_error(
+        0.5
+    )
     assert shift == pytest.approx(0)
     assert sd < PARTIAL_GUESS
-    assert estimate_partial_epochs([halves(50, 150, n=1)]).after(0.5)[0] == pytest.approx(np.log(2))
+    assert estimate_partial_epochs([halves(50, 150, n=1)]).remaining_error(0.5)[0] == pytest.approx(
+        np.log(2)
+    )

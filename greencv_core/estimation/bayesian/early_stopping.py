@@ -1,4 +1,4 @@
-"""How many epochs a training has that may stop early: what is believed before it does."""
+"""Predictive distribution of the number of epochs under early stopping."""
 
 from __future__ import annotations
 
@@ -8,36 +8,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greencv_core.estimation.trajectory import Floats, Integers, StagePlan, TrainingTask, Trajectory
+from greencv_core.estimation.trajectory import (
+    Floats,
+    Integers,
+    StagePlan,
+    TrainingTask,
+    Trajectory,
+)
 
 DRAWS = 200
 SEED = 2022
 OTHERS_COUNT_AS = 10
-"""Trainings of other architectures weigh as much, together, as so many of one's own."""
+"""Weight of all trainings of other architectures, in trainings of the same architecture."""
 BLUR = 0.1
-"""By which share an observed number of epochs may be another one the next time."""
+"""Relative standard deviation of the number of epochs when a training is repeated."""
 BEYOND = 0.25
-"""Share of the epochs had, that a training which outlasts all others has on top, on average."""
+"""Mean number of further epochs, as a share of those completed, of a training that has lasted
+longer than all others."""
 
 
 @dataclass(frozen=True)
 class EpochCountModel:
-    """The last stage's epochs of trainings that were measured."""
+    """Numbers of epochs in the last stage of past trainings: arrays and tuples of one length."""
 
     architectures: tuple[str, ...]
     epochs: Integers
     plans: tuple[StagePlan, ...]
 
-    def sample(self, task: TrainingTask, had: int, n: int, rng: np.random.Generator) -> Integers:
-        """Return ``n`` equally probable numbers of epochs of the last stage.
-
-        Parameters
-        ----------
-        had
-            Those that are complete already.
-        """
+    def sample(
+        self, task: TrainingTask, completed: int, n: int, rng: np.random.Generator
+    ) -> Integers:
+        """Draw ``n`` numbers of epochs of the last stage, of which some are completed."""
         plan = task.stages[-1]
-        least = min(max(plan.fewest_epochs, had), plan.most_epochs)
+        least = min(max(plan.fewest_epochs, completed), plan.most_epochs)
         if plan.fewest_epochs == plan.most_epochs:
             return np.full(n, plan.most_epochs)
         alike = [i for i, other in enumerate(self.plans) if _alike(other, plan)]
@@ -45,26 +48,27 @@ class EpochCountModel:
         fewest = plan.fewest_epochs
         outcomes = np.concatenate([self.epochs[alike].astype(float), [np.nan]])
         chosen = outcomes[rng.choice(len(outcomes), 8 * n, p=weights)]
-        anything = np.isnan(chosen)
-        chosen[anything] = rng.uniform(fewest, plan.most_epochs, int(anything.sum()))
+        new_kind = np.isnan(chosen)
+        chosen[new_kind] = rng.uniform(fewest, plan.most_epochs, int(new_kind.sum()))
         blurred = fewest + (chosen - fewest) * np.exp(BLUR * rng.standard_normal(8 * n))
         blurred = np.clip(np.rint(blurred), fewest, plan.most_epochs)
         possible = blurred[blurred >= least]
         if len(possible) < max(1, n // 8):
-            more = rng.exponential(1 + BEYOND * had, n)
+            more = rng.exponential(1 + BEYOND * completed, n)
             possible = np.clip(np.rint(least + more), least, plan.most_epochs)
         return rng.choice(possible, n).astype(np.int64)
 
-    def median(self, task: TrainingTask, had: int) -> int:
+    def median(self, task: TrainingTask, completed: int) -> int:
         """Return the median number of epochs of the whole training."""
         earlier = sum(stage.most_epochs for stage in task.stages[:-1])
-        last = self.sample(task, max(0, had - earlier), DRAWS, np.random.default_rng(SEED))
+        rng = np.random.default_rng(SEED)
+        last = self.sample(task, max(0, completed - earlier), DRAWS, rng)
         return earlier + int(np.median(last))
 
     def _weights(self, architecture: str, alike: Sequence[int]) -> Floats:
-        """Return the weight of each training that is alike, and of anything at last.
+        """Return the weight of each comparable training, and of a new kind at the end.
 
-        The next architecture is a new kind as probably as it is like any one of those known.
+        A new kind is as probable as each known architecture.
         """
         names = [self.architectures[i] for i in alike]
         sizes = Counter(names)
@@ -75,12 +79,12 @@ class EpochCountModel:
 
 
 def fit_epoch_counts(trajectories: Sequence[Trajectory]) -> EpochCountModel:
-    """Learn from trainings how long their last stage was."""
+    """Learn the length of the last stage from trainings."""
     last = [len(trajectory.task.stages) - 1 for trajectory in trajectories]
     return EpochCountModel(
         tuple(trajectory.task.architecture for trajectory in trajectories),
         np.array(
-            [int((c.epochs.stage == i).sum()) for c, i in zip(trajectories, last, strict=True)],
+            [int((t.epochs.stage == i).sum()) for t, i in zip(trajectories, last, strict=True)],
             dtype=np.int64,
         ),
         tuple(trajectory.task.stages[-1] for trajectory in trajectories),

@@ -1,11 +1,11 @@
 """The online Bayesian projection: a prediction before training, updated by each measured epoch.
 
-An epoch's energy is what the machine takes at idle for as long as the epoch lasts, and what its
-operations take on top. Both its time and its dynamic energy, per operation, are levels of the run
-in a stage of training: before it begins they are known from other runs as
-:mod:`~greencv_core.estimation.bayesian.random_effects` has it; then every epoch is an observation,
-of its own stage's level and, by what stages have in common, of those still to come. How many epochs
-remain is a question of its own (:mod:`greencv_core.estimation.bayesian.early_stopping`).
+The energy of an epoch is idle power times its duration, plus the dynamic energy of its operations.
+Time and dynamic energy per operation are levels of the run in a stage of training. Before the run,
+they are predicted from other runs by :mod:`~greencv_core.estimation.bayesian.random_effects`; then
+every epoch is an observation of its own stage's level and, by their correlation, of later stages.
+The number of remaining epochs is predicted by
+:mod:`~greencv_core.estimation.bayesian.early_stopping`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from greencv_core.estimation.bayesian.early_stopping import EpochCountModel, fit
 from greencv_core.estimation.bayesian.random_effects import (
     DRAWS,
     SEED,
+    Cell,
     Design,
     LevelModel,
-    design_from_rows,
     fit_level_model,
 )
+from greencv_core.estimation.bayesian.state import DRAWS_PER_COMPONENT, LevelState
 from greencv_core.estimation.bayesian.variability import (
     PartialEpochs,
     Variability,
@@ -45,155 +46,139 @@ from greencv_core.estimation.trajectory import (
 )
 
 LEAST_DYNAMIC = 0.05
-"""Share of the power that operations take at least. Idle power may be overstated, or work may take
-no more, as where power is estimated by a constant; less counts as idle power then."""
-AROUND_EACH = 8
-"""Draws from each set of standard deviations."""
+"""Smallest dynamic share of the power. Idle power may be overstated, or power may not depend on the
+load, for example if it is estimated by a constant; idle power is then reduced."""
 ORACLE_SD = 0.003
-"""Of the logarithm of a time given by an oracle: it holds the pauses between epochs, too."""
+"""Standard deviation of the logarithm of a known duration, which includes pauses between epochs."""
 PROBE_SD = 0.1
-"""Of the logarithm of the time that a few batches promise for an epoch: machines that others share
-are a tenth faster or slower from minute to minute."""
+"""Standard deviation of the logarithm of the epoch time predicted from a probe: shared machines
+vary by a tenth from minute to minute."""
 PROBE_POWER_SD = 0.03
-"""Of the logarithm of their power, which varies less."""
-LINEARISED = 3
-"""Times that the sum of the stages' times is taken for linear, each around a better place."""
+"""Standard deviation of the logarithm of the power in a probe, which varies less."""
+LINEARISATIONS = 3
+"""Number of linearisations of the sum of the stages' times, each around a better point."""
 
 
 class Projection:
-    """See :class:`greencv_core.estimation.base.Estimator`.
+    """The online Bayesian projection; see :class:`greencv_core.estimation.base.Estimator`.
 
-    Fitted on no training at all it has a prior so wide that it answers only once an epoch has been
-    measured, or probe_epochs.
+    Fitted on no training, it predicts only once an epoch has been measured or probed.
     """
 
     name = "Bayesian projection"
 
     def __init__(self) -> None:
-        self._learnt: _Learnt | None = None
-        self._priors: dict[tuple[object, ...], tuple[_State, _State]] = {}
+        self._fitted: _Fitted | None = None
+        self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
-        """Learn from trainings; none at all is allowed."""
-        self._learnt, self._priors = _learn(trajectories), {}
+        """Learn from trainings, possibly none."""
+        self._fitted, self._priors = _fit(trajectories), {}
 
     def predict(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> Estimate:
-        """Return what a training will take.
+        """Predict the cost of a training.
 
         Raises
         ------
         NotEnoughDataError
-            Nothing tells: no training was fitted on, no epoch was observed or probe_epochs.
+            There is neither a fitted training nor an observed or probed epoch.
         """
-        learnt = self._learnt
-        assert learnt is not None, "fit() comes first"
-        if not learnt.trainings and not len(observed.epochs) and task.probe_epochs is None:
+        fitted = self._fitted
+        assert fitted is not None, "fit() comes first"
+        if not fitted.trainings and not len(observed.epochs) and task.probe_epochs is None:
             raise NotEnoughDataError("no finished training, no epoch and no batch tells of it")
         rng = np.random.default_rng(SEED)
-        met = [epochs for epochs in (observed.epochs, task.probe_epochs) if epochs is not None]
-        least_w = [learnt.least_power_w.get(task.environment, np.inf), *map(_least_power_w, met)]
-        task = _idle_below(task, min(least_w))
-        energy, time = self._prior(task, learnt)
-        state = _State.of(energy, time)
+        measured = [epochs for epochs in (observed.epochs, task.probe_epochs) if epochs is not None]
+        least_w = fitted.least_power_w.get(task.environment, np.inf)
+        task = _limit_idle_power(task, min([least_w, *map(_least_power_w, measured)]))
+        state = LevelState.join(*self._prior(task, fitted))
         if task.probe_epochs is not None:
             _observe_probe(state, task, task.probe_epochs)
-        _observe_epochs(state, task, observed, learnt)
-        left = _epochs_left(task, observed, oracle, learnt.epoch_counts, rng)
-        _observe_epoch_going_on(state, task, observed, learnt)
-        begun_s, begun_j = _until_last_epoch(observed)
-        if observed.duration_s <= observed.before_s:  # the first epoch has not begun
-            wait_s = max(0.0, learnt.before_s - observed.duration_s)
-            begun_s, begun_j = begun_s + wait_s, begun_j + task.idle_power_w * wait_s
-        left_s = None if oracle.duration_s is None else max(0.0, oracle.duration_s - begun_s)
+        _observe_epochs(state, task, observed, fitted)
+        left = _sample_epochs_left(task, observed, oracle, fitted.epoch_counts, rng)
+        _observe_epoch_in_progress(state, task, observed, fitted)
+        spent_s, spent_j = _until_last_epoch(observed)
+        if observed.duration_s <= observed.before_s:  # the first epoch has not started
+            wait_s = max(0.0, fitted.before_s - observed.duration_s)
+            spent_s, spent_j = spent_s + wait_s, spent_j + task.idle_power_w * wait_s
+        left_s = None if oracle.duration_s is None else max(0.0, oracle.duration_s - spent_s)
         if left_s and oracle.epochs is not None:
             _observe_time_left(state, task, left[0], left_s)
-        weights, levels = state.draws(rng)
+        weights, levels = state.sample(rng)
         n_stages = len(task.stages)
-        tflop = np.array([stage.tflop_per_epoch for stage in task.stages])
-        each = left[rng.integers(0, len(left), len(levels))] * tflop
+        each = left[rng.integers(0, len(left), len(levels))] * _tflop(task)
         dynamic_j = (each * np.exp(levels[:, :n_stages])).sum(axis=1)
         times_s = (each * np.exp(levels[:, n_stages:])).sum(axis=1)
         if left_s is not None:
             times_s = np.full_like(times_s, left_s)
-        energies_j = begun_j + task.idle_power_w * times_s + dynamic_j
+        energies_j = spent_j + task.idle_power_w * times_s + dynamic_j
         energies_j = np.maximum(energies_j, observed.energy_j)
-        durations_s = np.maximum(begun_s + times_s, observed.duration_s)
-        energy_j, joules = _summary(energies_j, weights)
-        duration_s, seconds = _summary(durations_s, weights)
-        low, high = (QUANTILES.index(one) for one in TAILS)
-        return Estimate(
-            energy_j=energy_j,
-            low_j=joules[low],
-            high_j=joules[high],
-            duration_s=duration_s,
-            low_s=seconds[low],
-            high_s=seconds[high],
-            quantiles_j=joules,
-        )
+        durations_s = np.maximum(spent_s + times_s, observed.duration_s)
+        return _summarise(energies_j, durations_s, weights)
 
-    def _prior(self, task: TrainingTask, learnt: _Learnt) -> tuple[_State, _State]:
+    def _prior(self, task: TrainingTask, fitted: _Fitted) -> tuple[LevelState, LevelState]:
         key = (task.architecture, task.environment, task.setting, task.gflops_per_image,
                tuple(stage.name for stage in task.stages))  # fmt: skip
         if key not in self._priors:
-            where = _design_of(task)
+            design = Design.from_cells([_cell(task, stage) for stage in range(len(task.stages))])
             self._priors[key] = (
-                _run_level(learnt.energy, where, learnt.energy_variability),
-                _run_level(learnt.time, where, learnt.time_variability),
+                _run_prior(fitted.energy, design, fitted.energy_variability),
+                _run_prior(fitted.time, design, fitted.time_variability),
             )
         return self._priors[key]
 
 
 @dataclass(frozen=True)
-class _Learnt:
+class _Fitted:
     trainings: int
     energy: LevelModel
-    """Of the logarithm of dynamic energy, J per TFLOP."""
+    """Logarithm of dynamic energy, J per TFLOP."""
     time: LevelModel
-    """Of the logarithm of time, s per TFLOP."""
+    """Logarithm of time, s per TFLOP."""
     energy_variability: Variability
     time_variability: Variability
-    parts: PartialEpochs
+    partial: PartialEpochs
     epoch_counts: EpochCountModel
     least_power_w: Mapping[str, float]
-    """Of a stage of a training, by environment."""
+    """Lowest mean power of a stage of a training, by environment."""
     before_s: float
+    """Median time before the first epoch."""
 
 
-def _learn(trajectories: Sequence[Trajectory]) -> _Learnt:
-    of_run, conditions, energy, time = [], [], [], []
+def _fit(trajectories: Sequence[Trajectory]) -> _Fitted:
+    runs, cells, energy, time = [], [], [], []
     joules, seconds = [], []
     least_w: dict[str, float] = {}
     for trajectory in trajectories:
-        where = trajectory.task.environment
-        least_w[where] = min(least_w.get(where, np.inf), _least_power_w(trajectory.epochs))
+        name = trajectory.task.environment
+        least_w[name] = min(least_w.get(name, np.inf), _least_power_w(trajectory.epochs))
     for trajectory in trajectories:
-        task = _idle_below(trajectory.task, least_w[trajectory.task.environment])
+        task = _limit_idle_power(trajectory.task, least_w[trajectory.task.environment])
         for stage in range(len(task.stages)):
             epochs = trajectory.epochs.of_stage(stage)
             if not len(epochs):
                 continue
-            of_run.append(trajectory.run_id)
-            conditions.append(_cell(task, stage))
+            runs.append(trajectory.run_id)
+            cells.append(_cell(task, stage))
             levels = _levels(task, stage, epochs)
             energy.append(log_mean(levels[0]))
             time.append(log_mean(levels[1]))
             joules.append(np.log(epochs.energy_j))
             seconds.append(np.log(epochs.duration_s))
     energies, times = np.array(energy), np.array(time)
-    energy_variability = estimate_variability(of_run, conditions, energies, joules)
-    time_variability = estimate_variability(of_run, conditions, times, seconds)
-    return _Learnt(
+    energy_variability = estimate_variability(runs, cells, energies, joules)
+    time_variability = estimate_variability(runs, cells, times, seconds)
+    before_s = [trajectory.before_s for trajectory in trajectories]
+    return _Fitted(
         trainings=len(trajectories),
-        energy=_condition_levels(conditions, energies, energy_variability),
-        time=_condition_levels(conditions, times, time_variability),
+        energy=_fit_condition_levels(cells, energies, energy_variability),
+        time=_fit_condition_levels(cells, times, time_variability),
         energy_variability=energy_variability,
         time_variability=time_variability,
-        parts=estimate_partial_epochs(trajectories),
+        partial=estimate_partial_epochs(trajectories),
         epoch_counts=fit_epoch_counts(trajectories),
         least_power_w=least_w,
-        before_s=float(np.median([trajectory.before_s for trajectory in trajectories]))
-        if trajectories
-        else 0.0,
+        before_s=float(np.median(before_s)) if before_s else 0.0,
     )
 
 
@@ -204,14 +189,14 @@ def _levels(task: TrainingTask, stage: int, epochs: Epochs) -> tuple[Floats, Flo
 
 
 def _least_power_w(epochs: Epochs) -> float:
-    """Return the mean power of the stage that drew least; infinite where there is none."""
+    """Return the lowest mean power of a stage; infinite without epochs."""
     parts = [epochs.of_stage(stage) for stage in np.unique(epochs.stage)]
     powers_w = [float(part.energy_j.sum() / part.duration_s.sum()) for part in parts]
     return min(powers_w, default=float("inf"))
 
 
-def _idle_below(task: TrainingTask, power_w: float) -> TrainingTask:
-    """Return the task with idle power that leaves something to its operations."""
+def _limit_idle_power(task: TrainingTask, power_w: float) -> TrainingTask:
+    """Return the task with an idle power that leaves a dynamic share of ``power_w``."""
     return replace(task, idle_power_w=min(task.idle_power_w, (1 - LEAST_DYNAMIC) * power_w))
 
 
@@ -220,190 +205,133 @@ def _dynamic_j(task: TrainingTask, epochs: Epochs) -> Floats:
     return np.maximum(above, LEAST_DYNAMIC * epochs.energy_j)
 
 
-Cell = tuple[str, str, str, str, float]
-
-
 def _cell(task: TrainingTask, stage: int) -> Cell:
     name = task.stages[stage].name
     log_gflops = float(np.log(task.gflops_per_image))
     return task.architecture, task.environment, task.setting, name, log_gflops
 
 
-def _design_of(task: TrainingTask) -> Design:
-    return design_from_rows([_cell(task, stage) for stage in range(len(task.stages))])
+def _tflop(task: TrainingTask) -> Floats:
+    return np.array([stage.tflop_per_epoch for stage in task.stages])
 
 
-def _condition_levels(
-    conditions: Sequence[Cell], levels: Floats, within: Variability
+def _fit_condition_levels(
+    cells: Sequence[Cell], levels: Floats, variability: Variability
 ) -> LevelModel:
-    """Learn from the means of each condition's runs."""
+    """Fit the random effects to the median of the runs in each cell."""
     groups: dict[Cell, list[float]] = {}
-    for condition, level in zip(conditions, levels, strict=True):
-        groups.setdefault(condition, []).append(level)
-    means = np.array([np.median(some) for some in groups.values()])
-    variances = np.array([within.run_sd**2 / len(some) for some in groups.values()])
-    return fit_level_model(design_from_rows(list(groups)), means, variances)
+    for cell, level in zip(cells, levels, strict=True):
+        groups.setdefault(cell, []).append(level)
+    medians = np.array([np.median(some) for some in groups.values()])
+    variances = np.array([variability.run_sd**2 / len(some) for some in groups.values()])
+    return fit_level_model(Design.from_cells(list(groups)), medians, variances)
 
 
-@dataclass
-class _State:
-    """Levels as far as they are known: Gaussian around each of the draws, which have weights."""
-
-    means: Floats
-    covariances: Floats
-    log_weights: Floats
-
-    @classmethod
-    def of(cls, energy: _State, time: _State) -> _State:
-        """Return both levels side by side; nothing ties them but what is observed later."""
-        n = energy.means.shape[1]
-        covariances = np.zeros((len(energy.means), 2 * n, 2 * n))
-        covariances[:, :n, :n] = energy.covariances
-        covariances[:, n:, n:] = time.covariances
-        means = np.concatenate([energy.means, time.means], axis=1)
-        return cls(means, covariances, np.zeros(len(means)))
-
-    def observe(self, toward: Floats, value: Floats | float, variance: float) -> None:
-        """Take into account a value of ``toward`` times the levels, with its variance."""
-        along = np.broadcast_to(toward, self.means.shape)
-        carried = np.einsum("dpq,dq->dp", self.covariances, along)
-        total = np.einsum("dp,dp->d", carried, along) + variance
-        surprise = value - np.einsum("dp,dp->d", self.means, along)
-        self.log_weights -= 0.5 * (surprise**2 / total + np.log(total))
-        gain = carried / total[:, None]
-        self.means = self.means + gain * surprise[:, None]
-        self.covariances = self.covariances - gain[:, :, None] * carried[:, None, :]
-
-    def draws(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Return weights and levels: :data:`AROUND_EACH` of each draw."""
-        n, size = self.means.shape
-        # A level that was observed has next to no variance left, and rounding may take more.
-        values, axes = np.linalg.eigh(self.covariances)
-        # The symmetric root: an eigenvector's sign is the processor's whim, and is not in it.
-        scaled = axes * np.sqrt(np.maximum(values, 0))[:, None, :]
-        spread = scaled @ axes.transpose(0, 2, 1)
-        noise = rng.standard_normal((n, AROUND_EACH, size))
-        levels = self.means[:, None, :] + np.einsum("dpq,daq->dap", spread, noise)
-        weights = np.exp(self.log_weights - self.log_weights.max())
-        return np.repeat(weights, AROUND_EACH), levels.reshape(-1, size)
+def _run_prior(model: LevelModel, design: Design, variability: Variability) -> LevelState:
+    """Return the prior of a run's levels: its condition's levels and the run's deviation."""
+    means, covariances = model.predict(design)
+    n, shared = len(design), variability.stage_correlation
+    own = variability.run_sd**2 * (shared * np.ones((n, n)) + (1 - shared) * np.eye(n))
+    return LevelState(means, covariances + own, np.zeros(DRAWS))
 
 
-def _run_level(model: LevelModel, where: Design, within: Variability) -> _State:
-    """Return the levels of one run: those of its condition, and its own variability."""
-    means, covariances = model.at(where)
-    n = len(where)
-    own = within.run_sd**2 * (within.shared * np.ones((n, n)) + (1 - within.shared) * np.eye(n))
-    return _State(means, covariances + own, np.zeros(DRAWS))
-
-
-def _observe_probe(state: _State, task: TrainingTask, probe_epochs: Epochs) -> None:
-    for stage in range(len(task.stages)):
+def _observe_probe(state: LevelState, task: TrainingTask, probe_epochs: Epochs) -> None:
+    n = len(task.stages)
+    for stage in range(n):
         epochs = probe_epochs.of_stage(stage)
         if len(epochs):
             time = float(np.log(epochs.duration_s[0] / task.stages[stage].tflop_per_epoch))
-            state.observe(_unit(2 * len(task.stages), len(task.stages) + stage), time, PROBE_SD**2)
+            state.observe(_unit(2 * n, n + stage), time, PROBE_SD**2)
             _observe_power(state, task, stage, epochs, (0.0, PROBE_POWER_SD))
 
 
 def _observe_power(
-    state: _State, task: TrainingTask, stage: int, passed: Epochs, oracle: tuple[float, float]
+    state: LevelState, task: TrainingTask, stage: int, part: Epochs, error: tuple[float, float]
 ) -> None:
-    """Take dynamic power into account; shift and standard deviation are of the metered power."""
+    """Update on dynamic power; shift and standard deviation in ``error`` are of metered power."""
     n = len(task.stages)
-    dynamic_j = float(_dynamic_j(task, passed)[0])
-    shift, sd = (float(passed.energy_j[0]) / dynamic_j * one for one in oracle)
-    toward = _unit(2 * n, stage) - _unit(2 * n, n + stage)
-    state.observe(toward, float(np.log(dynamic_j / passed.duration_s[0])) + shift, sd**2)
+    dynamic_j = float(_dynamic_j(task, part)[0])
+    shift, sd = (float(part.energy_j[0]) / dynamic_j * value for value in error)
+    direction = _unit(2 * n, stage) - _unit(2 * n, n + stage)
+    state.observe(direction, float(np.log(dynamic_j / part.duration_s[0])) + shift, sd**2)
 
 
-def _observe_epochs(state: _State, task: TrainingTask, observed: Observed, learnt: _Learnt) -> None:
-    for stage in range(len(task.stages)):
+def _observe_epochs(
+    state: LevelState, task: TrainingTask, observed: Observed, fitted: _Fitted
+) -> None:
+    n = len(task.stages)
+    for stage in range(n):
         epochs = observed.epochs.of_stage(stage)
-        if len(epochs):
-            energy, time = (
-                one.after(len(epochs))
-                for one in (learnt.energy_variability, learnt.time_variability)
-            )
-            _observe(state, task, stage, epochs, energy, time)
+        if not len(epochs):
+            continue
+        dynamic, duration = _levels(task, stage, epochs)
+        # The errors are of metered energy, of which dynamic energy is a part.
+        amplified = float((epochs.energy_j / _dynamic_j(task, epochs)).mean())
+        shift, sd = fitted.energy_variability.remaining_error(len(epochs))
+        shift, sd = amplified * shift, amplified * sd
+        state.observe(_unit(2 * n, stage), late_mean(dynamic) + shift, sd**2)
+        shift, sd = fitted.time_variability.remaining_error(len(epochs))
+        state.observe(_unit(2 * n, n + stage), late_mean(duration) + shift, sd**2)
 
 
-def _observe(
-    state: _State,
-    task: TrainingTask,
-    stage: int,
-    epochs: Epochs,
-    energy: tuple[float, float],
-    time: tuple[float, float],
+def _observe_epoch_in_progress(
+    state: LevelState, task: TrainingTask, observed: Observed, fitted: _Fitted
 ) -> None:
-    """Take a stage's epochs into account; shift and standard deviation are of what is metered."""
-    n = len(task.stages)
-    dynamic, duration = _levels(task, stage, epochs)
-    amplified = float((epochs.energy_j / _dynamic_j(task, epochs)).mean())
-    shift, sd = amplified * energy[0], amplified * energy[1]
-    state.observe(_unit(2 * n, stage), late_mean(dynamic) + shift, sd**2)
-    state.observe(_unit(2 * n, n + stage), late_mean(duration) + time[0], time[1] ** 2)
-
-
-def _observe_epoch_going_on(
-    state: _State, task: TrainingTask, observed: Observed, learnt: _Learnt
-) -> None:
-    """Learn from the power in an epoch that is not complete: dynamic energy over time."""
-    begun_s, begun_j = _until_last_epoch(observed)
-    passed_s, passed_j = observed.duration_s - begun_s, observed.energy_j - begun_j
+    """Update on the power in an incomplete epoch."""
+    spent_s, spent_j = _until_last_epoch(observed)
+    passed_s, passed_j = observed.duration_s - spent_s, observed.energy_j - spent_j
     n, stage = len(task.stages), _stage_of(task, len(observed.epochs))
     if stage is None or passed_s <= 0 or passed_j <= 0:
         return
     expected_s = np.exp(state.means[:, n + stage].mean()) * task.stages[stage].tflop_per_epoch
-    oracle = learnt.parts.after(passed_s / expected_s)
-    if oracle is None:
+    error = fitted.partial.remaining_error(passed_s / expected_s)
+    if error is None:
         return
-    passed = Epochs(np.array([stage]), np.array([passed_s]), np.array([passed_j]))
-    _observe_power(state, task, stage, passed, oracle)
+    part = Epochs(np.array([stage]), np.array([passed_s]), np.array([passed_j]))
+    _observe_power(state, task, stage, part, error)
 
 
-def _observe_time_left(state: _State, task: TrainingTask, left: Floats, left_s: float) -> None:
-    """Take into account the time that the epochs left will take together, given by an oracle."""
+def _observe_time_left(state: LevelState, task: TrainingTask, left: Floats, left_s: float) -> None:
+    """Update on the known total time of the remaining epochs."""
     n = len(task.stages)
-    tflop = np.array([stage.tflop_per_epoch for stage in task.stages])
+    tflop = _tflop(task)
     if not (left * tflop).any():
         return
-    prior = _State(state.means, state.covariances, state.log_weights)
+    prior = LevelState(state.means, state.covariances, state.log_weights)
     around = prior.means
-    for _ in range(LINEARISED):
+    for _ in range(LINEARISATIONS):
         parts_s = left * tflop * np.exp(around[:, n:])
         total_s = parts_s.sum(axis=1)
-        toward = np.concatenate([np.zeros_like(parts_s), parts_s / total_s[:, None]], axis=1)
-        value = np.log(left_s) - np.log(total_s) + np.einsum("dp,dp->d", toward, around)
-        after = _State(prior.means, prior.covariances, prior.log_weights.copy())
-        after.observe(toward, value, ORACLE_SD**2)
+        direction = np.concatenate([np.zeros_like(parts_s), parts_s / total_s[:, None]], axis=1)
+        value = np.log(left_s) - np.log(total_s) + np.einsum("dp,dp->d", direction, around)
+        after = LevelState(prior.means, prior.covariances, prior.log_weights.copy())
+        after.observe(direction, value, ORACLE_SD**2)
         around = after.means
     state.means, state.covariances = after.means, after.covariances
     state.log_weights = after.log_weights
 
 
-def _epochs_left(
+def _sample_epochs_left(
     task: TrainingTask,
     observed: Observed,
     oracle: Oracle,
     epoch_counts: EpochCountModel,
     rng: np.random.Generator,
 ) -> Floats:
-    """Return (draws, stages): epochs that are still to come."""
-    had = np.array([(observed.epochs.stage == i).sum() for i in range(len(task.stages))])
+    """Return (draws, stages): numbers of remaining epochs."""
+    completed = np.array([(observed.epochs.stage == i).sum() for i in range(len(task.stages))])
     if oracle.epochs is not None:
-        return _less(_by_stage(task, np.array([oracle.epochs])), had)
-    earlier = sum(stage.most_epochs for stage in task.stages[:-1])
-    last = epoch_counts.sample(task, int(had[-1]), DRAWS * AROUND_EACH, rng)
-    return _less(_by_stage(task, earlier + last), had)
-
-
-def _less(epochs: Floats, had: Integers) -> Floats:
-    left: Floats = np.maximum(epochs - had, 0)
+        totals = np.array([oracle.epochs])
+    else:
+        earlier = sum(stage.most_epochs for stage in task.stages[:-1])
+        n = DRAWS * DRAWS_PER_COMPONENT
+        totals = earlier + epoch_counts.sample(task, int(completed[-1]), n, rng)
+    left: Floats = np.maximum(_split_by_stage(task, totals) - completed, 0)
     return left
 
 
-def _by_stage(task: TrainingTask, epochs: Integers) -> Floats:
-    """Return (draws, stages): numbers of epochs, which fill the stages in their order."""
+def _split_by_stage(task: TrainingTask, epochs: Integers) -> Floats:
+    """Return (draws, stages): numbers of epochs, which fill the stages in order."""
     rest, columns = epochs.astype(float), []
     for stage in task.stages[:-1]:
         columns.append(np.minimum(rest, stage.most_epochs))
@@ -412,7 +340,7 @@ def _by_stage(task: TrainingTask, epochs: Integers) -> Floats:
 
 
 def _stage_of(task: TrainingTask, epoch: int) -> int | None:
-    """Return the stage of the epoch after so many; None where there is none after."""
+    """Return the stage of the epoch with this index, or None after the last."""
     for i, stage in enumerate(task.stages):
         if epoch < stage.most_epochs:
             return i
@@ -421,34 +349,50 @@ def _stage_of(task: TrainingTask, epoch: int) -> int | None:
 
 
 def _until_last_epoch(observed: Observed) -> tuple[float, float]:
+    """Return time and energy up to the end of the last complete epoch."""
     return (
         observed.before_s + float(observed.epochs.duration_s.sum()),
         observed.before_j + float(observed.epochs.energy_j.sum()),
     )
 
 
-def _unit(size: int, place: int) -> Floats:
-    toward = np.zeros(size)
-    toward[place] = 1.0
-    return toward
+def _unit(size: int, index: int) -> Floats:
+    vector = np.zeros(size)
+    vector[index] = 1.0
+    return vector
 
 
-def _summary(values: Floats, weights: Floats) -> tuple[float, tuple[float, ...]]:
-    """Return the estimate whose relative error is expected to be least, and the quantiles.
+def _summarise(energies_j: Floats, durations_s: Floats, weights: Floats) -> Estimate:
+    energy_j, joules = _point_and_quantiles(energies_j, weights)
+    duration_s, seconds = _point_and_quantiles(durations_s, weights)
+    low, high = (QUANTILES.index(tail) for tail in TAILS)
+    return Estimate(
+        energy_j=energy_j,
+        low_j=joules[low],
+        high_j=joules[high],
+        duration_s=duration_s,
+        low_s=seconds[low],
+        high_s=seconds[high],
+        quantiles_j=joules,
+    )
 
-    The estimate is the median when each value counts by its inverse (Gneiting, "Making and
-    evaluating point forecasts", 2011). Of next to nothing known it would be next to nothing: then
-    the median.
+
+def _point_and_quantiles(values: Floats, weights: Floats) -> tuple[float, tuple[float, ...]]:
+    """Return the point estimate with the least expected relative error, and the quantiles.
+
+    It is the median of the values weighted by their inverse (Gneiting, "Making and evaluating point
+    forecasts", 2011). For a very wide distribution it would be near 0: then the median is used.
     """
     order = np.argsort(values)
     values, weights = values[order], weights[order]
-    quantiles = _below(values, weights, QUANTILES)
-    [point] = _below(values, weights / values, (0.5,))
-    low, middle, high = (quantiles[QUANTILES.index(one)] for one in (TAILS[0], 0.5, TAILS[1]))
+    quantiles = _weighted_quantiles(values, weights, QUANTILES)
+    [point] = _weighted_quantiles(values, weights / values, (0.5,))
+    low, middle, high = (quantiles[QUANTILES.index(q)] for q in (TAILS[0], 0.5, TAILS[1]))
     return point if low <= point <= high else middle, quantiles
 
 
-def _below(ascending: Floats, weights: Floats, shares: Sequence[float]) -> tuple[float, ...]:
-    """Return what weighted values lie below of, in these shares."""
-    counted = np.cumsum(weights) - weights / 2
-    return tuple(np.interp(shares, counted / weights.sum(), ascending).tolist())
+def _weighted_quantiles(
+    ascending: Floats, weights: Floats, shares: Sequence[float]
+) -> tuple[float, ...]:
+    cumulative = np.cumsum(weights) - weights / 2
+    return tuple(np.interp(shares, cumulative / weights.sum(), ascending).tolist())

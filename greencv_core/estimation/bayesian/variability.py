@@ -1,4 +1,4 @@
-"""How a run strays from its condition, and its epochs from the run, as far as others showed it."""
+"""Run-to-run and epoch-to-epoch variability, estimated from finished runs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from greencv_core.analysis.result import CONFIDENCE
 from greencv_core.estimation.trajectory import Floats, Trajectory
 
 OBSERVED_EPOCHS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
-"""Epochs seen of a stage, of which it is known how well they tell the rest."""
+"""Numbers of observed epochs for which the error of the later ones is estimated."""
 FIRST_GUESS = 0.03
-"""Standard deviation of a run's level about its condition's, and of an epoch's about its run's,
-before any is known."""
-COUNTS_AS = 5
-"""The first guess weighs as much as so many observations."""
+"""Prior standard deviation of a run's level about its condition's, and of an epoch's about its
+run's."""
+GUESS_COUNTS_AS = 5
+"""Weight of the prior guess, in observations."""
 EPOCH_SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
 """Shares of an epoch's time."""
 PARTIAL_GUESS = 0.1
-"""As :data:`FIRST_GUESS`, of power in a part of an epoch."""
+"""As :data:`FIRST_GUESS`, of the power in a part of an epoch."""
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)
 class Variability:
-    """Of the logarithm of a level."""
+    """Variability of the logarithm of a level (energy or time)."""
 
     run_sd: float
-    """Of a run about its condition."""
-    shared: float
-    """Correlation of a run's straying in one stage with that in another."""
+    """Standard deviation of a run about its condition."""
+    stage_correlation: float
+    """Correlation between the deviations of a run in two stages."""
     shifts: Floats
-    """Difference of the later epochs from :func:`late_mean`, for :data:`OBSERVED_EPOCHS`."""
+    """Mean difference of the later epochs from :func:`late_mean` of the observed ones, for each of
+    :data:`OBSERVED_EPOCHS`."""
     sds: Floats
+    """Standard deviation of this difference."""
 
-    def after(self, epochs: int) -> tuple[float, float]:
-        """Return shift and standard deviation of the rest about those seen."""
+    def remaining_error(self, epochs: int) -> tuple[float, float]:
+        """Return shift and standard deviation of the later epochs, from ``epochs`` observed."""
         at, known = np.log(epochs), np.log(OBSERVED_EPOCHS)
         return float(np.interp(at, known, self.shifts)), float(np.interp(at, known, self.sds))
 
@@ -49,26 +51,36 @@ def estimate_variability(
     means: Floats,
     epochs: Sequence[Floats],
 ) -> Variability:
-    """Learn from each stage of each run: its level, and the logarithms of its epochs.
+    """Estimate the variability from each stage of each run.
 
-    A condition begins with its architecture, environment and setting.
+    Parameters
+    ----------
+    runs, conditions
+        Run and condition of each stage; a condition starts with its architecture, environment and
+        setting.
+    means
+        Level of each stage.
+    epochs
+        Logarithms of the epochs of each stage.
 
-    The rest is that of stages of which at least as much is left as was seen: fewer epochs would
-    scatter more, and matter less. Standard deviations are those of a normal distribution whose 95 %
-    interval is as wide as that of what was observed (tails count, a single run does not), and wider
-    by as much as Student's t for the number of conditions: runs of one condition are alike.
+    Notes
+    -----
+    The error of the later epochs is estimated from stages with at least as many later as observed
+    epochs. Standard deviations are those of a normal distribution whose 95 % interval is as wide as
+    the observed one, so that tails count but single runs do not. They are wider by Student's t for
+    the number of conditions, since runs of one condition are alike.
     """
-    wider = _student(len({place[:3] for place in conditions}))
-    astray = _less_median(means, conditions)
+    wider = _student_factor(len({condition[:3] for condition in conditions}))
+    deviations = _deviations(means, conditions)
     shifts, sds = [], []
     for n in OBSERVED_EPOCHS:
         rest = [log_mean(one[n:]) - late_mean(one[:n]) for one in epochs if len(one) >= 2 * n]
-        shift = float(np.median(rest)) * len(rest) / (len(rest) + COUNTS_AS) if rest else 0.0
+        shift = float(np.median(rest)) * len(rest) / (len(rest) + GUESS_COUNTS_AS) if rest else 0.0
         shifts.append(shift)
         sds.append(_sd(np.array(rest) - shift, FIRST_GUESS / np.sqrt(n), wider))
     return Variability(
-        run_sd=_sd(astray, FIRST_GUESS, wider),
-        shared=_shared(runs, astray),
+        run_sd=_sd(deviations, FIRST_GUESS, wider),
+        stage_correlation=_stage_correlation(runs, deviations),
         shifts=np.array(shifts),
         sds=np.array(sds),
     )
@@ -76,24 +88,23 @@ def estimate_variability(
 
 @dataclass(frozen=True)
 class PartialEpochs:
-    """How well power in an epoch's first part tells that of the whole epoch."""
+    """How well the power in the first part of an epoch predicts that of the whole epoch."""
 
     shifts: Floats
-    """Of the logarithm, for each of :data:`EPOCH_SHARES`."""
+    """Mean difference of the logarithm, for each of :data:`EPOCH_SHARES`."""
     sds: Floats
 
-    def after(self, share: float) -> tuple[float, float] | None:
-        """Return shift and standard deviation; None of so small a share that it tells nothing."""
+    def remaining_error(self, share: float) -> tuple[float, float] | None:
+        """Return shift and standard deviation, or None for a share too small to predict from."""
         if share < EPOCH_SHARES[0]:
             return None
-        return float(np.interp(share, EPOCH_SHARES, self.shifts)), float(
-            np.interp(share, EPOCH_SHARES, self.sds)
-        )
+        shift, sd = (float(np.interp(share, EPOCH_SHARES, v)) for v in (self.shifts, self.sds))
+        return shift, sd
 
 
 def estimate_partial_epochs(trajectories: Sequence[Trajectory]) -> PartialEpochs:
     """Learn from the second, a middle and the last epoch of each stage of each training."""
-    told: list[Floats] = []
+    ratios: list[Floats] = []
     for trajectory in trajectories:
         ends_s = trajectory.before_s + np.cumsum(trajectory.epochs.duration_s)
         for stage in np.unique(trajectory.epochs.stage):
@@ -105,60 +116,61 @@ def estimate_partial_epochs(trajectories: Sequence[Trajectory]) -> PartialEpochs
                     ends_s[i] - length_s + passed_s, trajectory.time_s, trajectory.energy_so_far_j
                 )
                 power_w = (energy_j[1:] - energy_j[0]) / passed_s[1:]
-                told.append(np.log(power_w[-1] / power_w[:-1]))
-    columns = np.array(told).reshape(-1, len(EPOCH_SHARES)).T
+                ratios.append(np.log(power_w[-1] / power_w[:-1]))
+    columns = np.array(ratios).reshape(-1, len(EPOCH_SHARES)).T
     shifts = np.array([float(np.median(c)) if len(c) else 0.0 for c in columns])
-    conditions = {(c.task.architecture, c.task.environment, c.task.setting) for c in trajectories}
-    wider = _student(len(conditions))
+    tasks = [trajectory.task for trajectory in trajectories]
+    wider = _student_factor(len({(t.architecture, t.environment, t.setting) for t in tasks}))
     sds = [_sd(c - shift, PARTIAL_GUESS, wider) for c, shift in zip(columns, shifts, strict=True)]
     return PartialEpochs(shifts, np.array(sds))
 
 
 def log_mean(logs: Floats) -> float:
-    """Return the logarithm of the mean of what the logarithms are of."""
+    """Return the logarithm of the arithmetic mean, from logarithms."""
     return float(np.log(np.exp(logs).mean()))
 
 
 def late_mean(logs: Floats) -> float:
-    """Return what the epochs of a stage that were seen say of those to come.
+    """Return :func:`log_mean` of the later half of a stage's epochs.
 
-    It is the mean of the later half: the first ones may still warm up the machine.
+    The first epochs may still warm up the machine.
     """
     return log_mean(logs[len(logs) // 2 :])
 
 
-def _less_median(values: Floats, groups: Sequence[Hashable]) -> Floats:
-    """Return what values differ by from their group's median, but for groups of one."""
+def _deviations(values: Floats, groups: Sequence[Hashable]) -> Floats:
+    """Return deviations from the median of the group; NaN in groups of one."""
     of_group: dict[Hashable, list[int]] = {}
     for i, group in enumerate(groups):
         of_group.setdefault(group, []).append(i)
-    astray = np.full(len(values), np.nan)
+    deviations = np.full(len(values), np.nan)
     for members in of_group.values():
         if len(members) > 1:
             n = len(members)
-            astray[members] = (values[members] - np.median(values[members])) * np.sqrt(n / (n - 1))
-    return astray
+            off = values[members] - np.median(values[members])
+            deviations[members] = off * np.sqrt(n / (n - 1))
+    return deviations
 
 
 def _sd(values: Floats, guess: float, wider: float) -> float:
     known = values[np.isfinite(values)]
     n = len(known)
-    seen = wider * float(np.quantile(np.abs(known), CONFIDENCE)) / _Z if n else 0.0
-    return float(np.sqrt((n * seen**2 + COUNTS_AS * guess**2) / (n + COUNTS_AS)))
+    sd = wider * float(np.quantile(np.abs(known), CONFIDENCE)) / _Z if n else 0.0
+    return float(np.sqrt((n * sd**2 + GUESS_COUNTS_AS * guess**2) / (n + GUESS_COUNTS_AS)))
 
 
-def _student(conditions: int) -> float:
-    """Return how much wider than a normal one Student's interval is, of so many conditions."""
+def _student_factor(conditions: int) -> float:
+    """Return the width of Student's interval relative to the normal one."""
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, max(2, conditions - 1))) / _Z
 
 
-def _shared(runs: Sequence[str], astray: Floats) -> float:
-    """Return the rank correlation between a run's stages; 0 where there are no two."""
+def _stage_correlation(runs: Sequence[str], deviations: Floats) -> float:
+    """Return the rank correlation between two stages of a run; 0 if too few runs have two."""
     of_run: dict[str, list[float]] = {}
-    for run, value in zip(runs, astray, strict=True):
+    for run, value in zip(runs, deviations, strict=True):
         of_run.setdefault(run, []).append(value)
     pairs = np.array([some[:2] for some in of_run.values() if len(some) > 1]).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
-    if len(pairs) < COUNTS_AS or (np.ptp(pairs, axis=0) == 0).any():
+    if len(pairs) < GUESS_COUNTS_AS or (np.ptp(pairs, axis=0) == 0).any():
         return 0.0
     return float(np.clip(stats.spearmanr(*pairs.T).statistic, 0, 0.95))
