@@ -86,7 +86,7 @@ class Sensor:
 
     def __call__(self, task):
         reads = {"instant": self._gpu.instant_power_w}
-        if self._gpu.counts:
+        if self._gpu.uses_counter:
             reads["counter"] = self._gpu.read
         changes = {name: [] for name in reads}
         values = {name: read() for name, read in reads.items()}
@@ -116,8 +116,8 @@ class Card:
             "name": self._gpu.name,
             "driver": pynvml.nvmlSystemGetDriverVersion(),
             "power_limit_w": self._gpu.state().power_limit_w,
-            "counter": self._gpu.counts,
-            "power_instant": self._gpu.instant,
+            "counter": self._gpu.uses_counter,
+            "power_instant": self._gpu.has_instant_power,
             "power_average_field": self._field(pynvml.NVML_FI_DEV_POWER_AVERAGE) is not None,
         }
 

@@ -55,7 +55,9 @@ class GreencvPower(Greencv):
         super().__init__()
         # Of the card that the others ask for by its number.
         source = nvml.NvmlSource(nvml.visible_gpu_uuids()[0], use_counter=False)
-        self._meter.found = dataclasses.replace(self._meter.found, sources=(source,), seconds=())
+        self._meter.discovery = dataclasses.replace(
+            self._meter.discovery, sources=(source,), comparison_sources=()
+        )
 
 
 class CounterReads:

@@ -39,9 +39,9 @@ def doctor(as_json: JsonOption = False) -> None:
             "resolution_s": part.resolution_s if part else None,
             "relative_uncertainty": part.relative_uncertainty if part else None,
         }
-        for source, part in zip(meter.found.sources, window.by_source, strict=True)
+        for source, part in zip(meter.discovery.sources, window.by_source, strict=True)
     ]
-    absent, problems = dict(meter.found.absent), list(window.reading.problems)
+    absent, problems = dict(meter.discovery.unavailable), list(window.reading.problems)
     if as_json:
         content = {
             "machine": machine.as_dict(),

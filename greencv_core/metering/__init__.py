@@ -1,17 +1,12 @@
-"""Energy of a piece of work, by component, each figure with its provenance."""
+"""Energy metering: the energy of a piece of work by component, with its provenance."""
 
 from greencv_core.metering.base import MeterError
 from greencv_core.metering.carbon import carbon_intensity_gco2e_per_kwh, intensity_gco2e_per_kwh
 from greencv_core.metering.discovery import Discovery, discover, provenance_by_component
-from greencv_core.metering.meter import (
-    EnergyMeter,
-    GpuSummary,
-    Phase,
-    TracePoint,
-    Window,
-    measure_idle_power,
-)
+from greencv_core.metering.gpu_summary import GpuSummary
+from greencv_core.metering.meter import EnergyMeter, measure_idle_power
 from greencv_core.metering.reading import ComponentReading, Reading
+from greencv_core.metering.window import Phase, TracePoint, Window
 
 __all__ = [
     "ComponentReading",

@@ -1,4 +1,4 @@
-"""What every source of energy readings offers to a window."""
+"""Protocols of an energy source and its recordings."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from greencv_core.utils.errors import GreencvError
 
 
 class MeterError(GreencvError):
-    """A meter that is not there, may not be read, or was lost; the message says which and why."""
+    """A meter is missing, not readable or lost; the message names it and the reason."""
 
 
 class Recording(Protocol):
-    """What a source told from a first look on; one for each window, so that windows may overlap.
+    """Readings of one source from its first poll on.
 
-    A look that raises :class:`MeterError` is the recording's last; what it told until then stays.
+    Each window has its own recordings, so windows may overlap. After a poll that raises
+    :class:`MeterError` the recording is not polled again; earlier readings stay valid.
     """
 
     @property
-    def next_look_s(self) -> float:
-        """When to look again at the latest, on the monotonic clock."""
+    def next_poll_s(self) -> float:
+        """Latest time of the next poll, on the monotonic clock."""
 
     @property
     def leeway_s(self) -> float:
-        """How much sooner a look may come, with one at something else: each waking costs."""
+        """Seconds by which a poll may come earlier, to share a wake-up of the thread."""
 
     @property
-    def looked_s(self) -> float:
-        """When it was last looked at: until then its curve is known."""
+    def polled_s(self) -> float:
+        """Time until which the energy is known."""
 
     @property
     def resolution_s(self) -> float | None:
-        """The refresh period of what is read; None where none was seen, or there is none."""
+        """Refresh period of the meter in seconds; None if unknown or if there is none."""
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the source now."""
 
-    def settled(self, time_s: float) -> bool:
-        """Return whether no later look would change the energy until a time."""
+    def is_settled(self, time_s: float) -> bool:
+        """Return whether later polls cannot change the energy until a time."""
 
     def curve(self) -> EnergyCurve:
-        """Return the energy over time, as far as it is known; there was a look."""
+        """Return the energy over time; requires at least one poll."""
 
 
 class EnergySource(Protocol):
@@ -50,25 +51,25 @@ class EnergySource(Protocol):
 
     @property
     def component(self) -> Component:
-        """What it meters."""
+        """Component whose energy is metered."""
 
     @property
     def provenance(self) -> Provenance:
-        """What its joules are worth."""
+        """Provenance of the readings."""
 
     @property
     def description(self) -> str:
-        """The meter, in words."""
+        """Name of the meter for people."""
 
     @property
     def relative_uncertainty(self) -> float:
-        """Standard uncertainty that all its joules share: of its model, or stated of its sensor."""
+        """Relative standard uncertainty common to all readings (of a model or a sensor)."""
 
     def record(self, poll_period_s: float) -> Recording:
-        """Return a new recording; it begins with its first look.
+        """Return a new recording, which starts with its first poll.
 
         Parameters
         ----------
         poll_period_s
-            Between looks, at most, where no refresh has to be followed.
+            Longest time between polls of a meter whose refreshes need not be followed.
         """

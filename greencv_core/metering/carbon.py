@@ -8,18 +8,12 @@ from greencv_core.utils.errors import BadInputError
 
 
 def intensity_gco2e_per_kwh(country: str, stated: float | None) -> float:
-    """Return the carbon intensity that a study states, else its country's.
-
-    Raises
-    ------
-    BadInputError
-        See :func:`carbon_intensity_gco2e_per_kwh`.
-    """
+    """Return the stated carbon intensity, or the country's if none is stated."""
     return carbon_intensity_gco2e_per_kwh(country) if stated is None else stated
 
 
 def carbon_intensity_gco2e_per_kwh(country: str) -> float:
-    """Return the carbon intensity of a country's electricity, from CodeCarbon's own data.
+    """Return the carbon intensity of a country's electricity, from CodeCarbon's data.
 
     Parameters
     ----------
@@ -29,7 +23,7 @@ def carbon_intensity_gco2e_per_kwh(country: str) -> float:
     Raises
     ------
     BadInputError
-        The data has no such country.
+        The country is not in the data.
     """
     from codecarbon.core.emissions import Emissions
     from codecarbon.core.units import Energy

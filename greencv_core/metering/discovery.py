@@ -1,4 +1,4 @@
-"""Which meters this machine has: the best of each component, and others to compare it with."""
+"""Which meters this machine has: the best of each component, and others for comparison."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
-"""What CodeCarbon estimates; GPU energy never comes from it."""
+"""Components that CodeCarbon estimates; GPU energy never comes from it."""
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """Which meters this machine has, and why others are not used."""
+    """Meters of this machine, and why others are not used."""
 
     sources: tuple[EnergySource, ...]
-    """One for each component (and GPU): the best."""
-    seconds: tuple[EnergySource, ...]
-    """Another meter of what :attr:`sources` meter better, where there is one."""
-    absent: Mapping[str, str]
-    """Meter to reason, e.g. ``{"nvml": "no NVIDIA GPU"}``."""
+    """Best meter of each component (of each GPU)."""
+    comparison_sources: tuple[EnergySource, ...]
+    """Second meters of the same components."""
+    unavailable: Mapping[str, str]
+    """Reason by meter, e.g. ``{"nvml": "no NVIDIA GPU"}``."""
 
 
 def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Discovery:
@@ -31,72 +31,65 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
     Parameters
     ----------
     gpus
-        UUIDs of the GPUs to meter; the visible ones when omitted, none when empty.
+        UUIDs of the GPUs to meter; the visible ones if omitted, none if empty.
     compare
-        Look for second meters as well, and have a GPU's counter read at every refresh.
+        Also find second meters, and read a GPU's counter at every refresh.
 
     Raises
     ------
     MeterError
-        A GPU that was asked for by its UUID cannot be metered.
+        A GPU named by its UUID cannot be metered.
     """
-    sources, absent = _counters(gpus)
-    seconds: list[EnergySource] = [
-        nvml.NvmlSource(source.uuid, use_counter=False)
-        for source in sources
-        if compare and isinstance(source, nvml.NvmlSource) and source.counts and source.tells_power
-    ]
-    for source in sources:
-        if compare and isinstance(source, nvml.NvmlSource):
+    sources, unavailable = _find_counters(gpus)
+    comparison_sources: list[EnergySource] = []
+    if compare:
+        for source in [s for s in sources if isinstance(s, nvml.NvmlSource)]:
             source.every_refresh = True
+            if source.uses_counter and source.has_power:
+                comparison_sources.append(nvml.NvmlSource(source.uuid, use_counter=False))
     counted = {source.component for source in sources}
-    wanted = [c for c in MODELLED if compare or c not in counted]
     try:
-        estimates = codecarbon.estimates(wanted)
+        estimates = codecarbon.find_models([c for c in MODELLED if compare or c not in counted])
     except MeterError as error:
-        estimates, absent["codecarbon"] = [], str(error)
+        estimates, unavailable["codecarbon"] = [], str(error)
     for estimate in estimates:
-        (seconds if estimate.component in counted else sources).append(estimate)
-    return Discovery(tuple(sources), tuple(seconds), absent)
+        (comparison_sources if estimate.component in counted else sources).append(estimate)
+    return Discovery(tuple(sources), tuple(comparison_sources), unavailable)
 
 
 def provenance_by_component(gpus: Sequence[str] | None = None) -> dict[Component, Provenance]:
-    """Return what each component's energy would be worth here, without making a meter of it.
+    """Return the provenance of each component's energy here, without starting a meter.
 
     Parameters and errors as of :func:`discover`.
     """
-    counters = {source.component: source.provenance for source in _counters(gpus)[0]}
+    counters = {source.component: source.provenance for source in _find_counters(gpus)[0]}
     return {**dict.fromkeys(MODELLED, "estimated"), **counters}
 
 
-def _counters(gpus: Sequence[str] | None) -> tuple[list[EnergySource], dict[str, str]]:
-    absent: dict[str, str] = {}
-    sources: list[EnergySource] = list(_gpu_sources(gpus, absent))
+def _find_counters(gpus: Sequence[str] | None) -> tuple[list[EnergySource], dict[str, str]]:
+    unavailable: dict[str, str] = {}
+    sources: list[EnergySource] = list(_find_gpus(gpus, unavailable))
     try:
         counters, dram_problem = rapl.find_rapl()
         sources += counters
         if dram_problem:
-            absent["rapl dram"] = dram_problem
+            unavailable["rapl dram"] = dram_problem
     except MeterError as error:
-        absent["rapl"] = str(error)
-    return sources, absent
+        unavailable["rapl"] = str(error)
+    return sources, unavailable
 
 
-def _gpu_sources(gpus: Sequence[str] | None, absent: dict[str, str]) -> list[nvml.NvmlSource]:
-    asked = gpus is not None
-    if gpus is None:
-        try:
-            gpus = nvml.visible_gpu_uuids()
-        except MeterError as error:
-            gpus, absent["nvml"] = (), str(error)
-    sources = []
-    for uuid in dict.fromkeys(gpus):
-        try:
-            sources.append(nvml.NvmlSource(uuid))
-        except MeterError as error:
-            if asked:
-                raise
-            # Of several cards, the others' energy is not that of the GPUs.
-            absent["nvml"] = f"{error}; to meter other cards alone, name them"
-            return []
-    return sources
+def _find_gpus(gpus: Sequence[str] | None, unavailable: dict[str, str]) -> list[nvml.NvmlSource]:
+    named = gpus is not None
+    try:
+        gpus = nvml.visible_gpu_uuids() if gpus is None else gpus
+    except MeterError as error:
+        gpus, unavailable["nvml"] = (), str(error)
+    try:
+        return [nvml.NvmlSource(uuid) for uuid in dict.fromkeys(gpus)]
+    except MeterError as error:
+        if named:
+            raise
+        # The energy of some of the cards is not the energy of the GPUs.
+        unavailable["nvml"] = f"{error}; to meter other cards alone, name them"
+        return []

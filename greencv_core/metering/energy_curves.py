@@ -1,6 +1,6 @@
-"""Energy over time from what a meter told at its refreshes, and how uncertain it is.
+"""Energy over time from a meter's refreshes, with its uncertainty.
 
-A curve is asked for the energy between any two times, so windows may nest and overlap at no cost.
+A curve gives the energy between any two times, so windows may nest and overlap at no cost.
 Uncertainties are standard uncertainties (one standard deviation), after the *Guide to the
 expression of uncertainty in measurement* (JCGM 100:2008): a quantity known to lie within an
 interval of width w has w / sqrt(12).
@@ -15,24 +15,25 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from greencv_core.metering.refresh_tracker import Refresh
+from greencv_core.metering.refresh_cycle import Refresh
 
 Floats = npt.NDArray[np.float64]
 
 _UNIFORM = 1 / math.sqrt(12)
 COUNTER_RESOLUTION_J = 1e-3
 AVERAGING_S = 1.0
-"""NVML's averaged power is the mean of the last second."""
+"""Seconds over which NVML's averaged power is the mean."""
 DENSE_JUMPS = 10
-"""Power that jumps more often than every so many refreshes may keep step with them."""
+"""Refreshes per jump of the power below which the jumps may be synchronous with the refreshes."""
 FEW_JUMPS = 3
-"""So few cannot tell whether they keep step by a rhythm of their own."""
+"""Number of jumps below which their period cannot be estimated."""
 RESTLESS_REACH = 4
-"""Intervals to either side that tell whether power changes all the time."""
+"""Intervals to either side from which restlessness is estimated."""
 RESTLESS_QUANTILE = 0.2
 UNFOLDED_S = 10
-"""Seconds near each edge that are unfolded; further on errors would only add up."""
+"""Seconds near each edge that are unfolded; further unfolding would accumulate errors."""
 RESAMPLES = 10
+"""Largest number of groups of the jackknife."""
 
 
 class EnergyCurve(Protocol):
@@ -46,23 +47,23 @@ class EnergyCurve(Protocol):
 
 
 class CounterCurve:
-    """From a count of joules, known at its refreshes.
+    """Energy from a counter, known at its refreshes.
 
-    Between two refreshes the energy is known in sum alone. Where the powers before and after the
-    interval differ and its mean lies between them, power is taken to have stepped from one to the
-    other at the one instant that fits the sum; else to have been constant. Where a side is not
-    known, the work is taken to begin or end at the window's edge.
+    Between two refreshes only the sum is known. If the mean power of the interval lies between the
+    powers before and after it, the power is assumed to step from one to the other at the instant
+    that fits the sum; otherwise to be constant. If only one side is known, the work is assumed to
+    begin or end at the window's edge.
 
     Parameters
     ----------
     time_s, energy_j
-        The refreshes. From a single one nothing follows; the power is then taken to be 0.
+        Times and values of the refreshes. After a single one the power is assumed to be 0.
     time_uncertainty_s
         Standard uncertainty of each refresh's time.
     power_before_w
-        Power before the first refresh, where a meter told it.
+        Power before the first refresh, if known.
     steps
-        Whether to look for steps; else the power of each interval is its mean.
+        Whether to assume steps; otherwise the power of each interval is its mean.
     """
 
     def __init__(
@@ -87,15 +88,17 @@ class CounterCurve:
         self._restless_w = _restlessness(self._p) if steps else self._p
 
     def energy_at_j(self, time_s: Floats) -> Floats:
-        """Return the energy until each time; beyond the refreshes the nearest power goes on."""
-        return self._estimates(time_s)[0]
+        """Return the energy until each time; beyond the refreshes the nearest power continues."""
+        return self._energy_and_uncertainty_j(time_s)[0]
 
     def between(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Return the energy between two times and its standard uncertainty, both in J."""
-        (start_j, end_j), doubts_j = self._estimates(np.array([start_s, end_s]))
-        return float(end_j - start_j), math.hypot(*doubts_j, COUNTER_RESOLUTION_J * _UNIFORM)
+        times = np.array([start_s, end_s])
+        (start_j, end_j), uncertainties_j = self._energy_and_uncertainty_j(times)
+        resolution_j = COUNTER_RESOLUTION_J * _UNIFORM
+        return float(end_j - start_j), math.hypot(*uncertainties_j, resolution_j)
 
-    def _estimates(self, time_s: Floats) -> tuple[Floats, Floats]:
+    def _energy_and_uncertainty_j(self, time_s: Floats) -> tuple[Floats, Floats]:
         i = np.clip(np.searchsorted(self._t, time_s, side="right") - 1, 0, len(self._p) - 1)
         p, first_j = self._p[i], self._e[i]
         width_s, since_s = self._t[i + 1] - self._t[i], time_s - self._t[i]
@@ -103,20 +106,20 @@ class CounterCurve:
         energy = first_j + p * since_s
         shape_j = np.zeros_like(energy)
         if self._steps:
-            stepped, doubt_j = self._stepped(i, since_s, width_s, energy)
+            stepped, stepped_u = self._with_steps(i, since_s, width_s, energy)
             inside = (since_s >= 0) & (since_s <= width_s)
-            energy, shape_j = np.where(inside, stepped, energy), np.where(inside, doubt_j, 0.0)
-        # The power around, as two refreshes next to each other tell little of it.
+            energy, shape_j = np.where(inside, stepped, energy), np.where(inside, stepped_u, 0.0)
+        # Power over three intervals, as two adjacent refreshes may be too close to give it.
         left, right = np.clip(i - 1, 0, None), np.clip(i + 2, None, len(self._t) - 1)
         around_w = (self._e[right] - self._e[left]) / (self._t[right] - self._t[left])
         timing_j = around_w * np.hypot((1 - share) * self._u[i], share * self._u[i + 1])
         beyond_s = np.fmax(-since_s, since_s - width_s).clip(min=0.0)
         return energy, np.sqrt(shape_j**2 + timing_j**2 + (p * beyond_s) ** 2)
 
-    def _stepped(
+    def _with_steps(
         self, i: npt.NDArray[np.intp], since_s: Floats, width_s: Floats, constant: Floats
     ) -> tuple[Floats, Floats]:
-        """Return the energy at times within intervals ``i``, and what their shape leaves open."""
+        """Return the energy within intervals ``i``, and its uncertainty from their shape."""
         p, before, after = self._p[i], self._before[i], self._after[i]
         first_j, last_j = self._e[i], self._e[i + 1]
         forward = first_j + before * since_s
@@ -130,8 +133,8 @@ class CounterCurve:
             np.where(one_sided, np.where(np.isnan(before), backward, forward), constant),
         )
         energy = np.clip(energy, first_j, last_j)
-        # A burst within an interval: the least that sets it off from its neighbours, anywhere; and
-        # where the intervals around differ all the time, so may the power within this one.
+        # A burst within an interval is at least its difference from its neighbours; and if the
+        # intervals around keep changing, the power within this one may change as well.
         excess_w = np.nan_to_num(np.fmin(np.abs(p - before), np.abs(p - after)))
         share = since_s / width_s
         spread_s = width_s * np.sqrt(np.clip(share * (1 - share), 0, None))
@@ -147,10 +150,10 @@ class CounterCurve:
 
 
 def _restlessness(power_w: Floats) -> Floats:
-    """Return how much the power changes its course from interval to interval, around each.
+    """Return how much the power fluctuates from interval to interval around each interval.
 
-    A low quantile of the second differences near by: a lone step leaves it at nothing, a load that
-    turns over faster than the meter is refreshed does not.
+    It is a low quantile of the second differences nearby: 0 around a single step, but not for a
+    load that alternates faster than the meter is refreshed.
     """
     padded = np.pad(power_w, 1, mode="edge")
     bends = np.abs(np.diff(padded, 2))
@@ -165,11 +168,11 @@ def _restlessness(power_w: Floats) -> Floats:
 
 
 class PowerCurve:
-    """From power told at its refreshes: the trapezoid, its ends interpolated.
+    """Energy from power at its refreshes, by the trapezoidal rule with interpolated ends.
 
-    When within an interval the power went from one value to the next is not known: at worst at one
-    of its ends. Rare jumps miss the refreshes at random; a load that jumps every few refreshes may
-    keep step with them, and what each jump is off then adds up (ups and downs each by themselves).
+    The moment within an interval at which the power changed is unknown. The errors of rare jumps
+    are independent; those of a load that jumps every few refreshes may be synchronous with them
+    and then add up (separately for jumps up and down).
     """
 
     def __init__(
@@ -181,14 +184,14 @@ class PowerCurve:
         widths_s = np.diff(self._t)
         self._e = np.concatenate([[0.0], np.cumsum(widths_s * (self._p[1:] + self._p[:-1]) / 2)])
         jumps = np.diff(self._p)
-        # A steady slope is no jump: what counts is how far a change differs from its neighbours'.
+        # A steady slope is no jump, so changes are compared with their neighbours.
         padded = np.concatenate([[0.0], jumps, [0.0]])
         bends = np.fmax(np.abs(jumps - padded[:-2]), np.abs(jumps - padded[2:]))
         self._jumps_w = np.sign(jumps) * np.fmin(np.abs(jumps), bends)
-        self._doubts_j = np.abs(self._jumps_w) * np.hypot(widths_s * _UNIFORM, u[1:])
+        self._uncertainties_j = np.abs(self._jumps_w) * np.hypot(widths_s * _UNIFORM, u[1:])
 
     def energy_at_j(self, time_s: Floats) -> Floats:
-        """Return the energy until each time; beyond the refreshes the nearest power goes on."""
+        """Return the energy until each time; beyond the refreshes the nearest power continues."""
         i = np.clip(np.searchsorted(self._t, time_s, side="right") - 1, 0, len(self._t) - 2)
         since_s = time_s - self._t[i]
         power_w = np.interp(time_s, self._t, self._p)
@@ -204,51 +207,50 @@ class PowerCurve:
         last = max(first, min(len(self._t) - 1, int(np.searchsorted(self._t, end_s))))
         t, jumps_w = self._t[first : last + 1], self._jumps_w[first:last]
         shares = (np.fmin(t[1:], end_s) - np.fmax(t[:-1], start_s)) / np.diff(t)
-        doubts_j = self._doubts_j[first:last] * np.clip(shares, 0, 1)
+        parts_j = self._uncertainties_j[first:last] * np.clip(shares, 0, 1)
         beyond_j = max(0.0, end_s - self._t[-1]) * abs(self._p[-1])
-        return float(end_j - start_j), math.hypot(self._add_up(doubts_j, jumps_w, t), beyond_j)
+        return float(end_j - start_j), math.hypot(self._combine(parts_j, jumps_w, t), beyond_j)
 
-    def _add_up(self, doubts_j: Floats, jumps_w: Floats, time_s: Floats) -> float:
+    def _combine(self, uncertainties_j: Floats, jumps_w: Floats, time_s: Floats) -> float:
         """Return the uncertainty of a sum over intervals, given each interval's."""
         refreshes = np.fmax(1, np.rint(np.diff(time_s) / self._period_s)).astype(int)
-        steady = int(np.sum(refreshes - 1))  # within intervals that are longer than the period
-        sizes = np.concatenate([np.abs(jumps_w), np.zeros(steady)])
-        marked = np.abs(jumps_w) > 5 * np.median(sizes) if len(sizes) else np.zeros(0, bool)
-        # Small differences are the readings' own noise rather than jumps at an unknown time.
-        parts_j = [math.sqrt(6 * float(np.sum(doubts_j[~marked] ** 2)))]
+        unchanged = int(np.sum(refreshes - 1))  # within intervals longer than the period
+        sizes = np.concatenate([np.abs(jumps_w), np.zeros(unchanged)])
+        large = np.abs(jumps_w) > 5 * np.median(sizes) if len(sizes) else np.zeros(0, bool)
+        # Small differences are noise of the readings rather than jumps at an unknown time.
+        parts_j = [math.sqrt(6 * float(np.sum(uncertainties_j[~large] ** 2)))]
         for sign in (1, -1):
-            some = marked & (np.sign(jumps_w) == sign)
-            together = self._keeps_step(time_s[1:][some], len(sizes))
-            joules = doubts_j[some]
-            parts_j.append(float(np.sum(joules) if together else np.sqrt(np.sum(joules**2))))
+            selected = large & (np.sign(jumps_w) == sign)
+            synchronous = self._are_synchronous(time_s[1:][selected], len(sizes))
+            part = uncertainties_j[selected]
+            parts_j.append(float(np.sum(part) if synchronous else np.sqrt(np.sum(part**2))))
         return math.hypot(*parts_j)
 
-    def _keeps_step(self, jumps_s: Floats, refreshes: int) -> bool:
-        """Return whether jumps of one direction may all fall at one place between refreshes."""
+    def _are_synchronous(self, jumps_s: Floats, refreshes: int) -> bool:
+        """Return whether jumps of one direction may all have the same phase between refreshes."""
         if len(jumps_s) < FEW_JUMPS:
             return len(jumps_s) > 1 and refreshes < DENSE_JUMPS * len(jumps_s)
         spacing = float(np.mean(np.diff(jumps_s))) / self._period_s
-        slipped = len(jumps_s) * abs(spacing - round(spacing))
-        return slipped < 1 or spacing < DENSE_JUMPS
+        slip = len(jumps_s) * abs(spacing - round(spacing))
+        return slip < 1 or spacing < DENSE_JUMPS
 
 
 class AveragedPowerCurve:
-    """From power that is told as the mean of the last second.
+    """Energy from power that is reported as the mean of the last second.
 
-    From one moment to the next the mean takes in the newest interval and lets go of one that is a
-    second old: an interval's energy is that of the interval a second before it, plus what the mean
-    has gained. The second before remains; of all that it may have held, that is taken which leaves
-    the power smoothest (the median change at each place within a second). Energy over whole seconds
-    does not depend on it: of a long window only the parts near its edges are unfolded.
+    The energy of an interval is that of the interval one second earlier, plus the change of the
+    mean. This leaves the first second undetermined; it is chosen to make the power smoothest (by
+    the median change at each phase within a second). Energy over whole seconds does not depend on
+    it, so only the parts of a long window near its edges are unfolded.
 
     Parameters
     ----------
     time_s, mean_w
-        The refreshes.
+        Times and values of the refreshes.
     time_uncertainty_s
         Standard uncertainty of each refresh's time.
     period_s
-        Of the refresh.
+        Refresh period.
     """
 
     def __init__(
@@ -256,16 +258,16 @@ class AveragedPowerCurve:
     ) -> None:
         self._bins = max(1, round(AVERAGING_S / period_s))
         self._step_s = AVERAGING_S / self._bins
-        # The refresh whose time is known best says where all others are.
+        # The refresh whose time is known best determines the times of all others.
         best = int(np.argmin(time_uncertainty_s))
         self._timing_s = float(time_uncertainty_s[best])
         before = math.ceil((time_s[best] - time_s[0]) / self._step_s - 0.5)
         first_s = time_s[best] - before * self._step_s
         count = math.floor((time_s[-1] - first_s) / self._step_s + 1.5)
         self._t = first_s + self._step_s * np.arange(max(self._bins + 1, count))
-        # Between refreshes a mean goes in nearly a straight line; one that was missed lies on it.
+        # A mean is almost linear between refreshes, so missed refreshes are interpolated.
         self._means_w = np.interp(self._t, time_s, mean_w)
-        # Roughly, for whoever wants the course of the power: a mean belongs to its second's middle.
+        # For a power trace it is enough to assign each mean to the middle of its second.
         self._middles = PowerCurve(time_s - AVERAGING_S / 2, mean_w, time_uncertainty_s, period_s)
 
     def energy_at_j(self, time_s: Floats) -> Floats:
@@ -279,7 +281,7 @@ class AveragedPowerCurve:
         last = min(len(self._t) - 1, int(np.searchsorted(self._t, end_s)) + n)
         if last - first <= 3 * reach:
             return self._unfolded_between(first, last, start_s, end_s)
-        # Whole seconds in the middle are told by their means alone.
+        # Whole seconds in the middle are determined by their means.
         a = first + reach
         seconds = (last - reach - a) // n
         b = a + seconds * n
@@ -296,7 +298,7 @@ class AveragedPowerCurve:
         means_w = self._means_w[first : last + 1]
         groups = max(2, min(RESAMPLES, math.ceil(len(means_w) / self._bins)))
         energy_j, edges_j = self._curve(means_w, first, groups, None).between(start_s, end_s)
-        # The jackknife: what the answer owes to any one second.
+        # The jackknife: how much the result depends on each second.
         left_out = [
             self._curve(means_w, first, groups, k).between(start_s, end_s)[0] for k in range(groups)
         ]
@@ -306,18 +308,18 @@ class AveragedPowerCurve:
     def _curve(
         self, means_w: Floats, first: int, groups: int, left_out: int | None
     ) -> CounterCurve:
-        """Return the curve of some means, their first second the smoothest that fits the rest."""
+        """Return the curve of some means, with the smoothest possible first second."""
         n = self._bins
         powers = _unfold(means_w, np.full(n, means_w[0]))
         changes = np.diff(powers)
-        place, second = np.arange(1, len(powers)) % n, np.arange(1, len(powers)) // n
+        phase, second = np.arange(1, len(powers)) % n, np.arange(1, len(powers)) // n
         used = second % groups != (-1 if left_out is None else left_out)
         drop = np.zeros(n)
         for k in range(n):
-            at = changes[used & (place == k)]
+            at = changes[used & (phase == k)]
             if len(at):
                 drop[k] = -np.median(at)
-        pattern = np.cumsum(drop - drop.mean())  # around the circle of a second they cancel
+        pattern = np.cumsum(drop - drop.mean())  # drops cancel over a whole second
         powers = _unfold(means_w, means_w[0] + pattern - pattern.mean())
         times = self._t[first] + self._step_s * np.arange(-n, len(powers) - n + 1)
         energy = np.concatenate([[0.0], np.cumsum(powers * self._step_s)])
@@ -325,7 +327,7 @@ class AveragedPowerCurve:
 
 
 def _unfold(means_w: Floats, first_w: Floats) -> Floats:
-    """Return the power of every interval, the second before the first mean included."""
+    """Return the power of every interval, including the second before the first mean."""
     n = len(first_w)
     powers: Floats = np.concatenate([first_w, n * np.diff(means_w)])
     for start in range(n, len(powers), n):
@@ -337,10 +339,7 @@ def _unfold(means_w: Floats, first_w: Floats) -> Floats:
 def counter_curve(
     refreshes: Sequence[Refresh], power_before_w: float | None, *, continuous: bool
 ) -> CounterCurve:
-    """Return the curve of a counter in joules.
-
-    One that moves all the time was read at the very edges: nothing is left to be guessed there.
-    """
+    """Return the curve of a counter in joules; a continuous one was read at the edges exactly."""
     return CounterCurve(*_columns(refreshes), power_before_w, steps=not continuous)
 
 
@@ -352,23 +351,23 @@ def power_curve(
     Parameters
     ----------
     until_s
-        When the value was last seen unchanged.
+        Time of the last poll, when the value was unchanged.
     period_s
-        Of the refresh: a refresh to the same value is none to see.
+        Refresh period; refreshes to the same value are invisible.
     averaged
         Whether the power is a mean over the last second.
     """
-    times, powers, doubts = _columns(refreshes)
+    times, powers, uncertainties = _columns(refreshes)
     end = max(until_s, times[-1] + 1e-9)
-    # The last refresh to the old value came one period before that to the new one.
-    held = times[1:] - period_s
-    late = held > times[:-1] + period_s / 2
-    all_times = np.concatenate([times, held[late], [end]])
+    # The last refresh to the old value came one period before the refresh to the new one.
+    repeated = times[1:] - period_s
+    late = repeated > times[:-1] + period_s / 2
+    all_times = np.concatenate([times, repeated[late], [end]])
     order = np.argsort(all_times, kind="stable")
     all_powers = np.concatenate([powers, powers[:-1][late], powers[-1:]])
-    all_doubts = np.concatenate([doubts, doubts[1:][late], [doubts[-1]]])
+    all_uncertainties = np.concatenate([uncertainties, uncertainties[1:][late], uncertainties[-1:]])
     curve = AveragedPowerCurve if averaged else PowerCurve
-    return curve(all_times[order], all_powers[order], all_doubts[order], period_s)
+    return curve(all_times[order], all_powers[order], all_uncertainties[order], period_s)
 
 
 def _columns(refreshes: Sequence[Refresh]) -> tuple[Floats, Floats, Floats]:

@@ -1,6 +1,6 @@
 """NVIDIA GPUs through NVML, by UUID.
 
-The energy counter (Volta and later) is *measured*; where a card has none, power is sampled and
+The energy counter (Volta and later) has provenance *measured*. Without it, power is sampled and
 integrated over time: *sampled*. https://docs.nvidia.com/deploy/nvml-api/
 """
 
@@ -23,19 +23,20 @@ from greencv_core.metering.energy_curves import (
     counter_curve,
     power_curve,
 )
-from greencv_core.metering.refresh_tracker import SEARCH_S, USUAL_PERIOD_S, RefreshWatch, Rhythm
+from greencv_core.metering.refresh_cycle import RefreshCycle
+from greencv_core.metering.refresh_tracker import SEARCH_S, USUAL_PERIOD_S, RefreshTracker
 from greencv_core.utils.energy import Component, Provenance
 
 _INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
-"""A100, A30 and their kin: Ampere cards whose plain power reading is instantaneous."""
-PATIENCE_S = 1.5
-"""A counter that has never moved for so long does not count, though it can be read."""
+"""Ampere cards whose plain power reading is instantaneous (A100, A30 and relatives)."""
+STUCK_AFTER_S = 1.5
+"""Time without any change after which a counter is considered stuck."""
 
 
 @dataclass(frozen=True)
 class GpuState:
-    """A look at a GPU; None for what it does not tell."""
+    """State of a GPU at one moment; None for what the GPU does not report."""
 
     utilization_pct: float | None
     memory_used_bytes: int | None
@@ -44,9 +45,9 @@ class GpuState:
     memory_clock_mhz: float | None
     power_limit_w: float | None
     slowdowns: tuple[str, ...]
-    """What holds the clocks back, of :data:`SLOWDOWNS`."""
+    """Reasons for reduced clocks, from :data:`SLOWDOWNS`."""
     processes: tuple[int, ...]
-    """Ids of the compute processes on the card; in a container they may be those outside it."""
+    """Ids of the compute processes on the card; in a container, maybe their ids on the host."""
 
 
 SLOWDOWNS: dict[str, int] = {
@@ -56,88 +57,88 @@ SLOWDOWNS: dict[str, int] = {
     "power supply": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
     "hardware": pynvml.nvmlClocksThrottleReasonHwSlowdown,
 }
-"""Why clocks may be held back, and NVML's bits for it."""
+"""NVML's bits by reason for reduced clocks."""
 
 
 class NvmlRecording:
-    """Joules or watts of one GPU, followed from refresh to refresh."""
+    """Energy or power of one GPU, followed from refresh to refresh."""
 
     leeway_s = 0.0
 
     def __init__(self, source: NvmlSource) -> None:
         self._source = source
-        self._watch = RefreshWatch(source.read, source.rhythm, every_refresh=source.every_refresh)
+        self._tracker = RefreshTracker(
+            source.read, source.cycle, every_refresh=source.every_refresh
+        )
         self._power_before_w: float | None = None
 
     @property
-    def next_look_s(self) -> float:
-        """When to look again: around the next refresh."""
-        return self._watch.next_look_s
+    def next_poll_s(self) -> float:
+        """Time of the next poll, close to the next refresh."""
+        return self._tracker.next_poll_s
 
     @property
-    def looked_s(self) -> float:
-        """Until when the card told something: a counter that never moved told nothing."""
-        counted = not self._source.counts or self._watch.never_moved_s == 0
-        return self._watch.looked_s if counted else self._watch.refreshes[0].read_s
+    def polled_s(self) -> float:
+        """Time until which the energy is known; the first poll for a counter that never moved."""
+        moved = not self._source.uses_counter or self._tracker.never_moved_s == 0
+        return self._tracker.polled_s if moved else self._tracker.refreshes[0].read_s
 
     @property
     def resolution_s(self) -> float | None:
-        """The refresh period; None where the value stood still."""
-        watch = self._watch
-        return watch.period_s if watch.rhythm or watch.continuous else None
+        """Refresh period in seconds; None if the value did not change."""
+        tracker = self._tracker
+        return tracker.period_s if tracker.cycle or tracker.continuous else None
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the card now."""
-        if not self._watch.refreshes and self._source.counts:
-            # The counter tells only what came after its last refresh; this tells what was before.
+        if not self._tracker.refreshes and self._source.uses_counter:
+            # The counter shows the power after its last refresh, this the power before it.
             self._power_before_w = self._source.instant_power_w()
-        self._watch.look()
-        if self._source.counts and self._watch.never_moved_s > PATIENCE_S:
+        self._tracker.poll()
+        if self._source.uses_counter and self._tracker.never_moved_s > STUCK_AFTER_S:
             raise MeterError(f"GPU {self._source.uuid}: energy counter stands still")
-        rhythm = self._watch.rhythm
-        if rhythm is not None:
-            self._source.rhythm = rhythm
+        cycle = self._tracker.cycle
+        if cycle is not None:
+            self._source.cycle = cycle
 
-    def settled(self, time_s: float) -> bool:
-        """Return whether enough refreshes have been seen after a time.
+    def is_settled(self, time_s: float) -> bool:
+        """Return whether enough refreshes were observed after a time.
 
-        Of a counter two: the interval in which the time falls, and the power after it.
+        A counter needs two: the end of the interval around the time, and the power after it.
         """
-        watch = self._watch
-        if watch.continuous:
-            return watch.looked_s >= time_s
-        rhythm = watch.rhythm  # another thread may lose it
-        period_s = rhythm.period_s if rhythm else USUAL_PERIOD_S
-        if not self._source.counts:
+        tracker = self._tracker
+        if tracker.continuous:
+            return tracker.polled_s >= time_s
+        cycle = tracker.cycle  # another thread may discard it
+        period_s = cycle.period_s if cycle else USUAL_PERIOD_S
+        if not self._source.uses_counter:
             memory_s = AVERAGING_S if self._source.averaged else 0.0
-            return watch.looked_s >= time_s + memory_s + period_s
-        found = rhythm is not None or watch.looked_s > time_s + SEARCH_S
-        return found and len(watch.refreshes) >= 3 and watch.refreshes[-2].time_s >= time_s
+            return tracker.polled_s >= time_s + memory_s + period_s
+        found = cycle is not None or tracker.polled_s > time_s + SEARCH_S
+        return found and len(tracker.refreshes) >= 3 and tracker.refreshes[-2].time_s >= time_s
 
     def curve(self) -> CounterCurve | PowerCurve | AveragedPowerCurve:
         """Return the energy over time."""
-        refreshes = self._watch.timeline()
-        if self._source.counts:
-            return counter_curve(refreshes, self._power_before_w, continuous=self._watch.continuous)
-        return power_curve(
-            refreshes, self._watch.looked_s, self._watch.period_s, self._source.averaged
-        )
+        tracker, refreshes = self._tracker, self._tracker.timeline()
+        if self._source.uses_counter:
+            return counter_curve(refreshes, self._power_before_w, continuous=tracker.continuous)
+        return power_curve(refreshes, tracker.polled_s, tracker.period_s, self._source.averaged)
 
 
 class NvmlSource:
-    """Energy of one GPU, by its counter where it has one, else by integrated power.
+    """Energy of one GPU: its counter if it has one, else integrated power.
 
     Parameters
     ----------
     uuid
-        The card's.
+        UUID of the card.
     use_counter
-        False integrates the power even where there is a counter, to compare the two.
+        Whether to use the counter if there is one; False integrates power, for comparison.
 
     Raises
     ------
     MeterError
-        There is no such card, or it tells neither energy nor power.
+        The card does not exist, or reports neither energy nor power.
     """
 
     component: Component = "gpu"
@@ -146,43 +147,46 @@ class NvmlSource:
         self.uuid = uuid
         if uuid.startswith("MIG-"):
             raise MeterError(
-                f"{uuid}: a MIG slice has no energy of its own, and its card's is that of all "
-                "slices together; train on a card that is not split"
+                f"{uuid}: the energy of a MIG slice cannot be metered, only the sum over all "
+                "slices of its card; train on a card that is not split"
             )
         try:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            self.name = str(_text(pynvml.nvmlDeviceGetName(self._handle)))
+            self.name = _decode(pynvml.nvmlDeviceGetName(self._handle))
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {uuid}: NVML: {error}") from error
-        mig = _ask(pynvml.nvmlDeviceGetMigMode, self._handle)
+        mig = self._query(pynvml.nvmlDeviceGetMigMode)
         if mig is not None and mig[0] == pynvml.NVML_DEVICE_MIG_ENABLE:
             raise MeterError(
-                f"GPU {uuid} is split by MIG: its energy is that of all slices together, whoever "
-                "works on them; train on a card that is not split"
+                f"GPU {uuid} is split by MIG: its energy is the sum over all slices; train on a "
+                "card that is not split"
             )
-        self._architecture = _ask(pynvml.nvmlDeviceGetArchitecture, self._handle)
-        self.counts = use_counter and self._counts()
-        self.instant = self.instant_power_w() is not None
-        """Whether the card tells its power of this instant."""
-        self.tells_power = (
-            self.instant or _ask(pynvml.nvmlDeviceGetPowerUsage, self._handle) is not None
+        self._architecture = self._query(pynvml.nvmlDeviceGetArchitecture)
+        self.uses_counter = use_counter and self._has_counter()
+        self.has_instant_power = self.instant_power_w() is not None
+        """Whether the card reports instantaneous power."""
+        self.has_power = (
+            self.has_instant_power or self._query(pynvml.nvmlDeviceGetPowerUsage) is not None
         )
-        self.averaged = not self.counts and not self.instant and self._averages()
-        if not self.counts:
-            self._power_w()  # a card that tells neither energy nor power is no meter
-        self.every_refresh = not self.counts
-        """Whether recordings look at every refresh; of a counter, to tell the power in between."""
-        self.provenance: Provenance = "measured" if self.counts else "sampled"
-        self.rhythm: Rhythm | None = None
-        """That of the last recording, for the next."""
+        self.averaged = (
+            not self.uses_counter and not self.has_instant_power and self._averages_power()
+        )
+        """Whether the power that is read is the mean of the last second."""
+        if not self.uses_counter:
+            self._power_w()  # a card without energy and power is no meter
+        self.every_refresh = not self.uses_counter
+        """Whether recordings follow every refresh; for a counter, only to resolve its power."""
+        self.provenance: Provenance = "measured" if self.uses_counter else "sampled"
+        self.cycle: RefreshCycle | None = None
+        """Refresh cycle found by the last recording, for the next one."""
 
     @property
     def description(self) -> str:
-        """What is read."""
+        """Quantity that is read, and the card's name."""
         what = (
             "energy counter"
-            if self.counts
+            if self.uses_counter
             else "power averaged over 1 s, integrated"
             if self.averaged
             else "power, integrated"
@@ -197,25 +201,23 @@ class NvmlSource:
         return 0.05 / math.sqrt(3) if stated else 0.0
 
     def record(self, poll_period_s: float) -> NvmlRecording:
-        """Return a new recording; the card's refresh decides how often it is looked at."""
+        """Return a new recording, whose polls follow the card's refreshes."""
         return NvmlRecording(self)
 
     def read(self) -> float:
         """Return the counter in joules, or the power in watts."""
-        return self._energy_j() if self.counts else self._power_w()
+        return self._energy_j() if self.uses_counter else self._power_w()
 
     def state(self) -> GpuState:
-        """Return what else the GPU tells at this moment."""
-        rates = _ask(pynvml.nvmlDeviceGetUtilizationRates, self._handle)
-        memory = _ask(pynvml.nvmlDeviceGetMemoryInfo, self._handle)
-        temperature = _ask(
-            pynvml.nvmlDeviceGetTemperature, self._handle, pynvml.NVML_TEMPERATURE_GPU
-        )
-        sm_mhz = _ask(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_SM)
-        memory_mhz = _ask(pynvml.nvmlDeviceGetClockInfo, self._handle, pynvml.NVML_CLOCK_MEM)
-        limit_mw = _ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, self._handle)
-        processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
-        reasons = int(_ask(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._handle) or 0)
+        """Return the GPU's utilisation, temperature and the like at this moment."""
+        rates = self._query(pynvml.nvmlDeviceGetUtilizationRates)
+        memory = self._query(pynvml.nvmlDeviceGetMemoryInfo)
+        temperature = self._query(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU)
+        sm_mhz = self._query(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM)
+        memory_mhz = self._query(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM)
+        limit_mw = self._query(pynvml.nvmlDeviceGetEnforcedPowerLimit)
+        processes = self._query(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
+        reasons = int(self._query(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons) or 0)
         return GpuState(
             utilization_pct=None if rates is None else float(rates.gpu),
             memory_used_bytes=None if memory is None else int(memory.used),
@@ -228,33 +230,40 @@ class NvmlSource:
         )
 
     def instant_power_w(self) -> float | None:
-        """Return the power of this instant; None where the driver tells none."""
+        """Return the instantaneous power; None if the driver does not report it."""
         if _INSTANT_POWER_FIELD is None:
             return None
-        values = _ask(pynvml.nvmlDeviceGetFieldValues, self._handle, [_INSTANT_POWER_FIELD])
+        values = self._query(pynvml.nvmlDeviceGetFieldValues, [_INSTANT_POWER_FIELD])
         if not values or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
             return None
         return float(values[0].value.uiVal) / 1e3
 
-    def _counts(self) -> bool:
+    def _query(self, function: Any, *arguments: Any) -> Any:
+        """Call NVML for this card; None if the card or the driver does not support it."""
         try:
-            told_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
-            if told_mj == 0:  # some virtual GPUs have a counter that does not count
+            return function(self._handle, *arguments)
+        except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):
+            return None
+
+    def _has_counter(self) -> bool:
+        try:
+            energy_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+            if energy_mj == 0:  # some virtual GPUs have a counter that does not count
                 time.sleep(USUAL_PERIOD_S * 1.5)
-                told_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
-            return told_mj > 0
+                energy_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+            return energy_mj > 0
         except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
             return False
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {self.uuid}: energy counter: {error}") from error
 
-    def _averages(self) -> bool:
-        """Return whether the plain power reading is a mean: from Ampere on, but for GA100."""
+    def _averages_power(self) -> bool:
+        """Return whether the plain power reading is a mean: from Ampere on, except GA100."""
         if self._architecture is None or self._architecture == pynvml.NVML_DEVICE_ARCH_UNKNOWN:
-            capability = _ask(pynvml.nvmlDeviceGetCudaComputeCapability, self._handle)
+            capability = self._query(pynvml.nvmlDeviceGetCudaComputeCapability)
             return capability is not None and tuple(capability) > (8, 0)
         if self._architecture == pynvml.NVML_DEVICE_ARCH_AMPERE:
-            pci = _ask(pynvml.nvmlDeviceGetPciInfo, self._handle)
+            pci = self._query(pynvml.nvmlDeviceGetPciInfo)
             return pci is None or pci.pciDeviceId >> 16 not in _GA100_DEVICE_IDS
         return bool(self._architecture > pynvml.NVML_DEVICE_ARCH_AMPERE)
 
@@ -265,11 +274,11 @@ class NvmlSource:
             raise MeterError(f"GPU {self.uuid}: energy counter lost: {error}") from error
 
     def _power_w(self) -> float:
-        if self.instant:  # never a mean in its place
+        if self.has_instant_power:  # never replaced by a mean
             for _ in range(2):
                 if (power_w := self.instant_power_w()) is not None:
                     return power_w
-            raise MeterError(f"GPU {self.uuid}: power of the instant lost")
+            raise MeterError(f"GPU {self.uuid}: instantaneous power lost")
         try:
             return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
         except pynvml.NVMLError as error:
@@ -277,20 +286,20 @@ class NvmlSource:
 
 
 def visible_gpu_uuids() -> tuple[str, ...]:
-    """Return the UUIDs of the NVIDIA GPUs that ``CUDA_VISIBLE_DEVICES`` leaves to this process.
+    """Return the UUIDs of the NVIDIA GPUs visible to this process by ``CUDA_VISIBLE_DEVICES``.
 
-    NVML counts physical cards and knows nothing of that variable, so indices are translated here.
+    NVML counts physical cards and ignores that variable, so indices are translated here.
 
     Raises
     ------
     MeterError
-        There is no NVIDIA driver, or an index may mean one card to CUDA and another to NVML.
+        There is no NVIDIA driver, or CUDA and NVML may number the cards differently.
     """
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        uuids = [str(_text(pynvml.nvmlDeviceGetUUID(h))) for h in handles]
-        models = {str(_text(pynvml.nvmlDeviceGetName(h))) for h in handles}
+        uuids = [_decode(pynvml.nvmlDeviceGetUUID(h)) for h in handles]
+        models = {_decode(pynvml.nvmlDeviceGetName(h)) for h in handles}
     except pynvml.NVMLError as error:
         raise MeterError(f"no NVIDIA GPU ({error})") from error
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -299,14 +308,14 @@ def visible_gpu_uuids() -> tuple[str, ...]:
     entries = [part.strip() for part in wanted.split(",")]
     if any(entry.startswith("MIG-") for entry in entries):
         raise MeterError(
-            "CUDA_VISIBLE_DEVICES names a MIG slice, which has no energy of its own; train on a "
+            "CUDA_VISIBLE_DEVICES names a MIG slice, whose energy cannot be metered; train on a "
             "card that is not split"
         )
     by_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     if len(models) > 1 and not by_bus and any(entry.isdigit() for entry in entries):
         raise MeterError(
-            f"CUDA_VISIBLE_DEVICES={wanted} counts cards of several models fastest first, NVML by "
-            "their place on the bus; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs"
+            f"CUDA_VISIBLE_DEVICES={wanted}: if models differ, CUDA numbers the fastest first, "
+            "NVML by PCI bus; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or use UUIDs"
         )
     visible = []
     for entry in entries:
@@ -314,18 +323,10 @@ def visible_gpu_uuids() -> tuple[str, ...]:
         if entry.isdigit() and int(entry) < len(uuids):
             matches = [uuids[int(entry)]]
         if len(matches) != 1:
-            break  # CUDA, too, ignores what follows an entry that it does not know
+            break  # like CUDA, which ignores what follows an unknown entry
         visible.append(matches[0])
     return tuple(dict.fromkeys(visible))
 
 
-def _ask(function: Any, *arguments: Any) -> Any:
-    """Return what NVML answers, or None where the card or the driver does not tell."""
-    try:
-        return function(*arguments)
-    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):
-        return None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _decode(text: str | bytes) -> str:
+    return text.decode() if isinstance(text, bytes) else str(text)

@@ -1,4 +1,4 @@
-"""Looking at all sources of a window while it is open, and until what they told is settled."""
+"""Background polling of all sources of a window, until their readings are settled."""
 
 from __future__ import annotations
 
@@ -14,107 +14,107 @@ from greencv_core.metering.base import EnergySource, MeterError, Recording
 from greencv_core.metering.energy_curves import EnergyCurve
 
 FIRST_SLEEP_S = 0.001
-"""So that a window does not begin with two threads in each other's way."""
+"""Delay of the thread, so that the window's own thread starts undisturbed."""
 SHORTEST_SLEEP_S = 0.0002
 LONGEST_SLEEP_S = 1.0
 STATE_PERIOD_S = 1.0
-"""Between looks at utilisation, temperature and the like, which a card averages over as long."""
+"""Time between readings of utilisation and the like, which cards average over as long."""
 STATE_LEEWAY_S = 0.2
-"""So much sooner such a look may come, with one at something else."""
+"""Seconds by which such a reading may come earlier, to share a wake-up."""
 SETTLING_POLL_S = 0.02
 LONGEST_WAIT_S = 5.0
-"""For a window to settle: every source settles long before, or is lost."""
-LONGEST_LOOK_S = 2.0
-"""A driver that does not answer for so long, as of a card that fell off its bus, may never."""
+"""Longest wait for a window to settle; every working source settles long before."""
+LONGEST_READ_S = 2.0
+"""Timeout of one reading; the driver of a card that fell off its bus may never answer."""
 
 
-class Sampler:
-    """A background thread that looks at each source when it is due.
+class Poller:
+    """A background thread that polls each source when it is due.
 
-    A source that fails is looked at no more; its failure is kept, and no exception gets out.
+    A source that fails is not polled again; its failure is recorded, and no exception gets out.
 
     Parameters
     ----------
     sources
-        The meters to look at.
+        The meters to poll.
     poll_period_s
-        Between looks, at most, at meters whose refresh need not be followed.
+        Longest time between polls of meters whose refreshes need not be followed.
     """
 
     def __init__(self, sources: Sequence[EnergySource], poll_period_s: float) -> None:
         self.sources = tuple(sources)
         self.recordings: tuple[Recording, ...] = tuple(s.record(poll_period_s) for s in sources)
-        self.lost: dict[int, str] = {}
-        """A source's place to why it was lost."""
+        self.failures: dict[int, str] = {}
+        """Reason of failure by index of the source."""
         self.gpu_states: list[nvml.GpuState] = []
-        self._told = [False] * len(sources)
+        self._polled = [False] * len(sources)
         self._locks = [threading.Lock() for _ in sources]
-        self._until_s = math.inf
+        self._stop_after_s = math.inf
         self._next_state_s = 0.0
-        self._settled = threading.Event()
+        self._finished = threading.Event()
         self._edges: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="greencv-meter", daemon=True)
 
     def start(self) -> None:
-        """Look at every source and begin."""
-        self.look()
+        """Poll every source and start the thread."""
+        self.poll_all()
         self._next_state_s = time.monotonic() + STATE_PERIOD_S / 2
         self._thread.start()
-        self.look()  # once more, as close to the work as can be
+        self.poll_all()  # once more, as close to the start of the work as possible
 
-    def look(self, *, at_end: bool = False) -> None:
-        """Look at every source now, in the opposite order at an end.
+    def poll_all(self, *, at_end: bool = False) -> None:
+        """Poll every source now, in reverse order at an end.
 
-        What is told of the moment of a look alone (RAPL) comes last at a beginning and early at an
-        end; what is told by refreshes may come late.
+        Sources that report the moment of the poll (RAPL) come last at a start and early at an end;
+        sources that report their last refresh may be polled later.
         """
-        places = range(len(self.sources))
-        for place in reversed(places) if at_end else places:
-            self._look(place, LONGEST_LOOK_S)
+        indices = range(len(self.sources))
+        for index in reversed(indices) if at_end else indices:
+            self._poll(index, LONGEST_READ_S)
         self._edges.put(None)
 
     @property
-    def done(self) -> bool:
-        """Whether nothing more will be looked at."""
-        return self._settled.is_set()
+    def finished(self) -> bool:
+        """Whether no more polls will follow."""
+        return self._finished.is_set()
 
-    def told_until_s(self, place: int) -> float:
-        """Return until when a source told its energy; the infinite past if it never did."""
-        return self.recordings[place].looked_s if self._told[place] else -math.inf
+    def known_until_s(self, index: int) -> float:
+        """Return the time until which a source's energy is known; minus infinity if never."""
+        return self.recordings[index].polled_s if self._polled[index] else -math.inf
 
-    def unsettled(self, time_s: float, places: Iterable[int]) -> tuple[str, ...]:
-        """Return what is to be said of sources that are neither lost nor settled for a time."""
+    def unsettled(self, time_s: float, indices: Iterable[int]) -> tuple[str, ...]:
+        """Return a problem for each source that has not failed and is not settled at a time."""
         return tuple(
-            f"{self.sources[place].description}: not read until the end"
-            for place in places
-            if place not in self.lost and not self.recordings[place].settled(time_s)
+            f"{self.sources[index].description}: not read until the end"
+            for index in indices
+            if index not in self.failures and not self.recordings[index].is_settled(time_s)
         )
 
     def curves(self) -> dict[int, EnergyCurve]:
-        """Return each source's energy over time, as far as it is known; by its place."""
+        """Return the energy over time by index of the source, as far as it is known."""
         found = {}
-        for place, recording in enumerate(self.recordings):
-            held = self._locks[place].acquire(timeout=LONGEST_LOOK_S)
-            if not held:
-                self._does_not_answer(place)
+        for index, recording in enumerate(self.recordings):
+            locked = self._locks[index].acquire(timeout=LONGEST_READ_S)
+            if not locked:
+                self._time_out(index)
             try:
-                if self._told[place]:
-                    found[place] = recording.curve()
+                if self._polled[index]:
+                    found[index] = recording.curve()
             except Exception as error:
-                self._lose(place, error)
+                self._fail(index, error)
             finally:
-                if held:
-                    self._locks[place].release()
+                if locked:
+                    self._locks[index].release()
         return found
 
     def stop_after(self, time_s: float) -> None:
-        """Let the thread end once every source is settled for a time; the last look follows."""
-        self._until_s = time_s
+        """Let the thread end once every source is settled at a time; poll once more after this."""
+        self._stop_after_s = time_s
 
     def wait_until_settled(self, time_s: float) -> None:
-        """Wait until every source that is not lost is settled for a time."""
-        if time_s >= self._until_s:
-            self._settled.wait(LONGEST_WAIT_S)
+        """Wait until every source that has not failed is settled at a time."""
+        if time_s >= self._stop_after_s:
+            self._finished.wait(LONGEST_WAIT_S)
             return
         deadline_s = time.monotonic() + LONGEST_WAIT_S
         while not self._is_settled(time_s) and time.monotonic() < deadline_s:
@@ -123,81 +123,81 @@ class Sampler:
     def _run(self) -> None:
         time.sleep(FIRST_SLEEP_S)
         try:
-            while not self._ended():
-                self._look_at_what_is_due()
+            while not self._may_stop():
+                self._poll_due()
             if not self.gpu_states:  # a short window: the state at its end
-                self._look_at_gpus()
+                self._read_gpu_states()
         except Exception as error:
-            # Whatever it was: without the thread, nothing more is known of any source.
-            for place in range(len(self.sources)):
-                self.lost.setdefault(place, f"metering: {type(error).__name__}: {error}")
+            # Without the thread, no source is known any further.
+            for index in range(len(self.sources)):
+                self.failures.setdefault(index, f"metering: {type(error).__name__}: {error}")
         finally:
-            self._settled.set()
+            self._finished.set()
 
-    def _look_at_what_is_due(self) -> None:
+    def _poll_due(self) -> None:
         now_s = time.monotonic()
-        if self._next_s() <= now_s:
-            # What wakes the thread disturbs the training more than what it then looks at.
-            for place, recording in enumerate(self.recordings):
-                if place not in self.lost and recording.next_look_s - recording.leeway_s <= now_s:
-                    self._look(place)
-            if self._next_state_s - STATE_LEEWAY_S <= now_s <= self._until_s:
-                self._look_at_gpus()
+        if self._next_due_s() <= now_s:
+            # Waking the thread disturbs the training more than the polls, so polls share wake-ups.
+            for index, recording in enumerate(self.recordings):
+                due_s = recording.next_poll_s - recording.leeway_s
+                if index not in self.failures and due_s <= now_s:
+                    self._poll(index)
+            if self._next_state_s - STATE_LEEWAY_S <= now_s <= self._stop_after_s:
+                self._read_gpu_states()
                 self._next_state_s = now_s + STATE_PERIOD_S
-        # An edge may have something looked at sooner than it was planned.
-        sleep_s = min(max(self._next_s() - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
+        # A poll at an edge may bring the next one forward.
+        sleep_s = min(max(self._next_due_s() - time.monotonic(), SHORTEST_SLEEP_S), LONGEST_SLEEP_S)
         with contextlib.suppress(queue.Empty):
             self._edges.get(timeout=sleep_s)
 
-    def _next_s(self) -> float:
-        """Return when something is due."""
-        next_s = self._next_state_s if self._until_s == math.inf else math.inf
-        for place, recording in enumerate(self.recordings):
-            if place not in self.lost:
-                next_s = min(next_s, recording.next_look_s)
+    def _next_due_s(self) -> float:
+        next_s = self._next_state_s if self._stop_after_s == math.inf else math.inf
+        for index, recording in enumerate(self.recordings):
+            if index not in self.failures:
+                next_s = min(next_s, recording.next_poll_s)
         return next_s
 
-    def _look_at_gpus(self) -> None:
+    def _read_gpu_states(self) -> None:
         cards = {
             source.uuid: source
-            for place, source in enumerate(self.sources)
-            if isinstance(source, nvml.NvmlSource) and place not in self.lost
+            for index, source in enumerate(self.sources)
+            if isinstance(source, nvml.NvmlSource) and index not in self.failures
         }
         self.gpu_states += [card.state() for card in cards.values()]
 
-    def _ended(self) -> bool:
-        if self._until_s == math.inf:
+    def _may_stop(self) -> bool:
+        if self._stop_after_s == math.inf:
             return False
-        waited_s = time.monotonic() - self._until_s
-        return waited_s > LONGEST_WAIT_S or self._is_settled(self._until_s)
+        waited_s = time.monotonic() - self._stop_after_s
+        return waited_s > LONGEST_WAIT_S or self._is_settled(self._stop_after_s)
 
     def _is_settled(self, time_s: float) -> bool:
         return all(
-            place in self.lost or recording.settled(time_s)
-            for place, recording in enumerate(self.recordings)
+            index in self.failures or recording.is_settled(time_s)
+            for index, recording in enumerate(self.recordings)
         )
 
-    def _look(self, place: int, patience_s: float = -1) -> None:
-        # Beside the training, whose caches are cold for this: as few steps as can be.
-        lock = self._locks[place]
-        if not lock.acquire(timeout=patience_s):
-            self._does_not_answer(place)
+    def _poll(self, index: int, timeout_s: float = -1) -> None:
+        # Keep this short: it runs beside the training, with cold caches.
+        lock = self._locks[index]
+        if not lock.acquire(timeout=timeout_s):
+            self._time_out(index)
             return
         try:
-            if place not in self.lost:
-                self.recordings[place].look()
-                self._told[place] = True
+            if index not in self.failures:
+                self.recordings[index].poll()
+                self._polled[index] = True
         except Exception as error:
-            self._lose(place, error)
+            self._fail(index, error)
         finally:
             lock.release()
 
-    def _does_not_answer(self, place: int) -> None:
-        self.lost.setdefault(place, f"{self.sources[place].description}: does not answer")
+    def _time_out(self, index: int) -> None:
+        self.failures.setdefault(index, f"{self.sources[index].description}: does not answer")
 
-    def _lose(self, place: int, error: Exception) -> None:
-        # A meter that dies, however it does, must neither end the training nor be taken for a zero.
-        name = self.sources[place].description
+    def _fail(self, index: int, error: Exception) -> None:
+        # A failing meter must neither end the training nor count as zero.
+        name = self.sources[index].description
         known = isinstance(error, MeterError)
         reason = str(error) if known else f"{name}: {type(error).__name__}: {error}"
-        self.lost.setdefault(place, reason)
+        self.failures.setdefault(index, reason)

@@ -1,7 +1,7 @@
 """CPU and DRAM energy from the processor's own counters (RAPL) through Linux powercap.
 
-The kernel documents the files at https://docs.kernel.org/power/powercap/powercap.html; they count
-the whole socket, whoever used it.
+The counters include all programs on the socket.
+Files: https://docs.kernel.org/power/powercap/powercap.html
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from greencv_core.utils.energy import Component, Provenance
 POWERCAP = Path("/sys/class/powercap")
 PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"
 REFRESH_S = 1e-3
-"""The counters are refreshed about every millisecond (Intel SDM, volume 3, "RAPL interfaces")."""
+"""Refresh period of the counters (Intel SDM, volume 3, "RAPL interfaces")."""
 LONGEST_PERIOD_S = 10.0
-"""Between reads: counters wrap after a minute at the soonest."""
+"""Longest time between reads; counters wrap after a minute at the earliest."""
 HIGHEST_POWER_W = 2_000.0
-"""No socket draws more: a count that would need it was reset, not wrapped."""
-STANDSTILL_S = 0.5
-"""A counter that has not moved for so long does not count, though it can be read."""
+"""Upper bound of a socket's power; a count that needs more was reset, not wrapped."""
+STUCK_AFTER_S = 0.5
+"""Time without any change after which a counter is considered stuck."""
 
 
 def powercap_root() -> Path:
-    """Return where powercap is: ``$GREENCV_POWERCAP`` (mounted elsewhere), else sysfs."""
+    """Return the powercap folder: ``$GREENCV_POWERCAP`` if set, else in sysfs."""
     return Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
 
 
@@ -45,29 +45,27 @@ class _Zone:
         try:
             return int((self.path / "energy_uj").read_text())
         except PermissionError as error:
-            raise MeterError(
-                f"RAPL is there but only root may read it; run: {PERMISSION_COMMAND}"
-            ) from error
+            raise MeterError(f"RAPL can only be read by root; run: {PERMISSION_COMMAND}") from error
         except (OSError, ValueError) as error:
             raise MeterError(f"RAPL zone {self.name} cannot be read: {error}") from error
 
-    def gained_uj(self, before_uj: int, now_uj: int, seconds: float) -> int:
-        """Return what was counted between two reads; the counter wraps at its stated range."""
-        if HIGHEST_POWER_W * seconds > self.range_uj / 1e6:
+    def difference_uj(self, before_uj: int, now_uj: int, elapsed_s: float) -> int:
+        """Return the energy between two reads; the counter wraps at its stated range."""
+        if HIGHEST_POWER_W * elapsed_s > self.range_uj / 1e6:
             raise MeterError(
-                f"RAPL zone {self.name} was not read for {seconds:.0f} s: it may have wrapped"
+                f"RAPL zone {self.name} was not read for {elapsed_s:.0f} s: it may have wrapped"
             )
         if now_uj >= before_uj:
             return now_uj - before_uj
-        gained = now_uj + self.range_uj - before_uj
-        # A suspended machine counts from zero again: a range more would be an invention.
-        if gained / 1e6 > HIGHEST_POWER_W * max(seconds, REFRESH_S):
+        wrapped_uj = now_uj + self.range_uj - before_uj
+        # A suspended machine restarts at zero, which must not count as a wrap.
+        if wrapped_uj / 1e6 > HIGHEST_POWER_W * max(elapsed_s, REFRESH_S):
             raise MeterError(f"RAPL zone {self.name} was reset: it fell by {before_uj - now_uj} uJ")
-        return gained
+        return wrapped_uj
 
 
 class RaplRecording:
-    """The sum of some zones over time."""
+    """Sum of some zones over time."""
 
     resolution_s: float | None = REFRESH_S
 
@@ -80,57 +78,57 @@ class RaplRecording:
         self._total_uj: list[int] = []
 
     @property
-    def next_look_s(self) -> float:
-        """When to look again."""
+    def next_poll_s(self) -> float:
+        """Latest time of the next poll."""
         return self._times[-1] + self._period_s if self._times else 0.0
 
     @property
-    def looked_s(self) -> float:
-        """When the zones were last read."""
+    def polled_s(self) -> float:
+        """Time of the last poll."""
         return self._times[-1]
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read every zone."""
         before_s = time.monotonic()
         now_uj = [zone.read_uj() for zone in self._zones]
         time_s = (before_s + time.monotonic()) / 2
-        gained_uj = 0
+        total_uj = 0
         if self._times:
             elapsed_s = time_s - self._times[-1]
-            gained_uj = self._total_uj[-1] + sum(
-                zone.gained_uj(before, now, elapsed_s)
+            total_uj = self._total_uj[-1] + sum(
+                zone.difference_uj(before, now, elapsed_s)
                 for zone, before, now in zip(self._zones, self._last_uj, now_uj, strict=True)
             )
-            if gained_uj == 0 and time_s - self._times[0] > STANDSTILL_S:
+            if total_uj == 0 and time_s - self._times[0] > STUCK_AFTER_S:
                 raise MeterError(f"RAPL zone {self._zones[0].name} stands still")
         self._last_uj = now_uj
         self._times.append(time_s)
-        self._total_uj.append(gained_uj)
+        self._total_uj.append(total_uj)
 
-    def settled(self, time_s: float) -> bool:
-        """Return whether there was a look after a time."""
+    def is_settled(self, time_s: float) -> bool:
+        """Return whether there was a poll after a time."""
         return len(self._times) > 1 and self._times[-1] >= time_s
 
     def curve(self) -> CounterCurve:
         """Return the energy over time."""
         times, total_uj = np.array(self._times), np.array(self._total_uj, dtype=float)
-        doubts = np.full(len(times), REFRESH_S / math.sqrt(12))
-        return CounterCurve(times, total_uj / 1e6, doubts, steps=False)
+        uncertainty_s = np.full(len(times), REFRESH_S / math.sqrt(12))
+        return CounterCurve(times, total_uj / 1e6, uncertainty_s, steps=False)
 
 
 @dataclass
 class RaplSource:
-    """The sum of one kind of RAPL zone over all sockets; provenance *measured*."""
+    """Sum of one kind of RAPL zone over all sockets; provenance *measured*."""
 
     component: Component
     zones: list[_Zone] = field(repr=False)
     provenance: Provenance = "measured"
     relative_uncertainty: float = 0.0
-    """Neither Intel nor AMD states an accuracy."""
+    """Relative standard uncertainty; 0, as neither Intel nor AMD states an accuracy."""
 
     @property
     def description(self) -> str:
-        """What is read."""
+        """Kind of zone and number of sockets."""
         kind = "DRAM" if self.component == "ram" else "package"
         sockets = f", {len(self.zones)} sockets" if len(self.zones) > 1 else ""
         return f"RAPL {kind} counter{sockets}"
@@ -141,16 +139,15 @@ class RaplSource:
 
 
 def find_rapl(root: Path | None = None) -> tuple[list[RaplSource], str | None]:
-    """Return the sources of this machine, and why there are DRAM zones that are not among them.
+    """Return the RAPL sources of this machine, and why DRAM zones are not among them, if so.
 
-    Packages are for the CPU, DRAM zones for the RAM; where those cannot be read, it is estimated.
-    ``psys`` contains the packages, ``core`` and ``uncore`` are inside them: neither is added.
-    The memory-mapped twin of the counters (``intel-rapl-mmio``) is the same energy again.
+    Package zones meter the CPU, DRAM zones the RAM. ``psys`` contains the packages, ``core`` and
+    ``uncore`` are inside them, and ``intel-rapl-mmio`` repeats them: none of these is added.
 
     Raises
     ------
     MeterError
-        There is no RAPL here, or it may not be read; the message says what would help.
+        There is no RAPL, or it is not readable; the message says what to do.
     """
     root = powercap_root() if root is None else root
     packages, dram = [], []
@@ -159,7 +156,7 @@ def find_rapl(root: Path | None = None) -> tuple[list[RaplSource], str | None]:
             name = (path / "name").read_text().strip()
             zone = _Zone(path, name, int((path / "max_energy_range_uj").read_text()))
         except (OSError, ValueError) as error:
-            # Of two sockets, the other's energy would not be that of the CPU.
+            # The energy of one of two sockets is not the energy of the CPU.
             raise MeterError(f"RAPL zone {path.name} cannot be read: {error}") from error
         if name.startswith("package"):
             packages.append(zone)

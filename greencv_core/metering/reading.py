@@ -1,4 +1,4 @@
-"""What a meter returns: joules by component, each with its provenance and its uncertainty."""
+"""Energy by component, each figure with its provenance and uncertainty."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ComponentReading:
     energy_j: float
     provenance: Provenance
     source: str
-    """The meter it came from, in words."""
+    """Name of the meter."""
     uncertainty_j: float | None = None
-    """Standard uncertainty of :attr:`energy_j`: what refresh, resolution and sampling leave open
-    at the window's edges and within it, the error of a model, and the accuracy of the sensor where
-    its maker states one. None where it is not known."""
+    """Standard uncertainty of :attr:`energy_j`; None if unknown. It covers refresh, resolution and
+    sampling at the window's edges and within it, the error of a model, and the accuracy of the
+    sensor where its maker states one."""
     resolution_s: float | None = None
-    """Refresh period of the meter; a window is worth little that is not several times as long."""
+    """Refresh period of the meter in seconds; windows should be several times as long."""
 
     @property
     def relative_uncertainty(self) -> float | None:
@@ -40,7 +40,7 @@ class ComponentReading:
 
     @property
     def interval_j(self) -> tuple[float, float] | None:
-        """The interval that holds the true energy in 95 % of cases; None where not known."""
+        """95 % interval of the true energy in joules; None if the uncertainty is unknown."""
         if self.uncertainty_j is None:
             return None
         half = COVERAGE_FACTOR * self.uncertainty_j
@@ -57,28 +57,28 @@ class Reading:
     duration_s: float
     carbon_intensity_gco2e_per_kwh: float | None = None
     idle_power_w: float | None = None
-    """Power of the same components at idle; None where it was not metered."""
+    """Idle power of the same components in watts; None if it was not metered."""
     problems: tuple[str, ...] = ()
-    """Why the reading is not complete; empty where nothing was lost."""
+    """Why the reading is incomplete; empty if it is complete."""
 
     @property
     def components(self) -> dict[Component, ComponentReading]:
-        """The components that were metered."""
-        every = {"gpu": self.gpu, "cpu": self.cpu, "ram": self.ram}
-        return {name: every[name] for name in COMPONENTS if every[name] is not None}  # type: ignore[misc]
+        """Readings of the metered components."""
+        readings = ((name, getattr(self, name)) for name in COMPONENTS)
+        return {name: reading for name, reading in readings if reading is not None}
 
     @property
     def complete(self) -> bool:
-        """Whether no meter was lost within the window."""
+        """Whether no meter was lost in the window."""
         return not self.problems
 
     @property
     def total(self) -> ComponentReading | None:
-        """Sum over the components, as good as its weakest part.
+        """Sum over the components, with the provenance of its weakest part.
 
-        None if nothing was metered, or a meter was lost: the rest is not the sum.
+        None if nothing was metered or a meter was lost.
         """
-        return add_up(list(self.components.values())) if self.complete else None
+        return sum_readings(list(self.components.values())) if self.complete else None
 
     @property
     def net_energy_j(self) -> float | None:
@@ -95,8 +95,8 @@ class Reading:
         return emissions_gco2e(self.total.energy_j, self.carbon_intensity_gco2e_per_kwh)
 
 
-def add_up(parts: Sequence[ComponentReading]) -> ComponentReading | None:
-    """Return the sum of several parts' readings; None where there is none."""
+def sum_readings(parts: Sequence[ComponentReading]) -> ComponentReading | None:
+    """Add up the readings of several parts; None if there are none."""
     if not parts:
         return None
     resolutions = [p.resolution_s for p in parts if p.resolution_s is not None]

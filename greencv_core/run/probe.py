@@ -81,7 +81,7 @@ def _time_training(
 ) -> tuple[float, int]:
     """Return seconds a training image, of how many batches: at least two, for so long."""
     batches = 0
-    with training.steps_of(stage, ready.module, run.protocol, run.environment) as step:
+    with training.training_step(stage, ready.module, run.protocol, run.environment) as step:
         synchronize()
         start_s = time.perf_counter()
         while True:

@@ -87,7 +87,7 @@ class EnergyLimit:
     def _look(self, window: Window, stage: int, end_s: float) -> EpochForecast | None:
         # Whatever goes wrong with a forecast, the training goes on.
         with contextlib.suppress(Exception):
-            reading = window.until(end_s)
+            reading = window.read_until(end_s)
             # Without all its meters, what is told of a run is not its energy.
             if reading.total is None or reading.problems:
                 return None
@@ -145,7 +145,7 @@ class BudgetLimit:
 
     def __call__(self) -> bool:
         """Return whether one more epoch fits into the budget."""
-        reading = self._window.so_far()
+        reading = self._window.read_so_far()
         self._dearest_s = max(self._dearest_s, reading.duration_s - self._spent_s)
         self._spent_s = reading.duration_s
         if (

@@ -189,9 +189,9 @@ def test_a_window_is_read_before_its_end_without_delay():
             time.sleep(0.3)
         end_s = window.part_end_s
         start_s = time.monotonic()
-        now = window.so_far()
+        now = window.read_so_far()
         waited_s = time.monotonic() - start_s
-        before = window.until(end_s)
+        before = window.read_until(end_s)
         time.sleep(0.3)
     assert not now.problems
     assert waited_s < 1

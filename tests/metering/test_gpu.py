@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from greencv_core.metering.energy_curves import AveragedPowerCurve, CounterCurve, PowerCurve
-from greencv_core.metering.refresh_tracker import RefreshWatch, Rhythm
+from greencv_core.metering.refresh_cycle import RefreshCycle
+from greencv_core.metering.refresh_tracker import RefreshTracker
 from tests.conftest import ROOT
 from tests.support import simulated_gpu
 from tests.support.simulated_gpu import UUID, Waveform, constant, epochs, ramp, square
@@ -44,7 +45,7 @@ for waveform in asked["waveforms"]:
         "gpu": reading.gpu and vars(reading.gpu), "problems": reading.problems,
         "by_source": [part and vars(part) for part in window.by_source],
         "state": window.gpu and vars(window.gpu), "disturbances": window.disturbances,
-        "absent": dict(meter.found.absent), "trace": [vars(p) for p in window.trace],
+        "absent": dict(meter.discovery.unavailable), "trace": [vars(p) for p in window.trace],
         "comparisons": [[vars(a), vars(b)] for name, a, b in window.comparisons if name == "gpu"],
     })
 print(json.dumps(told))
@@ -417,18 +418,18 @@ def test_a_watch_finds_the_rhythm_and_the_refreshes():
     def counter():
         return float(time.monotonic() // period_s)
 
-    watch = RefreshWatch(counter)
-    looks = 0
+    tracker = RefreshTracker(counter)
+    polls = 0
     until_s = time.monotonic() + 2
     while time.monotonic() < until_s:
-        watch.look()
-        looks += 1
-        time.sleep(max(0.0, watch.next_look_s - time.monotonic()))
-    assert watch.rhythm is not None
-    assert watch.rhythm.period_s == pytest.approx(period_s, rel=0.01)
-    off_s = [abs(r.time_s - r.value * period_s) for r in watch.timeline()]
+        tracker.poll()
+        polls += 1
+        time.sleep(max(0.0, tracker.next_poll_s - time.monotonic()))
+    assert tracker.cycle is not None
+    assert tracker.cycle.period_s == pytest.approx(period_s, rel=0.01)
+    off_s = [abs(r.time_s - r.value * period_s) for r in tracker.timeline()]
     assert np.median(off_s) < 0.004
-    assert looks < 200
+    assert polls < 200
 
 
 @pytest.mark.parametrize("late_s", [-0.003, 0.003])
@@ -439,26 +440,26 @@ def test_a_watch_that_begins_at_a_beat_counts_none_twice(late_s, begun_s):
     def counter():
         return float(time.monotonic() // period_s)
 
-    beat_s = (time.monotonic() // period_s + 2) * period_s
-    watch = RefreshWatch(counter, Rhythm(beat_s + late_s - 10 * period_s, period_s, 1e-4))
-    time.sleep(beat_s + begun_s - time.monotonic() - 0.003)
-    while time.monotonic() < beat_s + begun_s:  # sleep would end too late for it
+    due_s = (time.monotonic() // period_s + 2) * period_s
+    tracker = RefreshTracker(counter, RefreshCycle(due_s + late_s - 10 * period_s, period_s, 1e-4))
+    time.sleep(due_s + begun_s - time.monotonic() - 0.003)
+    while time.monotonic() < due_s + begun_s:  # sleep would end too late for it
         pass
-    looks_s = []
-    while time.monotonic() < beat_s + 1.5:
-        watch.look()
-        looks_s.append(time.monotonic())
-        time.sleep(max(0.0, watch.next_look_s - time.monotonic()))
-    off_s = [abs(r.time_s - r.value * period_s) for r in watch.timeline()]
+    polls_s = []
+    while time.monotonic() < due_s + 1.5:
+        tracker.poll()
+        polls_s.append(time.monotonic())
+        time.sleep(max(0.0, tracker.next_poll_s - time.monotonic()))
+    off_s = [abs(r.time_s - r.value * period_s) for r in tracker.timeline()]
     assert np.max(off_s) < period_s / 3
     assert np.median(off_s) < 0.004
     # Once the beat is known it costs hardly more than a look each.
-    assert sum(at_s > beat_s + 0.5 for at_s in looks_s) < 25
+    assert sum(at_s > due_s + 0.5 for at_s in polls_s) < 25
 
 
 def test_a_value_that_moves_all_the_time_is_taken_as_it_is():
-    watch = RefreshWatch(time.monotonic)
+    tracker = RefreshTracker(time.monotonic)
     for _ in range(30):
-        watch.look()
+        tracker.poll()
         time.sleep(0.001)
-    assert watch.continuous
+    assert tracker.continuous

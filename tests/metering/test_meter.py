@@ -56,30 +56,30 @@ def powercap(tmp_path, monkeypatch):
     return tree
 
 
-def counted(recording):
-    """Return what a recording counted between its first look and one now."""
-    first_s = recording.looked_s
-    recording.look()
-    return recording.curve().between(first_s, recording.looked_s)[0]
+def poll_energy_j(recording):
+    """Return the energy of a recording between its first poll and one now."""
+    first_s = recording.polled_s
+    recording.poll()
+    return recording.curve().between(first_s, recording.polled_s)[0]
 
 
-def begun(source):
+def start_recording(source):
     recording = source.record(0.5)
-    recording.look()
+    recording.poll()
     return recording
 
 
 def test_rapl_counts_each_joule_once(powercap):
     sources, problem = find_rapl()
     assert problem is None
-    cpu, ram = (begun(source) for source in sources)
+    cpu, ram = (start_recording(source) for source in sources)
     for folder in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:2", "intel-rapl-mmio:0"):
         powercap.set(folder, 6_000_000)
     powercap.set("intel-rapl:1", 3_000_000)
     powercap.set("intel-rapl:1:0", 1_500_000)
     time.sleep(0.01)
-    assert counted(cpu) == pytest.approx(5 + 2)
-    assert counted(ram) == pytest.approx(0.5)
+    assert poll_energy_j(cpu) == pytest.approx(5 + 2)
+    assert poll_energy_j(ram) == pytest.approx(0.5)
     assert [source.provenance for source in sources] == ["measured", "measured"]
     assert sources[0].description == "RAPL package counter, 2 sockets"
 
@@ -149,7 +149,7 @@ def test_rapl_that_only_root_may_read_tells_the_command(powercap):
 def test_a_dram_zone_that_cannot_be_read_is_named_and_the_cpu_still_measured(powercap):
     (powercap.root / "intel-rapl:0:1" / "energy_uj").write_text("no number")
     found = discover(())
-    assert "dram" in found.absent["rapl dram"]
+    assert "dram" in found.unavailable["rapl dram"]
     assert {s.component: s.provenance for s in found.sources} == {
         "cpu": "measured",
         "ram": "estimated",
@@ -159,7 +159,7 @@ def test_a_dram_zone_that_cannot_be_read_is_named_and_the_cpu_still_measured(pow
 def test_a_machine_without_rapl_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
     found = discover(())
-    assert "no RAPL counter" in found.absent["rapl"]
+    assert "no RAPL counter" in found.unavailable["rapl"]
     assert {s.component: s.provenance for s in found.sources} == {
         "cpu": "estimated",
         "ram": "estimated",

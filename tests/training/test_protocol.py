@@ -151,7 +151,7 @@ class Spending:
         self._epochs, self.problems = list(epochs), problems
         self.duration_s = self.energy_j = 0.0
 
-    def so_far(self):
+    def read_so_far(self):
         seconds, joules = self._epochs.pop(0)
         self.duration_s += seconds
         self.energy_j += joules

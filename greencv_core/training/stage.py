@@ -1,0 +1,158 @@
+"""One stage of a training: trainable layers, optimiser and learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from greencv_core.architectures.weights import classifier_layers
+from greencv_core.study.schema import EnvironmentSpec, Plateau, Protocol, Stage
+from greencv_core.training.history import Epoch
+from greencv_core.training.precision import mixed_precision
+from greencv_core.training.stopping import monitored_value
+
+Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Trains on one batch of images and labels; returns the loss, on the device."""
+
+
+@contextmanager
+def training_step(
+    stage: str, model: torch.nn.Module, protocol: Protocol, environment: EnvironmentSpec
+) -> Iterator[Step]:
+    """Set a model to the training mode of a stage and yield its step, for timing."""
+    settings = dict(protocol.stages)[stage]
+    with freeze_for_stage(model, stage, protocol) as set_to_training:
+        set_to_training()
+        yield make_step(model, _make_optimizer(model, settings), protocol, environment)
+
+
+@contextmanager
+def freeze_for_stage(
+    model: torch.nn.Module, name: str, protocol: Protocol
+) -> Iterator[Callable[[], None]]:
+    """Freeze the layers that a stage does not train; yield a function that sets training mode.
+
+    Frozen layers keep their running statistics and apply no dropout.
+    """
+    trainable = classifier_layers(model) if name == "frozen" else model
+    flags = {p: p.requires_grad for p in model.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for parameter in trainable.parameters():
+        parameter.requires_grad_(True)
+
+    def set_to_training() -> None:
+        model.eval()
+        trainable.train()
+        if protocol.batch_norm == "fixed":
+            for module in batch_norms(model):
+                module.eval()
+
+    try:
+        yield set_to_training
+    finally:
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+
+
+def batch_norms(model: torch.nn.Module) -> Iterator[_BatchNorm]:
+    """Iterate over the batch normalisation layers of a model."""
+    return (module for module in model.modules() if isinstance(module, _BatchNorm))
+
+
+def make_step(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    protocol: Protocol,
+    environment: EnvironmentSpec,
+) -> Step:
+    """Return the step that trains a model on one batch."""
+    autocast, scaler = mixed_precision(environment)
+
+    def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with autocast():
+            loss = cross_entropy(model(images), labels, label_smoothing=protocol.label_smoothing)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    return step
+
+
+class StageOptimizer:
+    """Optimiser of a stage with its learning-rate schedule, by steps or on plateaus."""
+
+    def __init__(self, model: torch.nn.Module, stage: Stage, steps_per_epoch: int) -> None:
+        self.optimizer = _make_optimizer(model, stage)
+        self._schedule = _make_schedule(self.optimizer, stage, steps_per_epoch * stage.epochs)
+        self._rule = stage.plateau
+        self._plateau = None if self._rule is None else _make_plateau(self.optimizer, self._rule)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next batch."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def after_batch(self) -> None:
+        """Advance the schedule after a batch."""
+        if self._schedule is not None:
+            self._schedule.step()
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        """Reduce the learning rate after an epoch on a plateau."""
+        if self._plateau is not None and self._rule is not None:
+            self._plateau.step(monitored_value(epoch, self._rule.monitor))
+
+
+def _make_optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    lr, decay = stage.learning_rate, stage.weight_decay
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    if stage.optimizer == "sgd":
+        momentum = stage.momentum
+        return torch.optim.SGD(
+            parameters,
+            lr=lr,
+            momentum=momentum,
+            nesterov=stage.nesterov and momentum > 0,
+            weight_decay=decay,
+            fused=fused,
+        )
+    adam = torch.optim.Adam if stage.optimizer == "adam" else torch.optim.AdamW
+    return adam(parameters, lr=lr, weight_decay=decay, fused=fused)
+
+
+def _make_schedule(
+    optimizer: torch.optim.Optimizer, stage: Stage, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    if stage.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=stage.learning_rate,
+            total_steps=steps,
+            # By default the schedule would also change the study's momentum.
+            cycle_momentum=False,
+        )
+    if stage.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    return None
+
+
+def _make_plateau(
+    optimizer: torch.optim.Optimizer, rule: Plateau
+) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer,
+        mode="max",
+        factor=rule.factor,
+        # PyTorch waits one epoch longer than its patience, Keras does not.
+        patience=rule.patience - 1,
+        threshold=rule.min_delta,
+        threshold_mode="abs",
+    )
