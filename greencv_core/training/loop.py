@@ -58,10 +58,7 @@ def train(
     stop
         Called after each epoch except the last possible one; a returned reason ends the training.
 
-    Raises
-    ------
-    FloatingPointError
-        The loss is not finite.
+    Raises FloatingPointError if a loss is not finite.
     """
     for module in batch_norms(model):
         if protocol.batch_norm_momentum is not None:
