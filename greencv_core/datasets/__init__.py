@@ -1,4 +1,4 @@
-"""Name in, images out: training and validation images with a fixed, recorded split."""
+"""Training and validation images of a data set, with a fixed, recorded split."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 
 
 def check_dataset(spec: Dataset, *, download: bool = True) -> None:
-    """Check that a study's images can be trained on, and get them ready.
+    """Check a study's data set and prepare its images.
 
-    What is known of a data set beforehand is checked first, before anything is downloaded.
+    Sizes that are known without the files are checked before any download.
 
     Parameters
     ----------
     download
-        Whether to download what is not at hand and to decode files, so that a run need not.
-        Without, only what is at hand is looked at.
+        Whether to download missing files and to decode images, so that no run needs to. If false,
+        only files on this machine are checked.
 
     Raises
     ------
     BadInputError
-        The data set or a class is unknown, smaller than asked for, damaged, or cannot be had.
+        The data set or a class is unknown, too small, damaged or not available.
     """
     check_dataset_name(spec.name)
     augment.check_padding(spec)
@@ -85,12 +85,12 @@ def check_dataset(spec: Dataset, *, download: bool = True) -> None:
 
 
 def is_downloaded(spec: Dataset) -> bool:
-    """Return whether a data set is on this machine, so that nothing needs to be downloaded."""
+    """Return whether a data set is on this machine."""
     return open_pool(spec, download=False) is not None
 
 
 def count_classes(spec: Dataset) -> int:
-    """Return how many classes a study has, without its images where possible.
+    """Return the number of classes of a study, without opening its images where possible.
 
     Raises
     ------
@@ -107,19 +107,19 @@ def count_classes(spec: Dataset) -> int:
 
 
 def count_images(spec: Dataset) -> int:
-    """Return how many images a data set has; of a study's classes, if they are at hand.
+    """Return the number of images in a study's classes.
 
     Raises
     ------
     BadInputError
-        The data set is unknown, or a folder that cannot be read.
+        The data set is unknown, a folder that cannot be read, or needs to be downloaded first.
     """
     check_dataset_name(spec.name)
     pool = open_pool(spec, download=False)
     images = known_size(spec).images if pool is None else len(pool.labels)
     if images is None:
         raise BadInputError(
-            f"dataset.name = {spec.name}: of its classes, the images alone can tell"
+            f"dataset.name = {spec.name}: its number of images is unknown until it is downloaded"
         )
     return images
 
@@ -133,31 +133,30 @@ def load_dataset(
 ) -> ImageData:
     """Load a study's images and split them.
 
-    The split is stratified by class and drawn from ``split_seed``, the same in every run. Its hash,
-    ``sha256``, is of all pixels and labels of the data set and of the split; or, where images are
-    in files, of the chosen files' relative paths, sizes in bytes and labels, in the split's order.
+    The split is stratified by class and drawn from ``split_seed``, the same in every run. The hash
+    ``sha256`` covers all pixels and labels of the data set and the split; for images in files, the
+    selected files' relative paths, sizes in bytes and labels, in the order of the split.
 
     Parameters
     ----------
     normalisation
-        That an architecture asks for; else the mean and the standard deviation of the training
-        images, by channel (over all channels, of ``digits``).
+        Mean and standard deviation that an architecture requires. Default: those of the training
+        images, by channel (over all channels for ``digits``).
     workers
         Processes that load images which do not fit into memory.
     download
-        Whether to download what is not at hand.
+        Whether to download missing files.
 
     Raises
     ------
     BadInputError
-        As for :func:`check_dataset`.
+        See :func:`check_dataset`.
     """
     augment.check_padding(spec)
     pool = open_pool(spec, download=download)
     if pool is None:
         raise BadInputError(
-            f"dataset.name = {spec.name}: is not in the folder of downloads and was not to be "
-            "downloaded"
+            f"dataset.name = {spec.name}: not downloaded yet, and downloads are switched off"
         )
     _check_pool(spec, pool)
     train, validation = _split(spec, pool)
@@ -180,10 +179,10 @@ def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
             )
     wanted = spec.train_images + spec.validation_images
     if images is not None and wanted > images:
-        chosen = " in the classes named" if isinstance(spec.classes, dict) else ""
+        of_classes = " in the chosen classes" if isinstance(spec.classes, dict) else ""
         raise BadInputError(
             f"dataset.train_images + dataset.validation_images = {wanted}: "
-            f"{spec.name} has {images} images{chosen}"
+            f"{spec.name} has {images} images{of_classes}"
         )
 
 
@@ -209,20 +208,20 @@ def _from_arrays(
     for array in (pool.images, pool.labels, train, validation):
         digest.update(np.ascontiguousarray(array).data)
     floats = pool.images.dtype == np.float32
-    fit = _scaled if floats else _at_most
-    of_train, of_validation = (
-        fit(torch.from_numpy(pool.images[some]), spec.image_size) for some in (train, validation)
+    resize = _interpolate if floats else _shrink
+    train_images, validation_images = (
+        resize(torch.from_numpy(pool.images[part]), spec.image_size) for part in (train, validation)
     )
     if normalisation is not None:
         mean, deviation = _tensors(normalisation)
     elif floats:
-        mean, deviation = of_train.mean(), of_train.std()
+        mean, deviation = train_images.mean(), train_images.std()
     else:
-        mean, deviation = _tensors(compute_moments(of_train).mean_and_std())
+        mean, deviation = _tensors(compute_moments(train_images).mean_and_std())
     return ResidentImages(
-        of_train,
-        of_validation,
-        [torch.from_numpy(pool.labels[some]) for some in (train, validation)],
+        train_images,
+        validation_images,
+        [torch.from_numpy(pool.labels[part]) for part in (train, validation)],
         Preparation(spec.image_size, mean, deviation, spec.augmentation),
         classes=len(pool.class_names),
         sha256=digest.hexdigest(),
@@ -271,23 +270,23 @@ def _hash_of_files(chosen: FilePool) -> str:
     return digest.hexdigest()
 
 
-def _scaled(images: torch.Tensor, image_size: int) -> torch.Tensor:
-    # Another function than for bytes: the runs recorded so far used it.
+def _interpolate(images: torch.Tensor, image_size: int) -> torch.Tensor:
+    # Not as for bytes, because recorded runs used it.
     return interpolate(images, size=image_size, mode="bilinear")
 
 
-def _at_most(images: torch.Tensor, image_size: int) -> torch.Tensor:
-    """Return square images that are not larger than asked for; resized if they were not."""
+def _shrink(images: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Return square images of at most the given size; only others are resized."""
     height, width = images.shape[-2:]
     if height == width <= image_size:
         return images
 
-    def fitted(some: torch.Tensor) -> torch.Tensor:
-        scaled = functional.resize(some, [image_size], InterpolationMode.BILINEAR, antialias=True)
-        cut: torch.Tensor = functional.center_crop(scaled, [image_size])
-        return cut
+    def fit(chunk: torch.Tensor) -> torch.Tensor:
+        scaled = functional.resize(chunk, [image_size], InterpolationMode.BILINEAR, antialias=True)
+        cropped: torch.Tensor = functional.center_crop(scaled, [image_size])
+        return cropped
 
-    return torch.cat([fitted(some) for some in images.split(CHUNK)])
+    return torch.cat([fit(chunk) for chunk in images.split(CHUNK)])
 
 
 def _tensors(normalisation: Normalisation) -> tuple[torch.Tensor, torch.Tensor]:
@@ -295,5 +294,5 @@ def _tensors(normalisation: Normalisation) -> tuple[torch.Tensor, torch.Tensor]:
         torch.tensor(list(values), dtype=torch.float32).view(1, -1, 1, 1)
         for values in normalisation
     )
-    # Images that are all of one colour have no deviation to divide by.
+    # Images of a single colour have a standard deviation of zero.
     return mean, torch.where(deviation == 0, 1.0, deviation)

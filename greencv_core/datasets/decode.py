@@ -1,7 +1,7 @@
-"""Image files to pixels: all of them once, side by side, remembered for the next process.
+"""Decode image files in parallel and cache their pixels.
 
-What is decoded lies in ``decoded/`` in the folder of downloads, by a hash of the files' names,
-sizes and dates; the folder can be deleted at any time.
+The cache is ``decoded/`` in the folder of data sets; its keys are hashes of the files' names, sizes
+and dates. It can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from greencv_core.datasets.normalisation import Moments, compute_moments
 from greencv_core.utils.errors import BadInputError
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-"""What files of images are, by their content. Pillow knows others besides, and would start another
-program to read some of them (PostScript)."""
+"""Accepted formats, by content. Pillow knows others, some of which (PostScript) start another
+program."""
 REVISION = 1
-"""Raised when the same files would be decoded differently."""
+"""Version of the cache; to increase when the same files are decoded differently."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What one look at all files of a study told."""
+    """The decoded files of a study."""
 
     side: int
-    """Pixels of the square images that they are decoded to."""
+    """Width and height of the decoded images in pixels."""
     moments: Moments
     """Of the training images."""
     images: NDArray[np.uint8] | None
-    """(n, 3, side, side), if they were to be kept in memory."""
+    """(n, 3, side, side); None if they do not fit into memory."""
 
 
 def decode(path: Path, side: int) -> NDArray[np.uint8]:
-    """Return an image as (3, side, side): RGB, the shorter side scaled, the middle cut out.
+    """Return an image as (3, side, side): RGB, the shorter side resized, cropped at the centre.
 
     Raises
     ------
     BadInputError
         The file is damaged or no image; the message names it.
     """
-    with _named(path), Image.open(path, formats=FORMATS) as image:
+    with _naming_errors(path), Image.open(path, formats=FORMATS) as image:
         rgb = image.convert("RGB")
     if rgb.size != (side, side):
         rgb = functional.resize(rgb, [side], InterpolationMode.BILINEAR, antialias=True)
@@ -69,30 +69,32 @@ def decode(path: Path, side: int) -> NDArray[np.uint8]:
 def decode_all(
     root: Path, paths: Sequence[str], *, train: int, image_size: int, memory: float
 ) -> Decoded:
-    """Decode files, the first ``train`` of which are for training; keep them if they fit.
+    """Decode files, and keep the pixels if they fit into memory.
 
-    A set of square images that all have one size, not larger than asked for, stays at that size.
+    Square images that all have the same size, at most ``image_size``, keep that size.
 
     Parameters
     ----------
+    train
+        Number of training images, which come first.
     memory
-        Bytes that the images may fill.
+        Bytes that the images may use.
 
     Raises
     ------
     BadInputError
-        A file is damaged or no image; the message names it.
+        See :func:`decode`.
     """
     files = [root / path for path in paths]
-    place = _place(root, paths, train, image_size)
-    known = _recall(place)
+    cached = _cache_path(root, paths, train, image_size)
+    known = _read_cache(cached)
     side = known.side if known is not None else _common_side(files, image_size)
     shape = len(files), 3, side, side
     keep = float(np.prod(shape, dtype=np.float64)) <= memory
     if known is not None:
         if not keep:
             return known
-        images = _recall_images(place)
+        images = _read_cached_images(cached)
         if images is not None:
             return Decoded(side, known.moments, images)
     if keep:
@@ -101,27 +103,27 @@ def decode_all(
         def fill(number: int) -> None:
             images[number] = decode(files[number], side)
 
-        _side_by_side(fill, range(len(files)))
-        told = Decoded(side, compute_moments(torch.from_numpy(images[:train])), images)
+        _map_in_threads(fill, range(len(files)))
+        decoded = Decoded(side, compute_moments(torch.from_numpy(images[:train])), images)
     else:
 
-        def look(number: int) -> Moments | None:
+        def check(number: int) -> Moments | None:
             image = decode(files[number], side)
             return compute_moments(torch.from_numpy(image)[None]) if number < train else None
 
-        every = _side_by_side(look, range(len(files)))
-        told = Decoded(side, Moments.total(one for one in every if one is not None), None)
-    _remember(place, told)
-    return told
+        parts = _map_in_threads(check, range(len(files)))
+        decoded = Decoded(side, Moments.total(part for part in parts if part is not None), None)
+    _write_cache(cached, decoded)
+    return decoded
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _naming_errors(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    # What decoders raise at bytes that are no image is of every kind.
+    # Decoders raise errors of all kinds for damaged files.
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, PIL.UnidentifiedImageError):
@@ -129,8 +131,8 @@ def _named(path: Path) -> Iterator[None]:
         raise BadInputError(f"{path}: damaged, or not an image ({reason})") from error
 
 
-def _side_by_side(work: Callable[[int], Result], numbers: Iterable[int]) -> list[Result]:
-    """Do work in threads; an error or an interruption waits for what is begun alone."""
+def _map_in_threads(work: Callable[[int], Result], numbers: Iterable[int]) -> list[Result]:
+    """Call a function for each number; after an error or interruption, start no further call."""
     with ThreadPoolExecutor(_cpus()) as threads:
         try:
             return list(threads.map(work, numbers))
@@ -147,53 +149,52 @@ def _cpus() -> int:
 
 def _common_side(files: Sequence[Path], image_size: int) -> int:
     def size(number: int) -> tuple[int, int]:
-        with _named(files[number]), Image.open(files[number], formats=FORMATS) as image:
+        with _naming_errors(files[number]), Image.open(files[number], formats=FORMATS) as image:
             return image.size
 
-    sizes = set(_side_by_side(size, range(len(files))))
+    sizes = set(_map_in_threads(size, range(len(files))))
     width, height = min(sizes)
-    alike = len(sizes) == 1 and width == height
-    return min(width, image_size) if alike else image_size
+    same_square = len(sizes) == 1 and width == height
+    return min(width, image_size) if same_square else image_size
 
 
-def _place(root: Path, paths: Sequence[str], train: int, image_size: int) -> Path:
-    """Return where what is decoded is remembered, less the suffix."""
+def _cache_path(root: Path, paths: Sequence[str], train: int, image_size: int) -> Path:
+    """Return the path of the cached files, without suffix."""
     digest = hashlib.sha256(f"{REVISION} {PIL.__version__} {train} {image_size} {root}".encode())
     for path in paths:
-        with _named(root / path):
+        with _naming_errors(root / path):
             status = (root / path).stat()
         digest.update(f"\n{path}\0{status.st_size} {status.st_mtime_ns}".encode())
     return downloads_folder() / "decoded" / digest.hexdigest()[:32]
 
 
-def _recall(place: Path) -> Decoded | None:
+def _read_cache(cached: Path) -> Decoded | None:
     try:
-        told = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))
-        return Decoded(told["side"], Moments(**told["moments"]), None)
+        content = json.loads(cached.with_suffix(".json").read_text(encoding="utf-8"))
+        return Decoded(content["side"], Moments(**content["moments"]), None)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _recall_images(place: Path) -> NDArray[np.uint8] | None:
+def _read_cached_images(cached: Path) -> NDArray[np.uint8] | None:
     try:
-        images: NDArray[np.uint8] = np.load(place.with_suffix(".npy"), mmap_mode="r")
+        images: NDArray[np.uint8] = np.load(cached.with_suffix(".npy"), mmap_mode="r")
     except (OSError, ValueError, EOFError):
         return None
     return np.array(images)
 
 
-def _remember(place: Path, told: Decoded) -> None:
-    """Write what was learned, whole or not at all; to be without costs time alone."""
-    text = json.dumps({"side": told.side, "moments": vars(told.moments)}).encode()
-    images = told.images
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
+def _write_cache(cached: Path, decoded: Decoded) -> None:
+    text = json.dumps({"side": decoded.side, "moments": vars(decoded.moments)}).encode()
+    images = decoded.images
+    with contextlib.suppress(OSError):  # without a cache, the next process decodes again
+        cached.parent.mkdir(parents=True, exist_ok=True)
         if images is not None:
-            _write(place.with_suffix(".npy"), lambda file: np.save(file, images))
-        _write(place.with_suffix(".json"), lambda file: file.write(text))
+            _write_atomically(cached.with_suffix(".npy"), lambda file: np.save(file, images))
+        _write_atomically(cached.with_suffix(".json"), lambda file: file.write(text))
 
 
-def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
-"""Getting torchvision's data sets: from the folder of downloads, else from their sites, whole.
+"""torchvision's data sets: read from the folder of data sets, or downloaded from their publishers.
 
-A set is downloaded and unpacked in a folder of its own that gets the set's name only when it is
-complete, since torchvision takes many a set for whole as soon as its folder exists.
+A set is downloaded and unpacked in a temporary folder, which gets the set's name when it is
+complete: torchvision accepts many sets as complete as soon as their folder exists.
 """
 
 from __future__ import annotations
@@ -12,131 +12,108 @@ import shutil
 import socket
 import sys
 import tarfile
-import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPException
 from io import StringIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from greencv_core.datasets.raw import Pool
+from greencv_core.datasets.torchvision_sets import TorchvisionSet
+from greencv_core.utils.downloads import data_location, user_cache
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import without_secrets
+from greencv_core.utils.text import one_line
 
 VARIABLE = "GREENCV_DATASETS"
-PATIENCE_S = 30.0
-"""For each answer of a site; torchvision alone would wait for ever."""
+TIMEOUT_S = 30.0
+"""For each response of a server; torchvision itself sets no limit."""
 ARCHIVES = (".zip", ".tgz", ".gz", ".tar", ".bz2", ".mat")
-"""What is downloaded, rather than unpacked."""
-_FAILED = (
+"""Suffixes of downloaded files; all others were unpacked."""
+_FAILURES = (
     OSError, RuntimeError, ValueError, AssertionError, EOFError, HTTPException, tarfile.TarError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What torchvision raises where files are missing, damaged or not to be had."""
+"""What torchvision raises where files are missing, damaged or not available."""
 
 _SAFE_FILTER: Any = getattr(tarfile, "data_filter", None)
-"""There is none before Python 3.11.4."""
-
-Loaded = TypeVar("Loaded")
-Load = Callable[[Path, bool], Loaded]
-"""Reads a set in a folder; with True, after torchvision has downloaded what is missing there."""
+"""None before Python 3.11.4."""
 
 
 def downloads_folder() -> Path:
-    """Return the folder of downloads: ``$GREENCV_DATASETS``, else one in this user's cache."""
-    named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
-    with warnings.catch_warnings():
-        # Its progress bar, which is not used, warns where a notebook lacks widgets.
-        warnings.simplefilter("ignore")
-        import pooch
-    return Path(pooch.os_cache("greencv")) / "datasets"
+    """Return the folder of data sets: ``$GREENCV_DATASETS``, else one in this user's cache."""
+    named = data_location(VARIABLE)
+    return Path(named) if named else user_cache() / "datasets"
 
 
-def open_or_download(
-    name: str, load: Load[Loaded], *, by_hand: str, verified: bool, offered: bool, download: bool
-) -> Loaded | None:
-    """Return a set that is at hand, or is downloaded now; None if it is neither.
+def open_or_download(name: str, entry: TorchvisionSet, *, download: bool) -> Pool | None:
+    """Return a data set from the folder of data sets, or download it first.
 
-    Parameters
-    ----------
-    by_hand
-        Where its files are to be put, relative to its own folder, by who cannot download them.
-    verified
-        Whether torchvision checks the archives that it downloads. Others are not kept after a
-        download that failed.
-    offered
-        Whether there is a site to download it from.
-    download
-        Whether to download it.
+    Returns None if it is not in the folder and ``download`` is false.
 
     Raises
     ------
     BadInputError
-        It is to be downloaded and cannot; one line.
+        The download failed or is not possible; one line.
     """
     home = downloads_folder() / name
-    found = _at_hand(home, load)
+    found = _read(home, entry)
     if found is not None or not download:
         return found
-    where = (
-        f"put {by_hand} in {home} by hand (another folder than {home.parent} can be named in "
-        f"{VARIABLE})"
+    by_hand = (
+        f"put {entry.files} in {home} by hand (set {VARIABLE} to use another folder than "
+        f"{home.parent})"
     )
-    if not offered:
+    if not entry.offered:
         raise BadInputError(
-            f"dataset.name = {name}: its publisher no longer offers it for download; {where}"
+            f"dataset.name = {name}: its publisher no longer offers it for download; {by_hand}"
         )
-    if not verified and _SAFE_FILTER is None:
+    if not entry.verified and _SAFE_FILTER is None:
         raise BadInputError(
-            f"dataset.name = {name}: nothing checks its archive, and this Python cannot unpack it "
+            f"dataset.name = {name}: its archive has no checksum, and this Python cannot unpack it "
             "safely; update to Python 3.11.4 or later"
         )
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(home.with_name(f"{name}.lock")):
-            # Another process may have downloaded it meanwhile.
-            found = _at_hand(home, load)
-            return found if found is not None else _download(home, load, verified)
-    except _FAILED as error:
+            # Another process may have downloaded it in the meantime.
+            found = _read(home, entry)
+            return found if found is not None else _download(home, entry)
+    except _FAILURES as error:
         raise BadInputError(
             f"dataset.name = {name}: could not be downloaded ({without_secrets(_reason(error))}); "
-            f"try again, or "
-            f"{where}"
+            f"try again, or {by_hand}"
         ) from error
 
 
-def _at_hand(home: Path, load: Load[Loaded]) -> Loaded | None:
-    if not home.is_dir():
-        return None
-    try:
-        return load(home, False)
-    except _FAILED:
-        return None
-
-
-def _download(home: Path, load: Load[Loaded], verified: bool) -> Loaded:
-    partial = home.with_name(f"{home.name}.partial")
-    _clear(partial, keep_archives=verified)
-    partial.mkdir(exist_ok=True)
+def _read(home: Path, entry: TorchvisionSet) -> Pool | None:
     if home.is_dir():
-        _adopt_archives(home, partial)
-    with _quietly():
-        load(partial, True)
+        with contextlib.suppress(*_FAILURES):
+            return entry.read_folder(home)
+    return None
+
+
+def _download(home: Path, entry: TorchvisionSet) -> Pool:
+    partial = home.with_name(f"{home.name}.partial")
+    _clear(partial, keep_archives=entry.verified)
+    partial.mkdir(exist_ok=True)
+    _copy_archives(home, partial)
+    with _torchvision_settings():
+        entry.read_folder(partial, download=True)
     if home.is_dir():
         home.rename(_free_name(home))
     partial.rename(home)
-    return load(home, False)
+    return entry.read_folder(home)
 
 
 def _clear(partial: Path, *, keep_archives: bool) -> None:
-    """Remove what an interrupted download left, all but archives that will be checked."""
+    """Delete what an interrupted download left, except archives that will be verified."""
     if not keep_archives:
         shutil.rmtree(partial, ignore_errors=True)
         return
@@ -148,17 +125,17 @@ def _clear(partial: Path, *, keep_archives: bool) -> None:
             Path(folder).rmdir()
 
 
-def _adopt_archives(home: Path, partial: Path) -> None:
-    """Take over archives that somebody put into a set's folder."""
+def _copy_archives(home: Path, partial: Path) -> None:
+    """Copy archives that the user put into a set's folder."""
     for file in home.rglob("*"):
         if file.is_file() and file.suffix in ARCHIVES:
-            taken = partial / file.relative_to(home)
-            taken.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, taken)
+            copy = partial / file.relative_to(home)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
 def _free_name(home: Path) -> Path:
-    """Return a name for a folder that was no whole data set: nothing of the user's is deleted."""
+    """Return a new name for an incomplete folder: no file of the user's is deleted."""
     number = 1
     while (aside := home.with_name(f"{home.name}.incomplete-{number}")).exists():
         number += 1
@@ -166,13 +143,13 @@ def _free_name(home: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Wait for no site for ever, and show torchvision's progress bars on a terminal alone."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE_S)
+def _torchvision_settings() -> Iterator[None]:
+    """Set a timeout and a safe tar filter; show torchvision's progress bars on a terminal only."""
+    timeout_before = socket.getdefaulttimeout()
     filter_before = getattr(tarfile.TarFile, "extraction_filter", None)
+    socket.setdefaulttimeout(TIMEOUT_S)
     if _SAFE_FILTER is not None:
-        # Members that would lie outside their folder are refused, whatever torchvision asks for.
+        # Refuses members outside the archive's folder, whatever filter torchvision requests.
         tarfile.TarFile.extraction_filter = staticmethod(_SAFE_FILTER)
     try:
         with contextlib.ExitStack() as stack:
@@ -181,23 +158,22 @@ def _quietly() -> Iterator[None]:
                 stack.enter_context(contextlib.redirect_stderr(StringIO()))
             yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout_before)
         if _SAFE_FILTER is not None:
             tarfile.TarFile.extraction_filter = filter_before
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, HTTPError):
-        return f"{urlsplit(error.url).hostname} answers {error.code}"
+        return f"{urlsplit(error.url).hostname} responds with {error.code}"
     if isinstance(error, URLError):
-        reason = error.reason
-        return f"no answer: {getattr(reason, 'strerror', None) or reason}"
+        return f"no response: {getattr(error.reason, 'strerror', None) or error.reason}"
     if isinstance(error, OSError):
         return str(error.strerror or error)
     if isinstance(error, getattr(tarfile, "FilterError", ())):
-        return "what came would be unpacked outside its folder"
+        return "the archive would be unpacked outside its folder"
     if str(error) == "File not found or corrupted.":
-        return "what came is not the published file: its checksum differs"
+        return "the download is not the published file: its checksum differs"
     if isinstance(error, RuntimeError):
-        return " ".join(str(error).split())
-    return f"what came is damaged: {' '.join(str(error).split())}"
+        return one_line(error)
+    return f"the download is damaged: {one_line(error)}"

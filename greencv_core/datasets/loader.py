@@ -1,4 +1,4 @@
-"""A study's images, ready to train on: in memory where they fit, else read from files as needed."""
+"""Batches of a study's images, from memory or, where they do not fit, from files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from greencv_core.datasets.decode import decode
 from greencv_core.study.schema import Augmentation
 
 LARGEST_PREPARED = 512 * 2**20
-"""Bytes up to which images that nothing changes are kept as a model takes them."""
+"""Bytes up to which images without augmentation are normalised in advance."""
 PREFETCH = 2
-"""Batches that each process loads ahead."""
+"""Batches that each process loads in advance."""
 CHUNK = 256
-"""Images that are prepared at once where all are prepared beforehand."""
+"""Images in one step of preparing all images in advance."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images, (n, 3, side, side) float32, normalised; and labels, (n,) int64."""
@@ -37,19 +37,19 @@ class ImageData(Protocol):
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
 
     @property
     def sha256(self) -> str:
-        """Of the images, their labels and the split: what exactly is trained on."""
+        """Hash of the images, their labels and the split."""
 
     @property
     def train_count(self) -> int:
-        """How many images there are to train on."""
+        """Number of training images."""
 
     @property
     def validation_count(self) -> int:
-        """How many images there are to validate on."""
+        """Number of validation images."""
 
     @property
     def resident(self) -> bool:
@@ -59,53 +59,52 @@ class ImageData(Protocol):
         """Return the images on a device, in a memory format."""
 
     def train_batches(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield an epoch's batches: all training images in random order, changed by the study.
+        """Yield an epoch's batches: all training images in random order, augmented.
 
-        Order and changes are drawn from ``generator``, on the CPU, and the same on every device.
-        What does not fill a last batch is left out, as batch normalisation fails on a batch of
-        one.
+        Order and augmentation are drawn from ``generator``, on the CPU, and are the same on every
+        device. An incomplete last batch is dropped: batch normalisation fails on a batch of one.
         """
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
-        """Yield all validation images, in order and unchanged."""
+        """Yield all validation images, in order and without augmentation."""
 
     def sample(self, size: int) -> Batch:
-        """Return the first training images, unchanged; no generator is touched."""
+        """Return the first training images without augmentation; uses no generator."""
 
     def close(self) -> None:
-        """End the processes that load images; the images can still be used."""
+        """Stop the processes that load images; the images can still be used."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How stored pixels become what a model takes."""
+    """Conversion of stored pixels to the input of a model."""
 
     side: int
     mean: torch.Tensor
     """(1, channels, 1, 1) float32, of pixels from 0 to 1."""
     deviation: torch.Tensor
-    changes: Augmentation
-    """Of training images."""
+    augmentation: Augmentation
+    """For training images."""
 
     def to(self, device: torch.device) -> Preparation:
-        """Return the preparation for images on a device."""
+        """Return the same for images on a device."""
         return replace(self, mean=self.mean.to(device), deviation=self.deviation.to(device))
 
     def __call__(self, pixels: torch.Tensor, draws: augment.Draws | None = None) -> torch.Tensor:
-        """Return (n, channels, height, width) pixels resized, changed and normalised.
+        """Return (n, channels, height, width) pixels resized, augmented and normalised.
 
-        Floating-point pixels lie between 0 and 1 and have their size already. Grey ones are
-        repeated over three channels.
+        Floating-point pixels are between 0 and 1 and not resized. Grey images are repeated over
+        three channels.
         """
-        own = not pixels.is_floating_point()  # a copy, which may be changed in place
-        images = self._resized(pixels.float().div_(255)) if own else pixels
+        is_copy = not pixels.is_floating_point()  # then it is changed in place
+        images = self._resize(pixels.float().div_(255)) if is_copy else pixels
         if draws is not None:
-            images = augment.augment(images.expand(-1, 3, -1, -1), draws, self.changes)
-        elif own and self.mean.shape[1] in (1, images.shape[1]):
+            images = augment.augment(images.expand(-1, 3, -1, -1), draws, self.augmentation)
+        elif is_copy and self.mean.shape[1] in (1, images.shape[1]):
             return images.sub_(self.mean).div_(self.deviation).expand(-1, 3, -1, -1)
         return ((images - self.mean) / self.deviation).expand(-1, 3, -1, -1)
 
-    def _resized(self, images: torch.Tensor) -> torch.Tensor:
+    def _resize(self, images: torch.Tensor) -> torch.Tensor:
         if images.shape[-1] == self.side:
             return images
         resized: torch.Tensor = functional.resize(
@@ -115,7 +114,7 @@ class Preparation:
 
 
 class _Images(ABC):
-    """What both holders do alike; how stored pixels come to the device they do by themselves."""
+    """Common part of both kinds of images; subclasses bring stored pixels to the device."""
 
     resident: bool
 
@@ -151,43 +150,43 @@ class _Images(ABC):
         order = torch.randperm(self.train_count, generator=generator)
         order = order[: self.train_count // size * size]
         draws = None
-        asked = self._preparation.changes
-        if augment.is_enabled(asked):
-            draws = augment.draw(asked, len(order), generator).to(self._device)
+        augmentation = self._preparation.augmentation
+        if augment.is_enabled(augmentation):
+            draws = augment.draw(augmentation, len(order), generator).to(self._device)
         labels = self._train_labels[order.to(self._device)]
         start = 0
         for pixels in self._train_pixels(order, size):
-            drawn = draws.part(start, size) if draws is not None else None
-            yield self._prepared(pixels, drawn), labels[start : start + size]
+            batch_draws = draws.slice(start, size) if draws is not None else None
+            yield self._prepare(pixels, batch_draws), labels[start : start + size]
             start += size
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
         labels = self._validation_labels.split(size)
-        for pixels, those in zip(self._validation_pixels(size), labels, strict=True):
-            yield self._prepared(pixels, None), those
+        for pixels, batch_labels in zip(self._validation_pixels(size), labels, strict=True):
+            yield self._prepare(pixels, None), batch_labels
 
     def sample(self, size: int) -> Batch:
         first = torch.arange(min(size, self.train_count))
         (pixels,) = self._train_pixels(first, size)
-        return self._prepared(pixels, None), self._train_labels[: len(first)]
+        return self._prepare(pixels, None), self._train_labels[: len(first)]
 
     @abstractmethod
     def _train_pixels(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-        """Yield training images as they are stored, on the device, by their numbers."""
+        """Yield batches of stored training images, by index, on the device."""
 
     @abstractmethod
     def _validation_pixels(self, size: int) -> Iterator[torch.Tensor]:
-        """Yield all validation images as they are stored, on the device."""
+        """Yield batches of all stored validation images, on the device."""
 
-    def _prepared(self, pixels: torch.Tensor, draws: augment.Draws | None) -> torch.Tensor:
+    def _prepare(self, pixels: torch.Tensor, draws: augment.Draws | None) -> torch.Tensor:
         return self._preparation(pixels, draws).contiguous(memory_format=self._memory_format)
 
 
 class ResidentImages(_Images):
-    """Images in memory: of the device where they fit there, else of the machine.
+    """Images in the device's memory if they fit, else in the machine's.
 
-    A small set that nothing changes is kept as a model takes it, so that a batch is no more than a
-    choice of images. Any other is kept as it came, a byte a value, and prepared batch by batch.
+    A small data set without augmentation is normalised in advance, so that a batch only selects
+    images. Others are stored as bytes and prepared batch by batch.
     """
 
     resident = True
@@ -205,29 +204,31 @@ class ResidentImages(_Images):
         super().__init__(labels, preparation, classes=classes, sha256=sha256)
         images = len(train) + len(validation)
         floats = images * 3 * preparation.side**2 * torch.float32.itemsize
-        self._ready = not augment.is_enabled(preparation.changes) and floats <= LARGEST_PREPARED
+        self._ready = (
+            not augment.is_enabled(preparation.augmentation) and floats <= LARGEST_PREPARED
+        )
         self._train, self._validation = train, validation
         if self._ready:
             self._train, self._validation = (
-                torch.cat([preparation(some) for some in stored.split(CHUNK)])
+                torch.cat([preparation(chunk) for chunk in stored.split(CHUNK)])
                 for stored in (train, validation)
             )
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Self:
-        """Return the images on a device; large ones stay where they are if it has no room."""
+        """Return the images on a device; data sets that do not fit there stay in memory."""
         moved = super().to(device, memory_format)
         stored = [self._train, self._validation]
         if self._ready:
             stored = [
                 images.to(device).contiguous(memory_format=memory_format) for images in stored
             ]
-        elif _room_for(stored, device):
+        elif _fits(stored, device):
             stored = [images.to(device) for images in stored]
         moved._train, moved._validation = stored
         return moved
 
     def close(self) -> None:
-        """There are no processes to end."""
+        """Do nothing: there are no processes."""
 
     def _train_pixels(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
         for chosen in order.to(self._train.device).split(size):
@@ -237,12 +238,12 @@ class ResidentImages(_Images):
         for pixels in self._validation.split(size):
             yield pixels.to(self._device)
 
-    def _prepared(self, pixels: torch.Tensor, draws: augment.Draws | None) -> torch.Tensor:
-        return pixels if self._ready else super()._prepared(pixels, draws)
+    def _prepare(self, pixels: torch.Tensor, draws: augment.Draws | None) -> torch.Tensor:
+        return pixels if self._ready else super()._prepare(pixels, draws)
 
 
 class StreamedImages(_Images):
-    """Images in files, decoded as they are needed, by processes that work ahead."""
+    """Images in files, decoded in advance of each batch by worker processes."""
 
     resident = False
 
@@ -265,14 +266,14 @@ class StreamedImages(_Images):
         self._loader: DataLoader[torch.Tensor] | None = None
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Self:
-        """Return images that come to a device, by processes of their own."""
+        """Return the images for a device, with new processes."""
         moved = super().to(device, memory_format)
         moved._order, moved._loader = _Order(), None
         return moved
 
     def close(self) -> None:
-        """End the processes that load images; they start again when images are asked for."""
-        # Not by dropping it: whoever still holds a half-read pass would keep them alive.
+        """Stop the processes that load images; the next batch starts them again."""
+        # Deleting the loader is not enough: an unfinished iterator would keep them alive.
         running = self._loader._iterator if self._loader is not None else None
         if isinstance(running, _MultiProcessingDataLoaderIter):
             running._shutdown_workers()
@@ -285,7 +286,7 @@ class StreamedImages(_Images):
         return self._load(self.train_count + torch.arange(self.validation_count), size)
 
     def _load(self, numbers: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-        self._order.batches = [some.tolist() for some in numbers.split(size)]
+        self._order.batches = [batch.tolist() for batch in numbers.split(size)]
         if self._loader is None:
             self._loader = self._start()
         for pixels in self._loader:
@@ -299,8 +300,8 @@ class StreamedImages(_Images):
             persistent_workers=self._workers > 0,
             prefetch_factor=PREFETCH if self._workers else None,
             pin_memory=self._device.type == "cuda",
-            worker_init_fn=_leave_messages_to_the_parent,
-            # It would else draw from the global generator, which decides the training.
+            worker_init_fn=_silence_worker,
+            # By default it draws from the global generator, which would change the training.
             generator=torch.Generator(),
         )
 
@@ -314,7 +315,7 @@ class _Files(TorchDataset[torch.Tensor]):
 
 
 class _Order(Sampler[list[int]]):
-    """The batches of the pass to come: one pool of processes serves all passes."""
+    """Indices of the next epoch's batches: the same processes serve all epochs."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -326,18 +327,14 @@ class _Order(Sampler[list[int]]):
         return len(self.batches)
 
 
-def _leave_messages_to_the_parent(_: int) -> None:
-    """Let Ctrl-C, which reaches every process, be told by one, which ends the others.
-
-    What goes wrong while an image is decoded comes to the parent; what a process could say itself
-    is that the parent hung up.
-    """
+def _silence_worker(_: int) -> None:
+    """Ignore Ctrl-C and print no traceback: the parent reports errors and stops workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.excepthook = lambda *_: None
 
 
-def _room_for(stored: Sequence[torch.Tensor], device: torch.device) -> bool:
-    """Return whether images leave half of a GPU's free memory to the training."""
+def _fits(stored: Sequence[torch.Tensor], device: torch.device) -> bool:
+    """Return whether images use at most half of a GPU's free memory."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of pixels, exact: whole numbers are added up, in whatever order."""
+"""Exact mean and standard deviation of pixels: integer sums do not depend on their order."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 
 CHUNK = 1024
-"""Images that are added up at once."""
+"""Images in one sum."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the pixels of each channel, which are whole numbers from 0 to 255."""
+    """Sums over the pixels of each channel, integers from 0 to 255."""
 
     pixels: int
     sums: list[int]
@@ -22,15 +22,15 @@ class Moments:
     @staticmethod
     def total(parts: Iterable[Moments]) -> Moments:
         """Return the sums over several sets of images."""
-        every = list(parts)
+        parts = list(parts)
         return Moments(
-            sum(one.pixels for one in every),
-            [sum(channel) for channel in zip(*(one.sums for one in every), strict=True)],
-            [sum(channel) for channel in zip(*(one.squares for one in every), strict=True)],
+            sum(part.pixels for part in parts),
+            [sum(channel) for channel in zip(*(part.sums for part in parts), strict=True)],
+            [sum(channel) for channel in zip(*(part.squares for part in parts), strict=True)],
         )
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
-        """Return both for each channel, of pixels taken as 0 to 1."""
+        """Return mean and standard deviation by channel, of pixels scaled to 0 to 1."""
         means = [total / self.pixels / 255 for total in self.sums]
         deviations = []
         for total, squares in zip(self.sums, self.squares, strict=True):
@@ -40,7 +40,7 @@ class Moments:
 
 
 def compute_moments(images: torch.Tensor) -> Moments:
-    """Return the sums over (n, channels, height, width) uint8 images."""
+    """Sum over (n, channels, height, width) uint8 images."""
     n, channels, height, width = images.shape
     sums, squares = (torch.zeros(channels, dtype=torch.int64) for _ in range(2))
     for chunk in images.split(CHUNK):

@@ -1,4 +1,4 @@
-"""What a data set is before a study takes its images from it: all its images and their labels."""
+"""All images and labels of a data set, before a study's split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from greencv_core.utils.errors import BadInputError
 
-MOST_NAMED = 10
-"""Classes that a message names; of more, it says how many there are."""
+MAX_NAMES = 10
+"""Classes in an error message; of further ones, it states the number."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ArrayPool:
     class_names: tuple[str, ...]
 
     def select(self, chosen: NDArray[np.intp]) -> ArrayPool:
-        """Return some of the images, in the order given."""
+        """Return the chosen images, in the given order."""
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
@@ -42,7 +42,7 @@ class FilePool:
     class_names: tuple[str, ...]
 
     def select(self, chosen: NDArray[np.intp]) -> FilePool:
-        """Return some of the images, in the order given."""
+        """Return the chosen images, in the given order."""
         paths = tuple(self.paths[i] for i in chosen.tolist())
         return replace(self, paths=paths, labels=self.labels[chosen])
 
@@ -53,7 +53,7 @@ Pool = ArrayPool | FilePool
 def make_file_pool(
     root: Path, samples: Sequence[tuple[str | Path, int]], class_names: Sequence[str]
 ) -> FilePool:
-    """Return files below a folder, with their labels, in the order of their paths."""
+    """Return labelled files below a folder, sorted by path."""
     ordered = sorted(
         (Path(path).relative_to(root).as_posix(), int(label)) for path, label in samples
     )
@@ -66,42 +66,40 @@ def make_file_pool(
 
 
 def regroup(pool: Pool, name: str, classes: Mapping[str, Sequence[str]]) -> Pool:
-    """Return the images of the classes that a study names, labelled by the study's classes.
+    """Return the images of a study's classes, each of which joins one or more of the data set's.
 
     Raises
     ------
     BadInputError
-        A class is not one of the data set's; the message names the nearest that are.
+        A class is unknown; the message names the nearest known ones.
     """
     _check_class_names(name, pool.class_names, classes)
     label_of = dict.fromkeys(range(len(pool.class_names)), -1)
-    for label, own in enumerate(classes.values()):
-        label_of.update((pool.class_names.index(one), label) for one in own)
+    for label, names in enumerate(classes.values()):
+        label_of.update((pool.class_names.index(one), label) for one in names)
     labels = np.array([label_of[label] for label in pool.labels.tolist()], dtype=np.int64)
-    kept = replace(pool, labels=labels, class_names=tuple(classes))
-    return kept.select(np.flatnonzero(labels >= 0))
+    relabelled = replace(pool, labels=labels, class_names=tuple(classes))
+    return relabelled.select(np.flatnonzero(labels >= 0))
 
 
 def _check_class_names(
     name: str, known: Sequence[str], classes: Mapping[str, Sequence[str]]
 ) -> None:
-    """Raise :class:`BadInputError` if a study names classes that a data set does not have."""
     problems = [
         f"dataset.classes.{label}: {one}: no class of {name}; {_nearest(one, known)}"
-        for label, own in classes.items()
-        for one in own
+        for label, names in classes.items()
+        for one in names
         if one not in known
     ]
     if problems:
-        told = problems[:MOST_NAMED]
-        left = len(problems) - len(told)
-        raise BadInputError("; ".join([*told, *([f"and {left} more"] if left else [])]))
+        more = [f"and {len(problems) - MAX_NAMES} more"] if len(problems) > MAX_NAMES else []
+        raise BadInputError("; ".join([*problems[:MAX_NAMES], *more]))
 
 
-def _nearest(given: str, known: Sequence[str]) -> str:
-    plain = {one.casefold(): one for one in known}
-    nearest = difflib.get_close_matches(given.casefold(), plain, n=3, cutoff=0.5)
+def _nearest(name: str, known: Sequence[str]) -> str:
+    by_casefold = {one.casefold(): one for one in known}
+    nearest = difflib.get_close_matches(name.casefold(), by_casefold, n=3, cutoff=0.5)
     if nearest:
-        return f"did you mean {', '.join(plain[one] for one in nearest)}?"
-    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
-    return f"its classes: {', '.join(known[:MOST_NAMED])}{more}"
+        return f"did you mean {', '.join(by_casefold[one] for one in nearest)}?"
+    more = f" and {len(known) - MAX_NAMES} more" if len(known) > MAX_NAMES else ""
+    return f"its classes: {', '.join(known[:MAX_NAMES])}{more}"

@@ -1,8 +1,12 @@
-"""Data set by name: which there are, what is known of each without its files, and its images."""
+"""Data sets by name: what is known of each without its files, and how to open it.
+
+A data set of torchvision's is one entry of ``TORCHVISION_SETS``, any other one of :data:`SOURCES`.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +15,7 @@ import psutil
 from sklearn.datasets import load_digits
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from greencv_core.datasets import torchvision_sets
+from greencv_core.datasets.download import open_or_download
 from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, make_file_pool, regroup
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.study.schema import Dataset
@@ -19,74 +23,81 @@ from greencv_core.utils.errors import BadInputError
 
 FOLDER = "imagefolder:"
 SYNTHETIC_CLASSES = 10
-SHARE_OF_MEMORY = 0.25
-"""Of the memory at hand that images may fill."""
+MEMORY_SHARE = 0.25
+"""Share of the free memory that images may use."""
 
 
 @dataclass(frozen=True)
 class KnownSize:
-    """What is known of a data set before its files are seen; None where it is not."""
+    """Numbers of classes and images that are known without the files; None if unknown."""
 
-    classes: int | None
-    images: int | None
+    classes: int | None = None
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """How to open one data set."""
+
+    open: Callable[[Dataset], Pool]
+    """Returns all its images."""
+    size: Callable[[Dataset], KnownSize] = lambda spec: KnownSize()
+    """Returns what is known without the files."""
 
 
 def dataset_names() -> list[str]:
-    """Return the data sets that a study can name, the one that needs no download first."""
-    return ["digits", *TORCHVISION_SETS, f"{FOLDER}PATH", "synthetic"]
+    """Return the names of data sets for study files, first those that need no download."""
+    return [*SOURCES, *TORCHVISION_SETS, f"{FOLDER}PATH"]
 
 
 def check_dataset_name(name: str) -> None:
-    """Raise :class:`BadInputError`, naming the nearest known ones, if a name is unknown."""
-    if name.startswith(FOLDER) or name in dataset_names():
-        return
+    """Raise :class:`BadInputError` with the nearest known names if a name is unknown."""
     known = dataset_names()
+    if name.startswith(FOLDER) or name in known:
+        return
     plain = name.casefold().replace("-", "").replace("_", "")
-    near = difflib.get_close_matches(plain, [one.replace("_", "") for one in known], n=3)
-    nearest = [one for one in known if one.replace("_", "") in near]
+    by_plain = {one.replace("_", ""): one for one in known}
+    nearest = [by_plain[one] for one in difflib.get_close_matches(plain, by_plain, n=3)]
     hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
     raise BadInputError(f"dataset.name = {name}: unknown data set; known: {', '.join(known)}{hint}")
 
 
 def known_size(spec: Dataset) -> KnownSize:
-    """Return what is known of a study's data set without a look at its files."""
-    if spec.name in TORCHVISION_SETS:
+    """Return what is known of the size of a study's data set without its files."""
+    if spec.name in SOURCES:
+        size = SOURCES[spec.name].size(spec)
+    elif spec.name in TORCHVISION_SETS:
         entry = TORCHVISION_SETS[spec.name]
-        # Which images are left of a choice of classes, the files alone can tell.
-        if isinstance(spec.classes, dict):
-            return KnownSize(len(spec.classes), None)
-        return KnownSize(entry.classes, entry.images)
-    if spec.name == "synthetic":
-        classes = spec.classes if isinstance(spec.classes, int) else SYNTHETIC_CLASSES
-        return KnownSize(classes, spec.train_images + spec.validation_images)
-    return KnownSize(len(spec.classes) if isinstance(spec.classes, dict) else None, None)
+        size = KnownSize(entry.classes, entry.images)
+    else:
+        size = KnownSize()
+    # Only the files tell how many images the chosen classes have.
+    return KnownSize(len(spec.classes)) if isinstance(spec.classes, dict) else size
 
 
 def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
-    """Return the images of a study's classes; None if they are neither here nor to be downloaded.
+    """Return the images of a study's classes, or None if a download is needed but not allowed.
 
     Raises
     ------
     BadInputError
-        The data set, or a class of it, is unknown, or its files cannot be had.
+        The data set or a class is unknown, or the files are not available.
     """
     check_dataset_name(spec.name)
-    if spec.name == "synthetic":
-        return _synthetic(spec)
     pool: Pool | None
-    if spec.name == "digits":
-        pool = _digits()
-    elif spec.name.startswith(FOLDER):
-        pool = _folder(spec.name)
+    if spec.name in SOURCES:
+        pool = SOURCES[spec.name].open(spec)
+    elif spec.name in TORCHVISION_SETS:
+        pool = open_or_download(spec.name, TORCHVISION_SETS[spec.name], download=download)
     else:
-        pool = torchvision_sets.load(spec.name, download=download)
+        pool = _open_folder(spec.name)
     if pool is not None and isinstance(spec.classes, dict):
         pool = regroup(pool, spec.name, spec.classes)
     return pool
 
 
 def check_class_sizes(spec: Dataset, pool: Pool) -> None:
-    """Raise :class:`BadInputError` if a class has fewer images than a split by class needs."""
+    """Raise :class:`BadInputError` if a class has too few images for a stratified split."""
     counts = np.bincount(pool.labels, minlength=len(pool.class_names))
     for name, count in zip(pool.class_names, counts.tolist(), strict=True):
         if count < 2:
@@ -99,18 +110,18 @@ def check_class_sizes(spec: Dataset, pool: Pool) -> None:
 
 
 def available_memory_bytes() -> float:
-    """Return the bytes that images may fill."""
-    return SHARE_OF_MEMORY * float(psutil.virtual_memory().available)
+    """Return the memory that images may use."""
+    return MEMORY_SHARE * float(psutil.virtual_memory().available)
 
 
-def _digits() -> ArrayPool:
+def _open_digits(_: Dataset) -> ArrayPool:
     bunch = load_digits()
     images = (bunch.images / 16.0).astype(np.float32)[:, None]
     names = tuple(str(name) for name in bunch.target_names)
     return ArrayPool(images, bunch.target.astype(np.int64), names)
 
 
-def _folder(name: str) -> FilePool:
+def _open_folder(name: str) -> FilePool:
     root = Path(name.removeprefix(FOLDER))
     try:
         root = root.expanduser().absolute()
@@ -125,44 +136,56 @@ def _folder(name: str) -> FilePool:
                 f"class; it holds {len(classes)}"
             )
         samples: list[tuple[str | Path, int]] = [
-            (file, label) for label, one in enumerate(classes) for file in _files(root / one)
+            (file, label) for label, one in enumerate(classes) for file in _find_images(root / one)
         ]
     except OSError as error:
         raise BadInputError(
             f"dataset.name = {name}: {error.filename or root}: {error.strerror}; "
             "must be a folder that holds a folder of images for each class"
         ) from error
-    except (RuntimeError, ValueError) as error:  # a home that nobody has, or NUL in a name
+    except (RuntimeError, ValueError) as error:  # ~user without such a user, or NUL in a name
         raise BadInputError(f"dataset.name = {name}: no folder can have that name") from error
     return make_file_pool(root, samples, classes)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the images in a folder, in whatever folders below."""
+def _find_images(folder: Path) -> list[Path]:
+    """Return the images in a folder and all folders below."""
     found = []
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            found += _files(entry)
+            found += _find_images(entry)
         elif entry.suffix.lower() in IMG_EXTENSIONS:
             found.append(entry)
     return found
 
 
-def _synthetic(spec: Dataset) -> ArrayPool:
+def _open_synthetic(spec: Dataset) -> ArrayPool:
     images, side = spec.train_images + spec.validation_images, spec.image_size
     needed, limit = images * 3 * side**2, available_memory_bytes()
     if needed > limit:
         raise BadInputError(
             f"dataset.name = synthetic: {images} images of {side} pixels need "
             f"{needed / 2**30:.1f} GiB of memory; must be at most {limit / 2**30:.1f} GiB, "
-            f"{SHARE_OF_MEMORY:.0%} of what is free: ask for fewer or smaller images"
+            f"{MEMORY_SHARE:.0%} of what is free: ask for fewer or smaller images"
         )
-    classes = known_size(spec).classes
+    classes = _synthetic_size(spec).classes
     assert classes is not None
     drawn = np.random.default_rng(spec.split_seed).integers(
         0, 256, (images, 3, side, side), dtype=np.uint8
     )
     labels = np.arange(images, dtype=np.int64) % classes
     return ArrayPool(drawn, labels, tuple(str(number) for number in range(classes)))
+
+
+def _synthetic_size(spec: Dataset) -> KnownSize:
+    classes = spec.classes if isinstance(spec.classes, int) else SYNTHETIC_CLASSES
+    return KnownSize(classes, spec.train_images + spec.validation_images)
+
+
+SOURCES: dict[str, Source] = {
+    "digits": Source(_open_digits),
+    "synthetic": Source(_open_synthetic, _synthetic_size),
+}
+"""By name in study files."""

@@ -1,7 +1,7 @@
-"""torchvision's data sets for image classification: what each has, and how to read all of it.
+"""torchvision's data sets for image classification: sizes, files and readers.
 
-Those are here that torchvision downloads by itself, without a further package. The parts that their
-publishers made (training, validation, test) are put together: a study draws its own.
+:data:`TORCHVISION_SETS` lists the sets that torchvision downloads without a further package. The
+publishers' parts (training, validation, test) are joined: a study draws its own split.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 
-from greencv_core.datasets.download import open_or_download
 from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, make_file_pool
 
 DIGITS = tuple("0123456789")
@@ -28,12 +27,14 @@ _TRAIN_TEST = _parts("train", True, False)
 
 
 def read_files(parts: Sequence[Any], root: Path, class_names: Sequence[str]) -> FilePool:
-    """Put parts together that list files."""
-    return make_file_pool(root, [one for part in parts for one in _samples(part)], class_names)
+    """Join parts that list files."""
+    return make_file_pool(
+        root, [sample for part in parts for sample in _samples(part)], class_names
+    )
 
 
 def read_arrays(parts: Sequence[Any], root: Path, class_names: Sequence[str]) -> ArrayPool:
-    """Put parts together that hold arrays: colours first or last, or none at all."""
+    """Join parts that hold arrays: grey, or with colours first or last."""
     images = np.concatenate([np.asarray(part.data) for part in parts])
     if images.ndim == 3:
         images = images[:, None]
@@ -53,35 +54,22 @@ class TorchvisionSet:
     """Arguments for each part."""
     classes: int
     images: int | None
-    """Of all parts together; None where its publisher does not say what torchvision finds."""
-    by_hand: str
-    """The files to get by hand, and where in the set's own folder they go."""
+    """Of all parts; None where torchvision may find another number than its publisher states."""
+    files: str
+    """The files to download by hand, with their folders in the set's own folder."""
     class_names: tuple[str, ...] | None = None
-    """Where torchvision does not state them itself."""
+    """None where torchvision knows them."""
     read: Callable[[Sequence[Any], Path, Sequence[str]], Pool] = read_files
-    """Puts the parts together."""
+    """Joins the parts."""
     verified: bool = True
-    """Whether torchvision checks every file of it by its checksum, downloaded now or before."""
+    """Whether torchvision checks the checksum of every file, even if it was downloaded before."""
     offered: bool = True
     """Whether its publisher still offers it for download."""
 
-
-def load(name: str, *, download: bool) -> Pool | None:
-    """Return all images of a set; None if it is not at hand and not to be downloaded."""
-    entry = TORCHVISION_SETS[name]
-
-    def read(folder: Path, get: bool) -> Pool:
-        parts = [entry.kind(str(folder), **part, download=get) for part in entry.parts]
-        return entry.read(parts, folder, entry.class_names or _class_names(parts[0]))
-
-    return open_or_download(
-        name,
-        read,
-        by_hand=entry.by_hand,
-        verified=entry.verified,
-        offered=entry.offered,
-        download=download,
-    )
+    def read_folder(self, folder: Path, *, download: bool = False) -> Pool:
+        """Return all images of the set in a folder, after torchvision's download if asked for."""
+        parts = [self.kind(str(folder), **part, download=download) for part in self.parts]
+        return self.read(parts, folder, self.class_names or _class_names(parts[0]))
 
 
 def _samples(part: Any) -> list[tuple[str | Path, int]]:
@@ -99,7 +87,7 @@ def _labels(part: Any) -> Any:
 def _class_names(part: Any) -> tuple[str, ...]:
     names = part.classes if hasattr(part, "classes") else part.categories
     # Imagenette's are tuples of synonyms.
-    return tuple(one if isinstance(one, str) else one[0] for one in names)
+    return tuple(name if isinstance(name, str) else name[0] for name in names)
 
 
 def _read_caltech(pattern: str, folder: str) -> Callable[..., FilePool]:
@@ -214,5 +202,5 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         verified=False,
     ),
 }  # fmt: skip
-"""By the name that a study uses. Class and image counts are their publishers', for a check before
-any download; of gtsrb, those of the corrected archive that torchvision takes."""
+"""By name in study files. Numbers of classes and images are their publishers', for a check before
+any download; those of gtsrb are of the corrected archive that torchvision uses."""

@@ -21,7 +21,7 @@ from greencv_core.architectures.keras.keras_weights import load_keras_file
 from greencv_core.architectures.weights import load_state
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
-from tests.datasets.test_datasets import Site
+from tests.support.file_server import FileServer
 
 NET = "squeezenet1_1"
 
@@ -193,7 +193,7 @@ def member(name, **fields):
 def offered(tmp_path, monkeypatch):
     """Offer archives in the place of a set whose archive nothing checks."""
     monkeypatch.setenv("GREENCV_DATASETS", str(tmp_path / "downloads"))
-    site = Site()
+    site = FileServer()
     kind = torchvision.datasets.FGVCAircraft
 
     def offer(*members):

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from greencv_core import datasets
-from greencv_core.datasets import torchvision_sets
+from greencv_core.datasets.download import open_or_download
 from greencv_core.datasets.raw import FilePool
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.study.schema import Dataset
@@ -249,7 +249,7 @@ def test_every_set_has_a_layout_here():
 def test_a_set_is_read_as_it_is_arranged(layout, tmp_path, monkeypatch):
     name = layout.__name__
     names, count = layout(tmp_path / name)
-    pool = torchvision_sets.load(name, download=False)
+    pool = open_or_download(name, TORCHVISION_SETS[name], download=False)
     if isinstance(names, int):
         assert len(pool.class_names) == names
     else:

@@ -1,0 +1,59 @@
+"""Folders of images, an empty folder of data sets, and a server."""
+
+import pytest
+
+from greencv_core import datasets
+from tests.datasets.helpers import picture
+from tests.support.file_server import FileServer
+
+
+@pytest.fixture(autouse=True)
+def downloads(tmp_path, monkeypatch):
+    """Return an empty folder of data sets."""
+    folder = tmp_path / "downloads"
+    monkeypatch.setenv("GREENCV_DATASETS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def streamed(monkeypatch):
+    """Let no image fit into memory."""
+    monkeypatch.setattr(datasets, "available_memory_bytes", lambda: 0.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder of three classes with images of every size and kind."""
+    root = tmp_path / "pictures"
+    for label, name in enumerate(("ant", "bee", "cat")):
+        (root / name / "more").mkdir(parents=True)
+        for number in range(12):
+            image = picture(100 * label + number, 40 + 3 * number, 64 - 2 * number)
+            if number == 3:
+                image = image.convert("L")
+            if number == 4:
+                image.putalpha(128)
+            kind = "jpg" if number > 5 else "PNG"
+            place = root / name / ("more" if number % 2 else ".")
+            image.save(place / f"{number:02d}.{kind}")
+    (root / "ant" / "notes.txt").write_text("no image")
+    (root / ".hidden").mkdir()
+    return root
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """Return a folder of two classes with square images of one size, smaller than requested for."""
+    root = tmp_path / "alike"
+    for label, name in enumerate(("left", "right")):
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            picture(100 * label + number, 20, 20).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def site():
+    here = FileServer()
+    yield here
+    here.close()
