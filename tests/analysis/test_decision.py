@@ -13,7 +13,7 @@ from scipy import stats
 from greencv_core.analysis import NotEnoughDataError, Unavailable, attempt, decide, saving
 from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP, loss_bounds
 from greencv_core.published.seaa2023.reanalysis import CORRECTNESS, load_reanalysis
-from greencv_core.report.pages.decision import answers_table, corrected_runs, decision_panel
+from greencv_core.report.pages.decision import corrected_runs, decision_panel, decisions_table
 from tests.conftest import ROOT
 from tests.support.tables import made_up_runs
 
@@ -352,7 +352,7 @@ def decided(**names):
 def test_names_are_words_in_panel_and_table(name):
     decisions = {name: decided(net4=name), "other": Unavailable(name)}
     panel, table = (
-        Reader(decision_panel(decisions).data), Reader(answers_table(decisions).to_html())
+        Reader(decision_panel(decisions).data), Reader(decisions_table(decisions).to_html())
     )  # fmt: skip
     tags = {"div", "p", "script", "fieldset", "legend", "label", "input", "span", "table", "thead",
             "tbody", "tr", "th", "td", "figure", "figcaption", "strong"}  # fmt: skip
@@ -382,7 +382,7 @@ def test_without_its_script_the_panel_answers_at_the_margin_and_hides_its_contro
 
 def test_the_table_holds_every_choice_without_a_script():
     decision = decide(made_up_runs(n=3))
-    exhibit = answers_table({"ours": decision, "theirs": Unavailable("they are not here")})
+    exhibit = decisions_table({"ours": decision, "theirs": Unavailable("they are not here")})
     shown = Reader(exhibit.to_html())
     assert "No answer from these runs: they are not here." in shown.text
     rows = re.findall(r"<tr>\s*<td>(.*?)</tr>", exhibit.body.replace("\n", " "))

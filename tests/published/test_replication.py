@@ -38,7 +38,7 @@ from greencv_core.published.seaa2023.replication import (
     evaluate_claims,
 )
 from greencv_core.published.seaa2023.verdicts import verdicts
-from greencv_core.report.pages.claims import claims_of_others, claims_table
+from greencv_core.report.pages.claims import claims_table, other_claims_table
 from greencv_core.report.pages.correlations import correlations_table
 from greencv_core.report.pages.decision import corrected_runs
 from greencv_core.report.pages.research_questions import break_even_sentences, break_even_table
@@ -466,14 +466,14 @@ def test_the_table_shows_every_claim_and_no_markup_of_names():
 
 def test_other_runs_unfold_each_under_its_name():
     replication = evaluate_claims(truth(n=4), MARGIN)
-    made = claims_of_others(
+    made = other_claims_table(
         {"theirs": replication, "lost": Unavailable("not here"), "ours": replication}
     )
     assert made.body.count("<details>") == 2
     assert "theirs" in made.body
     assert "lost" not in made.body
     assert made.run_ids == (*replication.runs["run_id"],) * 2
-    assert claims_of_others({"lost": Unavailable("not here")}) is None
+    assert other_claims_table({"lost": Unavailable("not here")}) is None
 
 
 def test_correlations_stand_in_a_line_for_each_environment():

@@ -95,7 +95,7 @@ def kinds(tokens):
 def test_a_sentence_is_plain_words(renderer, text):
     parser = RENDERERS[renderer]
     for given in (text, f"Trained on {text} and more."):
-        shown = markdown.say(given).data
+        shown = markdown.paragraph(given).data
         tokens = parser.parse(shown)
         if not plain(given):
             continue
@@ -107,7 +107,7 @@ def test_a_sentence_is_plain_words(renderer, text):
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("text", HOSTILE)
 def test_an_item_is_plain_words(renderer, text):
-    shown = markdown.itemised([text, f"{text}: and more", "the last"]).data
+    shown = markdown.bullet_list([text, f"{text}: and more", "the last"]).data
     assert kinds(RENDERERS[renderer].parse(shown)) <= PLAIN_TOKENS | LIST_TOKENS | {"text_special"}
 
 
@@ -121,7 +121,7 @@ def test_a_block_of_code_is_that_alone(renderer, text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_box_holds_words(text):
     for shown in (
-        markdown.box("note", text, "words", [text, "two"]),
+        markdown.admonition("note", text, "words", [text, "two"]),
         data_note(Unavailable(text)),
         published_note(Unavailable(text)),
     ):
@@ -165,10 +165,10 @@ def check_table(style, text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_table_holds_words(text):
     frame = pd.DataFrame({"run_id": ["a"], text: [1.5], "problems": [text], "machine": [text]})
-    words = check_table(tables.styled(frame, text, text), text)
+    words = check_table(tables.show_table(frame, text, text), text)
     assert " ".join(text.split()) in words or "\0" in text or text.startswith("<![")
-    check_table(tables.styled_or_said(frame, text, text), text)
-    shown = tables.styled_or_said(frame.iloc[:0], text, text)
+    check_table(tables.show_table_or_text(frame, text, text), text)
+    shown = tables.show_table_or_text(frame.iloc[:0], text, text)
     assert isinstance(shown, Markdown)
 
 
@@ -217,16 +217,16 @@ def test_pages_of_hostile_records_hold_words(theirs):
         provenance.versions_table, provenance.idle_table, provenance.gpu_states_table,
         provenance.comparisons_table,
     ):  # fmt: skip
-        check_table(tables.styled(make(records), text), text)
-    for frame in (provenance.listing(runs), provenance.remarks(runs)):
-        check_table(tables.styled(frame, text), text)
+        check_table(tables.show_table(make(records), text), text)
+    for frame in (provenance.runs_listing(runs), provenance.problem_runs(runs)):
+        check_table(tables.show_table(frame, text), text)
     check_table(tables.conditions_table(runs), text)
-    check_table(tables.styled(provenance.uncertainty_table(records[0]), text), text)
+    check_table(tables.show_table(provenance.uncertainty_table(records[0]), text), text)
     for said in (
         describe.environments_sentence(runs), describe.correctness_sentence(runs),
         provenance.dates_sentence(records), describe.study_cost_sentence(runs),
     ):  # fmt: skip
-        tokens = RENDERERS["book"].parse(markdown.say(said).data)
+        tokens = RENDERERS["book"].parse(markdown.paragraph(said).data)
         assert kinds(tokens) <= PLAIN_TOKENS | {"text_special"}
     note = RENDERERS["book"].parse(markdown.provenance_note(runs).data)
     assert [token.type for token in note] == ["html_block"]
@@ -256,13 +256,13 @@ def test_a_rendered_notebook_runs_nothing(theirs):
     text, records = theirs
     runs = runs_table(records)
     outputs = [
-        {"text/markdown": markdown.say(f"Trained on {text}.", text).data},
-        {"text/markdown": markdown.itemised([text, text]).data},
+        {"text/markdown": markdown.paragraph(f"Trained on {text}.", text).data},
+        {"text/markdown": markdown.bullet_list([text, text]).data},
         {"text/markdown": markdown.code_block(text).data},
         {"text/markdown": markdown.provenance_note(runs).data},
-        {"text/markdown": markdown.box("note", text, "words", [text]).data},
-        {"text/html": tables.styled(provenance.machines_table(records), text).to_html()},
-        {"text/html": tables.styled(provenance.remarks(runs), text).to_html()},
+        {"text/markdown": markdown.admonition("note", text, "words", [text]).data},
+        {"text/html": tables.show_table(provenance.machines_table(records), text).to_html()},
+        {"text/html": tables.show_table(provenance.problem_runs(runs), text).to_html()},
     ]
     notebook = nbformat.v4.new_notebook(
         cells=[

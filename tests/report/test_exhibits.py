@@ -18,7 +18,7 @@ from greencv_core.analysis import pareto_front, select_runs
 from greencv_core.report import figures
 from greencv_core.report.book import number_exhibits
 from greencv_core.report.exhibits import exhibit, markdown, tables, theme
-from greencv_core.report.exhibits.svg import dark_mode, inlined, svg_of
+from greencv_core.report.exhibits.svg import dark_mode_css, inline_svg, to_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -65,7 +65,7 @@ def html_of(cell):
 
 
 def test_exhibits_are_numbered_by_page_and_kind(tmp_path, runs, drawn):
-    table = tables.styled(runs[["architecture", "energy_j"]], "Energies", "estimated")
+    table = tables.show_table(runs[["architecture", "energy_j"]], "Energies", "estimated")
     one = notebook_with(("a", drawn), ("b", table), ("c", drawn))
     read, index, _ = published(tmp_path, rq1_architecture=one, metering=notebook_with(("d", table)))
     told = [about["number"] for about in index["exhibits"]]
@@ -100,7 +100,7 @@ def test_a_pages_exhibit_has_its_caption_its_files_its_code_and_its_runs(tmp_pat
 
 
 def test_an_exhibit_without_runs_of_its_own_rests_on_the_pages(tmp_path, runs):
-    table = tables.styled(pd.DataFrame({"a": [1]}), "One")
+    table = tables.show_table(pd.DataFrame({"a": [1]}), "One")
     notebook = notebook_with(("a", markdown.provenance_note(runs)), ("b", table))
     read, index, _ = published(tmp_path, rq2_environment=notebook)
     about = index["exhibits"][0]
@@ -180,10 +180,10 @@ def lightness(colour):
 def test_colours_on_dark_pages_keep_their_order_and_can_be_seen():
     theme.apply_theme()
     figure, axes = theme.subplots()
-    for i, colour in enumerate(theme.ramp(list("abcdef")).values()):
+    for i, colour in enumerate(theme.complexity_palette(list("abcdef")).values()):
         axes.scatter([i], [i], color=colour)
-    svg = inlined(svg_of(figure), prefix="a", label="b", style="c")
-    mapped = dict(re.findall(r"--c([0-9a-f]{6}):(#[0-9a-f]{6})", dark_mode(svg)))
+    svg = inline_svg(to_svg(figure), prefix="a", label="b", style="c")
+    mapped = dict(re.findall(r"--c([0-9a-f]{6}):(#[0-9a-f]{6})", dark_mode_css(svg)))
     assert lightness(mapped[theme.INK[1:]]) > 0.7  # words
     assert lightness(mapped[theme.FAINT[1:]]) < 0.25  # the grid
     colours = [c for c in mapped if len({c[:2], c[2:4], c[4:]}) > 1]
@@ -198,7 +198,7 @@ def test_a_table_to_take_along_holds_numbers_and_no_formulas():
     frame = pd.DataFrame(
         {"architecture": ["=cmd()", "b\nc"], "energy_j": [1.23456789, float("nan")]}
     )
-    shown = tables.styled(frame, "Energies", "estimated")
+    shown = tables.show_table(frame, "Energies", "estimated")
     rows = list(csv.reader(io.StringIO(shown.files["csv"].decode())))
     assert rows == [
         ["Architecture", "Energy (J, estimated)"], ["'=cmd()", "1.23457"], ["b; c", ""]

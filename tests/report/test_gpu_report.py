@@ -36,7 +36,7 @@ from greencv_core.report import figures
 from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
 from greencv_core.report.exhibits.markdown import provenance_note
-from greencv_core.report.exhibits.theme import apply_theme, environment_palette, narrow
+from greencv_core.report.exhibits.theme import apply_theme, environment_palette, narrow_layout
 from greencv_core.report.figures import regression
 from greencv_core.report.figures import runs as runs_figures
 from greencv_core.report.pages import provenance, research_questions
@@ -184,7 +184,7 @@ def test_a_trace_tells_the_provenance_of_each_component(records):
 def test_a_table_whose_rows_state_their_provenance_has_none_in_its_headings(records):
     frame = provenance.uncertainty_table(records[0])
     assert list(frame["provenance"]) == ["measured", "estimated", "estimated", "estimated"]
-    shown = tables.styled(frame, "Energy by component", "estimated")
+    shown = tables.show_table(frame, "Energy by component", "estimated")
     assert ">Energy (J)<" in shown.body
     assert "(J, estimated)" not in shown.body
     assert shown.files["csv"].decode().startswith("Component,Energy (J),")
@@ -248,7 +248,7 @@ def test_names_in_break_even_figures_do_not_cover_each_other(gpu_alone, slim):
     for name, result in break_evens(gpu_alone).items():
         assert isinstance(result, BreakEven), name
         if slim:
-            with narrow():
+            with narrow_layout():
                 figure = drawn(regression._draw_break_even(result))
         else:
             figure = drawn(regression._draw_break_even(result))
@@ -399,7 +399,7 @@ def test_of_many_conditions_those_that_vary_most_stand_open(gpu_alone):
 
 
 def test_a_list_of_runs_stays_whole(gpu_alone):
-    shown = tables.styled(provenance.listing(gpu_alone), "Every run")
+    shown = tables.show_table(provenance.runs_listing(gpu_alone), "Every run")
     assert rows_of(shown.body) == (len(gpu_alone), len(gpu_alone))
 
 

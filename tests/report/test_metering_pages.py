@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 from greencv_core.analysis.describe import uncertainty_sentence
 from greencv_core.records.record import ComparisonRecord, EnergyRecord
-from greencv_core.report.exhibits.tables import styled_or_said
+from greencv_core.report.exhibits.tables import show_table_or_text
 from greencv_core.report.pages.provenance import (
     comparisons_table,
     gpu_states_table,
@@ -28,7 +28,7 @@ def test_a_runs_uncertainty_by_component(smoke_records):
     high_j = table.loc["RAM", "interval_high_j"]
     assert high_j == pytest.approx(1.4 * parts["ram"].energy_j, rel=0.01)
     assert table.loc["sum", "provenance"] == "estimated"
-    html = styled_or_said(uncertainty_table(record), "Uncertainty", "nothing").to_html()
+    html = show_table_or_text(uncertainty_table(record), "Uncertainty", "nothing").to_html()
     assert "20.4 %" in html
     assert "Standard uncertainty (J)" in html
 
@@ -60,7 +60,7 @@ def test_two_meters_side_by_side(smoke_records):
     assert (row["n"], row["second_to_first"]) == (3, 1.2)
     assert (row["lowest_ratio"], row["highest_ratio"]) == (0.9, 1.5)
     assert row["agreement"] == pytest.approx(2 / 3)
-    said = styled_or_said(comparisons_table(smoke_records), "Meters", "There is one meter.")
+    said = show_table_or_text(comparisons_table(smoke_records), "Meters", "There is one meter.")
     assert isinstance(said, Markdown)
     assert "There is one meter." in said.data
 

@@ -20,7 +20,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from greencv_core.report.exhibits.exhibit import MIME, laid_out, n_runs, told
+from greencv_core.report.exhibits.exhibit import MIME, caption_with_notes, n_runs, render_exhibit
 from greencv_core.report.exhibits.markdown import BASIS_MIME
 from greencv_core.utils.text import count
 
@@ -123,7 +123,7 @@ def _with_exhibits(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]
                 "number": number,
                 "kind": about["kind"],
                 "page": f"book/notebooks/{page.name}.html#{anchor}",
-                "caption": told(about["caption"], about["notes"]),
+                "caption": caption_with_notes(about["caption"], about["notes"]),
                 "files": kept,
                 "code_sha256": hashlib.sha256(cell.source.encode()).hexdigest(),
                 "run_ids": run_ids,
@@ -155,7 +155,7 @@ def _numbered(
     name = f"{kind.capitalize()} {number}"
     caption = (
         f'<a class="gcv-itself" href="#{anchor}"><b>{name}.</b></a> '
-        f"{html.escape(told(about['caption'], about['notes']))}."
+        f"{html.escape(caption_with_notes(about['caption'], about['notes']))}."
     )
     links = []
     for file in kept:
@@ -171,7 +171,7 @@ def _numbered(
         f'<details><summary>Code<span class="gcv-unseen"> of {name}</span></summary>'
         f'<div class="highlight"><pre tabindex="0">{highlighted}</pre></div></details></div>'
     )
-    return laid_out(kind, about["body"], caption=caption, anchor=anchor, more=more)
+    return render_exhibit(kind, about["body"], caption=caption, anchor=anchor, more=more)
 
 
 def _runs_link(run_ids: Sequence[str], page: _Page, of: str) -> list[str]:

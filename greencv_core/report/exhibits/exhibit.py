@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from greencv_core.analysis.result import Unavailable
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, run_ids
-from greencv_core.report.exhibits.svg import dark_mode, inlined, png_of, svg_of
-from greencv_core.report.exhibits.theme import narrow
+from greencv_core.report.exhibits.svg import dark_mode_css, inline_svg, to_png, to_svg
+from greencv_core.report.exhibits.theme import narrow_layout
 from greencv_core.utils.text import count
 
 MIME = "application/vnd.greencv.exhibit+json"
@@ -53,20 +53,20 @@ class Exhibit:
     """Of the caption: its n, say."""
 
     def __repr__(self) -> str:
-        return f"{self.kind.capitalize()}: {self.told}."
+        return f"{self.kind.capitalize()}: {self.full_caption}."
 
-    def of(self, runs: pd.DataFrame) -> Exhibit:
+    def with_runs(self, runs: pd.DataFrame) -> Exhibit:
         """Return the exhibit with the runs behind it."""
         return replace(self, run_ids=run_ids(runs), notes=(n_runs(runs),))
 
     @property
-    def told(self) -> str:
+    def full_caption(self) -> str:
         """The caption with its notes, as plain text."""
-        return told(self.caption, self.notes)
+        return caption_with_notes(self.caption, self.notes)
 
     def to_html(self) -> str:
         """Return what a notebook shows."""
-        return laid_out(self.kind, self.body, caption=f"{html.escape(self.told)}.")
+        return render_exhibit(self.kind, self.body, caption=f"{html.escape(self.full_caption)}.")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         about = {
@@ -83,7 +83,9 @@ class Exhibit:
         return {"text/html": self.to_html(), MIME: about}
 
 
-def figure(draw: Callable[[], Figure], caption: str, runs: pd.DataFrame | None = None) -> Exhibit:
+def figure_exhibit(
+    draw: Callable[[], Figure], caption: str, runs: pd.DataFrame | None = None
+) -> Exhibit:
     """Return a figure as an exhibit, drawn once for wide screens and print and once for narrow.
 
     Parameters
@@ -96,29 +98,29 @@ def figure(draw: Callable[[], Figure], caption: str, runs: pd.DataFrame | None =
         Those it is drawn from: their number goes into the caption.
     """
     wide = draw()
-    with narrow():
+    with narrow_layout():
         slim = draw()
     for axes in slim.axes:
         axes.set_xlabel(textwrap.fill(axes.get_xlabel(), _LONGEST_LABEL))
         axes.set_ylabel(textwrap.fill(axes.get_ylabel(), _LONGEST_LABEL))
-    svg = svg_of(wide)
+    svg = to_svg(wide)
     name = hashlib.sha256((caption + svg).encode()).hexdigest()[:8]
     shown = [
-        inlined(svg, prefix=f"w{name}-", label=caption, style="gcv-wide"),
-        inlined(svg_of(slim), prefix=f"n{name}-", label=caption, style="gcv-narrow"),
+        inline_svg(svg, prefix=f"w{name}-", label=caption, style="gcv-wide"),
+        inline_svg(to_svg(slim), prefix=f"n{name}-", label=caption, style="gcv-narrow"),
     ]
     # What a reader takes along has a white ground, in whatever mode the page was.
-    files = {"svg": svg_of(wide, background="white").encode(), "png": png_of(wide)}
-    colours = dark_mode(*shown)
+    files = {"svg": to_svg(wide, background="white").encode(), "png": to_png(wide)}
+    colours = dark_mode_css(*shown)
     body = (
         f'<style>html[data-theme="dark"] .gcv-{name}{{{colours}}}</style>'
         f'<div class="gcv-figure gcv-{name} {NO_FORMULAS}">{"".join(shown)}</div>'
     )
     made = Exhibit("figure", caption, body, files)
-    return made if runs is None else made.of(runs)
+    return made if runs is None else made.with_runs(runs)
 
 
-def table(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
+def table_exhibit(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
     """Return a table as an exhibit.
 
     Parameters
@@ -136,14 +138,14 @@ def table(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
     return Exhibit("table", caption, framed, {"csv": frame.to_csv(index=False).encode()})
 
 
-def of(runs: pd.DataFrame | Unavailable, exhibit: Exhibit | None) -> Exhibit | None:
+def attach_runs(runs: pd.DataFrame | Unavailable, exhibit: Exhibit | None) -> Exhibit | None:
     """Return an exhibit with the runs behind it, where there are both."""
     if exhibit is None or isinstance(runs, Unavailable):
         return exhibit
-    return exhibit.of(runs)
+    return exhibit.with_runs(runs)
 
 
-def laid_out(kind: Kind, body: str, *, caption: str, anchor: str = "", more: str = "") -> str:
+def render_exhibit(kind: Kind, body: str, *, caption: str, anchor: str = "", more: str = "") -> str:
     """Return an exhibit's HTML.
 
     Parameters
@@ -160,7 +162,7 @@ def laid_out(kind: Kind, body: str, *, caption: str, anchor: str = "", more: str
     return f'<figure class="gcv-exhibit gcv-{kind}-exhibit"{named}>{inside}</figure>'
 
 
-def told(caption: str, notes: Sequence[str]) -> str:
+def caption_with_notes(caption: str, notes: Sequence[str]) -> str:
     """Return a caption with its notes."""
     return "; ".join([caption, *(note for note in notes if note)])
 

@@ -134,31 +134,31 @@ def axis_label(runs: pd.DataFrame, column: str) -> str:
     """
     known = RUNS_COLUMNS.get(column)
     provenance = weakest_provenance(runs, known.provenance) if known and known.provenance else None
-    text = heading(column, provenance, only_component(runs))
-    return _in_unit(column, runs)[1] or text
+    text = heading(column, provenance, single_component(runs))
+    return _display_unit(column, runs)[1] or text
 
 
-def only_component(runs: pd.DataFrame) -> str:
+def single_component(runs: pd.DataFrame) -> str:
     """Return the component whose energy these runs count, where it is one alone: GPU."""
     counted = set(runs["components"].dropna()) if "components" in runs else set()
     return counted.pop().upper() if len(counted) == 1 and counted <= set(COMPONENTS) else ""
 
 
-def within(text: str) -> str:
+def lower_first(text: str) -> str:
     """Return a label or a caption as it stands within a sentence."""
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
-def in_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
+def convert_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
     """Return a column in the unit in which it is told, and its heading there.
 
     That is the unit in the column's name, but for times per image in microseconds.
     """
-    factor, told = _in_unit(column, frame)
+    factor, told = _display_unit(column, frame)
     return frame[column] * factor, told or column
 
 
-def _in_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
+def _display_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
     """Return the factor to the unit in which a column is told, and its heading if it is another."""
     if column == "duration_s_per_image" and frame[column].min() < SHORT_S:
         return 1e6, MICROSECONDS

@@ -49,7 +49,7 @@ class Basis:
         return {"text/markdown": self.data, BASIS_MIME: {"run_ids": list(self.run_ids)}}
 
 
-def resting_on(note: Markdown, runs: pd.DataFrame) -> Basis:
+def with_basis(note: Markdown, runs: pd.DataFrame) -> Basis:
     """Return a note that a page begins with, and with it the runs that the page rests on."""
     return Basis(str(note.data), run_ids(runs))
 
@@ -59,12 +59,12 @@ def run_ids(runs: pd.DataFrame) -> tuple[str, ...]:
     return tuple(map(str, runs["run_id"]))
 
 
-def say(*sentences: str) -> Markdown:
+def paragraph(*sentences: str) -> Markdown:
     """Return sentences as one paragraph of the page."""
     return Markdown(_escape(" ".join(sentence for sentence in sentences if sentence)))
 
 
-def itemised(sentences: Iterable[str]) -> Markdown:
+def bullet_list(sentences: Iterable[str]) -> Markdown:
     """Return sentences as a list."""
     return Markdown("\n".join(f"- {_escape(sentence)}" for sentence in sentences))
 
@@ -108,11 +108,11 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
         else ""
     )
     components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}{left_out}")
-    note = box(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
-    return resting_on(note, runs)
+    note = admonition(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
+    return with_basis(note, runs)
 
 
-def box(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
+def admonition(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
     """Return a box of the theme (``note``, ``warning``).
 
     Parameters

@@ -17,7 +17,7 @@ _LIGHTEST, _DARKEST = 0.9, 0.09
 """Lightness of black and of white where the page is dark."""
 
 
-def svg_of(figure: Figure, *, background: str = "none") -> str:
+def to_svg(figure: Figure, *, background: str = "none") -> str:
     """Return a figure as SVG, the same text for the same figure."""
     written = io.StringIO()
     figure.savefig(
@@ -36,18 +36,18 @@ def _alike_everywhere(svg: str) -> str:
     return _REFERENCE.sub(lambda found: found[1] + numbers.get(found[2], found[2]), svg)
 
 
-def png_of(figure: Figure, dpi: int = 200) -> bytes:
+def to_png(figure: Figure, dpi: int = 200) -> bytes:
     """Return a figure as PNG on white."""
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=dpi, metadata={"Software": None})
     return written.getvalue()
 
 
-def inlined(svg: str, *, prefix: str, label: str, style: str) -> str:
+def inline_svg(svg: str, *, prefix: str, label: str, style: str) -> str:
     """Return an SVG as an element of a page.
 
     Its ids begin with ``prefix``, so that several may stand on one page; its words have the page's
-    font; its colours are variables that :func:`dark_mode` defines for a dark page.
+    font; its colours are variables that :func:`dark_mode_css` defines for a dark page.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def inlined(svg: str, *, prefix: str, label: str, style: str) -> str:
     )
 
 
-def dark_mode(*inline: str) -> str:
+def dark_mode_css(*inline: str) -> str:
     """Return the colours of inlined figures on a dark page, as declarations of CSS."""
     found = sorted({colour for svg in inline for colour in _HEX.findall(svg)})
     return "".join(f"{_variable(colour)}:{_on_dark(colour)};" for colour in found)

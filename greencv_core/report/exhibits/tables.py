@@ -17,18 +17,17 @@ from greencv_core.analysis.comparison.omnibus import Comparison
 from greencv_core.analysis.result import Unavailable
 from greencv_core.analysis.selection import CONDITION, summarise, weakest_provenance
 from greencv_core.records.columns import RUNS_COLUMNS
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.labels import (
     MICROSECONDS,
     axis_label,
+    convert_unit,
     heading,
-    in_unit,
-    only_component,
-    within,
+    lower_first,
+    single_component,
 )
-from greencv_core.report.exhibits.markdown import NO_FORMULAS, say
-from greencv_core.report.exhibits.theme import by_complexity
+from greencv_core.report.exhibits.markdown import NO_FORMULAS, paragraph
+from greencv_core.report.exhibits.theme import order_by_complexity
 from greencv_core.utils.text import count, number
 
 MANY_ROWS = 24
@@ -58,7 +57,7 @@ _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro",
 _FORMULA = ("=", "+", "-", "@", "\t")
 
 
-def styled(
+def show_table(
     frame: pd.DataFrame,
     caption: str,
     provenance: str | None = None,
@@ -79,17 +78,19 @@ def styled(
         What its file holds, by the names of its columns, where the table shows several numbers in
         a cell; what is shown, by its headings, when omitted.
     """
-    taken = with_headings(frame, provenance) if data is None else plain_frame(data)
+    taken = add_headings(frame, provenance) if data is None else to_csv_frame(data)
     # Rows that are looked up by their run's id stay together.
     if len(frame) <= MANY_ROWS or "run_id" in frame:
-        body = html_of(frame, provenance)
+        body = table_html(frame, provenance)
     else:
-        body = first_rows(frame, "row", provenance=provenance)
-    made = exhibit.table(caption, body, taken)
-    return made if runs is None else made.of(runs)
+        body = collapse_rows(frame, "row", provenance=provenance)
+    made = table_exhibit(caption, body, taken)
+    return made if runs is None else made.with_runs(runs)
 
 
-def html_of(frame: pd.DataFrame, provenance: str | None = None, names: Collection[str] = ()) -> str:
+def table_html(
+    frame: pd.DataFrame, provenance: str | None = None, names: Collection[str] = ()
+) -> str:
     """Return a table's HTML alone.
 
     Parameters
@@ -155,13 +156,13 @@ def _headings(
     return {c: str(c) if c in names else heading(str(c), told) for c in frame.columns}
 
 
-def with_headings(frame: pd.DataFrame, provenance: str | None = None) -> pd.DataFrame:
+def add_headings(frame: pd.DataFrame, provenance: str | None = None) -> pd.DataFrame:
     """Return what the file of a table holds that shows one figure a cell."""
     headings = {c: _plain(told) for c, told in _headings(frame, provenance).items()}
-    return plain_frame(frame).rename(columns=headings)
+    return to_csv_frame(frame).rename(columns=headings)
 
 
-def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+def to_csv_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """Return what a table's file holds: numbers as numbers, of six digits; words in one line."""
     plain = frame.copy()
     for column in plain.columns:
@@ -178,14 +179,14 @@ def _plain(value: Any) -> Any:
     return f"'{line}" if line.startswith(_FORMULA) else line
 
 
-def styled_or_said(
+def show_table_or_text(
     frame: pd.DataFrame, caption: str, otherwise: str, runs: pd.DataFrame | None = None
 ) -> Exhibit | Markdown:
     """Return a table for a page, or a sentence where it would be empty."""
-    return say(otherwise) if frame.empty else styled(frame, caption, runs=runs)
+    return paragraph(otherwise) if frame.empty else show_table(frame, caption, runs=runs)
 
 
-def unfolding(
+def collapsible_tables(
     parts: Mapping[str, pd.DataFrame],
     first: pd.DataFrame | None = None,
     provenance: str | None = None,
@@ -201,14 +202,14 @@ def unfolding(
     provenance
         Of the energies shown.
     """
-    opened = "" if first is None else html_of(first, provenance)
+    opened = "" if first is None else table_html(first, provenance)
     return opened + "".join(
-        f"<details><summary>{html.escape(line)}</summary>{html_of(part, provenance)}</details>"
+        f"<details><summary>{html.escape(line)}</summary>{table_html(part, provenance)}</details>"
         for line, part in parts.items()
     )
 
 
-def first_rows(
+def collapse_rows(
     frame: pd.DataFrame,
     row: str,
     rows: str | None = None,
@@ -227,7 +228,7 @@ def first_rows(
     """
     rest = frame.iloc[most:].reset_index(drop=True)
     line = f"The other {count(len(rest), row, rows)}"
-    return unfolding({} if rest.empty else {line: rest}, frame.head(most), provenance)
+    return collapsible_tables({} if rest.empty else {line: rest}, frame.head(most), provenance)
 
 
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:
@@ -236,27 +237,27 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
     Of many architectures in many environments, the energy stands open, all else by architecture.
     """
     levels = {column: list(runs[column].unique()) for column in by}
-    levels["architecture"] = by_complexity(runs)
+    levels["architecture"] = order_by_complexity(runs)
     summary = summarise(runs, by, _MEDIANS).sort_values(
         list(by), key=lambda names: names.map(levels[str(names.name)].index)
     )
     frame = summary[[*by, "n"]].copy()
     for value in _MEDIANS:
         quartiles = value in ("energy_j_per_image", "f1_macro")
-        medians, told = in_unit(summary, value)
+        medians, told = convert_unit(summary, value)
         frame[told] = [
             _median(value, *three, quartiles=quartiles)
             for three in zip(medians, summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True)
         ]
     provenance = weakest_provenance(runs)
-    energy = f"{only_component(runs)} energy".strip()
+    energy = f"{single_component(runs)} energy".strip()
     of_each, whole = " and ".join(by), "emissions of a whole run"
     if summary["n"].nunique() == 1:
         whole += f"; {summary['n'].iloc[0]} runs each"
         frame = frame.drop(columns="n")
     if len(frame) <= MANY_ROWS or tuple(by) != CONDITION:
         caption = f"Medians by {of_each} (below: quartiles); {energy} {provenance}; {whole}"
-        return styled(frame, caption, provenance, runs, summary)
+        return show_table(frame, caption, provenance, runs, summary)
     energies = summary.pivot(index="architecture", columns="environment", values=_MEDIANS[0])
     energies = energies.loc[levels["architecture"], levels["environment"]]
     energies = energies.rename_axis(columns=None).reset_index()
@@ -264,11 +265,11 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
         f"{name}: {count(len(part), 'environment')}": part.drop(columns="architecture")
         for name, part in frame.groupby("architecture", sort=False)
     }
-    opened = html_of(energies, names=levels["environment"])
-    body = opened + unfolding(parts, provenance=provenance)
-    energy = within(axis_label(runs, _MEDIANS[0]))
+    opened = table_html(energies, names=levels["environment"])
+    body = opened + collapsible_tables(parts, provenance=provenance)
+    energy = lower_first(axis_label(runs, _MEDIANS[0]))
     caption = f"Median {energy} by {of_each}; to open: every median, with quartiles; {whole}"
-    return exhibit.table(caption, body, plain_frame(summary)).of(runs)
+    return table_exhibit(caption, body, to_csv_frame(summary)).with_runs(runs)
 
 
 def pairs_table(
@@ -296,17 +297,17 @@ def pairs_table(
     caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
     if len(frame) <= MANY_ROWS:
         columns = [*([by] if len(comparisons) > 1 else []), *columns]
-        return styled(frame[columns].reset_index(drop=True), caption, data=numbers)
+        return show_table(frame[columns].reset_index(drop=True), caption, data=numbers)
     if len(answered) == 1:
-        body = first_rows(frame[columns].reset_index(drop=True), "pair")
+        body = collapse_rows(frame[columns].reset_index(drop=True), "pair")
     else:
-        body = unfolding(
+        body = collapsible_tables(
             {
                 f"{name}: {count(len(part), 'pair')}": part[columns].reset_index(drop=True)
                 for name, part in frame.groupby(by, sort=False)
             }
         )
-    return exhibit.table(caption, body, plain_frame(numbers))
+    return table_exhibit(caption, body, to_csv_frame(numbers))
 
 
 def _interval(

@@ -75,7 +75,7 @@ def apply_theme() -> None:
 
 
 @contextlib.contextmanager
-def narrow() -> Iterator[None]:
+def narrow_layout() -> Iterator[None]:
     """Draw what is drawn within for a telephone's screen: panels and legends below one another."""
     token = _narrow.set(True)
     try:
@@ -134,7 +134,7 @@ def _below_or_above(figure: Any, handles: Sequence[Artist], place: str, title: s
     figure.legend(handles=handles, loc=place, ncols=columns, title=title)
 
 
-def by_complexity(runs: pd.DataFrame) -> list[str]:
+def order_by_complexity(runs: pd.DataFrame) -> list[str]:
     """Return the architectures from the fewest GFLOPs to the most."""
     return list(
         runs.groupby("architecture", observed=True)["gflops_per_image"].median().sort_values().index
@@ -143,10 +143,10 @@ def by_complexity(runs: pd.DataFrame) -> list[str]:
 
 def architecture_palette(runs: pd.DataFrame) -> dict[str, Colour]:
     """Return a colour for each architecture: the more GFLOPs, the darker."""
-    return ramp(by_complexity(runs))
+    return complexity_palette(order_by_complexity(runs))
 
 
-def ramp(names: Sequence[str]) -> dict[str, Colour]:
+def complexity_palette(names: Sequence[str]) -> dict[str, Colour]:
     """Return a colour for each architecture, given from the fewest GFLOPs to the most."""
     colours = sns.color_palette("viridis_r", n_colors=len(names) + 1)[1:]
     return dict(zip(names, colours, strict=True))

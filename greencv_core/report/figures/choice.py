@@ -14,9 +14,8 @@ from greencv_core.analysis.choice.pareto import TradeOff
 from greencv_core.analysis.choice.robustness import SpecificationCurve
 from greencv_core.analysis.choice.savings import Saving
 from greencv_core.analysis.selection import weakest_provenance
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit
-from greencv_core.report.exhibits.labels import axis_label, within
+from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
+from greencv_core.report.exhibits.labels import axis_label, lower_first
 from greencv_core.report.exhibits.theme import (
     INK,
     architecture_palette,
@@ -51,11 +50,11 @@ def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) 
         return None
     caption = (
         f"{as_opening(quantity(score))} (0 to 1) against "
-        f"{within(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
+        f"{lower_first(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
         "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
         "up is better"
     )
-    return exhibit.figure(partial(_draw_trade_off, runs, result, best), caption, runs)
+    return figure_exhibit(partial(_draw_trade_off, runs, result, best), caption, runs)
 
 
 def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) -> Figure:
@@ -145,7 +144,7 @@ def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhib
         columns = [f"{component}_provenance" for component in COMPONENTS]
         of_all = weakest_provenance(runs[columns].melt(value_name="provenance"))
         word += f"; {_ALL_COMPONENTS}: {of_all}" if of_all != word else ""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_specification_curve, result),
         f"Largest saving of energy per image (%, {word}) with its 95 % "
         f"interval, by each of {len(result.specifications)} analyses, whose choices are marked "

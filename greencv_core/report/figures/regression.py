@@ -14,17 +14,16 @@ from greencv_core.analysis.regression.breakeven import BreakEven
 from greencv_core.analysis.regression.interaction import Interaction
 from greencv_core.analysis.regression.ols import EnergyRegression
 from greencv_core.analysis.selection import weakest_provenance
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
 from greencv_core.report.exhibits.labels import axis_label, heading
 from greencv_core.report.exhibits.theme import (
-    by_complexity,
     environment_dashes,
     environment_markers,
     environment_palette,
     is_narrow,
     legend,
     legend_above,
+    order_by_complexity,
     subplots,
 )
 from greencv_core.report.figures.axes import (
@@ -37,7 +36,7 @@ from greencv_core.report.figures.axes import (
 
 def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
     """Show energy per image against GFLOPs and against parameters, on log scales."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_energy_against_complexity, runs),
         f"{axis_label(runs, 'energy_j_per_image')} against GFLOPs per image and against "
         "parameters, all axes logarithmic; every mark is a run, every line a power law fitted to "
@@ -78,7 +77,7 @@ def regression_diagnostics(
     result: EnergyRegression, provenance: str, runs: pd.DataFrame | None = None
 ) -> Exhibit:
     """Show residuals against fitted values, their Q-Q plot, and leverage."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_regression_diagnostics, result, provenance),
         "Residuals of the regression of log10 energy per image "
         f"(J, {provenance}): against fitted values, against normal quantiles, against leverage",
@@ -106,7 +105,7 @@ def _draw_regression_diagnostics(result: EnergyRegression, provenance: str) -> F
 
 def interaction(runs: pd.DataFrame) -> Exhibit:
     """Show the median energy per image of each architecture, one line an environment."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_interaction, runs),
         f"{axis_label(runs, 'energy_j_per_image')}, medians, by architecture from the fewest "
         "GFLOPs to the most, one line an environment, logarithmic axis",
@@ -121,7 +120,7 @@ def _draw_interaction(runs: pd.DataFrame) -> Figure:
     dashes = environment_dashes(environments)
     medians = (
         runs.groupby(["architecture", "environment"])["energy_j_per_image"].median().unstack()
-    ).reindex(by_complexity(runs))
+    ).reindex(order_by_complexity(runs))
     for name in environments:
         axes.plot(
             medians.index,
@@ -140,7 +139,7 @@ def _draw_interaction(runs: pd.DataFrame) -> Figure:
 
 def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
     """Show what each environment takes against the reference, by architecture, with intervals."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_simple_effects, result),
         f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
         f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
@@ -180,7 +179,7 @@ def _draw_simple_effects(result: Interaction) -> Figure:
 
 def break_even(result: BreakEven, runs: pd.DataFrame) -> Exhibit:
     """Show the ratio of two environments over complexity, the line through it and where it is 1."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_break_even, result),
         f"Energy per image ({weakest_provenance(runs)}) in {result.b} as a multiple of that in "
         f"{result.a}, against GFLOPs per image; every point is an architecture; below 1, "

@@ -13,16 +13,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit
-from greencv_core.report.exhibits.labels import axis_label, heading, in_unit
+from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
+from greencv_core.report.exhibits.labels import axis_label, convert_unit, heading
 from greencv_core.report.exhibits.theme import (
     MARKERS,
     architecture_palette,
-    by_complexity,
     environment_markers,
     environment_palette,
     legend,
+    order_by_complexity,
     subplots,
 )
 from greencv_core.report.figures.axes import (
@@ -41,8 +40,10 @@ _MOST_EPOCHS = 12
 
 def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every architecture, from the fewest GFLOPs to the most."""
-    return exhibit.figure(
-        partial(_draw_every_run, runs, column, "architecture", by_complexity(runs), "environment"),
+    return figure_exhibit(
+        partial(
+            _draw_every_run, runs, column, "architecture", order_by_complexity(runs), "environment"
+        ),
         f"{axis_label(runs, column)} by architecture, from the fewest GFLOPs to the most; every "
         "mark is a run, every line a median",
         runs,
@@ -51,7 +52,7 @@ def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
 
 def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every environment, the architectures side by side."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(
             _draw_every_run, runs, column, "environment", list_environments(runs), "architecture"
         ),
@@ -64,12 +65,12 @@ def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
 def _draw_every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: str) -> Figure:
     figure, axes = subplots()
     label = axis_label(runs, column)
-    runs = runs.assign(**{column: in_unit(runs, column)[0]})
+    runs = runs.assign(**{column: convert_unit(runs, column)[0]})
     if hue == "environment":
         names = list_environments(runs)
         colours, markers = environment_palette(names), environment_markers(names)
     else:
-        names = by_complexity(runs)
+        names = order_by_complexity(runs)
         colours = architecture_palette(runs)
         # Few colours are told apart by themselves.
         cycle = MARKERS if len(names) > _FEW_COLOURS else "o"
@@ -103,7 +104,7 @@ def _draw_every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], 
 
 def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Exhibit:
     """Show each group's values, in its own standard deviations, against normal quantiles."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_group_quantiles, runs, value, by),
         f"{axis_label(runs, value)} of each {by}'s runs, in its own standard deviations, against "
         "the quantiles of a normal distribution",
@@ -113,7 +114,7 @@ def group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Exhibit:
 
 def _draw_group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
     figure, axes = subplots(figsize=(7.5, 3.6))
-    names = by_complexity(runs) if by == "architecture" else list_environments(runs)
+    names = order_by_complexity(runs) if by == "architecture" else list_environments(runs)
     colours = architecture_palette(runs) if by == "architecture" else environment_palette(names)
     for i, name in enumerate(names):
         values = runs.loc[runs[by] == name, value].dropna().to_numpy(dtype=float)
@@ -133,7 +134,7 @@ def _draw_group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
 
 def learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Exhibit:
     """Show macro F1 by epoch: each run faintly, each architecture's median strongly."""
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_learning_curves, epochs, runs),
         "Macro F1 (0 to 1) on the validation images by epoch; faint: runs, strong: medians of "
         "architectures",
@@ -177,7 +178,7 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, run: pd.DataFrame) ->
     run
         The run's row of the runs table.
     """
-    return exhibit.figure(
+    return figure_exhibit(
         partial(_draw_power_trace, trace, phases),
         f"Gross power (W, {listed(list(trace['provenance'].unique()))}) by component over one run; "
         "shaded: training, else validation",

@@ -9,9 +9,8 @@ import pandas as pd
 
 from greencv_core.analysis import Unavailable, weakest_provenance
 from greencv_core.published.seaa2023.replication import Replication
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit
-from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
+from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
+from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
 
 _HEADINGS = {
     "claim": "Claim",
@@ -28,10 +27,10 @@ def claims_table(replication: Replication) -> Exhibit:
         "The claims of del Rey et al. (2023), put to these runs; energy "
         f"{weakest_provenance(replication.runs)}; 95 % intervals"
     )
-    return styled(_shown(replication), caption, runs=replication.runs, data=replication.claims)
+    return show_table(_shown(replication), caption, runs=replication.runs, data=replication.claims)
 
 
-def claims_of_others(others: Mapping[str, Replication | Unavailable]) -> Exhibit | None:
+def other_claims_table(others: Mapping[str, Replication | Unavailable]) -> Exhibit | None:
     """Return the same for other runs, a table for each that opens on demand.
 
     None where no others have an answer.
@@ -48,11 +47,13 @@ def claims_of_others(others: Mapping[str, Replication | Unavailable]) -> Exhibit
     }
     if not known:
         return None
-    body = unfolding({name: _shown(replication) for name, replication in known.items()})
+    body = collapsible_tables({name: _shown(replication) for name, replication in known.items()})
     data = pd.concat([replication.claims.assign(runs=name) for name, replication in known.items()])
-    made = exhibit.table("The same claims, put to other runs", body, plain_frame(data))
+    made = table_exhibit("The same claims, put to other runs", body, to_csv_frame(data))
     behind = pd.concat([replication.runs[["run_id"]] for replication in known.values()])
-    return replace(made.of(behind), notes=("n = runs that a verdict rests on, in the last column",))
+    return replace(
+        made.with_runs(behind), notes=("n = runs that a verdict rests on, in the last column",)
+    )
 
 
 def _shown(replication: Replication) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from greencv_core.analysis import Unavailable
 from greencv_core.analysis.comparison.correlation import RankCorrelation
 from greencv_core.report.exhibits.exhibit import Exhibit
-from greencv_core.report.exhibits.tables import styled
+from greencv_core.report.exhibits.tables import show_table
 
 Correlations = Mapping[str, RankCorrelation | Unavailable]
 
@@ -55,4 +55,6 @@ def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Ex
         return None
     caption = f"Spearman's rank correlations within each environment; energy {provenance}"
     frame = pd.DataFrame(rows)
-    return styled(frame[[*(c for c in frame if c != "n"), "n"]], caption, data=pd.DataFrame(data))
+    return show_table(
+        frame[[*(c for c in frame if c != "n"), "n"]], caption, data=pd.DataFrame(data)
+    )

@@ -2,7 +2,7 @@
 
 All that can be answered is worked out here and goes into the page; ``book/_static/decision.js``
 looks up the step that an accepted loss falls into. Without it the panel shows the answer at the
-loss it starts with, and :func:`answers_table` shows all.
+loss it starts with, and :func:`decisions_table` shows all.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from greencv_core.analysis.choice.decision import ENERGY, Step
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.published.seaa2023.reanalysis import Reanalysis
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import html_of, plain_frame
+from greencv_core.report.exhibits.tables import table_html, to_csv_frame
 from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
 
 Answer = Decision | Unavailable
@@ -79,7 +78,7 @@ def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAU
     )
 
 
-def answers_table(decisions: Mapping[str, Answer]) -> Exhibit:
+def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
     """Return every answer: the choice for each loss that somebody may accept, for all runs."""
     parts, data = [], []
     for name, answer in decisions.items():
@@ -87,13 +86,13 @@ def answers_table(decisions: Mapping[str, Answer]) -> Exhibit:
             parts.append(_paragraph(name, answer.sentence()))
             continue
         parts.append(_paragraph(name, f"{answer.summary()} {_reference(answer)}"))
-        parts.append(html_of(_answers(answer)))
+        parts.append(table_html(_answers(answer)))
         data.append(_answers_data(name, answer))
     frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
     caption = (
         "What to train with, by the loss of F1 that is accepted; median energy, 95 % intervals"
     )
-    made = exhibit.table(caption, "".join(parts), plain_frame(frame))
+    made = table_exhibit(caption, "".join(parts), to_csv_frame(frame))
     return replace(made, notes=("n = runs of the condition, in the last column",))
 
 
@@ -150,7 +149,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "<p>The choice and its runners-up, from the least energy on; medians. The interval of the "
         "choice allows for its being picked, those of the others are of each pair alone.</p>"
         '<div class="gcv-table" tabindex="0" role="region" aria-label="Choice and runners-up">'
-        f"{html_of(pd.DataFrame(rows, columns=heads))}</div></div>"
+        f"{table_html(pd.DataFrame(rows, columns=heads))}</div></div>"
     )
 
 

@@ -21,10 +21,14 @@ from greencv_core.analysis.result import Unavailable
 from greencv_core.estimation.evaluate import EARLY, HELD_OUT, OURS, HeldOut, OracleMode, Scores
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.seaa2023.followup import PUBLISHED_PRE_RMSE_KJ
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
-from greencv_core.report.exhibits.markdown import box, itemised, say
-from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
+from greencv_core.report.exhibits.exhibit import (
+    Exhibit,
+    figure_exhibit,
+    skip_unavailable,
+    table_exhibit,
+)
+from greencv_core.report.exhibits.markdown import admonition, bullet_list, paragraph
+from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
 from greencv_core.report.exhibits.theme import (
     DASHES,
     MARKERS,
@@ -73,7 +77,7 @@ def errors_table(scores: Scores, held_out: HeldOut, told: OracleMode) -> Exhibit
         "Mean absolute percentage error of the energy by the share of the time that has passed; "
         f"{HELD_OUT[held_out]}, {TOLD[told]}. An asterisk: the least"
     )
-    return styled(_errors(scores, held_out, told), caption, runs=_trainings(scores))
+    return show_table(_errors(scores, held_out, told), caption, runs=_trainings(scores))
 
 
 def _errors(scores: Scores, held_out: HeldOut, told: OracleMode) -> pd.DataFrame:
@@ -108,8 +112,8 @@ def further_tables(scores: Scores, *told: OracleMode) -> Exhibit | None:
         "for what else was new"
     )
     whole = pd.concat([part.assign(new=line) for line, part in parts.items()])
-    made = exhibit.table(caption, unfolding(parts), plain_frame(whole))
-    return made.of(_trainings(scores))
+    made = table_exhibit(caption, collapsible_tables(parts), to_csv_frame(whole))
+    return made.with_runs(_trainings(scores))
 
 
 def _trainings(scores: Scores) -> pd.DataFrame:
@@ -133,7 +137,7 @@ def held_out_table(scores: Scores) -> Exhibit:
         else _NONE
         for method in _REGRESSIONS
     ]
-    return styled(
+    return show_table(
         frame,
         "The true epochs and duration told: mean absolute percentage error and, below, root mean "
         "square error",
@@ -152,7 +156,7 @@ def follow_up_table(errors: pd.DataFrame) -> Exhibit:
             "Mean signed error": errors["bias"].map(lambda value: f"{100 * value:+.1f} %"),
         }
     )
-    return styled(
+    return show_table(
         frame,
         "Told the true duration and epochs, and the whole training's utilisation, as in the "
         "follow-up",
@@ -169,7 +173,7 @@ def errors_figure(scores: Scores, told: OracleMode) -> Exhibit | None:
         "energy, against the share of its time that has passed (%), by what is new to the method; "
         f"{TOLD[told]}"
     )
-    return exhibit.figure(partial(_errors_figure, scores, told), caption, _trainings(scores))
+    return figure_exhibit(partial(_errors_figure, scores, told), caption, _trainings(scores))
 
 
 def _errors_figure(scores: Scores, told: OracleMode) -> Figure:
@@ -226,7 +230,7 @@ def calibration_figure(scores: Scores) -> Exhibit | None:
         "that the intervals claim to hold (%), by what is new; on the dotted line the claim is "
         "true, above it the intervals are wider than need be"
     )
-    return exhibit.figure(partial(_calibration_figure, scores, told), caption, _trainings(scores))
+    return figure_exhibit(partial(_calibration_figure, scores, told), caption, _trainings(scores))
 
 
 def _calibration_figure(scores: Scores, told: Sequence[OracleMode]) -> Figure:
@@ -260,7 +264,7 @@ def _calibration_figure(scores: Scores, told: Sequence[OracleMode]) -> Figure:
 def coverage_sentences(scores: Scores) -> Markdown:
     """Say how often our intervals held the truth, with the end told and withheld."""
     told: tuple[OracleMode, ...] = ("known", "withheld")
-    return itemised(scores.coverage_sentence(one, f"the {TOLD_SHORTLY[one]}") for one in told)
+    return bullet_list(scores.coverage_sentence(one, f"the {TOLD_SHORTLY[one]}") for one in told)
 
 
 @skip_unavailable
@@ -289,7 +293,7 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
             f"{percent(flops, 0)}: how many an architecture gets out of a joule varies more than "
             "their number."
         )
-    return say(text)
+    return paragraph(text)
 
 
 @skip_unavailable
@@ -302,7 +306,7 @@ def estimates_figure(scores: Scores, share: float = EARLY) -> Exhibit | None:
         "(kJ), both axes logarithmic, by method, with the architecture new to it and the end told; "
         "on the dotted line the estimate is true"
     )
-    return exhibit.figure(partial(_estimates_figure, scores, share), caption, _trainings(scores))
+    return figure_exhibit(partial(_estimates_figure, scores, share), caption, _trainings(scores))
 
 
 def _estimates_figure(scores: Scores, share: float) -> Figure:
@@ -342,8 +346,8 @@ def _estimates_figure(scores: Scores, share: float) -> Figure:
 def conclusions(scores: Scores | Unavailable, told: OracleMode) -> Markdown:
     """Return a sentence for each kind of novelty, or why there is no score."""
     if isinstance(scores, Unavailable):
-        return say(scores.sentence())
-    return itemised(scores.sentence(kind, told, HELD_OUT[kind]) for kind in _kinds(scores))
+        return paragraph(scores.sentence())
+    return bullet_list(scores.sentence(kind, told, HELD_OUT[kind]) for kind in _kinds(scores))
 
 
 @skip_unavailable
@@ -359,7 +363,7 @@ def verdict(scores: Scores) -> Markdown:
     ]
     worst = max(float(errors.loc[kind, EARLY]) for kind in _kinds(scores))
     answer = "Yes" if worst < KNOWN_WITHIN else "In part"
-    return say(
+    return paragraph(
         f"{answer}, as far as it is known how long the training lasts: the mean absolute error of "
         f"the {OURS} is {listed(parts)}. How long a training lasts that may stop early remains "
         "unknown for longer."
@@ -369,7 +373,7 @@ def verdict(scores: Scores) -> Markdown:
 def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown:
     """Return a box that says what the page's first part rests on, or why there is none."""
     if isinstance(trajectories, Unavailable):
-        return box(
+        return admonition(
             "warning",
             "The published measurements are not here, and that part of the page has no figures",
             "To get them, build the book again with a network, which downloads them once; or set "
@@ -377,7 +381,7 @@ def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown
             [trajectories.reason],
         )
     tasks = [trajectory.task for trajectory in trajectories]
-    return box(
+    return admonition(
         "note",
         "Energy in the first part is published",
         f"{count(len(trajectories), 'training')} of {len({task.architecture for task in tasks})} "

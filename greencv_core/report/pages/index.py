@@ -18,7 +18,7 @@ from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import styled
+from greencv_core.report.exhibits.tables import show_table
 from greencv_core.utils.energy import J_PER_KWH, emissions_gco2e
 from greencv_core.utils.text import listed, number, percent, quantity
 
@@ -27,7 +27,7 @@ IMAGES = 1_000_000_000
 _UNKNOWN = "These runs cannot tell"
 
 
-def answers(*cards: tuple[str, str, str, str]) -> HTML:
+def answer_cards(*cards: tuple[str, str, str, str]) -> HTML:
     """Return questions with their answers, side by side where there is room.
 
     Parameters
@@ -137,10 +137,10 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
         "What a billion images like this study's would take, on this machine, by the median energy "
         f"per image; at {number(intensity)} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
     )
-    return styled(frame, caption, runs=runs)
+    return show_table(frame, caption, runs=runs)
 
 
-def where_compared(within: pd.DataFrame) -> str:
+def comparison_sentence(within: pd.DataFrame) -> str:
     """Say where the architectures were compared, and on what."""
     names = list(map(str, within["architecture"].unique()))
     return (

@@ -134,7 +134,7 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     return frame.groupby(columns, sort=False).size().rename("runs").reset_index()
 
 
-def listing(runs: pd.DataFrame) -> pd.DataFrame:
+def runs_listing(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run: what it was and what it gave."""
     columns = [
         "run_id",
@@ -148,7 +148,7 @@ def listing(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[columns]
 
 
-def remarks(runs: pd.DataFrame) -> pd.DataFrame:
+def problem_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs that failed, were disturbed or lost a meter, each with what happened."""
     marked = runs[(runs["status"] != "finished") | (runs["problems"] != "")]
     return marked[["run_id", "architecture", "environment", "status", "problems"]]

@@ -18,11 +18,16 @@ from greencv_core.analysis.result import ALPHA
 from greencv_core.published.seaa2023.claims import claims_summary
 from greencv_core.published.seaa2023.evidence import removals_sentence
 from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
-from greencv_core.report.exhibits.markdown import Basis, box, itemised, resting_on, say
-from greencv_core.report.exhibits.tables import plain_frame, styled, unfolding
+from greencv_core.report.exhibits.markdown import (
+    Basis,
+    admonition,
+    bullet_list,
+    paragraph,
+    with_basis,
+)
+from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
 from greencv_core.utils.downloads import VARIABLE, summarise_problems
 from greencv_core.utils.text import count, percent
 
@@ -87,7 +92,7 @@ class Answer(Protocol):
 def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
     """Return a box that says which data the page rests on or, where they lack, how to get them."""
     if isinstance(reanalysis, Unavailable):
-        return box(
+        return admonition(
             "warning",
             "The published measurements are not here, and this page has no figures",
             "To get them, build the book again with a network, which downloads them once; or set "
@@ -101,27 +106,29 @@ def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
         f"{reanalysis.raw.sentence()}"
     )
     if not reanalysis.problems:
-        return resting_on(box("note", "Energy here is published", text), runs)
+        return with_basis(admonition("note", "Energy here is published", text), runs)
     title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
-    return resting_on(box("warning", title, text, summarise_problems(reanalysis.problems)), runs)
+    return with_basis(
+        admonition("warning", title, text, summarise_problems(reanalysis.problems)), runs
+    )
 
 
 @skip_unavailable
-def sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
+def show_sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
     """Return what ``tell`` says of the re-analysis, as a paragraph."""
-    return say(tell(reanalysis))
+    return paragraph(tell(reanalysis))
 
 
 @skip_unavailable
-def told(reanalysis: Reanalysis, *results: Answer) -> Markdown:
+def show_results(reanalysis: Reanalysis, *results: Answer) -> Markdown:
     """Return the sentences of results, as a paragraph."""
-    return say(*(result.sentence() for result in results))
+    return paragraph(*(result.sentence() for result in results))
 
 
 @skip_unavailable
-def told_each(results: Mapping[str, Answer]) -> Markdown:
+def list_results(results: Mapping[str, Answer]) -> Markdown:
     """Return the sentence of each result under its name, as a list."""
-    return itemised(f"{name}: {result.sentence()}" for name, result in results.items())
+    return bullet_list(f"{name}: {result.sentence()}" for name, result in results.items())
 
 
 @skip_unavailable
@@ -130,26 +137,26 @@ def evidence_table(
 ) -> Exhibit | None:
     """Return one of the evidence tables, or None if it is empty."""
     frame = tabulate(reanalysis)
-    return None if frame.empty else styled(frame, caption)
+    return None if frame.empty else show_table(frame, caption)
 
 
 @skip_unavailable
 def agreement_table(claims: pd.DataFrame) -> Exhibit:
     """Return how many published figures come out, by part."""
-    return styled(claims_summary(claims), "Figures that come out to the digits given")
+    return show_table(claims_summary(claims), "Figures that come out to the digits given")
 
 
 @skip_unavailable
-def disagreements(claims: pd.DataFrame) -> Exhibit | Markdown:
+def disagreements_table(claims: pd.DataFrame) -> Exhibit | Markdown:
     """Return the published figures that do not come out, or that need a run put back."""
     odd = claims[~claims["agrees"] | (claims["besides"] != "")]
     if odd.empty:
-        return say("Every published figure comes out with the same runs.")
-    return styled(_beside(odd), "Figures that differ, or that need a run put back")
+        return paragraph("Every published figure comes out with the same runs.")
+    return show_table(_beside(odd), "Figures that differ, or that need a run put back")
 
 
 @skip_unavailable
-def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
+def compared_claims_table(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
     """Return published and recomputed figures of one part side by side.
 
     Parameters
@@ -162,19 +169,19 @@ def claims_list(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
     if figures:
         wanted = set(figures)
         chosen = chosen[[bool(wanted & set(claim.split("/"))) for claim in chosen["claim"]]]
-    return styled(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
+    return show_table(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
 
 
 @skip_unavailable
-def every_claim(claims: pd.DataFrame) -> Exhibit:
+def all_claims_table(claims: pd.DataFrame) -> Exhibit:
     """Return all figures, each part under a line that opens it."""
     parts = {
         f"{part.capitalize()}: {count(len(some), 'figure')}": _beside(some)
         for part, some in claims.groupby("part", sort=False)
     }
-    return exhibit.table(
-        f"All {len(claims)} figures, published and recomputed", unfolding(parts),
-        plain_frame(claims),
+    return table_exhibit(
+        f"All {len(claims)} figures, published and recomputed", collapsible_tables(parts),
+        to_csv_frame(claims),
     )  # fmt: skip
 
 
@@ -233,7 +240,9 @@ def headline_table(reanalysis: Reanalysis) -> Exhibit:
                 },
             }
         )
-    return styled(pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below")
+    return show_table(
+        pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below"
+    )
 
 
 @skip_unavailable
@@ -243,7 +252,7 @@ def effects_table(reanalysis: Reanalysis) -> Exhibit:
     frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
     for claim, results in effects.iterrows():
         frame[str(claim).replace("largest", "Largest")] = [_interval(result) for result in results]
-    return styled(frame, "Savings by each energy, 95 % interval below")
+    return show_table(frame, "Savings by each energy, 95 % interval below")
 
 
 @skip_unavailable
@@ -265,7 +274,7 @@ def tests_table(reanalysis: Reanalysis) -> Exhibit:
                     "pairs_told_apart": f"{apart} of {len(test.pairs)}",
                 }
             rows.append(row)
-    return styled(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
+    return show_table(pd.DataFrame(rows), "Kruskal-Wallis tests of energy per image")
 
 
 @skip_unavailable
@@ -280,13 +289,13 @@ def headline_sentence(reanalysis: Reanalysis) -> Markdown:
         and isinstance(published, Saving)
         and isinstance(corrected, Saving)
     ):
-        return say("The runs at hand do not hold the conditions of the headline.")
+        return paragraph("The runs at hand do not hold the conditions of the headline.")
     pair = (
         "the same pair"
         if (published.dear, published.cheap) == (first.dear, first.cheap)
         else "another pair"
     )
-    return say(
+    return paragraph(
         f"The first version's {percent(first.saving, 2)} compares {first.cheap} with {first.dear}; "
         "its quantity grows with the square of the time, so that the slowest environment looks "
         f"worst. Integrated, the largest saving is {percent(published.saving, 2)} "
@@ -319,13 +328,13 @@ def _alike(result: Saving, factor: str) -> bool:
 @skip_unavailable
 def rule_sentence(reanalysis: Reanalysis) -> Markdown:
     """State the declared rule, and what it has in common with the removals by hand."""
-    return say(reanalysis.outliers.sentence(), removals_sentence(reanalysis))
+    return paragraph(reanalysis.outliers.sentence(), removals_sentence(reanalysis))
 
 
 @skip_unavailable
 def verdicts_table(verdicts: pd.DataFrame) -> Exhibit:
     """Return the table of claims and what remains of each."""
-    return styled(verdicts, "Claims, and what remains of them")
+    return show_table(verdicts, "Claims, and what remains of them")
 
 
 def _interval(result: Saving | Unavailable) -> str:

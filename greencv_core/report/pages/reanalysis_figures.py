@@ -15,14 +15,13 @@ from greencv_core.published.seaa2023.evidence import counted_epochs
 from greencv_core.published.seaa2023.nvidia_smi import Log, read_log
 from greencv_core.published.seaa2023.reanalysis import IDLE, VARIANTS, Reanalysis
 from greencv_core.published.seaa2023.runs import NAME
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
+from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit, skip_unavailable
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.theme import (
     MARKERS,
-    by_complexity,
     environment_palette,
     legend_above,
+    order_by_complexity,
     subplots,
 )
 from greencv_core.report.pages.reanalysis import REMOVALS
@@ -37,7 +36,7 @@ def headline_figure(reanalysis: Reanalysis) -> Exhibit:
         "Largest saving of energy per image (%, published) between two conditions, by each way to "
         "work out the energy, with and without removals; bars are 95 % bootstrap intervals"
     )
-    return exhibit.figure(partial(_headline_figure, reanalysis), caption, reanalysis.every_run)
+    return figure_exhibit(partial(_headline_figure, reanalysis), caption, reanalysis.every_run)
 
 
 def _headline_figure(reanalysis: Reanalysis) -> Figure:
@@ -74,7 +73,7 @@ def epochs_figure(reanalysis: Reanalysis) -> Exhibit | None:
         "Epochs of the published and of the corrected count, less those that the run's log shows; "
         "every mark is a log; zero is agreement"
     )
-    return exhibit.figure(partial(_epochs_figure, counted), caption, counted)
+    return figure_exhibit(partial(_epochs_figure, counted), caption, counted)
 
 
 def _epochs_figure(counted: pd.DataFrame) -> Figure:
@@ -116,7 +115,7 @@ def beginning_figure(
     )
     runs = reanalysis.every_run
     draw = partial(_beginning_figure, read_log(path), reanalysis.idle_power.loc[environment], title)
-    return exhibit.figure(draw, caption, runs[runs["run_id"] == run_id])
+    return figure_exhibit(draw, caption, runs[runs["run_id"] == run_id])
 
 
 def _beginning_figure(log: Log, idle: pd.Series[float], title: str) -> Figure:
@@ -145,13 +144,13 @@ def corrections_figure(reanalysis: Reanalysis) -> Exhibit:
         "Median energy per image (J, published) of each condition: as published, corrected, and "
         "net of each power without work"
     )
-    return exhibit.figure(partial(_corrections_figure, runs), caption, runs)
+    return figure_exhibit(partial(_corrections_figure, runs), caption, runs)
 
 
 def _corrections_figure(runs: pd.DataFrame) -> Figure:
     environments = list(runs["environment"].unique())
     colours = environment_palette(environments)
-    architectures = by_complexity(runs)
+    architectures = order_by_complexity(runs)
     shown = {"published": "|", "ends_restored": "o", **dict(zip(IDLE, "s^v", strict=True))}
     medians = runs.groupby(["architecture", "environment"])[list(shown)].median()
     figure, axes = subplots(figsize=(7.5, 4.6))

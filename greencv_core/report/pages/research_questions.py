@@ -21,17 +21,16 @@ from greencv_core.analysis import (
     Unavailable,
 )
 from greencv_core.analysis.regression.breakeven import most_precise
-from greencv_core.report.exhibits import exhibit
-from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
-from greencv_core.report.exhibits.markdown import itemised, say
+from greencv_core.report.exhibits.markdown import bullet_list, paragraph
 from greencv_core.report.exhibits.tables import (
     MANY_ROWS,
-    first_rows,
-    plain_frame,
-    styled,
-    unfolding,
-    with_headings,
+    add_headings,
+    collapse_rows,
+    collapsible_tables,
+    show_table,
+    to_csv_frame,
 )
 from greencv_core.utils.text import as_opening, count, number, percent, quantity
 
@@ -70,14 +69,14 @@ def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
 def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
     """Return the coefficients of the regression."""
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
-    return styled(result.table(), response)
+    return show_table(result.table(), response)
 
 
 @skip_unavailable
 def type_ii_table(result: EnergyRegression) -> Exhibit:
     """Return the analysis of variance of the regression."""
     frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
-    return styled(frame, "Type II analysis of variance of log10 energy per image, HC3")
+    return show_table(frame, "Type II analysis of variance of log10 energy per image, HC3")
 
 
 @skip_unavailable
@@ -85,7 +84,7 @@ def vif_table(result: EnergyRegression) -> Exhibit | None:
     """Return how much each predictor overlaps with the others."""
     if len(result.vif) < 2:
         return None
-    return styled(result.vif, "Variance inflation of the regression's predictors")
+    return show_table(result.vif, "Variance inflation of the regression's predictors")
 
 
 @skip_unavailable
@@ -108,7 +107,7 @@ def nested_table(result: NestedModels) -> Exhibit:
             ],
         }
     )
-    return styled(frame, "The regression of log10 energy per image, term by term")
+    return show_table(frame, "The regression of log10 energy per image, term by term")
 
 
 @skip_unavailable
@@ -117,7 +116,7 @@ def interaction_table(result: Interaction, provenance: str) -> Exhibit:
     frame = result.anova.assign(df=_degrees(result.anova))
     columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}"
-    return styled(frame[columns], f"{response}; Welch-James, then aligned ranks")
+    return show_table(frame[columns], f"{response}; Welch-James, then aligned ranks")
 
 
 @skip_unavailable
@@ -138,29 +137,29 @@ def effects_table(result: Interaction) -> Exhibit:
     )
     caption = "Environments by architecture; ratio of geometric means of energy, Welch's t"
     if len(frame) <= MANY_ROWS:
-        return styled(frame, caption, data=effects)
+        return show_table(frame, caption, data=effects)
     parts = {
         f"{name} against {part['Against'].iloc[0]}: {count(len(part), 'architecture')}": part.drop(
             columns=["environment", "Against"]
         )
         for name, part in frame.groupby("environment", sort=False)
     }
-    return exhibit.table(caption, unfolding(parts), plain_frame(effects))
+    return table_exhibit(caption, collapsible_tables(parts), to_csv_frame(effects))
 
 
 def break_even_sentences(results: Mapping[str, BreakEven | Unavailable]) -> Markdown:
     """Return how many pairs of environments have a break-even, and what the best known one is."""
     if not results:
-        return say("There is one environment: nothing to break even with.")
+        return paragraph("There is one environment: nothing to break even with.")
     best = most_precise(results)
     if best is None:
-        return itemised(dict.fromkeys(result.sentence() for result in results.values()))
+        return bullet_list(dict.fromkeys(result.sentence() for result in results.values()))
     if len(results) == 1:
-        return say(best.sentence())
+        return paragraph(best.sentence())
     known = [result for result in results.values() if isinstance(result, BreakEven)]
     bounded = sum(result.bounded for result in known)
     excluded = sum(result.excluded for result in known)
-    return say(
+    return paragraph(
         f"Of {count(len(results), 'pair')} of environments, {bounded} "
         f"{'has' if bounded == 1 else 'have'} a break-even in the range observed that an interval "
         f"bounds, and for {excluded} one is ruled out there; each pair is tested by itself.",
@@ -195,7 +194,7 @@ def break_even_table(
         f"Break-even of each pair of environments within {number(lowest)} to {number(highest)} "
         f"GFLOPs per image, by energy per image ({provenance})"
     )
-    return styled(pd.DataFrame(rows), caption, data=_break_even_data(results))
+    return show_table(pd.DataFrame(rows), caption, data=_break_even_data(results))
 
 
 def _break_even_cell(result: BreakEven) -> str:
@@ -257,14 +256,14 @@ def trade_off_table(result: TradeOff, provenance: str) -> Exhibit:
     caption = f"Energy and correctness of conditions, medians; energy {provenance}"
     frame = frame.reset_index(drop=True)
     if len(frame) <= MANY_ROWS:
-        return styled(frame, caption, provenance)
+        return show_table(frame, caption, provenance)
     likely = (table["on_front"] | (table["front_probability"] >= _UNLIKELY)).to_numpy()
     rest = frame[~likely].reset_index(drop=True)
     line = f"{count(len(rest), 'condition')} that are on the front in hardly any resample"
-    body = unfolding(
+    body = collapsible_tables(
         {} if rest.empty else {line: rest}, frame[likely].reset_index(drop=True), provenance
     )
-    return exhibit.table(caption, body, with_headings(frame, provenance))
+    return table_exhibit(caption, body, add_headings(frame, provenance))
 
 
 @skip_unavailable
@@ -281,7 +280,7 @@ def target_table(result: EnergyToTarget, provenance: str) -> Exhibit:
         }
     )
     caption = f"Energy until a {quantity(result.correctness)} of {result.target:.2f}, medians"
-    return styled(frame.reset_index(drop=True), caption, provenance)
+    return show_table(frame.reset_index(drop=True), caption, provenance)
 
 
 @skip_unavailable
@@ -301,10 +300,10 @@ def power_table(result: Power) -> Exhibit:
     )
     caption = f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided"
     if len(frame) <= MANY_ROWS:
-        return styled(frame, caption)
+        return show_table(frame, caption)
     varied = table["variation"].sort_values(ascending=False, kind="stable", na_position="last")
-    body = first_rows(frame.loc[varied.index], "condition")
-    return exhibit.table(f"{caption}; those that vary most first", body, with_headings(frame))
+    body = collapse_rows(frame.loc[varied.index], "condition")
+    return table_exhibit(f"{caption}; those that vary most first", body, add_headings(frame))
 
 
 @skip_unavailable
@@ -322,8 +321,8 @@ def _opening(
     frame: pd.DataFrame, caption: str, row: str, rows: str | None = None,
     data: pd.DataFrame | None = None,
 ) -> Exhibit:  # fmt: skip
-    body = first_rows(frame, row, rows)
-    return exhibit.table(caption, body, plain_frame(frame if data is None else data))
+    body = collapse_rows(frame, row, rows)
+    return table_exhibit(caption, body, to_csv_frame(frame if data is None else data))
 
 
 def _against(pairs: pd.DataFrame) -> list[str]:
