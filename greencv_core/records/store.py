@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ READABLE_VERSIONS = (1, 2, 3, 4, 5)
 runs that were stopped by a forecast, 4 and 5; of the computer that made it, 5 alone."""
 DAMAGED = "damaged"
 """Folder in the store of files that were in it and are no records."""
+SNAPSHOT_BYTES = 256 << 20
+"""Size of the files whose records a snapshot holds in memory, at most."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,7 @@ class Store:
 
     def load(self, run_id: str) -> RunRecord | Damaged | None:
         """Return the record of a run, why its file holds none, or None where there is no file."""
-        try:
-            written = self.read_bytes(run_id)
-        except UnreadableError as error:
-            return self._unreadable(run_id, error)
-        return None if written is None else parse_record(self.where_of(run_id), written)
+        return next(self.load_all([run_id]), None)
 
     def read_bytes(self, run_id: str) -> bytes | None:
         """Return the file of a run as it is; None where there is none.
@@ -213,28 +212,73 @@ class Store:
 
     def load_all(self, run_ids: Iterable[str]) -> Iterator[RunRecord | Damaged]:
         """Return the records of some runs, and why a file holds none; absent ones are left out."""
-        for parsed in self._parsed(run_ids):
+        for _, parsed in self._parsed(run_ids):
             yield parsed if isinstance(parsed, Damaged) else parsed[0]
 
     def table_rows(self, run_ids: Iterable[str]) -> Iterator[dict[str, Any] | Damaged]:
         """Return, as :meth:`load_all` does, the runs table's rows of the records."""
-        for parsed in self._parsed(run_ids):
+        for _, parsed in self._parsed(run_ids):
             yield parsed if isinstance(parsed, Damaged) else parsed[1]
 
-    def _parsed(self, run_ids: Iterable[str]) -> Iterator[_Parsed | Damaged]:
+    def _parsed(self, run_ids: Iterable[str]) -> Iterator[tuple[str, _Parsed | Damaged]]:
         for name, written in self._backend.read_all(_file_of(run_id) for run_id in run_ids):
             run_id = name.removesuffix(".json")
             if isinstance(written, UnreadableError):
-                yield self._unreadable(run_id, written)
+                reason = safe_line(f"cannot be read: {written}")
+                yield run_id, Damaged(self.where_of(run_id), reason, unreadable=True)
             elif written is not None:
                 parsed = _parse(name, written)
                 if isinstance(parsed, Damaged):
                     parsed = replace(parsed, where=self.where_of(run_id))
-                yield parsed
+                yield run_id, parsed
 
-    def _unreadable(self, run_id: str, error: UnreadableError) -> Damaged:
-        reason = safe_line(f"cannot be read: {error}")
-        return Damaged(self.where_of(run_id), reason, unreadable=True)
+
+class StoreSnapshot(Store):
+    """A store that reads each record once, and again only when its file has changed.
+
+    Every listing (:meth:`stamps`) finds new and changed files. Of a store with more than
+    :data:`SNAPSHOT_BYTES` of records, the rest is read again each time.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._backend = store._backend
+        self._listing: dict[str, Stamp] | None = None
+        self._known: dict[str, _Parsed | Damaged] = {}
+        self._bytes_left = SNAPSHOT_BYTES
+
+    def stamps(self) -> dict[str, Stamp]:
+        """List the files of the store, and forget the records whose files have changed."""
+        listing, earlier = super().stamps(), self._listing or {}
+        for run_id in list(self._known):
+            if run_id not in listing or listing[run_id].text != earlier[run_id].text:
+                self._forget(run_id)
+        self._listing = listing
+        return listing
+
+    def write(self, record: RunRecord) -> None:
+        """Write a record as :meth:`Store.write` does; the next listing finds it."""
+        self._store.write(record)
+        self._forget(record.run_id)
+        if self._listing is not None:
+            self._listing.pop(record.run_id, None)
+
+    def _parsed(self, run_ids: Iterable[str]) -> Iterator[tuple[str, _Parsed | Damaged]]:
+        listing = self.stamps() if self._listing is None else self._listing
+        listed = [run_id for run_id in run_ids if run_id in listing]
+        for known, group in itertools.groupby(listed, key=self._known.__contains__):
+            if known:
+                yield from [(run_id, self._known[run_id]) for run_id in group]
+                continue
+            for run_id, parsed in super()._parsed(list(group)):
+                if listing[run_id].size <= self._bytes_left:
+                    self._known[run_id] = parsed
+                    self._bytes_left -= listing[run_id].size
+                yield run_id, parsed
+
+    def _forget(self, run_id: str) -> None:
+        if self._known.pop(run_id, None) is not None and self._listing is not None:
+            self._bytes_left += self._listing[run_id].size
 
 
 def _file_of(run_id: str) -> str:

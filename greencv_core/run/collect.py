@@ -1,7 +1,6 @@
-"""From a study to its records: what is missing is made, here or on a cluster; resumable.
+"""Collect a study's records; train what is missing, here or on a cluster, and resume.
 
-What trains is imported by the processes that train: torch takes seconds to load, and a report from
-finished runs does without.
+The processes that train import torch, which takes seconds; a report from finished runs does not.
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ from greencv_core.records.select import (
     sort_records,
 )
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Store
+from greencv_core.records.store import Store, StoreSnapshot
+from greencv_core.run.calibration import estimate_costs
 from greencv_core.run.local import run_locally
 from greencv_core.run.planning import costs_from_records, plan_here, select_unfinished
 from greencv_core.run.progress import ProgressBar, RunProgress
 from greencv_core.run.queue import RunQueue
-from greencv_core.run.worker import describe_worker, estimate_costs, find_study_errors
+from greencv_core.run.worker import describe_worker, find_study_errors
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Study
 from greencv_core.utils.energy import emissions_gco2e
@@ -42,47 +42,46 @@ from greencv_core.utils.paths import default_store
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the plan."""
+    """Records of a study, and how many of its runs were trained, failed or are missing."""
 
     records: tuple[RunRecord, ...]
-    """Of all the planned runs that have one, in the study's order: architecture, environment,
-    repetition."""
+    """Records of the planned runs, in the study's order: architecture, environment, repetition."""
     trained: int
-    """Runs made by this call."""
+    """Runs trained by this call."""
     failed: int
     stopped: int
-    """Runs that were forecast to exceed what was allowed."""
+    """Runs whose forecast exceeded the energy limit."""
     missing: int
-    """Planned runs without a record (where training was not allowed)."""
+    """Planned runs without a record (if training was not allowed)."""
 
     @property
     def planned(self) -> int:
-        """Runs in the plan."""
+        """Number of runs in the plan."""
         return len(self.records) + self.missing
 
 
 def check(study: Study, *, download: bool) -> None:
-    """Check the names in a study that only what trains can know.
+    """Check the parts of a study that only the training libraries know.
 
     Parameters
     ----------
     download
-        Get the images, too, where they are not at hand, and look at them.
+        Download images and weights if they are missing, and check them.
 
     Raises
     ------
     BadInputError
-        The study names an architecture, a data set or a country that is not known, or images that
-        cannot be had; one line each. Or this machine has none of the study's environments.
+        An architecture, a data set or a country is unknown, or images are not available; one line
+        each. Or this machine has none of the study's environments.
     """
     problems = find_study_errors(study, download=download)
     machine = hardware.describe_machine()
     if not environment.resolve(study, machine):
         problems = [*problems, *environment.missing_environments(study, machine)]
-    _refuse(study, problems)
+    _raise_problems(study, problems)
 
 
-def _refuse(study: Study, problems: Sequence[str]) -> None:
+def _raise_problems(study: Study, problems: Sequence[str]) -> None:
     if problems:
         raise BadInputError("\n".join(f"{study.where}: {problem}" for problem in problems))
 
@@ -98,82 +97,86 @@ def run_study(
     scheduler: str | None = None,
     every_component: bool = False,
 ) -> Outcome:
-    """Make all runs of a study that the store does not hold yet.
+    """Train all unfinished runs of a study, and return all its records.
 
-    Each run is written when it ends, so an interruption loses the runs in progress alone. A run
-    that fails is recorded with its reason, the others go on, and the next call tries it again.
+    Each record is written when its run ends, so an interruption loses only the runs in progress. If
+    a run fails, its record states why, the study goes on, and the next call tries the run again.
 
     Parameters
     ----------
     store
-        Where records are; the project's ``runs/`` (or ``$GREENCV_STORE``) when omitted. Of a
-        bundle, the records are those that it holds, and nothing is planned on this machine.
+        Where the records are; the project's ``runs/`` (or ``$GREENCV_STORE``) by default. A bundle
+        gives the records that it contains, and nothing is planned on this machine.
     architectures
-        Make these alone.
+        Train these architectures only.
     progress
-        Told what goes on; a bar on the terminal or in the notebook when omitted.
+        Receives events; by default a bar in the terminal or the notebook.
     train
-        False: return what the store holds and train nothing.
+        False: return the records in the store and train nothing.
     stop_above_j
-        Stop each run that is forecast to take more, even at the lower end of the forecast's 95 %
-        interval.
+        Stop each run whose forecast exceeds this energy, even at the lower end of the forecast's
+        95 % interval.
     scheduler
-        Address of a Dask cluster whose workers make the runs; this computer makes them when
-        omitted.
+        Address of a Dask cluster whose workers train; this computer by default.
     every_component
-        Return records with all that was metered, also of a study that counts some components alone.
+        Return records with the energy of every metered component, also if the study counts only
+        some of them.
 
     Raises
     ------
     BadInputError
-        See :func:`plan_here` and :func:`check`. Or runs are to be trained into a bundle, or it
-        holds none of the study.
+        See :func:`plan_here` and :func:`check`. Or a bundle would have to be written to, or it has
+        no run of the study.
     GreencvError
-        A record cannot be written, or the cluster is not there.
+        A record cannot be written, or the cluster does not respond.
     """
-    store = store or Store(default_store())
+    store = StoreSnapshot(store or Store(default_store()))
     if train and store.is_bundle:
-        store.check_writable()  # which it never is
-    store.run_ids()  # one that cannot be read is told before data are downloaded, say
+        store.check_writable()  # raises: a bundle is read-only
+    store.run_ids()  # raises before any download if the store cannot be read
     chosen = list(study.architectures if architectures is None else architectures)
     if store.is_bundle:
         study.check_architectures(chosen)
         packed = records_from_bundle(study, store, chosen)
-        return _outcome(study, packed, made=(), missing=0, every_component=every_component)
+        return _outcome(study, packed, new=(), missing=0, every_component=every_component)
     runs, _ = plan_here(study, architectures=chosen)
-    made: list[RunRecord] = []
-    if train and (scheduler is not None or _lacks_some(study, store, runs, chosen, stop_above_j)):
-        if scheduler is None:
-            # A finished run is proof enough of its own names.
-            check(study, download=True)
-        else:
-            _refuse(study, find_study_errors(study, download=False))
+    new: list[RunRecord] = []
+    if train and (scheduler or _is_unfinished(study, store, runs, chosen, stop_above_j)):
         with contextlib.ExitStack() as stack:
-            if progress is None:
-                progress = stack.enter_context(ProgressBar())
-            dispatch = RunQueue(study, store, progress, chosen, stop_above_j)
-            if scheduler is None:
-                run_locally(dispatch)
-            else:
-                # A driver of its own computer's runs does without Dask, which takes a second.
-                from greencv_core.run.dask_cluster import run_on_cluster
-
-                run_on_cluster(dispatch, scheduler)
-                runs = list(dispatch.runs.values())
-        made = dispatch.made
-    here = [record for run in runs if (record := store.read(run.run_id)) is not None]
+            progress = progress or stack.enter_context(ProgressBar())
+            run_queue = RunQueue(study, store, progress, chosen, stop_above_j)
+            _train_missing(run_queue, scheduler)
+        if scheduler:
+            runs = list(run_queue.runs.values())
+        new = run_queue.new_records
+        store.stamps()  # finds the new records
+    loaded = store.load_all([run.run_id for run in runs])
+    here = [record for record in loaded if isinstance(record, RunRecord)]
     elsewhere = records_from_other_machines(study, store, runs, chosen)
     return _outcome(
         study, [*here, *elsewhere],
-        made=made, missing=len(runs) - len(here), every_component=every_component,
+        new=new, missing=len(runs) - len(here), every_component=every_component,
     )  # fmt: skip
+
+
+def _train_missing(run_queue: RunQueue, scheduler: str | None) -> None:
+    study = run_queue.study
+    if scheduler is None:
+        check(study, download=True)
+        run_locally(run_queue)
+        return
+    _raise_problems(study, find_study_errors(study, download=False))
+    # Importing Dask takes a second.
+    from greencv_core.run.dask_cluster import run_on_cluster
+
+    run_on_cluster(run_queue, scheduler)
 
 
 def _outcome(
     study: Study,
     found: Sequence[RunRecord],
     *,
-    made: Sequence[RunRecord],
+    new: Sequence[RunRecord],
     missing: int,
     every_component: bool,
 ) -> Outcome:
@@ -186,20 +189,20 @@ def _outcome(
         ]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
-    of_status = {
-        status: {record.run_id for record in [*made, *records] if record.status == status}
+    run_ids = {
+        status: {record.run_id for record in [*new, *records] if record.status == status}
         for status in ("failed", "stopped")
     }
     return Outcome(
         records=tuple(records),
-        trained=len(made),
-        failed=len(of_status["failed"]),
-        stopped=len(of_status["stopped"]),
+        trained=len(new),
+        failed=len(run_ids["failed"]),
+        stopped=len(run_ids["stopped"]),
         missing=missing,
     )
 
 
-def _lacks_some(
+def _is_unfinished(
     study: Study,
     store: Store,
     runs: Sequence[PlannedRun],
@@ -222,8 +225,8 @@ def collect(
 ) -> list[RunRecord]:
     """Return a study's records: finished runs from the store, missing ones trained now.
 
-    This is what a notebook calls. Parameters as in :func:`run_study`; ``study`` may be the path
-    or the name of a study file. A bundle as the store lacks nothing, so that none is trained.
+    For notebooks. Parameters as in :func:`run_study`; ``study`` may also be the path or the name of
+    a study file. With a bundle as the store, nothing is trained.
     """
     loaded = study if isinstance(study, Study) else load_study(study)
     opened = Store(store if store is not None else default_store())
@@ -246,8 +249,8 @@ def plan_size(
 ) -> int:
     """Return how many runs a study has: planned on this machine, or recorded by another one.
 
-    Of a bundle, as the study or the store, they are those planned where its runs were made: of
-    each training environment that made some, on each machine. This machine does not count.
+    For a bundle, as the study or the store: the runs planned on the machines that trained it, for
+    each of its training environments. This machine does not count.
     """
     loaded = study if isinstance(study, Study) else load_study(study)
     opened = Store(store if store is not None else default_store())
@@ -270,8 +273,9 @@ def estimate_run_costs(
     costs
         By condition.
     problems
-        Conditions that could not be timed (they do not fit into memory, say), and why.
+        Why a condition could not be timed (too little memory, for example), by condition.
     """
+    store = StoreSnapshot(store)
     costs, problems = estimate_costs(runs, machine, costs_from_records(runs, store))
     specs = {run.environment.name: run.environment for run in runs}
     limits_w = {name: environment.power_limit_w(spec, machine) for name, spec in specs.items()}
@@ -280,12 +284,12 @@ def estimate_run_costs(
 
 
 def estimate_startup_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
-    """Return how long a study takes before its first run: idle power, batches, warming up.
+    """Return the seconds before a study's first run: idle power, timed batches, warm-up.
 
     Parameters
     ----------
     runs
-        Those still to make.
+        The unfinished runs.
     probed_s
         How long :func:`estimate_run_costs` took.
     """
@@ -299,7 +303,7 @@ def estimate_startup_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: f
 
 
 def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
-    """Return a record with the emissions that this study's electricity makes of its energy."""
+    """Return a record with its emissions computed for this study's electricity."""
     wanted = carbon.model_dump(mode="json")
     energy_j = record.total.energy_j if record.total and record.complete else None
     if record.carbon == wanted or energy_j is None:

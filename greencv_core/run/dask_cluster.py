@@ -1,8 +1,8 @@
-"""A study's runs, made by the workers of a Dask cluster.
+"""Run the queue on the workers of a Dask cluster.
 
-Dask says where a run goes, by resources that each worker is given when it joins: one run at a time
-(``greencv``), and the places that its computer has (a kind of machine and a device). What a worker
-does is :mod:`greencv_core.run.worker`'s. Records come back to the driver, which alone writes.
+Each worker gets Dask resources when it joins, and Dask sends a run to a worker that has them: a
+slot for one run at a time, and the machine and device that the run needs. What a worker does is in
+:mod:`greencv_core.run.dask_worker`. Records come back to the driver, which alone writes them.
 """
 
 from __future__ import annotations
@@ -10,84 +10,80 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import pickle
 import queue
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, Security, Status, get_worker
-from distributed import Worker as DaskWorker
+from distributed import Client, Future, KilledWorker, Security
 from distributed.comm.addressing import get_address_host_port
 from distributed.comm.core import connect
 
-from greencv_core.estimation.run_cost import RunCost
 from greencv_core.machine import hardware
-from greencv_core.machine.environment import missing_environments, resolve
-from greencv_core.machine.lock import machine_lock
-from greencv_core.records.record import RunRecord
-from greencv_core.run.queue import RunQueue
-from greencv_core.run.subprocesses import retry_in_fresh_process
-from greencv_core.run.worker import (
-    Calibration,
-    Job,
-    Worker,
-    WorkerInfo,
-    describe_error,
-    describe_worker,
-    failed,
-    find_study_errors,
+from greencv_core.run import dask_worker
+from greencv_core.run.calibration import Calibration
+from greencv_core.run.dask_worker import (
+    FORECAST,
+    NOTE,
+    SLOT,
+    CancelledTaskError,
+    TrainedRun,
+    offered_devices,
+    required_device,
+    worker_kind,
 )
+from greencv_core.run.planning import costs_from_records
+from greencv_core.run.queue import RunQueue
+from greencv_core.run.unfinished import build_failed_record, describe_error
+from greencv_core.run.worker import Job, WorkerInfo
 from greencv_core.study.plan import PlannedRun
-from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError, GreencvError
+from greencv_core.utils.text import count
 
-LOOK_EVERY_S = 2.0
-"""Between looks at who is there."""
+CHECK_EVERY_S = 2.0
+"""Interval between checks which workers are there."""
 CONNECT_S = 10.0
 ATTEMPTS = 4
-"""Workers that a run may take with it, before it is held to be the reason."""
-ONE_AT_A_TIME = "greencv"
-"""The resource of each worker that a run takes whole."""
+"""Workers that may be lost with a run before the run counts as failed."""
 
 
-def run_on_cluster(dispatch: RunQueue, scheduler: str) -> None:
-    """Make a study's runs on a cluster's workers, each on one that has what the run asks for.
+def run_on_cluster(run_queue: RunQueue, scheduler: str) -> None:
+    """Train a study's runs on a cluster's workers, each on one with the device that it needs.
 
-    Workers may come and go meanwhile; what one of them leaves unfinished, another one begins anew.
+    Workers may come and go; a run whose worker is lost starts again on another one.
 
     Parameters
     ----------
     scheduler
-        Its address, as Dask writes it: ``tcp://host:8786``.
+        Address of the scheduler as Dask writes it: ``tcp://host:8786``.
 
     Raises
     ------
     BadInputError
-        No worker can be used; why, one line each.
+        No worker can be used; one line for each reason.
     GreencvError
-        The scheduler is not there, or goes, or a record cannot be written.
+        The scheduler does not respond or is lost, or a record cannot be written.
     """
-    dispatch.open_store()
+    run_queue.prepare_store()
     with _connected(scheduler) as client:
-        _Session(client, dispatch, scheduler).work()
-    study = dispatch.study
+        _Session(client, run_queue, scheduler).run()
+    study = run_queue.study
     if study.environments != "auto":
-        had = {run.environment.name for run in dispatch.runs.values()}
+        used = {run.environment.name for run in run_queue.runs.values()}
         for spec in study.environments:
-            if spec.name not in had:
-                dispatch.progress.note(f"environment {spec.name}: no worker had it")
+            if spec.name not in used:
+                run_queue.progress.note(f"environment {spec.name}: no worker had it")
 
 
 @contextlib.contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
-    # What befalls the cluster is told in lines of ours, not in Dask's tracebacks.
+    # Problems of the cluster appear as lines of ours, not as Dask's tracebacks.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         get_address_host_port(scheduler)
@@ -95,15 +91,15 @@ def _connected(scheduler: str) -> Iterator[Client]:
         raise BadInputError(
             f"--scheduler {scheduler}: is no address of a Dask scheduler, as tcp://host:8786 is"
         ) from error
-    # A client that does not come to be leaves threads and tracebacks behind.
+    # A client that cannot connect leaves threads and tracebacks behind: try the address first.
     try:
-        asyncio.run(_answer(scheduler))
+        asyncio.run(_try_to_connect(scheduler))
     except TypeError as error:
         raise BadInputError(
             f"--scheduler {scheduler}: Dask has no certificate here: its configuration "
             "distributed.comm.tls is to name one"
         ) from error
-    except Exception as error:  # whatever another kind of server answers
+    except Exception as error:  # another kind of server may answer anything
         raise GreencvError(f"--scheduler {scheduler}: no Dask scheduler answers there") from error
     client = Client(scheduler, timeout=CONNECT_S, set_as_default=False, name="greencv")
     try:
@@ -112,9 +108,9 @@ def _connected(scheduler: str) -> Iterator[Client]:
         client.close(timeout=1)
 
 
-async def _answer(scheduler: str) -> None:
+async def _try_to_connect(scheduler: str) -> None:
     keys = Security().get_connection_args("client")
-    # Dask itself waits without an end for one that is silent once it is connected.
+    # Dask waits forever for a server that is silent after it is connected.
     async with asyncio.timeout(CONNECT_S + 1):
         comm = await connect(scheduler, timeout=CONNECT_S, **keys)
         await comm.close()
@@ -122,94 +118,95 @@ async def _answer(scheduler: str) -> None:
 
 @dataclass
 class _Task:
-    """An order on its way."""
+    """A job sent to the cluster."""
 
-    order: Job
-    site: WorkerInfo
-    """The computer that its kind was planned for."""
+    job: Job
+    planned_for: WorkerInfo
+    """The first worker of the kind that the run is planned for."""
     future: Future[Any]
-    begun: int = 0
-    """How many workers began it."""
+    starts: int = 0
+    """Number of workers that started it."""
 
 
 @dataclass
 class _Session:
-    """One execution of one study on a cluster."""
+    """One execution of one study on a cluster.
+
+    Dask's threads put what happens into ``_events``; the driver's own thread handles them.
+    """
 
     client: Client
-    dispatch: RunQueue
+    run_queue: RunQueue
     scheduler: str
     name: str = field(default_factory=lambda: f"greencv-{uuid.uuid4().hex[:8]}")
-    """Of this execution, among others on the same cluster."""
-    _heard: queue.SimpleQueue[Callable[[], None]] = field(default_factory=queue.SimpleQueue)
-    """What is to be done about what Dask's threads told; done in the driver's own thread."""
+    """Distinguishes this execution from others on the same cluster."""
+    _events: queue.SimpleQueue[Callable[[], None]] = field(default_factory=queue.SimpleQueue)
     _joining: dict[str, Future[Any]] = field(default_factory=dict)
-    """By the worker's address."""
-    _sites: dict[str, WorkerInfo] = field(default_factory=dict)
-    """Of the workers that are there and can be used."""
+    """By worker address."""
+    _workers: dict[str, WorkerInfo] = field(default_factory=dict)
+    """Usable workers by address."""
     _refused: dict[str, str] = field(default_factory=dict)
-    """Workers that are there and cannot be used, and why."""
-    _preparing: dict[str, Future[Any]] = field(default_factory=dict)
-    """By kind of computer."""
+    """Workers that cannot be used, and why, by address."""
+    _calibrating: dict[str, Future[Any]] = field(default_factory=dict)
+    """By kind of worker."""
     _tasks: dict[str, _Task] = field(default_factory=dict)
-    """By run."""
-    _told: list[str] = field(default_factory=list)
+    """By run id."""
+    _status: list[str] = field(default_factory=list)
+    """What was last reported about the workers."""
 
-    def work(self) -> None:
-        """Make all runs."""
+    def run(self) -> None:
+        """Train all runs."""
         self.client.subscribe_topic(self.name, self._on_message)
         try:
             while not self._all_done():
-                self._look()
-                end_s = time.monotonic() + LOOK_EVERY_S
+                self._check_workers()
+                end_s = time.monotonic() + CHECK_EVERY_S
                 with contextlib.suppress(queue.Empty):
                     while not self._all_done() and (left_s := end_s - time.monotonic()) > 0:
-                        self._heard.get(timeout=left_s)()
+                        self._events.get(timeout=left_s)()
         finally:
             futures = [task.future for task in self._tasks.values()]
             if self.client.status == "running":
-                # Whoever trains for us sees within a second that it is wanted no more.
-                self.client.cancel([*futures, *self._preparing.values(), *self._joining.values()])
+                # A worker that trains notices within a second that its task is cancelled.
+                self.client.cancel([*futures, *self._calibrating.values(), *self._joining.values()])
 
     def _all_done(self) -> bool:
-        under_way = self._joining or self._preparing or self._tasks
-        if under_way or not (self._sites or self._refused):
+        under_way = self._joining or self._calibrating or self._tasks
+        if under_way or not (self._workers or self._refused):
             return False
-        if not self._sites and not self.dispatch.runs:
+        if not self._workers and not self.run_queue.runs:
             reasons = sorted(set(self._refused.values()))
             raise BadInputError("\n".join(f"no worker can be used: {each}" for each in reasons))
         return True
 
-    def _look(self) -> None:
-        present = self._workers()
+    def _check_workers(self) -> None:
+        present = self._present_workers()
         for address in [a for a in self._joining if a not in present]:
             self._joining.pop(address).release()
-        for known in (self._sites, self._refused):
+        for known in (self._workers, self._refused):
             for address in [a for a in known if a not in present]:
                 del known[address]
         for address, worker in present.items():
-            # One that was restarted at the same address has lost its places.
-            if address in self._sites and self.name not in worker["resources"]:
-                del self._sites[address]
-            if address not in self._sites | self._joining | self._refused:
-                self._ask_to_join(address)
-        self._tell_who_is_there()
+            # A worker that was restarted at the same address has lost its resources.
+            if address in self._workers and self.name not in worker["resources"]:
+                del self._workers[address]
+            if address not in self._workers | self._joining | self._refused:
+                self._joining[address] = self._submit(
+                    dask_worker.join,
+                    self.run_queue.study, hardware.software_versions(), self.name,
+                    key=f"{self.name}-join-{address}-{uuid.uuid4().hex[:8]}", workers=[address],
+                    then=partial(self._joined, address),
+                )  # fmt: skip
+        self._report_workers()
 
-    def _workers(self) -> dict[str, Any]:
+    def _present_workers(self) -> dict[str, Any]:
         try:
             if self.client.status != "running":
                 raise OSError
             info = self.client.scheduler_info(n_workers=-1)
         except (OSError, TimeoutError) as error:
-            raise _gone(self.scheduler) from error
+            raise _scheduler_lost(self.scheduler) from error
         return dict(info["workers"])
-
-    def _ask_to_join(self, address: str) -> None:
-        self._joining[address] = self._submit(
-            _join, self.dispatch.study, hardware.software_versions(), self.name,
-            key=f"{self.name}-join-{address}-{uuid.uuid4().hex[:8]}", workers=[address],
-            then=lambda future: self._joined(address, future),
-        )  # fmt: skip
 
     def _joined(self, address: str, future: Future[Any]) -> None:
         if self._joining.get(address) is not future:
@@ -217,14 +214,15 @@ class _Session:
         del self._joining[address]
         answer = self._result_of(future)
         if isinstance(answer, KilledWorker):
-            return  # it is asked anew when it is back
+            return  # it joins again when it is back
         if not isinstance(answer, WorkerInfo):
-            self._refused[address] = reason = _told(answer)
+            self._refused[address] = reason = _reason(answer)
             self._note(f"{address} is not used: {reason}")
             return
-        first = next((s for s in self._sites.values() if _kind(s) == _kind(answer)), None)
-        self._sites[address] = answer
-        self._count()
+        kind = worker_kind(answer)
+        first = next((w for w in self._workers.values() if worker_kind(w) == kind), None)
+        self._workers[address] = answer
+        self._count_computers()
         if first is not None and first.versions != answer.versions:
             others = ", ".join(
                 f"{package} {version}, others {first.versions.get(package)}"
@@ -232,268 +230,149 @@ class _Session:
                 if first.versions.get(package) != version
             )
             self._note(f"{address} has {others}: its runs may differ by that")
-        kind = _kind(answer)
-        if kind in self._preparing:
-            return
-        runs = self.dispatch.runs_for(answer)
-        if runs:
-            names = [answer.machine.cpu_model, *(a.name for a in answer.machine.accelerators)]
-            self._note("metering idle power, timing a few batches: " + ", ".join(names))
-            self._preparing[kind] = self._submit(
-                _prepare, self.name, runs, self.dispatch.known(runs), self.dispatch.may_refuse,
-                key=f"{self.name}-prepare-{kind}", resources=_whole_worker(self.name, kind),
-                then=lambda future: self._prepared(kind, answer, runs, future),
-            )  # fmt: skip
+        if kind not in self._calibrating:
+            self._calibrate(kind, answer)
 
-    def _prepared(
-        self, kind: str, site: WorkerInfo, runs: Sequence[PlannedRun], future: Future[Any]
+    def _calibrate(self, kind: str, worker: WorkerInfo) -> None:
+        runs = self.run_queue.plan_for(worker)
+        if not runs:
+            return
+        names = [worker.machine.cpu_model, *(a.name for a in worker.machine.accelerators)]
+        self._note("metering idle power, timing a few batches: " + ", ".join(names))
+        known = costs_from_records(runs, self.run_queue.store)
+        self._calibrating[kind] = self._submit(
+            dask_worker.calibrate, self.name, runs, known, self.run_queue.needs_forecasts,
+            key=f"{self.name}-prepare-{kind}", resources=self._resources(kind),
+            then=lambda future: self._calibrated(kind, worker, runs, future),
+        )  # fmt: skip
+
+    def _calibrated(
+        self, kind: str, worker: WorkerInfo, runs: Sequence[PlannedRun], future: Future[Any]
     ) -> None:
-        del self._preparing[kind]
+        del self._calibrating[kind]
         answer = self._result_of(future)
         if not isinstance(answer, Calibration):
-            self._note(f"could not be prepared for: {_told(answer)}")
+            self._note(f"could not be prepared for: {_reason(answer)}")
             names = {run.environment.name for run in runs}
             answer = Calibration(
                 {name: {} for name in names}, dict.fromkeys(names, float("nan")), {}
             )
-        for order in self.dispatch.orders(runs, answer):
-            self._tasks[order.run.run_id] = _Task(order, site, self._send(order))
+        for job in self.run_queue.create_jobs(runs, answer):
+            self._tasks[job.run.run_id] = _Task(job, worker, self._send(job))
 
-    def _send(self, order: Job) -> Future[Any]:
-        run = order.run
+    def _send(self, job: Job) -> Future[Any]:
+        run = job.run
         return self._submit(
-            _make, self.name, order,
+            dask_worker.train, self.name, job,
             key=f"{self.name}-{run.run_id}-{uuid.uuid4().hex[:8]}",
-            resources=_whole_worker(self.name, _place_of(run)),
+            resources=self._resources(required_device(run)),
             priority=-run.order,
-            then=lambda future: self._ended(order, future),
+            then=partial(self._trained, job),
         )  # fmt: skip
 
-    def _ended(self, order: Job, future: Future[Any]) -> None:
-        task = self._tasks[order.run.run_id]
+    def _resources(self, needed: str) -> dict[str, float]:
+        return {SLOT: 1, f"{self.name} {needed}": 1}
+
+    def _trained(self, job: Job, future: Future[Any]) -> None:
+        task = self._tasks[job.run.run_id]
         if future is not task.future:
             return
         answer = self._result_of(future)
-        lost_waiting = isinstance(answer, KilledWorker) and task.begun < ATTEMPTS
-        if lost_waiting or isinstance(answer, _UnwantedError):
-            # It waited at workers that were lost with other runs, or its own one was shut down.
-            task.future = self._send(order)
+        lost_before = isinstance(answer, KilledWorker) and task.starts < ATTEMPTS
+        if lost_before or isinstance(answer, CancelledTaskError):
+            # Its workers were lost with other runs while it waited, or its own was shut down.
+            task.future = self._send(job)
             return
-        del self._tasks[order.run.run_id]
-        if isinstance(answer, _Made):
-            self.dispatch.ended(order, answer.record, answer.duration_s)
+        del self._tasks[job.run.run_id]
+        if isinstance(answer, TrainedRun):
+            self.run_queue.finish(job, answer.record, answer.duration_s)
             return
         if isinstance(answer, KilledWorker):
-            reason = f"its worker was lost {task.begun} times in a row"
+            reason = f"its worker was lost {task.starts} times in a row"
         else:
-            reason = _told(answer)
-        record = retry_in_fresh_process(failed, order.run, task.site.machine, reason)
-        self.dispatch.ended(order, record.model_copy(update={"host": ""}), 0.0)
+            reason = _reason(answer)
+        record = build_failed_record(job.run, task.planned_for.machine, reason)
+        self.run_queue.finish(job, record.model_copy(update={"host": ""}), 0.0)
 
     def _on_message(self, event: tuple[float, bytes]) -> None:
-        """Take a worker's message, in one of Dask's threads."""
-        self._heard.put(partial(self._heed, *pickle.loads(event[1])))
+        """Receive a worker's message in one of Dask's threads."""
+        self._events.put(partial(self._handle_message, *pickle.loads(event[1])))
 
-    def _heed(self, what: str, run_id: str, more: Any) -> None:
-        if what == NOTE:
-            self._note(more)
+    def _handle_message(self, kind: str, run_id: str, content: Any) -> None:
+        if kind == NOTE:
+            self._note(content)
             return
         task = self._tasks.get(run_id)
         if task is None:
             return
-        if what == MIDWAY:
-            self.dispatch.told(task.order, more)
+        if kind == FORECAST:
+            self.run_queue.progress.run_forecast(task.job.run, content)
             return
-        task.begun += 1
-        if task.begun > 1:
-            self._note(f"{task.order.run.title}: its worker was lost; again")
-        self.dispatch.begins(task.order)
+        task.starts += 1
+        if task.starts > 1:
+            self._note(f"{task.job.run.title}: its worker was lost; again")
+        self.run_queue.start(task.job)
 
     def _submit(
         self, function: Callable[..., Any], *arguments: Any, then: Callable[[Future[Any]], None],
         **options: Any,
     ) -> Future[Any]:  # fmt: skip
         future = self.client.submit(function, *arguments, pure=False, **options)
-        future.add_done_callback(lambda done: self._heard.put(lambda: then(done)))
+        future.add_done_callback(lambda done: self._events.put(lambda: then(done)))
         return future
 
     def _result_of(self, future: Future[Any]) -> Any:
-        """Return what a task returned, or what it raised."""
+        """Return what a task returned, or the exception that it raised."""
         try:
             return future.result()
         except CancelledError as error:
-            raise _gone(self.scheduler) from error
-        except Exception as error:  # whatever happens on another computer
+            raise _scheduler_lost(self.scheduler) from error
+        except Exception as error:  # anything may happen on another computer
             return error
 
-    def _count(self) -> None:
-        hosts = {(site.machine.fingerprint, site.host) for site in self._sites.values()}
-        self.dispatch.computers = Counter(fingerprint for fingerprint, _ in hosts)
+    def _count_computers(self) -> set[tuple[str, str]]:
+        computers = {(w.machine.fingerprint, w.host) for w in self._workers.values()}
+        self.run_queue.computers = Counter(fingerprint for fingerprint, _ in computers)
+        return computers
 
-    def _tell_who_is_there(self) -> None:
-        self._count()
+    def _report_workers(self) -> None:
+        hosts = {host for _, host in self._count_computers()}
         if self._joining:
             return
-        hosts = {site.host for site in self._sites.values()}
-        told = [
-            f"{_some(len(self._sites), 'worker')} on {_some(len(hosts), 'computer')}"
-            if hosts
-            else "waiting for workers"
-        ]
-        places = {p for site in self._sites.values() for p in _places(self.dispatch.study, site)}
-        waiting = Counter(
-            task.order.run.accelerator or task.site.machine.cpu_model
-            for task in self._tasks.values()
-            if _place_of(task.order.run) not in places
-        )
+        status = ["waiting for workers"]
         if hosts:
-            told += [f"{_some(n, 'run')} to wait for {what}" for what, n in waiting.items()]
-        if told != self._told:
-            self._told = told
-            self._note("; ".join(told))
+            offered = {
+                name
+                for worker in self._workers.values()
+                for name in offered_devices(self.run_queue.study, worker)
+            }
+            waiting = Counter(
+                task.job.run.accelerator or task.planned_for.machine.cpu_model
+                for task in self._tasks.values()
+                if required_device(task.job.run) not in offered
+            )
+            workers, computers = count(len(self._workers), "worker"), count(len(hosts), "computer")
+            status = [f"{workers} on {computers}"]
+            status += [f"{count(n, 'run')} to wait for {what}" for what, n in waiting.items()]
+        if status != self._status:
+            self._status = status
+            self._note("; ".join(status))
 
     def _note(self, text: str) -> None:
-        self.dispatch.progress.note(text)
+        self.run_queue.progress.note(text)
 
 
-def _some(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
-
-
-def _kind(site: WorkerInfo) -> str:
-    """Return what computers have in common that a study has the same runs for."""
-    names = [accelerator.name for accelerator in site.machine.accelerators]
-    return "/".join([site.machine.fingerprint, *names])
-
-
-def _place(machine: str, device: str, accelerator: str) -> str:
-    return f"{machine} {device} {accelerator}".rstrip()
-
-
-def _place_of(run: PlannedRun) -> str:
-    """Return what a computer must have for a run."""
-    return _place(run.machine, run.environment.device, run.accelerator)
-
-
-def _places(study: Study, site: WorkerInfo) -> set[str]:
-    """Return what a computer has of what a study asks for."""
-    machine = site.machine
-    on = [(spec.device, machine.accelerator_of(spec)) for spec in resolve(study, machine)]
-    return {_place(machine.fingerprint, device, gpu.name if gpu else "") for device, gpu in on}
-
-
-def _whole_worker(session: str, place: str) -> dict[str, float]:
-    return {ONE_AT_A_TIME: 1, f"{session} {place}": 1}
-
-
-def _gone(scheduler: str) -> GreencvError:
+def _scheduler_lost(scheduler: str) -> GreencvError:
     return GreencvError(
         f"the Dask scheduler at {scheduler} is gone, or was restarted; what is finished is kept: "
         "have it run, and give the same command"
     )
 
 
-def _told(answer: object) -> str:
-    """Return why a task had no result, in a line."""
+def _reason(answer: object) -> str:
+    """Return in one line why a task has no result."""
     if isinstance(answer, ImportError | AttributeError):
         return "it has no greencv, or another version"
     if isinstance(answer, GreencvError):
         return str(answer)
     return describe_error(answer) if isinstance(answer, BaseException) else str(answer)
-
-
-# What follows happens on the workers.
-
-NOTE, BEGINS, MIDWAY = "note", "begins", "midway"
-"""What workers tell of."""
-_places_of_work: dict[str, Worker] = {}
-"""This worker's, by session; the last one alone."""
-
-
-class _UnwantedError(Exception):
-    """A worker is not to go on with a task: nobody waits for it, or the worker ends."""
-
-
-@dataclass(frozen=True)
-class _Made:
-    record: RunRecord
-    duration_s: float
-
-
-def _join(study: Study, versions: Mapping[str, str], session: str) -> WorkerInfo | str:
-    """Offer this worker's computer for a study; return why where it cannot be used."""
-    site = describe_worker()
-    ours, others = site.versions["greencv"], versions["greencv"]
-    if ours != others:
-        return f"it has greencv {ours}, and this is {others}"
-    _let_have_processes()
-    places = _places(study, site)
-    problems = (
-        find_study_errors(study, download=True)
-        if places
-        else missing_environments(study, site.machine)
-    )
-    if problems:
-        return "; ".join(problems)
-    worker = get_worker()
-    resources = {ONE_AT_A_TIME: 1, session: 1} | {
-        f"{session} {place}": 1 for place in {*places, _kind(site)}
-    }
-    given = asyncio.run_coroutine_threadsafe(
-        worker.set_resources(**resources),
-        worker.loop.asyncio_loop,  # type: ignore[attr-defined]
-    )
-    given.result()
-    return site
-
-
-def _prepare(
-    session: str, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], every: bool
-) -> Calibration:
-    workplace = _workplace(session)
-    with machine_lock(workplace.still_wanted):
-        return workplace.prepare(runs, known, every=every)
-
-
-def _make(session: str, order: Job) -> _Made:
-    workplace, tell = _workplace(session), partial(_tell, session, order.run.run_id)
-    with machine_lock(workplace.still_wanted):
-        tell(BEGINS)
-        workplace.settle(order.run)
-        start_s = time.monotonic()
-        record = workplace.make(order, partial(tell, MIDWAY))
-        return _Made(record, time.monotonic() - start_s)
-
-
-def _workplace(session: str) -> Worker:
-    """Return this worker's, which remembers its idle power, for the task that asks."""
-    if session not in _places_of_work:
-        _places_of_work.clear()
-        worker = get_worker()
-        _places_of_work[session] = Worker(
-            describe_worker(), lambda text: _tell(session, "", NOTE, f"{worker.address}: {text}")
-        )
-    workplace = _places_of_work[session]
-    workplace.still_wanted = _still_wanted(get_worker())
-    return workplace
-
-
-def _still_wanted(worker: DaskWorker) -> Callable[[], None]:
-    """Return what raises once a task of this worker is not to go on."""
-    key = worker.get_current_task()
-
-    def check() -> None:
-        task = worker.state.tasks.get(key)
-        if task is None or task.state != "executing" or worker.status is not Status.running:
-            raise _UnwantedError
-
-    return check
-
-
-def _tell(session: str, run_id: str, what: str, more: Any = None) -> None:
-    get_worker().log_event(session, pickle.dumps((what, run_id, more)))
-
-
-def _let_have_processes() -> None:
-    """Let this worker start processes: one that a nanny watches is a daemon, which may not."""
-    multiprocessing.current_process().daemon = False

@@ -14,10 +14,10 @@ from greencv_core.machine.hardware import Machine
 from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
+from greencv_core.run.calibration import run_probe
 from greencv_core.run.collect import check
 from greencv_core.run.planning import plan_here
 from greencv_core.run.subprocesses import call_in_fresh_process
-from greencv_core.run.worker import run_probe
 from greencv_core.study.loading import validate_study
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Dataset, Study

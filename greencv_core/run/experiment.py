@@ -1,4 +1,4 @@
-"""One metered run: a planned run in, a run record out. The one place where meters meet training."""
+"""Train one planned run under the meters, and return its record."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from greencv_core.utils.energy import Component
 from greencv_core.utils.secrets import without_secrets
 
 CONTENTION_SHARE = 0.1
-"""A run is marked contended when others used more than this share of the CPUs meanwhile."""
+"""A run is marked contended if other processes used more than this share of the CPUs."""
 
 
 def execute(
@@ -59,40 +59,42 @@ def execute(
 ) -> RunRecord:
     """Train one planned run under the meters of this machine.
 
-    The metered window holds the epochs alone: building the model, loading the data, counting
-    operations and a batch to warm up come before it.
+    The metered window contains only the epochs: building the model, loading the data, counting
+    operations and a warm-up batch come before it.
 
     Parameters
     ----------
     idle_power_w
-        Power at idle by component, for the net energy.
+        Idle power by component, for the net energy.
     on_epoch
         Called after each epoch.
     forecaster
-        Tells after each epoch what the whole run will take.
+        Forecasts the cost of the whole run after each epoch.
     on_forecast
-        Called with what it tells, from another thread.
+        Called with the forecast, from another thread.
     stop_above_j
-        Stop the training once it is forecast to take more; the record says so.
+        Stop the training when its forecast exceeds this energy, and record that.
 
     Raises
     ------
     BadInputError
-        The images or the weights cannot be had.
+        The images or the weights are not available.
     FloatingPointError
         The loss diverged.
     MeterError
         The GPU that the run trains on cannot be metered.
     """
-    begun_s = time.monotonic()
-    with contextlib.closing(prepare(run)) as ready:
-        watch = EnergyLimit(run.protocol, forecaster, on_forecast, stop_above_j)
-        return _metered(run, machine, ready, dict(idle_power_w or {}), on_epoch, watch, begun_s)
+    start_s = time.monotonic()
+    with contextlib.closing(prepare(run)) as setup:
+        limit = EnergyLimit(run.protocol, forecaster, on_forecast, stop_above_j)
+        return _train_metered(
+            run, machine, setup, dict(idle_power_w or {}), on_epoch, limit, start_s
+        )
 
 
 @dataclass(frozen=True)
-class Ready:
-    """What a run needs, on its device and warm."""
+class TrainingSetup:
+    """Model and data of a run, warmed up on their device."""
 
     module: torch.nn.Module
     data: datasets.ImageData
@@ -102,17 +104,17 @@ class Ready:
     weights_sha256: str
 
     def close(self) -> None:
-        """End the processes that load images."""
+        """Stop the processes that load images."""
         self.data.close()
 
 
-def prepare(run: PlannedRun) -> Ready:
-    """Build the model and load the images of a run, on its device, and warm them up.
+def prepare(run: PlannedRun) -> TrainingSetup:
+    """Build the model, load the images, and warm both up on the run's device.
 
     Raises
     ------
     BadInputError
-        The images or the weights cannot be had.
+        The images or the weights are not available.
     """
     spec, size = run.environment, run.dataset.image_size
     device, layout = environment.apply(spec), training.memory_format(spec)
@@ -123,108 +125,123 @@ def prepare(run: PlannedRun) -> Ready:
     parameters = build.parameter_count(built.module)
     module = built.module.to(device, memory_format=layout)  # type: ignore[call-overload]
     if spec.compile:
-        module.compile(dynamic=False)  # each size that it will meet is met in the warm-up
+        module.compile(dynamic=False)  # the warm-up has batches of every size
     data = datasets.load_dataset(
         run.dataset, normalisation=built.normalisation, workers=spec.workers
     ).to(device, layout)
     training.warm_up(module, data, run.protocol, spec)
-    return Ready(module, data, device, gflops, parameters, built.weights_sha256)
+    return TrainingSetup(module, data, device, gflops, parameters, built.weights_sha256)
 
 
-def _metered(
+def _train_metered(
     run: PlannedRun,
     machine: hardware.Machine,
-    ready: Ready,
+    setup: TrainingSetup,
     idle_power_w: Mapping[Component, float],
     on_epoch: Callable[[training.Epoch], None] | None,
-    watch: EnergyLimit,
-    begun_s: float,
+    limit: EnergyLimit,
+    start_s: float,
 ) -> RunRecord:
-    spec, protocol, device = run.environment, run.protocol, ready.device
+    spec, protocol = run.environment, run.protocol
     intensity = intensity_gco2e_per_kwh(run.carbon.country, run.carbon.intensity_gco2e_per_kwh)
-
     meter = EnergyMeter(
         environment.gpu_uuids(spec, machine),
-        synchronize=synchronizer(device),
+        synchronize=synchronizer(setup.device),
         carbon_intensity_gco2e_per_kwh=intensity,
         idle_power_w=idle_power_w,
         compare=True,
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    setup_s = time.monotonic() - begun_s
-    with watch, meter as window:
+    setup_s = time.monotonic() - start_s
+    with limit, meter as window:
         load = _CpuLoad()
         history = training.train(
-            ready.module,
-            ready.data,
+            setup.module,
+            setup.data,
             protocol,
             spec,
             seed=run.seed,
             hook=_phases_of(window),
             on_epoch=on_epoch,
-            stop=_stop(protocol.budget, window, watch),
+            stop=_stop_rule(protocol.budget, window, limit),
         )
         others, own_pct = load.share_of_others(), load.own_pct()
-    reading, phases = window.reading, window.phases
-    disturbances = list(window.disturbances)
-    if others > CONTENTION_SHARE:
-        disturbances.append(f"other processes used {others:.0%} of the CPUs")
-    gpu = window.gpu
-    lost = list(reading.problems)
-    accelerator = machine.accelerator_of(spec)
-    if accelerator is not None and reading.gpu is None and not lost:
-        lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
-    utilization_pct = gpu.utilization_pct if gpu else None
+    accelerator, gpu, phases = machine.accelerator_of(spec), window.gpu, window.phases
+    lost, disturbances = _problems(window, accelerator, others)
+    gpu_pct = gpu.utilization_pct if gpu else None
     return RunRecord(
-        **_status(history, watch),
+        **_status(history, limit),
         **build_identity(run, machine),
         started_at=started_at,
         device_name=environment.device_name(spec, machine),
-        gflops_per_image=ready.gflops_per_image,
-        parameters=ready.parameters,
-        data_sha256=ready.data.sha256,
-        weights_sha256=ready.weights_sha256,
+        gflops_per_image=setup.gflops_per_image,
+        parameters=setup.parameters,
+        data_sha256=setup.data.sha256,
+        weights_sha256=setup.weights_sha256,
         setup_s=setup_s,
         epochs=[_epoch_record(e, phases) for e in history.epochs],
         final_epoch=history.final_epoch,
         images_processed=history.images_processed,
-        duration_s=reading.duration_s,
-        total=_window_record("run", 0.0, reading.duration_s, reading),
-        phases=[_window_record(p.name, p.start_s, p.end_s, p.reading) for p in phases],
+        **_reading_fields(window, whole=not lost),
         idle_power_w=dict(idle_power_w),
-        net_energy_j=None if lost else reading.net_energy_j,
-        emissions_gco2e=None if lost else reading.emissions_gco2e,
         carbon_intensity_gco2e_per_kwh=intensity,
-        device_utilization_pct=own_pct if accelerator is None else utilization_pct,
+        device_utilization_pct=own_pct if accelerator is None else gpu_pct,
         **_gpu_fields(gpu),
-        comparisons=[
-            ComparisonRecord(
-                component=component, first=_energy_record(first), second=_energy_record(second)
-            )
-            for component, first, second in window.comparisons
-        ],
-        complete=not lost and reading.total is not None,
         contended=bool(disturbances),
         problems=[without_secrets(problem) for problem in (*lost, *disturbances)],
         trace=_trace_record(window),
     )
 
 
-def _status(history: training.History, watch: EnergyLimit) -> dict[str, Any]:
-    if watch.stopped_by is None or watch.limit_j is None:
+def _problems(
+    window: Window, accelerator: hardware.Accelerator | None, others: float
+) -> tuple[list[str], list[str]]:
+    """Return why the energy is incomplete, and what disturbed the run."""
+    reading = window.reading
+    lost, disturbances = list(reading.problems), list(window.disturbances)
+    if others > CONTENTION_SHARE:
+        disturbances.append(f"other processes used {others:.0%} of the CPUs")
+    if accelerator is not None and reading.gpu is None and not lost:
+        lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
+    return lost, disturbances
+
+
+def _reading_fields(window: Window, *, whole: bool) -> dict[str, Any]:
+    reading = window.reading
+    return {
+        "duration_s": reading.duration_s,
+        "total": _window_record("run", 0.0, reading.duration_s, reading),
+        "phases": [
+            _window_record(phase.name, phase.start_s, phase.end_s, phase.reading)
+            for phase in window.phases
+        ],
+        "net_energy_j": reading.net_energy_j if whole else None,
+        "emissions_gco2e": reading.emissions_gco2e if whole else None,
+        "comparisons": [
+            ComparisonRecord(
+                component=component, first=_energy_record(first), second=_energy_record(second)
+            )
+            for component, first, second in window.comparisons
+        ],
+        "complete": whole and reading.total is not None,
+    }
+
+
+def _status(history: training.History, limit: EnergyLimit) -> dict[str, Any]:
+    if limit.stopped_by is None or limit.stop_above_j is None:
         return {"status": "finished", "ended_by": history.ended_by}
-    return build_stopped_fields(watch.stopped_by, watch.limit_j)
+    return build_stopped_fields(limit.stopped_by, limit.stop_above_j)
 
 
-def _stop(
-    budget: Budget | None, window: Window, watch: EnergyLimit
+def _stop_rule(
+    budget: Budget | None, window: Window, limit: EnergyLimit
 ) -> Callable[[training.Epoch], training.Stop | None]:
-    purse = None if budget is None else BudgetLimit(budget, window)
+    budget_limit = None if budget is None else BudgetLimit(budget, window)
 
     def stop(epoch: training.Epoch) -> training.Stop | None:
-        if purse is not None and not purse():
+        if budget_limit is not None and not budget_limit.allows_another_epoch():
             return "budget"
-        return "forecast" if watch.exceeds(window, epoch.stage) else None
+        return "forecast" if limit.is_exceeded(window, epoch.stage) else None
 
     return stop
 
@@ -252,10 +269,10 @@ class _CpuLoad:
 
 def _busy_cpu_s() -> float:
     times = psutil.cpu_times()
-    waiting = times.idle + getattr(times, "iowait", 0.0)
-    # Guests' time is counted in user time already.
-    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-    return float(sum(times) - waiting - guests)
+    idle_s = times.idle + getattr(times, "iowait", 0.0)
+    # User time includes that of guests.
+    guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - idle_s - guests_s)
 
 
 def _seed_everything(seed: int) -> None:
@@ -264,7 +281,7 @@ def _seed_everything(seed: int) -> None:
 
 
 def synchronizer(device: torch.device) -> Callable[[], None] | None:
-    """Return what waits for a device's queued work; None where nothing is queued."""
+    """Return a function that waits for a device's queued work; None for a CPU."""
     return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type)
 
 

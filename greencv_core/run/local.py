@@ -1,4 +1,4 @@
-"""A study's runs, made by the computer that the driver runs on."""
+"""Run the queue on this computer."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from functools import partial
 
 from greencv_core.machine import environment
 from greencv_core.machine.lock import machine_lock
+from greencv_core.run.planning import costs_from_records
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import Worker, describe_worker
 
 
-def run_locally(dispatch: RunQueue) -> None:
-    """Make a study's runs on this computer, one after the other.
+def run_locally(queue: RunQueue) -> None:
+    """Train a study's runs on this computer, one after the other.
 
     Raises
     ------
     GreencvError
         Another greencv trains here, or a record cannot be written.
     """
-    study, progress = dispatch.study, dispatch.progress
+    study, progress = queue.study, queue.progress
     with machine_lock():
-        dispatch.open_store()
-        site = describe_worker()
-        machine = site.machine
-        for line in environment.missing_environments(study, machine):
+        queue.prepare_store()
+        info = describe_worker()
+        for line in environment.missing_environments(study, info.machine):
             progress.note(f"left to another machine: {line}")
-        if machine.accelerator_problem:
-            progress.note(f"no accelerator is used: {machine.accelerator_problem}")
-        for accelerator in machine.accelerators:
+        if info.machine.accelerator_problem:
+            progress.note(f"no accelerator is used: {info.machine.accelerator_problem}")
+        for accelerator in info.machine.accelerators:
             if accelerator.unmetered and study.environments == "auto":
                 progress.note(f"{accelerator.device} is not used: {accelerator.unmetered}")
-        runs = dispatch.runs_for(site)
-        if not runs:  # another one made them while this one waited for names to be checked
+        runs = queue.plan_for(info)
+        if not runs:  # another driver finished them while this one checked the study
             return
-        workplace = Worker(site, progress.note)
+        worker = Worker(info, progress.note)
         progress.note("metering idle power, timing a few batches")
-        # A condition that cannot be timed is told by the run that fails.
-        prepared = workplace.prepare(runs, dispatch.known(runs), every=dispatch.may_refuse)
-        for order in dispatch.orders(runs, prepared):
-            dispatch.begins(order)
+        # A condition that cannot be timed is reported when its run fails.
+        known = costs_from_records(runs, queue.store)
+        calibration = worker.calibrate(runs, known, probe_all=queue.needs_forecasts)
+        for job in queue.create_jobs(runs, calibration):
+            queue.start(job)
             start_s = time.monotonic()
-            record = dispatch.made_meanwhile(order)
+            record = queue.find_newer_record(job)
             if record is None:
-                record = workplace.make(order, partial(dispatch.told, order))
-            dispatch.ended(order, record, time.monotonic() - start_s)
+                record = worker.train(job, partial(progress.run_forecast, job.run))
+            queue.finish(job, record, time.monotonic() - start_s)

@@ -16,6 +16,14 @@ from greencv_core.study.schema import Study
 from greencv_core.utils.energy import Component, Provenance, weakest
 
 
+def plan_here(
+    study: Study, *, architectures: Iterable[str] | None = None
+) -> tuple[list[PlannedRun], Machine]:
+    """Return a study's runs on this machine, in order, and the machine; see `plan_on_machine`."""
+    machine = hardware.describe_machine()
+    return plan_on_machine(study, machine, architectures), machine
+
+
 def plan_on_machine(
     study: Study, machine: Machine, architectures: Iterable[str] | None = None
 ) -> list[PlannedRun]:
@@ -26,7 +34,7 @@ def plan_on_machine(
     Raises
     ------
     BadInputError
-        ``architectures`` names one that the study lacks.
+        The study has no such architecture.
     """
     wanted = list(architectures) if architectures is not None else None
     study.check_architectures(wanted or [])
@@ -43,68 +51,62 @@ def plan_on_machine(
 
 def select_unfinished(
     runs: Sequence[PlannedRun],
-    site: WorkerInfo,
+    worker: WorkerInfo,
     store: Store,
     *,
     stop_above_j: float | None = None,
 ) -> list[PlannedRun]:
-    """Return the runs still to make.
+    """Return the runs that still need training.
 
-    They have no record of success, or one that lacks a component or estimates it where this
-    computer could now meter or measure it: to give a meter its permission is to ask for better
-    figures. A run that was stopped, and would be again for exceeding ``stop_above_j``, is not
-    among them.
+    A run is finished if its record has the status ``finished`` and this machine has no better
+    meters now: none for a component that the record does not have, and none that measures what the
+    record estimates. A stopped run is trained again if ``stop_above_j`` no longer stops it.
     """
-    left = []
+    records = _read(store, [run.run_id for run in runs])
+    unfinished = []
     for run in runs:
-        now = site.meters[environment.gpu_uuids(run.environment, site.machine)]
-        record = store.read(run.run_id)
+        record = records.get(run.run_id)
+        meters = worker.meters[environment.gpu_uuids(run.environment, worker.machine)]
         if record is None or not (
             _stays_stopped(record, stop_above_j)
             if record.status == "stopped"
-            else record.status == "finished" and not _weaker(record, now)
+            else record.status == "finished" and not _has_weaker_meters(record, meters)
         ):
-            left.append(run)
-    return left
-
-
-def _stays_stopped(record: RunRecord, limit_j: float | None) -> bool:
-    forecast = record.forecast
-    return limit_j is not None and forecast is not None and forecast.low_j > limit_j
-
-
-def _weaker(record: RunRecord, now: Mapping[Component, Provenance]) -> bool:
-    parts = record.total.components if record.total else {}
-    return any(
-        name not in parts or weakest([parts[name].provenance, word]) != word
-        for name, word in now.items()
-    )
+            unfinished.append(run)
+    return unfinished
 
 
 def costs_from_records(runs: Sequence[PlannedRun], store: Store) -> dict[str, RunCost]:
-    """Return what finished runs tell that one run takes, by condition."""
-    known = {}
-    for condition, run in {run.condition: run for run in runs}.items():
-        finished = [
-            record
-            for repetition in range(run.protocol.repetitions)
-            if (record := store.read(replace(run, repetition=repetition).run_id)) is not None
-            and record.status == "finished"
+    """Return the cost of one run by condition, of the conditions with finished runs."""
+    repetitions = {
+        run.condition: [
+            replace(run, repetition=number).run_id for number in range(run.protocol.repetitions)
         ]
+        for run in {run.condition: run for run in runs}.values()
+    }
+    records = _read(store, [run_id for run_ids in repetitions.values() for run_id in run_ids])
+    costs = {}
+    for condition, run_ids in repetitions.items():
+        found = [records[run_id] for run_id in run_ids if run_id in records]
+        finished = [record for record in found if record.status == "finished"]
         if finished:
-            known[condition] = from_history(finished)
-    return known
+            costs[condition] = from_history(finished)
+    return costs
 
 
-def plan_here(
-    study: Study, *, architectures: Iterable[str] | None = None
-) -> tuple[list[PlannedRun], Machine]:
-    """Return a study's runs on this machine, in order, and the machine.
+def _read(store: Store, run_ids: Iterable[str]) -> dict[str, RunRecord]:
+    loaded = store.load_all(run_ids)
+    return {record.run_id: record for record in loaded if isinstance(record, RunRecord)}
 
-    Raises
-    ------
-    BadInputError
-        See :func:`greencv_core.run.planning.plan_on_machine`.
-    """
-    machine = hardware.describe_machine()
-    return plan_on_machine(study, machine, architectures), machine
+
+def _stays_stopped(record: RunRecord, stop_above_j: float | None) -> bool:
+    forecast = record.forecast
+    return stop_above_j is not None and forecast is not None and forecast.low_j > stop_above_j
+
+
+def _has_weaker_meters(record: RunRecord, meters: Mapping[Component, Provenance]) -> bool:
+    parts = record.total.components if record.total else {}
+    return any(
+        name not in parts or weakest([parts[name].provenance, provenance]) != provenance
+        for name, provenance in meters.items()
+    )

@@ -1,4 +1,4 @@
-"""A few batches of a condition, timed and metered: what its runs will take."""
+"""Train a few batches of a condition, timed and metered, to estimate the cost of its runs."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ from greencv_core import datasets, training
 from greencv_core.estimation.run_cost import PROBE_S, ProbeResult
 from greencv_core.machine import environment, hardware
 from greencv_core.metering import EnergyMeter
-from greencv_core.run.experiment import Ready, prepare, synchronizer
+from greencv_core.run.experiment import TrainingSetup, prepare, synchronizer
 from greencv_core.study.plan import PlannedRun
 
 FEW_BATCHES = 16
-"""Of made-up images; they are trained on again and again."""
+"""Number of batches of synthetic images, which are trained on repeatedly."""
 
 
 def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) -> ProbeResult:
-    """Train and validate on a few batches of a condition, and meter them; keep nothing.
+    """Train and validate on a few batches of a condition, and return their time and energy.
 
-    What time does not depend on is not downloaded for it: weights are drawn, and where the images
-    are not on this machine yet, made-up ones of their size stand in.
+    Nothing is downloaded for it: weights are random, and synthetic images of the same size replace
+    those that are not on this machine yet.
 
     Parameters
     ----------
     for_s
-        How long a stage's batches are timed, at least.
+        Time the batches of each stage for at least this long.
     """
-    begun_s = time.monotonic()
-    drawn = run.protocol.model_copy(update={"weights": "none"})
-    run = replace(run, protocol=drawn)
+    start_s = time.monotonic()
+    untrained = run.protocol.model_copy(update={"weights": "none"})
+    run = replace(run, protocol=untrained)
     if not datasets.is_downloaded(run.dataset):
         classes = datasets.count_classes(run.dataset)
         few = {"train_images": min(run.dataset.train_images, FEW_BATCHES * run.protocol.batch_size)}
         few["validation_images"] = min(run.dataset.validation_images, 2 * training.EVALUATION_BATCH)
-        stand_in = run.dataset.model_copy(update={"name": "synthetic", "classes": classes, **few})
-        run = replace(run, dataset=stand_in)
-    with contextlib.closing(prepare(run)) as ready:
-        synchronize = synchronizer(ready.device) or (lambda: None)
+        synthetic = run.dataset.model_copy(update={"name": "synthetic", "classes": classes, **few})
+        run = replace(run, dataset=synthetic)
+    with contextlib.closing(prepare(run)) as setup:
+        synchronize = synchronizer(setup.device) or (lambda: None)
         meter = EnergyMeter(
-            environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(ready.device)
+            environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(setup.device)
         )
-        setup_s = time.monotonic() - begun_s
+        setup_s = time.monotonic() - start_s
         with meter as window:
             timed = {
-                name: _time_training(run, ready, name, synchronize, for_s)
+                name: _time_training(run, setup, name, synchronize, for_s)
                 for name, _ in run.protocol.stages
             }
-            validation_s = _time_validation(run, ready, synchronize)
-        size = ready.gflops_per_image, ready.parameters
+            validation_s = _time_validation(run, setup, synchronize)
     end_s = time.monotonic()
     reading = window.reading
     return ProbeResult(
@@ -61,35 +60,35 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
         power_w=reading.total.energy_j / reading.duration_s if reading.total else None,
         provenance=reading.total.provenance if reading.total else None,
         around_s=setup_s + time.monotonic() - end_s,
-        gflops_per_image=size[0],
-        parameters=size[1],
+        gflops_per_image=setup.gflops_per_image,
+        parameters=setup.parameters,
         batches=sum(batches for _, batches in timed.values()),
     )
 
 
 def keep_busy(run: PlannedRun, duration_s: float) -> None:
-    """Train a condition for a while, unmetered, and keep nothing: the machine is warm then."""
-    with contextlib.closing(prepare(run)) as ready:
+    """Train a condition for some time, unmetered, to warm the machine up."""
+    with contextlib.closing(prepare(run)) as setup:
         end_s = time.monotonic() + duration_s
         name = run.protocol.stages[0][0]
         while time.monotonic() < end_s:
-            _time_training(run, ready, name, synchronizer(ready.device) or (lambda: None), PROBE_S)
+            _time_training(run, setup, name, synchronizer(setup.device) or (lambda: None), PROBE_S)
 
 
 def _time_training(
-    run: PlannedRun, ready: Ready, stage: str, synchronize: Callable[[], None], for_s: float
+    run: PlannedRun, setup: TrainingSetup, stage: str, synchronize: Callable[[], None], for_s: float
 ) -> tuple[float, int]:
-    """Return seconds a training image, of how many batches: at least two, for so long."""
+    """Return the seconds per training image, and the number of batches (at least two)."""
     batches = 0
-    with training.training_step(stage, ready.module, run.protocol, run.environment) as step:
+    with training.training_step(stage, setup.module, run.protocol, run.environment) as step:
         synchronize()
         start_s = time.perf_counter()
         while True:
             generator = torch.Generator().manual_seed(0)
-            for images, labels in ready.data.train_batches(run.protocol.batch_size, generator):
+            for images, labels in setup.data.train_batches(run.protocol.batch_size, generator):
                 step(images, labels)
                 batches += 1
-                # To wait for a GPU after each batch would slow it down.
+                # Waiting for a GPU after each batch would slow it down.
                 if batches >= 2 and batches.bit_count() == 1:
                     synchronize()
                     elapsed_s = time.perf_counter() - start_s
@@ -97,22 +96,24 @@ def _time_training(
                         return elapsed_s / (batches * run.protocol.batch_size), batches
 
 
-def _time_validation(run: PlannedRun, ready: Ready, synchronize: Callable[[], None]) -> float:
-    """Return seconds a validation image: of a whole validation if that is quick, else of batches.
+def _time_validation(
+    run: PlannedRun, setup: TrainingSetup, synchronize: Callable[[], None]
+) -> float:
+    """Return the seconds per validation image: of a whole validation if that is quick.
 
-    A whole one computes the correctness, too, which of few images is no small part of it.
+    A whole validation includes the metrics, which take a large part of the time for few images.
     """
-    seen, start_s = 0, time.perf_counter()
-    for images, _ in ready.data.validation_batches(training.EVALUATION_BATCH):
-        training.predict(ready.module, images, run.environment)
+    images_done, start_s = 0, time.perf_counter()
+    for images, _ in setup.data.validation_batches(training.EVALUATION_BATCH):
+        training.predict(setup.module, images, run.environment)
         synchronize()
-        seen += len(images)
-        if seen >= 2 * training.EVALUATION_BATCH:
+        images_done += len(images)
+        if images_done >= 2 * training.EVALUATION_BATCH:
             break
-    each_s, count = (time.perf_counter() - start_s) / seen, ready.data.validation_count
+    each_s, count = (time.perf_counter() - start_s) / images_done, setup.data.validation_count
     if each_s * count > PROBE_S:
         return each_s
-    training.evaluate(ready.module, ready.data, run.environment)  # the first sets things up
+    training.evaluate(setup.module, setup.data, run.environment)  # the first one has set-up costs
     start_s = time.perf_counter()
-    training.evaluate(ready.module, ready.data, run.environment)
+    training.evaluate(setup.module, setup.data, run.environment)
     return (time.perf_counter() - start_s) / count

@@ -1,4 +1,4 @@
-"""How an execution shows its progress to a person, in a terminal and in a notebook alike."""
+"""Show the progress of runs and downloads, in a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -20,11 +20,36 @@ from greencv_core.utils.text import clock, joules
 
 LINE_EVERY_S = 10.0
 FORECAST_EVERY_S = 30.0
-"""Between lines of how far a run is, where no bar is."""
+"""Interval between lines about a run in progress, if there is no bar."""
+
+
+class RunProgress(Protocol):
+    """Receives the events of a study's execution."""
+
+    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
+        """Receive the unfinished runs for one kind of machine, and their expected cost.
+
+        Parameters
+        ----------
+        finished
+            Number of runs that are finished already.
+        """
+
+    def run_started(self, run: PlannedRun) -> None:
+        """Receive the start of a run; others may be in progress."""
+
+    def run_forecast(self, run: PlannedRun, forecast: EpochForecast) -> None:
+        """Receive a run's cost so far, and its forecast, after an epoch."""
+
+    def run_ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
+        """Receive the record of a run, and the expected remaining seconds of the study."""
+
+    def note(self, text: str) -> None:
+        """Receive a line of text."""
 
 
 def describe_cost(expected: StudyCost) -> str:
-    """Return what runs are expected to take: ``about 5 min 10 s and 12.3 kJ (estimated)``."""
+    """Return the expected cost of runs: ``about 5 min 10 s and 12.3 kJ (estimated)``."""
     energy = ""
     if expected.energy_j is not None:
         energy = f" and {joules(expected.energy_j)} ({expected.provenance})"
@@ -33,38 +58,38 @@ def describe_cost(expected: StudyCost) -> str:
 
 @contextmanager
 def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many files are at hand, and the time the others will take; lines where no bar is.
+    """Show how many files are there and the remaining time; as lines if there is no bar.
 
-    Yields what is to be called with the number of files at hand and of all.
+    Yields a function to call with the number of files that are there and of all files.
     """
     live = console.is_terminal or console.is_jupyter
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total} files"), TimeRemainingColumn(),
     )  # fmt: skip
-    told_s = began_s = time.monotonic()
+    shown_s = start_s = time.monotonic()
     first: int | None = None
 
     with Progress(*columns, console=console, disable=not live, transient=True) as bar:
         task = bar.add_task(what, total=None)
 
         def show(done: int, total: int) -> None:
-            nonlocal told_s, first
-            first = done if first is None else first  # so many were here already
+            nonlocal shown_s, first
+            first = done if first is None else first  # files of an earlier download
             bar.update(task, completed=done, total=total)
             now_s = time.monotonic()
-            if not live and now_s - told_s >= LINE_EVERY_S:
-                told_s = now_s
-                left_s = (now_s - began_s) * (total - done) / max(1, done - first)
+            if not live and now_s - shown_s >= LINE_EVERY_S:
+                shown_s = now_s
+                left_s = (now_s - start_s) * (total - done) / max(1, done - first)
                 console.print(f"{what}: {done}/{total} files, {clock(left_s)} left")
 
         yield show
 
 
 class ProgressBar:
-    """A bar with runs done, time left and energy so far; plain lines where no bar can be.
+    """A bar with finished runs, time left and energy so far; plain lines if there is no terminal.
 
-    Below it, each run that goes on has one with its epochs, and the energy still to come.
+    Below it, each run in progress has a bar with its epochs and the energy still to come.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -80,14 +105,14 @@ class ProgressBar:
             disable=not self._live,
         )
         self._task: Any = None
-        self._going: dict[str, tuple[str, Any]] = {}
-        """Condition and bar of each run that goes on, by its id."""
-        self._told_s: dict[str, float] = {}
+        self._running: dict[str, tuple[str, Any]] = {}
+        """Condition and bar of each run in progress, by run id."""
+        self._shown_s: dict[str, float] = {}
         self._energy_j = 0.0
         self._total = self._done = 0
 
     def __enter__(self) -> ProgressBar:
-        """Start; nothing is shown before there is something to do."""
+        """Start; nothing is shown before :meth:`begin`."""
         return self
 
     def __exit__(
@@ -96,12 +121,12 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the bar as it stands."""
+        """Stop the bar and leave it as it is."""
         if self._task is not None:
             self._bar.stop()
 
     def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
-        """Show how much there is to do, and what it will take."""
+        """Show how many runs there are and what they will cost."""
         planned = len(runs) + finished
         self._total, self._done = self._total + planned, self._done + finished
         self.note(f"{len(runs)} of {planned} runs to do: {describe_cost(expected)}")
@@ -111,88 +136,66 @@ class ProgressBar:
             self._bar.start()
         self._bar.update(self._task, total=self._total, completed=self._done)
 
-    def started(self, run: PlannedRun) -> None:
-        """Show which run is being made."""
-        self._told_s[run.run_id] = time.monotonic()
-        self._forget(run)  # begun before, by a worker that was lost
+    def run_started(self, run: PlannedRun) -> None:
+        """Show which run is in progress."""
+        self._shown_s[run.run_id] = time.monotonic()
+        self._forget(run)  # started before on a worker that was lost
         bar = self._bar.add_task(
             "", total=run.protocol.most_epochs, unit="epochs", ahead="", visible=False
         )
-        self._going[run.run_id] = (run.condition, bar)
-        self._name_what_goes_on()
+        self._running[run.run_id] = (run.condition, bar)
+        self._name_running()
 
-    def forecast(self, run: PlannedRun, midway: EpochForecast) -> None:
-        """Show how far a run is and what it still takes; as a line only if it lasts."""
-        ahead = midway.left_in_words()
-        if run.run_id in self._going:
-            _, bar = self._going[run.run_id]
-            self._bar.update(bar, completed=midway.epoch, ahead=ahead, visible=True)
+    def run_forecast(self, run: PlannedRun, forecast: EpochForecast) -> None:
+        """Show the finished epochs and the remaining cost of a run; a line only if it is long."""
+        ahead = forecast.left_in_words()
+        if run.run_id in self._running:
+            _, bar = self._running[run.run_id]
+            self._bar.update(bar, completed=forecast.epoch, ahead=ahead, visible=True)
         now_s = time.monotonic()
-        if not self._live and now_s - self._told_s.get(run.run_id, now_s) >= FORECAST_EVERY_S:
-            self._told_s[run.run_id] = now_s
-            epochs = f"{midway.epoch}/{midway.most_epochs} epochs"
+        if not self._live and now_s - self._shown_s.get(run.run_id, now_s) >= FORECAST_EVERY_S:
+            self._shown_s[run.run_id] = now_s
+            epochs = f"{forecast.epoch}/{forecast.most_epochs} epochs"
             self.note(f"{run.condition}: {epochs}, {ahead}")
 
-    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
-        """Show what came of a run and what remains."""
+    def run_ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
+        """Show the result of a run and the remaining time."""
         self._done += 1
         energy_j = record.total.energy_j if record.total and record.complete else None
         self._energy_j += energy_j or 0.0
         ahead = f"{clock(remaining_s)} left, {self._energy_j:,.0f} J"
         self._bar.update(self._task, completed=self._done, ahead=ahead)
         self._forget(run)
-        self._name_what_goes_on()
+        self._name_running()
         if record.status == "failed":
             self.note(f"failed: {run.title}: {record.reason}")
         elif record.status == "stopped":
             self.note(f"{run.title}: {record.reason}")
         elif not self._live:
-            told = "energy incomplete" if energy_j is None else f"{energy_j:.0f} J"
+            result = "energy incomplete" if energy_j is None else f"{energy_j:.0f} J"
             if record.final is not None and record.correctness_is_meaningful:
-                told += f", F1 {record.final.f1_macro:.3f}"
+                result += f", F1 {record.final.f1_macro:.3f}"
             self.note(
-                f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, {told}; "
-                f"{clock(remaining_s)} left"
+                f"[{self._done}/{self._total}] {run.condition}: {record.duration_s:.1f} s, "
+                f"{result}; {clock(remaining_s)} left"
             )
 
     def _forget(self, run: PlannedRun) -> None:
-        if run.run_id in self._going:
-            _, bar = self._going.pop(run.run_id)
+        if run.run_id in self._running:
+            _, bar = self._running.pop(run.run_id)
             self._bar.remove_task(bar)
 
-    def _name_what_goes_on(self) -> None:
-        """Name the run beside the bar; where there are several, each beside its own."""
-        conditions = [condition for condition, _ in self._going.values()]
+    def _name_running(self) -> None:
+        """Name the run in progress beside the bar, or several beside bars of their own."""
+        conditions = [condition for condition, _ in self._running.values()]
         if len(conditions) == 1:
             self._bar.update(self._task, description=escape(conditions[0]))
         elif conditions:
             self._bar.update(self._task, description=f"{len(conditions)} runs at once")
-        for condition, bar in self._going.values():
+        for condition, bar in self._running.values():
             own = "this run" if len(conditions) == 1 else condition
             self._bar.update(bar, description=escape(f"  {own}"))
 
     def note(self, text: str) -> None:
         """Print a line."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
-
-
-class RunProgress(Protocol):
-    """What an execution tells while it goes on."""
-
-    def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
-        """The runs still to make, how many are finished already, and what they will take.
-
-        Told once for each kind of computer.
-        """
-
-    def started(self, run: PlannedRun) -> None:
-        """A run begins; others may be under way."""
-
-    def forecast(self, run: PlannedRun, midway: EpochForecast) -> None:
-        """An epoch of the run ended: what it took so far, and what it will take in all."""
-
-    def ended(self, run: PlannedRun, record: RunRecord, remaining_s: float) -> None:
-        """A run ended, well or not; what remains is expected to take ``remaining_s``."""
-
-    def note(self, text: str) -> None:
-        """Something else worth a line."""

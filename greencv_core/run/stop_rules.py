@@ -1,8 +1,4 @@
-"""Beside a training: after each epoch, what the whole of it will take, from what is metered so far.
-
-A meter that is refreshed every 100 ms tells what an epoch took that much later. The training does
-not wait for it, unless it is the forecast that decides whether the training goes on.
-"""
+"""Rules that stop a training early: a study's budget, and an energy limit (``--stop-above``)."""
 
 from __future__ import annotations
 
@@ -18,46 +14,83 @@ import numpy as np
 from greencv_core.estimation.base import Estimate
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.estimation.trajectory import NOTHING_OBSERVED, Epochs, Observed
-from greencv_core.metering import (
-    MeterError,
-    Window,
-)
+from greencv_core.metering import MeterError, Window
 from greencv_core.study.schema import Budget, Protocol
 
 
+class BudgetLimit:
+    """Stops before an epoch that would exceed the budget if it cost as much as the costliest one.
+
+    Parameters
+    ----------
+    window
+        The metered window of the training.
+    """
+
+    def __init__(self, budget: Budget, window: Window) -> None:
+        self._budget = budget
+        self._window = window
+        self._spent_s = self._costliest_s = 0.0
+        self._spent_j = self._costliest_j = 0.0
+
+    def allows_another_epoch(self) -> bool:
+        """Return whether one more epoch fits into the budget; call it after each epoch.
+
+        Raises
+        ------
+        MeterError
+            There is an energy budget and a meter was lost.
+        """
+        reading, budget = self._window.read_so_far(), self._budget
+        self._costliest_s = max(self._costliest_s, reading.duration_s - self._spent_s)
+        self._spent_s = reading.duration_s
+        if budget.duration_s is not None and self._spent_s + self._costliest_s > budget.duration_s:
+            return False
+        if budget.energy_j is None:
+            return True
+        if reading.total is None or reading.problems:
+            raise MeterError("the energy budget cannot be kept: a meter was lost")
+        self._costliest_j = max(self._costliest_j, reading.total.energy_j - self._spent_j)
+        self._spent_j = reading.total.energy_j
+        return self._spent_j + self._costliest_j <= budget.energy_j
+
+
 class EnergyLimit:
-    """Looks at each epoch of a metered training, as a context manager around its window.
+    """Forecasts a run's total energy after each epoch, and stops it above a limit.
+
+    A context manager around the metered window. A meter that refreshes every 100 ms knows the
+    energy of an epoch that much later; the training waits for it only if there is a limit.
 
     Parameters
     ----------
     forecaster
-        None where nothing can be forecast: a limit then holds for what is spent.
-    tell
-        Called after each epoch that can be told of, maybe from another thread.
-    limit_j
-        Joules that the training is not to exceed; None for any number.
+        Without one, the limit holds for the energy spent so far.
+    on_forecast
+        Called with the forecast after each epoch, maybe from another thread.
+    stop_above_j
+        Joules that the training must not exceed; None for no limit.
     """
 
     def __init__(
         self,
         protocol: Protocol,
         forecaster: RunForecaster | None,
-        tell: Callable[[EpochForecast], None] | None,
-        limit_j: float | None,
+        on_forecast: Callable[[EpochForecast], None] | None,
+        stop_above_j: float | None,
     ) -> None:
-        self._places = {name: place for place, (name, _) in enumerate(protocol.stages)}
+        self._stages = {name: number for number, (name, _) in enumerate(protocol.stages)}
         self._most_epochs = protocol.most_epochs
         self._forecaster = forecaster
-        self._tell = tell
-        self.limit_j = limit_j
-        self._asked = 0
-        self._ends = _Ends([], [0.0], [0.0])
-        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="greencv-forecast")
+        self._on_forecast = on_forecast
+        self.stop_above_j = stop_above_j
+        self._epochs = 0
+        self._ends = _EpochEnds([], [0.0], [0.0])
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="greencv-forecast")
         self.stopped_by: EpochForecast | None = None
-        """What was forecast when that exceeded the limit."""
+        """The forecast above the limit."""
 
     def __enter__(self) -> EnergyLimit:
-        """Begin."""
+        """Start; the forecasts come after each epoch."""
         return self
 
     def __exit__(
@@ -66,55 +99,55 @@ class EnergyLimit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave out what could not be told in time."""
-        self._beside.shutdown(wait=True, cancel_futures=True)
+        """Drop the forecasts that are not ready."""
+        self._background.shutdown(wait=True, cancel_futures=True)
 
-    def exceeds(self, window: Window, stage: str) -> bool:
-        """Look at the epoch that has just ended; return whether the limit will be exceeded."""
-        if self._forecaster is None and self.limit_j is None:
+    def is_exceeded(self, window: Window, stage: str) -> bool:
+        """Forecast after an epoch; return whether the training will exceed the limit."""
+        if self._forecaster is None and self.stop_above_j is None:
             return False
-        self._asked += 1
-        place, end_s = self._places[stage], window.part_end_s
-        if self.limit_j is None:
-            self._beside.submit(self._look, window, place, end_s)
+        self._epochs += 1
+        number, end_s = self._stages[stage], window.part_end_s
+        if self.stop_above_j is None:
+            self._background.submit(self._forecast, window, number, end_s)
             return False
-        midway = self._look(window, place, end_s)
-        if midway is None or not midway.exceeds(self.limit_j):
+        forecast = self._forecast(window, number, end_s)
+        if forecast is None or not forecast.exceeds(self.stop_above_j):
             return False
-        self.stopped_by = midway
+        self.stopped_by = forecast
         return True
 
-    def _look(self, window: Window, stage: int, end_s: float) -> EpochForecast | None:
-        # Whatever goes wrong with a forecast, the training goes on.
+    def _forecast(self, window: Window, stage: int, end_s: float) -> EpochForecast | None:
+        # The training goes on whatever goes wrong with a forecast.
         with contextlib.suppress(Exception):
             reading = window.read_until(end_s)
-            # Without all its meters, what is told of a run is not its energy.
+            # Without all its meters, the reading is not the run's energy.
             if reading.total is None or reading.problems:
                 return None
             self._ends.add(stage, end_s, reading.total.energy_j)
-            if len(self._ends.stages) < self._asked:
+            if len(self._ends.stages) < self._epochs:
                 return None  # the next epoch has ended meanwhile
             whole = self._whole()
             spent_j = self._ends.energy_j[-1]
-            midway = EpochForecast(len(self._ends.stages), self._most_epochs, spent_j, whole)
-            if whole is not None and self._tell is not None:
+            forecast = EpochForecast(len(self._ends.stages), self._most_epochs, spent_j, whole)
+            if whole is not None and self._on_forecast is not None:
                 with contextlib.suppress(Exception):
-                    self._tell(midway)
-            return midway
+                    self._on_forecast(forecast)
+            return forecast
         return None
 
     def _whole(self) -> Estimate | None:
         if self._forecaster is None:
             return None
-        with contextlib.suppress(Exception):  # that there is nothing to tell it from, say
-            whole = self._forecaster.predict(self._ends.seen())
+        with contextlib.suppress(Exception):  # such as too little data to forecast from
+            whole = self._forecaster.predict(self._ends.observed())
             return whole if math.isfinite(whole.energy_j) else None
         return None
 
 
 @dataclass(frozen=True)
-class _Ends:
-    """Where epochs ended: each one's stage, and time and energy until then, from 0."""
+class _EpochEnds:
+    """Stage of each epoch, and time and energy at its end; both start at 0."""
 
     stages: list[int]
     time_s: list[float]
@@ -125,38 +158,10 @@ class _Ends:
         self.time_s.append(time_s)
         self.energy_j.append(energy_j)
 
-    def seen(self) -> Observed:
+    def observed(self) -> Observed:
         if not self.stages:
             return NOTHING_OBSERVED
         stages = np.array(self.stages, dtype=np.int64)
         epochs = Epochs(stages, np.diff(self.time_s), np.diff(self.energy_j))
-        # As sums, so that no trace of an epoch that goes on is left by rounding.
+        # Sums, so that rounding leaves no trace of the epoch in progress.
         return Observed(float(epochs.duration_s.sum()), float(epochs.energy_j.sum()), epochs)
-
-
-class BudgetLimit:
-    """Tells after each epoch whether the budget allows for one more like the dearest so far."""
-
-    def __init__(self, budget: Budget, window: Window) -> None:
-        self._budget = budget
-        self._window = window
-        self._spent_s = self._dearest_s = 0.0
-        self._spent_j = self._dearest_j = 0.0
-
-    def __call__(self) -> bool:
-        """Return whether one more epoch fits into the budget."""
-        reading = self._window.read_so_far()
-        self._dearest_s = max(self._dearest_s, reading.duration_s - self._spent_s)
-        self._spent_s = reading.duration_s
-        if (
-            self._budget.duration_s is not None
-            and self._spent_s + self._dearest_s > self._budget.duration_s
-        ):
-            return False
-        if self._budget.energy_j is None:
-            return True
-        if reading.total is None or reading.problems:
-            raise MeterError("the energy budget cannot be kept: a meter was lost")
-        self._dearest_j = max(self._dearest_j, reading.total.energy_j - self._spent_j)
-        self._spent_j = reading.total.energy_j
-        return self._spent_j + self._dearest_j <= self._budget.energy_j

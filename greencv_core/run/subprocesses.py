@@ -1,4 +1,4 @@
-"""A function's call in a fresh process, which ends with its driver and leaves Ctrl-C to it."""
+"""Call a function in a fresh process that ends with its driver; only the driver sees Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
 import os
+import pickle
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,32 +22,32 @@ from greencv_core.utils.interrupts import is_new_interrupt
 
 Result = TypeVar("Result")
 Check = Callable[[], None]
-"""Called every second while a process works; what it raises ends the process."""
+"""Called every second while a process works; an exception from it ends the process."""
 
-LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 ATTEMPTS = 5
-"""At what is soon done."""
-LAST_WORDS_S = 1.0
-"""How long a process that is to end may take to, before it is killed."""
+"""Attempts at a short task whose process is killed."""
+TERMINATE_S = 1.0
+"""Time that a terminated process has to end before it is killed."""
 EXIT_CODE_S = 10.0
-"""How long the fork server may take, on a busy computer, to tell how a process ended."""
+"""Time that the fork server has, on a busy computer, to report how a process ended."""
+
+_PRELOAD = ["greencv_core.run._preload"]
+_SIGNALS = frozenset(int(each) for each in signal.Signals)
 
 
 class ProcessLostError(GreencvError):
-    """A process of ours ended before its function did.
+    """A process ended before its function did.
 
     Attributes
     ----------
-    by_the_system
-        Whether it would end so again: the machine's memory was not enough, or it hung.
+    retry
+        Whether another attempt may succeed; not if memory was too small or the process hung.
     """
 
-    def __init__(self, reason: str, *, by_the_system: bool = False) -> None:
+    def __init__(self, reason: str, *, retry: bool = True) -> None:
         super().__init__(reason)
-        self.by_the_system = by_the_system
-
-
-_PRELOAD = ["greencv_core.run._preload"]
+        self.retry = retry
 
 
 def call_in_fresh_process(
@@ -56,12 +56,12 @@ def call_in_fresh_process(
     on_message: Callable[[Any], None] | None = None,
     watch: Check | None = None,
 ) -> Result:
-    """Call a function in a process that has run nothing before, with torch already imported.
+    """Call a function in a new process, with torch already imported where there is a fork server.
 
     Parameters
     ----------
     on_message
-        Called here with what the function gives to :func:`send_to_driver` meanwhile.
+        Called with each message that the function sends with :func:`send_to_driver`.
     watch
         See :data:`Check`.
 
@@ -71,151 +71,156 @@ def call_in_fresh_process(
         The process was killed.
     """
     context = _context()
-    killed_before = count_oom_kills()
-    received, sent = context.Pipe(duplex=False)
-    ended, at_end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(sent,))
-    processes: list[Any] = []
+    oom_kills = count_oom_kills()
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_run_in_child, args=(sending, function, arguments))
     try:
         with _interrupt_held_back():
-            future = pool.submit(function, *arguments)
-            processes = list((pool._processes or {}).values())
-        future.add_done_callback(lambda _: at_end.close())
-        sent.close()  # the process has its own
-        for message in _messages(received, ended, watch):
-            if on_message is not None:
-                on_message(message)
-        return future.result()
-    except BrokenProcessPool as error:
-        raise _lost(processes, count_oom_kills() > killed_before) from error
-    except BaseException:
-        # Interrupted, or hung: the training in progress is lost anyway, so do not wait for its end.
-        _end(processes)
-        raise
+            process.start()
+        sending.close()  # the process has its own
+        for kind, content in _messages(receiving, process.sentinel, watch):
+            if kind == "message":
+                if on_message is not None:
+                    on_message(content)
+                continue
+            process.join()
+            if kind == "error":
+                raise content
+            return content  # type: ignore[no-any-return]
+        process.join(EXIT_CODE_S)
+        raise _lost(process.exitcode, count_oom_kills() > oom_kills)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        received.close()
-        ended.close()
+        receiving.close()
+        # After an interrupt or a hang, do not wait for the end of the training.
+        _end(process)
 
 
 def retry_in_fresh_process(
     function: Callable[..., Result], *arguments: Any, watch: Check | None = None
 ) -> Result:
-    """Call a function in a fresh process, and again in another one where that is killed.
-
-    For what is soon done: a training that is killed costs more, and is told of.
+    """Call a short function in a fresh process, and again if that process is killed.
 
     Raises
     ------
     ProcessLostError
-        It was killed each time, or for want of memory.
+        Every attempt was killed, or memory was too small.
     """
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             return call_in_fresh_process(function, *arguments, watch=watch)
         except ProcessLostError as error:
-            lost = error
-            if error.by_the_system:
-                break
-    raise lost
+            if attempt == ATTEMPTS or not error.retry:
+                raise
+    raise AssertionError("unreachable")
 
 
 def send_to_driver(message: Any) -> None:
-    """Send something to the driver of this process, from whichever of its threads."""
-    assert _to_driver is not None, "for processes of call_in_fresh_process() alone"
-    with _one_message_at_a_time:
-        _to_driver.send(message)
+    """Send a message from a process of :func:`call_in_fresh_process`, from any of its threads."""
+    _send("message", message)
 
 
 _to_driver: multiprocessing.connection.Connection | None = None
-_one_message_at_a_time = threading.Lock()
+_sending = threading.Lock()
 
 
-def _begin(to_driver: multiprocessing.connection.Connection) -> None:
+def _send(kind: str, content: Any) -> None:
+    assert _to_driver is not None, "only in processes of call_in_fresh_process()"
+    with _sending:
+        _to_driver.send((kind, content))
+
+
+def _run_in_child(
+    to_driver: multiprocessing.connection.Connection, function: Callable[..., Any], arguments: Any
+) -> None:
     global _to_driver
     _to_driver = to_driver
-    _follow_the_driver()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # without a fork server, it is not inherited
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    try:
+        _send("result", function(*arguments))
+    except BaseException as error:
+        error.add_note("".join(traceback.format_exception(error)))
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # an exception with arguments of its own
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        _send("error", error)
+
+
+def _end_with_the_driver() -> None:
+    # A driver that was killed cannot end its training, which would go on beside the next attempt
+    # and use energy that is metered there.
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    multiprocessing.connection.wait([driver.sentinel])
+    os._exit(1)
 
 
 def _messages(
-    received: multiprocessing.connection.Connection,
-    ended: multiprocessing.connection.Connection,
-    watch: Check | None,
-) -> Iterator[Any]:
-    """Yield what comes, until the call has ended, however it did."""
+    receiving: multiprocessing.connection.Connection, sentinel: int, watch: Check | None
+) -> Iterator[tuple[str, Any]]:
+    """Yield messages until the process ends."""
     while True:
-        every_s = None if watch is None else LOOK_EVERY_S
-        ready = multiprocessing.connection.wait([received, ended], every_s)
+        every_s = None if watch is None else CHECK_EVERY_S
+        ready = multiprocessing.connection.wait([receiving, sentinel], every_s)
         if watch is not None:
             watch()
-        if not ready:
-            continue
-        if received not in ready:
-            return
-        try:
-            yield received.recv()
-        except (EOFError, OSError):  # the process ends, maybe within a message
+        if receiving in ready:
+            try:
+                yield receiving.recv()
+            except (EOFError, OSError):  # the process ended, maybe within a message
+                return
+        elif ready:
             return
 
 
-def _lost(processes: Sequence[Any], out_of_memory: bool) -> ProcessLostError:
-    for process in processes:
-        process.join(EXIT_CODE_S)
+def _lost(exit_code: int | None, out_of_memory: bool) -> ProcessLostError:
     if out_of_memory:
         return ProcessLostError(
-            "out of memory: the system killed the training process", by_the_system=True
+            "out of memory: the system killed the training process", retry=False
         )
-    codes = [process.exitcode for process in processes if process.exitcode is not None]
-    signals = [signal.Signals(-code).name for code in codes if -code in _SIGNALS]
-    by = f" by {signals[0]}" if signals else ""
+    killed = exit_code is not None and -exit_code in _SIGNALS
+    by = f" by {signal.Signals(-exit_code).name}" if killed and exit_code is not None else ""
     return ProcessLostError(f"the training process was killed{by}")
 
 
-_SIGNALS = frozenset(int(each) for each in signal.Signals)
+def _end(process: Any) -> None:
+    if process.pid is None or not process.is_alive():
+        return
+    process.terminate()
+    # A training that waits for a GPU's driver may not end on request. A thread kills it, so that
+    # another interrupt does not prevent that.
+    killer = threading.Thread(target=_kill, args=(process,), daemon=True)
+    killer.start()
+    killer.join()
 
 
-def _end(processes: Sequence[Any]) -> None:
-    for process in processes:
-        process.terminate()
-    # A training that a driver of a GPU holds up, say, heeds no request.
-    threading.Thread(target=_kill, args=(processes,), daemon=True).start()
-
-
-def _kill(processes: Sequence[Any]) -> None:
-    for process in processes:
-        process.join(LAST_WORDS_S)
-        if process.is_alive():
-            process.kill()
+def _kill(process: Any) -> None:
+    process.join(TERMINATE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 def _context() -> Any:
-    # Apple's frameworks do not stand a fork of a process that has loaded them.
+    # Apple's frameworks do not survive a fork of a process that has loaded them.
     fork = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     if not fork:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    with _interrupt_ignored():
+    # The fork server must ignore Ctrl-C, which goes to the whole process group: the driver ends
+    # its children itself, and an interrupted start would print a traceback.
+    with _interrupt_handler(signal.SIG_IGN):
         multiprocessing.forkserver.ensure_running()
     return context
 
 
 @contextlib.contextmanager
-def _interrupt_ignored() -> Iterator[None]:
-    """Let what is started meanwhile ignore Ctrl-C, which goes to the whole process group.
-
-    The driver decides and ends its children itself; one that was interrupted while it starts would
-    print a traceback.
-    """
-    with _interrupt_handler(signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
 def _interrupt_held_back() -> Iterator[None]:
-    """Have Ctrl-C wait until a process that is being started is known and can be ended.
+    """Delay Ctrl-C until a process that is being started is known and can be ended.
 
-    A second one does not wait: the fork server may take its time to load.
+    A second Ctrl-C is not delayed: the fork server may take long to load.
     """
     pending: list[int] = []
 
@@ -235,7 +240,7 @@ def _interrupt_held_back() -> Iterator[None]:
 @contextlib.contextmanager
 def _interrupt_handler(handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # handlers are the main thread's
+        yield  # handlers belong to the main thread
         return
     before = signal.signal(signal.SIGINT, handler)
     try:
@@ -244,44 +249,30 @@ def _interrupt_handler(handler: Any) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _follow_the_driver() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where there is no fork server to inherit it from
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
-
-
-def _end_with_the_driver() -> None:
-    # A driver that was killed cannot end its training; left alone, that would go on beside the
-    # next attempt and in its energy.
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    multiprocessing.connection.wait([driver.sentinel])
-    os._exit(1)
-
-
 def count_oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many processes the kernel has killed for want of memory; 0 where it is not told.
+    """Return how many processes the kernel has killed for lack of memory; 0 if unknown.
 
-    Of this process's control group where that counts (a container's, a batch job's), else of the
-    whole machine. What counts is by how much it grew.
+    The count is that of this process's control group (a container, a batch job) if there is one,
+    else of the whole machine. Only its growth has a meaning.
     """
     try:
         groups = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         groups = []
-    of_the_group: list[int | None] = []
+    counts: list[int | None] = []
     for line in groups:
         _, controllers, name = line.split(":", 2)
-        # Within a container the group's own name may be that of the host: its root is the group.
-        for own in (name.lstrip("/"), ""):
+        # In a container the group may have its name on the host: the root is the group there.
+        for folder in (name.lstrip("/"), ""):
             if not controllers:
-                of_the_group.append(_count(cgroups / own / "memory.events"))
+                counts.append(_oom_kills_in(cgroups / folder / "memory.events"))
             elif controllers == "memory":
-                of_the_group.append(_count(cgroups / "memory" / own / "memory.oom_control"))
-    told = [count for count in of_the_group if count is not None]
-    return sum(told) if told else _count(proc / "vmstat") or 0
+                counts.append(_oom_kills_in(cgroups / "memory" / folder / "memory.oom_control"))
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else _oom_kills_in(proc / "vmstat") or 0
 
 
-def _count(file: Path) -> int | None:
+def _oom_kills_in(file: Path) -> int | None:
     try:
         found = re.search(r"^oom_kill (\d+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:

@@ -1,4 +1,4 @@
-"""Records of runs that failed or never started; needs no torch."""
+"""Records of runs that failed, were stopped or never started; needs no torch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 
 from greencv_core.estimation.run_forecast import EpochForecast
 from greencv_core.machine import hardware
-from greencv_core.records.record import (
-    RunRecord,
-)
+from greencv_core.records.record import RunRecord
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.paths import git_commit
+from greencv_core.utils.secrets import without_secrets
 
 
 def build_failed_record(run: PlannedRun, machine: hardware.Machine, reason: str) -> RunRecord:
-    """Return the record of a run that did not come to its end."""
+    """Return the record of a run that did not reach its end."""
     return RunRecord(
         status="failed",
         reason=reason,
@@ -26,24 +25,24 @@ def build_failed_record(run: PlannedRun, machine: hardware.Machine, reason: str)
 
 
 def build_not_started_record(
-    run: PlannedRun, machine: hardware.Machine, forecast: EpochForecast, limit_j: float
+    run: PlannedRun, machine: hardware.Machine, forecast: EpochForecast, stop_above_j: float
 ) -> RunRecord:
-    """Return the record of a run that is not begun: it would take more than a limit."""
+    """Return the record of a run whose forecast exceeds the energy limit before it starts."""
     return RunRecord(
-        **build_stopped_fields(forecast, limit_j),
+        **build_stopped_fields(forecast, stop_above_j),
         complete=False,
         **build_identity(run, machine),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def build_stopped_fields(forecast: EpochForecast, limit_j: float) -> dict[str, Any]:
+def build_stopped_fields(forecast: EpochForecast, stop_above_j: float) -> dict[str, Any]:
     """Return the fields of a record that say why a forecast stopped the run."""
     return {
         "status": "stopped",
-        "reason": forecast.reason(limit_j),
+        "reason": forecast.reason(stop_above_j),
         "ended_by": "forecast",
-        "forecast": forecast.record(limit_j),
+        "forecast": forecast.record(stop_above_j),
     }
 
 
@@ -66,3 +65,12 @@ def build_identity(run: PlannedRun, machine: hardware.Machine) -> dict[str, obje
         "versions": hardware.software_versions(),
         "git_commit": git_commit(),
     }
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error as one line without secrets, as a record's reason."""
+    text = " ".join(without_secrets(str(error)).split())
+    if type(error).__name__ == "OutOfMemoryError":
+        # torch continues with the memory of each process and with advice.
+        return f"out of memory on the GPU: {text.partition('. ')[0]}"
+    return f"{type(error).__name__}: {text[:500]}"

@@ -1,7 +1,7 @@
-"""Ctrl-C, told once however often it is sent at a time.
+"""Treat repeated Ctrl-C within a second as one.
 
-``timeout --signal=INT``, say, interrupts a command and then its whole group, so that the command
-hears of it twice: the second one would interrupt what the first one has ended in good order.
+``timeout --signal=INT``, for example, interrupts a command and then its whole group: the second
+signal would interrupt the clean-up after the first.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import math
 import signal
 import time
 
-ONE_PRESS_S = 1.0
-"""Interrupts that follow so soon are the same."""
+SAME_INTERRUPT_S = 1.0
+"""Interrupts within this time of each other are the same Ctrl-C."""
 
 _last_s = -math.inf
 
 
 def is_new_interrupt() -> bool:
-    """Return whether an interrupt that has just come is not one with the last."""
+    """Return whether an interrupt is not a repetition of the one just before."""
     global _last_s
     now_s = time.monotonic()
-    another = now_s - _last_s > ONE_PRESS_S
-    if another:
+    new = now_s - _last_s > SAME_INTERRUPT_S
+    if new:
         _last_s = now_s
-    return another
+    return new
 
 
 def merge_repeated_interrupts() -> None:
-    """Have this process be told once; one that ignores Ctrl-C goes on to."""
+    """Make this process treat repeated Ctrl-C as one, unless it ignores Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _raise)
+        signal.signal(signal.SIGINT, _raise_if_new)
 
 
-def _raise(number: int, _: object) -> None:
+def _raise_if_new(number: int, _: object) -> None:
     if is_new_interrupt():
         raise KeyboardInterrupt

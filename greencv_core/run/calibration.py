@@ -1,0 +1,179 @@
+"""Calibrate a machine before the first run: idle power, a few timed batches of each condition."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from greencv_core.estimation.run_cost import PROBE_S, ProbeResult, RunCost, extrapolate, from_probe
+from greencv_core.machine import environment
+from greencv_core.machine.hardware import Machine
+from greencv_core.metering import measure_idle_power
+from greencv_core.run.subprocesses import (
+    Check,
+    ProcessLostError,
+    call_in_fresh_process,
+    retry_in_fresh_process,
+)
+from greencv_core.run.unfinished import describe_error
+from greencv_core.study.plan import PlannedRun
+from greencv_core.utils.energy import Component
+
+PROBING_S = 30.0
+PROBING_SHARE = 0.05
+"""Conditions are timed before the first run for this many seconds, or for this share of the time
+of all runs if that is longer. The cost of the other conditions is extrapolated."""
+
+IdlePower = dict[Component, float]
+"""Watts by component."""
+Gpus = tuple[str, ...]
+"""NVML identifiers; empty for the CPU."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a worker measured before the first run."""
+
+    idle_power_w: Mapping[str, IdlePower]
+    """By environment."""
+    power_limit_w: Mapping[str, float]
+    """Power limit of the GPU by environment; NaN if unknown."""
+    costs: Mapping[str, RunCost]
+    """Cost of one run by condition, timed or extrapolated; a condition may be missing."""
+
+
+def estimate_all_costs(
+    runs: Sequence[PlannedRun],
+    known: Mapping[str, RunCost],
+    machine: Machine,
+    watch: Check | None = None,
+    *,
+    probe_all: bool = False,
+) -> dict[str, RunCost]:
+    """Return the cost of one run by condition: known, timed, or extrapolated from these."""
+    share = None if probe_all else PROBING_SHARE
+    probed, problems = estimate_costs(runs, machine, known, watch, most_share=share)
+    certain = {**known, **probed}
+    costs = dict(certain)
+    for run in {run.condition: run for run in runs}.values():
+        if run.condition not in certain and run.condition not in problems:
+            cost = extrapolate(run, runs, certain)
+            if cost is not None:
+                costs[run.condition] = cost
+    return costs
+
+
+def estimate_costs(
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    known: Mapping[str, RunCost],
+    watch: Check | None = None,
+    *,
+    most_share: float | None = None,
+) -> tuple[dict[str, RunCost], dict[str, str]]:
+    """Return the cost of one run by condition, known or timed, and why others cannot be trained.
+
+    Parameters
+    ----------
+    most_share
+        Stop timing after this share of the expected time of all runs, but not before
+        :data:`PROBING_S`. The conditions left over are in neither result.
+    """
+    costs: dict[str, RunCost] = {}
+    problems: dict[str, str] = {}
+    start_s = time.monotonic()
+    for condition, run in _interleave_architectures(runs):
+        if condition in known:
+            costs[condition] = known[condition]
+            continue
+        if most_share is not None and costs:
+            mean_s = statistics.fmean(cost.total_s for cost in costs.values())
+            if time.monotonic() - start_s > max(PROBING_S, most_share * mean_s * len(runs)):
+                continue
+        probe = run_probe(run, machine, watch=watch)
+        if isinstance(probe, str):
+            problems[condition] = probe
+        else:
+            costs[condition] = from_probe(run, probe)
+    return costs, problems
+
+
+def _interleave_architectures(runs: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:
+    """Return one run of each condition: first one of each architecture, then their second ones."""
+    counts: Counter[str] = Counter()
+    ranked = []
+    for condition, run in {run.condition: run for run in runs}.items():
+        ranked.append((counts[run.architecture], condition, run))
+        counts[run.architecture] += 1
+    return [(condition, run) for _, condition, run in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def run_probe(
+    run: PlannedRun, machine: Machine, for_s: float = PROBE_S, watch: Check | None = None
+) -> ProbeResult | str:
+    """Train a few batches of a condition; return their cost, or why it cannot be trained."""
+    try:
+        return call_in_fresh_process(_probe, run, machine, for_s, watch=watch)
+    except ProcessLostError as error:
+        return str(error)
+
+
+def _probe(run: PlannedRun, machine: Machine, for_s: float) -> ProbeResult | str:
+    from greencv_core.run.probe import probe
+
+    try:
+        return probe(run, machine, for_s)
+    except Exception as error:  # an architecture may raise any exception
+        return describe_error(error)
+
+
+def measure_idle_powers(
+    runs: Sequence[PlannedRun],
+    machine: Machine,
+    note: Callable[[str], None],
+    known: dict[Gpus, IdlePower] | None = None,
+    watch: Check | None = None,
+) -> dict[str, IdlePower]:
+    """Return idle power by environment and component, measured once for each set of GPUs.
+
+    Parameters
+    ----------
+    note
+        Receives a line about each problem.
+    known
+        Earlier measurements by GPUs; new ones are added.
+    """
+    by_gpus = {} if known is None else known
+    powers = {}
+    for spec in {run.environment.name: run.environment for run in runs}.values():
+        gpus = environment.gpu_uuids(spec, machine)
+        if gpus not in by_gpus:
+            reading = retry_in_fresh_process(
+                measure_idle_power, runs[0].protocol.idle_s, gpus, watch=watch
+            )
+            for problem in reading.problems:
+                note(f"idle power: {problem}")
+            by_gpus[gpus] = {
+                name: part.energy_j / reading.duration_s
+                for name, part in reading.components.items()
+            }
+        powers[spec.name] = by_gpus[gpus]
+    return powers
+
+
+def warm_up_device(run: PlannedRun, duration_s: float, watch: Check | None = None) -> None:
+    """Train a condition for some time, unmetered."""
+    with contextlib.suppress(ProcessLostError):
+        call_in_fresh_process(_keep_busy, run, duration_s, watch=watch)
+
+
+def _keep_busy(run: PlannedRun, duration_s: float) -> None:
+    from greencv_core.run.probe import keep_busy
+
+    # The run itself will fail for the same reason, and its record state it.
+    with contextlib.suppress(Exception):
+        keep_busy(run, duration_s)
