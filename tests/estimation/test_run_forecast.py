@@ -1,13 +1,9 @@
 """The forecast of a run's energy while it goes on: told, kept apart from training, and obeyed."""
 
 import io
-import math
-import os
-import signal
 import time
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -26,7 +22,6 @@ from greencv_core.run.collect import run_study
 from greencv_core.run.experiment import execute
 from greencv_core.run.planning import plan_here, select_unfinished
 from greencv_core.run.stop_rules import EnergyLimit
-from greencv_core.run.subprocesses import ProcessLostError, call_in_fresh_process, send_to_driver
 from greencv_core.run.worker import describe_worker
 from greencv_core.study.loading import validate_study
 from greencv_core.study.schema import Protocol, Stage
@@ -150,7 +145,7 @@ def watched(forecaster, window, limit_j=None):
         answers = []
         for stage in ("frozen", "main", "main"):
             window.part_end_s += 1.0
-            answers.append(watch.exceeds(window, stage))
+            answers.append(watch.is_exceeded(window, stage))
             time.sleep(0.05)  # the thread's turn
     return watch, told, answers
 
@@ -292,13 +287,13 @@ class Notes:
     def begin(self, runs, finished, expected):
         pass
 
-    def started(self, run):
+    def run_started(self, run):
         pass
 
-    def forecast(self, run, midway):
+    def run_forecast(self, run, midway):
         self.told.append((run.run_id, midway))
 
-    def ended(self, run, record, remaining_s):
+    def run_ended(self, run, record, remaining_s):
         self.spent_j = record.total.energy_j
 
     def note(self, text):
@@ -372,8 +367,8 @@ def test_a_bar_shows_what_a_run_still_takes(run):
     shown, text = bar(terminal=True)
     with shown:
         shown.begin([run], 0, StudyCost(10.0, 100.0, "estimated", False))
-        shown.started(run)
-        shown.forecast(run, EpochForecast(1, 3, 1120.0, FORECAST))
+        shown.run_started(run)
+        shown.run_forecast(run, EpochForecast(1, 3, 1120.0, FORECAST))
         shown._bar.refresh()
     assert "1/3 epochs" in text.getvalue()
     assert "120 J (60 to 190) to go" in text.getvalue()
@@ -385,48 +380,11 @@ def test_a_line_tells_of_a_long_run_alone(run, monkeypatch):
     shown, text = bar(terminal=False)
     with shown:
         shown.begin([run], 0, StudyCost(10.0, 100.0, "estimated", False))
-        shown.started(run)
+        shown.run_started(run)
         for now_s in (1.0, 29.0, 31.0, 45.0, 62.0):
             clock[0] = now_s
-            shown.forecast(run, EpochForecast(int(now_s), 99, 1120.0, FORECAST))
+            shown.run_forecast(run, EpochForecast(int(now_s), 99, 1120.0, FORECAST))
     lines = [line for line in text.getvalue().splitlines() if "to go" in line]
     assert lines == [
         f"{run.condition}: {epoch}/99 epochs, 120 J (60 to 190) to go" for epoch in (31, 62)
     ]
-
-
-# Messages of a process
-
-
-def tell_and_return(messages, ending):
-    for message in messages:
-        send_to_driver(message)
-    if ending == "fails":
-        raise ValueError("as asked")
-    if ending == "is killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "returned"
-
-
-@pytest.mark.parametrize(
-    ("ending", "error"),
-    [("returns", None), ("fails", ValueError), ("is killed", ProcessLostError)],
-)
-def test_all_messages_come_in_order_however_the_process_ends(ending, error):
-    messages, told = [*range(50), np.arange(100_000)], []
-    if error is None:
-        assert call_in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
-    else:
-        with pytest.raises(error):
-            call_in_fresh_process(tell_and_return, messages, ending, on_message=told.append)
-    assert told[:50] == messages[:50]
-    assert math.isclose(told[-1].sum(), messages[-1].sum())
-
-
-def test_messages_that_nobody_hears_are_no_error():
-    assert call_in_fresh_process(tell_and_return, [1, 2], "returns") == "returned"
-
-
-def test_what_cannot_be_sent_to_a_process_is_told_at_once():
-    with pytest.raises((TypeError, AttributeError)):
-        call_in_fresh_process(tell_and_return, [lambda: None], "returns")

@@ -1,4 +1,4 @@
-"""Runs made by the workers of a Dask cluster: real ones, in processes of their own."""
+"""Runs trained by the workers of a real Dask cluster, in processes of their own."""
 
 import contextlib
 import os
@@ -18,21 +18,21 @@ from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
-from greencv_core.run.dask_cluster import _join, _kind, _place_of, _places
+from greencv_core.run.dask_worker import join, offered_devices, required_device, worker_kind
 from greencv_core.run.planning import plan_on_machine
 from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
 
 SMOKE = ROOT / "studies" / "smoke.yaml"
 STUDY = load_study(SMOKE)
-NOT_OF_THE_RUN = ("energy", "emissions", "duration", "images_per_s", "power_w", "started_at")
-"""What the names of those columns have in them that differ from one making to the next."""
+VARYING = ("energy", "emissions", "duration", "images_per_s", "power_w", "started_at")
+"""Parts of the names of columns that differ from one training to its repetition."""
 
 
-def alike(store):
+def reproducible_columns(store):
     """Return the runs table without times and energies."""
     table = runs_table(list(store.records())).sort_values("run_id", ignore_index=True)
-    varying = [c for c in table if any(word in c for word in NOT_OF_THE_RUN)]
+    varying = [c for c in table if any(word in c for word in VARYING)]
     return table.drop(columns=[*varying, "contended", "device_utilization_pct", "problems"])
 
 
@@ -58,7 +58,7 @@ class Cluster:
         return process
 
     def trainings(self):
-        """Return the trainings that go on, each with its worker."""
+        """Return the trainings in progress, each with its worker."""
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for nanny in self._processes[1:]:
@@ -92,7 +92,7 @@ def until(condition, seconds=300):
     return found
 
 
-def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
+def test_workers_train_what_one_computer_trains_though_one_is_killed(
     cluster, smoke_store, tmp_path
 ):
     store = Store(tmp_path / "store")
@@ -100,12 +100,12 @@ def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
     with_gpu = "environments:\n  - {name: gpu, device: cuda}"
     study.write_text(SMOKE.read_text().replace("environments:", with_gpu))
     command = ["run", study, "--store", tmp_path / "store", "--scheduler", cluster.address]
-    code, told = interrupted(*command, when=lambda: store.run_ids() and cluster.trainings())
+    code, output = interrupted(*command, when=lambda: store.run_ids() and cluster.trainings())
     assert code == 130
-    assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
+    assert output.splitlines()[-1].startswith("Interrupted. What is finished is kept")
     until(lambda: not cluster.trainings(), 20)
-    made = store.stamps()
-    assert 1 <= len(made) < 8
+    trained = store.stamps()
+    assert 1 <= len(trained) < 8
 
     process = subprocess.Popen(
         [str(GREENCV), *map(str, command)],
@@ -113,19 +113,21 @@ def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
         text=True,
         env={**os.environ, "COLUMNS": "160"},
     )
-    until(lambda: len(store.run_ids()) > len(made))
+    until(lambda: len(store.run_ids()) > len(trained))
     _, worker = until(cluster.trainings)[0]
     time.sleep(0.2)
     worker.kill()
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert told.count("its worker was lost; again") <= 1
-    assert "2 workers on 1 computer" in told
-    assert "environment gpu: no worker had it" in told
-    assert {run_id: store.stamps()[run_id].text for run_id in made} == {
-        run_id: stamp.text for run_id, stamp in made.items()
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.count("its worker was lost; again") <= 1
+    assert "2 workers on 1 computer" in output
+    assert "environment gpu: no worker had it" in output
+    assert {run_id: store.stamps()[run_id].text for run_id in trained} == {
+        run_id: stamp.text for run_id, stamp in trained.items()
     }
-    pd.testing.assert_frame_equal(alike(store), alike(Store(smoke_store)))
+    pd.testing.assert_frame_equal(
+        reproducible_columns(store), reproducible_columns(Store(smoke_store))
+    )
 
     done = greencv(*command)
     assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
@@ -138,7 +140,7 @@ def test_workers_make_the_runs_that_one_computer_makes_though_one_is_killed(
 
 
 @pytest.mark.parametrize("address", ["nonsense://x", "host", "tcp://host:x"])
-def test_an_address_that_is_none_is_bad_input(address, tmp_path):
+def test_a_malformed_address_is_bad_input(address, tmp_path):
     done = greencv_here("run", "smoke", "--store", tmp_path, "--scheduler", address)
     assert done.returncode == 2
     assert done.stderr == (
@@ -167,16 +169,16 @@ def test_a_server_of_another_kind_is_one_line(tmp_path):
 
 def test_a_worker_with_another_greencv_is_not_used():
     versions = describe_worker().versions
-    told = _join(STUDY, {**versions, "greencv": "0.0.1"}, "session")
-    assert told == f"it has greencv {versions['greencv']}, and this is 0.0.1"
+    reason = join(STUDY, {**versions, "greencv": "0.0.1"}, "session")
+    assert reason == f"it has greencv {versions['greencv']}, and this is 0.0.1"
 
 
-def with_card(site, *names):
+def with_card(worker, *names):
     cards = tuple(
         Accelerator(f"cuda:{i}", name, f"GPU-{i}{name}", 2**30, bf16=True)
         for i, name in enumerate(names)
     )
-    return replace(site, machine=replace(site.machine, accelerators=cards))
+    return replace(worker, machine=replace(worker.machine, accelerators=cards))
 
 
 def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
@@ -190,10 +192,13 @@ def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
         }
     )
     one, same, other = (with_card(plain, name) for name in ("A100", "A100", "H100"))
-    assert _kind(one) == _kind(same)
-    assert len({_kind(site) for site in (plain, one, other)}) == 3
-    assert len(_places(study, plain)) == 1
-    assert _places(study, one) == _places(study, same)
-    assert _places(study, one) & _places(study, other) == _places(study, plain)
-    on_card = [run for run in plan_on_machine(study, one.machine) if run.accelerator]
-    assert {_place_of(run) for run in on_card} == _places(study, one) - _places(study, plain)
+    assert worker_kind(one) == worker_kind(same)
+    assert len({worker_kind(worker) for worker in (plain, one, other)}) == 3
+    on_cpu, on_one, on_same, on_other = (
+        offered_devices(study, worker) for worker in (plain, one, same, other)
+    )
+    assert len(on_cpu) == 1
+    assert on_one == on_same
+    assert on_one & on_other == on_cpu
+    with_cards = [run for run in plan_on_machine(study, one.machine) if run.accelerator]
+    assert {required_device(run) for run in with_cards} == on_one - on_cpu

@@ -1,5 +1,6 @@
-"""A whole study on a GPU that NVML and torch are told of: the real command, in pieces and lost."""
+"""A whole study on a simulated GPU: the real command, interrupted, resumed, and with a lost GPU."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -71,20 +72,20 @@ OUTSIDE = 1 << 22
 
 @pytest.fixture(scope="module", autouse=True)
 def card(library, tmp_path_factory):
-    """Put the card into the environment that all commands of this module inherit."""
+    """Put the simulated GPU into the environment that all commands of this module inherit."""
     folder = tmp_path_factory.mktemp("card")
-    told = folder / "told"
-    settings = {"refresh_s": REFRESH_S, "noise_w": 0.5, "contexts": told / "contexts"}
+    log = folder / "log"
+    settings = {"refresh_s": REFRESH_S, "noise_w": 0.5, "contexts": log / "contexts"}
     paths = (str(ROOT / "tests" / "support" / "pretended_cuda"), os.environ.get("PYTHONPATH"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             **simulated_gpu.environment(library, constant(POWER_W), **settings),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "PRETENDED_CUDA": str(told),
+            "PRETENDED_CUDA": str(log),
             "XDG_CACHE_HOME": str(folder / "cache"),
         }.items():
             patch.setenv(name, value)
-        yield told
+        yield log
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +97,15 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pieces(card, study, tmp_path_factory):
-    """Return what became of a study that was interrupted, and went on in a copy of its store."""
-    begun, whole = (tmp_path_factory.mktemp(name) for name in ("begun", "whole"))
-    interrupted = out_of_time("run", study, "--store", begun, when=lambda: len(files(begun)) >= 5)
-    shutil.copytree(begun, whole, dirs_exist_ok=True)
-    kept = files(whole)
+    """Return a study that was interrupted, and resumed in a copy of its store."""
+    part, whole = (tmp_path_factory.mktemp(name) for name in ("part", "whole"))
+    interrupted = out_of_time("run", study, "--store", part, when=lambda: len(files(part)) >= 5)
+    shutil.copytree(part, whole, dirs_exist_ok=True)
+    finished = files(whole)
     # As in a container, whose processes NVML lists under ids from outside.
     resumed = greencv("run", study, "--store", whole, STAND_IN_OUTSIDE=str(OUTSIDE))
     return SimpleNamespace(
-        begun=begun, whole=whole, kept=kept, interrupted=interrupted, resumed=resumed
+        part=part, whole=whole, finished=finished, interrupted=interrupted, resumed=resumed
     )
 
 
@@ -131,8 +132,8 @@ def out_of_time(*arguments, when):
     while not when() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGALRM)
-    _, told = process.communicate(timeout=60)
-    return SimpleNamespace(returncode=process.returncode, stderr=told)
+    _, errors = process.communicate(timeout=60)
+    return SimpleNamespace(returncode=process.returncode, stderr=errors)
 
 
 def files(folder):
@@ -140,7 +141,7 @@ def files(folder):
 
 
 def waits(card):
-    """Return what was told at each wait for the card, by process."""
+    """Return what was logged at each wait for the GPU, by process."""
     return {
         path.name: [json.loads(line) for line in path.read_text().splitlines()]
         for path in (card / "waits").iterdir()
@@ -154,47 +155,47 @@ def edges(record):
 
 
 def waits_of(record, card):
-    """Return the waits of the process that made a run, and by how much they are off its edges."""
+    """Return the waits of the process of a run, and their largest distance from its edges."""
     ends = np.diff([*edges(record)[2:-1:2], record.duration_s])
     found = []
-    for told in waits(card).values():
-        if len(told) == len(edges(record)):
-            times = [one["time_s"] for one in told]
+    for logged in waits(card).values():
+        if len(logged) == len(edges(record)):
+            times = [one["time_s"] for one in logged]
             off_s = np.abs(np.diff([*times[2:-1:2], times[-1]]) - ends).max()
-            found.append((off_s, told))
+            found.append((off_s, logged))
     return min(found, key=lambda pair: pair[0])
 
 
-def test_the_doctor_names_the_card_and_says_that_it_measures():
+def test_doctor_names_the_gpu_and_its_meter():
     done = greencv("doctor", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    [card] = told["machine"]["accelerators"]
+    answer = json.loads(done.stdout)
+    [card] = answer["machine"]["accelerators"]
     assert (card["device"], card["name"], card["uuid"]) == ("cuda:0", "Stand-in", UUID)
     assert card["unmetered"] == ""
-    [gpu] = [meter for meter in told["meters"] if meter["component"] == "gpu"]
+    [gpu] = [meter for meter in answer["meters"] if meter["component"] == "gpu"]
     assert gpu["provenance"] == "measured"
     assert gpu["source"] == "NVML energy counter (Stand-in)"
     assert gpu["resolution_s"] == pytest.approx(0.1, abs=0.01)
-    assert told["problems"] == []
+    assert answer["problems"] == []
 
 
-def test_a_plan_tells_what_the_rest_will_take(pieces, study):
-    done = greencv("plan", study, "--store", pieces.begun, "--json")
+def test_a_plan_estimates_the_unfinished_runs(pieces, study):
+    done = greencv("plan", study, "--store", pieces.part, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert len(told["runs"]) == RUNS
-    assert sum(run["finished"] for run in told["runs"]) == len(pieces.kept)
-    assert told["left_out"] == []
-    assert told["not_timed"] == {}
-    assert all(run["expected_energy_j"] > 0 for run in told["runs"])
+    answer = json.loads(done.stdout)
+    assert len(answer["runs"]) == RUNS
+    assert sum(run["finished"] for run in answer["runs"]) == len(pieces.finished)
+    assert answer["left_out"] == []
+    assert answer["not_timed"] == {}
+    assert all(run["expected_energy_j"] > 0 for run in answer["runs"])
 
 
-def test_an_interrupted_study_keeps_what_it_has(pieces):
+def test_an_interrupted_study_keeps_its_finished_runs(pieces):
     assert pieces.interrupted.returncode == 130, pieces.interrupted.stderr
     assert pieces.interrupted.stderr.splitlines()[-1].startswith("Interrupted. What is finished")
     assert "Traceback" not in pieces.interrupted.stderr
-    assert 5 <= len(pieces.kept) < RUNS
+    assert 5 <= len(pieces.finished) < RUNS
 
 
 def test_an_interrupt_that_comes_twice_is_one(study, tmp_path):
@@ -212,23 +213,28 @@ def test_an_interrupt_that_comes_twice_is_one(study, tmp_path):
     for _ in range(2):  # as of `timeout`, whose second one may come late on a busy computer
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
-    assert told.splitlines()[-1].startswith("Interrupted. What is finished")
-    assert "Traceback" not in told
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("Interrupted. What is finished")
+    assert "Traceback" not in errors
 
 
 def serves(pid):
     """Return whether a process has a fork server."""
-    children = psutil.Process(pid).children(recursive=True)
-    return any("forkserver" in " ".join(child.cmdline()) for child in children)
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            # A short command, such as git, may end meanwhile, or wait to be waited for (a zombie).
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(" ".join(child.cmdline()))
+    return any("forkserver" in command for command in found)
 
 
-def test_the_same_command_makes_what_is_missing_and_no_more(pieces, records):
+def test_the_same_command_trains_only_what_is_missing(pieces, records):
     after = files(pieces.whole)
-    assert {name: after[name] for name in pieces.kept} == pieces.kept
-    begun = [line for line in pieces.resumed.stderr.splitlines() if line.startswith("[")]
-    assert len(begun) == RUNS - len(pieces.kept)
+    assert {name: after[name] for name in pieces.finished} == pieces.finished
+    lines = [line for line in pieces.resumed.stderr.splitlines() if line.startswith("[")]
+    assert len(lines) == RUNS - len(pieces.finished)
     assert "All 16 runs of study one-card are finished." in pieces.resumed.stderr
     assert {record.status for record in records} == {"finished"}
     cells = Counter((r.architecture, r.environment["name"], r.repetition) for r in records)
@@ -261,7 +267,7 @@ def test_the_trace_shows_the_cards_power(records):
         assert np.mean(trace.power_w["gpu"]) == pytest.approx(POWER_W, rel=0.03)
 
 
-def test_a_record_tells_of_the_card(records):
+def test_a_record_describes_the_gpu(records):
     for record in records:
         assert record.environment["device"] == "cuda:0"
         assert record.accelerator == record.device_name == "Stand-in"
@@ -289,8 +295,8 @@ def test_the_runs_table_has_the_cards_columns(records):
     assert set(runs["provenance"]) == weakest
 
 
-def test_no_process_of_ours_counts_as_anothers(pieces, records, card):
-    inside = [record for record in records if f"{record.run_id}.json" in pieces.kept]
+def test_our_own_processes_do_not_count_as_others(pieces, records, card):
+    inside = [record for record in records if f"{record.run_id}.json" in pieces.finished]
     assert inside  # listed under their own ids, and the others under ids from outside
     assert len(inside) < len(records)
     assert len(list((card / "contexts").iterdir())) > RUNS
@@ -298,7 +304,7 @@ def test_no_process_of_ours_counts_as_anothers(pieces, records, card):
         assert not any("on the GPU" in problem for problem in record.problems)
 
 
-def test_somebody_elses_process_on_the_card_is_told(study, tmp_path):
+def test_a_process_of_another_user_on_the_gpu_is_recorded(study, tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text(LONG.replace("epochs: 60", "epochs: 1"))
     done = greencv("run", path, "--store", tmp_path / "store", STAND_IN_PIDS="1")
@@ -314,26 +320,26 @@ def test_each_edge_of_a_phase_waits_for_the_card(records, card):
         assert off_s < 0.05
 
 
-def test_an_environment_is_what_it_says(records, card):
+def test_an_environment_has_the_precision_that_it_names(records, card):
     for record in records:
         precision = record.environment["precision"]
-        _, told = waits_of(record, card)
+        _, logged = waits_of(record, card)
         half = "torch.bfloat16" if precision == "bf16" else None
-        assert {tuple(one["tf32"]) for one in told} == {(precision == "tf32",) * 2}
-        assert {one["half"] for one in told} == {half}
+        assert {tuple(one["tf32"]) for one in logged} == {(precision == "tf32",) * 2}
+        assert {one["half"] for one in logged} == {half}
 
 
 def test_pieces_of_two_stores_merge_and_nothing_twice(pieces, records, tmp_path):
     rest = tmp_path / "rest"
     rest.mkdir()
-    for name in sorted(set(files(pieces.whole)) - set(pieces.kept)):
+    for name in sorted(set(files(pieces.whole)) - set(pieces.finished)):
         shutil.copy(pieces.whole / name, rest)
     merged = tmp_path / "merged"
-    done = greencv_here("runs", "merge", pieces.begun, rest, "--store", merged)
+    done = greencv_here("runs", "merge", pieces.part, rest, "--store", merged)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("16 runs copied, 0 the same already")
     assert files(merged) == files(pieces.whole)
-    again = greencv_here("runs", "merge", pieces.begun, pieces.whole, "--store", merged)
+    again = greencv_here("runs", "merge", pieces.part, pieces.whole, "--store", merged)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("0 runs copied, 16 the same already")
     assert files(merged) == files(pieces.whole)
@@ -356,7 +362,7 @@ def packed(study, store, folder):
 
 
 HALVES = {
-    "the first to be made": lambda record: record.order < RUNS / 2,
+    "the first half": lambda record: record.order < RUNS / 2,
     "one architecture": lambda record: record.architecture == "squeezenet1_1",
     "two environments": lambda record: record.environment["name"] in ("fp32", "bf16"),
 }
@@ -392,12 +398,12 @@ def test_a_bundle_of_half_of_the_runs_can_be_analysed(half, pieces, study, recor
 
 
 @pytest.fixture
-def going_on(card, tmp_path):
-    """Return a function that begins the one run of a study and returns when it has half of it."""
+def half_done(card, tmp_path):
+    """Return a function that starts the one run of a study and returns when it is half done."""
     path, store = tmp_path / "study.yaml", tmp_path / "store"
     path.write_text(LONG)
 
-    def begin(**environment):
+    def start(**environment):
         before = set(waits(card))
         process = subprocess.Popen(
             [str(GREENCV), "run", str(path), "--store", str(store)],
@@ -414,16 +420,16 @@ def going_on(card, tmp_path):
             time.sleep(0.02)
         return process
 
-    return begin, path, store
+    return start, path, store
 
 
-def test_a_card_lost_midway_leaves_no_half_of_an_energy(going_on, tmp_path):
-    begin, path, store = going_on
+def test_a_gpu_lost_during_a_run_leaves_no_partial_energy(half_done, tmp_path):
+    start, path, store = half_done
     lost = tmp_path / "lost"
-    process = begin(STAND_IN_LOST_FILE=str(lost))
+    process = start(STAND_IN_LOST_FILE=str(lost))
     lost.touch()
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     [record] = Store(store).records()
     assert (record.status, record.complete) == ("finished", False)
     assert any("GPU is lost" in problem for problem in record.problems)
@@ -440,9 +446,9 @@ def test_a_card_lost_midway_leaves_no_half_of_an_energy(going_on, tmp_path):
         "validation_energy_j",
     ):
         assert runs[column].isna().all(), column
-    told = phases_table(record).set_index("name")["energy_j"]
-    assert told["epoch 1 training"] > 0
-    assert np.isnan(told["epoch 60 training"])
+    energy_j = phases_table(record).set_index("name")["energy_j"]
+    assert energy_j["epoch 1 training"] > 0
+    assert np.isnan(energy_j["epoch 60 training"])
     assert select_runs(runs).runs.empty
     listed = greencv_here("runs", "list", "--store", store).stdout
     assert "incomplete" in listed
@@ -458,14 +464,14 @@ def test_a_card_lost_midway_leaves_no_half_of_an_energy(going_on, tmp_path):
     )
 
 
-def test_a_card_that_fails_midway_fails_the_run_in_one_line(going_on, tmp_path):
-    begin, _, store = going_on
+def test_a_gpu_that_fails_during_a_run_is_one_line_in_its_record(half_done, tmp_path):
+    start, _, store = half_done
     lost = tmp_path / "lost"
-    process = begin(STAND_IN_LOST_FILE=str(lost), PRETENDED_CUDA_FAILS=str(lost))
+    process = start(STAND_IN_LOST_FILE=str(lost), PRETENDED_CUDA_FAILS=str(lost))
     lost.touch()
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 3, told
-    assert "Traceback" not in told
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 3, errors
+    assert "Traceback" not in errors
     [record] = Store(store).records()
     assert isinstance(record, RunRecord)
     assert record.status == "failed"

@@ -173,17 +173,17 @@ class Spending:
     ],
 )
 def test_no_epoch_begins_that_would_exceed_the_budget(budget, epochs):
-    purse = BudgetLimit(budget, Spending((1.0, 20.0), (1.0, 10.0), (1.0, 10.0), (1.0, 10.0)))
-    made = 1
-    while purse():
-        made += 1
-    assert made == epochs
+    limit = BudgetLimit(budget, Spending((1.0, 20.0), (1.0, 10.0), (1.0, 10.0), (1.0, 10.0)))
+    trained = 1
+    while limit.allows_another_epoch():
+        trained += 1
+    assert trained == epochs
 
 
 def test_an_energy_budget_without_a_meter_is_told():
-    purse = BudgetLimit(Budget(energy_j=10.0), Spending((1.0, 1.0), problems=("gone",)))
+    limit = BudgetLimit(Budget(energy_j=10.0), Spending((1.0, 1.0), problems=("gone",)))
     with pytest.raises(MeterError, match="budget cannot be kept"):
-        purse()
+        limit.allows_another_epoch()
 
 
 def test_the_best_epochs_weights_come_back():
