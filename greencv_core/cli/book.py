@@ -67,7 +67,7 @@ def book(
         study=find_study(study),
         store=open_store(store),
         records=outcome.records,
-        say=print_note,
+        log=print_note,
         published=_download_published(),
     )
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from greencv_core.published.seaa2023 import runs as seaa2023
-from greencv_core.report.book.launch import launch_links, repository_url
+from greencv_core.report.book.build import launch_links, repository_url
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -1,7 +1,7 @@
-"""The book: notebooks executed by Papermill, pages rendered by Jupyter Book; only what changed.
+"""Build the book: Papermill executes the notebooks, Jupyter Book renders the pages.
 
-A notebook's executed copy holds the key of all that it was made from (its source, the study, the
-runs, the code, the lock). While the key stays the same, the copy is kept.
+An executed notebook holds a digest of its inputs (source, study, runs, code, lock) and is executed
+again only when that digest changes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 import papermill
@@ -25,7 +27,6 @@ from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
-from greencv_core.report.book.launch import launch_links, repository_url
 from greencv_core.report.book.number_exhibits import write_pages
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
@@ -33,17 +34,17 @@ from greencv_core.utils.downloads import VARIABLE, data_location
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.paths import git_commit
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 PUBLISHED_PAGES = ("claims", "decision", "reanalysis", "rq3_estimation")
-"""The notebooks that rest on published data, alone or beside the study's runs."""
+"""Notebooks that use published data."""
 BUNDLED_PAGES = ("claims", "decision")
-"""The notebooks that show the runs that come with the project besides."""
-BESIDE = "beside"
-"""The folder of what is copied into the HTML as it is; ``_config.yml`` names it as well."""
+"""Notebooks that also show the bundled runs."""
+EXTRA = "beside"
+"""Folder of files copied into the HTML unchanged; also named in ``_config.yml``."""
 _NOT_NOTEBOOKS = shutil.ignore_patterns(".*", "__pycache__")
 KERNEL_STARTS = 4
-"""Attempts at a notebook whose kernel does not come up."""
+"""Attempts to start a notebook's kernel."""
 
 # The package has no __main__, and its script is not on the path of every caller.
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -55,7 +56,7 @@ def build_book(
     study: Path,
     store: Store,
     records: Sequence[RunRecord],
-    say: Say,
+    log: Log,
     published: str = "",
 ) -> Path:
     """Execute the notebooks whose inputs changed and build the HTML.
@@ -65,16 +66,16 @@ def build_book(
     root
         The project's folder: ``notebooks/``, ``book/``, ``_config.yml`` and ``_toc.yml``.
     study
-        The file of the study that the report is about.
+        The study's file.
     store
-        Holds the finished runs; notebooks train nothing in the book.
+        Holds the finished runs; the book trains nothing.
     records
-        The runs that the report is about, in the study's order.
-    say
+        The runs to report, in the study's order.
+    log
         Receives a line about each step.
     published
-        Which published data are at hand, in any words: where they change, the page on them is
-        made again.
+        Describes the published data available; pages that use them are executed again if it
+        changes.
 
     Returns
     -------
@@ -86,46 +87,38 @@ def build_book(
     GreencvError
         A cell failed, or Sphinx warned.
     """
-    notebooks = _notebooks(root)
     parameters = {
-        "study": _as_seen_from(root / "notebooks", study, root),
-        "store": _as_seen_from(root / "notebooks", store.location, root),
+        "study": _portable_path(root / "notebooks", study, root),
+        "store": _portable_path(root / "notebooks", store.location, root),
         "train": False,
     }
     stamps = store.stamps()
-    stamped = {r.run_id: stamps[r.run_id].text for r in records if r.run_id in stamps}
+    versions = {r.run_id: stamps[r.run_id].text for r in records if r.run_id in stamps}
     loaded = load_study(study)
-    shared = _shared_key(root, parameters, loaded, stamped)
-    todo = []
-    executed = [root / "book" / "notebooks" / notebook.name for notebook in notebooks]
-    for notebook, done in zip(notebooks, executed, strict=True):
-        data = published if notebook.stem in PUBLISHED_PAGES else ""
-        came_along = shipped_bundles().values() if notebook.stem in BUNDLED_PAGES else ()
-        key = _digest(
-            [
-                shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes(), data,
-                *(path.read_bytes() for path in came_along),
-            ]
-        )  # fmt: skip
-        if _key_of(done) != key:
-            todo.append((notebook, done, key))
-    if todo:
-        say(
-            f"executing {len(todo)} of {len(notebooks)} notebooks: "
-            + ", ".join(notebook.stem for notebook, _, _ in todo)
+    shared = _shared_key(root, parameters, loaded, versions)
+    executed, outdated = [], []
+    for notebook in _notebooks(root):
+        copy = root / "book" / "notebooks" / notebook.name
+        key = _notebook_key(notebook, shared, published)
+        executed.append(copy)
+        if _stored_key(copy) != key:
+            outdated.append((notebook, copy, key))
+    if outdated:
+        log(
+            f"executing {len(outdated)} of {len(executed)} notebooks: "
+            + ", ".join(notebook.stem for notebook, _, _ in outdated)
         )
         with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
-            jobs = [pool.submit(_execute, root, *job, parameters) for job in todo]
+            jobs = [pool.submit(_execute, root, *job, parameters) for job in outdated]
             for job in jobs:
                 job.result()
-    return _render(root, executed, loaded, records, say)
+    return _render(root, executed, loaded, records, log)
 
 
-def _as_seen_from(folder: Path, path: str | Path, root: Path) -> str:
-    """Return a path that is good in ``folder`` and, within the project, good on any machine.
+def _portable_path(folder: Path, path: str | Path, root: Path) -> str:
+    """Return a path relative to ``folder`` if it is within the project; leave a URL as it is.
 
-    It is printed in the report, which need not tell where on its maker's disk the project was. A
-    URL is good everywhere.
+    The report shows it and must not reveal where the project is on this disk.
     """
     if isinstance(path, str):
         return path
@@ -151,7 +144,7 @@ def _execute(
     declared = papermill.inspect_notebook(str(notebook))
     parameters = {name: value for name, value in parameters.items() if name in declared}
     for _ in range(KERNEL_STARTS):
-        # A process of its own: notebooks run side by side, and an interrupt ends them all.
+        # In a separate process: notebooks run in parallel, and an interrupt ends them all.
         done = subprocess.run(
             [
                 sys.executable, "-m", "papermill", str(notebook), str(partial),
@@ -177,20 +170,20 @@ def _execute(
     for cell in content.cells:
         cell.metadata.pop("papermill", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
-            # What the book sets is shown as the notebook shows its own parameters.
+            # Show the injected parameters as the notebook shows its defaults.
             cell.metadata["tags"] += visibility
     nbformat.write(content, partial)
     partial.replace(executed)
 
 
 def _kernel_never_started(stderr: str) -> bool:
-    # Kernels that start side by side may draw the same port, and one of them dies: Jupyter picks
-    # free ports before it binds them. No cell has run by then.
+    # Jupyter picks free ports before it binds them, so that of two kernels that start at the same
+    # time one may die. No cell has run by then.
     return "Kernel died before replying to kernel_info" in stderr
 
 
 def _render(
-    root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], say: Say
+    root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], log: Log
 ) -> Path:
     pages = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
     address, commit = repository_url(root), git_commit(root)
@@ -202,16 +195,16 @@ def _render(
     )  # fmt: skip
     index, stamp = root / "_build" / "html" / "index.html", root / "_build" / "html.key"
     if index.is_file() and stamp.is_file() and stamp.read_text() == key:
-        say("nothing changed: the report is up to date")
+        log("nothing changed: the report is up to date")
         return index
-    say("building the HTML")
-    # A folder of its own: Sphinx walks through all of its source, and .venv is large.
+    log("building the HTML")
+    # Sphinx walks through its whole source folder, and .venv is large: copy the sources.
     source = root / "_build" / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, source)
-    files = source / BESIDE
+    files = source / EXTRA
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
     shutil.copytree(root / "notebooks", files / "notebooks", ignore=_NOT_NOTEBOOKS)
     write_pages(executed, source / "book" / "notebooks", files, links)
@@ -238,7 +231,7 @@ def _render(
 def _shared_key(
     root: Path, parameters: dict[str, Any], study: Study, records: Mapping[str, str]
 ) -> str:
-    """Return a digest of what every notebook's outcome depends on."""
+    """Return a digest of the inputs that all notebooks share."""
     parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
     for file in sorted((root / "greencv_core").rglob("*.py")):
         parts += [str(file), file.read_bytes()]
@@ -246,6 +239,16 @@ def _shared_key(
     parts.append(lock.read_bytes() if lock.is_file() else b"")
     parts += [f"{run_id} {stamp}" for run_id, stamp in sorted(records.items())]
     return _digest(parts)
+
+
+def _notebook_key(notebook: Path, shared: str, published: str) -> str:
+    """Return a digest of the inputs of one notebook."""
+    data = published if notebook.stem in PUBLISHED_PAGES else ""
+    bundles = shipped_bundles().values() if notebook.stem in BUNDLED_PAGES else ()
+    modified = str(notebook.stat().st_mtime_ns)
+    return _digest(
+        [shared, modified, notebook.read_bytes(), data, *(path.read_bytes() for path in bundles)]
+    )
 
 
 def _digest(parts: Iterable[str | bytes]) -> str:
@@ -256,10 +259,74 @@ def _digest(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()
 
 
-def _key_of(executed: Path) -> str | None:
+def _stored_key(executed: Path) -> str | None:
     try:
         content = json.loads(executed.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     key = content.get("metadata", {}).get("greencv", {}).get("key")
     return str(key) if key else None
+
+
+_CLONE_URL = re.compile(
+    r"(?:(?:https?|ssh|git)://(?:[^/@]*@)?|(?:[^/@:]+@)?)(?P<host>github\.com|gitlab\.com)(?::\d+)?"
+    r"[/:](?P<path>[\w-][\w.-]*(?:/[\w-][\w.-]*)+?)(?:\.git)?/?",
+    re.ASCII,
+)
+
+
+def repository_url(root: Path) -> str | None:
+    """Return the public address of a checkout, without credentials; None if there is none.
+
+    It is the address of the remote ``origin``, or else of the repository of a GitHub runner.
+
+    Parameters
+    ----------
+    root
+        The folder of the checkout; a repository around it does not count.
+    """
+    remote = subprocess.run(
+        ["git", "-C", str(root), "remote", "get-url", "origin"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(root.resolve().parent)},
+    )
+    variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")
+    runner = "/".join(os.environ.get(name, "") for name in variables)
+    for address in (remote.stdout.strip(), runner):
+        found = _CLONE_URL.fullmatch(address)
+        if found and (found["host"] == "gitlab.com" or found["path"].count("/") == 1):
+            return f"https://{found['host']}/{found['path']}"
+    return None
+
+
+def launch_links(url: str | None, commit: str, notebook: str) -> dict[str, str]:
+    """Return the links to run and to read a notebook, keyed by their text.
+
+    Parameters
+    ----------
+    url
+        A result of :func:`repository_url`; without one there are no links.
+    commit
+        The commit of the report. Links lead to the newest commit if this one is unknown or has
+        local changes.
+    notebook
+        Name of its file in ``notebooks/``.
+    """
+    if url is None:
+        return {}
+    host, _, path = url.removeprefix("https://").partition("/")
+    commit = commit if re.fullmatch(r"[0-9a-f]{7,64}", commit) else "HEAD"
+    file = f"notebooks/{notebook}"
+    lab = f"{commit}?labpath={quote(file, safe='')}"
+    if host == "gitlab.com":
+        return {
+            "Binder": f"https://mybinder.org/v2/gl/{quote(path, safe='')}/{lab}",
+            "Source": f"{url}/-/blob/{commit}/{quote(file)}",
+        }
+    return {
+        "Binder": f"https://mybinder.org/v2/gh/{path}/{lab}",
+        "Codespaces": f"https://codespaces.new/{path}",
+        "Source": f"{url}/blob/{commit}/{quote(file)}",
+    }

@@ -1,8 +1,8 @@
-"""The report as one PDF: the built pages, put together in a browser and printed by it.
+"""Print the built report as one PDF: a browser puts the pages together and prints them.
 
 Sphinx could make one long page itself, but its pages name their sections alike (each has a
-"Method"), and it would build the whole report a second time. The pages that there are, are printed
-as a reader sees them, in the order of the table of contents.
+"Method"), and it would build the whole report a second time. The built pages are printed as a
+reader sees them, in the order of the table of contents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from greencv_core.utils.errors import GreencvError
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 BROWSER = "GREENCV_BROWSER"
 """Environment variable that names the browser's program."""
@@ -43,20 +43,20 @@ _MACOS = (
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
 )
 _HOST = "http://report.invalid/"
-"""Where the browser believes the pages to be; they are read from disk, and nothing else is."""
+"""Address of the pages in the browser; they are read from disk, and all else is refused."""
 _COLUMN_PX = 657
 """The width between the margins of print.css, 174 mm, at the 96 pixels an inch of CSS."""
 _TIMEOUT_MS = 300_000
-_LOOKED_UP = "book/api/"
+_REFERENCE = "book/api/"
 
 
 def find_browser() -> str | None:
-    """Return the path of a browser that prints: Chromium or one of its kin.
+    """Return the path of a browser based on Chromium.
 
     Returns
     -------
     str or None
-        What ``GREENCV_BROWSER`` names, or the first one found; None if there is none.
+        The one that ``GREENCV_BROWSER`` names, or the first one found; None if there is none.
     """
     named = os.environ.get(BROWSER)
     if named:
@@ -66,7 +66,7 @@ def find_browser() -> str | None:
 
 
 def browser_arguments() -> list[str]:
-    """Return the arguments with which the browser asks nobody anything.
+    """Return the arguments that keep the browser off the network.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def browser_arguments() -> list[str]:
     return [*quiet, *(["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else [])]
 
 
-def build_pdf(root: Path, say: Say) -> Path:
+def build_pdf(root: Path, log: Log) -> Path:
     """Print the built report.
 
     Parameters
     ----------
     root
         The project's folder; the report is in its ``_build/html/``.
-    say
+    log
         Receives a line about each step.
 
     Returns
@@ -114,7 +114,7 @@ def build_pdf(root: Path, say: Say) -> Path:
             "the PDF is printed by a browser, and none was found: install Chromium "
             f"(apt-get install chromium) or Google Chrome, or name one in {BROWSER}"
         )
-    say("printing the PDF")
+    log("printing the PDF")
     try:
         with _blank_page(playwright, browser, html) as page:
             printed = _print(page, pypdf, _pages(root), _authors(root))
@@ -136,15 +136,15 @@ def _blank_page(playwright: Any, browser: str, html: Path) -> Iterator[Page]:
             viewport={"width": _COLUMN_PX, "height": 1000}, color_scheme="light"
         )
         page.set_default_timeout(_TIMEOUT_MS)
-        page.route("**/*", lambda route: _answer(route, html))
+        page.route("**/*", lambda route: _serve(route, html))
         try:
             yield page
         finally:
             chromium.close()
 
 
-def _answer(route: Route, html: Path) -> None:
-    """Give the browser what is in the report, without the pages' scripts; nothing else."""
+def _serve(route: Route, html: Path) -> None:
+    """Serve files of the report, without the pages' scripts, and refuse everything else."""
     address = urlsplit(route.request.url)
     path = (html / unquote(address.path).lstrip("/")).resolve()
     ours = route.request.url.startswith(_HOST) and path.is_relative_to(html.resolve())
@@ -174,7 +174,7 @@ def _print(page: Page, pypdf: Any, pages: Sequence[dict[str, str]], authors: str
             tagged=True,
         )
 
-    # The contents' page numbers are known once it is printed; they take no room of their own.
+    # The contents' page numbers are known once it is printed; they take no space.
     first = pypdf.PdfReader(io.BytesIO(as_pdf()))
     starts = first.named_destinations
     numbers = [
@@ -182,11 +182,11 @@ def _print(page: Page, pypdf: Any, pages: Sequence[dict[str, str]], authors: str
     ]
     page.evaluate("([maker, numbers]) => maker.number(numbers)", [maker, numbers])
     headings = page.locator("h1, h2, h3, h4, h5, h6").all_text_contents()
-    return _with_whole_titles(pypdf.PdfWriter(clone_from=io.BytesIO(as_pdf())), headings)
+    return _restore_spaces(pypdf.PdfWriter(clone_from=io.BytesIO(as_pdf())), headings)
 
 
-def _with_whole_titles(document: Any, headings: Sequence[str]) -> bytes:
-    """Give the outline's titles the spaces back that Chromium drops where a heading wraps."""
+def _restore_spaces(document: Any, headings: Sequence[str]) -> bytes:
+    """Restore the spaces in outline titles that Chromium drops where a heading wraps."""
     from pypdf.generic import NameObject, TextStringObject
 
     whole = {"".join(heading.split()): " ".join(heading.split()) for heading in headings}
@@ -205,13 +205,13 @@ def _with_whole_titles(document: Any, headings: Sequence[str]) -> bytes:
 def _pages(root: Path) -> list[dict[str, str]]:
     """Return the pages in the order of the table of contents, each with its part's caption.
 
-    The reference of the programming interface is for looking up, not for reading through.
+    The reference of the programming interface is left out.
     """
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     pages = [{"path": f"{toc['root']}.html", "part": ""}]
     for part in toc["parts"]:
         for chapter in part["chapters"]:
-            if chapter["file"].startswith(_LOOKED_UP):
+            if chapter["file"].startswith(_REFERENCE):
                 continue
             pages.append({"path": f"{chapter['file']}.html", "part": part["caption"]})
     return pages
