@@ -220,10 +220,10 @@ def _render(
         text=True,
     )  # fmt: skip
     if done.returncode != 0 or not index.is_file():
-        log = root / "_build" / "jupyter-book.log"
-        log.write_text(done.stdout + done.stderr, encoding="utf-8")
-        found = [line for line in log.read_text().splitlines() if "WARNING" in line]
-        raise GreencvError("\n".join([*found, f"the HTML was not built cleanly; see {log}"]))
+        log_file = root / "_build" / "jupyter-book.log"
+        log_file.write_text(done.stdout + done.stderr, encoding="utf-8")
+        found = [line for line in log_file.read_text().splitlines() if "WARNING" in line]
+        raise GreencvError("\n".join([*found, f"the HTML was not built cleanly; see {log_file}"]))
     stamp.write_text(key)
     return index
 
@@ -270,7 +270,7 @@ def _stored_key(executed: Path) -> str | None:
 
 _CLONE_URL = re.compile(
     r"(?:(?:https?|ssh|git)://(?:[^/@]*@)?|(?:[^/@:]+@)?)(?P<host>github\.com|gitlab\.com)(?::\d+)?"
-    r"[/:](?P<path>[\w-][\w.-]*(?:/[\w-][\w.-]*)+?)(?:\.git)?/?",
+    r"[/:](?P<path>[\w-][\w.-]*(?:/[\w-][\w.-]*)+)",
     re.ASCII,
 )
 
@@ -295,7 +295,7 @@ def repository_url(root: Path) -> str | None:
     variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")
     runner = "/".join(os.environ.get(name, "") for name in variables)
     for address in (remote.stdout.strip(), runner):
-        found = _CLONE_URL.fullmatch(address)
+        found = _CLONE_URL.fullmatch(address.removesuffix("/").removesuffix(".git"))
         if found and (found["host"] == "gitlab.com" or found["path"].count("/") == 1):
             return f"https://{found['host']}/{found['path']}"
     return None
