@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 
 from greencv_core.study.schema import (
     Analysis,
@@ -34,27 +31,17 @@ from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.text import one_line
 
 LARGEST_FILE_BYTES = 128 << 10
-"""Of a study file; the studies that come with greencv have 1 to 3 kB."""
-
-
+"""Largest study file; those that come with greencv have 1 to 3 kB."""
 MOST_VALUES = 5000
-"""Values in a study file, each alias counted as all that it stands for."""
-
-
-MOST_CHARACTERS = 2 * LARGEST_FILE_BYTES
-"""Of these values together."""
-
-
+"""Most values in a study file."""
+MOST_ALIASES = 100
+"""Most aliases in a study file; none may be inside an anchored value, so they cannot multiply."""
 MOST_LEVELS = 20
-"""Values within values."""
-
-
+"""Most levels of nested values."""
 LONGEST_NUMBER = 64
-"""Characters; Python refuses, or takes long, to print what longer ones stand for."""
-
-
+"""Most characters of a number; Python refuses, or takes long, to print longer ones."""
 MOST_PROBLEMS = 50
-"""Lines about one study file."""
+"""Most error lines about one study file."""
 
 
 def find_study(source: str | Path) -> Path:
@@ -69,13 +56,13 @@ def find_study(source: str | Path) -> Path:
     named = PROJECT_ROOT / "studies" / path.name
     candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
     for candidate in candidates:
-        # A name that is too long, or a folder that is closed, is an error of the file system.
+        # The file system raises for a name that is too long and a folder without permission.
         with contextlib.suppress(OSError, ValueError):
             if candidate.is_file():
                 return candidate
     known = ", ".join(sorted(p.stem for p in (PROJECT_ROOT / "studies").glob("*.yaml")))
-    told = _shortened(str(source))
-    raise BadInputError(f"{told}: no such study file; give a path, or one of: {known}")
+    name = _shortened(str(source))
+    raise BadInputError(f"{name}: no such study file; give a path, or one of: {known}")
 
 
 def load_study_file(source: str | Path) -> Study:
@@ -97,18 +84,18 @@ def load_study_file(source: str | Path) -> Study:
 
 
 def parse_study(text: str, where: str) -> Study:
-    """Return the study that a YAML text describes.
+    """Parse and check the YAML text of a study.
 
     Parameters
     ----------
     where
-        The origin of the text, for messages.
+        Origin of the text, for messages.
 
     Raises
     ------
     BadInputError
-        The text is too long, not YAML, or states something a study cannot be; one line a problem,
-        each with file, field, value and what is allowed.
+        The text is too long, not YAML, or not a valid study: one line a problem, with file, field,
+        value and what is allowed.
     """
     if len(text) > LARGEST_FILE_BYTES:
         raise _too_large(where)
@@ -127,7 +114,7 @@ def parse_study(text: str, where: str) -> Study:
     except RecursionError as error:
         raise BadInputError(f"{where}: {_TOO_DEEP}") from error
     except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        # Of the library's scanner, which checks neither the code after a backslash nor a version.
+        # The library's scanner checks neither the code after a backslash nor a version.
         raise BadInputError(f"{where}: {_shortened(f'not valid YAML: {error}')}") from error
     if not isinstance(content, dict):
         raise BadInputError(
@@ -136,15 +123,15 @@ def parse_study(text: str, where: str) -> Study:
     return validate_study(content, where)
 
 
-_TOO_DEEP = f"values within values, more than {MOST_LEVELS} levels deep; a study has no more than 5"
+_TOO_DEEP = f"nested more than {MOST_LEVELS} levels deep; a study needs at most 5"
 
 
 def _text_of(path: Path, where: str) -> str:
     try:
         with path.open("rb") as file:
-            written = file.read(LARGEST_FILE_BYTES + 1)
-        if len(written) <= LARGEST_FILE_BYTES:
-            return written.decode("utf-8-sig")
+            content = file.read(LARGEST_FILE_BYTES + 1)
+        if len(content) <= LARGEST_FILE_BYTES:
+            return content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a UTF-8 text file"
         raise BadInputError(f"{where}: cannot be read: {reason}") from error
@@ -152,30 +139,17 @@ def _text_of(path: Path, where: str) -> str:
 
 
 def _too_large(where: str) -> BadInputError:
-    return BadInputError(
-        f"{where}: larger than {LARGEST_FILE_BYTES >> 10} KiB, and so no study file"
-    )
+    return BadInputError(f"{where}: larger than {LARGEST_FILE_BYTES >> 10} KiB: not a study file")
 
 
 def validate_study(content: Mapping[str, Any], where: str) -> Study:
-    """Return the study that fields make.
-
-    Parameters
-    ----------
-    where
-        Where they are from, for messages.
-
-    Raises
-    ------
-    BadInputError
-        See :func:`load_study`.
-    """
+    """Check the fields of a study; parameters and errors as of :func:`parse_study`."""
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
         problems = error.errors()
-        told = (f"{where}: {_shortened(_told(one))}" for one in problems[:MOST_PROBLEMS])
-        lines = list(dict.fromkeys(told))
+        described = (f"{where}: {_shortened(_describe(p))}" for p in problems[:MOST_PROBLEMS])
+        lines = list(dict.fromkeys(described))
         if len(problems) > MOST_PROBLEMS:
             lines.append(f"{where}: and {len(problems) - MOST_PROBLEMS} more problems")
         raise BadInputError("\n".join(lines)) from error
@@ -184,44 +158,49 @@ def validate_study(content: Mapping[str, Any], where: str) -> Study:
 
 
 class _StudyLoader(yaml.SafeLoader):
-    """A safe loader for files of whatever origin: it runs nothing, and its work has a bound.
+    """Safe loader for untrusted files: it runs no code, and its work is bounded.
 
-    It knows plain values, lists and mappings alone, no tags that make anything else. It refuses a
-    key given twice, where YAML would keep the last in silence, and reads 1e-4 as the number that
-    it is in YAML 1.2; in 1.1, which this library follows, a number with an exponent needs a point.
+    It reads plain values, lists and mappings, and no other tags. It refuses a key given twice,
+    where YAML would keep the last one, and reads 1e-4 as a number, as YAML 1.2 does; in 1.1, which
+    this library follows, a number with an exponent needs a decimal point.
     """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._values = self._levels = 0
+        self._values = self._levels = self._aliases = self._anchored = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         self._values += 1
         self._levels += 1
-        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self._levels > MOST_LEVELS:
-            raise _problem(_TOO_DEEP, mark)
+            raise _problem(_TOO_DEEP, event.start_mark)
         if self._values > MOST_VALUES:
-            raise _problem(f"more than {MOST_VALUES} values: too many for a study", mark)
+            raise _problem(f"more than {MOST_VALUES} values: too many", event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            self._aliases += 1
+            if self._aliases > MOST_ALIASES:
+                raise _problem(f"more than {MOST_ALIASES} aliases: too many", event.start_mark)
+            if self._anchored:
+                raise _problem("an alias inside an anchored value", event.start_mark)
+        anchored = event.anchor is not None
+        self._anchored += anchored
         node: yaml.Node | None = super().compose_node(parent, index)
+        self._anchored -= anchored
         self._levels -= 1
-        return node
-
-    def get_single_node(self) -> yaml.Node | None:
-        node: yaml.Node | None = super().get_single_node()
-        if node is not None:
-            _measure(node, {})
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag not in _TAGS:
-            raise _problem(f"a tag ({node.tag}) that no study needs", node.start_mark)
+            raise _problem(f"a tag ({node.tag}) that studies do not use", node.start_mark)
         try:
             return super().construct_object(node, deep)
-        # What the library raises where a value is not what its tag says: !!int x, or 2026-13-45.
+        # The library raises these for a value that does not fit its tag: !!int x, 2026-13-45.
         except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
             kind = node.tag.rpartition(":")[2]
-            raise _problem(f"{_short(node.value)} is no {kind}", node.start_mark) from error
+            raise _problem(
+                f"{_short(node.value)} is not a valid {kind}", node.start_mark
+            ) from error
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
@@ -239,7 +218,7 @@ class _StudyLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _problem("a key must be a plain word", key_node.start_mark)
+                raise _problem("a key must be a word", key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise _problem(f"{_short(key)} is given twice", key_node.start_mark)
@@ -249,46 +228,16 @@ class _StudyLoader(yaml.SafeLoader):
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
-
 _TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}"
     for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "value")
 )
-
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _problem(text: str, mark: Any) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, text, mark)
-
-
-def _measure(node: yaml.Node, known: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Return the values, characters and levels of a node, its aliases written out.
-
-    Each node is looked at once, however often there are aliases of it.
-    """
-    if id(node) in known:
-        size = known[id(node)]
-        if not size[0]:
-            raise _problem("a value that holds itself", node.start_mark)
-        return size
-    known[id(node)] = 0, 0, 0  # begun
-    values, characters, levels = 1, 0, 0
-    if isinstance(node, yaml.ScalarNode):
-        characters = len(node.value)
-    else:
-        for one in node.value:
-            for part in one if isinstance(one, tuple) else (one,):
-                more = _measure(part, known)
-                values, characters = values + more[0], characters + more[1]
-                levels = max(levels, more[2])
-    if values > MOST_VALUES or characters > MOST_CHARACTERS:
-        raise _problem("too much for a study, with what its aliases stand for", node.start_mark)
-    if levels >= MOST_LEVELS:
-        raise _problem(_TOO_DEEP, node.start_mark)
-    known[id(node)] = values, characters, levels + 1
-    return known[id(node)]
 
 
 _StudyLoader.add_implicit_resolver(
@@ -298,10 +247,10 @@ _StudyLoader.add_implicit_resolver(
 )
 
 
-def _told(problem: Any) -> str:
-    """Turn one of pydantic's problems into: field, value, what is allowed."""
+def _describe(problem: Any) -> str:
+    """Describe one of pydantic's problems: field, value, what is allowed."""
     kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
-    # The branch of a union in the location means nothing to a user.
+    # The location also names the branch of a union, which means nothing to a user.
     branches = ("list", "word", "number", "mapping")
     parts = [p for p in problem["loc"] if p not in branches]
     field = ".".join(str(p) for p in parts)
@@ -322,7 +271,7 @@ def _told(problem: Any) -> str:
     elif parts and parts[-1] == "classes":
         message = "must be a number of classes, or a mapping from class to a list of names"
     elif parts == ["dataset", "name"] and kind == "string_pattern_mismatch":
-        message = "must be digits, a data set of torchvision's, imagefolder:PATH or synthetic"
+        message = "must be digits, a torchvision data set, imagefolder:PATH or synthetic"
     elif kind == "string_pattern_mismatch":
         message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
     else:
@@ -334,15 +283,15 @@ _PATTERNS = {
     "device": "auto, cpu, cuda, cuda:NUMBER or mps",
     "weights": "none, imagenet or file:PATH",
     "country": "a country code of three capital letters, e.g. ESP",
-    "name": "letters, digits and . _ : + - alone, at most 80",
+    "name": "at most 80 letters, digits and . _ : + -",
 }
 
 
 def _short(value: Any) -> str:
-    """Return a value in at most 60 characters, without making a long text of it first."""
+    """Return a value in at most 60 characters, without building a long text first."""
     try:
         text = value[:200] if isinstance(value, str) else _BRIEFLY.repr(value)
-    except ValueError:  # Python prints no such number
+    except ValueError:  # Python refuses to print such a number
         text = "a number of thousands of digits"
     text = one_line(text)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -350,9 +299,7 @@ def _short(value: Any) -> str:
 
 _BRIEFLY = reprlib.Repr()
 
-
 _BRIEFLY.maxlevel = 3
-
 
 _BRIEFLY.maxlist = _BRIEFLY.maxdict = 20
 

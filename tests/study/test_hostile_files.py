@@ -1,101 +1,68 @@
-"""A study file is data, whoever wrote it: it runs nothing, takes no time, and is told in lines."""
+"""Study files and records are data: they run nothing, take no time, and errors are short lines."""
 
+import copy
+import json
 import re
 import time
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from greencv_core.datasets import check_dataset
+from greencv_core.machine.environment import missing_environments, resolve
+from greencv_core.machine.hardware import Machine
+from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
-from greencv_core.study.loading import LARGEST_FILE_BYTES, MOST_LEVELS, MOST_PROBLEMS, MOST_VALUES
+from greencv_core.records.store import parse_record
+from greencv_core.records.tables import epochs_table, phases_table, runs_table
+from greencv_core.study.loading import (
+    LARGEST_FILE_BYTES,
+    MOST_ALIASES,
+    MOST_LEVELS,
+    MOST_PROBLEMS,
+    MOST_VALUES,
+)
+from greencv_core.study.plan import plan
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import ROOT, greencv_here
 
 SMOKE = (ROOT / "studies" / "smoke.yaml").read_text()
-LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
-)
-LAUGHS_BY_MERGE = "a0: &a0 {k0: 1, l0: 2}\n" + "".join(
-    f"a{n}: &a{n} {{k{n}: 1, <<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 10)
-)
+MACHINE = Machine("Made up", cpu_count=8, memory_bytes=16 << 30, accelerators=(), system="none")
 
 HOSTILE = {
-    "python object": "name: !!python/object/apply:os.system ['touch ran']",
-    "python name": "name: !!python/name:os.system",
-    "python module": "!!python/module:os {}",
-    "python tuple": "name: !!python/tuple [1]",
-    "tag": "name: !mine x",
-    "tag with a line break": "name: !a%0Ab%1B x",
-    "set": "name: !!set {a, b}",
-    "set as a key": "? !!set {a}\n: 1",
-    "ordered map": "name: !!omap [a: 1]",
-    "pairs": "name: !!pairs [a: 1]",
-    "binary": "name: !!binary aGVsbG8=",
-    "empty whole number": "name: !!int ''",
-    "empty number": "name: !!float ''",
-    "number that is none": "name: !!int x",
-    "truth that is none": "name: !!bool maybe",
-    "date that is none": "name: !!timestamp x",
+    "code in a tag": "name: !!python/object/apply:os.system ['touch ran']",
+    "value that does not fit its tag": "name: !!timestamp x",
     "date without such a day": "name: 2026-02-30",
-    "date after the last one": "name: 9999-12-31T23:59:59-23:59",
-    "date": "name: 2026-01-01",
-    "list tagged as text": "name: !!str [1]",
-    "text tagged as a mapping": "!!map x",
-    "aliases of aliases": LAUGHS,
-    "merges of merges": LAUGHS_BY_MERGE,
-    "aliases of a long text": f"a: &a {'x' * 60_000}\nb: [*a, *a, *a, *a, *a, *a]",
-    "list in itself": "name: &a [*a]",
-    "mapping in itself": "&a {name: *a}",
-    "mapping merged into itself": "&a {name: x, <<: *a}",
-    "merge of a word": "name: {<<: x}",
-    "deep lists": "[" * 5_000,
-    "deep mappings": "{a: " * 5_000,
-    "deep lists by lines": "- " * 5_000,
-    "deep by indentation": "".join(f"{' ' * n}a:\n" for n in range(400)),
-    "deep by aliases": "a0: &a0 [x]\n"
-    + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 400)),
+    "aliases of aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
+    "value that contains itself": "&a {name: x, <<: *a}",
+    "many aliases": f"a: &a {{}}\nb: [{', '.join(['*a'] * (MOST_ALIASES + 1))}]",
+    "aliases of a large value": f"a: &a [{'x, ' * 4000}]\nb: [{', '.join(['*a'] * MOST_ALIASES)}]",
+    "deep": "[" * 5_000,
     "many values": f"[{', '.join('x' * (MOST_VALUES + 1))}]",
     "large": "#" * (LARGEST_FILE_BYTES + 1),
-    "comments": "#" * LARGEST_FILE_BYTES,
     "one long word": "a" * LARGEST_FILE_BYTES,
-    "one long text": '"' + "a" * (LARGEST_FILE_BYTES - 2) + '"',
-    "many lines": "\n" * LARGEST_FILE_BYTES,
-    "many commas": "[" + "," * (LARGEST_FILE_BYTES - 1),
-    "many keys": "".join(f"{n}:\n" for n in range(15_000)),
-    "many questions": "? " * 50_000,
-    "many anchors": "".join(f"- &a{n}\n" for n in range(12_000)),
     "many documents": "---\n" * 20_000,
-    "huge number": f"name: {'9' * 50_000}",
-    "huge hexadecimal number": f"name: 0x{'f' * 50_000}",
-    "huge number by minutes": f"name: 1{':59' * 30_000}",
-    "huge fraction by minutes": f"name: 1{':59' * 30_000}.5",
-    "huge number as a key": f"{'9' * 50_000}: 1",
-    "NUL": "name: a\0b",
+    "huge number": f"name: 0x{'f' * 50_000}",
+    "huge number by minutes": f"name: 1{':59' * 30_000}.5",
+    "huge version": f"%YAML 1.{'9' * 5_000}\n---\nname: x",
     "escape sequence": "name: \x1b[31mred",
-    "escaped NUL": 'name: "a\\0b"',
     "escaped escape sequence": '"\\e[31mred": 1',
     "half a character": 'description: "\\ud800"',
     "no character": 'name: "\\UFFFFFFFF"',
-    "huge version": f"%YAML 1.{'9' * 5_000}\n---\nname: x",
     "key with a line break": '"a\\nerror: all is well": 1',
     "key that is a list": "[a]: 1",
-    "key that is a mapping": "{a: 1}: 1",
-    "key that is nothing": "~: 1",
-    "key that is a number": "1: 2\n1.5: 3",
-    "key given twice": "name: a\nname: b",
-    "key given twice, long": f"{'a' * 900}: 1\n{'a' * 900}: 2",
-    "two documents": "name: a\n---\nname: b",
-    "nothing": "",
-    "a list": "- 1",
-    "a word": "word",
-    "a tab": "name:\n\t- x",
-    "unknown alias": "name: *nobody",
+    "key given twice": f"{'a' * 900}: 1\n{'a' * 900}: 2",
     "bidirectional text": "name: \u202eevil",
+    "unknown alias": "name: *nobody",
+    "nothing": "",
+    "another encoding": b"\xff\xfe" + SMOKE.encode("utf-16-le"),
 }
 
 
 def refused(path):
-    """Return the lines of the error, which says where, shortly, and in no time."""
+    """Return the lines of the error: each is short, printable and names the file, at once."""
     started = time.perf_counter()
     with pytest.raises(BadInputError) as caught:
         load_study(path)
@@ -109,119 +76,180 @@ def refused(path):
     return lines
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_file_is_told_in_short_lines(tmp_path, monkeypatch, text):
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Return the path of a study file in a folder in which nothing else may be written."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "study.yaml"
-    path.write_bytes(text.encode())
-    refused(path)
+    monkeypatch.setenv("GREENCV_DATASETS", str(tmp_path / "downloads"))
+    yield tmp_path / "study.yaml"
     assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
 
 
-@pytest.mark.parametrize(
-    "written",
-    [b"\xff\xfe" + SMOKE.encode("utf-16-le"), SMOKE.encode("utf-32"), b"name: \xff", b"\x80",
-     b"\0"],
-)  # fmt: skip
-def test_another_encoding_is_told(tmp_path, written):
-    path = tmp_path / "study.yaml"
-    path.write_bytes(written)
-    assert len(refused(path)) == 1
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused_in_short_lines(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(path)
 
 
-def test_a_byte_order_mark_and_line_ends_of_windows_are_no_matter(tmp_path):
-    path = tmp_path / "study.yaml"
+def test_a_byte_order_mark_and_line_ends_of_windows_are_read(path):
     path.write_bytes(b"\xef\xbb\xbf" + SMOKE.replace("\n", "\r\n").encode())
     assert load_study(path).model_dump() == load_study("smoke").model_dump()
 
 
-def test_aliases_and_merges_within_bounds_are_read(tmp_path):
-    path = tmp_path / "study.yaml"
-    path.write_text(
-        re.sub(
-            r"(?s)environments:.*?\nprotocol:",
-            "environments:\n  - &one {name: one, device: cpu, threads: 1}\n"
-            "  - {<<: *one, name: two, threads: 2}\nprotocol:",
-            SMOKE,
-        )
+def test_aliases_and_merges_within_bounds_are_read(path):
+    environments = (
+        "environments:\n  - &one {name: one, device: cpu, threads: 1}\n"
+        "  - {<<: *one, name: two, threads: 2}\nprotocol:"
     )
+    path.write_text(re.sub(r"(?s)environments:.*?\nprotocol:", environments, SMOKE))
     one, two = load_study(path).environments
     assert (one.name, two.name, two.device, two.threads) == ("one", "two", "cpu", 2)
 
 
-def test_problems_beyond_fifty_are_counted(tmp_path):
-    path = tmp_path / "study.yaml"
+def test_bounds_hold_where_they_are_stated(path):
+    for levels, problem in ((MOST_LEVELS, "extra"), (MOST_LEVELS + 1, "levels deep")):
+        path.write_text(SMOKE + f"extra: {'[' * (levels - 1)}{']' * (levels - 1)}\n")
+        assert problem in refused(path)[0], levels
     path.write_text(SMOKE + "".join(f"extra{n}: 1\n" for n in range(200)))
-    lines = refused(path)
-    assert lines[-1].endswith("and 150 more problems")
-
-
-def test_thousands_of_names_are_compared_in_no_time(tmp_path):
-    path = tmp_path / "study.yaml"
+    assert refused(path)[-1].endswith("and 150 more problems")
     names = ", ".join(f"n{n}" for n in range(MOST_VALUES - 200))
     path.write_text(re.sub(r"architectures:.*", f"architectures: [{names}, n1]", SMOKE))
     assert "n1 named twice" in refused(path)[0]
 
 
-@pytest.mark.parametrize("source", ["x\0y", "x" * 5_000, "x/" * 3_000, "a\nb", "", "/", "~nobody"])
-def test_a_name_that_no_file_can_have(source):
+@pytest.mark.parametrize("source", ["x\0y", "x/" * 3_000, "a\nb", "", "/", "~nobody", "\x1b[31m"])
+def test_a_name_that_no_study_file_can_have(source):
     with pytest.raises(BadInputError, match="no such study file") as caught:
         load_study(source)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["../../escape", "/tmp/escape", "..", "a/b", "a\\b", ".hidden", "a\u2028b", "x" * 81, "",
-     "C:/x", "nul\\0", "a b", "-rf"],
-)  # fmt: skip
-def test_names_are_no_paths(tmp_path, name):
-    path = tmp_path / "study.yaml"
-    for text in (
-        SMOKE.replace("name: smoke", f"name: '{name}'"),
-        SMOKE.replace("name: cpu-1-thread", f"name: '{name}'"),
-        SMOKE.replace("[shufflenet_v2_x0_5,", f"['{name}',"),
-    ):
+@pytest.mark.parametrize("name", ["../../escape", "/tmp/x", "..", "a\\b", "a\u2028b", "x" * 81, ""])
+def test_names_are_not_paths(path, name):
+    for field in ("name: smoke", "name: cpu-1-thread", "[shufflenet_v2_x0_5,"):
+        text = SMOKE.replace(field, re.sub(r"[\w-]+(,?)$", lambda m: f"'{name}'{m[1]}", field))
         assert text != SMOKE
         path.write_text(text)
         refused(path)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["imagefolder:/nowhere/../../etc", "imagefolder:~nobody-here/x", f"imagefolder:{'x' * 900}",
-     "imagefolder:/proc/self/mem", "imagefolder:/dev/null", "imagefolder:/etc/passwd"],
-)  # fmt: skip
-def test_a_folder_of_images_is_read_alone(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GREENCV_DATASETS", str(tmp_path / "downloads"))
-    path = tmp_path / "study.yaml"
-    path.write_text(SMOKE.replace("name: digits", f"name: '{name}'"))
-    study = load_study(path)
+@pytest.mark.parametrize("name", ["/nowhere/../../etc", "~nobody-here/x", "x" * 900, "/dev/null"])
+def test_image_folders_and_weights_are_only_read(path, name):
+    path.write_text(SMOKE.replace("name: digits", f"name: 'imagefolder:{name}'"))
     with pytest.raises(BadInputError, match=r"^dataset.name = imagefolder:") as caught:
-        check_dataset(study.dataset)
+        check_dataset(load_study(path).dataset)
     assert str(caught.value).isprintable()
-    assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
-
-
-@pytest.mark.parametrize(
-    "weights",
-    ["file:~nobody-here/x", f"file:{'x' * 900}", "file:/dev/null", "file:/nowhere", "file:/tmp"],
-)
-def test_a_file_of_weights_is_read_alone(tmp_path, monkeypatch, weights):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "study.yaml"
-    path.write_text(SMOKE.replace("protocol:", f"protocol:\n  weights: '{weights}'"))
-    done = greencv_here("plan", path, "--store", tmp_path / "runs")
+    path.write_text(SMOKE.replace("protocol:", f"protocol:\n  weights: 'file:{name}'"))
+    done = greencv_here("plan", path, "--store", path.parent / "runs")
     assert done.returncode == 2
     assert "protocol.weights = file:" in done.stderr
     assert len(done.stderr.splitlines()) == 2, "one for each architecture"
-    assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
 
 
-def test_depth_has_its_bound_where_it_is_stated(tmp_path):
-    path = tmp_path / "study.yaml"
-    for levels, told in ((MOST_LEVELS, "extra"), (MOST_LEVELS + 1, "levels deep")):
-        path.write_text(SMOKE + f"extra: {'[' * (levels - 1)}{']' * (levels - 1)}\n")
-        assert told in refused(path)[0], levels
+WORDS = st.sampled_from(
+    ["", "~", "../../evil", "\0", "\x1b[31m", "a\nb", "\u202ex", "<b>$x$", "x" * 300, "auto", "all",
+     "{architecture}", "file:../x", "imagefolder:~nobody/x", "cuda:99", "nan", "1:59:59", "yes"]
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.just(10**40),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@st.composite
+def mutated(draw, contents):
+    """Draw one of several structures with some of its values dropped, replaced or added."""
+    content = copy.deepcopy(draw(st.sampled_from(contents)))
+    for _ in range(draw(st.integers(1, 4))):
+        parent, depth = content, draw(st.integers(0, 3))
+        while True:
+            keys = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if depth and isinstance(parent[key], dict | list):
+                parent, depth = parent[key], depth - 1
+                continue
+            change = draw(st.sampled_from(["drop", "replace", "add"]))
+            if change == "drop":
+                del parent[key]
+            elif change == "add" and isinstance(parent, dict):
+                parent[draw(WORDS)] = draw(VALUES)
+            else:
+                parent[key] = draw(VALUES)
+            break
+    return content
+
+
+@st.composite
+def broken(draw, texts):
+    """Draw the bytes of a file with some bytes changed, removed or added."""
+    content = bytearray(draw(st.sampled_from(texts)))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(content)))
+        inserted = draw(
+            st.binary(max_size=6) | st.sampled_from([b"&a ", b"*a", b"!!set ", b"<<: "])
+        )
+        content[at : at + draw(st.integers(0, 12))] = inserted
+    return bytes(content)
+
+
+FUZZING = settings(
+    max_examples=200, derandomize=True, database=None, deadline=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+
+def test_any_study_file_is_read_or_refused(path):
+    texts = [file.read_bytes() for file in sorted((ROOT / "studies").glob("*.yaml"))]
+    studies, outcomes = [yaml.safe_load(text) for text in texts], set()
+
+    @FUZZING
+    @given(broken(texts) | mutated(studies).map(lambda c: json.dumps(c).encode()))
+    def check(content):
+        path.write_bytes(content)
+        try:
+            study = load_study(path)
+        except BadInputError:
+            outcomes.add("refused")
+            refused(path)
+            return
+        outcomes.add("read")
+        levels = resolve(study, MACHINE)
+        assert all(line.isprintable() for line in missing_environments(study, MACHINE))
+        conditions = len(levels) * len(study.architectures)
+        if conditions * study.protocol.repetitions <= 2_000:
+            runs = plan(study, levels, MACHINE.fingerprint)
+            assert len(runs) == conditions * study.protocol.repetitions
+
+    check()
+    assert outcomes == {"read", "refused"}
+
+
+def test_any_record_is_read_or_refused(smoke_store, tmp_path):
+    texts = [file.read_bytes() for file in sorted(smoke_store.glob("*.json"))]
+    records, outcomes, store = [json.loads(text) for text in texts], set(), tmp_path / "store"
+    store.mkdir()
+
+    @FUZZING
+    @given(broken(texts) | mutated(records).map(lambda c: json.dumps(c).encode()))
+    def check(content):
+        (store / f"{len(list(store.iterdir())):016x}.json").write_bytes(content)
+        match = re.search(rb'"run_id":\s*"([0-9a-f]{16})"', content)
+        record = parse_record(f"runs/{match[1].decode() if match else 'x'}.json", content)
+        outcomes.add(type(record).__name__)
+        if isinstance(record, RunRecord):
+            assert len(runs_table([record])) == 1
+            epochs_table([record])
+            phases_table(record)
+        else:
+            assert record.reason.isprintable()
+            assert 0 < len(record.reason) <= 700
+
+    check()
+    assert outcomes == {"RunRecord", "Damaged"}
+    done = greencv_here("runs", "list", "--store", store)
+    assert done.returncode == 3
+    assert all(line.startswith("left out: ") for line in done.stderr.splitlines())

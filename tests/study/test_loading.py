@@ -96,7 +96,7 @@ def test_a_number_may_have_an_exponent(tmp_path, text):
         ("name: [", "line 1"),
         ("name: a\nname: b\n", "name is given twice"),
         ("- a\n- b\n", "must be a mapping"),
-        ("name: 2022-13-40\n", "2022-13-40 is no timestamp"),
+        ("name: 2022-13-40\n", "2022-13-40 is not a valid timestamp"),
         ("a: &x {b: 1}\nc:\n  <<: *x\n", "unknown field"),
         ("!!python/object/apply:os.system ['true']", "a tag .*os.system"),
     ],
