@@ -1,4 +1,4 @@
-"""The bootstrap, for whole tables at once: draws of medians and means, and intervals from them."""
+"""Bootstrap draws of medians and means, and intervals from them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ _AT_ONCE = 4_000_000
 
 
 def generator(name: str) -> np.random.Generator:
-    """Return the random numbers for a group: the same in every analysis that resamples it."""
+    """Return the random generator of a group, the same in every analysis."""
     return np.random.default_rng([SEED, zlib.crc32(name.encode())])
 
 
 def median_draws(values: Values, rng: np.random.Generator, resamples: int = RESAMPLES) -> Values:
     """Return medians of bootstrap samples of ``values``.
 
-    Drawn from their exact distribution, without drawing the samples: a sample's order statistics
-    are the values at those of as many uniform variates, which follow beta distributions. Memory
-    and time do not depend on the number of values, but for sorting them.
+    The draws are from the exact distribution, without drawing samples: order statistics of uniform
+    variates follow beta distributions.
     """
     ordered = np.sort(values)
     n = len(ordered)
@@ -62,8 +61,8 @@ def medians_without_each(values: Values) -> Values:
 def mean_draws(
     values: Values, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> tuple[Values, Values]:
-    """Return means of bootstrap samples of ``values``, and each one's standard error."""
-    values = np.sort(values)  # the draws shall not depend on the order of the runs
+    """Return means of bootstrap samples of ``values``, and their standard errors."""
+    values = np.sort(values)  # draws do not depend on the order of the runs
     n = len(values)
     means, errors = np.empty(resamples), np.empty(resamples)
     step = max(1, _AT_ONCE // n)
@@ -81,14 +80,14 @@ def bca(draws: Values, estimate: float, without_each: Sequence[Values]) -> tuple
     Parameters
     ----------
     draws
-        The statistic of each bootstrap sample.
+        Statistic of each bootstrap sample.
     without_each
-        For each group that it is of, the statistic without each of the group's values.
+        For each group, the statistic without each of its values.
     """
     if np.ptp(draws) == 0:
         return float(draws[0]), float(draws[0])
     below = (np.mean(draws < estimate) + np.mean(draws <= estimate)) / 2
-    # A share of none or all would put the interval's bounds at infinity.
+    # A share of 0 or 1 would make the bounds infinite.
     least = 0.5 / len(draws)
     bias = stats.norm.ppf(min(max(below, least), 1 - least))
     skew = spread = 0.0

@@ -10,29 +10,29 @@ from greencv_core.utils.text import count, duration, listed, number, percent
 
 
 def counted_components(runs: pd.DataFrame) -> set[str]:
-    """Return the components whose energy these runs count."""
-    return {name for told in runs["components"].dropna() for name in told.split("+")}
+    """Return the components whose energy counts in these runs."""
+    return {name for names in runs["components"].dropna() for name in names.split("+")}
 
 
 def joules_by_provenance(runs: pd.DataFrame) -> dict[str, float]:
-    """Return the joules that these runs count, the most first, by where they are from."""
+    """Return the counted joules by provenance, the largest first."""
     joules: dict[str, float] = {}
     for component in sorted(counted_components(runs)):
-        told = runs.groupby(f"{component}_provenance")[f"{component}_energy_j"].sum()
-        for name, energy_j in told.items():
+        sums = runs.groupby(f"{component}_provenance")[f"{component}_energy_j"].sum()
+        for name, energy_j in sums.items():
             joules[str(name)] = joules.get(str(name), 0.0) + float(energy_j)
     return dict(sorted(joules.items(), key=lambda item: -item[1]))
 
 
 def environments_sentence(runs: pd.DataFrame) -> str:
-    """Say which machine and which training environments the runs come from."""
+    """Name the machines and the training environments of the runs."""
     devices = listed(sorted(runs["device_name"].unique()))
     names = list(runs["environment"].unique())
     return f"Trained on {devices} in {count(len(names), 'environment')}: {listed(names)}."
 
 
 def study_cost_sentence(runs: pd.DataFrame) -> str:
-    """Say what the runs that were metered consumed and emitted, analysed or not."""
+    """Describe energy, emissions and time of all metered runs."""
     metered = runs[runs["energy_j"].notna()]
     energy_j, grams = metered["energy_j"].sum(), metered["emissions_gco2e"].sum()
     intensities = sorted(metered["carbon_intensity_gco2e_per_kwh"].dropna().unique())
@@ -47,7 +47,7 @@ def study_cost_sentence(runs: pd.DataFrame) -> str:
 
 
 def net_energy_sentence(runs: pd.DataFrame) -> str:
-    """Say how much of the runs' energy is above idle."""
+    """Describe how much of the energy is above idle."""
     if runs["net_energy_j"].isna().any():
         return "Idle power was not metered for every component: net energy is not stated."
     share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
@@ -55,14 +55,14 @@ def net_energy_sentence(runs: pd.DataFrame) -> str:
 
 
 def uncertainty_sentence(runs: pd.DataFrame) -> str:
-    """Say how sure the energy of a run is, over all runs that tell it."""
-    told = runs[runs["energy_uncertainty_j"].notna() & (runs["energy_j"] > 0)]
-    if told.empty:
+    """Describe the uncertainty of the energy of a run."""
+    known = runs[runs["energy_uncertainty_j"].notna() & (runs["energy_j"] > 0)]
+    if known.empty:
         return "These runs were made by a version that stated no uncertainty."
-    half = COVERAGE_FACTOR * told["energy_uncertainty_j"] / told["energy_j"]
+    half = COVERAGE_FACTOR * known["energy_uncertainty_j"] / known["energy_j"]
     same = half.max() - half.min() < 0.005
     spread = "" if same else f" (from {percent(half.min(), 1)} to {percent(half.max(), 1)})"
-    left = len(runs) - len(told)
+    left = len(runs) - len(known)
     missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
     typical = percent(float(half.median()), 1)
     return (
@@ -73,7 +73,7 @@ def uncertainty_sentence(runs: pd.DataFrame) -> str:
 
 
 def correctness_sentence(runs: pd.DataFrame) -> str:
-    """Say how well the architectures learned, from the lowest median F1 to the highest."""
+    """Name the architectures of the lowest and the highest median F1."""
     medians = runs.groupby("architecture")["f1_macro"].median().dropna().sort_values()
     if medians.empty and "dataset" in runs and runs["dataset"].eq("synthetic").all():
         return "The images are made up: there is no correctness to speak of."

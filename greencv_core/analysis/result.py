@@ -1,4 +1,4 @@
-"""What every analysis returns and rests on: no answer for lack of data, and the error rates."""
+"""Error rates of all tests, and results that the data do not allow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Unavailable:
-    """Stands in for a result; false, so that ``if result`` asks whether there is one."""
+    """Reason why a result is not available; false as a condition."""
 
     reason: str
 
@@ -29,14 +29,14 @@ class Unavailable:
         return False
 
     def sentence(self) -> str:
-        """Say why there is no answer."""
+        """Describe why there is no answer."""
         return f"No answer from these runs: {self.reason}."
 
 
 def attempt(
     analysis: Callable[Question, Result], *args: Question.args, **kwargs: Question.kwargs
 ) -> Result | Unavailable:
-    """Return the analysis' result, or why these runs cannot answer it.
+    """Return the result of an analysis, or why it is unavailable.
 
     An argument that is :class:`Unavailable` is returned as the result. Only
     :class:`NotEnoughDataError` is caught: any other error is a defect.

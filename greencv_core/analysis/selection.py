@@ -1,4 +1,4 @@
-"""Which runs are analysed, and their medians."""
+"""Selection of runs, the outlier rule, and summaries of groups."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _MAD_TO_SIGMA = 0.6745
 
 
 def condition_name(levels: Iterable[object]) -> str:
-    """Return the name of a condition of these levels: ``resnet18 @ cpu``."""
+    """Return the name of a condition: ``resnet18 @ cpu``."""
     return " @ ".join(map(str, levels))
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The runs that are analysed, and those that are not, each with the reason."""
+    """Runs that are analysed, and runs that are excluded with the reason."""
 
     runs: pd.DataFrame
     excluded: pd.DataFrame
-    """The rows left out, with a column ``reason``."""
+    """Excluded runs, with a column ``reason``."""
     contended: int
-    """Runs kept although other work disturbed them."""
+    """Number of analysed runs that were disturbed by other work."""
 
     def sentence(self, planned: int | None = None) -> str:
-        """Say how many runs (of those ``planned``) are analysed, and what of marked ones."""
+        """Describe how many runs (of those ``planned``) are analysed, excluded or disturbed."""
         verb = "is" if len(self.runs) == 1 else "are"
         of_all = "" if planned is None else f" of {planned} planned"
         text = f"{len(self.runs)}{of_all} {'run' if (planned or len(self.runs)) == 1 else 'runs'} "
@@ -55,7 +55,7 @@ class Selection:
 
 
 def select_runs(runs: pd.DataFrame) -> Selection:
-    """Leave out runs that failed, were stopped or lost a meter; keep and count contended ones."""
+    """Exclude runs that failed, were stopped or lost a meter; keep and count contended ones."""
     finished = runs["status"] == "finished"
     kept_back = ~finished | ~runs["complete"].eq(True)
     excluded = runs[kept_back].copy()
@@ -97,10 +97,10 @@ def filter_by(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
 
 
 def fastest_environment(runs: pd.DataFrame) -> str:
-    """Return the environment of the lowest median time per image: the one people would choose.
+    """Return the environment of the lowest median time per image.
 
-    The median is that of the architectures' medians, so each architecture counts alike; where
-    there are any, of those that every environment has, so that none is fast for want of large ones.
+    The median is over the architectures' medians; if possible, only architectures that were trained
+    in every environment count.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def fastest_environment(runs: pd.DataFrame) -> str:
 
 
 def weakest_provenance(runs: pd.DataFrame, column: str = "provenance") -> str:
-    """Return the provenance of a figure over these runs: that of the weakest of them.
+    """Return the weakest provenance of a figure over these runs.
 
     ``column`` may be that of one component: ``cpu_provenance``.
     """
@@ -128,16 +128,16 @@ def weakest_provenance(runs: pd.DataFrame, column: str = "provenance") -> str:
 
 @dataclass(frozen=True)
 class Outliers:
-    """What a rule leaves out, and what it keeps."""
+    """Runs that the outlier rule keeps and excludes."""
 
     kept: pd.DataFrame
     left_out: pd.DataFrame
-    """The runs left out, with their ``modified_z``."""
+    """Excluded runs, with their ``modified_z``."""
     value: str
     limit: float
 
     def sentence(self) -> str:
-        """State the rule and how many runs it leaves out."""
+        """Describe the rule and how many runs it excludes."""
         n = len(self.kept) + len(self.left_out)
         return (
             f"The rule: a run is left out if its {quantity(self.value)} lies further than "
@@ -153,11 +153,10 @@ def find_outliers(
     by: Sequence[str] = CONDITION,
     limit: float = OUTLIER_LIMIT,
 ) -> Outliers:
-    """Leave out runs whose value lies far from the median of their group.
+    """Find runs whose value is far from the median of their group.
 
-    The modified z is 0.6745 (x - median) / MAD (Iglewicz and Hoaglin 1993). It rests on medians, so
-    that a few outliers cannot hide themselves as they do in a standard deviation. A group whose
-    values are mostly the same has no MAD, and keeps all of them; so does a run without the value.
+    The modified z is 0.6745 (x - median) / MAD (Iglewicz and Hoaglin 1993). Runs without the value
+    and groups with a MAD of 0 have no outliers.
     """
     groups = runs.groupby(list(by), sort=False, observed=True)[value]
     distance = runs[value] - groups.transform("median")

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from greencv_core.analysis import NotEnoughDataError, Unavailable, attempt, decide, saving
-from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP, loss_bounds
+from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP
+from greencv_core.analysis.comparison.best import loss_bounds
 from greencv_core.published.seaa2023.reanalysis import CORRECTNESS, load_reanalysis
 from greencv_core.report.pages.decision import corrected_runs, decision_panel, decisions_table
 from tests.conftest import ROOT

@@ -378,7 +378,7 @@ def test_rho_is_that_of_scipy_and_its_interval_holds_it():
 def test_runs_of_architectures_that_do_not_overlap_have_no_interval_worth_telling():
     result = rank_correlation(truth(environments=1), "gflops_per_image", "energy_j_per_image")
     assert result.rises
-    assert result.told() == "0.980, the same in all resamples"
+    assert result.estimate() == "0.980, the same in all resamples"
 
 
 @pytest.mark.parametrize("n", [3, 8])
@@ -483,7 +483,7 @@ def test_correlations_stand_in_a_line_for_each_environment():
     by_energy = rank_correlations(runs, "gflops_per_image", "energy_j_per_image")
     made = correlations_table({"Busy": by_utilisation, "Joules": by_energy}, "measured")
     assert made.body.count("<tr>") == 3
-    assert by_utilisation["env0"].told() in made.body
+    assert by_utilisation["env0"].estimate() in made.body
     assert len(made.files["csv"].decode().splitlines()) == 4
     assert correlations_table({"Busy": {"env1": by_utilisation["env1"]}}, "measured") is None
 

@@ -1,4 +1,4 @@
-"""Energy against correctness: which conditions no other beats in both, and what a target costs."""
+"""Pareto front of energy and correctness; energy to reach a target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from greencv_core.analysis.selection import CONDITION, condition_name, summarise
 from greencv_core.utils.text import F1_DECIMALS, count, listed, number, percent, quantity
 
 RESAMPLES = 2_000
-"""Of the whole front: a probability is then known to about a hundredth."""
+"""Bootstrap samples; the front probability is then known to about 0.01."""
 SURE = 0.95
 _AT_ONCE = 4_000_000
 _ENERGY = "energy_j_per_image"
@@ -23,31 +23,30 @@ _ENERGY = "energy_j_per_image"
 
 @dataclass(frozen=True)
 class TradeOff:
-    """Every condition's medians, and whether and how surely it is on the Pareto front."""
+    """Medians of each condition, and whether it is on the Pareto front."""
 
     conditions: pd.DataFrame
     """The condition's columns, n, energy_j_per_image and the correctness with quartiles,
-    correctness_per_kj (median over runs of the correctness over the kilojoules of the whole
-    training), on_front, and front_probability: the share of bootstrap resamples of the runs in
-    which the condition is on the front."""
+    correctness_per_kj (median over runs, of the whole training), on_front, front_probability (share
+    of bootstrap resamples in which the condition is on the front)."""
     by: tuple[str, ...]
     correctness: str = "f1_macro"
 
     @property
     def front(self) -> pd.DataFrame:
-        """The conditions on the front, from the least energy to the most."""
+        """Conditions on the front in order of energy."""
         return self.conditions[self.conditions["on_front"]].sort_values(_ENERGY)
 
     def sentence(self) -> str:
-        """Name the conditions that nothing beats in both, and those that may be or not."""
-        told = quantity(self.correctness)
+        """Name the conditions on the front, and those that resampling leaves open."""
+        name = quantity(self.correctness)
         names = self._names(self.front)
         if not names:
-            return f"No condition has both an energy and a {told}."
+            return f"No condition has both an energy and a {name}."
         verb = "is" if len(names) == 1 else "are"
         text = (
             f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
-            f"front: no other condition has less energy per image at no lower {told}, or a higher "
+            f"front: no other condition has less energy per image at no lower {name}, or a higher "
             "one for no more energy (medians)."
         )
         open_ones = self.conditions[
@@ -64,7 +63,7 @@ class TradeOff:
         return text
 
     def efficiency_sentence(self) -> str:
-        """Say which condition has the most correctness for its energy, and which the least."""
+        """Name the conditions of the highest and lowest correctness per kilojoule."""
         known = self.conditions.dropna(subset=["correctness_per_kj"])
         if known.empty:
             return ""
@@ -72,8 +71,8 @@ class TradeOff:
             [known["correctness_per_kj"].idxmax(), known["correctness_per_kj"].idxmin()]
         ]
         (most, least), values = self._names(ends), ends["correctness_per_kj"].to_list()
-        told = quantity(self.correctness)
-        text = f"{most} has the most {told} for a kilojoule of training, {number(values[0])}"
+        name = quantity(self.correctness)
+        text = f"{most} has the most {name} for a kilojoule of training, {number(values[0])}"
         return f"{text}; {least} the least, {number(values[1])}." if most != least else f"{text}."
 
     def _names(self, rows: pd.DataFrame) -> list[str]:
@@ -82,25 +81,25 @@ class TradeOff:
 
 @dataclass(frozen=True)
 class EnergyToTarget:
-    """The energy that training took until a correctness was reached first."""
+    """Energy of training until a correctness was first reached."""
 
     target: float
     correctness: str
     conditions: pd.DataFrame
-    """The condition's columns, n, reached (runs), energy_j: the median over all runs of the energy
-    until the end of the first epoch that reached the target, one that never did counting as more
-    than any; NaN where half or more did not."""
+    """The condition's columns, n, reached (number of runs), energy_j: median over all runs of the
+    energy until the end of the first epoch that reached the target; NaN if half or more of the runs
+    never did."""
     by: tuple[str, ...]
 
     def sentence(self) -> str:
-        """Name the cheapest and the dearest way to the target, and those that did not get there."""
+        """Name the conditions of least and most energy, and those that missed the target."""
         known = self.conditions.dropna(subset=["energy_j"]).sort_values("energy_j")
-        told = f"a {quantity(self.correctness)} of {self.target:.2f}"
+        target = f"a {quantity(self.correctness)} of {self.target:.2f}"
         if known.empty:
-            return f"No condition reached {told} in most of its runs."
+            return f"No condition reached {target} in most of its runs."
         first, last = known.iloc[0], known.iloc[-1]
         least = number(first["energy_j"])
-        text = f"To reach {told} took least energy with {self._name(first)}: {least} J"
+        text = f"To reach {target} took least energy with {self._name(first)}: {least} J"
         if len(known) > 1:
             times = last["energy_j"] / first["energy_j"]
             text += (
@@ -120,10 +119,9 @@ class EnergyToTarget:
 def pareto_front(
     runs: pd.DataFrame, by: Sequence[str] = CONDITION, correctness: str = "f1_macro"
 ) -> TradeOff:
-    """Find the conditions that no other dominates (less or equal energy, higher or equal F1).
+    """Find the conditions that no other dominates in both energy and F1.
 
-    F1 is compared to three decimals: to differ by less is to be equally right.
-    A condition without a median of either is shown, and is not on the front.
+    F1 is compared to three decimals. A condition without a median of either is not on the front.
     """
     table = summarise(runs, by, values=(_ENERGY, correctness))
     medians = table[[_ENERGY, correctness]].to_numpy(dtype=float).T[:, None, :]
@@ -148,14 +146,14 @@ def energy_to_target(
     by: Sequence[str] = CONDITION,
     correctness: str = "f1_macro",
 ) -> EnergyToTarget:
-    """Find what each condition's training took until it reached a correctness.
+    """Compute the energy of each condition until a correctness was reached.
 
     Parameters
     ----------
     epochs
-        The epochs table: the condition's columns, run_id, epoch, energy_j, the correctness.
+        Epochs table with the condition's columns, run_id, epoch, energy_j and the correctness.
     target
-        The highest, to two decimals, that half of every condition's runs reach, if omitted.
+        Default is the highest, to two decimals, that half of the runs of every condition reach.
 
     Raises
     ------
@@ -174,7 +172,7 @@ def energy_to_target(
         {**dict.fromkeys(by, "first"), correctness: "max"}
     )
     if target is None:
-        # The lower of two medians: one that most of an even number of runs reach.
+        # The lower median is reached by most of an even number of runs.
         scores = runs.groupby(list(by), sort=False)[correctness]
         lowest = scores.quantile(0.5, interpolation="lower").min()
         target = float(np.floor(round(100 * lowest, 9)) / 100)
@@ -192,7 +190,7 @@ def energy_to_target(
 
 
 def _on_front(energy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether each condition is on the front, for each draw; shapes (draws, conditions)."""
+    """Return which conditions are on the front in each draw; shapes (draws, conditions)."""
     score = score.round(F1_DECIMALS)
     on_front = np.isfinite(energy) & np.isfinite(score)
     step = max(1, _AT_ONCE // max(1, energy.shape[1]) ** 2)

@@ -1,4 +1,4 @@
-"""Whether another careful analyst, or one run more or less, would have said the same."""
+"""Does the largest saving depend on choices of the analysis or on single runs; power analysis."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _SELECTIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxy
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """A headline without each repetition in turn."""
+    """Largest saving without each repetition in turn."""
 
     whole: Saving
     without: pd.DataFrame
     """left_out (repetition), saving, ci_low, ci_high, from, to."""
 
     def sentence(self) -> str:
-        """Say how far the headline moves, and whether it names other conditions."""
+        """Describe how far the saving moves, and whether its conditions change."""
         low, high = self.without["saving"].min(), self.without["saving"].max()
         other = (self.without["from"] != self.whole.dear) | (self.without["to"] != self.whole.cheap)
         text = (
@@ -56,17 +56,17 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class Power:
-    """How many repetitions a difference would have needed to be seen."""
+    """Repetitions needed to detect a difference."""
 
     value: str
     difference: float
     conditions: pd.DataFrame
-    """The condition's columns, n, variation (standard deviation of logarithms, which is about the
-    coefficient of variation), repetitions_needed, smallest_difference (that n repetitions show)."""
+    """The condition's columns, n, variation (standard deviation of logarithms, about the
+    coefficient of variation), repetitions_needed, smallest_difference (detectable with n)."""
     by: tuple[str, ...]
 
     def sentence(self) -> str:
-        """Say for how many conditions the repetitions were enough."""
+        """Describe for how many conditions the repetitions were enough."""
         known = self.conditions.dropna(subset=["repetitions_needed"])
         if known.empty:
             return "No condition has the runs and the spread that a power analysis needs."
@@ -84,17 +84,16 @@ class Power:
 
 @dataclass(frozen=True)
 class SpecificationCurve:
-    """A headline under every combination of an analyst's reasonable choices."""
+    """Largest saving under every combination of reasonable choices of the analysis."""
 
     specifications: pd.DataFrame
-    """One column a choice, then saving, ci_low, ci_high, from, to; from the smallest saving to the
-    largest."""
+    """One column a choice, then saving, ci_low, ci_high, from, to; sorted by saving."""
     choices: tuple[str, ...]
     unanswered: int
-    """Combinations that these runs cannot answer."""
+    """Number of combinations without a result."""
 
     def sentence(self) -> str:
-        """Say how far the choices move the headline, and which choice moves it most."""
+        """Describe how far the choices move the saving, and which moves it most."""
         table = self.specifications
         low, high = table.iloc[0], table.iloc[-1]
         kept = int((table["ci_low"] > 0).sum())
@@ -128,12 +127,12 @@ class SpecificationCurve:
 def leave_one_repetition_out(
     runs: pd.DataFrame, headline: Headline = best_against_worst, column: str = "repetition"
 ) -> LeaveOneOut:
-    """Compute a headline without each repetition in turn.
+    """Compute the largest saving without each repetition in turn.
 
     Raises
     ------
     NotEnoughDataError
-        There are fewer than two repetitions, or without one the headline has no answer.
+        There are fewer than two repetitions, or one is needed for a result.
     """
     repetitions = sorted(runs[column].unique())
     if len(repetitions) < 2:
@@ -145,7 +144,7 @@ def leave_one_repetition_out(
             result = headline(runs[runs[column] != repetition])
         except NotEnoughDataError as error:
             raise NotEnoughDataError(f"without repetition {repetition}, {error}") from error
-        rows.append({"left_out": repetition, **_told(result)})
+        rows.append({"left_out": repetition, **_saving_row(result)})
     return LeaveOneOut(whole, pd.DataFrame(rows))
 
 
@@ -155,9 +154,9 @@ def repetitions_needed(
     by: Sequence[str] = CONDITION,
     difference: float = DIFFERENCE,
 ) -> Power:
-    """Find the repetitions that show a relative difference with 80 % power, by the spread seen.
+    """Compute the repetitions that detect a relative difference with 80 % power.
 
-    A two-sided t test of logarithms at 5 %, of two conditions that vary as this one does.
+    For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.
 
     Raises
     ------
@@ -193,18 +192,18 @@ def specification_curve(
 ) -> SpecificationCurve:
     """Compute the largest saving under every combination of reasonable choices.
 
-    What counts as energy; whether all runs count, those that the rule for outliers keeps, or those
-    that nothing disturbed; whether medians are compared or means.
+    Choices are the definition of energy, the runs (all, without outliers, or without contended
+    ones) and the statistic (median or mean).
 
     Parameters
     ----------
     energies
-        A runs table for each meaning of energy, as :func:`energy_definitions` returns them.
+        Runs table of each definition, as :func:`energy_definitions` returns them.
 
     Raises
     ------
     NotEnoughDataError
-        No combination has an answer.
+        No combination has a result.
     """
     rows: list[dict[str, object]] = []
     unanswered = 0
@@ -215,14 +214,14 @@ def specification_curve(
         known = table.dropna(subset=["energy_j_per_image"])
         kept = select(known)
         if selection != _ALL and len(kept) == len(known):
-            continue  # leaves nothing out: the same analysis again
+            continue  # the same runs as "all"
         for statistic in statistics:
             result = attempt(
                 best_against_worst, kept, by, statistic=statistic, correctness=correctness
             )
             if isinstance(result, Saving):
                 choice = {"energy": energy, "runs": selection, "statistic": statistic}
-                rows.append({**choice, **_told(result)})
+                rows.append({**choice, **_saving_row(result)})
             else:
                 unanswered += 1
     if not rows:
@@ -232,35 +231,35 @@ def specification_curve(
 
 
 ROUNDING = 1e-9
-"""By more than this share, a sum is another one."""
+"""Largest relative difference of equal sums."""
 
 
 def energy_definitions(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the runs once for each meaning of energy per image that they can tell.
+    """Return the runs table once for each definition of energy per image.
 
-    Gross; net of idle power; that of the training phases alone, without validation; and where a
-    study counts some components alone, with those besides that were metered.
+    The definitions are gross, net of idle power, without validation, and, if the study counts only
+    some of the metered components, all components. One that no run has is left out.
     """
     images = runs["images_processed"].astype(float)
     columns = runs.reindex(columns=[f"{name}_energy_j" for name in COMPONENTS]).astype(float)
     known = columns.dropna(axis="columns", how="all")
     every_j = known.sum(axis="columns", min_count=max(1, known.shape[1]))
-    meanings = {
+    definitions = {
         "gross": runs["energy_j_per_image"],
         "net": runs["net_energy_j"] / images,
         "training alone": runs["train_energy_j"] / images,
     }
     if (every_j > runs["energy_j"] * (1 + ROUNDING)).any():
-        meanings["all components"] = every_j / images
+        definitions["all components"] = every_j / images
     return {
         name: runs.assign(energy_j_per_image=energy)
-        for name, energy in meanings.items()
+        for name, energy in definitions.items()
         if energy.notna().any()
     }
 
 
 def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_worst) -> str:
-    """Say what the declared rule for outliers leaves out, and the headline with and without."""
+    """Describe what the outlier rule excludes, and the largest saving with and without it."""
     rule = find_outliers(runs)
     if rule.left_out.empty:
         return rule.sentence()
@@ -276,7 +275,7 @@ def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_wors
     )
 
 
-def _told(result: Saving) -> dict[str, object]:
+def _saving_row(result: Saving) -> dict[str, object]:
     return {
         "saving": result.saving,
         "ci_low": result.ci_low,
@@ -293,8 +292,7 @@ def _needed(spread: float, difference: float) -> float:
         warnings.simplefilter("ignore")
         power = TTestIndPower()
         effect = difference / spread
-        # By doubling and bisection: the solver has no answer between two and three repetitions. A
-        # power that is NaN is too near 1 for its arithmetic.
+        # By bisection: the solver fails between two and three repetitions. NaN is a power near 1.
         enough = 2
         while power.power(effect, enough, ALPHA) < POWER:
             enough *= 2

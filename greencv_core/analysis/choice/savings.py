@@ -1,4 +1,4 @@
-"""How much one condition saves against another, and what that costs in correctness."""
+"""Relative savings between conditions, with their intervals and the loss of correctness."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from greencv_core.analysis.bootstrap import (
     medians_without_each,
     studentised,
 )
+from greencv_core.analysis.choice.selection_bias import selection_bias
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.utils.text import F1_DECIMALS, percent, quantity
@@ -30,11 +31,8 @@ Statistic = Literal["median", "mean"]
 Values = NDArray[np.float64]
 
 FEWEST_FOR_BOOTSTRAP = 10
-"""With fewer runs the bootstrap says little beyond their extremes: of three it covers too little,
-of five it is wider than Welch's t (``benchmarks/statistics.py``)."""
-CONTENDER = 0.1
-"""The share of resamples in which a condition is the dearest (or the cheapest) to be in the running
-for it."""
+"""Runs in each condition. With three, the bootstrap covers too little; with five, it is wider than
+Welch's t (``benchmarks/statistics.py``)."""
 _T, _BCA, _STUDENTISED, _PERCENTILE = "t", "BCa", "studentised", "percentile"
 _METHODS = {
     _T: "t interval of logarithms",
@@ -46,50 +44,50 @@ _METHODS = {
 
 @dataclass(frozen=True)
 class Saving:
-    """1 - median(to) / median(from), or of the means, with its 95 % interval and the loss of F1."""
+    """Saving 1 - median(to) / median(from), or of means, with 95 % interval and loss of F1."""
 
     value: str
     saving: float
     ci_low: float
     ci_high: float
     method: str
-    """``BCa`` of medians and ``studentised`` of means from ten runs in each condition on; ``t``
-    with fewer: Welch's for the ratio of geometric means (of means, by the delta method), which are
-    the medians' where logarithms are spread evenly; ``percentile`` where a value is not above 0."""
+    """``BCa`` (medians) or ``studentised`` (means) with ten or more runs in each condition; else
+    ``t``: Welch's for the ratio of geometric means (of means, by the delta method); ``percentile``
+    if a value is not above 0."""
     from_condition: Mapping[str, object]
-    """The condition saved against, column to level."""
+    """Condition to compare with, column to level."""
     to_condition: Mapping[str, object]
-    """The condition that saves."""
+    """Condition that saves."""
     n_from: int
     n_to: int
     correctness_loss: float
-    """Median correctness of ``from`` minus that of ``to``; negative where saving also gains."""
+    """Median correctness of ``from`` minus that of ``to``."""
     correctness: str = "f1_macro"
     statistic: Statistic = "median"
     picked_from: int = 1
-    """Pairs of which this one was picked for its saving; the interval allows for it."""
+    """Number of pairs of which this is the largest saving; the interval allows for the choice."""
 
     @property
     def dear(self) -> str:
-        """The name of the condition saved against."""
+        """Name of the condition to compare with."""
         return condition_name(self.from_condition.values())
 
     @property
     def cheap(self) -> str:
-        """The name of the condition that saves."""
+        """Name of the condition that saves."""
         return condition_name(self.to_condition.values())
 
     def sentence(self) -> str:
-        """Say what is saved, with its interval, and what it costs."""
-        change, told = round(self.correctness_loss, F1_DECIMALS), quantity(self.correctness)
+        """Describe the saving, its interval and the change of correctness."""
+        change, name = round(self.correctness_loss, F1_DECIMALS), quantity(self.correctness)
         if change != change:
-            cost = ""  # nothing to compare
+            cost = ""
         elif change == 0:
-            cost = f", with the same median {told}"
+            cost = f", with the same median {name}"
         elif change > 0:
-            cost = f", at a median {told} lower by {change:.{F1_DECIMALS}f}"
+            cost = f", at a median {name} lower by {change:.{F1_DECIMALS}f}"
         else:
-            cost = f", with a median {told} higher by {-change:.{F1_DECIMALS}f}"
+            cost = f", with a median {name} higher by {-change:.{F1_DECIMALS}f}"
         share, word = self.saving, "less"
         if share < 0:
             share, word = -share, "more"
@@ -100,7 +98,7 @@ class Saving:
         )
 
     def interval(self) -> str:
-        """Say what the 95 % interval is, and what it allows for."""
+        """Describe the 95 % interval and what it allows for."""
         if self.ci_low == self.ci_high:
             return "no interval, since neither condition's runs differ"
         low, high = self.ci_low, self.ci_high
@@ -128,7 +126,7 @@ def saving(
     Raises
     ------
     NotEnoughDataError
-        A condition has fewer than two runs, or the one saved against takes nothing.
+        A condition has fewer than two runs, or the median to compare with is not above 0.
     """
     dear, cheap = (
         _group(runs, condition, value, statistic, correctness)
@@ -147,8 +145,8 @@ def best_against_worst(
 ) -> Saving:
     """Compare the group of the lowest median (or mean) with that of the highest.
 
-    The largest saving of all pairs is picked for being large, and so tends to be too large: its
-    interval reaches lower by what the picking adds. Groups with a single run take no part.
+    The largest of several savings tends to be too large, so its interval is extended downwards.
+    Groups with a single run are left out.
 
     Raises
     ------
@@ -162,7 +160,7 @@ def best_against_worst(
     dear, cheap = groups[int(estimates.argmax())], groups[int(estimates.argmin())]
     pairs = list(itertools.combinations(range(len(groups)), 2))
     both_ways = [*pairs, *((b, a) for a, b in pairs)]
-    return _picked(_between(dear, cheap), _bias_of_picking(groups, both_ways), len(pairs))
+    return _largest(_between(dear, cheap), groups, both_ways, len(pairs))
 
 
 def savings_table(
@@ -173,7 +171,7 @@ def savings_table(
     statistic: Statistic = "median",
     correctness: str = "f1_macro",
 ) -> list[Saving]:
-    """Return the saving of each pair of groups, from the dearer to the cheaper; the largest first.
+    """Return the saving of each pair of groups, the largest first.
 
     Raises
     ------
@@ -187,12 +185,12 @@ def savings_table(
 
 
 def pick_largest(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
-    """Return the largest of some savings of these runs, its interval allowing for the pick.
+    """Return the largest of some savings of these runs, with an interval that allows for that.
 
     Raises
     ------
     NotEnoughDataError
-        There is none.
+        There are no candidates.
     """
     if not candidates:
         raise NotEnoughDataError("no pair of conditions is left to pick from")
@@ -207,61 +205,19 @@ def pick_largest(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
                 )
     names = list(groups)
     pairs = [(names.index(c.dear), names.index(c.cheap)) for c in candidates]
-    bias = _bias_of_picking(list(groups.values()), pairs)
-    return _picked(best, bias, len(candidates))
+    return _largest(best, list(groups.values()), pairs, len(candidates))
 
 
-def _bias_of_picking(groups: Sequence[_Group], pairs: Sequence[tuple[int, int]]) -> float:
-    """Return by how much the largest saving among pairs is too large for having been picked.
-
-    The bootstrap of the whole selection: resamples pick their own largest saving, and the
-    conditions that are part of it in at least one in ten are in the running. Were all of these
-    alike, as in the worst case, the largest would exceed the truth by the median, over the
-    resamples, of the largest of their deviations. Resampling the selection as it stands instead
-    would double the bias that it is to correct (``benchmarks/statistics.py``).
-
-    Parameters
-    ----------
-    pairs
-        Of places in ``groups``: the dearer and the cheaper.
-
-    Returns
-    -------
-    float
-        Of the logarithm of the ratio; 0 where a draw is not above 0.
-    """
-    draws = np.array([group.log_draws for group in groups])
-    if not np.isfinite(draws).all():
-        return 0.0
-    estimates = np.log([group.estimate for group in groups])
-    cheaper: dict[int, list[int]] = {}
-    for dear, cheap in pairs:
-        cheaper.setdefault(dear, []).append(cheap)
-    resamples = draws.shape[1]
-    most, dearest, cheapest = (np.full(resamples, fill) for fill in (-np.inf, 0.0, 0.0))
-    for dear, others in cheaper.items():
-        of_others = draws[others]
-        at = of_others.argmin(axis=0)
-        gain = draws[dear] - of_others.min(axis=0)
-        better = gain > most
-        most[better], dearest[better] = gain[better], dear
-        cheapest[better] = np.array(others)[at[better]]
-    running = [_in_the_running(end, len(groups)) for end in (dearest, cheapest)]
-    deviations = draws - estimates[:, None]
-    if sum(dear in running[0] and cheap in running[1] for dear, cheap in pairs) == 1:
-        return 0.0  # nothing else is in the running: there was nothing to pick from
-    largest = np.full(resamples, -np.inf)
-    for dear, others in cheaper.items():
-        contending = [other for other in others if other in running[1]]
-        if dear in running[0] and contending:
-            largest = np.maximum(largest, deviations[dear] - deviations[contending].min(axis=0))
-    return max(0.0, float(np.median(largest)))
-
-
-def _in_the_running(end: Values, groups: int) -> set[int]:
-    shares = np.bincount(end.astype(int), minlength=groups) / len(end)
-    # Among very many that are alike, none is picked often.
-    return set(np.flatnonzero(shares >= min(CONTENDER, shares.max() / 2)).tolist())
+def _largest(result: Saving, groups: Sequence[_Group], pairs: Sequence[tuple[int, int]],
+             compared: int) -> Saving:  # fmt: skip
+    """Return the largest saving of the pairs with an interval that allows for its being picked."""
+    bias = selection_bias(
+        np.array([group.log_draws for group in groups]),
+        [group.estimate for group in groups],
+        pairs,
+    )
+    low = 1 - (1 - result.ci_low) * math.exp(bias)
+    return replace(result, ci_low=min(low, result.ci_low), picked_from=compared)
 
 
 def _group(
@@ -304,7 +260,7 @@ def _groups(
 
 @dataclass(frozen=True)
 class _Group:
-    """One condition's values, and what is drawn from them once for all pairs that it is part of."""
+    """Values of a condition and its bootstrap draws, shared by all of its pairs."""
 
     condition: Mapping[str, object]
     runs: pd.DataFrame
@@ -348,7 +304,7 @@ class _Group:
 
     @cached_property
     def relative_errors(self) -> Values:
-        """Standard error over the mean, of each draw."""
+        """Standard error over the mean of each draw."""
         means, errors = self._means
         return errors / means
 
@@ -358,7 +314,7 @@ class _Group:
 
     @cached_property
     def log_scale(self) -> tuple[float, float]:
-        """Location and its variance on the scale of logarithms."""
+        """Logarithmic location and its variance."""
         if self.statistic == "mean":
             mean = self.values.mean()
             return math.log(mean), float(self.values.var(ddof=1) / len(self.values) / mean**2)
@@ -428,8 +384,3 @@ def _welch_of_logarithms(dear: _Group, cheap: _Group) -> tuple[float, float]:
     df = (v_a + v_b) ** 2 / (v_a**2 / (len(dear.values) - 1) + v_b**2 / (len(cheap.values) - 1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * math.sqrt(v_a + v_b)
     return at_b - at_a - half, at_b - at_a + half
-
-
-def _picked(result: Saving, bias: float, pairs: int) -> Saving:
-    low = 1 - (1 - result.ci_low) * math.exp(bias)
-    return replace(result, ci_low=min(low, result.ci_low), picked_from=pairs)

@@ -1,4 +1,4 @@
-"""Does one quantity rise with another: Spearman's rank correlation, an interval, by environment."""
+"""Spearman's rank correlation with its interval, by environment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Unavail
 from greencv_core.utils.text import as_opening, quantity
 
 FEWEST = 3
-"""Architectures; of two, the correlation says no more than which of them takes more. And runs of
-each; of two, the interval is too narrow."""
+"""Architectures, and runs of each; with two runs, the interval is too narrow."""
 _AT_ONCE = 4_000_000
 """Resampled values that are held in memory at once."""
 
@@ -28,8 +27,7 @@ Values = NDArray[np.float64]
 class RankCorrelation:
     """Spearman's rank correlation of two columns over runs, with its 95 % interval.
 
-    The interval is of these architectures: it says what other runs of them would give, and not
-    what other architectures would.
+    The interval holds for other runs of these architectures, not for other architectures.
     """
 
     x: str
@@ -52,56 +50,53 @@ class RankCorrelation:
         return self.high < 0
 
     def sentence(self) -> str:
-        """Say whether one rises with the other, how surely, over how many runs."""
+        """Describe the correlation and its interval."""
         y, x = as_opening(_name(self.y)), _name(self.x)
         if self.rises or self.falls:
             verdict = f"{y} {'rises' if self.rises else 'falls'} with {x}"
         else:
             verdict = f"{y} is not shown to rise or to fall with {x}"
         return (
-            f"{verdict} (rank correlation {self.told()}, n = {self.n} runs of "
+            f"{verdict} (rank correlation {self.estimate()}, n = {self.n} runs of "
             f"{self.architectures} architectures)."
         )
 
-    def told(self) -> str:
+    def estimate(self) -> str:
         """Return rho with its interval."""
         rho, low, high = (
             f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
             for value in (self.rho, self.low, self.high)
         )
         if low == high:
-            # Other runs of architectures that do not overlap give the same order again.
             return f"{rho}, the same in all resamples"
         return f"{rho}, 95 % interval {low} to {high}"
 
 
 def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
-    """Correlate the ranks of two columns of a runs table, over architectures of three runs or more.
+    """Correlate the ranks of two columns, over architectures of three runs or more.
 
-    The interval is symmetrical about the hyperbolic arc tangent of rho (Fisher 1921), by the
-    standard error of ten thousand bootstrap samples and Student's t. Runs are resampled within
-    their architecture, one fewer than it has (McCarthy and Snowden 1985): few runs would else vary
-    too little.
+    The interval is symmetrical about artanh(rho) (Fisher 1921), with the standard error of 10 000
+    bootstrap samples and Student's t. Samples of an architecture have one run less than it has, as
+    few runs would vary too little (McCarthy and Snowden 1985).
 
     Parameters
     ----------
     runs
-        Of one environment; ``architecture`` and both columns are used. Runs that lack a value take
-        no part.
+        Runs table of one environment; runs without a value are left out.
 
     Raises
     ------
     NotEnoughDataError
         Fewer than three architectures have three runs with both values, or a column is constant.
     """
-    told = runs.dropna(subset=[x, y])
-    sizes = told.groupby("architecture", observed=True)["architecture"].transform("size")
-    told = told[sizes >= FEWEST]
-    # In an order of their own: the draws shall not depend on that of the runs.
-    told = told.sort_values(["architecture", x, y], kind="stable")
+    known = runs.dropna(subset=[x, y])
+    sizes = known.groupby("architecture", observed=True)["architecture"].transform("size")
+    known = known[sizes >= FEWEST]
+    # Sorted so that the draws do not depend on the order of the runs.
+    known = known.sort_values(["architecture", x, y], kind="stable")
     groups = [
         part[[x, y]].to_numpy(dtype=float)
-        for _, part in told.groupby("architecture", observed=True)
+        for _, part in known.groupby("architecture", observed=True)
     ]
     if len(groups) < FEWEST:
         raise NotEnoughDataError(
@@ -136,9 +131,8 @@ def _name(column: str) -> str:
 def _draws(values: Values, sizes: Sequence[int], name: str) -> Values:
     """Return Spearman's correlation of each bootstrap sample.
 
-    A sample is how often each run is drawn, from which its mid-ranks follow without sorting it. The
-    ranks' variances are those that samples without repeated runs would have: a run that is drawn
-    twice ties with itself, which is no tie of the data.
+    A sample is stored as how often each run is drawn; its mid-ranks follow without sorting. The
+    variances of the ranks ignore that a run drawn twice ties with itself.
     """
     rng = generator(name)
     n, drawn_n = len(values), len(values) - len(sizes)
@@ -157,7 +151,7 @@ def _draws(values: Values, sizes: Sequence[int], name: str) -> Values:
 
 
 def _centred_ranks(column: Values, drawn: Values) -> Values:
-    """Return each run's mid-rank in samples that hold it so many times, less their mean."""
+    """Return the mid-ranks of the runs in each sample, less their mean."""
     distinct, place = np.unique(column, return_inverse=True)
     if len(distinct) == len(column):
         of_each = drawn[:, np.argsort(column)]
@@ -165,7 +159,6 @@ def _centred_ranks(column: Values, drawn: Values) -> Values:
         order = np.argsort(place, kind="stable")
         starts = np.searchsorted(place[order], np.arange(len(distinct)))
         of_each = np.add.reduceat(drawn[:, order], starts, axis=1)
-    # The mean of mid-ranks is always half of one more than there are.
     middle = np.cumsum(of_each, axis=1) - of_each / 2 - drawn.sum(axis=1, keepdims=True) / 2
     ranks: Values = middle[:, place]
     return ranks

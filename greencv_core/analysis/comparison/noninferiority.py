@@ -1,4 +1,4 @@
-"""Is a loss of correctness negligible: non-inferiority against a margin that is stated before."""
+"""Non-inferiority of correctness, against a margin that was set beforehand."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
-"""Of F1: two percentage points, where a study states none."""
+"""Loss of F1 (two points) that counts as negligible by default."""
 Values = NDArray[np.float64]
+PAIR_COLUMNS = [
+    "from", "to", "saving", "ci_low", "ci_high", "correctness_loss", "loss_high",
+    "non_inferiority_p", "non_inferiority_p_holm", "non_inferiority_p_ranks", "passes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """Whether ``b`` loses less than the margin against ``a``."""
+    """Test of whether ``b`` loses less than the margin against ``a``."""
 
     margin: float
     loss: float
     """Mean of ``a`` minus mean of ``b``."""
     loss_low: float
     loss_high: float
-    """The 90 % interval of the loss: both one-sided tests at 5 % ask whether it lies within."""
+    """90 % interval of the loss, for two one-sided tests at 5 %."""
     p: float
-    """Of Welch's one-sided test that the loss is not below the margin; NaN without any spread."""
+    """P value of Welch's one-sided test of a loss of the margin or more; NaN without spread."""
     p_equivalence: float
-    """Of both one-sided tests (TOST): that the difference is not within the margin either way."""
+    """P value of equivalence by two one-sided tests (TOST)."""
     p_ranks: float
-    """Of Brunner and Munzel's one-sided test that ``b``, raised by the margin, is not higher."""
+    """P value of Brunner and Munzel's one-sided test of ``b`` plus the margin against ``a``."""
 
     @property
     def passes(self) -> bool:
-        """Whether the loss is shown to be below the margin, by this pair alone."""
+        """Whether the loss is shown to be below the margin, unadjusted."""
         return self.loss < self.margin if math.isnan(self.p) else self.p < ALPHA
 
     def sentence(self) -> str:
-        """Say whether the loss is negligible."""
+        """Describe whether the loss is negligible."""
         verdict = "is shown to be" if self.passes else "is not shown to be"
         return (
             f"The loss {verdict} below {self.margin:g} ({self.loss:.3f} on average, 90 % "
@@ -57,10 +61,9 @@ class NonInferiority:
 
 
 def non_inferiority(a: Values, b: Values, margin: float) -> NonInferiority:
-    """Test whether ``b`` loses less than ``margin`` against ``a``, both at 5 %, one-sided.
+    """Test whether ``b`` loses less than ``margin`` against ``a``, at 5 %, one-sided.
 
-    Two one-sided tests by Welch's t (Schuirmann 1987), of which the one against a loss is that of
-    non-inferiority; and the same question by ranks (Brunner and Munzel 2000).
+    By Welch's t (Schuirmann 1987) and by ranks (Brunner and Munzel 2000).
 
     Raises
     ------
@@ -88,24 +91,24 @@ def non_inferiority(a: Values, b: Values, margin: float) -> NonInferiority:
 
 @dataclass(frozen=True)
 class SavingsWithoutLoss:
-    """Which pairs of conditions save at a loss of correctness that is shown to be negligible."""
+    """Pairs of conditions of which one saves, and whether the loss of correctness is negligible."""
 
     value: str
     correctness: str
     margin: float
     pairs: pd.DataFrame
-    """from, to, saving, ci_low, ci_high, correctness_loss (of medians), loss_high (of means, at
-    most, at 95 %), non_inferiority_p, non_inferiority_p_holm, non_inferiority_p_ranks, passes; one
-    row for each pair, whose saving's interval lies above zero. Holm's method is for all of them."""
+    """from, to, saving, ci_low, ci_high, correctness_loss (of medians), loss_high (upper 95 %
+    bound, of means), non_inferiority_p, non_inferiority_p_holm (over all rows), non_inferiority_p_ranks,
+    passes; one row for each pair whose saving has an interval above zero."""
     compared: int
-    """Pairs of conditions, whether they save or not."""
+    """Number of all pairs of conditions."""
     learned_nothing: int
-    """Of these pairs, those whose dearer condition has a median correctness of 0; none passes."""
+    """Number of pairs whose dearer condition has a median correctness of 0; none passes."""
     best: Saving | None
-    """The largest saving of the pairs that pass; its interval allows for the pick."""
+    """Largest saving of the pairs that pass; its interval allows for the choice."""
 
     def sentence(self) -> str:
-        """Name the largest saving without a loss, and count those that lead there."""
+        """Name the largest saving without loss, and count the pairs."""
         points = f"{100 * self.margin:g} points of {quantity(self.correctness)}"
         text = (
             f"Of {count(self.compared, 'pair')} of conditions, {len(self.pairs)} "
@@ -129,7 +132,7 @@ class SavingsWithoutLoss:
             row = self._row(self.best)
             return (
                 f"{text}. The largest saving among them: {self.best.sentence()} "
-                f"{_loss_told(row['loss_high'], row['non_inferiority_p_holm'])}"
+                f"{_loss_sentence(row['loss_high'], row['non_inferiority_p_holm'])}"
             )
         if not self.learned_nothing:
             alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
@@ -149,7 +152,7 @@ def savings_without_loss(
     *,
     correctness: str = "f1_macro",
 ) -> SavingsWithoutLoss:
-    """Test, for every pair of conditions of which one saves, whether it loses correctness.
+    """Test every pair of conditions of which one saves for a loss of correctness.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def savings_without_loss(
     }
     tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]
     adjusted = holm([test.p for test in tests])
-    # Against what has learned nothing, nothing can be lost, and no saving is worth naming.
+    # A condition that learned nothing has nothing to lose.
     learned = [bool(np.median(scores[result.dear]) > 0) for result in saving]
     passes = [
         taught and (p < ALPHA if math.isfinite(p) else test.passes)
@@ -188,31 +191,27 @@ def savings_without_loss(
         }
         for result, test, p, ok in zip(saving, tests, adjusted, passes, strict=True)
     ]
-    columns_told = [
-        "from", "to", "saving", "ci_low", "ci_high", "correctness_loss", "loss_high",
-        "non_inferiority_p", "non_inferiority_p_holm", "non_inferiority_p_ranks", "passes",
-    ]  # fmt: skip
     passing = [result for result, ok in zip(saving, passes, strict=True) if ok]
     return SavingsWithoutLoss(
         value=value,
         correctness=correctness,
         margin=margin,
-        pairs=pd.DataFrame(rows, columns=columns_told),
+        pairs=pd.DataFrame(rows, columns=PAIR_COLUMNS),
         compared=len(every),
         learned_nothing=learned.count(False),
         best=pick_largest(runs, passing) if passing else None,
     )
 
 
-def _loss_told(highest: float, p: float) -> str:
+def _loss_sentence(highest: float, p: float) -> str:
     if math.isnan(p):
         return "Neither condition's runs differ in correctness: there is nothing to test."
-    told = (
+    text = (
         f"Its loss is at most {highest:.{F1_DECIMALS}f}"
         if highest > 0.5 * 10**-F1_DECIMALS
         else "It is shown to lose nothing"
     )
-    return f"{told} (95 %, of means; {p_value(p)})."
+    return f"{text} (95 %, of means; {p_value(p)})."
 
 
 def _by_ranks(a: Values, raised: Values) -> float:

@@ -1,4 +1,4 @@
-"""Do groups differ, which ones, and by how much: tests with their effect sizes."""
+"""Omnibus tests of group differences by means and by ranks, with effect sizes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from greencv_core.utils.text import (
 )
 
 FEWEST_FOR_MEANS = 5
-"""With fewer runs in a group, its variance is too uncertain for Welch's test to keep its level."""
+"""Runs in a group. With fewer, Welch's test does not keep its level."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A value compared between groups, by ranks and by means.
+    """A value compared between groups by means and by ranks.
 
-    ``primary`` names the one that answers: means (``welch``) if every group has at least five runs
-    that are not all the same, ranks (``kruskal``) else. Both are always given. The rule asks for
-    no test of normality: where variances differ, Welch's test and that of Games and Howell keep
-    their level, and the tests by ranks do not (``benchmarks/statistics.py``).
+    ``primary`` names the test that decides: ``welch`` if every group has at least five runs that
+    are not all the same, else ``kruskal``. Normality is no criterion: if variances differ, the
+    tests of Welch and of Games and Howell keep their level, and tests by ranks do not
+    (``benchmarks/statistics.py``).
     """
 
     value: str
@@ -51,24 +51,24 @@ class Comparison:
     kruskal_h: float
     kruskal_p: float
     eta_squared: float
-    """Of the ranks: (H - k + 1) / (n - k) (Tomczak and Tomczak 2014)."""
+    """Effect size of the ranks: (H - k + 1) / (n - k) (Tomczak and Tomczak 2014)."""
     epsilon_squared: float
-    """Of the ranks: H / (n - 1) (Tomczak and Tomczak 2014)."""
+    """Effect size of the ranks: H / (n - 1) (Tomczak and Tomczak 2014)."""
     omega_squared: float
-    """Of the means: df1 (F - 1) / (df1 (F - 1) + n), F being Welch's (Hays 1963)."""
+    """Effect size of the means: df1 (F - 1) / (df1 (F - 1) + n), with Welch's F (Hays 1963)."""
     pairs: pd.DataFrame
     """As :func:`greencv_core.analysis.comparison.pairwise.compared_pairs` returns them."""
     primary: str
     left_out: tuple[str, ...] = ()
     """Groups with fewer than two values."""
     family: int = 1
-    """Comparisons that answer one question together; see :func:`compare_each`."""
+    """Number of comparisons that are adjusted together; see :func:`compare_each`."""
     family_p: float | None = None
-    """The primary omnibus p, adjusted by Holm's method for the family."""
+    """Primary omnibus p, adjusted by Holm's method for the family."""
 
     @property
     def p(self) -> float:
-        """The primary omnibus test's p value, adjusted where there is a family."""
+        """P value of the primary omnibus test, adjusted if there is a family."""
         return self._p_of(self.primary)
 
     def _p_of(self, test: str) -> float:
@@ -83,15 +83,12 @@ class Comparison:
 
     @property
     def pairs_differing(self) -> int:
-        """Pairs that the primary pairwise test tells apart at 5 %."""
+        """Number of pairs that differ at 5 % by the primary pairwise test."""
         column = "dunn_p_holm" if self.primary == "kruskal" else "games_howell_p"
         return int((self.pairs[column] < ALPHA).sum())
 
     def sentence(self) -> str:
-        """Say whether the groups differ, how strongly, how many pairs do, and what ranks say.
-
-        An effect size below zero, which the formulas allow, reads as none.
-        """
+        """Describe the tests, the effect size and the pairs; negative effect sizes read as 0."""
         k, n = len(self.groups), int(self.groups["n"].sum())
         means = (
             f"Welch's F = {number(self.welch_f)}, {p_value(self._p_of('welch'))}",
@@ -126,7 +123,7 @@ class Comparison:
         return text + left_out_clause(self.left_out, "fewer than 2 runs") + "."
 
     def assumptions(self) -> str:
-        """Say what the checks of normality and of equal variances found."""
+        """Describe the checks of normality and of equal variances."""
         checked = self.groups["shapiro_p"].notna()
         odd = [str(g) for g in self.groups.loc[self.groups["shapiro_p"] < ALPHA, "group"]]
         if not checked.any():
@@ -193,7 +190,7 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
     n, k = sum(map(len, values)), len(values)
     constant = np.ptp(np.concatenate(values)) == 0
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # A group without any spread makes these tests divide by zero; the result is then NaN.
+        # Groups without spread make these tests divide by zero; the result is NaN.
         warnings.simplefilter("ignore")
         levene = stats.levene(*values, center="median")
         welch = anova_oneway(values, use_var="unequal")
@@ -203,7 +200,7 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         value=value,
         by=by,
         groups=described,
-        # Of two values both lie equally far from their median: there is nothing to compare.
+        # Two values are equally far from their median.
         levene_w=float(levene.statistic) if described["n"].min() > 2 else np.nan,
         levene_p=float(levene.pvalue) if described["n"].min() > 2 else np.nan,
         welch_f=float(welch.statistic),
@@ -226,10 +223,9 @@ def compare_each(
 ) -> dict[str, Comparison | Unavailable]:
     """Compare groups within each level of another column, as one family.
 
-    With one test a level, some would else reject by chance. The omnibus tests, and Dunn's tests
-    over all pairs of all levels, are adjusted together by Holm's method; the Games-Howell tests,
-    which are adjusted within a level already, by Bonferroni's for the number of levels (of two
-    groups they are the omnibus test, and share its adjusted p).
+    The omnibus tests, and Dunn's tests of all pairs of all levels, are adjusted by Holm's method;
+    the Games-Howell tests, which are adjusted within a level already, by Bonferroni's for the
+    number of levels (for two groups they equal the omnibus test and share its adjusted p).
     """
     every = {
         str(name): attempt(compare, part, value, by)
@@ -254,9 +250,9 @@ def compare_each(
 
 
 def shapiro_wilk(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return W and p of the test of normality; of more than 5000 values, p is approximate."""
+    """Return W and p of the test of normality; p is approximate above 5000 values."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # which is what it warns of
+        warnings.simplefilter("ignore")
         w, p = stats.shapiro(values)
     return float(w), float(p)
 

@@ -1,4 +1,4 @@
-"""Does the environment change a value, run by run: the same architecture and seed in each."""
+"""Paired comparison of environments over runs of the same architecture and seed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.utils.text import listed, p_value, quantity
 
 FEWEST = 6
-"""Combinations; with five, the signed-rank test cannot reach 5 % whatever the data."""
+"""Combinations; with five, the signed-rank test cannot reach 5 %."""
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A value compared between environments over pairs that share architecture and seed."""
+    """A value compared between environments, paired by architecture and seed."""
 
     value: str
     combinations: int
-    """Of architecture and seed that every environment has."""
+    """Combinations of architecture and seed in every environment."""
     reference: str
     shifts: pd.DataFrame
-    """environment, shift: median over the pairs of the difference to the reference."""
+    """environment, shift (median difference to the reference over the pairs)."""
     test: str
     statistic: float
     p: float
 
     def sentence(self) -> str:
-        """Say whether the environments differ in the value, and by how much."""
+        """Describe the test and the median differences."""
         verdict = "differs" if self.p < ALPHA else "is not shown to differ"
         parts = [
             f"{round(row.shift, 4) + 0.0:+.4f} in {row.environment}"
@@ -47,14 +47,13 @@ class PairedComparison:
 def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     """Compare a value between environments, paired by architecture and seed.
 
-    Two environments are compared by Wilcoxon's signed-rank test, more by Friedman's; either asks
-    about differences within a pair, so that the architectures' own differences play no part.
+    The test is Wilcoxon's signed-rank test for two environments, Friedman's for more.
 
     Raises
     ------
     NotEnoughDataError
         There are fewer than two environments, or fewer than six combinations of architecture and
-        seed that each of them has (with five, the signed-rank test cannot reach 5 %).
+        seed that each of them has.
     """
     table = runs.pivot_table(
         index=["architecture", "seed"], columns="environment", values=value, sort=False

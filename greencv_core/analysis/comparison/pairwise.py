@@ -1,4 +1,4 @@
-"""Two groups against each other: which pairs differ, how surely, and by how much."""
+"""Pairwise tests, Cliff's delta and the Hodges-Lehmann shift."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Values = NDArray[np.float64]
 Groups = Mapping[str, Values]
 
 MOST_FOR_EXACT = 50
-"""Values in a group up to which the distribution of Mann-Whitney's U is counted, as R does."""
+"""Largest group for the exact distribution of Mann-Whitney's U, as in R."""
 MOST_DIFFERENCES = 4_000_000
 """Differences that are held in memory at once."""
 
 
 def compared_pairs(groups: Groups) -> pd.DataFrame:
-    """Compare each group with each other.
+    """Compare each pair of groups.
 
     Returns
     -------
     pandas.DataFrame
         a, b, n_a, n_b, median_a, median_b, dunn_p, dunn_p_holm, games_howell_p; cliffs_delta and
         hodges_lehmann_shift (of b against a), each with ``_low`` and ``_high`` of its 95 %
-        interval; cliffs_magnitude. A figure that the values do not define is NaN.
+        interval; cliffs_magnitude. Undefined figures are NaN.
     """
     dunn, games_howell = _dunn(groups), _games_howell(groups)
     rows = []
@@ -66,7 +66,7 @@ def compared_pairs(groups: Groups) -> pd.DataFrame:
 
 
 def holm(p: Sequence[float] | NDArray[np.float64]) -> list[float]:
-    """Return p values adjusted by Holm's method; what is not defined stays so."""
+    """Return p values adjusted by Holm's method; NaN stays NaN."""
     values = np.asarray(p, dtype=float)
     defined = np.isfinite(values)
     if defined.any():
@@ -76,20 +76,17 @@ def holm(p: Sequence[float] | NDArray[np.float64]) -> list[float]:
 
 
 def cliffs_delta(a: Values, b: Values) -> float:
-    """Return Cliff's delta: how much more often a value of ``a`` exceeds one of ``b`` than not.
-
-    From Mann-Whitney's U: 2 U / (n_a n_b) - 1 (Cliff 1993).
-    """
+    """Return Cliff's delta of ``a`` over ``b``: 2 U / (n_a n_b) - 1 (Cliff 1993)."""
     u = stats.mannwhitneyu(a, b, method="asymptotic").statistic
     return float(2 * u / (len(a) * len(b)) - 1)
 
 
 def cliffs_delta_interval(a: Values, b: Values) -> tuple[float, float]:
-    """Return the 95 % interval of Cliff's delta, which allows for unequal variances.
+    """Return the 95 % interval of Cliff's delta, for unequal variances.
 
-    Brunner and Munzel's (2000), of the probability of superiority, carried over. Where no value of
-    one group reaches into the other it would have no width; the bound is then that of a share of n
-    in n by Wilson's score, n being the smaller group's (Cliff 1996): (n - z^2) / (n + z^2).
+    From Brunner and Munzel's (2000) interval of the probability of superiority. Groups that do not
+    overlap would have no width; the bound is then (n - z^2) / (n + z^2), by Wilson's score of n in
+    n, with the n of the smaller group (Cliff 1996).
     """
     delta = cliffs_delta(a, b)
     if abs(delta) == 1:
@@ -99,7 +96,7 @@ def cliffs_delta_interval(a: Values, b: Values) -> tuple[float, float]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         low, high = rank_compare_2indep(a, b).confint_lintransf(-1, 2, alpha=1 - CONFIDENCE)
-    if not low < high:  # no spread of ranks, or a single value
+    if not low < high:
         return math.nan, math.nan
     return max(-1.0, float(low)), min(1.0, float(high))
 
@@ -107,9 +104,9 @@ def cliffs_delta_interval(a: Values, b: Values) -> tuple[float, float]:
 def hodges_lehmann(a: Values, b: Values) -> tuple[float, float, float]:
     """Return the Hodges-Lehmann shift of ``b`` against ``a``, and its 95 % interval.
 
-    The median of all differences b - a, between the two of them that Mann-Whitney's test at 5 %
-    leaves (Hodges and Lehmann 1963; Lehmann 1975). It supposes that the two differ by a shift
-    alone. Very few values, as three against three, have no such interval: the bounds are NaN.
+    The shift is the median of all differences b - a; the interval holds the shifts that
+    Mann-Whitney's test at 5 % does not reject (Hodges and Lehmann 1963; Lehmann 1975). With very
+    few values, as three against three, there is none: the bounds are NaN.
     """
     pairs = len(a) * len(b)
     rank = _lower_rank(len(a), len(b))
@@ -122,10 +119,10 @@ def hodges_lehmann(a: Values, b: Values) -> tuple[float, float, float]:
 
 
 def _lower_rank(m: int, n: int) -> int:
-    """Return which of the sorted differences, from 1, is the interval's lower bound; 0 is none."""
+    """Return the rank, from 1, of the difference that is the lower bound; 0 if there is none."""
     tail = (1 - CONFIDENCE) / 2
     if max(m, n) < MOST_FOR_EXACT:
-        # The smallest U whose probability of being reached exceeds the tail (R's qwilcox).
+        # R's qwilcox
         return int(np.searchsorted(_u_distribution(*sorted((m, n))), tail, side="right"))
     spread = math.sqrt(m * n * (m + n + 1) / 12)
     return max(0, math.floor(m * n / 2 + float(stats.norm.ppf(tail)) * spread))
@@ -133,7 +130,7 @@ def _lower_rank(m: int, n: int) -> int:
 
 @lru_cache(maxsize=512)
 def _u_distribution(m: int, n: int) -> NDArray[np.float64]:
-    """Return the cumulative probabilities of Mann-Whitney's U under equality, without ties."""
+    """Return the cumulative null distribution of Mann-Whitney's U, without ties."""
     # Coefficients of the Gaussian binomial: the product of (1 - x^(n+i)) / (1 - x^i).
     count = np.zeros(m * n + 1)
     count[0] = 1.0
@@ -147,7 +144,7 @@ def _u_distribution(m: int, n: int) -> NDArray[np.float64]:
 
 
 def _differences(a: Values, b: Values, ranks: Sequence[int]) -> list[float]:
-    """Return the differences b - a of these ranks, from 1, without holding too many at once."""
+    """Return the differences b - a of these ranks, from 1; large groups by bisection."""
     if len(a) * len(b) <= MOST_DIFFERENCES:
         every = np.subtract.outer(b, a).ravel()
         return [float(d) for d in np.partition(every, np.array(ranks) - 1)[np.array(ranks) - 1]]
@@ -174,7 +171,7 @@ def _dunn(groups: Groups) -> NDArray[np.float64]:
 
 def _games_howell(groups: Groups) -> NDArray[np.float64]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # Two groups without any spread make it divide by zero; the result is then NaN.
+        # Groups without spread make it divide by zero; the result is NaN.
         warnings.simplefilter("ignore")
         p = stats.tukey_hsd(*groups.values(), equal_var=False).pvalue
     return np.asarray(p, dtype=float)

@@ -1,4 +1,4 @@
-"""At which complexity two environments cost the same energy per image."""
+"""Break-even: the complexity at which two environments take the same energy per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError, 
 from greencv_core.utils.text import number, p_value
 
 FEWEST = 4
-"""Architectures; with three, one degree of freedom is left and the interval tells nothing."""
+"""Architectures; with three, one degree of freedom is left and the interval is useless."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Crossing:
     below: str
     above: str
     gflops: float
-    """Where a line between the two, both axes logarithmic, crosses."""
+    """Zero of the line between the two on logarithmic axes."""
     low: float
     high: float
-    """Its 95 % interval by the spread of the runs alone; NaN where it is not bounded."""
+    """95 % interval by the spread of the runs alone; NaN if unbounded."""
 
     def sentence(self) -> str:
-        """Say between which architectures, and where."""
+        """Describe the crossing."""
         interval = (
             "" if math.isnan(self.low)
             else f" (95 % interval by the runs alone {number(self.low)} to {number(self.high)})"
@@ -48,9 +48,8 @@ class Crossing:
 class BreakEven:
     """The GFLOPs per image at which environment ``b`` takes as much energy as ``a``.
 
-    The logarithm of the ratio of their energies is a straight line over log GFLOPs, each
-    architecture being one point: how far architectures stray from the line is part of the
-    uncertainty, and more runs of the same architectures do not make it smaller.
+    The log ratio of their energies is a straight line over log GFLOPs with one point for each
+    architecture. More runs of the same architectures do not narrow the interval.
     """
 
     a: str
@@ -59,66 +58,66 @@ class BreakEven:
     """architecture, gflops_per_image, ratio (of geometric means, ``b`` to ``a``), fitted, low, high
     (95 % of the line)."""
     exponent: float
-    """By which the ratio grows with GFLOPs; below 0, ``b`` gains with complexity."""
+    """Exponent of the ratio over GFLOPs; below 0, ``b`` gains with complexity."""
     exponent_p: float
     gflops: float
-    """Where the line crosses 1; NaN if it is level."""
+    """Break-even; NaN if the line is level."""
     low: float
     high: float
-    """Fieller's 95 % interval; NaN where it is not bounded, or there is none."""
+    """Fieller's 95 % interval; NaN if unbounded."""
     excluded: bool
-    """Whether a break-even within the range of these architectures is ruled out at 95 %."""
+    """Whether a break-even within the range of the architectures is ruled out at 95 %."""
     crossing: Crossing | None
-    """Where the architectures' own ratios change sides, if they do so once."""
+    """Where the ratios of the architectures themselves cross 1, if they do so once."""
 
     @property
     def lowest(self) -> float:
-        """The fewest GFLOPs of these architectures."""
+        """Lowest GFLOPs of the architectures."""
         return float(self.points["gflops_per_image"].min())
 
     @property
     def highest(self) -> float:
-        """The most GFLOPs of these architectures."""
+        """Highest GFLOPs of the architectures."""
         return float(self.points["gflops_per_image"].max())
 
     @property
     def inside(self) -> bool:
-        """Whether the estimate lies within the range of these architectures."""
+        """Whether the estimate lies within the range of the architectures."""
         return self.lowest <= self.gflops <= self.highest
 
     @property
     def bounded(self) -> bool:
-        """Whether the estimate lies within that range, and an interval bounds it."""
+        """Whether the estimate lies within that range and has a bounded interval."""
         return self.inside and not math.isnan(self.low)
 
     @property
     def within_range(self) -> bool:
-        """Whether all of the interval lies within that range."""
+        """Whether the whole interval lies within that range."""
         return self.bounded and self.lowest <= self.low and self.high <= self.highest
 
     @property
     def below(self) -> str:
-        """The environment that takes less below the break-even; ``above`` does above it."""
+        """Environment that takes less below the break-even."""
         return self.a if self.exponent < 0 else self.b
 
     @property
     def above(self) -> str:
-        """The environment that gains with complexity."""
+        """Environment that takes less above the break-even."""
         return self.b if self.exponent < 0 else self.a
 
     @property
     def cheaper_throughout(self) -> str | None:
-        """The environment that takes less throughout the range, where a break-even is ruled out."""
+        """Environment that takes less throughout the range, if a break-even is ruled out."""
         if not self.excluded:
             return None
         return self.b if float(self.points["fitted"].median()) < 1 else self.a
 
     def sentence(self) -> str:
-        """Say where the two cost the same, how surely, or that they do so nowhere."""
+        """Describe the break-even and its interval, or that there is none."""
         of_architectures = f" {self.crossing.sentence()}" if self.crossing else ""
-        return self._of_line() + of_architectures
+        return self._line_sentence() + of_architectures
 
-    def _of_line(self) -> str:
+    def _line_sentence(self) -> str:
         observed = f"{number(self.lowest)} to {number(self.highest)} GFLOPs"
         trend = (
             f"the ratio changes with GFLOPs (exponent {self.exponent:.2f}, "
@@ -149,9 +148,9 @@ class BreakEven:
 
 
 def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
-    """Find the GFLOPs at which two environments cost the same, over architectures that both have.
+    """Find the GFLOPs at which two environments take the same energy per image.
 
-    The interval is Fieller's (1954) of where a line crosses zero, with the residual variance of the
+    The interval is Fieller's (1954) of the zero of a line, with the residual variance of the
     architectures about it.
 
     Raises
@@ -184,23 +183,11 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
         )
     line = _Line.through(x, y)
     low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
-    half = line.half_width(x)
-    fitted = line.at(x)
-    points = pd.DataFrame(
-        {
-            "architecture": means.index.astype(str),
-            "gflops_per_image": 10**x,
-            "ratio": 10**y,
-            "fitted": 10**fitted,
-            "low": 10 ** (fitted - half),
-            "high": 10 ** (fitted + half),
-        }
-    )
     crossing = line.centre - line.level / line.slope if line.slope else math.nan
     return BreakEven(
         a=a,
         b=b,
-        points=points,
+        points=_points(means.index, x, y, line),
         exponent=line.slope,
         exponent_p=line.slope_p,
         gflops=10**crossing if abs(crossing) < 300 else math.nan,
@@ -214,6 +201,22 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     )  # fmt: skip
 
 
+def _points(
+    names: pd.Index, x: NDArray[np.float64], y: NDArray[np.float64], line: _Line
+) -> pd.DataFrame:
+    half, fitted = line.half_width(x), line.at(x)
+    return pd.DataFrame(
+        {
+            "architecture": names.astype(str),
+            "gflops_per_image": 10**x,
+            "ratio": 10**y,
+            "fitted": 10**fitted,
+            "low": 10 ** (fitted - half),
+            "high": 10 ** (fitted + half),
+        }
+    )
+
+
 def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unavailable]:
     """Find the break-even of each pair of environments; the key names both."""
     names = [str(name) for name in runs["environment"].unique()]
@@ -223,11 +226,10 @@ def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unavailable]:
 
 
 def most_precise(results: Mapping[str, BreakEven | Unavailable]) -> BreakEven | None:
-    """Return the break-even that is best known of those within the range observed.
+    """Return the most precise break-even, preferring those within the range observed.
 
-    That of the narrowest interval on the logarithmic axis, of those within the range if there are
-    any; where no interval bounds one, the first estimate within the range, else the first pair that
-    has an answer. None where no pair has.
+    That is the one of the narrowest interval on the logarithmic axis; if none is bounded, the first
+    estimate within the range, else the first result. None if no pair has a result.
     """
     known = [result for result in results.values() if isinstance(result, BreakEven)]
     bounded = [result for result in known if result.bounded]
@@ -238,7 +240,7 @@ def most_precise(results: Mapping[str, BreakEven | Unavailable]) -> BreakEven | 
 
 @dataclass(frozen=True)
 class _Line:
-    """y = level + slope (x - centre), by least squares, with what its uncertainty needs."""
+    """Least-squares line y = level + slope (x - centre)."""
 
     centre: float
     level: float
@@ -274,10 +276,10 @@ class _Line:
         return half
 
     def where_zero(self, first: float, last: float) -> tuple[float, float, bool]:
-        """Return Fieller's interval of the zero, and whether it leaves out all from first to last.
+        """Return Fieller's interval of the zero, and whether it excludes all from first to last.
 
-        The interval holds each x at which the line is not shown to differ from zero. Where the
-        slope is not shown to differ from zero, that is all but an interval, or everything.
+        It holds each x at which the line does not differ from zero at 5 %. If the slope does not
+        differ from zero, that is all but an interval, or everything.
         """
         low, high, bounded = _fieller(
             self.level, self.slope, self.level_variance, 0.0, self.slope_variance, self._t
@@ -296,10 +298,10 @@ def _fieller(
     level: float, slope: float, level_variance: float, covariance: float, slope_variance: float,
     t: float,
 ) -> tuple[float, float, bool]:  # fmt: skip
-    """Return the bounds of all u at which level + slope u is not shown to differ from zero.
+    """Return the bounds of all u at which level + slope u does not differ from zero at 5 %.
 
-    Where the third is false, the slope itself is not shown to differ from zero, and the two bounds
-    hold what is ruled out; NaN if nothing is.
+    If the third value is false, the slope itself does not differ from zero, and the bounds enclose
+    what is ruled out; NaN if nothing is.
     """
     a = slope**2 - t**2 * slope_variance
     b = slope * level - t**2 * covariance

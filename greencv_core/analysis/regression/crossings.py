@@ -1,4 +1,4 @@
-"""Does the more powerful environment pay with complexity: against each other, by architecture."""
+"""Comparison of the most powerful environment with others by complexity."""
 
 from __future__ import annotations
 
@@ -16,34 +16,33 @@ from greencv_core.utils.text import listed, number
 
 @dataclass(frozen=True)
 class Matching:
-    """The most powerful environment against another: which takes less for which architecture."""
+    """The most powerful environment compared with another, by architecture."""
 
     powerful: str
     other: str
     architectures: tuple[str, ...]
-    """Those trained in both, from the fewest GFLOPs to the most."""
+    """Architectures trained in both, in order of GFLOPs."""
     less_in_powerful: tuple[str, ...]
-    """Those shown to take less energy per image in the most powerful environment."""
+    """Architectures shown to take less energy per image in the most powerful environment."""
     less_in_other: tuple[str, ...]
     line: BreakEven | Unavailable
 
     @property
     def turns(self) -> bool:
-        """Whether the other takes less for the simpler, and the powerful for the more complex.
+        """Whether the other environment takes less for simple, the powerful for complex ones.
 
-        Either architectures of both kinds show it, or the line through all of them has a break-even
-        whose interval lies within their range.
+        Shown by architectures of both kinds, or by a break-even whose interval is within range.
         """
-        return self._later() > 0 or self._crosses
+        return self._rank_difference() > 0 or self._crosses
 
     @property
     def opposed(self) -> bool:
-        """Whether the opposite is shown: one takes less for all, or for the wrong ones."""
-        return not self.turns and (self.cheaper_for_all is not None or self._later() < 0)
+        """Whether the opposite is shown."""
+        return not self.turns and (self.cheaper_for_all is not None or self._rank_difference() < 0)
 
     @property
     def cheaper_for_all(self) -> str | None:
-        """The environment that is shown to take less for every architecture, if one is."""
+        """Environment shown to take less for every architecture, or None."""
         for name, less in (
             (self.powerful, self.less_in_powerful),
             (self.other, self.less_in_other),
@@ -53,7 +52,7 @@ class Matching:
         return None
 
     def sentence(self) -> str:
-        """Say which takes less for which architectures, and where they break even."""
+        """Describe which takes less for which architectures, and the break-even."""
         everywhere = f"all {len(self.architectures)} architectures"
         parts = [
             f"{name} takes less for {everywhere if name == self.cheaper_for_all else listed(less)}"
@@ -71,11 +70,8 @@ class Matching:
             )
         return f"{text}."
 
-    def _later(self) -> float:
-        """Return by how many places in complexity the powerful takes less later than the other.
-
-        0 where one of them takes less nowhere.
-        """
+    def _rank_difference(self) -> float:
+        """Return the difference of mean complexity ranks; 0 if one of them takes less nowhere."""
         if not self.less_in_powerful or not self.less_in_other:
             return 0.0
         powerful, other = (
@@ -93,8 +89,8 @@ class Matching:
 def most_powerful(runs: pd.DataFrame) -> str:
     """Return the environment that trains the most complex architecture fastest, by medians.
 
-    Of the architectures trained in at least two environments: on a simple one, a large GPU may be
-    slower than a small one that it leaves idle less.
+    Only architectures trained in at least two environments count. Simple ones are no criterion:
+    they may leave a large GPU idle.
 
     Raises
     ------
@@ -112,10 +108,10 @@ def most_powerful(runs: pd.DataFrame) -> str:
 
 
 def powerful_against_each(runs: pd.DataFrame) -> list[Matching]:
-    """Hold the most powerful environment against each other one, over the architectures of both.
+    """Compare the most powerful environment with each other one.
 
-    An architecture takes less in one of the two by Welch's t test of logarithms, with Holm's
-    correction over all architectures and pairs. Pairs of too few runs are left out.
+    By Welch's t test of logarithms for each architecture, with Holm's correction over all
+    architectures and pairs. Pairs of too few runs are left out.
 
     Raises
     ------

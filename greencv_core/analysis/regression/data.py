@@ -1,4 +1,4 @@
-"""What the regressions of energy share: their data, their terms and their out-of-sample error."""
+"""Data, terms and prediction error that the regressions share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import statsmodels.formula.api as smf
 from greencv_core.analysis.result import NotEnoughDataError
 
 FEWEST_FOR_PARAMETERS = 4
-"""Architectures; with fewer nothing is left to tell two slopes apart."""
+"""Architectures needed to estimate two slopes."""
 TERMS: Mapping[str, str] = MappingProxyType(
     {
         "log_gflops": "log10(GFLOPs)",
@@ -26,19 +26,19 @@ TERMS: Mapping[str, str] = MappingProxyType(
 )
 STEPS = ("log_gflops", "C(environment)", "log_gflops:C(environment)", "log_parameters",
           "log_parameters:C(environment)")  # fmt: skip
-"""In the order in which they enter."""
+"""Terms in the order in which they enter."""
 REPORTED = STEPS[:4]
-"""Those of the regression that is reported."""
+"""Terms of the reported regression."""
 
 
 def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the base-10 logarithms that the regressions are of.
+    """Return the base-10 logarithms of energy and complexity.
 
     Returns
     -------
     pandas.DataFrame
-        architecture, environment, log_energy (J per image), log_gflops and, where any run tells
-        them, log_parameters; the predictors centred at the mean of the architectures.
+        architecture, environment, log_energy (J per image), log_gflops and, if known,
+        log_parameters; the predictors are centred at the mean of the architectures.
 
     Raises
     ------
@@ -48,10 +48,10 @@ def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
     """
     columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
     if not runs["parameters"].notna().any():
-        del columns["log_parameters"]  # others' data may not tell them
+        del columns["log_parameters"]
     needed = ["energy_j_per_image", *columns.values()]
     runs = runs.astype(dict.fromkeys(needed, float))
-    # Logarithms: a run that lacks one of them, or has none of it, cannot take part.
+    # Logarithms need positive values.
     runs = runs[(runs[needed] > 0).all(axis="columns")]
     architectures = runs["architecture"].nunique()
     if architectures < 3:
@@ -76,8 +76,8 @@ def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
     return data
 
 
-def possible(data: pd.DataFrame, terms: Sequence[str]) -> list[str]:
-    """Return the terms that these runs can tell apart."""
+def estimable_terms(data: pd.DataFrame, terms: Sequence[str]) -> list[str]:
+    """Return the terms that these runs can estimate."""
     one_environment = data["environment"].nunique() == 1
     few = data["architecture"].nunique() < FEWEST_FOR_PARAMETERS or "log_parameters" not in data
     kept: list[str] = []
@@ -85,7 +85,7 @@ def possible(data: pd.DataFrame, terms: Sequence[str]) -> list[str]:
         if (one_environment and "environment" in term) or (few and "parameters" in term):
             continue
         design = smf.ols(formula_of([*kept, term]), data).exog
-        # An environment that too few architectures were trained in has no slope of its own.
+        # An environment of too few architectures has no slope.
         if np.linalg.matrix_rank(design) == design.shape[1]:
             kept.append(term)
         elif term == "C(environment)":
@@ -102,10 +102,10 @@ def formula_of(terms: Sequence[str]) -> str:
 
 
 def leave_one_out(data: pd.DataFrame, formula: str, column: str) -> float | None:
-    """Return how far the model misses a level of a column that it was fitted without.
+    """Return the prediction error for a level of a column that the model was fitted without.
 
-    The median over all runs of the absolute relative error; None with too few levels to leave one
-    out (four architectures, two environments).
+    The median absolute relative error over all runs; None with fewer than four architectures or
+    two environments.
     """
     levels = data[column].unique()
     if len(levels) < (4 if column == "architecture" else 2):
@@ -113,7 +113,7 @@ def leave_one_out(data: pd.DataFrame, formula: str, column: str) -> float | None
     errors = []
     for level in levels:
         seen, unseen = data[data[column] != level], data[data[column] == level]
-        # An environment that no other architecture was trained in has no coefficient.
+        # An environment without other architectures has no coefficient.
         if "environment" in formula:
             unseen = unseen[unseen["environment"].isin(seen["environment"])]
         model = smf.ols(formula, seen)
@@ -124,13 +124,13 @@ def leave_one_out(data: pd.DataFrame, formula: str, column: str) -> float | None
     return float(np.median(np.concatenate(errors))) if errors else None
 
 
-def step_of(name: str) -> str:
-    """Return the step that a column of the design belongs to."""
+def term_of(name: str) -> str:
+    """Return the term that a column of the design belongs to."""
     return name.split("[")[0]
 
 
-def plain(name: str) -> str:
-    """Return a coefficient's name for people: ``environment: gpu``."""
+def readable_name(name: str) -> str:
+    """Return a coefficient's readable name: ``environment: gpu``."""
     if name in TERMS:
         return TERMS[name]
     step, _, level = name.partition("[T.")

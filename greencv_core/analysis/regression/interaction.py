@@ -1,4 +1,4 @@
-"""Whether the effect of the environment depends on the architecture."""
+"""Two-way analysis of architecture and environment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ARCHITECTURE, _ENVIRONMENT, _BOTH = "architecture", "environment", "architectur
 
 @dataclass(frozen=True)
 class HeteroscedasticTest:
-    """An F test that lets every group have its own variance."""
+    """F test with a variance for each group."""
 
     f: float
     df1: float
@@ -40,38 +40,37 @@ class Interaction:
 
     n: int
     anova: pd.DataFrame
-    """term, f, df1, df2, p (Welch and James: the primary test); partial_eta_squared and sum_sq of
-    the analysis of variance (Type II, equal variances); aligned_f and aligned_p, by aligned
-    ranks."""
+    """term, f, df1, df2, p (Welch-James, the primary test), partial_eta_squared and sum_sq (Type
+    II, equal variances), aligned_f and aligned_p (aligned ranks)."""
     ratios: pd.DataFrame
-    """architecture, environment, reference, ratio of medians to the reference environment."""
+    """architecture, environment, reference, ratio (of medians to the reference environment)."""
     effects: pd.DataFrame
-    """The simple effects: architecture, environment, reference, n, ratio (of geometric means),
-    ci_low, ci_high (95 %), p (Welch, of logarithms), p_holm over all rows."""
+    """Simple effects: architecture, environment, reference, n, ratio (of geometric means), ci_low,
+    ci_high (95 %), p (Welch, of logarithms), p_holm (over all rows)."""
     left_out: tuple[str, ...] = ()
     """Architectures that were not trained in every environment."""
 
     @property
     def p(self) -> float:
-        """The interaction's p value."""
+        """P value of the interaction."""
         return float(self._row(_BOTH)["p"])
 
     @property
     def environment_p(self) -> float:
-        """The environment's p value, the architecture accounted for."""
+        """P value of the environment, with the architecture accounted for."""
         return float(self._row(_ENVIRONMENT)["p"])
 
     def environment_sentence(self) -> str:
-        """Say whether the environments differ once the architecture is accounted for."""
+        """Describe whether the environments differ, with the architecture accounted for."""
         row = self._row(_ENVIRONMENT)
         verdict = "differs" if row["p"] < ALPHA else "is not shown to differ"
         return (
             f"With the architecture accounted for, energy per image {verdict} between the training "
-            f"environments ({self._told(row)})."
+            f"environments ({self._statistics(row)})."
         )
 
     def sentence(self) -> str:
-        """Say whether the environments' ratio depends on the architecture, and its range."""
+        """Describe whether the ratio depends on the architecture, and its range."""
         row = self._row(_BOTH)
         depends = "depends" if row["p"] < ALPHA else "is not shown to depend"
         parts = []
@@ -86,7 +85,7 @@ class Interaction:
         by_ranks = "say the same" if agrees else "say otherwise"
         return (
             f"The effect of the environment on energy per image {depends} on the architecture "
-            f"({self._told(row)}, n = {self.n}; aligned ranks {by_ranks}, "
+            f"({self._statistics(row)}, n = {self.n}; aligned ranks {by_ranks}, "
             f"{p_value(row['aligned_p'])}): {listed(parts)}"
             f"{left_out_clause(self.left_out, 'too few runs in some conditions')}."
         )
@@ -98,7 +97,7 @@ class Interaction:
             ["environment", "reference"], sort=False
         ):
             sure = part[part["p_holm"] < ALPHA]
-            told = [
+            phrases = [
                 f"{word} for {listed(list(some['architecture']))}"
                 for word, some in (
                     ("more", sure[sure["ratio"] > 1]),
@@ -108,8 +107,8 @@ class Interaction:
             ]
             open_ones = list(part.loc[~(part["p_holm"] < ALPHA), "architecture"])
             if open_ones:
-                told.append(f"not shown to differ for {listed(open_ones)}")
-            parts.append(f"{environment} against {reference}: {', '.join(told)}")
+                phrases.append(f"not shown to differ for {listed(open_ones)}")
+            parts.append(f"{environment} against {reference}: {', '.join(phrases)}")
         return f"By architecture (Welch's t of logarithms, Holm's correction), {'; '.join(parts)}."
 
     def table(self) -> pd.DataFrame:
@@ -119,7 +118,7 @@ class Interaction:
     def _row(self, term: str) -> pd.Series:
         return self.anova.set_index("term").loc[term]
 
-    def _told(self, row: pd.Series) -> str:
+    def _statistics(self, row: pd.Series) -> str:
         return (
             f"Welch-James F = {number(row['f'])}, {p_value(row['p'])}, partial eta squared = "
             f"{row['partial_eta_squared']:.2f}"
@@ -127,11 +126,11 @@ class Interaction:
 
 
 def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
-    """Compare architectures in environments, each of which has runs of the others.
+    """Analyse energy per image by architecture and environment, on the scale of ratios.
 
-    On the scale of ratios; the reference environment is the first in the table. Where conditions
-    have too few runs, as in a study that was cut short, the architecture or environment that lacks
-    the largest share of its conditions is left out, until none lacks any.
+    The reference environment is the first in the table. If conditions have too few runs, the
+    architecture or environment with the largest share of such conditions is left out, until none
+    is incomplete.
 
     Raises
     ------
@@ -139,9 +138,9 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
         There are fewer than two such architectures or two environments, or a condition has fewer
         than three runs, or no spread.
     """
-    runs = runs[runs["energy_j_per_image"] > 0]  # logarithms
-    kept = _often_enough(runs)
-    lacking = [
+    runs = runs[runs["energy_j_per_image"] > 0]
+    kept = _complete_table(runs)
+    incomplete = [
         str(name)
         for column in (_ARCHITECTURE, _ENVIRONMENT)
         for name in runs[column].unique()
@@ -164,7 +163,7 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
             "an interaction needs at least 2 architectures trained in every environment, and there "
             f"{'is' if len(complete) == 1 else 'are'} {len(complete)}"
         )
-    left_out = (*lacking, *(str(name) for name in trained_in.index if name not in complete))
+    left_out = (*incomplete, *(str(name) for name in trained_in.index if name not in complete))
     runs = runs[runs["architecture"].isin(complete)]
     data = pd.DataFrame(
         {
@@ -187,8 +186,8 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
     )
 
 
-def _often_enough(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of a whole table of conditions; none where that is no table."""
+def _complete_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of the largest complete table of conditions, or none."""
     names = [_ARCHITECTURE, _ENVIRONMENT]
     counts = runs.groupby(names, sort=False, observed=True).size().unstack(fill_value=0)
     while (short := counts < FEWEST_FOR_WELCH_JAMES).any(axis=None):
@@ -207,14 +206,14 @@ def welch_james(
     counts: NDArray[np.float64],
     contrasts: NDArray[np.float64],
 ) -> HeteroscedasticTest:
-    """Test that contrasts of group means are 0, each group having a variance of its own.
+    """Test that contrasts of group means are 0, with a variance for each group.
 
     Johansen's (1980) approximation, of which Welch's analysis of variance is the one-way case.
 
     Parameters
     ----------
     means, variances, counts
-        Of the groups, shape (groups,).
+        Statistics of the groups, shape (groups,).
     contrasts
         Linearly independent rows, shape (contrasts, groups).
     """
@@ -234,13 +233,13 @@ def welch_james(
 def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
     """Return the analysis of variance of aligned ranks (Higgins et al. 1990, Wobbrock et al. 2011).
 
-    For each effect the values are stripped of all others, ranked, and analysed (Type III, contrasts
-    that sum to zero); what remains of the others shows how well they were stripped.
+    For each effect, the values without all other effects are ranked and analysed (Type III,
+    contrasts that sum to zero).
 
     Parameters
     ----------
     data
-        value, and the levels of two factors, a and b.
+        Columns value, a and b (levels of the two factors).
 
     Returns
     -------
@@ -257,7 +256,7 @@ def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
     }
     rows = []
     for term, (row, effect) in effects.items():
-        # Rounding first: what differs by an error of arithmetic alone shall tie.
+        # Rounded so that values that differ by rounding errors tie.
         aligned = (data["value"] - cell + effect).round(12)
         ranked = data.assign(ranked=stats.rankdata(aligned))
         fit = smf.ols("ranked ~ C(a, Sum) * C(b, Sum)", ranked).fit()
@@ -291,7 +290,8 @@ def _analysis_of_variance(
 ) -> pd.DataFrame:
     every = [values for row in cells for values in row]
     means, variances, counts = (
-        np.array([told(v) for v in every], dtype=float) for told in (np.mean, _variance, len)
+        np.array([statistic(v) for v in every], dtype=float)
+        for statistic in (np.mean, _variance, len)
     )
     one, other = (np.ones((1, k)) / k for k in (len(cells), len(cells[0])))
     between_a, between_b = (_differences(k) for k in (len(cells), len(cells[0])))

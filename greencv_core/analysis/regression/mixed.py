@@ -1,4 +1,4 @@
-"""The regression with architectures as a sample of all there could be."""
+"""Regression with a random intercept for each architecture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLMResultsWrapper
 
-from greencv_core.analysis.regression.data import REPORTED, formula_of, logarithms, plain, possible
+from greencv_core.analysis.regression.data import (
+    REPORTED,
+    estimable_terms,
+    formula_of,
+    logarithms,
+    readable_name,
+)
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
 
 FEWEST_FOR_MIXED = 5
-"""Architectures from which on their spread can be estimated at all."""
+"""Architectures needed to estimate their spread."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +29,15 @@ class MixedModel:
     """Log10 energy per image with a random intercept for each architecture, by REML."""
 
     coefficients: pd.DataFrame
-    """term, estimate, ci_low, ci_high, p; of GFLOPs and parameters by t with as many degrees of
-    freedom as architectures less what is estimated of them."""
+    """term, estimate, ci_low, ci_high, p; the degrees of freedom of GFLOPs and parameters are
+    those of the architectures."""
     architectures: int
     architecture_sd: float
-    """Of log10 energy per image, at equal complexity."""
+    """Standard deviation of log10 energy per image between architectures of equal complexity."""
     residual_sd: float
 
     def sentence(self) -> str:
-        """Say how far architectures of equal complexity lie apart."""
+        """Describe the exponent, and the spread of architectures of equal complexity."""
         row = self.coefficients.set_index("term").loc["log10(GFLOPs)"]
         return (
             "With architectures as a sample of all there could be (a random intercept for each of "
@@ -45,7 +51,7 @@ class MixedModel:
 def mixed_model(runs: pd.DataFrame) -> MixedModel:
     """Fit the regression with a random intercept for each architecture.
 
-    Parameters of the architectures enter from six architectures on.
+    Parameters enter with at least six architectures.
 
     Raises
     ------
@@ -59,7 +65,7 @@ def mixed_model(runs: pd.DataFrame) -> MixedModel:
             f"a random effect needs at least {FEWEST_FOR_MIXED} architectures, and there are "
             f"{architectures}"
         )
-    terms = possible(data, REPORTED)
+    terms = estimable_terms(data, REPORTED)
     if architectures <= FEWEST_FOR_MIXED:
         terms = [term for term in terms if term != "log_parameters"]
     coefficients = smf.ols(formula_of(terms), data).exog.shape[1]
@@ -98,7 +104,7 @@ def _mixed_coefficients(fit: MixedLMResultsWrapper, architectures: int, n: int) 
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
         rows.append(
             {
-                "term": plain(name),
+                "term": readable_name(name),
                 "estimate": estimate,
                 "ci_low": estimate - half,
                 "ci_high": estimate + half,

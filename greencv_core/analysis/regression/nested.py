@@ -1,4 +1,4 @@
-"""The regression built term by term: are GFLOPs enough, and what is still unexplained."""
+"""Nested regressions: are GFLOPs enough, and what is still unexplained."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scipy import linalg
 from greencv_core.analysis.regression.data import (
     STEPS,
     TERMS,
+    estimable_terms,
     formula_of,
     leave_one_out,
     logarithms,
-    possible,
-    step_of,
+    term_of,
 )
 from greencv_core.analysis.regression.interaction import welch_james
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
@@ -27,7 +27,7 @@ from greencv_core.utils.text import number, p_value, percent
 
 @dataclass(frozen=True)
 class NestedModels:
-    """The regression built term by term: what each adds, and what is still unexplained."""
+    """The regression built term by term."""
 
     models: pd.DataFrame
     """model, coefficients, adjusted_r_squared, aic, added_f and added_p (Wald, HC3, of the terms
@@ -37,7 +37,7 @@ class NestedModels:
     environments: int
 
     def sentence(self) -> str:
-        """Say whether GFLOPs are enough, and whether the whole model is."""
+        """Describe whether GFLOPs are enough, and whether the whole model is."""
         simple, last = self._by_gflops, self.models.iloc[-1]
         where = "" if self.environments == 1 else "Within an environment, "
         if not np.isfinite(simple["lack_of_fit_p"]):
@@ -68,7 +68,7 @@ class NestedModels:
 
     @property
     def _by_gflops(self) -> pd.Series:
-        """The fullest model that knows no other complexity than GFLOPs."""
+        """The largest model without parameters."""
         simple = self.models[~self.models["model"].str.contains("parameters")]
         return simple.iloc[-1]
 
@@ -82,7 +82,7 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
         As :func:`energy_regression`.
     """
     data = logarithms(runs)
-    steps = possible(data, STEPS)
+    steps = estimable_terms(data, STEPS)
     rows = []
     for i, step in enumerate(steps):
         formula = formula_of(steps[: i + 1])
@@ -90,7 +90,7 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
         if len(data) <= np.linalg.matrix_rank(model.exog):
             break
         fit = model.fit(cov_type="HC3", use_t=True)
-        added = [n for n in model.exog_names if step_of(n) == step]
+        added = [n for n in model.exog_names if term_of(n) == step]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             wald = fit.wald_test(
@@ -118,7 +118,7 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
 
 
 def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[tuple[float, float], float]:
-    """Return the F and p of what a model leaves between conditions, and its typical size."""
+    """Return F and p of the lack of fit between conditions, and its typical size."""
     cells = data.assign(fitted=np.asarray(fit.fittedvalues)).groupby(
         ["architecture", "environment"], sort=False
     )

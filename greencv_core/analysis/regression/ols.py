@@ -1,4 +1,4 @@
-"""Energy explained by complexity and environment: the regression, with its diagnostics."""
+"""Regression of energy on complexity and environment, with diagnostics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from greencv_core.analysis.comparison.omnibus import shapiro_wilk
 from greencv_core.analysis.regression.data import (
     REPORTED,
     TERMS,
+    estimable_terms,
     formula_of,
     leave_one_out,
     logarithms,
-    plain,
-    possible,
+    readable_name,
 )
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.utils.text import listed, number, p_value, percent
@@ -35,10 +35,9 @@ LARGE_VIF = 5.0
 class EnergyRegression:
     """Ordinary least squares of log10 energy per image, with HC3 standard errors.
 
-    GFLOPs and parameters are centred at the architectures' mean, so that an environment's
-    coefficient is its effect there. Runs of one architecture share its GFLOPs and parameters: what
-    tells the slopes is the number of architectures; the intervals follow the runs and are too
-    narrow for a new one.
+    GFLOPs and parameters are centred at the mean of the architectures, where an environment's
+    coefficient is its effect. All runs of an architecture share its GFLOPs and parameters, so the
+    intervals are too narrow for a new architecture.
     """
 
     formula: str
@@ -59,12 +58,12 @@ class EnergyRegression:
     breusch_pagan_p: float
     shapiro_p: float
     unseen_architecture_error: float | None
-    """Median absolute relative error when each architecture is predicted from the others."""
+    """Median absolute relative error of each architecture predicted from the others."""
     unseen_environment_error: float | None
-    """The same of each environment, by a model that knows complexity alone."""
+    """The same for each environment, by complexity alone."""
 
     def sentence(self) -> str:
-        """Say how energy grows with GFLOPs and how much the model explains."""
+        """Describe how energy grows with GFLOPs and how much the model explains."""
         parts = [
             f"{number(10**row.exponent)} times the energy per image"
             + (f" in {row.environment}" if len(self.slopes) > 1 else "")
@@ -92,7 +91,7 @@ class EnergyRegression:
         )
 
     def diagnosis(self) -> str:
-        """Say what the diagnostics found."""
+        """Describe the diagnostics."""
         spread = (
             "The residuals' spread depends on the predictors"
             if self.breusch_pagan_p < ALPHA
@@ -125,17 +124,17 @@ class EnergyRegression:
 def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
     """Regress log10 energy per image on log10 GFLOPs, log10 parameters and the environment.
 
-    Parameters enter from four architectures on, where the runs tell them, the environment and its
-    interaction with GFLOPs where there are at least two.
+    Parameters enter with at least four architectures, the environment and its interaction with
+    GFLOPs with at least two environments.
 
     Raises
     ------
     NotEnoughDataError
         There are fewer than three architectures, no more runs than coefficients, no spread, or a
-        term that a single run tells.
+        term that rests on a single run.
     """
     data = logarithms(runs)
-    formula = formula_of(possible(data, REPORTED))
+    formula = formula_of(estimable_terms(data, REPORTED))
     model = smf.ols(formula, data)
     wanted = np.linalg.matrix_rank(model.exog)
     if len(data) <= wanted:
@@ -158,7 +157,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         architectures=data["architecture"].nunique(),
         coefficients=pd.DataFrame(
             {
-                "term": [plain(term) for term in names],
+                "term": [readable_name(term) for term in names],
                 "estimate": fit.params.to_numpy(),
                 "ci_low": interval[0].to_numpy(),
                 "ci_high": interval[1].to_numpy(),
@@ -176,7 +175,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         shapiro_p=shapiro_wilk(np.asarray(fit.resid))[1],
         unseen_architecture_error=leave_one_out(data, formula, "architecture"),
         unseen_environment_error=leave_one_out(
-            data, formula_of(possible(data, ("log_gflops", "log_parameters"))), "environment"
+            data, formula_of(estimable_terms(data, ("log_gflops", "log_parameters"))), "environment"
         ),
     )
 
@@ -223,7 +222,7 @@ def _type_ii(ordinary: Any) -> pd.DataFrame:
 
 def _inflation(model: Any) -> pd.DataFrame:
     rows = [
-        {"term": plain(name), "vif": float(variance_inflation_factor(model.exog, i))}
+        {"term": readable_name(name), "vif": float(variance_inflation_factor(model.exog, i))}
         for i, name in enumerate(model.exog_names)
         if name != "Intercept"
     ]

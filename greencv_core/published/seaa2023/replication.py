@@ -314,7 +314,9 @@ def _correlation(claim: str, x: str, y: str, runs: pd.DataFrame) -> Claim:
     known = {name: r for name, r in every.items() if isinstance(r, RankCorrelation)}
     if not known:
         return _not_asked(claim, original, _first_reason(every))
-    here = "\n".join(f"{name}: {r.told()}" for name, r in known.items()) + _left_out(every, known)
+    here = "\n".join(f"{name}: {r.estimate()}" for name, r in known.items()) + _left_out(
+        every, known
+    )
     rising = sum(result.rises for result in known.values())
     falling = sum(result.falls for result in known.values())
     standing, verdict = _k_of_n(rising, len(known), "environment")

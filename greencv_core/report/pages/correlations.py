@@ -35,9 +35,9 @@ def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Ex
         }
         if not known:
             continue
-        told = {heading: result.told() for heading, result in known.items()}
+        cells = {heading: result.estimate() for heading, result in known.items()}
         n = max(result.n for result in known.values())
-        rows.append({"environment": environment, **told, "n": n})
+        rows.append({"environment": environment, **cells, "n": n})
         data += [
             {
                 "environment": environment,
