@@ -99,7 +99,7 @@ class SavingsWithoutLoss:
     pairs: pd.DataFrame
     """from, to, saving, ci_low, ci_high, correctness_loss (of medians), loss_high (upper 95 %
     bound, of means), non_inferiority_p, non_inferiority_p_holm (over all rows),
-    non_inferiority_p_ranks, passes; one row for each pair whose saving has an interval above zero."""
+    non_inferiority_p_ranks, passes; one row for each pair whose saving is surely above zero."""
     compared: int
     """Number of all pairs of conditions."""
     learned_nothing: int
