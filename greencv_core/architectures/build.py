@@ -1,122 +1,114 @@
-"""Name in, torch module out; and what one image costs it in floating-point operations."""
+"""Build an architecture by name, and count its operations and parameters."""
 
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import logging
-import os
-import pickle
-import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from greencv_core.architectures.keras import PAPER_ARCHITECTURES, build_paper, preprocessing
-from greencv_core.architectures.keras.keras_weights import load_imagenet, load_keras_file
-from greencv_core.architectures.weights import hash_weights, load_state, replace_classifier
+from greencv_core.architectures.keras.keras_weights import load_keras_file
+from greencv_core.architectures.libraries import (
+    LIBRARIES,
+    Normalisation,
+    is_vision_transformer,
+    split_name,
+)
+from greencv_core.architectures.weights import hash_weights, load_state
 from greencv_core.utils.errors import BadInputError
-from greencv_core.utils.secrets import without_secrets
-
-Normalisation = tuple[Sequence[float], Sequence[float]]
-"""Mean and standard deviation of red, green and blue from 0 to 1, which the images are given."""
 
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""What nearly all published weights were trained with."""
+"""Normalisation for nearly all published weights."""
 IMAGENET_SIZE = 224
-"""Side in pixels of the images that torchvision's vision transformers were trained on."""
+"""Image size in pixels of the ImageNet weights of torchvision's vision transformers."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A module, ready to be trained."""
+    """A network to train."""
 
     module: torch.nn.Module
     normalisation: Normalisation | None
-    """None: images by the training images' own mean and deviation."""
+    """None: normalise by the training images' own mean and standard deviation."""
     weights_sha256: str
-    """Of the weights that were loaded; empty where they were drawn."""
+    """Hash of the loaded weights; empty if the initial weights are random."""
 
 
 def architecture_names() -> list[str]:
-    """Return torchvision's classifiers and the original study's five, ``paper:NAME``.
-
-    ``timm:NAME`` comes on top, where that library is installed.
-    """
-    own = [f"paper:{name}" for name in PAPER_ARCHITECTURES]
-    return sorted(torchvision.models.list_models(module=torchvision.models)) + own
+    """Return the names of all architectures but timm's, which are ``timm:NAME``."""
+    libraries = {name: library for name, library in LIBRARIES.items() if name != "timm"}
+    return [
+        _full_name(library, name) for library, entry in libraries.items() for name in entry.names()
+    ]
 
 
 def check_architecture(name: str, weights: str = "none", image_size: int = 32) -> None:
-    """Raise :class:`BadInputError`, with what would be right, for what :func:`build` cannot build.
+    """Raise :class:`BadInputError` if :func:`build` does not accept these arguments.
 
-    The nearest known names are given for an unknown one. Whether weights can be downloaded is seen
-    when they are.
+    The message names the nearest known names. Downloads are not checked.
     """
-    library, plain = _parts(name)
-    known = _known(library)
+    library, plain = split_name(name)
+    entry = LIBRARIES[library]
+    known = entry.names()
     if plain not in known:
-        near = difflib.get_close_matches(plain, known, n=3, cutoff=0.4)
-        prefix = "" if library == "torchvision" else f"{library}:"
-        hint = f"did you mean {', '.join(prefix + n for n in near)}?" if near else _where(library)
+        nearest = difflib.get_close_matches(plain, known, n=3, cutoff=0.4)
+        hint = entry.hint or f"known: {', '.join(known)}"
+        if nearest:
+            hint = f"did you mean {', '.join(_full_name(library, one) for one in nearest)}?"
         raise BadInputError(f"architectures: {name}: unknown architecture; {hint}")
-    if weights == "imagenet" and not _has_imagenet(library, plain):
-        raise BadInputError(
-            f"protocol.weights = imagenet: {name} has none; weights: none or file:PATH would do"
-        )
-    if weights == "imagenet" and _is_vit(library, plain) and image_size != IMAGENET_SIZE:
+    if weights == "imagenet" and not entry.has_imagenet(plain):
+        raise BadInputError(f"protocol.weights = imagenet: {name} has none; use none or file:PATH")
+    if weights == "imagenet" and is_vision_transformer(name) and image_size != IMAGENET_SIZE:
         raise BadInputError(
             f"protocol.weights = imagenet: those of {name} are for images of {IMAGENET_SIZE} "
             f"pixels; dataset.image_size = {image_size}"
         )
     if weights.startswith("file:"):
-        path = _file_of(weights, name)
+        path = _weight_file(weights, name)
         if not _is_file(path):
             raise BadInputError(f"protocol.weights = {weights}: {path}: no such file, for {name}")
 
 
 def build(name: str, classes: int, image_size: int, weights: str = "none") -> Architecture:
-    """Return an architecture whose last layers, or all, are drawn from torch's global generator.
+    """Return an architecture; random weights are drawn from torch's global generator.
 
     Parameters
     ----------
     name
-        A torchvision classifier, e.g. ``resnet18`` or ``torchvision:resnet18``, a model of timm's,
-        ``timm:NAME``, or one of the original study's, ``paper:NAME``.
+        A torchvision classifier, e.g. ``resnet18`` or ``torchvision:resnet18``, a timm model,
+        ``timm:NAME``, or a network of the original study, ``paper:NAME``.
     classes
         Size of the output layer.
     image_size
-        Side of the square images in pixels; a vision transformer is made for one size.
+        Side of the square images in pixels; a vision transformer is built for one size.
     weights
-        ``none``, ``imagenet``, or ``file:PATH`` with ``{architecture}`` for the name. A file holds
-        a state dictionary, read without running any code from it (``.safetensors``, or torch's own
-        format), or of ``paper:NAME`` Keras's weights without the top (``.h5``). Last layers of
-        another size than ``classes`` are left out.
+        ``none``, ``imagenet``, or ``file:PATH``, where ``{architecture}`` in the path is replaced
+        by the name. The file is a state dictionary in torch's format or ``.safetensors``, or, for
+        ``paper:NAME``, Keras's weights without top (``.h5``). No code in it is run. Last layers of
+        another size than ``classes`` stay random.
 
     Raises
     ------
     BadInputError
-        See :func:`check_architecture`; or the weights cannot be had or do not fit.
+        See :func:`check_architecture`; or the weights are not available or do not fit.
     """
     check_architecture(name, weights, image_size)
-    library, plain = _parts(name)
-    pretrained = weights == "imagenet"
-    module = _BUILDERS[library](plain, classes, image_size, pretrained)
+    library, plain = split_name(name)
+    module = LIBRARIES[library].build(plain, classes, image_size, weights == "imagenet")
     if weights.startswith("file:"):
-        path = _file_of(weights, name)
+        path = _weight_file(weights, name)
         if library == "paper" and path.suffix in (".h5", ".hdf5"):
             load_keras_file(module, plain, path)
         else:
             load_state(module, path, name)
     return Architecture(
         module=module,
-        normalisation=_normalisation(library, plain, module, weights),
+        normalisation=_normalisation(name, module, weights),
         weights_sha256="" if weights == "none" else hash_weights(module),
     )
 
@@ -124,17 +116,17 @@ def build(name: str, classes: int, image_size: int, weights: str = "none") -> Ar
 def gflops_per_image(model: torch.nn.Module, image_size: int) -> float:
     """Return the billions of floating-point operations of one image's forward pass.
 
-    Counted by torch's own counter over convolutions and matrix products, where a multiply-add is
-    two operations. (The original study's figures use the same convention.)
+    torch's counter includes convolutions and matrix products; a multiply-add is two operations, as
+    in the original study.
     """
     was_training = model.training
     device = next(model.parameters()).device
     image = torch.zeros(1, 3, image_size, image_size, device=device)
     model.eval()
-    # The counter warns of a missing Triton on machines without a GPU; nothing here needs it.
+    # The counter warns of a missing Triton on machines without a GPU, where it is not needed.
     logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
-    # Fused attention is one operation, and which of its kernels the counter knows varies with
-    # torch's version: taken apart, it is matrix products everywhere.
+    # Which kernels of fused attention the counter knows depends on torch's version; without
+    # fusion, attention is matrix products in all versions.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -155,165 +147,34 @@ def parameter_count(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _build_torchvision(
-    plain: str, classes: int, image_size: int, pretrained: bool
-) -> torch.nn.Module:
-    # GoogLeNet and Inception announce a change of their default initialisation; auxiliary heads
-    # would return tuples in training alone.
-    options: dict[str, object] = {}
-    if plain in ("googlenet", "inception_v3"):
-        options = {"aux_logits": False}
-    elif _is_vit("torchvision", plain):
-        options = {"image_size": image_size}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        if not pretrained:
-            module: torch.nn.Module = torchvision.models.get_model(
-                plain, weights=None, num_classes=classes, **options
-            )
-            return module
-        weights = torchvision.models.get_model_weights(plain).DEFAULT
-        module = _downloaded(
-            plain,
-            lambda: torchvision.models.get_model(plain, weights=weights, progress=False, **options),
-        )
-    replace_classifier(module, classes)
-    return module
+def _full_name(library: str, name: str) -> str:
+    return name if library == "torchvision" else f"{library}:{name}"
 
 
-def _build_timm(plain: str, classes: int, image_size: int, pretrained: bool) -> torch.nn.Module:
-    # The hub's client would else tell its makers of each download.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    import timm
-
-    def create(**options: Any) -> torch.nn.Module:
-        module: torch.nn.Module = timm.create_model(
-            plain, pretrained=pretrained, num_classes=classes, **options
-        )
-        return module
-
-    def for_size() -> torch.nn.Module:
-        try:
-            return create(img_size=image_size)
-        except TypeError:  # made for no size in particular
-            return create()
-
-    return _downloaded(f"timm:{plain}", for_size) if pretrained else for_size()
-
-
-def _build_paper(plain: str, classes: int, image_size: int, pretrained: bool) -> torch.nn.Module:
-    module = build_paper(plain, classes)
-    if pretrained:
-        load_imagenet(module, plain)
-    return module
-
-
-_BUILDERS: dict[str, Callable[[str, int, int, bool], torch.nn.Module]] = {
-    "torchvision": _build_torchvision,
-    "timm": _build_timm,
-    "paper": _build_paper,
-}
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Return library and name in it; torchvision's is the library of a plain name."""
-    library, colon, plain = name.partition(":")
-    if not colon:
-        return "torchvision", name
-    if library not in _BUILDERS:
-        raise BadInputError(
-            f"architectures: {name}: unknown library {library}; known: {', '.join(_BUILDERS)}"
-        )
-    return library, plain
-
-
-def _known(library: str) -> list[str]:
-    if library == "paper":
-        return list(PAPER_ARCHITECTURES)
-    if library == "torchvision":
-        return list(torchvision.models.list_models(module=torchvision.models))
-    if importlib.util.find_spec("timm") is None:
-        raise BadInputError(
-            "architectures: timm: is not installed here; pip install timm brings it"
-        )
-    import timm
-
-    return [*timm.list_models(), *timm.list_pretrained()]
-
-
-def _where(library: str) -> str:
-    return {
-        "torchvision": "see torchvision's classifiers",
-        "timm": "see timm.list_models()",
-        "paper": f"known: {', '.join(PAPER_ARCHITECTURES)}",
-    }[library]
-
-
-def _is_vit(library: str, plain: str) -> bool:
-    return library == "torchvision" and plain.startswith("vit_")
-
-
-def _has_imagenet(library: str, plain: str) -> bool:
-    if library == "torchvision":
-        return len(torchvision.models.get_model_weights(plain)) > 0
-    if library == "timm":
-        import timm
-
-        return bool(timm.models.is_model_pretrained(plain)) if "." not in plain else True
-    return True
-
-
-def _file_of(weights: str, name: str) -> Path:
-    _, plain = _parts(name)
+def _weight_file(weights: str, name: str) -> Path:
+    _, plain = split_name(name)
     path = weights.removeprefix("file:").replace("{architecture}", plain)
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise BadInputError(
-            f"protocol.weights = {weights}: {path}: no such file: there is no such home"
+            f"protocol.weights = {weights}: {path}: no such file: unknown user"
         ) from error
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, a folder that is closed
+    except (OSError, ValueError):  # a name that is too long, or no permission
         return False
 
 
-def _normalisation(
-    library: str, plain: str, module: torch.nn.Module, weights: str
-) -> Normalisation | None:
-    if library == "paper":
-        return preprocessing(plain)  # part of these architectures, whatever their weights
+def _normalisation(name: str, module: torch.nn.Module, weights: str) -> Normalisation | None:
+    library, plain = split_name(name)
+    fixed = LIBRARIES[library].normalisation
+    if fixed is not None:
+        return fixed(plain)
     if weights == "none":
         return None
     known: dict[str, Any] = getattr(module, "pretrained_cfg", None) or {}  # timm's
     return (known["mean"], known["std"]) if {"mean", "std"} <= set(known) else IMAGENET
-
-
-def _downloaded(name: str, fetch: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    # torch's hub would else run what is pickled beside the weights; its check of their hash is of
-    # eight digits, and of downloads alone.
-    before = os.environ.get(_WEIGHTS_ONLY)
-    os.environ[_WEIGHTS_ONLY] = "1"
-    try:
-        return fetch()
-    except pickle.UnpicklingError as error:
-        raise BadInputError(
-            f"protocol.weights = imagenet: what is kept of {name} holds more than weights, and is "
-            f"not read; delete it from {torch.hub.get_dir()}"
-        ) from error
-    except (OSError, RuntimeError) as error:  # no network, no space, a wrong hash
-        said = " ".join(without_secrets(str(error)).split())[:200]
-        raise BadInputError(
-            f"protocol.weights = imagenet: those of {name} could not be downloaded: {said}"
-        ) from error
-    finally:
-        if before is None:
-            del os.environ[_WEIGHTS_ONLY]
-        else:
-            os.environ[_WEIGHTS_ONLY] = before
-
-
-_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"

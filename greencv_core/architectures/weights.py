@@ -1,4 +1,4 @@
-"""Weights that training starts from: what a file holds, and where new last layers begin."""
+"""Initial weights from a file, and new last layers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from greencv_core.utils.text import one_line
 
 
 def classifier_layers(module: torch.nn.Module) -> torch.nn.Module:
-    """Return what is new where weights were loaded: the part that turns features into classes.
+    """Return the part that maps features to classes, which is random after weights were loaded.
 
-    Of the original study's five, their heads; of the others the last layer.
+    This is the head of the original study's networks, and the last layer of all others.
     """
-    own = getattr(module, "head", None) if hasattr(module, "base") else None
-    return own if isinstance(own, torch.nn.Module) else module.get_submodule(_last_name(module))
+    head = getattr(module, "head", None) if hasattr(module, "base") else None
+    return head if isinstance(head, torch.nn.Module) else module.get_submodule(_last_name(module))
 
 
 def replace_classifier(module: torch.nn.Module, classes: int) -> None:
-    """Put a fresh layer with as many outputs as classes in the place of the last one."""
+    """Replace the last layer by a random one with an output for each class."""
     name = _last_name(module)
     old = module.get_submodule(name)
     bias = old.bias is not None
@@ -36,27 +36,27 @@ def replace_classifier(module: torch.nn.Module, classes: int) -> None:
 
 
 def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
-    """Give a module the weights of a file; last layers of another size keep what they have.
+    """Load the weights of a file into a module, except last layers of another size.
 
-    No code is run from the file, whatever is in it.
+    No code in the file is run.
 
     Raises
     ------
     BadInputError
-        The file cannot be read, or is of another architecture.
+        The file cannot be read, or belongs to another architecture.
     """
     where = f"protocol.weights = file:{path}"
     try:
         state = _read_state(path)
     except pickle.UnpicklingError as error:
-        # torch's message goes on to tell how to run what is in the file.
+        # torch's message also explains how to run the code in the file.
         raise BadInputError(
-            f"{where}: not a file of weights that can be read: damaged, or it holds more than "
-            "weights, which could run code; save them alone, torch.save(model.state_dict(), PATH)"
+            f"{where}: not a readable file of weights: damaged, or it holds more than weights, "
+            "which could run code; save only them with torch.save(model.state_dict(), PATH)"
         ) from error
-    except Exception as error:  # torch, zip files and safetensors each have errors of their own
+    except Exception as error:  # torch, zip files and safetensors raise different errors
         said = one_line(error)[:200]
-        raise BadInputError(f"{where}: not a file of weights that can be read: {said}") from error
+        raise BadInputError(f"{where}: not a readable file of weights: {said}") from error
     wanted = module.state_dict()
     last = {f"{_prefix_of(module)}{key}" for key in classifier_layers(module).state_dict()}
     for key in last:
@@ -69,16 +69,14 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
     ]
     extra = sorted(set(state) - set(wanted))
     if wrong or extra:
-        told = [*wrong, *(f"{key[:80]!r} is unknown" for key in extra)]
-        raise BadInputError(
-            f"{where}: does not fit {name}: {told[0]}"
-            + (f", and {len(told) - 1} more" if len(told) > 1 else "")
-        )
+        problems = [*wrong, *(f"{key[:80]!r} is unknown" for key in extra)]
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise BadInputError(f"{where}: does not fit {name}: {problems[0]}{more}")
     try:
         module.load_state_dict(state, strict=False)
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # sparse or quantised, say
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # e.g. sparse or quantised
         raise BadInputError(
-            f"{where}: does not fit {name}: its weights are no plain tensors"
+            f"{where}: does not fit {name}: its weights are not dense tensors"
         ) from error
 
 
@@ -98,16 +96,16 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
-        raise ValueError("it holds no state dictionary, name to tensor")
+        raise ValueError("it holds no state dictionary")
     return dict(content)
 
 
 def hash_weights(module: torch.nn.Module) -> str:
-    """Return a hash of all weights but those of the last layers."""
-    fresh = set(classifier_layers(module).state_dict(prefix=_prefix_of(module)))
+    """Return the SHA-256 of all weights except those of the last layers."""
+    excluded = set(classifier_layers(module).state_dict(prefix=_prefix_of(module)))
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        if name not in fresh:
+        if name not in excluded:
             digest.update(name.encode())
             digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()

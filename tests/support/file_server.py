@@ -6,21 +6,24 @@ import time
 
 
 class FileServer:
-    """A server on this machine: files by path, and the requested paths."""
+    """A server on this machine: files by path, and the paths that were downloaded."""
 
     def __init__(self):
         self.files, self.requested, self.pause_s = {}, [], 0.0
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                owner.requested.append(self.path)
-                time.sleep(owner.pause_s)
+            def do_HEAD(self):
                 content = owner.files.get(self.path)
                 self.send_response(404 if content is None else 200)
                 self.send_header("Content-Length", str(len(content or b"")))
                 self.end_headers()
-                self.wfile.write(content or b"")
+
+            def do_GET(self):
+                owner.requested.append(self.path)
+                time.sleep(owner.pause_s)
+                self.do_HEAD()
+                self.wfile.write(owner.files.get(self.path) or b"")
 
             def log_message(self, *_):
                 pass

@@ -1,4 +1,4 @@
-"""What several of the networks are made of, and torch has not."""
+"""Keras's layers that torch does not have, shared by several networks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 def pad_same(x: torch.Tensor, kernel: int) -> torch.Tensor:
     """Pad with zeros as TensorFlow's "same" does for an odd kernel and a stride of 2.
 
-    An even number of rows is padded with one row less before than after, where torch's own padding
-    is the same on both sides.
+    An even number of rows gets one padding row less before than after; torch's own padding is the
+    same on both sides.
     """
     after = kernel // 2
     top, left = (after - 1 + size % 2 for size in x.shape[-2:])
@@ -30,7 +30,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def separable_conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a convolution of each channel by itself, and one of each pixel by itself."""
+    """Return a depthwise convolution followed by a pointwise one."""
     depthwise: nn.Conv2d
     if stride == 1:
         depthwise = nn.Conv2d(

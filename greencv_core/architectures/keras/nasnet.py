@@ -1,9 +1,9 @@
-"""NASNet-A Mobile, as ``tf.keras.applications.NASNetMobile`` has it without its top.
+"""NASNet-A Mobile, equal to ``tf.keras.applications.NASNetMobile`` without top.
 
 Zoph et al., "Learning transferable architectures for scalable image recognition", CVPR 2018.
 
-Every use of a cell's output begins with its positive part, so that a cell returns that part, and
-it is computed once. So are poolings of which Keras's graph has two alike.
+Every use of a cell's output starts with a ReLU, so a cell applies it once to its output. Poolings
+that occur twice in Keras's graph are computed once, too.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from greencv_core.architectures.keras.layers import pad_same, separable_conv
 _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=3e-4)
 
 TRUNCATED_STD = 0.87962566103423978
-"""Standard deviation of a standard normal distribution that is cut off at 2 and -2."""
+"""Standard deviation of a standard normal distribution truncated at -2 and 2."""
 
 
 class HeConv2d(nn.Conv2d):
-    """A convolution without biases, with He's initial weights as Keras draws them."""
+    """A convolution without biases and with Keras's variant of He's initial weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, bias=False)
 
     def reset_parameters(self) -> None:
-        """Draw from a normal distribution that is cut off at two standard deviations."""
+        """Draw from a normal distribution truncated at two standard deviations."""
         std = (2 / self.weight[0].numel()) ** 0.5 / TRUNCATED_STD
         nn.init.trunc_normal_(self.weight, std=std, a=-2 * std, b=2 * std)
 
 
 class HalvedInput(nn.Module):
-    """The last cell's input, brought to half its size; two shifted samples see every pixel."""
+    """Halve the size of an earlier output, from two samples that are shifted by a pixel."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -44,13 +44,13 @@ class HalvedInput(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Transform a batch."""
-        here, shifted = self.convs
-        y: torch.Tensor = self.norm(torch.cat([here(x), shifted(F.pad(x, (-1, 1, -1, 1)))], 1))
+        unshifted, shifted = self.convs
+        y: torch.Tensor = self.norm(torch.cat([unshifted(x), shifted(F.pad(x, (-1, 1, -1, 1)))], 1))
         return y
 
 
 class ProjectedInput(nn.Module):
-    """A cell's input, brought to as many channels as the cell works with."""
+    """Project a cell's input to the number of channels within the cell."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class ProjectedInput(nn.Module):
 
 
 def _separable_twice(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a separable convolution, applied twice, to what is positive already."""
+    """Return two separable convolutions for an input after ReLU."""
     return nn.Sequential(
         separable_conv(inputs, outputs, kernel, stride), _norm(outputs), nn.ReLU(inplace=True),
         separable_conv(outputs, outputs, kernel), _norm(outputs),
     )  # fmt: skip
 
 
-def _alternately(*blocks: nn.Sequential) -> list[nn.Module]:
+def _interleave(*blocks: nn.Sequential) -> list[nn.Module]:
     return [layer for layers in zip(*blocks, strict=True) for layer in layers]
 
 
@@ -80,16 +80,16 @@ def _average(x: torch.Tensor) -> torch.Tensor:
 
 
 class NormalCell(nn.Module):
-    """The cell that keeps the image's size (the paper's figure 4, left).
+    """The cell that preserves the image size (figure 4 of the paper, left).
 
     Parameters
     ----------
     inputs
         Channels of the last cell's output.
     earlier
-        What brings the output of the cell before that to this cell's size.
+        Adapts the output of the second last cell to this cell's size.
     filters
-        Channels within the cell; six times as many come out.
+        Channels within the cell; its output has six times as many.
     """
 
     multiple = 6
@@ -123,22 +123,22 @@ class NormalCell(nn.Module):
         blocks = (self.left1, self.right1, self.left2, self.right2, self.left5)
         return [
             *self.earlier.convs, *self.last.convs, self.earlier.norm, self.last.norm,
-            *_alternately(*blocks),
+            *_interleave(*blocks),
         ]  # fmt: skip
 
 
 class ReductionCell(nn.Module):
-    """The cell that halves the image (the paper's figure 4, right).
+    """The cell that halves the image size (figure 4 of the paper, right).
 
     Parameters
     ----------
     inputs
         Channels of the last cell's output.
     earlier
-        What brings the output of the cell before that to this cell's size; nothing in the first
-        cell, which has one input only.
+        Adapts the output of the second last cell to this cell's size; None in the first cell,
+        which has a single input.
     filters
-        Channels within the cell; four times as many come out.
+        Channels within the cell; its output has four times as many.
     """
 
     multiple = 4
@@ -149,18 +149,18 @@ class ReductionCell(nn.Module):
         super().__init__()
         self.earlier = earlier
         self.last = ProjectedInput(inputs, filters)
-        seen = inputs if earlier is None else filters
+        earlier_channels = inputs if earlier is None else filters
         self.left1 = _separable_twice(filters, filters, 5, stride=2)
-        self.right1 = _separable_twice(seen, filters, 7, stride=2)
-        self.right2 = _separable_twice(seen, filters, 7, stride=2)
-        self.right3 = _separable_twice(seen, filters, 5, stride=2)
+        self.right1 = _separable_twice(earlier_channels, filters, 7, stride=2)
+        self.right2 = _separable_twice(earlier_channels, filters, 7, stride=2)
+        self.right3 = _separable_twice(earlier_channels, filters, 5, stride=2)
         self.left5 = _separable_twice(filters, filters, 3)
 
     def forward(self, x: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         """Transform the outputs of the last two cells."""
         h = self.last(x)
         p = before if self.earlier is None else F.relu(self.earlier(before), inplace=True)
-        # Keras pads with zeros first, which take part in the maximum and in the mean.
+        # Keras pads with zeros first, which count in the maximum and the mean.
         padded = pad_same(h, 3)
         largest = F.max_pool2d(padded, 3, stride=2)
         y1 = self.left1(F.relu(h)) + self.right1(p)
@@ -179,14 +179,14 @@ class ReductionCell(nn.Module):
             inputs = [*self.last.convs, *self.earlier.convs, self.last.norm, self.earlier.norm]
         late = self.right3, self.left5
         return [
-            *inputs, *_alternately(self.left1, self.right1),
-            *self.right2[:2], *_alternately(*(block[:2] for block in late)),
-            *self.right2[2:], *_alternately(*(block[2:] for block in late)),
+            *inputs, *_interleave(self.left1, self.right1),
+            *self.right2[:2], *_interleave(*(block[:2] for block in late)),
+            *self.right2[2:], *_interleave(*(block[2:] for block in late)),
         ]  # fmt: skip
 
 
 class NASNet(nn.Module):
-    """A stem, and cells each of which sees the outputs of the last two."""
+    """A stem and cells; each cell takes the outputs of the last two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,5 +213,5 @@ class NASNet(nn.Module):
 
 
 def nasnet_mobile() -> nn.Module:
-    """Return the convolutional layers, to 1056 channels."""
+    """Return the convolutional layers, with 1056 output channels."""
     return NASNet()

@@ -1,7 +1,7 @@
-"""ResNet50, as ``tf.keras.applications.ResNet50`` has it without its top.
+"""ResNet50, equal to ``tf.keras.applications.ResNet50`` without top.
 
-He et al., "Deep residual learning for image recognition", CVPR 2016. torchvision's has a block's
-stride in its second convolution, and no biases.
+He et al., "Deep residual learning for image recognition", CVPR 2016. torchvision's network has the
+stride of a block in its second convolution, and no biases.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _norm = partial(nn.BatchNorm2d, eps=1.001e-5, momentum=0.01)
 
 
 class Bottleneck(nn.Module):
-    """Three convolutions around which the input is added; the first block of a stage projects it.
+    """Three convolutions with a shortcut, which is a projection in the first block of a stage.
 
     Parameters
     ----------
     inputs
-        Channels in.
+        Input channels.
     width
-        Channels of the inner convolutions; four times as many come out.
+        Channels of the inner convolutions; the output has four times as many.
     stride
         Of the first convolution and the projection.
     """
@@ -53,7 +53,7 @@ class Bottleneck(nn.Module):
 
 
 def resnet50() -> nn.Module:
-    """Return the convolutional layers, to 2048 channels."""
+    """Return the convolutional layers, with 2048 output channels."""
     blocks: list[nn.Module] = []
     inputs = 64
     for width, depth in ((64, 3), (128, 4), (256, 6), (512, 3)):

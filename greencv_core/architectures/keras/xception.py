@@ -1,4 +1,4 @@
-"""Xception, as ``tf.keras.applications.Xception`` has it without its top.
+"""Xception, equal to ``tf.keras.applications.Xception`` without top.
 
 Chollet, "Xception: deep learning with depthwise separable convolutions", CVPR 2017.
 """
@@ -17,23 +17,23 @@ _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 class Block(nn.Module):
-    """Separable convolutions around which the input is added, as it is.
+    """Separable convolutions with an identity shortcut.
 
     Parameters
     ----------
     inputs
-        Channels in.
+        Input channels.
     outputs
-        Channels out of each separable convolution.
+        Output channels of each separable convolution.
     activate_input
-        Whether the convolutions see the input's positive part.
+        Whether the block starts with a ReLU.
     """
 
     def __init__(self, inputs: int, outputs: tuple[int, ...], activate_input: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((inputs, *outputs[:-1]), outputs, strict=True):
-            # The input itself is still needed; what is between convolutions is not.
+            # In place between convolutions, but not for the input, which the shortcut needs.
             layers += [nn.ReLU(inplace=bool(layers)), separable_conv(before, after, 3)]
             layers.append(_norm(after))
         self.body = nn.Sequential(*layers[0 if activate_input else 1 :])
@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 class ReducingBlock(Block):
-    """A block that halves the image; the input, projected, is added."""
+    """A block that halves the image size, with a projection as shortcut."""
 
     def __init__(self, inputs: int, outputs: tuple[int, ...], activate_input: bool = True) -> None:
         super().__init__(inputs, outputs, activate_input)
@@ -57,15 +57,15 @@ class ReducingBlock(Block):
         """Transform a batch."""
         y: torch.Tensor = self.shortcut(x)
         rows, columns = x.shape[-2:]
-        # TensorFlow's "same" padding: an even number of rows is padded at the end alone, which is
-        # what a window that reaches over the end amounts to.
+        # TensorFlow's "same" padding pads an even number of rows only at the end, which is equal to
+        # a window that extends over the end.
         return y + F.max_pool2d(
             self.body(x), 3, stride=2, padding=(rows % 2, columns % 2), ceil_mode=True
         )
 
 
 def xception() -> nn.Module:
-    """Return the convolutional layers, to 2048 channels."""
+    """Return the convolutional layers, with 2048 output channels."""
     return nn.Sequential(
         nn.Conv2d(3, 32, 3, stride=2, bias=False), _norm(32), nn.ReLU(inplace=True),
         nn.Conv2d(32, 64, 3, bias=False), _norm(64), nn.ReLU(inplace=True),

@@ -1,0 +1,191 @@
+"""The paper's networks against published figures and Keras's documentation."""
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls it F)
+from torch import nn
+
+from greencv_core.architectures.build import gflops_per_image
+from greencv_core.architectures.keras import build_paper, preprocessing
+from greencv_core.architectures.keras.keras_weights import (
+    load_imagenet,
+)
+from greencv_core.utils.errors import BadInputError
+from tests.architectures.keras_files import (
+    NAMES,
+    same,
+    weights_of,
+)
+
+PARAMETERS = {
+    "mobilenet_v2": 706_224,
+    "nasnet_mobile": 4_269_716,
+    "xception": 20_861_480,
+    "resnet50": 23_587_712,
+    "vgg16": 14_714_688,
+}
+"""Model.count_params() of Keras's models (keras.io/api/applications) without top; MobileNetV2 with
+alpha=0.5. Statistics of batch normalisation are among them."""
+GFLOPS = {
+    "mobilenet_v2": 0.064028,
+    "nasnet_mobile": 0.371647,
+    "xception": 2.958404,
+    "resnet50": 2.524383,
+    "vgg16": 10.028770,
+}
+"""An image of 128x128, with the head for two classes: column "GFLOPs" of del Rey et al.'s published
+table of runs (doi.org/10.5281/zenodo.7828518). They count pooling and biases, which torch does not:
+at most 0.9 %, in NASNet."""
+HEADS = {
+    "mobilenet_v2": [(1280, 512), (512, None)],
+    "nasnet_mobile": [(1056, 512), (512, None)],
+    "xception": [(2048, 1024), (1024, None)],
+    "resnet50": [(2048, 1024), (1024, 512), (512, None)],
+    "vgg16": [(512, None)],
+}
+NORMS = {
+    "mobilenet_v2": {(1e-3, 0.001)},
+    "nasnet_mobile": {(1e-3, 0.0003)},
+    "xception": {(1e-3, 0.01)},
+    "resnet50": {(1.001e-5, 0.01)},
+    "vgg16": set(),
+}
+"""Epsilon, and the new batch's share (Keras's momentum is the old share)."""
+
+
+@cache
+def fresh_network(name, classes=2):
+    """Return a network that no test changes."""
+    return build_paper(name, classes).eval()
+
+
+def test_the_names_are_those_of_the_paper():
+    assert NAMES == ["mobilenet_v2", "nasnet_mobile", "xception", "resnet50", "vgg16"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameter_counts_are_those_of_keras(name):
+    base = fresh_network(name).base
+    weights = {k: v for k, v in base.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert sum(tensor.numel() for tensor in weights.values()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operation_counts_are_the_published_ones(name):
+    assert gflops_per_image(fresh_network(name), 128) == pytest.approx(GFLOPS[name], rel=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_normalisation_has_keras_constants(name):
+    norms = [m for m in fresh_network(name).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == NORMS[name]
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("name", NAMES)
+def test_heads_are_those_of_the_paper(name, classes):
+    model = fresh_network(name, classes)
+    layers = [layer for layer in model.head if isinstance(layer, nn.Linear)]
+    outputs = 1 if classes == 2 else classes
+    sizes = [(i, outputs if o is None else o) for i, o in HEADS[name]]
+    assert [(layer.in_features, layer.out_features) for layer in layers] == sizes
+    assert len(model.head) == 2 * len(layers) - 1
+    with torch.no_grad():
+        pooled = model.base(torch.rand(3, 3, 32, 32))
+        assert pooled.shape == (3, sizes[0][0])
+        assert model(torch.rand(3, 3, 32, 32)).shape == (3, classes)
+
+
+def test_two_classes_are_one_output_and_its_sigmoid():
+    model = build_paper("vgg16", 2).eval()
+    images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 1, 0])
+    with torch.no_grad():
+        z, logits = model.head(model.base(images))[:, 0], model(images)
+    assert torch.equal(logits, torch.stack([torch.zeros(4), z], 1))
+    torch.testing.assert_close(logits.softmax(1)[:, 1], z.sigmoid())
+    torch.testing.assert_close(
+        F.cross_entropy(logits, labels), F.binary_cross_entropy_with_logits(z, labels.float())
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_learns_in_both_memory_formats(name):
+    torch.manual_seed(1)
+    model = build_paper(name, 10)
+    images = torch.rand(4, 3, 64, 64)
+    plain = model(images)
+    model = model.to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    # Single pixels at the end make batch normalisation magnify rounding.
+    torch.testing.assert_close(model(images), plain, rtol=1e-2, atol=1e-2)
+    F.cross_entropy(model(images), torch.tensor([0, 1, 2, 3])).backward()
+    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # A bias before a normalisation has no say.
+    assert [n for n in still if "conv" not in n or not n.endswith("bias")] == []
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 46), (75, 40)])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_image_size_is_accepted(name, size):
+    model = fresh_network(name)
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, *size)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_initial_weights_are_drawn_as_in_keras(name):
+    torch.manual_seed(5)
+    model = build_paper(name, 2)
+    for parameter, module in (
+        (f"{path}.weight", m) for path, m in model.named_modules()
+        if isinstance(m, nn.Conv2d | nn.Linear) and m.weight.numel() > 2000
+    ):  # fmt: skip
+        weight = module.weight.detach()
+        pixels = weight[0, 0].numel()
+        if type(module).__name__ == "HeConv2d":
+            std = math.sqrt(2 / (weight.shape[1] * pixels))
+            bound = 2 * std / 0.8796
+        else:
+            std = math.sqrt(2 / (weight.shape[0] * pixels + weight.shape[1] * pixels))
+            bound = math.sqrt(3) * std
+        assert weight.std() == pytest.approx(std, rel=0.1), parameter
+        assert 0.9 * bound < weight.abs().max() <= 1.001 * bound, parameter
+        assert module.bias is None or not module.bias.any(), parameter
+    torch.manual_seed(5)
+    assert same(weights_of(model), weights_of(build_paper(name, 2)))
+
+
+def test_only_nasnet_has_initial_weights_of_he():
+    from greencv_core.architectures.keras.nasnet import HeConv2d
+
+    kinds = {n: [type(m) for m in fresh_network(n).modules()] for n in NAMES}
+    # The stem, an input's one or two projections in each of 16 cells, but one in the first.
+    assert {n: k.count(HeConv2d) for n, k in kinds.items() if HeConv2d in k} == {
+        "nasnet_mobile": 1 + 16 + 15 + 4
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preprocessing_is_that_of_keras(name):
+    mean, std = np.array(preprocessing(name))
+    pixel = np.array([10.0, 100.0, 250.0])
+    if name in ("resnet50", "vgg16"):
+        # Keras's order is blue, green, red: the loader turns the first kernel instead.
+        wanted = pixel - [123.68, 116.779, 103.939]
+    else:
+        wanted = pixel / 127.5 - 1
+    np.testing.assert_allclose((pixel / 255 - mean) / std, wanted, atol=1e-9)
+
+
+def test_an_unknown_name_is_refused():
+    for call in (lambda: build_paper("vgg19", 2), lambda: preprocessing("vgg19")):
+        with pytest.raises(BadInputError, match="vgg19: not one of the paper's architectures"):
+            call()
+    with pytest.raises(BadInputError, match="not one of the paper's architectures"):
+        load_imagenet(build_paper("vgg16", 2), "vgg19")
+    with pytest.raises(BadInputError, match="classes: 1"):
+        build_paper("vgg16", 1)
