@@ -108,7 +108,7 @@ class Window:
     def __init__(self, problems=()):
         self.part_end_s, self.problems = 0.0, problems
 
-    def until(self, time_s):
+    def read_until(self, time_s):
         self._time_s = time_s
         return self
 
