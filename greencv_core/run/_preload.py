@@ -1,7 +1,7 @@
-"""What the fork server loads once, so that each run's fresh process starts in a moment.
+"""What the fork server loads once, so that the process of each run starts at once.
 
-CodeCarbon looks at the hardware for some seconds when it first meters; it keeps what it found for
-the process and its children.
+CodeCarbon examines the hardware for seconds when it first meters; its findings stay valid in the
+process and its children.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import contextlib
 import greencv_core.run.probe  # noqa: F401
 from greencv_core.metering.codecarbon import new_tracker
 
-# Whatever goes wrong here goes wrong again, and is told, where a run meters; here it would end the
-# fork server without a word.
+# An error occurs again, and is reported, when a run meters; here it would end the fork server.
 with contextlib.suppress(Exception):
     new_tracker().get_detected_hardware()

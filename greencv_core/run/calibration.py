@@ -25,8 +25,7 @@ from greencv_core.utils.energy import Component
 
 PROBING_S = 30.0
 PROBING_SHARE = 0.05
-"""Conditions are timed before the first run for this many seconds, or for this share of the time
-of all runs if that is longer. The cost of the other conditions is extrapolated."""
+"""See :func:`estimate_costs`."""
 
 IdlePower = dict[Component, float]
 """Watts by component."""
@@ -46,60 +45,44 @@ class Calibration:
     """Cost of one run by condition, timed or extrapolated; a condition may be missing."""
 
 
-def estimate_all_costs(
-    runs: Sequence[PlannedRun],
-    known: Mapping[str, RunCost],
-    machine: Machine,
-    watch: Check | None = None,
-    *,
-    probe_all: bool = False,
-) -> dict[str, RunCost]:
-    """Return the cost of one run by condition: known, timed, or extrapolated from these."""
-    share = None if probe_all else PROBING_SHARE
-    probed, problems = estimate_costs(runs, machine, known, watch, most_share=share)
-    certain = {**known, **probed}
-    costs = dict(certain)
-    for run in {run.condition: run for run in runs}.values():
-        if run.condition not in certain and run.condition not in problems:
-            cost = extrapolate(run, runs, certain)
-            if cost is not None:
-                costs[run.condition] = cost
-    return costs
-
-
 def estimate_costs(
     runs: Sequence[PlannedRun],
     machine: Machine,
     known: Mapping[str, RunCost],
     watch: Check | None = None,
     *,
-    most_share: float | None = None,
+    probe_all: bool = True,
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
-    """Return the cost of one run by condition, known or timed, and why others cannot be trained.
+    """Return the cost of one run by condition, and why other conditions cannot be trained.
 
     Parameters
     ----------
-    most_share
-        Stop timing after this share of the expected time of all runs, but not before
-        :data:`PROBING_S`. The conditions left over are in neither result.
+    known
+        Costs from records, by condition; the other conditions are timed.
+    probe_all
+        False: stop timing after :data:`PROBING_S`, or after :data:`PROBING_SHARE` of the expected
+        time of all runs if that is longer, and extrapolate the cost of the remaining conditions.
     """
     costs: dict[str, RunCost] = {}
     problems: dict[str, str] = {}
+    remaining: list[PlannedRun] = []
     start_s = time.monotonic()
     for condition, run in _interleave_architectures(runs):
         if condition in known:
             costs[condition] = known[condition]
             continue
-        if most_share is not None and costs:
+        if costs and not probe_all:
             mean_s = statistics.fmean(cost.total_s for cost in costs.values())
-            if time.monotonic() - start_s > max(PROBING_S, most_share * mean_s * len(runs)):
+            if time.monotonic() - start_s > max(PROBING_S, PROBING_SHARE * mean_s * len(runs)):
+                remaining.append(run)
                 continue
         probe = run_probe(run, machine, watch=watch)
         if isinstance(probe, str):
             problems[condition] = probe
         else:
             costs[condition] = from_probe(run, probe)
-    return costs, problems
+    extrapolated = {run.condition: extrapolate(run, runs, costs) for run in remaining}
+    return costs | {c: cost for c, cost in extrapolated.items() if cost is not None}, problems
 
 
 def _interleave_architectures(runs: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:

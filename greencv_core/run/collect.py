@@ -99,14 +99,14 @@ def run_study(
 ) -> Outcome:
     """Train all unfinished runs of a study, and return all its records.
 
-    Each record is written when its run ends, so an interruption loses only the runs in progress. If
-    a run fails, its record states why, the study goes on, and the next call tries the run again.
+    An interruption loses only the runs in progress. If a run fails, its record states why, the
+    study goes on, and the next call tries the run again.
 
     Parameters
     ----------
     store
-        Where the records are; the project's ``runs/`` (or ``$GREENCV_STORE``) by default. A bundle
-        gives the records that it contains, and nothing is planned on this machine.
+        The project's ``runs/`` (or ``$GREENCV_STORE``) by default. A bundle gives the records that
+        it contains, whatever this machine is.
     architectures
         Train these architectures only.
     progress
@@ -114,26 +114,21 @@ def run_study(
     train
         False: return the records in the store and train nothing.
     stop_above_j
-        Stop each run whose forecast exceeds this energy, even at the lower end of the forecast's
-        95 % interval.
+        Stop a run when even the lower end of its forecast's 95 % interval exceeds this energy.
     scheduler
         Address of a Dask cluster whose workers train; this computer by default.
     every_component
-        Return records with the energy of every metered component, also if the study counts only
-        some of them.
+        Return the energy of every metered component, also if the study counts only some of them.
 
     Raises
     ------
-    BadInputError
-        See :func:`plan_here` and :func:`check`. Or a bundle would have to be written to, or it has
-        no run of the study.
     GreencvError
-        A record cannot be written, or the cluster does not respond.
+        The study or the store cannot be used, or the cluster does not respond.
     """
     store = StoreSnapshot(store or Store(default_store()))
     if train and store.is_bundle:
         store.check_writable()  # raises: a bundle is read-only
-    store.run_ids()  # raises before any download if the store cannot be read
+    store.stamps()  # raises before any download if the store cannot be read
     chosen = list(study.architectures if architectures is None else architectures)
     if store.is_bundle:
         study.check_architectures(chosen)
@@ -141,12 +136,13 @@ def run_study(
         return _outcome(study, packed, new=(), missing=0, every_component=every_component)
     runs, _ = plan_here(study, architectures=chosen)
     new: list[RunRecord] = []
-    if train and (scheduler or _is_unfinished(study, store, runs, chosen, stop_above_j)):
+    on_cluster = scheduler is not None
+    if train and (on_cluster or _is_unfinished(study, store, runs, chosen, stop_above_j)):
         with contextlib.ExitStack() as stack:
             progress = progress or stack.enter_context(ProgressBar())
             run_queue = RunQueue(study, store, progress, chosen, stop_above_j)
             _train_missing(run_queue, scheduler)
-        if scheduler:
+        if on_cluster:
             runs = list(run_queue.runs.values())
         new = run_queue.new_records
         store.stamps()  # finds the new records

@@ -241,7 +241,7 @@ class _Session:
         self._note("metering idle power, timing a few batches: " + ", ".join(names))
         known = costs_from_records(runs, self.run_queue.store)
         self._calibrating[kind] = self._submit(
-            dask_worker.calibrate, self.name, runs, known, self.run_queue.needs_forecasts,
+            dask_worker.calibrate, self.name, runs, known, self.run_queue.stop_above_j is not None,
             key=f"{self.name}-prepare-{kind}", resources=self._resources(kind),
             then=lambda future: self._calibrated(kind, worker, runs, future),
         )  # fmt: skip

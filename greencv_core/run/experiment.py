@@ -118,7 +118,8 @@ def prepare(run: PlannedRun) -> TrainingSetup:
     """
     spec, size = run.environment, run.dataset.image_size
     device, layout = environment.apply(spec), training.memory_format(spec)
-    _seed_everything(run.seed)
+    torch.manual_seed(run.seed)
+    np.random.seed(run.seed)
     classes = datasets.count_classes(run.dataset)
     built = build.build(run.architecture, classes, size, run.protocol.weights)
     gflops = build.gflops_per_image(built.module, size)
@@ -273,11 +274,6 @@ def _busy_cpu_s() -> float:
     # User time includes that of guests.
     guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
     return float(sum(times) - idle_s - guests_s)
-
-
-def _seed_everything(seed: int) -> None:
-    torch.manual_seed(seed)
-    np.random.seed(seed)
 
 
 def synchronizer(device: torch.device) -> Callable[[], None] | None:

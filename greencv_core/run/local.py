@@ -38,7 +38,8 @@ def run_locally(queue: RunQueue) -> None:
         progress.note("metering idle power, timing a few batches")
         # A condition that cannot be timed is reported when its run fails.
         known = costs_from_records(runs, queue.store)
-        calibration = worker.calibrate(runs, known, probe_all=queue.needs_forecasts)
+        # With a limit, no run starts without a forecast.
+        calibration = worker.calibrate(runs, known, probe_all=queue.stop_above_j is not None)
         for job in queue.create_jobs(runs, calibration):
             queue.start(job)
             start_s = time.monotonic()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -86,7 +85,7 @@ def file_progress(console: Console, what: str) -> Iterator[Callable[[int, int], 
         yield show
 
 
-class ProgressBar:
+class ProgressBar(AbstractContextManager["ProgressBar"]):
     """A bar with finished runs, time left and energy so far; plain lines if there is no terminal.
 
     Below it, each run in progress has a bar with its epochs and the energy still to come.
@@ -111,16 +110,7 @@ class ProgressBar:
         self._energy_j = 0.0
         self._total = self._done = 0
 
-    def __enter__(self) -> ProgressBar:
-        """Start; nothing is shown before :meth:`begin`."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop the bar and leave it as it is."""
         if self._task is not None:
             self._bar.stop()

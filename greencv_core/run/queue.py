@@ -64,11 +64,6 @@ class RunQueue:
     _remaining_with: dict[str, RemainingTime] = field(default_factory=dict, init=False)
     """The same by run id."""
 
-    @property
-    def needs_forecasts(self) -> bool:
-        """Whether every condition needs a forecast before its first run."""
-        return self.stop_above_j is not None
-
     def prepare_store(self) -> None:
         """Make the store ready to be written to, and report damaged files.
 

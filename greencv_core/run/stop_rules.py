@@ -6,26 +6,18 @@ import contextlib
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
 from greencv_core.estimation.base import Estimate
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
-from greencv_core.estimation.trajectory import NOTHING_OBSERVED, Epochs, Observed
+from greencv_core.estimation.trajectory import Epochs, Observed
 from greencv_core.metering import MeterError, Window
 from greencv_core.study.schema import Budget, Protocol
 
 
 class BudgetLimit:
-    """Stops before an epoch that would exceed the budget if it cost as much as the costliest one.
-
-    Parameters
-    ----------
-    window
-        The metered window of the training.
-    """
+    """Stops before an epoch that would exceed the budget at the cost of the costliest one."""
 
     def __init__(self, budget: Budget, window: Window) -> None:
         self._budget = budget
@@ -55,7 +47,7 @@ class BudgetLimit:
         return self._spent_j + self._costliest_j <= budget.energy_j
 
 
-class EnergyLimit:
+class EnergyLimit(contextlib.AbstractContextManager["EnergyLimit"]):
     """Forecasts a run's total energy after each epoch, and stops it above a limit.
 
     A context manager around the metered window. A meter that refreshes every 100 ms knows the
@@ -84,21 +76,13 @@ class EnergyLimit:
         self._on_forecast = on_forecast
         self.stop_above_j = stop_above_j
         self._epochs = 0
-        self._ends = _EpochEnds([], [0.0], [0.0])
+        self._ended_stages: list[int] = []
+        self._end_s, self._end_j = [0.0], [0.0]
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="greencv-forecast")
         self.stopped_by: EpochForecast | None = None
         """The forecast above the limit."""
 
-    def __enter__(self) -> EnergyLimit:
-        """Start; the forecasts come after each epoch."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Drop the forecasts that are not ready."""
         self._background.shutdown(wait=True, cancel_futures=True)
 
@@ -124,12 +108,14 @@ class EnergyLimit:
             # Without all its meters, the reading is not the run's energy.
             if reading.total is None or reading.problems:
                 return None
-            self._ends.add(stage, end_s, reading.total.energy_j)
-            if len(self._ends.stages) < self._epochs:
+            self._ended_stages.append(stage)
+            self._end_s.append(end_s)
+            self._end_j.append(reading.total.energy_j)
+            epochs = len(self._ended_stages)
+            if epochs < self._epochs:
                 return None  # the next epoch has ended meanwhile
             whole = self._whole()
-            spent_j = self._ends.energy_j[-1]
-            forecast = EpochForecast(len(self._ends.stages), self._most_epochs, spent_j, whole)
+            forecast = EpochForecast(epochs, self._most_epochs, self._end_j[-1], whole)
             if whole is not None and self._on_forecast is not None:
                 with contextlib.suppress(Exception):
                     self._on_forecast(forecast)
@@ -140,28 +126,10 @@ class EnergyLimit:
         if self._forecaster is None:
             return None
         with contextlib.suppress(Exception):  # such as too little data to forecast from
-            whole = self._forecaster.predict(self._ends.observed())
+            stages = np.array(self._ended_stages, dtype=np.int64)
+            epochs = Epochs(stages, np.diff(self._end_s), np.diff(self._end_j))
+            # Sums, so that rounding leaves no trace of the epoch in progress.
+            spent = float(epochs.duration_s.sum()), float(epochs.energy_j.sum())
+            whole = self._forecaster.predict(Observed(*spent, epochs))
             return whole if math.isfinite(whole.energy_j) else None
         return None
-
-
-@dataclass(frozen=True)
-class _EpochEnds:
-    """Stage of each epoch, and time and energy at its end; both start at 0."""
-
-    stages: list[int]
-    time_s: list[float]
-    energy_j: list[float]
-
-    def add(self, stage: int, time_s: float, energy_j: float) -> None:
-        self.stages.append(stage)
-        self.time_s.append(time_s)
-        self.energy_j.append(energy_j)
-
-    def observed(self) -> Observed:
-        if not self.stages:
-            return NOTHING_OBSERVED
-        stages = np.array(self.stages, dtype=np.int64)
-        epochs = Epochs(stages, np.diff(self.time_s), np.diff(self.energy_j))
-        # Sums, so that rounding leaves no trace of the epoch in progress.
-        return Observed(float(epochs.duration_s.sum()), float(epochs.energy_j.sum()), epochs)

@@ -15,25 +15,20 @@ from greencv_core.utils.secrets import without_secrets
 
 def build_failed_record(run: PlannedRun, machine: hardware.Machine, reason: str) -> RunRecord:
     """Return the record of a run that did not reach its end."""
-    return RunRecord(
-        status="failed",
-        reason=reason,
-        complete=False,
-        **build_identity(run, machine),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    return _build_record(run, machine, {"status": "failed", "reason": reason})
 
 
 def build_not_started_record(
     run: PlannedRun, machine: hardware.Machine, forecast: EpochForecast, stop_above_j: float
 ) -> RunRecord:
     """Return the record of a run whose forecast exceeds the energy limit before it starts."""
-    return RunRecord(
-        **build_stopped_fields(forecast, stop_above_j),
-        complete=False,
-        **build_identity(run, machine),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    return _build_record(run, machine, build_stopped_fields(forecast, stop_above_j))
+
+
+def _build_record(run: PlannedRun, machine: hardware.Machine, fields: dict[str, Any]) -> RunRecord:
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    identity = build_identity(run, machine)
+    return RunRecord(**fields, **identity, complete=False, started_at=started_at)
 
 
 def build_stopped_fields(forecast: EpochForecast, stop_above_j: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from greencv_core.run.calibration import (
     Calibration,
     Gpus,
     IdlePower,
-    estimate_all_costs,
+    estimate_costs,
     measure_idle_powers,
     run_probe,
     warm_up_device,
@@ -125,7 +125,7 @@ class Worker:
         """
         machine = self.info.machine
         idle_power = self._measure_idle_power(runs)
-        costs = estimate_all_costs(runs, known, machine, self.check, probe_all=probe_all)
+        costs, _ = estimate_costs(runs, machine, known, self.check, probe_all=probe_all)
         self._warm_up(runs, costs)
         specs = {run.environment.name: run.environment for run in runs}
         limits = {name: environment.power_limit_w(s, machine) for name, s in specs.items()}
