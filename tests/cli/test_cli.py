@@ -90,7 +90,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path):
         "run", "smoke", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))
     )
     assert code == 130
-    assert told.splitlines()[-1].startswith("Interrupted. What is finished is kept")
+    assert told.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
     assert "Traceback" not in told
 
 

@@ -346,8 +346,8 @@ def test_a_probe_promises_an_epoch_of_each_stage():
     size = history.size(run, probe_of(30.0))
     forecaster = history.forecaster(run, size, idle_power_w=10.0, probe=probe_of(30.0))
     epoch_s = 128 * 0.01 + 100 * 0.002
-    assert forecaster.task.rehearsed.duration_s.tolist() == pytest.approx([epoch_s])
-    assert forecaster.task.rehearsed.energy_j.tolist() == pytest.approx([30 * epoch_s])
+    assert forecaster.task.probe_epochs.duration_s.tolist() == pytest.approx([epoch_s])
+    assert forecaster.task.probe_epochs.energy_j.tolist() == pytest.approx([30 * epoch_s])
     whole = forecaster.predict_before()
     assert whole.low_j < 2 * 30 * epoch_s < whole.high_j
     assert whole.energy_j == pytest.approx(2 * 30 * epoch_s, rel=0.1)

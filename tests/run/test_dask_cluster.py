@@ -102,7 +102,7 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     command = ["run", study, "--store", tmp_path / "store", "--scheduler", cluster.address]
     code, output = interrupted(*command, when=lambda: store.run_ids() and cluster.trainings())
     assert code == 130
-    assert output.splitlines()[-1].startswith("Interrupted. What is finished is kept")
+    assert output.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
     until(lambda: not cluster.trainings(), 20)
     trained = store.stamps()
     assert 1 <= len(trained) < 8

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from greencv_core import collect, epochs_table, load_study, phases_table, runs_table
+from greencv_core import collect, epochs_table, phases_table, runs_table
 from greencv_core.analysis import (
     architecture_by_environment,
     attempt,
@@ -193,7 +193,9 @@ def test_a_plan_estimates_the_unfinished_runs(pieces, study):
 
 def test_an_interrupted_study_keeps_its_finished_runs(pieces):
     assert pieces.interrupted.returncode == 130, pieces.interrupted.stderr
-    assert pieces.interrupted.stderr.splitlines()[-1].startswith("Interrupted. What is finished")
+    assert pieces.interrupted.stderr.splitlines()[-1].startswith(
+        "Interrupted. Finished runs are kept"
+    )
     assert "Traceback" not in pieces.interrupted.stderr
     assert 5 <= len(pieces.finished) < RUNS
 
@@ -215,7 +217,7 @@ def test_an_interrupt_that_comes_twice_is_one(study, tmp_path):
         process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1].startswith("Interrupted. What is finished")
+    assert errors.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
     assert "Traceback" not in errors
 
 
@@ -327,31 +329,6 @@ def test_an_environment_has_the_precision_that_it_names(records, card):
         half = "torch.bfloat16" if precision == "bf16" else None
         assert {tuple(one["tf32"]) for one in logged} == {(precision == "tf32",) * 2}
         assert {one["half"] for one in logged} == {half}
-
-
-def test_pieces_of_two_stores_merge_and_nothing_twice(pieces, records, tmp_path):
-    rest = tmp_path / "rest"
-    rest.mkdir()
-    for name in sorted(set(files(pieces.whole)) - set(pieces.finished)):
-        shutil.copy(pieces.whole / name, rest)
-    merged = tmp_path / "merged"
-    done = greencv_here("runs", "merge", pieces.part, rest, "--store", merged)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("16 runs copied, 0 the same already")
-    assert files(merged) == files(pieces.whole)
-    again = greencv_here("runs", "merge", pieces.part, pieces.whole, "--store", merged)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("0 runs copied, 16 the same already")
-    assert files(merged) == files(pieces.whole)
-
-
-def test_a_bundle_holds_the_whole_study(pieces, study, records, tmp_path):
-    bundle = packed(study, pieces.whole, tmp_path)
-    assert [r.run_id for r in Store(bundle).records()] == sorted(r.run_id for r in records)
-    done = greencv_here("runs", "list", "--store", bundle)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("16 runs of one-card")
-    assert load_study(bundle).environments == load_study(study).environments
 
 
 def packed(study, store, folder):

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.skipif(
     reason="needs two CPUs, and a system that can keep a process off one of them",
 )
 
-MADE_THE_SAME = [
+REPRODUCIBLE = [
     "run_id", "architecture", "environment", "repetition", "order", "seed", "status", "threads",
     "epochs", "images_processed", "gflops_per_image", "parameters", "f1_macro", "train_loss",
     "validation_loss", "machine",
 ]  # fmt: skip
-"""Columns of what does not differ from one training to its repetition with the same seed."""
+"""Columns that are the same in a training and its repetition with the same seed."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def run(study, store, cpus=None):
 
 
 def table(study, store):
-    return runs_table(collect(study, store=store, train=False))[MADE_THE_SAME]
+    return runs_table(collect(study, store=store, train=False))[REPRODUCIBLE]
 
 
 def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tmp_path):
@@ -66,7 +66,7 @@ def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tm
     merged = tmp_path / "merged"
     done = greencv("runs", "merge", ours, theirs, "--store", merged)
     assert done.returncode == 0, done.stderr
-    assert run(study, ours).wait() == 0  # goes on where it stopped
+    assert run(study, ours).wait() == 0  # resumes
     done = greencv("runs", "merge", ours, theirs, "--store", merged)
     assert done.returncode == 0, done.stderr
     assert "the same already" in done.stdout
@@ -93,8 +93,8 @@ def test_the_merge_command_names_conflicts_and_refuses_nonsense(smoke_store, tmp
     assert conflict.endswith("is kept")
     assert damaged.startswith(f"left out: {other / 'broken.json'}: ")
     assert Store(target).read(record.run_id) == record
-    for source, told in ((target, "is the store"), (tmp_path / "nowhere", "no store of runs")):
+    for source, reason in ((target, "is the store"), (tmp_path / "nowhere", "no store of runs")):
         done = greencv("runs", "merge", source, "--store", target)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert reason in done.stderr
         assert len(done.stderr.splitlines()) == 1
