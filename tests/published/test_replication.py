@@ -20,24 +20,25 @@ from greencv_core.analysis import (
 from greencv_core.analysis.comparison.correlation import rank_correlation, rank_correlations
 from greencv_core.analysis.regression.breakeven import most_precise
 from greencv_core.analysis.regression.crossings import most_powerful, powerful_against_each
+from greencv_core.published.seaa2023.claims import (
+    CORRELATED,
+    printed,
+    quote_correlation,
+    quote_test,
+)
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
     CORRECTNESS,
-    QUESTIONS,
     RQ1_ENVIRONMENT,
     SMALLER_GPU,
     load_reanalysis,
 )
 from greencv_core.published.seaa2023.replication import (
-    _CORRELATIONS,
-    _TESTS,
     GFLOPS_SPAN,
-    LARGEST_SAVING,
     Replication,
     _questions,
     evaluate_claims,
 )
-from greencv_core.published.seaa2023.verdicts import verdicts
 from greencv_core.report.pages.claims import claims_table, other_claims_table
 from greencv_core.report.pages.correlations import correlations_table
 from greencv_core.report.pages.decision import corrected_runs
@@ -106,7 +107,7 @@ def flat(value):
     return lambda gflops, e: value
 
 
-# What is replication, and of what
+# Which claims can be evaluated
 
 
 def test_each_claim_is_asked_once_and_every_row_is_whole():
@@ -114,8 +115,8 @@ def test_each_claim_is_asked_once_and_every_row_is_whole():
     assert tuple(claims["claim"]) == CLAIMS
     assert list(claims.columns) == ["claim", "original", "here", "n", "standing", "verdict"]
     assert (claims["original"].str.len() > 0).all()
-    replication = claims["standing"] != "cannot be replication"
-    assert replication.all()
+    answered = claims["standing"] != "cannot be asked"
+    assert answered.all()
     assert (claims["here"].str.len() > 0).all()
     assert (claims["n"] > 0).all()
 
@@ -157,8 +158,8 @@ def test_the_answers_do_not_depend_on_the_order_of_the_runs():
 def test_a_claim_that_runs_cannot_answer_says_what_they_lack(runs, lacking, why):
     for claim in lacking:
         row = told(runs, claim)
-        assert row["standing"] == "cannot be replication"
-        assert row["verdict"].startswith("Cannot be replication of these runs: ")
+        assert row["standing"] == "cannot be asked"
+        assert row["verdict"].startswith("Cannot be asked of these runs: ")
         assert why in row["verdict"]
         assert (row["here"], row["n"]) == ("", 0)
 
@@ -213,7 +214,7 @@ def test_environments_differ_for_so_many_architectures_as_they_do(claim, by, bas
     ("most", "standing", "word"),
     [
         (1 / (1 - 0.95), "holds", "larger here"),
-        (1 / (1 - LARGEST_SAVING), "holds", "not told apart"),
+        (1 / (1 - printed("savings", "max")), "holds", "not told apart"),
         (1 / (1 - 0.5), "in part", "a smaller one"),
         (1.0, "not shown", "includes no saving"),
     ],
@@ -248,7 +249,7 @@ def test_against_what_learned_nothing_nothing_can_be_lost():
     runs = truth()
     runs.loc[runs["architecture"] == "net4", "f1_macro"] = 0.0
     row = told(runs, LOSS)
-    assert row["standing"] == "cannot be replication"
+    assert row["standing"] == "cannot be asked"
     assert "net4 @ env1 learned nothing" in row["verdict"]
 
 
@@ -429,10 +430,10 @@ def test_the_sentence_counts_verdicts_and_says_how_energy_is_known():
     runs = truth(environments=1)
     replication = evaluate_claims(runs, MARGIN)
     counts = replication.claims["standing"].value_counts()
-    assert counts["cannot be replication"] == 3
+    assert counts["cannot be asked"] == 3
     sentence = replication.sentence()
     assert sentence.startswith(f"Of the original's 11 claims, {counts['holds']} hold, ")
-    assert "3 cannot be replication" in sentence
+    assert "3 cannot be asked" in sentence
     assert sentence.endswith("They are put to 40 runs on a GPU, energy measured.")
     estimated = Replication(runs.assign(provenance="estimated"), replication.claims).sentence()
     assert estimated.endswith("energy estimated.")
@@ -556,35 +557,27 @@ def reanalysis():
     return found
 
 
-def test_the_figures_told_of_the_original_are_those_of_its_data(reanalysis):
-    rows = verdicts(reanalysis)
-    claims = {
-        "rq1_energy": "RQ1: architectures differ in energy",
-        "rq1_gpu_utilization": "RQ1: architectures differ in GPU utilisation",
-        "rq1_f1": "RQ1: architectures differ in F1",
-        "rq2_energy": "RQ2: environments differ in energy",
-        "rq2_gpu_utilization": "RQ2: environments differ in GPU utilisation",
-    }
-    assert set(_TESTS) == set(QUESTIONS) == set(claims)
-    by_claim = rows.set_index("claim")
-    for name, claim in claims.items():
-        assert _TESTS[name] == tuple(by_claim.loc[claim, ["recomputed", "corrected"]])
-    headline = reanalysis.headline()
-    assert headline["published"].saving == pytest.approx(LARGEST_SAVING, abs=1e-6)
-    original = evaluate_claims(truth(), MARGIN).claims.set_index("claim").loc[SAVING, "original"]
-    for variant in ("published", CORRECTED):
-        assert f"{100 * headline[variant].saving:.2f} %" in original
-    gflops = reanalysis.table["gflops_per_image"]
-    assert (gflops.min(), gflops.max()) == pytest.approx(GFLOPS_SPAN, rel=1e-5)
-    for (x, y), printed in _CORRELATIONS.items():
-        for variant, text in zip(("published", CORRECTED), printed, strict=True):
-            runs = reanalysis.runs(variant).dropna(subset=[x, y])
+def test_quoted_figures_of_the_original_are_those_of_its_data(reanalysis):
+    variants = {"published": "published", "corrected": CORRECTED}
+    for column, variant in variants.items():
+        for name, test in reanalysis.tests(variant).items():
+            figures = f"H = {test.kruskal_h:.2f}, eta squared {test.eta_squared:.3f}"
+            assert quote_test(name, column) == figures
+        saving = reanalysis.headline()[variant].saving
+        assert saving == pytest.approx(printed("savings", "max", column), abs=1e-6)
+        for a, b in (("energy", "gflops"), ("utilization", "gflops"), ("energy", "utilization")):
+            x, y = CORRELATED[a], CORRELATED[b]
             each = {
                 name: part[[x, y]].corr("spearman").iloc[0, 1]
-                for name, part in runs.groupby("environment")
+                for name, part in reanalysis.runs(variant)
+                .dropna(subset=[x, y])
+                .groupby("environment")
             }
-            told_here = f"{SMALLER_GPU} {each[SMALLER_GPU]:.3f}, {RQ1_ENVIRONMENT} "
-            assert text == f"{told_here}{each[RQ1_ENVIRONMENT]:.3f}"
+            assert quote_correlation(a, b, column) == ", ".join(
+                f"{name} {each[name]:.3f}" for name in (SMALLER_GPU, RQ1_ENVIRONMENT)
+            )
+    gflops = reanalysis.table["gflops_per_image"]
+    assert (gflops.min(), gflops.max()) == pytest.approx(GFLOPS_SPAN, rel=1e-5)
 
 
 def test_the_originals_own_runs_bear_out_its_claims_but_for_the_loss_of_f1(reanalysis):

@@ -21,7 +21,7 @@ from greencv_core.published import (
     load_adapter,
     published_runs,
 )
-from greencv_core.published.seaa2023.claims import compared
+from greencv_core.published.seaa2023.claims import compare_with_published
 from greencv_core.published.seaa2023.evidence import (
     begins_evidence,
     counted_epochs,
@@ -302,9 +302,9 @@ def test_every_published_figure_comes_out(told):
 )
 def test_a_figure_that_is_off_by_a_digit_does_not_agree(claim, published, near, far):
     row = {"claim": claim, "published": published}
-    assert compared(row, near)["agrees"]
-    assert not compared(row, far)["agrees"]
-    assert not compared(row, None)["agrees"]
+    assert compare_with_published(row, near)["agrees"]
+    assert not compare_with_published(row, far)["agrees"]
+    assert not compare_with_published(row, None)["agrees"]
 
 
 @pytest.mark.parametrize(

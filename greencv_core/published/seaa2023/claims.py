@@ -1,4 +1,9 @@
-"""Published figures beside ours: each claim, recomputed, and whether the printed digits agree."""
+"""Every published figure, beside the recomputed one.
+
+``claims.csv`` is the one table of the paper's figures: here they are recomputed, and
+:mod:`~greencv_core.published.seaa2023.verdicts` and
+:mod:`~greencv_core.published.seaa2023.replication` quote them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 
 import numpy as np
@@ -21,15 +27,24 @@ from greencv_core.utils.energy import J_PER_KWH
 RELATIVE_TOLERANCE = 1e-6
 P_TOLERANCE = 1e-3
 NEGLIGIBLE_P = 1e-15
-"""Below it two p values are alike."""
+"""Two p values below this agree."""
 ROUNDING_P = 1e-13
-"""A p value of the Games-Howell test is one less a probability: below this, rounding is left."""
+"""A p value of the Games-Howell test is 1 minus a probability: below this it is rounding error."""
 CORRELATED = {
     "energy": "energy_j_per_image",
     "utilization": "device_utilization_pct",
     "gflops": "gflops_per_image",
     "f1": "f1",
     "temperature": "temperature_c",
+}
+_MEDIANS = {
+    "energy_j_per_image": "energy_j_per_image",
+    "utilization_pct": "device_utilization_pct",
+    "duration_ms_per_image": "duration_ms_per_image",
+    "f1": "f1",
+    "temperature_c": "temperature_c",
+    "power_w": "power_w",
+    "epochs": "epochs",
 }
 SOURCES = ("printed", "in_figure", "from_data")
 _AT_MOST = "<="
@@ -38,25 +53,62 @@ Value = float | str
 Figures = Iterator[tuple[str, Value]]
 
 
+@cache
+def read_claims() -> tuple[dict[str, str], ...]:
+    """Return the paper's figures: part, claim, published, source, besides and corrected.
+
+    Sources are ``printed`` (by the paper or its package), ``in_figure`` (of the paper, labels of
+    two decimals) and ``from_data`` (computed from the published data earlier, without this
+    package). ``besides`` names a run that the original removed elsewhere but kept for this figure.
+    ``corrected`` is the figure with every correction that leaves energy gross, where it is quoted.
+    """
+    text = resources.files(__package__).joinpath("claims.csv").read_text("utf-8")
+    return tuple(csv.DictReader(text.splitlines(), restval=""))
+
+
+def printed(part: str, claim: str, column: str = "published") -> float:
+    """Return a figure that the paper or its package prints."""
+    [text] = [
+        row[column]
+        for row in read_claims()
+        if (row["part"], row["claim"], row["source"]) == (part, claim, "printed")
+    ]
+    return float(text)
+
+
+def quote_test(name: str, column: str = "published") -> str:
+    """Return the figures of a printed test: ``H = 127.05, eta squared 0.911``."""
+    h, eta_squared = (
+        printed("tests", f"{name}/{figure}", column) for figure in ("kruskal_h", "eta_squared")
+    )
+    return f"H = {h:.2f}, eta squared {eta_squared:.3f}"
+
+
+def quote_correlation(a: str, b: str, column: str = "published") -> str:
+    """Return a printed rank correlation: ``Local ML 0.968, Cloud 0.835``."""
+    return ", ".join(
+        f"{name} {printed('correlations', f'{a}-{b}/{name}', column):.3f}"
+        for name in (SMALLER_GPU, RQ1_ENVIRONMENT)
+    )
+
+
 def claims_table(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return each figure beside ours, a row each.
+    """Return each published figure beside the recomputed one.
 
-    Columns are part, claim, published, source, recomputed, difference, agrees and besides. Sources
-    are ``printed`` (by the paper or its package), ``in_figure`` (of the paper, labels of two
-    decimals) and ``from_data`` (computed from the published data before, and not by this package).
+    Columns are part, claim, published, source, recomputed, difference, agrees and besides; see
+    :func:`read_claims`.
 
-    A figure agrees if it rounds to the digits that were printed, or is as near as 1e-6; a p value
-    if it is as near as 0.1 %, or both are nothing but rounding. ``besides`` names a run that the
-    original removed elsewhere but kept for this figure.
+    A figure agrees if it rounds to the digits that were printed, or differs by less than 1e-6; a p
+    value if it differs by less than 0.1 %, or if both are only rounding error.
     """
     answers: dict[tuple[str, str], dict[str, Value]] = {}
     rows = []
-    for claim in _published():
+    for claim in read_claims():
         key = claim["part"], claim["besides"]
         if key not in answers:
-            answers[key] = dict(_PARTS[claim["part"]](_keeping(reanalysis, claim["besides"])))
+            answers[key] = dict(_PARTS[claim["part"]](_put_back(reanalysis, claim["besides"])))
         found = answers[key].get(claim["claim"])
-        rows.append({**claim, "recomputed": found, **compared(claim, found)})
+        rows.append({**claim, "recomputed": found, **compare_with_published(claim, found)})
     columns = [
         "part", "claim", "published", "source", "recomputed", "difference", "agrees", "besides",
     ]  # fmt: skip
@@ -64,9 +116,9 @@ def claims_table(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each part, how many figures there are by source, and how many of them agree.
+    """Count the figures of each part, by source, and those that agree.
 
-    ``with_a_run_put_back`` counts those of the agreeing that need one.
+    ``with_a_run_put_back`` counts those that agree only with such a run.
     """
     parts = claims.groupby("part", sort=False)
     put_back = claims["agrees"] & (claims["besides"] != "")
@@ -83,13 +135,8 @@ def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def _published() -> list[dict[str, str]]:
-    text = resources.files(__package__).joinpath("claims.csv").read_text("utf-8")
-    return list(csv.DictReader(text.splitlines()))
-
-
-def _keeping(reanalysis: Reanalysis, besides: str) -> Reanalysis:
-    """Return the re-analysis with a run kept that the original removed elsewhere."""
+def _put_back(reanalysis: Reanalysis, besides: str) -> Reanalysis:
+    """Return the re-analysis with a run that the original removed elsewhere."""
     if not besides:
         return reanalysis
     table = reanalysis.table.copy()
@@ -97,8 +144,8 @@ def _keeping(reanalysis: Reanalysis, besides: str) -> Reanalysis:
     return replace(reanalysis, table=table)
 
 
-def compared(claim: Mapping[str, str], found: Value | None) -> dict[str, object]:
-    """Return difference and agrees, of a claim (its name and published text) and our value."""
+def compare_with_published(claim: Mapping[str, str], found: Value | None) -> dict[str, object]:
+    """Return difference and agrees, from a claim (its name and published text) and our value."""
     text = claim["published"]
     if found is None or isinstance(found, str):
         return {"difference": math.nan, "agrees": found == text}
@@ -131,19 +178,14 @@ def _totals(reanalysis: Reanalysis) -> Figures:
 def _medians(reanalysis: Reanalysis) -> Figures:
     everything = reanalysis.medians("none").set_index(["environment", "architecture"])
     for row in reanalysis.medians().to_dict("records"):
-        place = f"{row['environment']}/{row['architecture']}"
+        condition = f"{row['environment']}/{row['architecture']}"
         every = everything.loc[(row["environment"], row["architecture"])]
-        yield f"{place}/n", float(row["n"])
-        yield f"{place}/energy_j_per_image", row["energy_j_per_image"]
-        yield f"{place}/utilization_pct", row["device_utilization_pct"]
-        yield f"{place}/duration_ms_per_image", row["duration_ms_per_image"]
-        yield f"{place}/f1", row["f1"]
-        yield f"{place}/temperature_c", row["temperature_c"]
-        yield f"{place}/power_w", row["power_w"]
-        yield f"{place}/epochs", row["epochs"]
-        yield f"{place}/duration_h", row["duration_s"] / 3600
-        yield f"{place}/energy_j_per_image_all_runs", float(every["energy_j_per_image"])
-        yield f"{place}/n_all_runs", float(every["n"])
+        yield f"{condition}/n", float(row["n"])
+        for figure, column in _MEDIANS.items():
+            yield f"{condition}/{figure}", row[column]
+        yield f"{condition}/duration_h", row["duration_s"] / 3600
+        yield f"{condition}/energy_j_per_image_all_runs", float(every["energy_j_per_image"])
+        yield f"{condition}/n_all_runs", float(every["n"])
 
 
 def _tests(tests: Mapping[str, Comparison]) -> Figures:
@@ -193,7 +235,7 @@ def _not_significant(comparison: Comparison) -> str:
 
 
 def _welch(a: pd.Series, b: pd.Series) -> tuple[float, float]:
-    """Return Welch's t of two groups and its degrees of freedom, as Games and Howell use them."""
+    """Return Welch's t of two groups and its degrees of freedom."""
     v, w = a["sd"] ** 2 / a["n"], b["sd"] ** 2 / b["n"]
     t = (a["mean"] - b["mean"]) / math.sqrt(v + w)
     return float(t), float((v + w) ** 2 / (v**2 / (a["n"] - 1) + w**2 / (b["n"] - 1)))
@@ -258,7 +300,7 @@ def _first_version(reanalysis: Reanalysis) -> Figures:
 
 
 def _largest(reanalysis: Reanalysis, energy: Callable[[pd.DataFrame], pd.Series]) -> float:
-    """Return the largest saving of median energy per image, by an energy of one's own."""
+    """Return the largest saving of median energy per image, for another energy."""
     runs = reanalysis.runs()
     medians = energy(runs).groupby([runs["environment"], runs["architecture"]]).median()
     return float(1 - medians.min() / medians.max())
@@ -277,7 +319,7 @@ def _epochs_corrected(reanalysis: Reanalysis) -> Figures:
 
 
 def _decimals(reanalysis: Reanalysis) -> Figures:
-    """Yield what the decimals of power alone change; nothing where logs are lacking."""
+    """Yield the figures with the decimals of power; none if logs are missing."""
     runs = reanalysis.every_run
     logged = runs["run_id"].isin(reanalysis.raw.runs["run_id"])
     if set(runs.loc[~logged, "environment"]) & {RQ1_ENVIRONMENT, SMALLER_GPU}:
@@ -291,9 +333,9 @@ def _decimals(reanalysis: Reanalysis) -> Figures:
     yield "rq1_energy/kruskal_h", alone.test("rq1_energy", variant).kruskal_h
     whole_j = reanalysis.raw.runs.set_index("run_id")["energy_j_whole_watts"]
     for row in runs[logged].to_dict("records"):
-        place = f"{row['environment']}/{row['architecture']}/{row['repetition']}"
-        yield f"{place}/energy_mj", row["exact_energy_j"] / 1e6
-        yield f"{place}/energy_mj_whole_watts", float(whole_j[row["run_id"]]) / 1e6
+        condition = f"{row['environment']}/{row['architecture']}/{row['repetition']}"
+        yield f"{condition}/energy_mj", row["exact_energy_j"] / 1e6
+        yield f"{condition}/energy_mj_whole_watts", float(whole_j[row["run_id"]]) / 1e6
 
 
 _PARTS: dict[str, Callable[[Reanalysis], Figures]] = {

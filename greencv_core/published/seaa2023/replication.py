@@ -1,4 +1,4 @@
-"""Which claims of the original study hold on other runs: its figures beside what these runs say."""
+"""Evaluate the original study's claims on other runs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ from greencv_core.analysis import (
 from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.analysis.regression.crossings import powerful_against_each
+from greencv_core.published.seaa2023.claims import (
+    CORRELATED,
+    printed,
+    quote_correlation,
+    quote_test,
+)
 from greencv_core.utils.text import (
     count,
     left_out_clause,
@@ -38,29 +44,12 @@ from greencv_core.utils.text import (
 )
 
 Standing = Literal["holds", "in part", "does not hold", "not shown", "cannot be asked"]
-"""What becomes of a claim. That nothing is found does not show that there is nothing: a claim does
-not hold where these runs show the opposite, and is not shown where they show neither."""
+"""Status of a claim. It does not hold if these runs show the opposite; it is not shown if they show
+neither, since no evidence of an effect is not evidence of none."""
 
-LARGEST_SAVING = 0.813864
-"""Of the original's last version, by its published data; corrected, 0.810496."""
 GFLOPS_SPAN = (0.0640282, 10.0288)
-"""Of the original's architectures, the fewest and the most for an image."""
-
+"""GFLOPs per image of the original's smallest and largest architecture."""
 _ENERGY, _UTILISATION, _GFLOPS = "energy_j_per_image", "device_utilization_pct", "gflops_per_image"
-_TESTS: Mapping[str, tuple[str, str]] = {
-    "rq1_energy": ("H = 127.05, eta squared 0.911", "H = 127.05, eta squared 0.912"),
-    "rq1_gpu_utilization": ("H = 133.35, eta squared 0.958", "H = 133.35, eta squared 0.958"),
-    "rq1_f1": ("H = 108.29, eta squared 0.773", "H = 108.29, eta squared 0.773"),
-    "rq2_energy": ("H = 64.29, eta squared 0.716", "H = 70.70, eta squared 0.790"),
-    "rq2_gpu_utilization": ("H = 79.12, eta squared 0.886", "H = 79.12, eta squared 0.886"),
-}
-"""Kruskal and Wallis's test as published, and with every correction that leaves energy gross."""
-_CORRELATIONS: Mapping[tuple[str, str], tuple[str, str]] = {
-    (_GFLOPS, _ENERGY): ("Local ML 0.968, Cloud 0.835", "Local ML 0.980, Cloud 0.834"),
-    (_GFLOPS, _UTILISATION): ("Local ML 0.980, Cloud 0.887", "Local ML 0.980, Cloud 0.887"),
-    (_UTILISATION, _ENERGY): ("Local ML 0.968, Cloud 0.704", "Local ML 0.974, Cloud 0.692"),
-}
-"""Spearman's rank correlations, by the columns correlated; published and corrected likewise."""
 _COUNTED: tuple[tuple[Standing, str, str], ...] = (
     ("holds", "holds", "hold"),
     ("in part", "holds in part", "hold in part"),
@@ -68,20 +57,20 @@ _COUNTED: tuple[tuple[Standing, str, str], ...] = (
     ("not shown", "is not shown", "are not shown"),
     ("cannot be asked", "cannot be asked", "cannot be asked"),
 )
-"""Each standing as a sentence has it, of one claim and of several."""
+"""Each status in a sentence, of one claim and of several."""
 _MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the original, and what other runs say of it."""
+    """One claim of the original study, and what other runs show."""
 
     claim: str
     original: str
     here: str
-    """Estimates with their 95 % intervals, or tests; empty where the claim cannot be asked."""
+    """Estimates with their 95 % intervals, or tests; empty if the claim cannot be evaluated."""
     n: int
-    """Runs that the answer rests on."""
+    """Number of runs behind the verdict."""
     standing: Standing
     verdict: str
 
@@ -96,18 +85,18 @@ class Replication:
     differs), here (what these runs show), n, standing (see :data:`Standing`) and verdict."""
 
     def sentence(self) -> str:
-        """Say how many of the claims hold, on which device, and how the runs' energy is known."""
+        """Say how many claims hold, on which device, and the provenance of the runs' energy."""
         if self.runs.empty:
             return "There are no runs of which the original's claims could be asked."
         counts = self.claims["standing"].value_counts()
-        told = [
+        parts = [
             f"{counts[standing]} {one if counts[standing] == 1 else many}"
             for standing, one, many in _COUNTED
             if standing in counts
         ]
         devices = listed(sorted(map(str, self.runs["device_name"].unique())))
         return (
-            f"Of the original's {len(self.claims)} claims, {listed(told)}. They are put to "
+            f"Of the original's {len(self.claims)} claims, {listed(parts)}. They are put to "
             f"{count(len(self.runs), 'run')} on {devices}, energy {weakest_provenance(self.runs)}."
         )
 
@@ -120,19 +109,18 @@ def evaluate_claims(
     Parameters
     ----------
     runs
-        The runs to analyse, with any number of architectures and environments.
+        Runs with any number of architectures and environments.
     margin
-        Of correctness, from 0 to 1: a loss that is shown to be below it is negligible.
+        Largest negligible loss of correctness, from 0 to 1.
     correctness
-        The column of F1.
-
+        Column of F1.
     """
     questions = _questions(margin, correctness)
     return Replication(runs, pd.DataFrame([asdict(question(runs)) for question in questions]))
 
 
 def _questions(margin: float, correctness: str) -> list[Callable[[pd.DataFrame], Claim]]:
-    """Return what is asked, claim by claim."""
+    """Return a function of a runs table per claim."""
     return [
         partial(_architectures, "Architectures differ in energy", _ENERGY, "rq1_energy"),
         partial(
@@ -159,25 +147,21 @@ def _questions(margin: float, correctness: str) -> list[Callable[[pd.DataFrame],
 
 
 def _architectures(claim: str, value: str, test: str, runs: pd.DataFrame) -> Claim:
-    original = _told("Within Cloud, " + _TESTS[test][0], _TESTS[test][1])
-    reason = _lacks(runs, "architecture", value)
+    original = _quote(partial(quote_test, test), "Within Cloud, ")
+    reason = _missing(runs, "architecture", value)
     if reason:
-        return _not_asked(claim, original, reason)
+        return _unanswered(claim, original, reason)
     environment = fastest_environment(runs)
     within = filter_by(runs, "environment", environment)
     result = attempt(compare, within, value, "architecture")
     if isinstance(result, Unavailable):
-        return _not_asked(claim, original, result.reason)
+        return _unanswered(claim, original, result.reason)
     pairs = f"{result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart"
-    standing: Standing = "holds" if result.significant else "not shown"
-    verdict = (
-        f"Holds: {pairs}."
-        if result.significant
-        else "Not shown: no difference is found, which does not show that there is none."
-    )
-    return Claim(
-        claim, original, f"Within {environment}, {_test(result)}", _n(result), standing, verdict
-    )
+    here = f"Within {environment}, {_test(result)}"
+    if result.significant:
+        return Claim(claim, original, here, _n(result), "holds", f"Holds: {pairs}.")
+    verdict = "Not shown: no difference is found, which does not show that there is none."
+    return Claim(claim, original, here, _n(result), "not shown", verdict)
 
 
 def _test(result: Comparison) -> str:
@@ -198,14 +182,14 @@ def _n(result: Comparison) -> int:
 
 
 def _environments(claim: str, value: str, test: str, runs: pd.DataFrame) -> Claim:
-    original = _told("MobileNetV2 alone, " + _TESTS[test][0], _TESTS[test][1])
-    reason = _lacks(runs, "environment", value)
+    original = _quote(partial(quote_test, test), "MobileNetV2 alone, ")
+    reason = _missing(runs, "environment", value)
     if reason:
-        return _not_asked(claim, original, reason)
+        return _unanswered(claim, original, reason)
     every = compare_each(runs, value, "environment", "architecture")
     known = {name: result for name, result in every.items() if isinstance(result, Comparison)}
     if not known:
-        return _not_asked(claim, original, _first_reason(every))
+        return _unanswered(claim, original, _first_reason(every))
     differing = [name for name, result in known.items() if result.significant]
     etas = [_eta(result) for result in known.values()]
     span = " to ".join(dict.fromkeys(f"{eta:.3f}" for eta in (min(etas), max(etas))))
@@ -222,14 +206,15 @@ def _environments(claim: str, value: str, test: str, runs: pd.DataFrame) -> Clai
 
 
 def _largest_saving(correctness: str, runs: pd.DataFrame) -> Claim:
-    claim = f"Architecture and environment save up to {percent(LARGEST_SAVING)}"
+    theirs, corrected = (printed("savings", "max", c) for c in ("published", "corrected"))
+    claim = f"Architecture and environment save up to {percent(theirs)}"
     original = (
-        "81.39 %; corrected: 81.05 %. MobileNetV2 against VGG16, both in Local ML; "
-        f"{_gflops(*GFLOPS_SPAN)}"
+        f"{percent(theirs, 2)}; corrected: {percent(corrected, 2)}. MobileNetV2 against VGG16, "
+        f"both in Local ML; {_gflops(*GFLOPS_SPAN)}"
     )
     largest = _largest(runs, correctness)
     if isinstance(largest, Unavailable):
-        return _not_asked(claim, original, largest.reason)
+        return _unanswered(claim, original, largest.reason)
     own = runs[_GFLOPS].dropna()
     here = (
         f"{_percent(largest.saving)} ({_percent(largest.ci_low)} to {_percent(largest.ci_high)}), "
@@ -241,9 +226,9 @@ def _largest_saving(correctness: str, runs: pd.DataFrame) -> Claim:
     standing: Standing
     if largest.ci_low <= 0:
         standing, verdict = "not shown", "Not shown: the interval includes no saving."
-    elif largest.ci_low > LARGEST_SAVING:
+    elif largest.ci_low > theirs:
         standing, verdict = "holds", "Holds; the largest saving is larger here."
-    elif largest.ci_high < LARGEST_SAVING:
+    elif largest.ci_high < theirs:
         standing, verdict = "in part", "Holds in part: a saving is shown, but a smaller one."
     else:
         standing, verdict = "holds", "Holds: not told apart from the original's figure."
@@ -265,27 +250,27 @@ def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unavailable:
 def _without_loss(margin: float, correctness: str, runs: pd.DataFrame) -> Claim:
     claim = "The largest saving costs a negligible loss of F1"
     original = "Median F1 0.975 instead of 0.986; no margin stated, no test"
-    told, largest = quantity(correctness), _largest(runs, correctness)
+    name, largest = quantity(correctness), _largest(runs, correctness)
     if isinstance(largest, Unavailable):
-        return _not_asked(claim, original, largest.reason)
+        return _unanswered(claim, original, largest.reason)
     if largest.ci_low <= 0:
-        return _not_asked(claim, original, "no saving is shown")
+        return _unanswered(claim, original, "no saving is shown")
     dear, cheap = (
         _chosen(runs, condition)[correctness].dropna().to_numpy(dtype=float)
         for condition in (largest.from_condition, largest.to_condition)
     )
     if not len(dear) or not len(cheap):
-        return _not_asked(claim, original, f"no run of one of the two has {told}")
+        return _unanswered(claim, original, f"no run of one of the two has {name}")
     if np.median(dear) <= 0:
-        return _not_asked(
+        return _unanswered(
             claim, original, f"{largest.dear} learned nothing, so nothing can be lost"
         )
     test = attempt(non_inferiority, dear, cheap, margin)
     if isinstance(test, Unavailable):
-        return _not_asked(claim, original, test.reason)
+        return _unanswered(claim, original, test.reason)
     points = f"{100 * margin:g} points"
     here = (
-        f"{largest.cheap} against {largest.dear}: mean {told} {_change(test)} (95 %; "
+        f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95 %; "
         f"non-inferiority by Welch, {p_value(test.p)})"
     )
     standing: Standing
@@ -305,15 +290,15 @@ def _chosen(runs: pd.DataFrame, condition: Mapping[str, object]) -> pd.DataFrame
 
 
 def _correlation(claim: str, x: str, y: str, runs: pd.DataFrame) -> Claim:
-    published, corrected = _CORRELATIONS[x, y]
-    original = _told(f"Rank correlation: {published}", corrected)
-    reason = _lacks(runs, "architecture", *(c for c in (x, y) if c == _UTILISATION))
+    names = {column: name for name, column in CORRELATED.items()}
+    original = _quote(partial(quote_correlation, names[y], names[x]), "Rank correlation: ")
+    reason = _missing(runs, "architecture", *(c for c in (x, y) if c == _UTILISATION))
     if reason:
-        return _not_asked(claim, original, reason)
+        return _unanswered(claim, original, reason)
     every = rank_correlations(runs, x, y)
     known = {name: r for name, r in every.items() if isinstance(r, RankCorrelation)}
     if not known:
-        return _not_asked(claim, original, _first_reason(every))
+        return _unanswered(claim, original, _first_reason(every))
     here = "\n".join(f"{name}: {r.estimate()}" for name, r in known.items()) + _left_out(
         every, known
     )
@@ -334,12 +319,12 @@ def _matching(runs: pd.DataFrame) -> Claim:
         "environment, complex ones in the more powerful"
     )
     original = "No figure; Cloud took less than Local ML for VGG16 alone, corrected as well"
-    reason = _lacks(runs, "environment", _ENERGY) or _lacks(runs, "architecture", _ENERGY)
+    reason = _missing(runs, "environment", _ENERGY) or _missing(runs, "architecture", _ENERGY)
     if reason:
-        return _not_asked(claim, original, reason)
+        return _unanswered(claim, original, reason)
     pairs = attempt(powerful_against_each, runs)
     if isinstance(pairs, Unavailable):
-        return _not_asked(claim, original, pairs.reason)
+        return _unanswered(claim, original, pairs.reason)
     standing, verdict = _k_of_n(sum(pair.turns for pair in pairs), len(pairs), "pair")
     if all(pair.opposed for pair in pairs):
         cheaper = {pair.cheaper_for_all for pair in pairs}
@@ -359,18 +344,20 @@ def _matching(runs: pd.DataFrame) -> Claim:
     return Claim(claim, original, here, int(taken.sum()), standing, verdict)
 
 
-def _told(published: str, corrected: str) -> str:
-    """Return the original's figures, and corrected where they differ."""
-    return published if published.endswith(corrected) else f"{published}; corrected: {corrected}"
+def _quote(quote: Callable[..., str], prefix: str) -> str:
+    """Return the original's figures, and the corrected ones if they differ."""
+    published, corrected = quote(), quote(column="corrected")
+    text = prefix + published
+    return text if published == corrected else f"{text}; corrected: {corrected}"
 
 
-def _not_asked(claim: str, original: str, reason: str) -> Claim:
+def _unanswered(claim: str, original: str, reason: str) -> Claim:
     verdict = f"Cannot be asked of these runs: {reason}."
     return Claim(claim, original, "", 0, "cannot be asked", verdict)
 
 
-def _lacks(runs: pd.DataFrame, factor: str, *values: str) -> str:
-    """Return in plain words what these runs lack for a question, or nothing."""
+def _missing(runs: pd.DataFrame, factor: str, *values: str) -> str:
+    """Return why a question cannot be answered from these runs, or an empty text."""
     if runs.empty:
         return "there are none"
     for value in values:
@@ -389,13 +376,13 @@ def _left_out(every: Mapping[str, object], known: Mapping[str, object]) -> str:
     return left_out_clause([n for n in every if n not in known], "too few runs or architectures")
 
 
-def _k_of_n(k: int, n: int, of: str) -> tuple[Standing, str]:
+def _k_of_n(k: int, n: int, unit: str) -> tuple[Standing, str]:
     if k == n:
-        every = f"both {of}s" if n == 2 else f"all {n} {of}s"
+        every = f"both {unit}s" if n == 2 else f"all {n} {unit}s"
         return "holds", "Holds." if n == 1 else f"Holds for {every}."
     if k:
-        return "in part", f"Holds in part ({k} of {count(n, of)})."
-    return "not shown", "Not shown." if n == 1 else f"Not shown for any of {n} {of}s."
+        return "in part", f"Holds in part ({k} of {count(n, unit)})."
+    return "not shown", "Not shown." if n == 1 else f"Not shown for any of {n} {unit}s."
 
 
 def _percent(share: float) -> str:
@@ -403,7 +390,7 @@ def _percent(share: float) -> str:
 
 
 def _change(test: NonInferiority) -> str:
-    """Say by how much the mean changes, and how bad that may be."""
+    """Say by how much the mean changes, with its worst case."""
     mean, worst = f"{abs(test.loss):.3f}", f"{abs(test.loss_high):.3f}"
     if test.loss >= 0:
         return f"lower by {mean}, and by at most {worst}"

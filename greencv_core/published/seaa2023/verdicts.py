@@ -1,4 +1,4 @@
-"""The paper's claims in one table: published, recomputed, corrected, and what remains of each."""
+"""Verdict on each of the paper's claims: published, recomputed, corrected."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.analysis.result import ALPHA
+from greencv_core.published.seaa2023.claims import printed, quote_correlation, quote_test
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
     CORRECTNESS,
@@ -33,14 +34,38 @@ from greencv_core.published.seaa2023.reanalysis import (
 )
 from greencv_core.utils.text import listed, number, p_value, percent
 
-FIRST_ABSTRACT, FINAL_ABSTRACT = 0.9883, 0.8138
-"""The largest saving in the abstract of the paper's first and of its last version."""
+FINAL_ABSTRACT = 0.8138
+"""Largest saving in the abstract of the paper's last version, cut and not rounded."""
 _UNDECIDED = "Not decided: data are missing."
+
+
+_SAVINGS = (
+    ("In Cloud, MobileNetV2 saves against VGG16", "Cloud/max", "largest saving in Cloud"),
+    ("In Local N, MobileNetV2 saves against NASNet", "Local N/max", "largest saving in Local N"),
+    (
+        "MobileNetV2 saves by moving from Cloud to Local ML",
+        f"{RQ2_ARCHITECTURE}/Cloud-Local ML",
+        f"{RQ2_ARCHITECTURE}, Cloud to Local ML",
+    ),
+    (
+        "MobileNetV2 saves by moving from Cloud to Local N",
+        f"{RQ2_ARCHITECTURE}/Cloud-Local N",
+        f"{RQ2_ARCHITECTURE}, Cloud to Local N",
+    ),
+)
+"""Claim, its figure among the printed savings, and its row of :attr:`Reanalysis.effects`."""
+_TESTS = {
+    "rq1_energy": "RQ1: architectures differ in energy",
+    "rq1_gpu_utilization": "RQ1: architectures differ in GPU utilisation",
+    "rq1_f1": "RQ1: architectures differ in F1",
+    "rq2_energy": "RQ2: environments differ in energy",
+    "rq2_gpu_utilization": "RQ2: environments differ in GPU utilisation",
+}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim and what becomes of it."""
+    """One claim and its verdict."""
 
     claim: str
     published: str
@@ -50,48 +75,28 @@ class Verdict:
 
 
 def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return claim, published, recomputed, corrected and verdict, a row each.
+    """Return a row per claim: claim, published, recomputed, corrected and verdict.
 
-    Corrected are the epochs, the decimals of power and the lost ends of logs; energy stays gross,
-    and what it would be net is said of each saving.
+    Corrections are of the epochs, the decimals of power and the lost ends of logs. Energy stays
+    gross; the verdict on a saving also gives its net value.
     """
     headline, effects = reanalysis.headline(), reanalysis.effects.set_index("claim")
     rows = [
-        _first_headline(headline),
-        _saving_row(
+        _judge_first_headline(headline),
+        _judge_saving(
             "Architecture and environment save up to 81.38 % (last version)",
-            percent(FINAL_ABSTRACT, 2), headline,
+            percent(FINAL_ABSTRACT, 2),
+            headline,
         ),
         *(
-            _saving_row(claim, told, effects.loc[row].to_dict())
-            for claim, told, row in (
-                ("In Cloud, MobileNetV2 saves against VGG16", "64.38 %", "largest saving in Cloud"),
-                ("In Local N, MobileNetV2 saves against NASNet", "76.10 %",
-                 "largest saving in Local N"),
-                ("MobileNetV2 saves by moving from Cloud to Local ML", "44.28 %",
-                 f"{RQ2_ARCHITECTURE}, Cloud to Local ML"),
-                ("MobileNetV2 saves by moving from Cloud to Local N", "40.33 %",
-                 f"{RQ2_ARCHITECTURE}, Cloud to Local N"),
-            )
+            _judge_saving(claim, percent(printed("savings", figure), 2), effects.loc[row].to_dict())
+            for claim, figure, row in _SAVINGS
         ),
-        *(
-            _test_row(reanalysis, claim, told, name)
-            for claim, told, name in (
-                ("RQ1: architectures differ in energy", "H = 127.05, eta squared 0.911",
-                 "rq1_energy"),
-                ("RQ1: architectures differ in GPU utilisation", "H = 133.35, eta squared 0.958",
-                 "rq1_gpu_utilization"),
-                ("RQ1: architectures differ in F1", "H = 108.29, eta squared 0.773", "rq1_f1"),
-                ("RQ2: environments differ in energy", "H = 64.29, eta squared 0.716",
-                 "rq2_energy"),
-                ("RQ2: environments differ in GPU utilisation", "H = 79.12, eta squared 0.886",
-                 "rq2_gpu_utilization"),
-            )
-        ),
-        _correctness(reanalysis, headline),
-        _scaling(reanalysis),
-        _complexity(reanalysis),
-    ]  # fmt: skip
+        *(_judge_test(reanalysis, claim, name) for name, claim in _TESTS.items()),
+        _judge_correctness(reanalysis, headline),
+        _judge_scaling(reanalysis),
+        _judge_complexity(reanalysis),
+    ]
     return pd.DataFrame(rows)
 
 
@@ -102,31 +107,34 @@ def _shown(result: Saving | Unavailable, digits: int = 2) -> str:
     return f"{percent(result.saving, digits)}\n{span}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
+def _judge_first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
     first, corrected = headline["first_formula"], headline[CORRECTED]
     if isinstance(first, Unavailable) or isinstance(corrected, Unavailable):
-        fate = _UNDECIDED
+        verdict = _UNDECIDED
     elif corrected.ci_high < first.ci_low:
-        fate = (
+        verdict = (
             "Does not hold: the formula multiplied summed power by the duration, which is no "
             "energy. The authors corrected it themselves."
         )
     else:
-        fate = "Not refuted by these runs, though the formula gives no energy."
+        verdict = "Not refuted by these runs, though the formula gives no energy."
     return Verdict(
         "Architecture and environment save up to 98.83 % (first version)",
-        percent(FIRST_ABSTRACT, 2), _shown(first), _shown(corrected), fate,
-    )  # fmt: skip
+        percent(printed("first version", "max"), 2),
+        _shown(first),
+        _shown(corrected),
+        verdict,
+    )
 
 
-def _saving_row(claim: str, told: str, results: Mapping[str, Saving | Unavailable]) -> Verdict:
+def _judge_saving(claim: str, quoted: str, results: Mapping[str, Saving | Unavailable]) -> Verdict:
     published, corrected = results["published"], results[CORRECTED]
     net = _net(corrected, [results[variant] for variant in IDLE])
-    fate = f"{_fate(published, corrected)} {net}"
-    return Verdict(claim, told, _shown(published), _shown(corrected), fate.strip())
+    verdict = f"{_compare(published, corrected)} {net}".strip()
+    return Verdict(claim, quoted, _shown(published), _shown(corrected), verdict)
 
 
-def _fate(published: Saving | Unavailable, corrected: Saving | Unavailable) -> str:
+def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -> str:
     if isinstance(published, Unavailable) or isinstance(corrected, Unavailable):
         return _UNDECIDED
     if not _same_conditions(published, corrected):
@@ -151,7 +159,7 @@ def _runs(result: Saving) -> int:
 
 
 def _net(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]) -> str:
-    """Say what is left of a saving net of each idle power."""
+    """Say how large a saving is net of each idle power."""
     if isinstance(gross, Unavailable):
         return ""
     known = [net for net in nets if isinstance(net, Saving)]
@@ -174,28 +182,28 @@ def _same_conditions(a: Saving, b: Saving) -> bool:
     return a.from_condition == b.from_condition and a.to_condition == b.to_condition
 
 
-def _test_row(reanalysis: Reanalysis, claim: str, told: str, name: str) -> Verdict:
+def _judge_test(reanalysis: Reanalysis, claim: str, name: str) -> Verdict:
     published, corrected = (
         attempt(reanalysis.test, name, variant) for variant in ("published", CORRECTED)
     )
     if isinstance(published, Unavailable) or isinstance(corrected, Unavailable):
-        return Verdict(claim, told, "not known", "not known", _UNDECIDED)
+        return Verdict(claim, quote_test(name), "not known", "not known", _UNDECIDED)
     recomputed, mended = (
         f"H = {c.kruskal_h:.2f}, eta squared {c.eta_squared:.3f}" for c in (published, corrected)
     )
     if published.groups["n"].sum() != corrected.groups["n"].sum():
-        fate = _UNDECIDED
+        verdict = _UNDECIDED
     elif not corrected.significant:
-        fate = "Does not hold when corrected."
+        verdict = "Does not hold when corrected."
     elif QUESTIONS[name][1] != "energy_j_per_image":
-        fate = "Holds; the corrections are of energy alone."
+        verdict = "Holds; the corrections are of energy alone."
     elif _same_pairs(published.pairs, corrected.pairs):
-        fate = "Holds; the same pairs are told apart."
+        verdict = "Holds; the same pairs are told apart."
     else:
-        fate = "Holds; not all the same pairs are told apart."
+        verdict = "Holds; not all the same pairs are told apart."
     if name == "rq2_energy":
-        fate = f"{fate} {_order_net(reanalysis)}".strip()
-    return Verdict(claim, told, recomputed, mended, fate)
+        verdict = f"{verdict} {_order_net(reanalysis)}".strip()
+    return Verdict(claim, quote_test(name), recomputed, mended, verdict)
 
 
 def _order_net(reanalysis: Reanalysis) -> str:
@@ -212,10 +220,10 @@ def _order_net(reanalysis: Reanalysis) -> str:
             return ""
         deltas.append(cliffs_delta(larger, smaller))
     gross, *nets = deltas
-    told = ", ".join(f"{delta:.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
+    net = ", ".join(f"{delta:.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
     return (
         f"{RQ1_ENVIRONMENT} against {SMALLER_GPU}: Cliff's delta {gross:.2f} gross, and net of the "
-        f"low-power state, the power before and after work {told}."
+        f"low-power state, the power before and after work {net}."
     )
 
 
@@ -226,7 +234,9 @@ def _same_pairs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
     return bool(alike.all())
 
 
-def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unavailable]) -> Verdict:
+def _judge_correctness(
+    reanalysis: Reanalysis, headline: dict[str, Saving | Unavailable]
+) -> Verdict:
     f1 = {
         key: part[CORRECTNESS].to_numpy(dtype=float)
         for key, part in reanalysis.runs().groupby(["architecture", "environment"])
@@ -245,11 +255,11 @@ def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unavailabl
         return f"median F1 {cheap:.3f} instead of {dear:.3f}"
 
     corrected = headline[CORRECTED]
-    fate = _UNDECIDED
+    verdict = _UNDECIDED
     if isinstance(corrected, Saving):
         dear_f1, cheap_f1 = of_both(corrected)
         test = non_inferiority(dear_f1, cheap_f1, DEFAULT_MARGIN)
-        fate = (
+        verdict = (
             f"{'Holds' if test.passes else 'Not shown'} at a margin of "
             f"{100 * DEFAULT_MARGIN:g} points, which is ours: on average F1 is lower by "
             f"{test.loss:.3f}, and by up to {test.loss_high:.3f} (95 %; non-inferiority by Welch, "
@@ -260,37 +270,37 @@ def _correctness(reanalysis: Reanalysis, headline: dict[str, Saving | Unavailabl
         "no margin stated",
         shown(headline["published"]),
         shown(corrected),
-        fate,
+        verdict,
     )
 
 
-def _scaling(reanalysis: Reanalysis) -> Verdict:
-    """Tell for which architectures the larger GPU takes less than the smaller."""
+def _judge_scaling(reanalysis: Reanalysis) -> Verdict:
+    """Judge for which architectures the larger GPU uses less energy than the smaller."""
     published, corrected = (_larger_pays(reanalysis, v) for v in ("published", CORRECTED))
     nets = [_larger_pays(reanalysis, variant) for variant in IDLE]
     if corrected is None or published is None:
-        fate = _UNDECIDED
+        verdict = _UNDECIDED
     elif published != corrected:
-        fate = "Changes when corrected."
+        verdict = "Changes when corrected."
     else:
-        fate = (
-            f"In these data, gross, for {_few(corrected)}; the two GPUs differ in more than size. "
-            f"{_break_even(reanalysis)}"
+        verdict = (
+            f"In these data, gross, for {_list_or_none(corrected)}; the two GPUs differ in more "
+            f"than size. {_break_even(reanalysis)}"
         )
     if not any(net is None for net in nets):
-        told = "; ".join(_few(net) for net in nets if net is not None)
-        fate += f" Net of the low-power state, the power before and after work, for: {told}."
+        each = "; ".join(_list_or_none(net) for net in nets if net is not None)
+        verdict += f" Net of the low-power state, the power before and after work, for: {each}."
     return Verdict(
         "GPUs should scale with the complexity of the model",
         "qualitative",
-        f"{RQ1_ENVIRONMENT} takes less than {SMALLER_GPU} for: {_few(published)}",
-        f"for: {_few(corrected)}",
-        fate,
+        f"{RQ1_ENVIRONMENT} takes less than {SMALLER_GPU} for: {_list_or_none(published)}",
+        f"for: {_list_or_none(corrected)}",
+        verdict,
     )
 
 
 def _break_even(reanalysis: Reanalysis) -> str:
-    """Say at which complexity the larger GPU begins to pay, with every correction."""
+    """Say above which complexity the larger GPU uses less energy, with every correction."""
     result = attempt(break_even, reanalysis.runs(CORRECTED), SMALLER_GPU, RQ1_ENVIRONMENT)
     if isinstance(result, Unavailable):
         return ""
@@ -305,13 +315,16 @@ def _break_even(reanalysis: Reanalysis) -> str:
 def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
     """Return the architectures, by complexity, that the larger GPU trains with less energy.
 
-    None where an architecture has no answer.
+    Or None if an architecture has no answer.
     """
     runs = reanalysis.runs(variant)
     both = runs[runs["environment"].isin((RQ1_ENVIRONMENT, SMALLER_GPU))]
     results = {
         architecture: attempt(
-            saving, runs, _there(architecture, SMALLER_GPU), _there(architecture, RQ1_ENVIRONMENT)
+            saving,
+            runs,
+            _condition(architecture, SMALLER_GPU),
+            _condition(architecture, RQ1_ENVIRONMENT),
         )
         for architecture in both.groupby("architecture")["gflops_per_image"]
         .median()
@@ -323,18 +336,18 @@ def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
     return [a for a, r in results.items() if isinstance(r, Saving) and r.ci_low > 0]
 
 
-def _few(architectures: list[str] | None) -> str:
+def _list_or_none(architectures: list[str] | None) -> str:
     if architectures is None:
         return "not known"
     return listed(architectures) or "none"
 
 
-def _there(architecture: str, environment: str) -> dict[str, object]:
+def _condition(architecture: str, environment: str) -> dict[str, object]:
     return {"architecture": architecture, "environment": environment}
 
 
-def _complexity(reanalysis: Reanalysis) -> Verdict:
-    told: list[str] = []
+def _judge_complexity(reanalysis: Reanalysis) -> Verdict:
+    texts: list[str] = []
     every: list[float] = []
     for variant in ("published", CORRECTED):
         runs = reanalysis.runs(variant).dropna(subset=["energy_j_per_image"])
@@ -345,13 +358,13 @@ def _complexity(reanalysis: Reanalysis) -> Verdict:
             for name, part in runs.groupby("environment", sort=False)
             if name in (RQ1_ENVIRONMENT, SMALLER_GPU)
         }
-        told.append(", ".join(f"{name} {rho:.3f}" for name, rho in each.items()))
+        texts.append(", ".join(f"{name} {rho:.3f}" for name, rho in each.items()))
         every += each.values()
     n = reanalysis.every_run["architecture"].nunique()
     return Verdict(
         "Energy rises with GFLOPs (Spearman's rho)",
-        "Local ML 0.968, Cloud 0.835",
-        told[0],
-        told[1],
+        quote_correlation("energy", "gflops"),
+        texts[0],
+        texts[1],
         f"Rho is {min(every):.2f} or more throughout, within these {n} architectures.",
     )
