@@ -1,22 +1,22 @@
-"""What the windows of ``metering_hardware.py`` come to: its figures, from what it told or kept."""
+"""Figures of the windows of ``metering_hardware.py``, from a measurement or its file."""
 
 import numpy as np
 import scipy.stats
 
 OURS, POWER = "greencv", "greencv, power"
 LONG_S, SHORT_S = 10.0, 5.0
-"""Windows at least so long tell the steady power; shorter than this are short."""
+"""Length in seconds from which windows show the steady power, and below which they are short."""
 AGREED = 0.02
-"""So far apart may integrated power and counter be."""
+"""Largest relative difference of integrated power and counter."""
 
 
 def mean_power_w(window, of="energy_j"):
-    """Return a window's mean power; None where nothing was told."""
+    """Return a window's mean power; None where nothing was measured."""
     energy_j = window.get(of)
-    return None if energy_j is None else energy_j / (window["ended_s"] - window["begun_s"])
+    return None if energy_j is None else energy_j / (window["ended_s"] - window["started_s"])
 
 
-def compared(told):
+def compared(measured):
     """Return a row for each tool's window, with relative differences to what it is held against.
 
     ``to_counter`` (greencv's reading of the counter in the same window), ``to_steady`` (the steady
@@ -24,7 +24,7 @@ def compared(told):
     """
     steady = [
         mean_power_w(window)
-        for window in told["windows"]["constant"][OURS]
+        for window in measured["windows"]["constant"][OURS]
         if length_s(window) >= LONG_S and "energy_j" in window
     ]
     steady_w = float(np.mean(steady)) if steady else None
@@ -33,7 +33,7 @@ def compared(told):
         return power_w / reference_w - 1 if power_w is not None and reference_w else None
 
     rows = []
-    for shape, by_tool in told["windows"].items():
+    for shape, by_tool in measured["windows"].items():
         for tool, windows in by_tool.items():
             for window, ours in zip(windows, by_tool[OURS], strict=True):
                 power_w = mean_power_w(window)
@@ -73,7 +73,7 @@ def agreement(rows):
 
 
 def periods(refreshes):
-    """Return quantiles of the seconds between changes of what the sensor tells, by what it is."""
+    """Return quantiles of the seconds between changes of the sensor, by quantity."""
     found = {}
     for name, changes in refreshes.get("changes", {}).items():
         gaps_s = np.diff([at_s for at_s, _ in changes])

@@ -5,25 +5,21 @@ each line of JSON, a task, by a line of JSON. All times are of the monotonic clo
 share. Ends with its input.
 """
 
+import search_path  # noqa: F401
+
+# isort: split
+import contextlib
+import io
+import itertools
+import json
 import os
 import sys
+import time
 
-# Python looks first in the folder of the script that it runs, and there the benchmark of the
-# statistics would pass for the standard library's module of that name.
-HERE = os.path.dirname(os.path.realpath(__file__))
-sys.path[:] = [path for path in sys.path if os.path.realpath(path or os.curdir) != HERE]
-sys.path[:0] = [os.path.dirname(HERE)]
+import psutil
+import pynvml
 
-import contextlib  # noqa: E402
-import io  # noqa: E402
-import itertools  # noqa: E402
-import json  # noqa: E402
-import time  # noqa: E402
-
-import psutil  # noqa: E402
-import pynvml  # noqa: E402
-
-from benchmarks.meters import ON_HARDWARE, leave  # noqa: E402
+from benchmarks.meters import ON_HARDWARE, leave
 
 BATCH, SIDE, CLASSES = 256, 128, 10
 AHEAD = 2
@@ -35,19 +31,19 @@ SHAPES = {
 }
 """Seconds and what is done in them, over and over."""
 LOOK_S = 0.001
-"""Between looks at what the sensor tells."""
+"""Between looks at the sensor."""
 
 
 class Tool:
-    """Meters the windows that it is told of in advance."""
+    """Meters the windows given in advance."""
 
     def __init__(self, name):
         self._tool = ON_HARDWARE[name]()
         self._latency_s = 0.0
         for _ in range(2):  # what is loaded once is no part of a window
-            begun_s = time.monotonic()
+            started_s = time.monotonic()
             self._tool.start()
-            self._latency_s = time.monotonic() - begun_s
+            self._latency_s = time.monotonic() - started_s
             self._tool.stop()
             self._tool.energy_j()
 
@@ -55,29 +51,33 @@ class Tool:
         return [self._window(*planned) for planned in task["windows"]]
 
     def _window(self, start_s, end_s):
-        told = {"planned_s": [start_s, end_s]}
+        result = {"planned_s": [start_s, end_s]}
         # It begins so much sooner that it has begun when the window does.
         if time.monotonic() > start_s - self._latency_s:
-            return told | {"problem": "not ready for the window: the one before took too long"}
+            return result | {"problem": "not ready for the window: the one before took too long"}
         sleep_until(start_s - self._latency_s)
         # What it takes to look at the children is no part of the cost: it lies outside.
         cpu_before_s = children_cpu_s() + time.process_time()
         try:
             self._tool.start()
-            begun_s = time.monotonic()
+            started_s = time.monotonic()
             sleep_until(end_s)
             ended_s = time.monotonic()
             self._tool.stop()
-            told |= {"begun_s": begun_s, "ended_s": ended_s, "energy_j": self._tool.energy_j()}
+            result |= {
+                "started_s": started_s,
+                "ended_s": ended_s,
+                "energy_j": self._tool.energy_j(),
+            }
             if hasattr(self._tool, "reading") and (gpu := self._tool.reading().gpu) is not None:
-                told |= vars(gpu)
+                result |= vars(gpu)
         except Exception as error:  # how a tool fails is part of the answer
-            told |= {"problem": f"{type(error).__name__}: {error}"[:200]}
-        return told | {"cpu_s": time.process_time() + children_cpu_s() - cpu_before_s}
+            result |= {"problem": f"{type(error).__name__}: {error}"[:200]}
+        return result | {"cpu_s": time.process_time() + children_cpu_s() - cpu_before_s}
 
 
 class Sensor:
-    """Looks at the counter and at the power of the instant, and tells when they changed."""
+    """Looks at the counter and at instantaneous power, and records their changes."""
 
     def __init__(self, _):
         from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids
@@ -228,10 +228,10 @@ def main():
             task = json.loads(line)
             os.environ.update(task.get("environment", {}))
             try:
-                told = part(task)
+                result = part(task)
             except Exception as error:
-                told = {"problem": f"{type(error).__name__}: {error}"[:300]}
-            print(json.dumps(told), file=answer, flush=True)
+                result = {"problem": f"{type(error).__name__}: {error}"[:300]}
+            print(json.dumps(result), file=answer, flush=True)
     leave()
 
 

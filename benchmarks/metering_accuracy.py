@@ -7,6 +7,9 @@ is a known function of time (``tests/support/nvml_stand_in.c``), read by the rea
 Takes about ten minutes, nearly all of it waiting. The last line is JSON.
 """
 
+from search_path import ROOT
+
+# isort: split
 import contextlib
 import json
 import math
@@ -16,20 +19,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
 
-import numpy as np  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import Progress  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from benchmarks import peers  # noqa: E402
-from benchmarks.meters import TOOLS  # noqa: E402
-from tests.support import simulated_gpu  # noqa: E402
-from tests.support.simulated_gpu import Waveform  # noqa: E402
+from benchmarks import peers
+from benchmarks.meters import TOOLS
+from tests.support import simulated_gpu
+from tests.support.simulated_gpu import Waveform
 
 REFRESH_S = 0.1
 SENSORS = {
@@ -65,7 +64,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         if simulated_gpu.build(folder) is None:
             sys.exit("error: a C compiler is needed to build the simulated GPU; found no cc")
-        # An exact counter tells a window that is late by microseconds: away from the crowd. Zeus
+        # With an exact counter even microseconds of delay show: few at a time. Zeus
         # without a counter keeps two processors busy: each by itself.
         exact = [t for t in tasks() if t["sensor"] == EXACT]
         alone = [t for t in tasks() if t["tool"] == "Zeus" and t["sensor"] == POWER]
@@ -137,8 +136,10 @@ def run(folder, batch, advance):
         time.sleep(POLL_S)
     results = []
     for task, origin_s, process in started:
-        told = process.stdout.readline()
-        results += [{**task, "origin_s": origin_s, **window} for window in json.loads(told or "[]")]
+        answer = process.stdout.readline()
+        results += [
+            {**task, "origin_s": origin_s, **window} for window in json.loads(answer or "[]")
+        ]
     return results
 
 
@@ -229,7 +230,7 @@ def cell(errors):
 
 
 def ideal_errors(groups, length_s):
-    """Return what the trapezoid over every refresh, its ends interpolated, would have told."""
+    """Return what the trapezoid over every refresh, its ends interpolated, gives."""
     found = []
     for window in groups[OURS, POWER, SQUARE, length_s]:
         waveform = Waveform(tuple(map(tuple, window["points"])), window["origin_s"])
@@ -280,9 +281,9 @@ def report_faults(windows):
         for w in (w for w in windows if w["kind"] == kind):
             energy_j = w["energy_j"]
             word = f" {w['provenance']}" if "provenance" in w else ""
-            told = "; ".join(w.get("problems") or []) or "nothing"
+            problems = "; ".join(w.get("problems") or []) or "nothing"
             table.add_row(
-                w["tool"], "none" if energy_j is None else f"{energy_j:.1f} J{word}", told
+                w["tool"], "none" if energy_j is None else f"{energy_j:.1f} J{word}", problems
             )
         console.print(table)
 

@@ -5,47 +5,43 @@
 Nobody knows the true energy of a real card. What can be known is how the tools differ on the same
 windows. A network is trained on the GPU in one process, in three shapes: without a pause, in epochs
 with validation and a pause, and in bursts of a third of a second. Each tool meters in a process of
-its own, and all are told the same windows, of half a second to half a minute, in advance.
+its own, and all meter the same windows, of half a second to half a minute, in advance.
 
 Told are: the difference of each tool's mean power to that of greencv's reading of the counter, by
 length of window; the difference to the steady power of long windows, for short ones under the load
-without a pause, which tells of greencv's reading, too; integrated power over counter, in windows of
+without a pause (checks greencv, too); integrated power over counter, in windows of
 10 s and more; how often counter and power are refreshed; the power at rest, before a process has a
 context on the card, with one, and afterwards; and the processor time that each tool costs.
 
 Takes about four minutes, and changes no setting of the card, which is the first of the machine. A
 peer that greencv's environment lacks runs in one of its own, set up over the network; it is left
 out where that fails, and with ``--quick``. ``--simulated`` does the same with no GPU, on a
-simulated one (``tests/support``) whose true energy is known, and tells the errors as well.
+simulated one (``tests/support``) whose true energy is known, and shows the errors as well.
 ``--output`` keeps every window and refresh. The last line is JSON.
 """
 
+from search_path import FOLDER
+
+# isort: split
+import argparse
+import importlib.util
+import json
 import os
+import random
+import subprocess
 import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 
-# Python looks first in the folder of the script that it runs, and there the benchmark of the
-# statistics would pass for the standard library's module of that name.
-HERE = os.path.dirname(os.path.realpath(__file__))
-sys.path[:] = [path for path in sys.path if os.path.realpath(path or os.curdir) != HERE]
-sys.path[:0] = [os.path.dirname(HERE)]
+import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-import argparse  # noqa: E402
-import importlib.util  # noqa: E402
-import json  # noqa: E402
-import random  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from contextlib import ExitStack  # noqa: E402
-from datetime import UTC, datetime  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from benchmarks import peers  # noqa: E402
-from benchmarks.hardware_figures import (  # noqa: E402
+from benchmarks import peers
+from benchmarks.hardware_figures import (
     AGREED,
     LONG_S,
     OURS,
@@ -58,10 +54,11 @@ from benchmarks.hardware_figures import (  # noqa: E402
     mean_power_w,
     periods,
 )
-from benchmarks.meters import ON_HARDWARE  # noqa: E402
-from greencv_core.machine.hardware import software_versions  # noqa: E402
-from tests.support import simulated_gpu  # noqa: E402
-from tests.support.simulated_gpu import Waveform  # noqa: E402
+from benchmarks.meters import ON_HARDWARE
+from benchmarks.progress import show_progress
+from greencv_core.machine.hardware import software_versions
+from tests.support import simulated_gpu
+from tests.support.simulated_gpu import Waveform
 
 WINDOWS = {0.5: 5, 1.0: 3, 2.0: 3, 5.0: 1, 10.0: 2, 30.0: 1}
 """Length in seconds to number, under each shape of the load; bursts have none above 10 s."""
@@ -85,17 +82,19 @@ console = Console(width=120)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, metavar="FILE", help="keep all that was told, JSON")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="keep all that was measured, JSON"
+    )
     parser.add_argument("--quick", action="store_true", help="a minute or two, of few windows")
     parser.add_argument("--simulated", action="store_true", help="on a simulated GPU")
-    asked = parser.parse_args()
-    if asked.output and not asked.output.parent.is_dir():
-        parser.error(f"--output = {asked.output}: no folder {asked.output.parent}")
+    options = parser.parse_args()
+    if options.output and not options.output.parent.is_dir():
+        parser.error(f"--output = {options.output}: no folder {options.output.parent}")
     with ExitStack() as stack:
-        told = measure(asked, stack)
-    if asked.output:
-        asked.output.write_text(json.dumps(told) + "\n")
-    report(told, compared(told))
+        measured = measure(options, stack)
+    if options.output:
+        options.output.write_text(json.dumps(measured) + "\n")
+    report(measured, compared(measured))
 
 
 # The measurement.
@@ -107,15 +106,15 @@ class Worker:
     def __init__(self, kind, name, interpreter, environment):
         self.kind, self.name = kind, name
         self._process = subprocess.Popen(
-            [interpreter, Path(HERE, "hardware_worker.py"), kind, name],
+            [interpreter, FOLDER / "hardware_worker.py", kind, name],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=environment,
         )  # fmt: skip
 
     def problem(self):
         """Wait until the part is ready; return why it will not be, None if it is."""
-        said = self._process.stdout.readline().strip()
-        return None if said == "ready" else said or "failed without a word"
+        line = self._process.stdout.readline().strip()
+        return None if line == "ready" else line or "failed without a message"
 
     def begin(self, **task):
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -123,7 +122,7 @@ class Worker:
 
     def answer(self):
         line = self._process.stdout.readline()
-        return json.loads(line) if line else {"problem": "ended without a word"}
+        return json.loads(line) if line else {"problem": "ended without a message"}
 
     def ask(self, **task):
         self.begin(**task)
@@ -137,10 +136,10 @@ class Worker:
             self._process.kill()
 
 
-def measure(asked, stack):
-    """Return all that was told: the card, power at rest, refreshes, and every window."""
-    environment = surroundings(asked, stack)
-    look_s = QUICK_LOOK_S if asked.quick else LOOK_S
+def measure(options, stack):
+    """Return all measurements: the card, power at rest, refreshes, and every window."""
+    environment = surroundings(options, stack)
+    look_s = QUICK_LOOK_S if options.quick else LOOK_S
     origin_s = time.monotonic()
 
     def part(kind, name="", interpreter=sys.executable):
@@ -148,81 +147,95 @@ def measure(asked, stack):
         stack.callback(worker.close)
         return worker
 
-    def of(waveform):
-        """Return what a worker is told of the true power, where that is known."""
-        truth = Waveform(waveform.points, origin_s).settings() if asked.simulated else {}
-        return {"environment": truth}
+    def truth(waveform):
+        """Return the true power for a worker, if it is known."""
+        known = Waveform(waveform.points, origin_s).settings() if options.simulated else {}
+        return {"environment": known}
 
-    card = part("card")
-    if problem := card.problem():
-        sys.exit(f"error: no GPU to meter on: {problem}; --simulated needs none")
-    described = card.ask()
-    if "problem" in described or not described["counter"]:
-        sys.exit(f"error: the card's energy counter cannot be read: {described}")
-    tell(f"{described['name']}: starting the tools")
-    tools, left_out = tools_here(asked, part)
+    card = describe_card(part("card"))
+    show_progress(f"{card['name']}: starting the tools")
+    tools, left_out = start_tools(options, part)
     sensor = part("sensor")
     if problem := sensor.problem():
         sys.exit(f"error: {problem}")
 
-    def at_rest(when):
-        tell(f"power at rest, {when}: {look_s:g} s")
+    def measure_rest(when):
+        show_progress(f"power at rest, {when}: {look_s:g} s")
         start_s = time.monotonic() + START_S
-        [window] = tools[OURS].ask(windows=[(start_s, start_s + look_s)], **of(AT_REST))
+        [window] = tools[OURS].ask(windows=[(start_s, start_s + look_s)], **truth(AT_REST))
         return mean_power_w(window)
 
-    rest_w = {"before": at_rest("before")}
+    rest_w = {"before": measure_rest("before")}
     load = None
-    if not asked.simulated:
-        load = part("load")
-        if problem := load.problem():
-            sys.exit(f"error: no load on the GPU: {problem}; --simulated needs none")
-        time.sleep(SETTLE_S)
-        rest_w["with_context"] = at_rest("with a context on the card")
-        tell("setting up the load")
+    if not options.simulated:
+        load = start_load(part)
+        rest_w["with_context"] = measure_rest("with a context on the card")
+        show_progress("setting up the load")
         if "problem" in (failed := load.ask(shape="constant", until_s=0)):
             sys.exit(f"error: no load on the GPU: {failed['problem']}")
+    measured = measure_shapes(options, tools, left_out, sensor, load, look_s, truth)
+    if load:
+        load.close()
+        show_progress("waiting for the card to come to rest")
+        time.sleep(SETTLE_S)
+        rest_w["after"] = measure_rest("after")
+    show_progress("")
+    if options.simulated:
+        add_truth(measured["windows"], origin_s)
+    return {
+        "card": card, "simulated": options.simulated, "quick": options.quick,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": software_versions(),
+        "left_out": left_out, "rest_w": rest_w, **measured,
+    }  # fmt: skip
+
+
+def describe_card(card):
+    if problem := card.problem():
+        sys.exit(f"error: no GPU to meter on: {problem}; --simulated needs none")
+    description = card.ask()
+    if "problem" in description or not description["counter"]:
+        sys.exit(f"error: the card's energy counter cannot be read: {description}")
+    return description
+
+
+def start_load(part):
+    load = part("load")
+    if problem := load.problem():
+        sys.exit(f"error: no load on the GPU: {problem}; --simulated needs none")
+    time.sleep(SETTLE_S)
+    return load
+
+
+def measure_shapes(options, tools, left_out, sensor, load, look_s, truth):
+    """Return the refreshes of the sensor, and the tools' windows and the load's work by shape."""
     chance = random.Random(2026)
     windows, work, refreshes = {}, {}, None
     for shape, waveform in SHAPES.items():
         start_s = time.monotonic() + START_S + (0 if refreshes else look_s)
-        planned = schedule(start_s, QUICK if asked.quick else WINDOWS, shape, chance)
+        planned = schedule(start_s, QUICK if options.quick else WINDOWS, shape, chance)
         until_s = planned[-1][1]
         if load:
             load.begin(shape=shape, until_s=until_s + GAP_S)
         if refreshes is None:
-            tell(f"how often the sensor is refreshed: {look_s:g} s")
-            refreshes = sensor.ask(until_s=start_s - START_S, **of(waveform))
-        tell(f"{len(planned)} windows, {shape}: {until_s - time.monotonic():.0f} s")
+            show_progress(f"how often the sensor is refreshed: {look_s:g} s")
+            refreshes = sensor.ask(until_s=start_s - START_S, **truth(waveform))
+        show_progress(f"{len(planned)} windows, {shape}: {until_s - time.monotonic():.0f} s")
         for tool in tools.values():
-            tool.begin(windows=planned, **of(waveform))
+            tool.begin(windows=planned, **truth(waveform))
         windows[shape] = {name: tool.answer() for name, tool in tools.items()}
-        for name in [name for name, told in windows[shape].items() if "problem" in told]:
+        for name in [name for name, answer in windows[shape].items() if "problem" in answer]:
             left_out[name] = f"{windows[shape].pop(name)['problem']}, {shape}"
             del tools[name]
         if OURS in left_out:
             sys.exit(f"error: greencv: {left_out[OURS]}")
         if load:
             work[shape] = load.answer()
-    if load:
-        load.close()
-        tell("waiting for the card to come to rest")
-        time.sleep(SETTLE_S)
-        rest_w["after"] = at_rest("after")
-    tell("")
-    if asked.simulated:
-        know(windows, origin_s)
-    return {
-        "card": described, "simulated": asked.simulated, "quick": asked.quick,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": software_versions(),
-        "left_out": left_out, "rest_w": rest_w, "refreshes": refreshes, "windows": windows,
-        "work": work,
-    }  # fmt: skip
+    return {"refreshes": refreshes, "windows": windows, "work": work}
 
 
-def surroundings(asked, stack):
-    """Return the environment of all parts, with a simulated card in it where one is asked for."""
-    if not asked.simulated:
+def surroundings(options, stack):
+    """Return the environment of all parts, including the simulated card if requested."""
+    if not options.simulated:
         return os.environ | FIRST_CARD
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     if simulated_gpu.build(folder) is None:
@@ -230,13 +243,13 @@ def surroundings(asked, stack):
     return simulated_gpu.environment(folder, AT_REST, **SIMULATED)
 
 
-def tools_here(asked, part):
+def start_tools(options, part):
     """Return the tools that are ready, and why others are left out."""
     started, left_out = {}, {}
     for name in ON_HARDWARE:
         interpreter = sys.executable
         if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
-            if asked.quick:
+            if options.quick:
                 left_out[name] = "not in greencv's environment"
                 continue
             try:
@@ -267,34 +280,30 @@ def schedule(start_s, numbers, shape, chance):
     return planned
 
 
-def know(windows, origin_s):
-    """Put each window's true energy beside what was told of it."""
+def add_truth(windows, origin_s):
+    """Add the true energy to each window."""
     for shape, waveform in SHAPES.items():
         truth = Waveform(waveform.points, origin_s)
-        for told in windows[shape].values():
-            for window in told:
+        for of_tool in windows[shape].values():
+            for window in of_tool:
                 if "energy_j" in window:
-                    window["true_j"] = truth.energy_j(window["begun_s"], window["ended_s"])
+                    window["true_j"] = truth.energy_j(window["started_s"], window["ended_s"])
 
 
-def tell(what):
-    print(f"\r{what:<70}", end="" if what else "\r", file=sys.stderr, flush=True)
+# The report.
 
 
-# What is told.
-
-
-def report(told, rows):
-    card, rest_w = told["card"], told["rest_w"]
-    tools = list(told["windows"]["constant"])
-    instant = "tells" if card["power_instant"] else "does not tell"
+def report(measured, rows):
+    card, rest_w = measured["card"], measured["rest_w"]
+    tools = list(measured["windows"]["constant"])
+    instant = "reports" if card["power_instant"] else "does not report"
     console.print(
         f"{card['name']}, driver {card['driver']}, power limit {card['power_limit_w']} W; "
-        f"{instant} the power of the instant."
+        f"{instant} instantaneous power."
     )
     at_rest = (f"{when.replace('_', ' ')} {watts:.1f} W" for when, watts in rest_w.items() if watts)
     console.print(f"At rest: {', '.join(at_rest)}.")
-    refresh_s = periods(told["refreshes"])
+    refresh_s = periods(measured["refreshes"])
     for name, found in refresh_s.items():
         console.print(
             f"The {name} changes every {1e3 * found['median']:.1f} ms "
@@ -310,12 +319,12 @@ def report(told, rows):
             f"{AGREED:.0%}."
         )
     lengths_s = sorted({r["length_s"] for r in rows})
-    for shape in told["windows"]:
+    for shape in measured["windows"]:
         others = [tool for tool in tools if tool != OURS]
         show(f"To the counter, {shape}", rows, "to_counter", others, lengths_s, shape=shape)
     short_s = [length for length in lengths_s if length < SHORT_S]
     show("Short windows to the steady power", rows, "to_steady", tools, short_s)
-    if told["simulated"]:
+    if measured["simulated"]:
         show("To the truth, all shapes", rows, "to_truth", tools, lengths_s)
     table = Table("Tool", title="What the tools cost", title_justify="left")
     for heading in ("CPU (ms per s)", "Windows", "Failed"):
@@ -328,14 +337,14 @@ def report(told, rows):
             tool, "-" if cost_ms is None else f"{cost_ms:.1f}", str(windows), str(failed[tool])
         )
     console.print(table)
-    for tool, problem in told["left_out"].items():
+    for tool, problem in measured["left_out"].items():
         console.print(f"{tool} is left out: {problem}.", markup=False)
-    which = ("to_counter", "to_steady", *(["to_truth"] if told["simulated"] else []))
+    which = ("to_counter", "to_steady", *(["to_truth"] if measured["simulated"] else []))
     console.print(json.dumps({
         "card": card, "rest_w": rest_w, "refresh_s": refresh_s, "integrated_over_counter": agreed,
         **{name: figures(rows, name, tools, lengths_s) for name in which},
         "cpu_ms_per_s": {tool: cpu_ms_per_s(rows, tool) for tool in tools},
-        "failed": failed, "left_out": told["left_out"], "simulated": told["simulated"],
+        "failed": failed, "left_out": measured["left_out"], "simulated": measured["simulated"],
     }), soft_wrap=True, highlight=False, markup=False)  # fmt: skip
 
 

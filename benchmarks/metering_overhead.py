@@ -7,23 +7,22 @@ loop (resnet18 on the CPU, metered by the epoch) is slowed down, in alternating 
 simulated (``tests/support/nvml_stand_in.c``). Takes about half an hour. The last line is JSON.
 """
 
+from search_path import ROOT
+
+# isort: split
 import json
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
+import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-import numpy as np  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from benchmarks import peers  # noqa: E402
-from benchmarks.meters import TOOLS  # noqa: E402
-from benchmarks.overhead_worker import median_interval  # noqa: E402
-from tests.support import simulated_gpu  # noqa: E402
+from benchmarks import peers
+from benchmarks.meters import TOOLS
+from benchmarks.overhead_worker import median_interval
+from tests.support import simulated_gpu
 
 SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_counter": 1}}
 OURS = "greencv"
@@ -69,14 +68,16 @@ def report(results):
                         "CPU (ms per s)", "Throughput metered/unmetered [95 %]"):  # fmt: skip
             table.add_column(heading, justify="left" if heading == "Tool" else "right")
         for tool in TOOLS:
-            told = results[tool, sensor]
-            if "problem" in told:
-                table.add_row(tool, f"{told['construction_ms']:.0f}", *"---", "-", told["problem"])
+            result = results[tool, sensor]
+            if "problem" in result:
+                table.add_row(
+                    tool, f"{result['construction_ms']:.0f}", *"---", "-", result["problem"]
+                )
                 continue
             table.add_row(
-                tool, f"{told['construction_ms']:.0f}", f"{told['start_ms']:.2f}",
-                f"{told['stop_ms']:.2f}", f"{told['start_stop_ms_max']:.1f}",
-                f"{told['cpu_ms_per_s']:.1f}", throughput(told.get("ratios")),
+                tool, f"{result['construction_ms']:.0f}", f"{result['start_ms']:.2f}",
+                f"{result['stop_ms']:.2f}", f"{result['start_stop_ms_max']:.1f}",
+                f"{result['cpu_ms_per_s']:.1f}", throughput(result.get("ratios")),
             )  # fmt: skip
         console.print(table)
     figures = {tool: summary(results, tool) for tool in TOOLS}

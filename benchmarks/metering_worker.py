@@ -3,6 +3,9 @@
 Reads a JSON task from the command line, prints "ready", waits for a line, prints a JSON answer.
 """
 
+import search_path  # noqa: F401
+
+# isort: split
 import contextlib
 import io
 import json
@@ -11,13 +14,9 @@ import random
 import sys
 import threading
 import time
-from pathlib import Path
 
-# Not this folder, whose statistics.py would hide the standard library's.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from benchmarks.meters import TOOLS, leave  # noqa: E402
-from tests.support.simulated_gpu import Waveform  # noqa: E402
+from benchmarks.meters import TOOLS, leave
+from tests.support.simulated_gpu import Waveform
 
 
 def main():
@@ -41,7 +40,7 @@ def window(tool, task, waveform, length_s, chance):
         lose = {"STAND_IN_LOST_S": "0"}
         timer = threading.Timer(task["lost_after_s"], os.environ.update, [lose])
         timer.start()
-    told = {"length_s": length_s}
+    result = {"length_s": length_s}
     start_s = time.monotonic()
     try:
         tool.start()
@@ -49,20 +48,20 @@ def window(tool, task, waveform, length_s, chance):
         time.sleep(length_s)
         end_s = time.monotonic()
         tool.stop()
-        told["energy_j"] = tool.energy_j()
+        result["energy_j"] = tool.energy_j()
         if task["tool"] == "greencv":
             reading = tool.reading()
-            told["problems"] = reading.problems
+            result["problems"] = reading.problems
             if reading.gpu is not None:
-                told |= {
+                result |= {
                     "uncertainty_j": reading.gpu.uncertainty_j,
                     "provenance": reading.gpu.provenance,
                 }
     except Exception as error:  # how a peer fails is part of the answer
         end_s = start_s + length_s
-        told |= {"energy_j": None, "problems": [f"{type(error).__name__}: {error}"[:200]]}
-    told |= {"start_s": start_s, "end_s": end_s, "true_j": waveform.energy_j(start_s, end_s)}
-    return told
+        result |= {"energy_j": None, "problems": [f"{type(error).__name__}: {error}"[:200]]}
+    result |= {"start_s": start_s, "end_s": end_s, "true_j": waveform.energy_j(start_s, end_s)}
+    return result
 
 
 if __name__ == "__main__":

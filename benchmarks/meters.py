@@ -1,6 +1,6 @@
 """greencv and its peers behind one pair of verbs, each used as its documentation shows it.
 
-``start()`` opens a window, ``stop()`` closes it, ``energy_j()`` tells the GPU's joules: the work
+``start()`` opens a window, ``stop()`` closes it, ``energy_j()`` returns the GPU's joules: the work
 lies between the first two.
 """
 
@@ -68,13 +68,13 @@ class CounterReads:
         self._gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
 
     def start(self):
-        self._begun_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
+        self._start_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
 
     def stop(self):
-        self._ended_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
+        self._end_mj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
 
     def energy_j(self):
-        return (self._ended_mj - self._begun_mj) / 1e3
+        return (self._end_mj - self._start_mj) / 1e3
 
 
 class Zeus:
@@ -193,9 +193,9 @@ class MeanPower(NvidiaSmi1Hz):
     period_s = 0.05
 
     def _power_w(self):
-        [told] = pynvml.nvmlDeviceGetFieldValues(self._gpu, [pynvml.NVML_FI_DEV_POWER_AVERAGE])
-        if told.nvmlReturn == pynvml.NVML_SUCCESS:
-            return told.value.uiVal / 1e3
+        [value] = pynvml.nvmlDeviceGetFieldValues(self._gpu, [pynvml.NVML_FI_DEV_POWER_AVERAGE])
+        if value.nvmlReturn == pynvml.NVML_SUCCESS:
+            return value.value.uiVal / 1e3
         return super()._power_w()
 
     def stop(self):

@@ -3,20 +3,19 @@
 Reads a JSON task from the command line, prints a JSON answer.
 """
 
+import search_path  # noqa: F401
+
+# isort: split
 import contextlib
 import io
 import json
 import sys
 import time
-from pathlib import Path
 
-# Not this folder, whose statistics.py would hide the standard library's.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
+import numpy as np
+import psutil
 
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-
-from benchmarks.meters import TOOLS, leave  # noqa: E402
+from benchmarks.meters import TOOLS, leave
 
 WINDOWS = 12
 IDLE_S = 8.0
@@ -34,16 +33,16 @@ def main():
     answer = sys.stdout
     sys.stdout = io.StringIO()  # peers print
     with contextlib.redirect_stderr(io.StringIO()):
-        begun_s = time.perf_counter()
+        started_s = time.perf_counter()
         tool = TOOLS[task["tool"]]()
-        told = {"construction_ms": 1e3 * (time.perf_counter() - begun_s)}
+        result = {"construction_ms": 1e3 * (time.perf_counter() - started_s)}
         try:
-            told |= {"cpu_ms_per_s": cpu(tool), **latency(tool)}
+            result |= {"cpu_ms_per_s": cpu(tool), **latency(tool)}
             if task["pairs"]:
-                told["ratios"] = slowdown(tool, task["pairs"], task["interval"])
+                result["ratios"] = slowdown(tool, task["pairs"], task["interval"])
         except Exception as error:
-            told["problem"] = f"{type(error).__name__}: {error}"[:200]
-    print(json.dumps(told), file=answer, flush=True)
+            result["problem"] = f"{type(error).__name__}: {error}"[:200]
+    print(json.dumps(result), file=answer, flush=True)
     leave()
 
 
@@ -61,11 +60,11 @@ def cpu(tool):
     tool.energy_j()  # what is loaded once is no cost of a second
     time.sleep(BETWEEN_S)
     tool.start()
-    begun_s = cpu_s()
+    started_s = cpu_s()
     time.sleep(IDLE_S)
     tool.stop()
     tool.energy_j()
-    spent_s = cpu_s() - begun_s
+    spent_s = cpu_s() - started_s
     return 1e3 * spent_s / IDLE_S
 
 
@@ -74,13 +73,13 @@ def latency(tool):
     starts_s, stops_s = [], []
     for _ in range(WINDOWS):
         time.sleep(BETWEEN_S)
-        begun_s = time.perf_counter()
+        started_s = time.perf_counter()
         tool.start()
-        starts_s.append(time.perf_counter() - begun_s)
+        starts_s.append(time.perf_counter() - started_s)
         time.sleep(0.2)
-        begun_s = time.perf_counter()
+        started_s = time.perf_counter()
         tool.stop()
-        stops_s.append(time.perf_counter() - begun_s)
+        stops_s.append(time.perf_counter() - started_s)
     both = 1e3 * (np.array(starts_s) + np.array(stops_s))
     return {
         "start_ms": 1e3 * float(np.median(starts_s)),
@@ -102,14 +101,14 @@ def slowdown(tool, pairs, wanted):
     ratios = []
     while len(ratios) < pairs:
         between()
-        begun_s = time.perf_counter()
+        started_s = time.perf_counter()
         epoch()
-        unmetered_s = time.perf_counter() - begun_s
-        begun_s = time.perf_counter()
+        unmetered_s = time.perf_counter() - started_s
+        started_s = time.perf_counter()
         tool.start()
         epoch()
         tool.stop()
-        ratios.append(unmetered_s / (time.perf_counter() - begun_s))
+        ratios.append(unmetered_s / (time.perf_counter() - started_s))
         if len(ratios) >= ENOUGH:
             low, high = median_interval(ratios)
             if high - low <= wanted:
@@ -134,10 +133,10 @@ def training():
 
     for _ in range(3):
         step()
-    begun_s = time.perf_counter()
+    started_s = time.perf_counter()
     for _ in range(5):
         step()
-    step_s = (time.perf_counter() - begun_s) / 5
+    step_s = (time.perf_counter() - started_s) / 5
 
     def of(seconds):
         steps = max(1, round(seconds / step_s))

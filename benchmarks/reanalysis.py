@@ -10,20 +10,19 @@ the first round, which warms the disk's cache, does not count. A tenth of the lo
 memory grows with their number. Takes about three minutes. The last line is JSON.
 """
 
+import search_path  # noqa: F401
+
+# isort: split
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
-
-import numpy as np  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 ROUNDS = 3
 WAYS = ("greencv", "bare parse", "original", "greencv, a tenth of the logs")
@@ -36,7 +35,7 @@ def main():
     if len(sys.argv) > 1:
         print(json.dumps(timed(sys.argv[1])))
         return
-    told = {way: [] for way in WAYS}
+    results = {way: [] for way in WAYS}
     for number in range(ROUNDS + 1):
         for way in WAYS:
             print(f"\rround {number}: {way}          ", end="", file=sys.stderr, flush=True)
@@ -46,9 +45,9 @@ def main():
             if done.returncode:
                 sys.exit(f"error: {way} failed: {done.stderr[-500:]}")
             if number:
-                told[way].append(json.loads(done.stdout.splitlines()[-1]))
+                results[way].append(json.loads(done.stdout.splitlines()[-1]))
     print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
-    report(told)
+    report(results)
 
 
 def timed(way):
@@ -57,12 +56,12 @@ def timed(way):
         gpu = sorted(path for path in files if "gpu-power" in path)[::10]
         some = {*gpu, *(path.replace("gpu-power", "cpu-mem-usage") for path in gpu)}
         files = {path: file for path, file in files.items() if path in some or "raw/" not in path}
-    begun_s = time.perf_counter()
+    started_s = time.perf_counter()
     method = {"bare parse": bare, "original": original}.get(way, ours)
-    told = method(files)
+    results = method(files)
     return {
-        "s": time.perf_counter() - begun_s,
-        **told,
+        "s": time.perf_counter() - started_s,
+        **results,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
@@ -145,9 +144,9 @@ def original(files):
     return {"rows": len(table), "energy_j": table["energy_j"].sum()}
 
 
-def report(told):
-    seconds = {way: float(np.median([t["s"] for t in told[way]])) for way in WAYS}
-    peaks_mb = {way: max(t["peak_rss_mb"] for t in told[way]) for way in WAYS}
+def report(results):
+    seconds = {way: float(np.median([t["s"] for t in results[way]])) for way in WAYS}
+    peaks_mb = {way: max(t["peak_rss_mb"] for t in results[way]) for way in WAYS}
     table = Table(title=f"618 raw logs to a runs table, medians of {ROUNDS}", title_justify="left")
     for heading in ("Method", "Time (s)", "greencv takes", "Peak memory (MB)"):
         table.add_column(heading, justify="left" if heading == "Method" else "right")
@@ -157,7 +156,7 @@ def report(told):
         alike = way.startswith("greencv")
         table.add_row(way, f"{seconds[way]:.2f}", "" if alike else shown, f"{peaks_mb[way]:.0f}")
     console.print(table)
-    theirs_j, ours_j = (told[way][0]["energy_j"] for way in ("original", "greencv"))
+    theirs_j, ours_j = (results[way][0]["energy_j"] for way in ("original", "greencv"))
     if abs(ours_j / theirs_j - 1) > SAME_WITHIN:
         sys.exit(f"error: the methods disagree: {ours_j} J and {theirs_j} J")
     figures = {
@@ -165,7 +164,7 @@ def report(told):
         "times_bare_parse": seconds["greencv"] / seconds["bare parse"],
         "peak_rss_mb": peaks_mb["greencv"],
         "peak_rss_mb_of_a_tenth": peaks_mb[WAYS[-1]],
-        "runs": told["greencv"][0]["rows"],
+        "runs": results["greencv"][0]["rows"],
         "energy_difference": ours_j / theirs_j - 1,
     }
     console.print(json.dumps(figures), soft_wrap=True, highlight=False)

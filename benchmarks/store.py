@@ -9,6 +9,9 @@ the first process and those that it starts, added up. Takes about two minutes. T
 JSON.
 """
 
+import search_path  # noqa: F401
+
+# isort: split
 import json
 import os
 import subprocess
@@ -18,12 +21,9 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # not this folder, whose statistics.py would hide the standard library's
-
-import psutil  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import psutil
+from rich.console import Console
+from rich.table import Table
 
 SIZES = (1_000, 10_000, 100_000)
 ADDED = 10
@@ -39,7 +39,7 @@ def main():
         print(json.dumps(timed(sys.argv[2])))
         return
     sizes = [int(argument) for argument in sys.argv[1:]] or SIZES
-    told = {"load_s": {}, "refresh_s": {}, "peak_rss_mb": {}}
+    figures = {"load_s": {}, "refresh_s": {}, "peak_rss_mb": {}}
     table = Table("Records", "MB", "Anew, s", "After ten more, s", "Peak, MB", title="Runs table")
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="greencv-store-") as name:
@@ -50,15 +50,15 @@ def main():
             fill(store, range(size, size + ADDED))
             warm = measured(store, cache)
         assert (cold["rows"], warm["rows"]) == (size, size + ADDED)
-        told["load_s"][str(size)] = round(cold["s"], 3)
-        told["refresh_s"][str(size)] = round(warm["s"], 3)
-        told["peak_rss_mb"][str(size)] = round(cold["peak_rss_mb"], 1)
+        figures["load_s"][str(size)] = round(cold["s"], 3)
+        figures["refresh_s"][str(size)] = round(warm["s"], 3)
+        figures["peak_rss_mb"][str(size)] = round(cold["peak_rss_mb"], 1)
         table.add_row(
             f"{size:,}", f"{written / 1e6:.0f}", f"{cold['s']:.2f}", f"{warm['s']:.2f}",
             f"{cold['peak_rss_mb']:.0f}",
         )  # fmt: skip
     console.print(table)
-    print(json.dumps(told))
+    print(json.dumps(figures))
 
 
 def measured(store, cache):
@@ -79,9 +79,9 @@ def timed(folder):
     from greencv_core.records.table_cache import cached_runs_table
 
     peak = Peak()
-    begun_s = time.perf_counter()
+    started_s = time.perf_counter()
     frame, damaged = cached_runs_table(Store(folder))
-    elapsed_s = time.perf_counter() - begun_s
+    elapsed_s = time.perf_counter() - started_s
     assert not damaged
     return {"s": elapsed_s, "rows": len(frame), "peak_rss_mb": peak.end() / 2**20}
 
@@ -122,6 +122,32 @@ def fill(folder, numbers):
     return written
 
 
+def definition(number, part, device):
+    return {
+        "environment": {
+            "name": f"{part}-fp32", "device": device, "threads": 1 + number % 8,
+            "precision": "fp32", "memory_format": "channels_last", "compile": False,
+            "batch_size": None, "workers": 0,
+        },
+        "dataset": {
+            "name": "digits", "image_size": 32, "train_images": 1400, "validation_images": 300,
+            "split_seed": 0, "classes": None,
+            "augmentation": {"crop_padding": 0, "horizontal_flip": False, "brightness": 0.0},
+        },
+        "protocol": {
+            "epochs": EPOCHS, "optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.0,
+            "schedule": "one_cycle", "batch_size": 32, "seed": 2022, "seeds": "each",
+            "repetitions": 30, "idle_s": 1.0, "warmup_s": 0.0, "cooldown_s": 0.0,
+        },
+        "carbon": {"country": "ESP", "intensity_gco2e_per_kwh": None},
+        "machine": {
+            "cpu_model": "AMD EPYC", "cpu_count": 8, "memory_bytes": 25276063744,
+            "accelerators": [], "system": "Linux-6.1-x86_64-with-glibc2.36",
+            "accelerator_problem": "", "fingerprint": f"{number % 11:08x}",
+        },
+    }  # fmt: skip
+
+
 def content(number):
     device = ("cpu", "cuda:0")[number % 2]
     part = "gpu" if number % 2 else "cpu"
@@ -147,31 +173,11 @@ def content(number):
         "reason": "",
         "study": f"study-{number % 5}",
         "architecture": ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5")[number % 3],
-        "environment": {
-            "name": f"{part}-fp32", "device": device, "threads": 1 + number % 8,
-            "precision": "fp32", "memory_format": "channels_last", "compile": False,
-            "batch_size": None, "workers": 0,
-        },
-        "dataset": {
-            "name": "digits", "image_size": 32, "train_images": 1400, "validation_images": 300,
-            "split_seed": 0, "classes": None,
-            "augmentation": {"crop_padding": 0, "horizontal_flip": False, "brightness": 0.0},
-        },
-        "protocol": {
-            "epochs": EPOCHS, "optimizer": "adamw", "learning_rate": 0.002, "weight_decay": 0.0,
-            "schedule": "one_cycle", "batch_size": 32, "seed": 2022, "seeds": "each",
-            "repetitions": 30, "idle_s": 1.0, "warmup_s": 0.0, "cooldown_s": 0.0,
-        },
-        "carbon": {"country": "ESP", "intensity_gco2e_per_kwh": None},
+        **definition(number, part, device),
         "repetition": number % 30,
         "order": number,
         "seed": 2022 + number % 30,
         "started_at": f"2026-01-{1 + number % 28:02}T{number % 24:02}:{number % 60:02}:00+00:00",
-        "machine": {
-            "cpu_model": "AMD EPYC", "cpu_count": 8, "memory_bytes": 25276063744,
-            "accelerators": [], "system": "Linux-6.1-x86_64-with-glibc2.36",
-            "accelerator_problem": "", "fingerprint": f"{number % 11:08x}",
-        },
         "host": f"{number % 50:08x}",
         "versions": {"python": "3.11.7", "greencv": "0.1.0", "torch": "2.15.0", "numpy": "2.4.6"},
         "git_commit": "0123456789ab",

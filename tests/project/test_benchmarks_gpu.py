@@ -15,7 +15,7 @@ from tests.support.simulated_gpu import UUID, constant
 POWER_W = 250.0
 ON_STAND_IN = """
 import runpy, sys
-from greencv_core import environment
+from greencv_core.machine import environment
 _, uuid, *sys.argv = sys.argv
 environment.gpu_uuids = lambda spec, machine: (uuid,)
 runpy.run_path(sys.argv[0], run_name="__main__")
