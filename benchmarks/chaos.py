@@ -12,6 +12,8 @@ The folder of logs and stores is kept where something does not hold. Takes about
 hour. The last line is JSON.
 """
 
+import search_path  # noqa: F401
+
 # isort: split
 import argparse
 import contextlib

@@ -148,21 +148,23 @@ def definition(number, part, device):
     }  # fmt: skip
 
 
+def window(number, name, start_s, end_s):
+    part = "gpu" if number % 2 else "cpu"
+    energy = {
+        "energy_j": 50.0 * (end_s - start_s) + number % 97 / 7,
+        "provenance": "measured",
+        "source": "NVML total energy counter" if number % 2 else "RAPL package",
+        "uncertainty_j": 0.25,
+        "resolution_s": 0.1,
+    }
+    ram = {**energy, "provenance": "estimated", "source": "CodeCarbon: constant 20 W"}
+    components = {part: energy, "ram": ram}
+    return {"name": name, "start_s": start_s, "end_s": end_s, "components": components}
+
+
 def content(number):
     device = ("cpu", "cuda:0")[number % 2]
     part = "gpu" if number % 2 else "cpu"
-
-    def window(name, start_s, end_s):
-        energy = {
-            "energy_j": 50.0 * (end_s - start_s) + number % 97 / 7,
-            "provenance": "measured",
-            "source": "NVML total energy counter" if number % 2 else "RAPL package",
-            "uncertainty_j": 0.25,
-            "resolution_s": 0.1,
-        }
-        ram = {**energy, "provenance": "estimated", "source": "CodeCarbon: constant 20 W"}
-        components = {part: energy, "ram": ram}
-        return {"name": name, "start_s": start_s, "end_s": end_s, "components": components}
 
     epochs = range(1, EPOCHS + 1)
     correctness = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "auroc_macro")
@@ -197,9 +199,9 @@ def content(number):
         "final_epoch": EPOCHS,
         "images_processed": 1700 * EPOCHS,
         "duration_s": 1.5 * EPOCHS,
-        "total": window("run", 0.0, 1.5 * EPOCHS),
+        "total": window(number, "run", 0.0, 1.5 * EPOCHS),
         "phases": [
-            window(f"epoch {n} {what}", 1.5 * n, 1.5 * n + 0.7)
+            window(number, f"epoch {n} {what}", 1.5 * n, 1.5 * n + 0.7)
             for n in epochs
             for what in ("training", "validation")
         ],
