@@ -7,9 +7,9 @@ windows. A network is trained on the GPU in one process, in three shapes: withou
 with validation and a pause, and in bursts of a third of a second. Each tool meters in a process of
 its own, and all meter the same windows, of half a second to half a minute, in advance.
 
-Reported are: the difference of each tool's mean power to that of greencv's reading of the counter, by
-length of window; the difference to the steady power of long windows, for short ones under the load
-without a pause (checks greencv, too); integrated power over counter, in windows of
+Reported are: the difference of each tool's mean power to that of greencv's reading of the counter,
+by length of window; the difference to the steady power of long windows, for short ones under the
+load without a pause, to check greencv, too; integrated power over counter, in windows of
 10 s and more; how often counter and power are refreshed; the power at rest, before a process has a
 context on the card, with one, and afterwards; and the processor time that each tool costs.
 
