@@ -236,9 +236,11 @@ def test_any_record_is_read_or_refused(smoke_store, tmp_path):
     @FUZZING
     @given(broken(texts) | mutated(records).map(lambda c: json.dumps(c).encode()))
     def check(content):
-        (store / f"{len(list(store.iterdir())):016x}.json").write_bytes(content)
+        name = f"{len(list(store.iterdir())):016x}"
         match = re.search(rb'"run_id":\s*"([0-9a-f]{16})"', content)
-        record = parse_record(f"runs/{match[1].decode() if match else 'x'}.json", content)
+        content = content.replace(match[1], name.encode()) if match else content
+        (store / f"{name}.json").write_bytes(content)
+        record = parse_record(f"runs/{name}.json", content)
         outcomes.add(type(record).__name__)
         if isinstance(record, RunRecord):
             assert len(runs_table([record])) == 1
@@ -251,5 +253,5 @@ def test_any_record_is_read_or_refused(smoke_store, tmp_path):
     check()
     assert outcomes == {"RunRecord", "Damaged"}
     done = greencv_here("runs", "list", "--store", store)
-    assert done.returncode == 3
+    assert done.returncode == 0
     assert all(line.startswith("left out: ") for line in done.stderr.splitlines())
