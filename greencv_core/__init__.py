@@ -1,6 +1,6 @@
-"""greencv: the energy and the correctness of training image classifiers, metered and compared.
+"""greencv: measure and compare the energy and correctness of training image classifiers.
 
-The names that a notebook needs are here; nothing heavy is imported before one is used.
+The public names are here. Each is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 def _version() -> str:
     try:
         return metadata.version("greencv")
-    except metadata.PackageNotFoundError:  # a checkout that is run as it is, not installed
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
         import tomllib
 
         project = Path(__file__).resolve().parent.parent / "pyproject.toml"
@@ -23,24 +23,29 @@ def _version() -> str:
 
 __version__ = _version()
 
-_HOMES = {
-    "collect": "greencv_core.run.collect",
-    "plan_size": "greencv_core.run.collect",
-    "find_study": "greencv_core.records.source",
-    "load_study": "greencv_core.records.source",
-    "runs_table": "greencv_core.records.tables",
-    "epochs_table": "greencv_core.records.tables",
-    "power_trace_table": "greencv_core.records.tables",
-    "phases_table": "greencv_core.records.tables",
-    "StudyResults": "greencv_core.analysis.study_results",
-    "analyse": "greencv_core.analysis.study_results",
-    "EnergyMeter": "greencv_core.metering",
+_MODULES = {
+    "load_study": "records.source",
+    "plan_runs": "run.planning",
+    "collect": "run.collect",
+    "Store": "records.store",
+    "RunRecord": "records.record",
+    "runs_table": "records.tables",
+    "epochs_table": "records.tables",
+    "phases_table": "records.tables",
+    "power_trace_table": "records.tables",
+    "analyse": "analysis.study_results",
+    "StudyResults": "analysis.study_results",
+    "estimate_training": "run.estimate",
+    "EnergyMeter": "metering",
+    "load_published": "published",
+    "build_report": "report.book.build",
+    "GreencvError": "utils.errors",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

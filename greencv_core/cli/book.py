@@ -7,15 +7,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from greencv_core.cli.console import (
-    StoreOption,
-    err,
-    open_store,
-    print_note,
-    warn_of_missing_files,
-)
+from greencv_core.cli.console import StoreOption, err, print_note
 from greencv_core.cli.run import exit_code, train_study
-from greencv_core.utils.errors import BadInputError, GreencvError
+from greencv_core.utils.errors import BadInputError
 
 
 def book(
@@ -44,9 +38,8 @@ def book(
     Only what changed since the last time is done again.
     """
     from greencv_core.records.backends.bundle import is_bundle
-    from greencv_core.records.source import find_study
-    from greencv_core.report.book.build import build_book
-    from greencv_core.utils.paths import PROJECT_ROOT
+    from greencv_core.report.book.build import build_report
+    from greencv_core.run.progress import file_progress
 
     if runs is not None:
         if store is not None:
@@ -58,39 +51,18 @@ def book(
         store, train = runs, False
     study = study or runs or "quick"
     outcome = train_study(study, store, train=train)
-    if not any(record.status == "finished" and record.complete for record in outcome.records):
-        raise GreencvError(
-            f"{study}: no run is finished with its energy, so there is nothing to report"
-        )
-    path = build_book(
-        PROJECT_ROOT,
-        study=find_study(study),
-        store=open_store(store),
+    path = build_report(
+        study,
+        store=store,
         records=outcome.records,
         log=print_note,
-        published=_download_published(),
+        download_progress=lambda name: file_progress(err, f"published data {name}"),
     )
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
     if pdf:
         from greencv_core.report.book.pdf import build_pdf
+        from greencv_core.utils.paths import PROJECT_ROOT
 
         printed = build_pdf(PROJECT_ROOT, print_note)
         err.print(f"[bold]PDF:[/] {escape(str(printed))}", soft_wrap=True)
     raise typer.Exit(exit_code(outcome))
-
-
-def _download_published() -> str:
-    """Download missing published data; return a description of the available files."""
-    from greencv_core.published import DATA_SETS, DataUnavailableError, fetch, load_adapter
-    from greencv_core.run.progress import file_progress
-
-    lines = []
-    for name in DATA_SETS:
-        try:
-            with file_progress(err, f"published data {name}") as progress:
-                problems = fetch(load_adapter(name).RELEASE, progress).problems
-        except DataUnavailableError as error:
-            problems = (str(error),)
-        warn_of_missing_files(problems)
-        lines.append("\n".join((name, *problems)))
-    return "\n".join(lines)

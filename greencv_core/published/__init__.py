@@ -41,7 +41,7 @@ __all__ = [
     "fetch",
     "load_adapter",
     "load_manifest",
-    "published_runs",
+    "load_published",
     "published_trajectories",
     "runs_from_files",
 ]
@@ -86,7 +86,7 @@ def load_manifest(name: str) -> Mapping[str, str]:
     return MappingProxyType(read_manifest(text))
 
 
-def published_runs(name: str, progress: Progress | None = None) -> pd.DataFrame:
+def load_published(name: str, progress: Progress | None = None) -> pd.DataFrame:
     """Return a data set's runs table; downloads only the files that it needs.
 
     Raises
@@ -102,7 +102,7 @@ def published_runs(name: str, progress: Progress | None = None) -> pd.DataFrame:
 
 
 def runs_from_files(name: str, fetched: Fetched) -> pd.DataFrame:
-    """Return a data set's runs table from downloaded files; errors as :func:`published_runs`."""
+    """Return a data set's runs table from downloaded files; errors as :func:`load_published`."""
     adapter = load_adapter(name)
     missing = tuple(f"{path}:" for path in adapter.NEEDED if path not in fetched.files)
     if missing:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from greencv_core.estimation.run_cost import RunCost, from_history
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
 from greencv_core.records.record import RunRecord
+from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.run.worker import WorkerInfo
 from greencv_core.study.plan import PlannedRun, plan
 from greencv_core.study.schema import Study
 from greencv_core.utils.energy import Component, Provenance, weakest
+
+
+def plan_runs(study: str | Path | Study) -> list[PlannedRun]:
+    """Return the runs of a study on this machine, in the order in which they are trained.
+
+    Parameters
+    ----------
+    study
+        A study, its file, or the name of one in ``studies/``.
+
+    Raises
+    ------
+    BadInputError
+        The file is missing or not a valid study.
+    """
+    return plan_here(study if isinstance(study, Study) else load_study(study))[0]
 
 
 def plan_here(

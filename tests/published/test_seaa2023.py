@@ -19,7 +19,7 @@ from greencv_core.published import (
     DATA_SETS,
     DataUnavailableError,
     load_adapter,
-    published_runs,
+    load_published,
 )
 from greencv_core.published.seaa2023.claims import compare_with_published
 from greencv_core.published.seaa2023.evidence import (
@@ -222,7 +222,7 @@ def told(reanalysis):
 
 
 def test_the_runs_table_is_whole_and_tidy(reanalysis):
-    runs = published_runs("seaa2023")
+    runs = load_published("seaa2023")
     assert len(reanalysis.files) == 620
     assert len(runs) == 369
     assert runs["run_id"].is_unique

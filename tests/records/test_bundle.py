@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from greencv_core import collect, load_study, plan_size, runs_table
+from greencv_core import collect, load_study, runs_table
 from greencv_core.machine import hardware
 from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends import bundle as bundles
@@ -29,7 +29,7 @@ from greencv_core.records.select import records_from_bundle
 from greencv_core.records.store import Damaged, Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.report.export.files import write_results
-from greencv_core.run.collect import run_study
+from greencv_core.run.collect import plan_size, run_study
 from greencv_core.study import schema as study_module
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
