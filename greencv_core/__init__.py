@@ -38,7 +38,7 @@ _MODULES = {
     "estimate_training": "run.estimate",
     "EnergyMeter": "metering",
     "load_published": "published",
-    "build_report": "report.book.build",
+    "build_report": "cli.book",
     "GreencvError": "utils.errors",
 }
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from greencv_core.cli.console import StoreOption, err, print_note
+from greencv_core.cli.console import StoreOption, err, open_store, print_note
 from greencv_core.cli.run import exit_code, train_study
-from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.errors import BadInputError, GreencvError
+
+if TYPE_CHECKING:
+    from greencv_core.run.collect import Outcome
 
 
 def book(
@@ -38,8 +42,6 @@ def book(
     Only what changed since the last time is done again.
     """
     from greencv_core.records.backends.bundle import is_bundle
-    from greencv_core.report.book.build import build_report
-    from greencv_core.run.progress import file_progress
 
     if runs is not None:
         if store is not None:
@@ -49,15 +51,7 @@ def book(
         if not is_bundle(runs):
             raise BadInputError(f"--runs {runs}: not a bundle: a file whose name ends in .parquet")
         store, train = runs, False
-    study = study or runs or "quick"
-    outcome = train_study(study, store, train=train)
-    path = build_report(
-        study,
-        store=store,
-        records=outcome.records,
-        log=print_note,
-        download_progress=lambda name: file_progress(err, f"published data {name}"),
-    )
+    path, outcome = _build(study or runs or "quick", store, train=train)
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
     if pdf:
         from greencv_core.report.book.pdf import build_pdf
@@ -66,3 +60,55 @@ def book(
         printed = build_pdf(PROJECT_ROOT, print_note)
         err.print(f"[bold]PDF:[/] {escape(str(printed))}", soft_wrap=True)
     raise typer.Exit(exit_code(outcome))
+
+
+def build_report(
+    study: str | Path = "quick", *, store: str | Path | None = None, train: bool = True
+) -> Path:
+    """Train a study's missing runs and build its HTML report, as ``greencv book`` does.
+
+    Parameters
+    ----------
+    study
+        The study's file, or the name of one in ``studies/``.
+    store
+        Holds the run records; the default store when omitted.
+    train
+        Whether missing runs are trained.
+
+    Returns
+    -------
+    Path
+        ``_build/html/index.html`` in the project's folder.
+
+    Raises
+    ------
+    GreencvError
+        No run is finished, a cell failed, or Sphinx warned.
+    """
+    return _build(str(study), None if store is None else str(store), train=train)[0]
+
+
+def _build(study: str, store: str | None, *, train: bool) -> tuple[Path, Outcome]:
+    from greencv_core.records.source import find_study
+    from greencv_core.report.book.build import build_book, download_published
+    from greencv_core.run.progress import file_progress
+    from greencv_core.utils.paths import PROJECT_ROOT
+
+    outcome = train_study(study, store, train=train)
+    if not any(record.status == "finished" and record.complete for record in outcome.records):
+        raise GreencvError(
+            f"{study}: no run is finished with its energy, so there is nothing to report"
+        )
+    published = download_published(
+        print_note, lambda name: file_progress(err, f"published data {name}")
+    )
+    path = build_book(
+        PROJECT_ROOT,
+        study=find_study(study),
+        store=open_store(store),
+        records=outcome.records,
+        log=print_note,
+        published=published,
+    )
+    return path, outcome

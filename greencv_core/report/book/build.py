@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,26 +25,19 @@ import papermill
 import yaml
 
 from greencv_core.published import DATA_SETS, DataUnavailableError, fetch, load_adapter
-from greencv_core.records.backends.bundle import is_bundle, shipped_bundles
+from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
-from greencv_core.records.source import find_study, load_study
+from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.report.book.number_exhibits import write_pages
 from greencv_core.report.export.files import write_results
-from greencv_core.run.collect import collect
 from greencv_core.study.schema import Study
 from greencv_core.utils.downloads import VARIABLE, Progress, data_location, summarise_problems
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.paths import PROJECT_ROOT, default_store, git_commit
+from greencv_core.utils.paths import git_commit
 
 Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
-_LOG = logging.getLogger(__name__)
-
-
-def _no_progress(_: str) -> AbstractContextManager[None]:
-    return nullcontext()
-
 
 PUBLISHED_PAGES = ("claims", "decision", "reanalysis", "rq3_estimation")
 """Notebooks that use published data."""
@@ -61,59 +53,16 @@ KERNEL_STARTS = 4
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
-def build_report(
-    study: str | Path = "quick",
-    *,
-    store: str | Path | None = None,
-    records: Sequence[RunRecord] | None = None,
-    log: Log = _LOG.info,
-    download_progress: DownloadProgress = _no_progress,
-) -> Path:
-    """Build the HTML report of a study, as ``greencv book`` does.
+def download_published(log: Log, progress: DownloadProgress) -> str:
+    """Download missing published data; return a description of the available files.
 
     Parameters
     ----------
-    study
-        The study's file, the name of one in ``studies/``, or a bundle.
-    store
-        Holds the run records; the bundle, or the default store, when omitted.
-    records
-        The runs to report; those of the store when omitted, with missing runs trained first.
     log
-        Receives a line about each step.
-    download_progress
-        Returns a context with a progress callback for the download of a published data set.
-
-    Returns
-    -------
-    Path
-        ``_build/html/index.html``.
-
-    Raises
-    ------
-    GreencvError
-        No run is finished, a cell failed, or Sphinx warned.
+        Receives a line about each file that is left out.
+    progress
+        Returns a context for the download of a data set, with a callback for its progress.
     """
-    if store is None:
-        store = study if is_bundle(study) else default_store()
-    if records is None:
-        records = collect(study, store=store)
-    if not any(record.status == "finished" and record.complete for record in records):
-        raise GreencvError(
-            f"{study}: no run is finished with its energy, so there is nothing to report"
-        )
-    return build_book(
-        PROJECT_ROOT,
-        study=find_study(study),
-        store=Store(store),
-        records=records,
-        log=log,
-        published=_download_published(log, download_progress),
-    )
-
-
-def _download_published(log: Log, progress: DownloadProgress) -> str:
-    """Download missing published data; return a description of the available files."""
     lines = []
     for name in DATA_SETS:
         try:
