@@ -1,9 +1,9 @@
-"""The follow-up's scores of methods of estimation, beside the same on the logs that are public.
+"""Errors of the follow-up study's methods, beside the same on the public logs.
 
-The follow-up is the dl-training-energy-estimation package of the same group (commit 44113e6). Its
-own measurements are not public; part of them are the very trainings whose logs are. It knows each
-training's true end, and scores on all 1,225 trainings that it kept, of which the public logs are
-about a quarter: errors in kJ, which the longest trainings dominate, are to agree in kind.
+The follow-up is the dl-training-energy-estimation package of the same group (commit 44113e6). It
+knows each training's true end, and scores on 1,225 trainings. Its measurements are not public, but
+the public logs are about a quarter of them. Errors in kJ are dominated by the longest trainings, so
+they can only agree roughly.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PUBLISHED_RMSE_KJ: Mapping[str, float] = MappingProxyType(
         "STEP, epoch energy": 7.8480,
     }
 )
-"""As its notebook prints them, of ML CO2 Impact, Green Algorithms and both kinds of STEP."""
+"""Printed in its notebook, for ML CO2 Impact, Green Algorithms and both kinds of STEP."""
 PUBLISHED_PRE_RMSE_KJ: Mapping[str, float] = MappingProxyType(
     {"PRE, power": 27.625, "PRE, epoch energy": 49.674}
 )
-"""On the 30 % of its trainings that it held out at random."""
+"""On 30 % of its trainings, held out at random."""
 
 _WHOLE: Mapping[str, Callable[[Trajectory], float]] = MappingProxyType(
     {
@@ -46,7 +46,7 @@ _WHOLE: Mapping[str, Callable[[Trajectory], float]] = MappingProxyType(
 
 
 def follow_up_errors(trajectories: Sequence[Trajectory]) -> pd.DataFrame:
-    """Score the follow-up's methods as it does, told the true end and the whole utilization.
+    """Score the follow-up's methods as it does, with the true end and utilization known.
 
     Returns
     -------

@@ -1,7 +1,6 @@
-"""The raw logs of del Rey et al. (SEAA 2023): their trainings once more, from what was logged.
+"""Runs of del Rey et al. (SEAA 2023), recomputed from their raw logs.
 
-Logs are read as many at a time as there are processors, and none is kept: memory does not grow with
-their number.
+As many logs are read at a time as there are processors, and none is kept in memory.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import count
 
 TRIMMED_LINES = 3
-"""The original leaves out so many lines at each end of a log: its sampler ran 3 s longer."""
+"""Lines that the original leaves out at each end of a log: its sampler ran 3 s longer."""
 JOINED_WITHIN_S = 1.0
-"""A line of the processor's log belongs to the GPU's nearest, if it is so near."""
+"""Largest distance between matching lines of the processor's and the GPU's log."""
 AT_WORK_PCT = 10.0
-"""Utilization above which a GPU is taken to train; a desktop mostly stays below."""
+"""Utilization above which a GPU trains; a desktop mostly stays below."""
 QUIET_PCT = 3.0
 """Utilization below which not even validation runs."""
 SHARED_FROM = 1.25
-"""Times the least memory in use, from which another program than the training holds the rest: the
-framework takes what it uses before the log begins, and a desktop changes it by a few per cent."""
+"""Multiple of the smallest memory use from which another program uses the rest: the framework
+allocates before the log begins, and a desktop varies by a few per cent."""
 RAISED_FROM = 0.5
-"""Share of the power before work, under which a GPU is no longer in its raised state."""
+"""Share of the power before work below which a GPU is back in its low-power state."""
 ENDS_WITHIN_S = 2.0
-"""Both logs of a training end together; what lies further apart lacks its end."""
+"""Largest distance between the ends of both logs of a training; otherwise one lost its end."""
 ENDING_S = 60.0
-"""The end of a log whose mean power stands in for what is missing after it."""
+"""Length of the end of a log whose mean power is assumed for the missing time."""
 WEAKEST_RHYTHM = 0.3
-"""Where a log repeats itself less than this, epochs are not counted from it."""
+"""Smallest autocorrelation of a log from which epochs are counted."""
 INITIAL_EPOCHS = 10
-"""Of the first stage."""
+"""Epochs of the first stage."""
 _HEADERS = {"nvidia-smi's own": "nvidia-smi's own header", "renamed": "a renamed header"}
 _NAMES = ("environment", "architecture", "device_name", "day", "header", "ending")
 _NUMBERS = (
@@ -81,48 +80,53 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class RawRuns:
-    """What the raw logs tell of each training, and of themselves."""
+    """Results from the raw logs of each training, and properties of the logs."""
 
     runs: pd.DataFrame
-    """A runs table with exact energy and the corrected count of epochs. Besides: ``energy_j`` and
-    ``power_sum_w`` of power cut to whole watts (``_whole_watts``), ``temperature_c``; power in the
-    first line (``low_power_w``), in the last before the first batch (``before_power_w``) and in the
-    last after the training (``after_power_w``), in all of which the framework already, or still,
-    holds the GPU's memory; ``fallback_s``, how long after the training a log that goes on
-    shows the GPU's return to low power, and ``fallback_power_w`` then; ``memory_total_mib`` and
-    ``memory_used_mib``, the least; ``shared_s`` and ``shared_memory_mib``, how long more was in use
-    than a training holds, and how much in the median; ``log_bytes``, ``day``, ``header``,
-    ``ending``; ``lost_end``, whether the GPU's log ends before
-    its training, and then ``missing_s`` until it does (not known without the processor's log) and
-    ``missing_energy_j`` (estimated); and of the processor's log, where it spans the training,
-    ``cpu_utilization_pct`` and ``process_memory_mb``, and ``ends_apart_s``, how much later than the
-    GPU's it ends."""
+    """A runs table with exact energy and corrected epochs, and these columns:
+
+    - ``energy_j_whole_watts``, ``power_sum_w_whole_watts``: from power cut to whole watts;
+    - ``low_power_w``, ``before_power_w``, ``after_power_w``: power in the first line, in the last
+      one before the first batch and in the last one after the training;
+    - ``fallback_s``, ``fallback_power_w``: time from the training to the GPU's return to low power,
+      and the power then;
+    - ``memory_total_mib``, ``memory_used_mib`` (minimum), ``temperature_c``;
+    - ``shared_s``, ``shared_memory_mib``: time with another program on the GPU, and the median
+      memory use then;
+    - ``lost_end``, ``missing_s``, ``missing_energy_j``: whether the GPU's log ends before its
+      training, and the missing time (NaN without the processor's log) and energy (estimated);
+    - ``cpu_utilization_pct``, ``process_memory_mb``, ``ends_apart_s``: from the processor's log if
+      it spans the training, and how much later than the GPU's it ends;
+    - ``log_bytes``, ``day``, ``header``, ``ending``.
+    """
     problems: tuple[str, ...]
-    """A line for each log that could not be read."""
+    """A line per unreadable log."""
 
     def sentence(self) -> str:
-        """Say how many logs were read, and what was odd about them."""
+        """Say how many logs were read, and which were irregular."""
         if self.runs.empty:
             return "No raw log could be read."
         headers = Counter(self.runs["header"])
-        told = " and ".join(f"{n} with {_HEADERS[name]}" for name, n in sorted(headers.items()))
+        by_header = " and ".join(
+            f"{n} with {_HEADERS[name]}" for name, n in sorted(headers.items())
+        )
         endings = Counter(self.runs["ending"])
         return (
-            f"The raw logs of {count(len(self.runs), 'training')} were read ({told}). "
+            f"The raw logs of {count(len(self.runs), 'training')} were read ({by_header}). "
             f"The GPU's logs end in half a line in {endings['half a line']} of them and in a line "
             f"without its end in {endings['line without end']}; none of these lines is used."
         )
 
 
 def raw_runs(files: Mapping[str, Path]) -> RawRuns:
-    """Read the logs at hand.
+    """Read the available logs.
 
-    A run whose GPU log is missing or damaged is left out; one without its processor's log is kept.
-    Without the file of metrics, epochs and correctness are not known.
+    Runs without a readable GPU log are left out; the processor's log is optional. Without the file
+    of metrics, epochs and correctness are NaN.
     """
-    told = map_pairs(log_pairs(files), _read_pair)
-    problems = tuple(problem for _, some in told for problem in some)
-    rows = [row for row, _ in told if row is not None]
+    read = map_pairs(log_pairs(files), _read_pair)
+    problems = tuple(problem for _, some in read for problem in some)
+    rows = [row for row, _ in read if row is not None]
     runs = pd.DataFrame(rows, columns=[*_NAMES, "repetition", "lost_end", *_NUMBERS]).astype(
         {"repetition": int, "lost_end": bool, **dict.fromkeys(_NUMBERS, float)}
     )
@@ -141,17 +145,17 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
 
 
 def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
-    """Count epochs of the second stage from each log alone, without anybody's count.
+    """Count the epochs of the second stage from each log alone.
 
-    The second stage begins where the utilization steps up, and each of its epochs, training and
-    then validation, shows in utilization and power; its time over their period is their number.
+    The second stage begins where the utilization steps up. Each of its epochs, training and then
+    validation, shows in utilization and power; their number is the stage's time over their period.
 
     Returns
     -------
     pandas.DataFrame
         run_id, first_stage_s, fine_tuning_s, epoch_s, rhythm (autocorrelation one epoch apart),
         quiet_s (time without work in the second stage), after_s (of it, at the log's end) and
-        fine_tuning_epochs, which is empty where the rhythm is too weak or the end is not known.
+        fine_tuning_epochs, which is NaN if the rhythm is too weak or the end is unknown.
     """
     missing_s = raw.runs.set_index("run_id")["missing_s"]
     readable = [pair for pair in log_pairs(files) if pair.run_id in missing_s]
@@ -166,13 +170,13 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
 
 
 def gpu_log(files: Mapping[str, Path], run_id: str) -> Path | None:
-    """Return where a run's GPU log is, if it is at hand."""
+    """Return the path of a run's GPU log, if it is available."""
     return next((pair.gpu for pair in log_pairs(files) if pair.run_id == run_id), None)
 
 
 @dataclass(frozen=True)
 class LogPair:
-    """Where a run's two logs are; None is not at hand."""
+    """Paths of a run's two logs; None if unavailable."""
 
     environment: str
     architecture: str
@@ -182,12 +186,12 @@ class LogPair:
 
     @property
     def run_id(self) -> str:
-        """The run's, as in the runs table."""
+        """Run id in the runs table."""
         return f"{RELEASE.name}/{self.environment}/{self.architecture}/{self.repetition}"
 
 
 def log_pairs(files: Mapping[str, Path]) -> Iterator[LogPair]:
-    """Yield each run's logs; a run's number is its place in the order of time."""
+    """Yield each run's logs; repetitions are numbered in the order of time."""
     numbers: Counter[tuple[str, str]] = Counter()
     for path in sorted(RELEASE.hashes):
         parts = PurePosixPath(path)
@@ -202,14 +206,14 @@ def log_pairs(files: Mapping[str, Path]) -> Iterator[LogPair]:
 def map_pairs(
     pairs: Iterator[LogPair] | list[LogPair], read: Callable[[LogPair], Result]
 ) -> list[Result]:
-    """Return what is read of each run, in their order; as many at a time as processors."""
+    """Read the logs of each run in parallel; results are in order."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(read, pairs))
 
 
 def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
     if pair.gpu is None:
-        return None, []  # whoever fetched it has said so
+        return None, []  # reported by the download
     problems = []
     try:
         log = read_log(pair.gpu)
@@ -233,8 +237,8 @@ def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def trimmed(log: Log, values: Floats) -> Floats:
-    """Return what the original keeps of a log's values: all but some at each end."""
-    # What is left of a line that was cut counts as one of the last three.
+    """Return a log's values without the lines that the original leaves out at each end."""
+    # The rest of a cut line counts as one of the last three.
     return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + log.cut_off]
 
 
@@ -267,7 +271,7 @@ def _figures(log: Log) -> dict[str, Any]:
         "header": log.header,
         "ending": log.ending,
         "lost_end": log.cut_off,
-        # How much a log that is cut off lacks, the processor's log has to tell.
+        # The processor's log shows how much of a cut log is missing.
         "missing_s": np.nan if log.cut_off else 0.0,
         "missing_energy_j": np.nan if log.cut_off else 0.0,
     }
@@ -276,7 +280,7 @@ def _figures(log: Log) -> dict[str, Any]:
 def _idle(log: Log) -> tuple[float, float, float]:
     """Return power in the first line, just before the first batch, and in the last line.
 
-    NaN where the log begins, or ends, at work.
+    NaN if the log begins, or ends, during work.
     """
     at_work = log.utilization_pct > AT_WORK_PCT
     first = int(np.argmax(at_work))
@@ -286,7 +290,7 @@ def _idle(log: Log) -> tuple[float, float, float]:
 
 
 def _fallback(log: Log, before_w: float) -> tuple[float, float]:
-    """Return when, after its last work, a GPU is back at low power, and its power then."""
+    """Return the time from the last work to low power, and the power then."""
     last = len(log) - 1 - int(np.argmax(log.utilization_pct[::-1] >= QUIET_PCT))
     low = np.flatnonzero(log.power_w[last:] < RAISED_FROM * before_w)
     if not len(low):
@@ -295,7 +299,7 @@ def _fallback(log: Log, before_w: float) -> tuple[float, float]:
 
 
 def _processor(path: Path, log: Log) -> dict[str, Any]:
-    """Return what the processor's log tells of its load, and of the end of a GPU log cut short."""
+    """Return the processor's load, and the lost end of the GPU's log, from the processor's log."""
     content, _ = whole_lines(path)
     try:
         table = csv.read_csv(
@@ -312,22 +316,22 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
         raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
     time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
     apart_s = float(logged_s[-1] - time_s[-1])
-    told: dict[str, Any] = {"ends_apart_s": apart_s}
+    figures: dict[str, Any] = {"ends_apart_s": apart_s}
     if apart_s < -ENDS_WITHIN_S:
-        return told
+        return figures
     after = np.clip(np.searchsorted(logged_s, time_s), 1, len(logged_s) - 1)
     nearest = after - (time_s - logged_s[after - 1] < logged_s[after] - time_s)
     near = nearest[np.abs(logged_s[nearest] - time_s) <= JOINED_WITHIN_S]
-    told["cpu_utilization_pct"] = float(table["cpu usage (%)"].to_numpy()[near].mean())
-    told["process_memory_mb"] = float(table["memory usage (MB)"].to_numpy()[near].mean())
+    figures["cpu_utilization_pct"] = float(table["cpu usage (%)"].to_numpy()[near].mean())
+    figures["process_memory_mb"] = float(table["memory usage (MB)"].to_numpy()[near].mean())
     if log.cut_off or apart_s > ENDS_WITHIN_S:
         # The sampler was killed with lines still in its buffer. The other log, flushed line by
         # line, ends when the training does.
-        told["lost_end"] = True
-        told["missing_s"] = max(0.0, apart_s)
+        figures["lost_end"] = True
+        figures["missing_s"] = max(0.0, apart_s)
         last_w = power_w[time_s > time_s[-1] - ENDING_S].mean()
-        told["missing_energy_j"] = told["missing_s"] * last_w
-    return told
+        figures["missing_energy_j"] = figures["missing_s"] * last_w
+    return figures
 
 
 def _second_stage(pair: LogPair) -> tuple[str, float, float, float, float, float, float]:

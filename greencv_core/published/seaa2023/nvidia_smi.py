@@ -1,7 +1,7 @@
-"""Logs that ``nvidia-smi --query-gpu=... --format=csv -l 1`` writes, read fast.
+"""Fast reader of logs written by ``nvidia-smi --query-gpu=... --format=csv -l 1``.
 
-A log whose writer was killed may end in half a line: it is not read, and its being there is told.
-It also tells that more is missing: what the writer still held in its buffer.
+A log whose writer was killed may end in half a line, which is reported and not read. What the
+writer still held in its buffer is then missing, too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TYPES = {
 _LONGEST_LINE = 1000
 _UNITS = " %MiBW"
 _DASHES = ((4, 5), (7, 8))
-"""Where a date has its separators: with slashes it would be no ISO date."""
+"""Positions of the separators in a date, which are slashes in some logs."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ class Log:
     header: str
     device_name: str
     time_s: Floats
-    """Since 1970, in the time zone of whoever wrote it."""
+    """Seconds since 1970, in the time zone of the writer."""
     utilization_pct: Floats
     memory_total_mib: Floats
     memory_used_mib: Floats
     power_w: Floats
     temperature_c: Floats
     ending: Ending
-    """What comes after the last whole line, which is not read."""
+    """What follows the last whole line; it is not read."""
 
     @property
     def cut_off(self) -> bool:
-        """Whether the log ends in anything but a whole line."""
+        """Whether the log does not end in a whole line."""
         return self.ending != "whole line"
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ def read_log(path: Path) -> Log:
     Raises
     ------
     BadInputError
-        The header is unknown, or a line is none of such a log.
+        The header is unknown or a line is invalid.
     """
     content, rest = whole_lines(path)
     header_ends = bytes(content[:_LONGEST_LINE]).find(b"\n") + 1
@@ -112,7 +112,7 @@ def read_log(path: Path) -> Log:
 
 
 def whole_lines(path: Path) -> tuple[pa.Buffer, bytes]:
-    """Return a file's lines that are whole, and what comes after them."""
+    """Return the complete lines of a file, and the rest."""
     content = path.read_bytes()
     end = content.rfind(b"\n") + 1
     return pa.py_buffer(content).slice(0, end), content[end:]

@@ -1,4 +1,4 @@
-"""Our analysis of del Rey et al.'s measurements: as they computed, and corrected."""
+"""Our analysis of del Rey et al.'s measurements: as published, and corrected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VARIANTS: Mapping[str, str] = MappingProxyType(
         "net_of_after": "The same, net of the power after work",
     }
 )
-"""Ways to an energy per image. The first gives J s per image, all others J."""
+"""Variants of the energy per image: the first in J s per image, all others in J."""
 CORRECTED = "ends_restored"
 """The variant with every correction that leaves the energy gross."""
 IDLE: Mapping[str, str] = MappingProxyType(
@@ -54,15 +54,15 @@ IDLE: Mapping[str, str] = MappingProxyType(
         "net_of_after": "after_power_w",
     }
 )
-"""Net variants, and the idle power of an environment that each takes off."""
+"""Net variants, and the idle power of an environment that each subtracts."""
 EXPECTED_LOSS_W = 0.5
-"""Of power cut to whole watts, where no raw log tells."""
+"""Mean power lost by cutting it to whole watts, if there is no raw log."""
 RQ1_ENVIRONMENT, RQ2_ARCHITECTURE = "Cloud", "mobilenet_v2"
-"""What the original fixes while it varies the other."""
+"""Levels that the original fixes in RQ1 and in RQ2."""
 CORRECTNESS = "f1"
-"""The column of the published F1: the harmonic mean of the published precision and recall."""
+"""Column of the published F1: the harmonic mean of published precision and recall."""
 SMALLER_GPU = "Local ML"
-"""The other environment that has logs; that of RQ1 has the larger GPU."""
+"""The other environment with logs; that of RQ1 has the larger GPU."""
 QUESTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "rq1_energy": ("architecture", "energy_j_per_image"),
@@ -72,16 +72,16 @@ QUESTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "rq2_gpu_utilization": ("environment", "device_utilization_pct"),
     }
 )
-"""The original's tests: what is compared between what."""
+"""The original's tests: the factor and the compared quantity."""
 
 
 def load_reanalysis(progress: Progress | None = None) -> Reanalysis:
-    """Download the published data, where they are not at hand, and read them.
+    """Read the published data; download them if necessary.
 
     Raises
     ------
     DataUnavailableError
-        They cannot be had here.
+        They cannot be downloaded.
     """
     fetched = fetch(RELEASE, progress)
     table = runs_from_files(NAME, fetched)
@@ -91,18 +91,18 @@ def load_reanalysis(progress: Progress | None = None) -> Reanalysis:
 
 @dataclass(frozen=True, eq=False)
 class Reanalysis:
-    """The published runs, their energies corrected step by step, and what follows from each.
+    """The published runs, with energies corrected step by step, and the results of each variant.
 
     Parameters
     ----------
     table
         As :func:`greencv_core.published.seaa2023.runs.published_runs` returns it.
     raw
-        What the raw logs tell, of all runs or of some.
+        Results from the raw logs, of all runs or of some.
     files
-        Those at hand, by their path in the release.
+        Available files, by their path in the release.
     problems
-        A line for each file that is missing, damaged or could not be read.
+        A line per file that is missing, damaged or unreadable.
     """
 
     table: pd.DataFrame
@@ -115,21 +115,21 @@ class Reanalysis:
 
     @cached_property
     def every_run(self) -> pd.DataFrame:
-        """All runs; the energy per image of each variant in a column of the variant's name.
+        """All runs, with a column of the energy per image for each variant.
 
-        Where a run's raw log is not at hand (``from_raw`` is false), the power lost by cutting it
-        to whole watts is taken to be that of the others. Where a log lacks its end and nothing
-        tells how much, the energy with that end is not known.
+        If a run has no raw log (``from_raw`` is false), the power lost by cutting it to whole watts
+        is that of the others. If a log has lost an end of unknown length, the energy with this end
+        is NaN.
         """
         runs = self.table.copy()
-        told = self._told_by_logs
-        from_raw = told["energy_j"].notna().to_numpy()
+        logged = self._logged
+        from_raw = logged["energy_j"].notna().to_numpy()
         exact_j = np.where(
-            from_raw, told["energy_j"], runs["energy_j"] + self.lost_w * runs["duration_s"]
+            from_raw, logged["energy_j"], runs["energy_j"] + self.lost_w * runs["duration_s"]
         )
-        # Where there is no log, that it lacks its end is not known either, and not assumed.
-        missing_s = np.where(from_raw, told["missing_s"], 0.0)
-        whole_j = exact_j + np.where(from_raw, told["missing_energy_j"], 0.0)
+        # Without a log, no end is assumed to be missing.
+        missing_s = np.where(from_raw, logged["missing_s"], 0.0)
+        whole_j = exact_j + np.where(from_raw, logged["missing_energy_j"], 0.0)
         whole_s = runs["duration_s"] + missing_s
         true_images = IMAGES_PER_EPOCH * runs["epochs_true"]
         first_images = IMAGES_PER_EPOCH * runs["epochs_first_version"]
@@ -151,7 +151,7 @@ class Reanalysis:
         )
 
     @cached_property
-    def _told_by_logs(self) -> pd.DataFrame:
+    def _logged(self) -> pd.DataFrame:
         columns = ["energy_j", "missing_s", "missing_energy_j"]
         return (
             self.raw.runs.set_index("run_id")
@@ -171,20 +171,20 @@ class Reanalysis:
 
     @cached_property
     def idle_power(self) -> pd.DataFrame:
-        """Median power without work by environment: in the first line, before and after work.
+        """Median idle power by environment: in the first line, before and after work.
 
-        In all three the framework holds the GPU's memory; in the first, the GPU is in a state of
-        low power. Where there is no raw log, they are not known.
+        In all three the framework holds the GPU's memory; in the first, the GPU is in a low-power
+        state. Environments without raw logs have none.
         """
         return self.raw.runs.groupby("environment")[list(IDLE.values())].median()
 
     def log_path(self, run_id: str) -> Path | None:
-        """Return where a run's GPU log is, if it could be read."""
+        """Return the path of a run's GPU log, if it is readable."""
         return gpu_log(self.files, run_id) if run_id in set(self.raw.runs["run_id"]) else None
 
     @cached_property
     def epochs_from_logs(self) -> pd.DataFrame:
-        """Epochs counted from each log alone, beside both published counts of the same run."""
+        """Epochs counted from each log alone, beside both published counts of the run."""
         counted = epochs_from_logs(self.files, self.raw)
         counts = [*KEY, "run_id", "epochs", "epochs_true", "removed_by_hand"]
         counted = counted.merge(self.every_run[counts], on="run_id")
@@ -192,10 +192,10 @@ class Reanalysis:
         return counted.assign(shared_s=counted["run_id"].map(shared_s))
 
     def runs(self, variant: str = "published", removals: Removals = "by_hand") -> pd.DataFrame:
-        """Return the runs table with a variant's energy per image, less what a rule removes.
+        """Return the runs table with a variant's energy per image, without removed runs.
 
-        ``by_hand`` are the runs that the original removed; ``rule`` is :attr:`outliers`, which is
-        asked of the published energies.
+        ``by_hand`` removes the same runs as the original; ``rule`` those of :attr:`outliers`, which
+        are found from the published energies.
         """
         runs = self.every_run.assign(energy_j_per_image=self.every_run[variant])
         if removals == "by_hand":
@@ -205,7 +205,7 @@ class Reanalysis:
         return runs.reset_index(drop=True)
 
     def corrected(self, *environments: str) -> pd.DataFrame:
-        """Return the runs with gross energies corrected in every way; of some environments or all.
+        """Return the runs with fully corrected gross energies, of some environments or all.
 
         Raises
         ------
@@ -219,7 +219,7 @@ class Reanalysis:
         return runs[runs["environment"].isin(environments)] if environments else runs
 
     def by_every_energy(self) -> dict[str, pd.DataFrame]:
-        """Return all runs once for each variant of joules, under its name."""
+        """Return all runs with the energy of each variant in joules, by its name."""
         return {
             VARIANTS[name].replace("The same, net", "Net"): self.runs(name, "none")
             for name in list(VARIANTS)[1:]
@@ -227,7 +227,7 @@ class Reanalysis:
 
     @cached_property
     def outliers(self) -> Outliers:
-        """What the declared rule leaves out."""
+        """Outliers by the declared rule."""
         return find_outliers(self.every_run)
 
     @cached_property
@@ -249,13 +249,7 @@ class Reanalysis:
         }
 
     def tests(self, variant: str = "published") -> dict[str, Comparison]:
-        """Return the comparisons of both research questions, energy by one of the variants.
-
-        Raises
-        ------
-        NotEnoughDataError
-            As :meth:`test`.
-        """
+        """Return the comparisons of both research questions; errors as :meth:`test`."""
         return {name: self.test(name, variant) for name in QUESTIONS}
 
     def test(self, name: str, variant: str = "published") -> Comparison:
@@ -295,10 +289,7 @@ class Reanalysis:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """The headlines, a row each, by each variant of joules, a column each.
-
-        Savings with their 95 % interval; where a variant lacks a condition, there is none.
-        """
+        """Headline savings: a row per claim, a column per variant in joules."""
         questions: dict[str, Callable[[pd.DataFrame], Saving]] = {
             "largest saving of all": partial(best_against_worst, correctness=CORRECTNESS),
             **{
@@ -311,7 +302,7 @@ class Reanalysis:
             },
         }
         columns = {
-            variant: [attempt(ask, self.runs(variant)) for ask in questions.values()]
+            variant: [attempt(question, self.runs(variant)) for question in questions.values()]
             for variant in list(VARIANTS)[1:]
         }
         return pd.DataFrame({"claim": list(questions), **columns})
@@ -322,7 +313,7 @@ def _largest_in(runs: pd.DataFrame, environment: str) -> Saving:
 
 
 def _by_moving(runs: pd.DataFrame, to: str) -> Saving:
-    """Return what the architecture of RQ2 saves in another environment than that of RQ1."""
+    """Return the saving of RQ2's architecture in another environment than RQ1's."""
     fixed = {"architecture": RQ2_ARCHITECTURE}
     return saving(
         runs,

@@ -29,13 +29,13 @@ ENVIRONMENTS = {
     "Local ML Engineer/Gamer": "Local ML",
     "Cloud": "Cloud",
 }
-"""As the processed file and as the paper's figures name them."""
+"""Names in the processed file, and in the paper's figures."""
 FOLDERS = {"cloud": "Cloud", "local-v2": "Local ML", "local": "Local N"}
 KEY = ("environment", "architecture", "repetition")
-"""What names a run."""
+"""Columns that identify a run."""
 SEED = 2022
 IMAGES_PER_EPOCH = 33_952
-"""Of training and of validation, in whole batches of 32: 23,776 and 10,176."""
+"""Training and validation images in whole batches of 32: 23,776 and 10,176."""
 MOST_EPOCHS = 150
 CARBON_INTENSITY_GCO2E_PER_KWH = 232.0
 
@@ -60,41 +60,40 @@ REMOVED_BY_HAND: Mapping[tuple[str, str], tuple[int, ...]] = MappingProxyType(
         ("Local ML", "resnet50"): (15,),
     }
 )
-"""The runs that the original's notebook leaves out, sorting a column and looking."""
+"""Repetitions that the original's notebook leaves out, by environment and architecture."""
 
 
 def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
-    """Return the runs table of the processed file, a row for each of its trainings.
+    """Return the runs table of the processed file, a row per training.
 
-    Besides the columns of :func:`greencv_core.records.tables.runs_table` there are ``f1``,
-    ``precision``,
+    It has the columns of :func:`greencv_core.records.tables.runs_table` and ``f1``, ``precision``,
     ``recall`` and ``auc`` (of the positive class, as published), ``temperature_c``,
-    ``power_sum_w`` (all samples of a run added up), ``epochs_first_version`` and
+    ``power_sum_w`` (sum of all samples of a run), ``epochs_first_version`` and
     ``epochs_true`` (see :func:`count_epochs`) and ``removed_by_hand``.
     """
-    told = pd.read_parquet(files[PROCESSED])
+    table = pd.read_parquet(files[PROCESSED])
     runs = pd.DataFrame(
         {
-            "environment": told["training environment"].map(ENVIRONMENTS),
-            "architecture": told["architecture"],
-            "repetition": told["run"],
-            "device_name": told["gpu model"],
-            "batch_size": told["batch size"],
-            "gflops_per_image": told["GFLOPs"],
-            "epochs": told["trained epochs"],
-            "images_processed": told["total seen images"],
-            "duration_s": 3600 * told["training duration (h)"],
-            "energy_j": 1e6 * told["energy (MJ)"],
-            "power_w": told["average power draw (W)"],
-            "emissions_gco2e": told["emissions (gCO2e)"],
-            "device_utilization_pct": told["gpu usage (%)"],
-            "accuracy": told["accuracy"],
-            "f1": told["f1-score"],
-            "precision": told["precision"],
-            "recall": told["recall"],
-            "auc": told["AUC"],
-            "temperature_c": told["average temperature (Celsius)"],
-            "power_sum_w": told["total power (W)"],
+            "environment": table["training environment"].map(ENVIRONMENTS),
+            "architecture": table["architecture"],
+            "repetition": table["run"],
+            "device_name": table["gpu model"],
+            "batch_size": table["batch size"],
+            "gflops_per_image": table["GFLOPs"],
+            "epochs": table["trained epochs"],
+            "images_processed": table["total seen images"],
+            "duration_s": 3600 * table["training duration (h)"],
+            "energy_j": 1e6 * table["energy (MJ)"],
+            "power_w": table["average power draw (W)"],
+            "emissions_gco2e": table["emissions (gCO2e)"],
+            "device_utilization_pct": table["gpu usage (%)"],
+            "accuracy": table["accuracy"],
+            "f1": table["f1-score"],
+            "precision": table["precision"],
+            "recall": table["recall"],
+            "auc": table["AUC"],
+            "temperature_c": table["average temperature (Celsius)"],
+            "power_sum_w": table["total power (W)"],
         }
     )
     counted = count_epochs(files[METRICS])
@@ -105,7 +104,7 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
 
 
 def complete_columns(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return runs with all columns of a runs table, from what was measured of each."""
+    """Add the missing columns of a runs table to measured runs."""
     images, energy_j, duration_s = (
         runs[column] for column in ("images_processed", "energy_j", "duration_s")
     )
@@ -133,12 +132,12 @@ def complete_columns(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_epochs(metrics: Path) -> pd.DataFrame:
-    """Return the epochs of each run by environment, architecture and repetition: two counts.
+    """Return two counts of the epochs of each run, by environment, architecture and repetition.
 
-    ``epochs_first_version`` is the package's first, which its interim file still holds;
-    ``epochs_true`` is one more, and 150 at most: Keras numbers epochs from 0 and on through
-    both stages, so that the epoch whose weights were restored, one, and the patience of 20 make
-    the count. The package's last version added the first stage's 10 epochs again instead.
+    ``epochs_first_version`` is the count of the package's first version, in its interim file;
+    ``epochs_true`` is one more, and 150 at most: Keras numbers epochs from 0, through both stages,
+    so that the count is the epoch whose weights were restored, plus one, plus the patience of 20.
+    The package's last version added the first stage's 10 epochs once more instead.
     """
     first = pd.read_parquet(metrics, columns=["trained epochs"])["trained epochs"].astype(int)
     first.index = pd.MultiIndex.from_tuples(
@@ -157,6 +156,6 @@ CONDITION = ["environment", "architecture"]
 
 
 def describe_conditions(runs: pd.DataFrame) -> str:
-    """Return the conditions of runs: ``vgg16 in Cloud and resnet50 in Cloud``."""
+    """Return the conditions of runs in words: ``vgg16 in Cloud and resnet50 in Cloud``."""
     pairs = runs[CONDITION].drop_duplicates().itertuples(index=False, name=None)
     return listed([f"{architecture} in {environment}" for environment, architecture in pairs])

@@ -1,6 +1,6 @@
 """Change point between the stages of a log, and the period of its epochs.
 
-Nothing here knows how many epochs anybody counted, so that counts can be checked against it.
+It uses no published number of epochs, so that such numbers can be checked against it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from scipy import fft
 Floats = NDArray[np.float64]
 
 SHORTEST_S, LONGEST_S = 10, 120
-"""Where the length of an epoch is sought."""
+"""Range of the length of an epoch."""
 CLIPPED_AT = 4.0
-"""Robust standard deviations beyond which a sample is an interruption and no rhythm."""
+"""Robust standard deviations beyond which a sample is an interruption."""
 NEARLY_AS_GOOD = 0.8
-"""An autocorrelation of so much of the best, at a part of its lag, is the rhythm itself."""
+"""Share of the best autocorrelation from which a fraction of its lag is the period."""
 FOLLOWED_FOR = 0.6
-"""The share of a series through which multiples of the period are followed: beyond, too few
-samples remain to compare."""
+"""Share of a series over which multiples of the period are followed; beyond it, too few samples
+overlap."""
 
 
 def find_step(values: Floats, last: float = 0.75) -> int:
-    """Return where a series steps from one level to another: the split that explains most.
+    """Return the index of the step between two levels that explains most of the variance.
 
-    The step is sought from 2 % of the series to the share ``last``.
+    It lies between 2 % of the series and the share ``last``.
     """
     n = len(values)
     lengths = np.arange(1, n)
@@ -37,34 +37,33 @@ def find_step(values: Floats, last: float = 0.75) -> int:
 
 
 def estimate_period(time_s: Floats, *series: Floats) -> tuple[float, float]:
-    """Return the period in which the series repeat themselves together, in s, and how well.
+    """Return the common period of the series in s, and their mean autocorrelation at this lag.
 
-    How well is the mean of their autocorrelations one period apart: 1 is perfect, 0 is none. The
-    period is refined by following its multiples, so that its error shrinks with their number.
+    The period is refined by following its multiples, so that its error shrinks with their number.
     """
     grid = np.arange(time_s[0], time_s[-1])
-    likeness = np.mean([_autocorrelation(np.interp(grid, time_s, x)) for x in series], axis=0)
+    correlation = np.mean([_autocorrelation(np.interp(grid, time_s, x)) for x in series], axis=0)
     longest = min(LONGEST_S, len(grid) // 3)
     if longest <= SHORTEST_S:
         return float("nan"), 0.0
-    lag = SHORTEST_S + int(np.argmax(likeness[SHORTEST_S:longest]))
-    best = float(likeness[lag])
+    lag = SHORTEST_S + int(np.argmax(correlation[SHORTEST_S:longest]))
+    best = float(correlation[lag])
     for part in range(lag // SHORTEST_S, 1, -1):
-        near = _peak(likeness, lag / part, 1)
-        if likeness[near] > NEARLY_AS_GOOD * best:
+        near = _peak(correlation, lag / part, 1)
+        if correlation[near] > NEARLY_AS_GOOD * best:
             lag = near
             break
     found_s, multiple = float(lag), 1
     last = int(FOLLOWED_FOR * len(grid) / lag)
     while multiple < last:
         multiple = min(last, max(multiple + 1, int(1.4 * multiple)))
-        peak = _peak(likeness, multiple * found_s, max(2, int(0.15 * found_s)))
+        peak = _peak(correlation, multiple * found_s, max(2, int(0.15 * found_s)))
         found_s = peak / multiple
     return found_s, best
 
 
 def _autocorrelation(values: Floats) -> Floats:
-    """Return the autocorrelation at each lag, of as many samples as overlap."""
+    """Return the autocorrelation at each lag, over the samples that overlap."""
     centred = values - np.median(values)
     spread = 1.4826 * np.median(np.abs(centred)) or centred.std() or 1.0
     clipped = np.clip(centred, -CLIPPED_AT * spread, CLIPPED_AT * spread)
@@ -72,8 +71,8 @@ def _autocorrelation(values: Floats) -> Floats:
     n = len(clipped)
     spectrum = fft.rfft(clipped, fft.next_fast_len(2 * n, real=True))
     products = fft.irfft(spectrum * np.conj(spectrum), fft.next_fast_len(2 * n, real=True))[:n]
-    likeness = products / np.arange(n, 0, -1) / max(products[0] / n, np.finfo(float).tiny)
-    return np.asarray(likeness, dtype=np.float64)
+    correlation = products / np.arange(n, 0, -1) / max(products[0] / n, np.finfo(float).tiny)
+    return np.asarray(correlation, dtype=np.float64)
 
 
 def _peak(values: Floats, around: float, within: int) -> int:

@@ -1,4 +1,4 @@
-"""The re-analysis as one JSON object, for scripts."""
+"""The re-analysis as one JSON object."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MEDIANS = {
 
 
 def summary(reanalysis: Reanalysis) -> dict[str, Any]:
-    """Return what was recomputed: data, headline, medians, tests and how many claims agree.
+    """Return the recomputed data, headline, medians and tests, and the number of agreeing claims.
 
-    ``headline`` is without the runs that the original removed by hand, ``headline_all_runs`` with
-    all, ``headline_by_rule`` without those of the declared rule.
+    ``headline`` excludes the runs that the original removed by hand, ``headline_by_rule`` those
+    that the declared rule removes; ``headline_all_runs`` has all runs.
     """
     claims = claims_table(reanalysis)
     medians = reanalysis.medians()[list(_MEDIANS)].rename(columns=_MEDIANS)

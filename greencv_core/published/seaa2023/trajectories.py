@@ -1,7 +1,7 @@
-"""The trainings of del Rey et al. (SEAA 2023) as trajectories, each cut into its epochs.
+"""Trajectories of the trainings of del Rey et al. (SEAA 2023), from their raw logs.
 
-The logs do not tell when an epoch ends. They show where the second stage begins, and the published
-metrics tell how many epochs there were; within a stage all are taken to last equally long.
+The logs do not mark the ends of epochs. They show where the second stage begins, and the published
+metrics give the number of epochs; within a stage all epochs are assumed to be equally long.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from greencv_core.published.seaa2023.segmentation import find_step
 
 IMAGE_SIZE = 128
 TRAIN_IMAGES = 23_776
-"""In an epoch, in whole batches."""
+"""Images in an epoch, in whole batches."""
 VALIDATION_IMAGES = IMAGES_PER_EPOCH - TRAIN_IMAGES
 PATIENCE = 20
-"""Epochs of the second stage without an improvement, after which it ends."""
+"""Epochs without improvement after which the second stage ends."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU's data sheet tells, and its driver."""
+    """A GPU by its data sheet and its driver."""
 
     cores: int
     memory_gb: int
@@ -57,8 +57,7 @@ class Gpu:
 GPUS: Mapping[str, Gpu] = MappingProxyType(
     {
         "Cloud": Gpu(cores=10_496, memory_gb=24, power_limit_w=350.0),  # RTX 3090
-        # RTX 3070; of the 220 W on its data sheet, which the original's follow-up takes, no log
-        # tells.
+        # RTX 3070; the follow-up uses the 220 W of its data sheet, which no log confirms.
         "Local ML": Gpu(cores=5_888, memory_gb=8, power_limit_w=240.0),
     }
 )
@@ -70,15 +69,15 @@ def published_trajectories(files: Mapping[str, Path]) -> list[Trajectory]:
 
 
 def read_trajectories(files: Mapping[str, Path], raw: RawRuns) -> list[Trajectory]:
-    """Return the trainings whose GPU log is at hand, in the order of the runs table.
+    """Return the trainings whose GPU log is available, in the order of the runs table.
 
-    Energy and time are those of the log, and what it lacks at its end. A training that lacks an end
-    of unknown length is left out, and without the file of metrics all are.
+    Energy and time are those of the log, plus its missing end. Trainings with an end of unknown
+    length are left out, and all trainings without the file of metrics.
 
     Parameters
     ----------
     raw
-        What :func:`greencv_core.published.seaa2023.logs.raw_runs` told of the same files.
+        Result of :func:`greencv_core.published.seaa2023.logs.raw_runs` for the same files.
     """
     runs = raw.runs.set_index("run_id")
     idle_w = runs.groupby("environment")["before_power_w"].median()
@@ -99,7 +98,7 @@ def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Traj
     )
     time_s = time_s - time_s[0]
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
-    # An epoch with most layers frozen never lasts longer than one with none.
+    # An epoch with frozen layers is not longer than one without.
     latest = INITIAL_EPOCHS / run["epochs"]
     second_stage_s = time_s[first + find_step(utilization_pct[first:], last=latest)]
     begin_s = time_s[max(0, first - 1)]
@@ -127,7 +126,7 @@ def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Traj
 
 
 def _edges(begin_s: float, second_stage_s: float, end_s: float, epochs: int) -> Floats:
-    """Return where each epoch begins, and where the last one ends."""
+    """Return the start of each epoch, and the end of the last."""
     frozen = np.linspace(begin_s, second_stage_s, INITIAL_EPOCHS + 1)
     main = np.linspace(second_stage_s, end_s, epochs - INITIAL_EPOCHS + 1)
     return np.concatenate([frozen, main[1:]])
@@ -148,7 +147,7 @@ def _task(pair: LogPair, run: pd.Series, idle_power_w: float) -> TrainingTask:
         gflops_per_image=gflops,
         stages=(
             StagePlan("frozen", INITIAL_EPOCHS, INITIAL_EPOCHS, tflop(frozen=True)),
-            # The first of its epochs always is the best so far.
+            # The first epoch is always the best so far.
             StagePlan("main", most, PATIENCE + 1, tflop(frozen=False)),
         ),
         idle_power_w=idle_power_w,

@@ -1,4 +1,4 @@
-"""What the published measurements themselves show of how they were made; tables and sentences."""
+"""Data-quality findings in the published measurements: tables and sentences."""
 
 from greencv_core.published.seaa2023.evidence.epochs import (
     begins_evidence,

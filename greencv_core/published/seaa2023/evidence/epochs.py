@@ -13,19 +13,19 @@ from greencv_core.published.seaa2023.runs import CONDITION
 from greencv_core.utils.text import count, duration, listed, number, percent
 
 LIKE = 1.25
-"""Factor within which a log's stage, or epoch, is like the median log's."""
+"""Largest factor between the length of a stage, or epoch, and that of the median log."""
 FEWEST_FOR_A_LINE = 5
-"""Different counts of epochs."""
+"""Smallest number of different counts of epochs."""
 NO_SIGN = "none seen"
 NOTED_PAUSE = 0.25
-"""Share of an epoch; more without work, beyond the usual, is told."""
+"""Share of an epoch from which additional time without work is mentioned."""
 
 
 def epochs_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Compare epochs counted from each log alone with both counts, by condition.
+    """Compare epochs counted from the logs with both published counts, by condition.
 
-    Of the runs that were not removed by hand. ``published_off`` and ``corrected_off`` are medians
-    of a count less the log's; ``matching`` counts the logs whose number, rounded, is the count.
+    Excludes runs removed by hand. ``published_off`` and ``corrected_off`` are medians of a count
+    minus the log's; ``matching`` is the number of logs whose rounded count agrees.
     """
     groups = counted_epochs(reanalysis).groupby(CONDITION, sort=False)
     return pd.DataFrame(
@@ -41,12 +41,12 @@ def epochs_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def begins_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by condition and by both counts, the count at which the second stage takes no time.
+    """Return the count of epochs at which the second stage has length 0, by condition.
 
-    By a robust line through all logs of runs that were not removed by hand (Siegel 1982), which
-    needs no rhythm. It is 10, the epochs of the first stage, if the count is right.
+    From a robust line (Siegel 1982) through all logs of runs that were not removed by hand. A
+    correct count gives 10, the epochs of the first stage.
     """
-    groups = _kept(reanalysis.epochs_from_logs).groupby(CONDITION, sort=False)
+    groups = _not_removed(reanalysis.epochs_from_logs).groupby(CONDITION, sort=False)
     rows = [
         (*condition, len(logs), _begin(logs, "epochs"), _begin(logs, "epochs_true"))
         for condition, logs in groups
@@ -64,8 +64,8 @@ def _begin(logs: pd.DataFrame, counted: str) -> float:
 
 
 def epochs_sentence(reanalysis: Reanalysis) -> str:
-    """Say what the count from the logs says of both counts, and what follows for the joules."""
-    clear, every = counted_epochs(reanalysis), _kept(reanalysis.epochs_from_logs)
+    """Say how both counts compare with that from the logs, and the effect on energy."""
+    clear, every = counted_epochs(reanalysis), _not_removed(reanalysis.epochs_from_logs)
     if clear.empty:
         return "No log is at hand to count epochs from."
     runs = reanalysis.every_run
@@ -98,25 +98,25 @@ def epochs_sentence(reanalysis: Reanalysis) -> str:
 
 
 def counted_epochs(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return the logs whose epochs could be counted, and how far both counts are from theirs.
+    """Return the logs whose epochs could be counted, and the differences of both counts.
 
-    Of the runs that were not removed by hand.
+    Excludes runs removed by hand.
     """
-    told = _kept(reanalysis.epochs_from_logs).dropna(subset=["fine_tuning_epochs"])
-    from_log = told["fine_tuning_epochs"] + INITIAL_EPOCHS
-    return told.assign(
-        published_off=told["epochs"] - from_log, corrected_off=told["epochs_true"] - from_log
+    logs = _not_removed(reanalysis.epochs_from_logs).dropna(subset=["fine_tuning_epochs"])
+    from_log = logs["fine_tuning_epochs"] + INITIAL_EPOCHS
+    return logs.assign(
+        published_off=logs["epochs"] - from_log, corrected_off=logs["epochs_true"] - from_log
     )
 
 
-def _kept(logs: pd.DataFrame) -> pd.DataFrame:
+def _not_removed(logs: pd.DataFrame) -> pd.DataFrame:
     return logs[~logs["removed_by_hand"].astype(bool)]
 
 
 def odd_counts(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return the logs whose number of epochs, rounded, is not the corrected count, and a sign why.
+    """Return the logs whose rounded count is not the corrected one, with a possible reason.
 
-    Each is held against the median log of its condition.
+    Each is compared with the median log of its condition.
     """
     signs = _signs(reanalysis)
     odd = signs[signs["corrected_off"].round() != 0]
@@ -125,7 +125,7 @@ def odd_counts(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def _signs(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return the counted logs with what sets each apart from the median log of its condition."""
+    """Return the counted logs, with their difference from the median log of the condition."""
     clear = counted_epochs(reanalysis)
     usual = clear.groupby(CONDITION)[["first_stage_s", "epoch_s", "quiet_s"]].median()
     return clear.assign(
@@ -156,8 +156,8 @@ def _sign(log: Any, usual: pd.Series) -> str:
 
 
 def odd_counts_sentence(reanalysis: Reanalysis) -> str:
-    """Say how many logs do not show the corrected count, and how many show no count at all."""
-    every, signs = _kept(reanalysis.epochs_from_logs), _signs(reanalysis)
+    """Say how many logs contradict the corrected count, and how many show no count."""
+    every, signs = _not_removed(reanalysis.epochs_from_logs), _signs(reanalysis)
     if signs.empty:
         return ""
     agree = signs["corrected_off"].round() == 0
@@ -171,13 +171,13 @@ def odd_counts_sentence(reanalysis: Reanalysis) -> str:
     unclear = every[every["fine_tuning_epochs"].isna()]
     if len(unclear):
         of = every.groupby(CONDITION).size()
-        told = listed(
+        conditions = listed(
             [
                 f"{n} of {of[environment, architecture]} of {architecture} in {environment}"
                 for (environment, architecture), n in unclear.groupby(CONDITION).size().items()
             ]
         )
-        text += f" No number is taken from {count(len(unclear), 'log')}: {told}."
+        text += f" No number is taken from {count(len(unclear), 'log')}: {conditions}."
     return text
 
 

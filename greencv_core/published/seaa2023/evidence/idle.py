@@ -1,4 +1,4 @@
-"""Power without work, and what energy is net of it."""
+"""Idle power, and energy net of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NET_OF = {
 
 
 def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by environment, each idle power and what share of a run's energy it makes."""
+    """Return each idle power and its share of a run's energy, by environment."""
     runs = reanalysis.runs("ends_restored")
     runs = runs.join(reanalysis.idle_power, on="environment").dropna(subset=list(IDLE.values()))
     gross = runs["energy_j_per_image"]
@@ -33,7 +33,7 @@ def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def idle_sentence(reanalysis: Reanalysis) -> str:
-    """Say how much of the energy the GPUs draw anyway, and what that makes of a comparison."""
+    """Say how much of the energy is idle, and its effect on a comparison."""
     table = idle_evidence(reanalysis)
     if table.empty:
         return "No log at hand shows power before, and another power after, its training."
@@ -55,14 +55,14 @@ def idle_sentence(reanalysis: Reanalysis) -> str:
 
 
 def _net_of_each(reanalysis: Reanalysis) -> str:
-    """Say what RQ2's saving is, net of each idle power, and whether they agree."""
+    """Say how large RQ2's saving is net of each idle power, and whether they agree."""
     row = f"{RQ2_ARCHITECTURE}, {RQ1_ENVIRONMENT} to {SMALLER_GPU}"
     move = reanalysis.effects.set_index("claim").loc[row]
     gross = move["ends_restored"]
     nets = {variant: move[variant] for variant in IDLE if isinstance(move[variant], Saving)}
     if not isinstance(gross, Saving) or len(nets) < len(IDLE):
         return ""
-    told = listed(
+    each = listed(
         [
             f"{_NET_OF[variant]} {_signed(net.saving)} ({_signed(net.ci_low)} to "
             f"{_signed(net.ci_high)}; {_test_in_words(reanalysis, variant)})"
@@ -76,12 +76,12 @@ def _net_of_each(reanalysis: Reanalysis) -> str:
         verdict = f"A saving is left net {listed(saved)} alone." if saved else "No saving is left."
     return (
         f"Moving {RQ2_ARCHITECTURE} from {RQ1_ENVIRONMENT} to {SMALLER_GPU} saves "
-        f"{percent(gross.saving)} gross; net {told}. {verdict}"
+        f"{percent(gross.saving)} gross; net {each}. {verdict}"
     )
 
 
 def _return_to_low_power(reanalysis: Reanalysis) -> str:
-    """Say what the logs that go on after their training show of a GPU that waits."""
+    """Say what the logs that continue after their training show of an idle GPU."""
     runs = reanalysis.raw.runs
     back = runs.dropna(subset=["fallback_s"])
     if back.empty:

@@ -1,4 +1,4 @@
-"""What the logs show of how they were made: whole watts, lost ends, a second program."""
+"""Irregularities of the logs: whole watts, lost ends, a second program."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from greencv_core.published.seaa2023.runs import CONDITION, describe_conditions
 from greencv_core.utils.text import count, duration, listed, number, percent
 
 BLOCK_BYTES = 8192
-"""The largest power of two of which all logs that end within a line are a multiple."""
+"""Largest power of two that divides the size of all logs that end within a line."""
 TOGETHER_S = 1.0
-"""Logs that end so near each other end together."""
+"""Largest distance between ends of logs that end together."""
 
 
 def truncation_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by condition, what cutting power to whole watts loses, and how near we recompute.
+    """Return the loss by cutting power to whole watts, by condition.
 
-    ``largest_difference`` is of published energy and ours with the same cut, relative.
+    ``largest_difference`` is the relative difference of the published energy and ours, also cut.
     """
     runs = reanalysis.raw.runs.merge(
         reanalysis.table[["run_id", "energy_j"]], on="run_id", suffixes=("", "_published")
@@ -41,7 +41,7 @@ def truncation_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def truncation_sentence(reanalysis: Reanalysis) -> str:
-    """Say what the cut loses, and how near our integral of the same power is."""
+    """Say how much the cut loses, and how close our integral is."""
     table = truncation_evidence(reanalysis)
     if table.empty:
         return "No log is at hand to integrate again."
@@ -66,7 +66,7 @@ def truncation_sentence(reanalysis: Reanalysis) -> str:
 
 
 def lost_ends_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by condition, the logs that end before their training, and what is missing."""
+    """Return the logs that end before their training, and what is missing, by condition."""
     runs = reanalysis.raw.runs
     lost = runs[runs["lost_end"]]
     groups = lost.assign(share=lost["missing_energy_j"] / lost["energy_j"]).groupby(
@@ -86,7 +86,7 @@ def lost_ends_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def lost_ends_sentence(reanalysis: Reanalysis) -> str:
-    """Say which logs lack their end, how that shows, and how much they lack."""
+    """Say which logs lost their end, by which signs, and how much is missing."""
     runs = reanalysis.raw.runs
     if runs.empty:
         return "No log is at hand."
@@ -145,7 +145,7 @@ def lost_ends_sentence(reanalysis: Reanalysis) -> str:
 
 
 def shared_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return the runs that shared their GPU: memory in use, alone and shared, and for how long."""
+    """Return the runs that shared their GPU, with their memory use, alone and shared."""
     shared = reanalysis.shared
     by_rule = set(reanalysis.outliers.left_out["run_id"])
     energy = reanalysis.runs("full_correction", "none")
@@ -165,7 +165,7 @@ def shared_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def shared_sentence(reanalysis: Reanalysis) -> str:
-    """Say which runs shared their GPU, and what the headlines are without them."""
+    """Say which runs shared their GPU, and how the headlines change without them."""
     shared = reanalysis.shared
     if reanalysis.raw.runs.empty:
         return "No log is at hand."
@@ -193,14 +193,14 @@ def shared_sentence(reanalysis: Reanalysis) -> str:
         f"{effect if changed else 'no corrected headline changes in the digits shown'}"
     )
     if all(isinstance(test, Comparison) for test in tests):
-        told = [f"H = {test.kruskal_h:.2f}" for test in tests if isinstance(test, Comparison)]
-        if told[0] != told[1]:
-            text += f"; RQ1's test of energy is {told[1]} instead of {told[0]}"
+        figures = [f"H = {test.kruskal_h:.2f}" for test in tests if isinstance(test, Comparison)]
+        if figures[0] != figures[1]:
+            text += f"; RQ1's test of energy is {figures[1]} instead of {figures[0]}"
     return f"{text}."
 
 
 def _where_sharing_shows(reanalysis: Reanalysis) -> str:
-    """Say in which conditions a second program would have had memory left to show itself."""
+    """Say in which conditions a second program would have been visible."""
     runs = reanalysis.raw.runs
     least = runs.groupby(CONDITION, sort=False)[["memory_used_mib", "memory_total_mib"]].median()
     held = least["memory_used_mib"] / least["memory_total_mib"]

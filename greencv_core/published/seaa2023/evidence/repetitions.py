@@ -1,4 +1,4 @@
-"""What the repetitions of one seed have in common, and which of them were removed."""
+"""Differences between the repetitions of one seed, and removed runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greencv_core.utils.text import count, listed
 
 
 def repetitions_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by condition, how far the repetitions of one seed differ."""
+    """Return how much the repetitions of one seed differ, by condition."""
     groups = reanalysis.runs("epochs_corrected").groupby(CONDITION, sort=False)
     joules = groups["energy_j_per_image"]
     return pd.DataFrame(
@@ -30,7 +30,7 @@ def repetitions_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def repetitions_sentence(reanalysis: Reanalysis) -> str:
-    """Say whether runs of one seed are copies of each other."""
+    """Say whether runs with the same seed are identical."""
     table = repetitions_evidence(reanalysis)
     widest = table.loc[(table["most_epochs"] / table["fewest_epochs"]).idxmax()]
     unlike = int(table["unlike_all_others"].sum())
@@ -43,7 +43,7 @@ def repetitions_sentence(reanalysis: Reanalysis) -> str:
 
 
 def removals_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return, by condition, the runs removed by hand and those that the declared rule removes."""
+    """Return the runs removed by hand and by the declared rule, by condition."""
     runs = reanalysis.every_run
     by_rule = runs["run_id"].isin(reanalysis.outliers.left_out["run_id"])
     rows = []
@@ -58,7 +58,7 @@ def removals_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def removals_sentence(reanalysis: Reanalysis) -> str:
-    """Say what was removed by hand, by the rule and by both, and what both share or leave in."""
+    """Say which runs were removed by hand, by the rule and by both."""
     runs = reanalysis.every_run
     hand = runs[runs["removed_by_hand"]]
     both = int(reanalysis.outliers.left_out["removed_by_hand"].sum())
@@ -78,22 +78,22 @@ def removals_sentence(reanalysis: Reanalysis) -> str:
 
 
 def _whole_sessions(reanalysis: Reanalysis) -> list[str]:
-    """Return the removals by hand that are all runs of a condition's days, where logs tell days."""
+    """Return removals by hand that cover whole days of a condition."""
     day = reanalysis.every_run["run_id"].map(reanalysis.raw.runs.set_index("run_id")["day"])
     runs = reanalysis.every_run.assign(day=day).dropna(subset=["day"])
-    told = []
+    sessions = []
     for (environment, architecture), part in runs.groupby(CONDITION, sort=False):
         removed = part[part["removed_by_hand"]]
         kept_days = set(part.loc[~part["removed_by_hand"], "day"])
         if len(removed) and not kept_days & set(removed["day"]):
-            told.append(
+            sessions.append(
                 f"those of {architecture} in {environment} ({listed(sorted(set(removed['day'])))})"
             )
-    return told
+    return sessions
 
 
 def _spans(numbers: list[int]) -> str:
-    """Return ``0 to 3, 7``: numbers that follow each other as one span."""
+    """Return spans of consecutive numbers: ``0 to 3, 7``."""
     values = np.array(sorted(numbers), dtype=int)
     if not len(values):
         return "none"
