@@ -1,4 +1,4 @@
-"""Meters against known truths: a sysfs tree, a library that speaks NVML, CodeCarbon itself."""
+"""Meters of CPU and RAM: a powercap tree of known energy, and CodeCarbon itself."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ RANGE_UJ = 262_143_328_850
 
 
 class Powercap:
-    """A copied powercap tree: two sockets with DRAM, core inside the package, psys around it."""
+    """A powercap tree: two sockets with DRAM, core inside the package, psys around it."""
 
     def __init__(self, root):
         self.root = root
@@ -54,6 +54,11 @@ def powercap(tmp_path, monkeypatch):
     tree = Powercap(tmp_path / "powercap")
     monkeypatch.setenv("GREENCV_POWERCAP", str(tree.root))
     return tree
+
+
+@pytest.fixture
+def no_rapl(tmp_path, monkeypatch):
+    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
 
 
 def poll_energy_j(recording):
@@ -127,11 +132,11 @@ def test_rapl_lost_in_a_window_is_incomplete_and_never_zero(powercap):
     assert window.phases[0].reading.cpu is not None
 
 
-def test_rapl_that_only_root_may_read_tells_the_command(powercap):
+def test_rapl_readable_by_root_only_names_the_command(powercap):
     for file in powercap.root.rglob("energy_uj"):
         file.chmod(0)
     if os.access(powercap.root / "intel-rapl:0" / "energy_uj", os.R_OK):
-        # Root reads everything; drop to another user to meet the refusal.
+        # Root may read everything: become another user.
         for path in [powercap.root, *powercap.root.parents]:
             if path.owner() == "root" and path.stat().st_mode & 0o005 != 0o005:
                 path.chmod(path.stat().st_mode | 0o005)
@@ -156,8 +161,7 @@ def test_a_dram_zone_that_cannot_be_read_is_named_and_the_cpu_still_measured(pow
     }
 
 
-def test_a_machine_without_rapl_says_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+def test_a_machine_without_rapl_says_so(no_rapl):
     found = discover(())
     assert "no RAPL counter" in found.unavailable["rapl"]
     assert {s.component: s.provenance for s in found.sources} == {
@@ -166,63 +170,46 @@ def test_a_machine_without_rapl_says_so(tmp_path, monkeypatch):
     }
 
 
-def test_codecarbon_estimates_grow_with_time_and_are_called_estimates(tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+def test_codecarbon_estimates_grow_with_time_and_are_called_estimates(no_rapl):
     with EnergyMeter((), carbon_intensity_gco2e_per_kwh=250.0) as window:
         with window.phase("short"):
             time.sleep(0.5)
         with window.phase("long"):
             time.sleep(1.5)
+        for number in range(10):
+            with window.phase(str(number)):
+                time.sleep(0.03)
     reading = window.reading
     assert reading.complete
-    assert reading.total is not None
     assert reading.total.provenance == "estimated"
-    short, long = (p.reading for p in window.phases)
-    # A constant power by memory size: joules are proportional to seconds.
+    short, long, *shortest = (p.reading for p in window.phases)
+    # The RAM's power is constant, so its energy is proportional to time.
     assert long.ram.energy_j / short.ram.energy_j == pytest.approx(3, rel=0.2)
-    assert short.total.energy_j + long.total.energy_j == pytest.approx(
-        reading.total.energy_j, rel=0.05
-    )
+    assert all(part.ram.energy_j > 0 and part.cpu.energy_j >= 0 for part in shortest)
+    parts_j = sum(part.total.energy_j for part in (short, long, *shortest))
+    assert parts_j == pytest.approx(reading.total.energy_j, rel=0.05)
     assert reading.emissions_gco2e == pytest.approx(reading.total.energy_j / 3.6e6 * 250)
+    energy_j = reading.ram.energy_j
+    assert reading.ram.interval_j == pytest.approx((0.6 * energy_j, 1.4 * energy_j), rel=0.01)
+    # The errors of one tool's assumptions do not cancel between components.
+    assert reading.total.uncertainty_j == pytest.approx(
+        reading.cpu.uncertainty_j + reading.ram.uncertainty_j
+    )
+    assert reading.cpu.resolution_s == pytest.approx(0.1)
 
 
-def test_codecarbon_counts_each_second_once_under_load(tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+def test_codecarbon_counts_each_second_once_under_load(no_rapl):
     with EnergyMeter(()) as window:
         for name in "abcdef":
             with window.phase(name):
                 end = time.monotonic() + 1.0
                 while time.monotonic() < end:
                     sum(i for i in range(1000))
-    # The RAM's estimate is a constant power: each part of the window must show the same.
+    # The RAM's power is constant, so each part of the window must show the same.
     powers_w = [p.reading.ram.energy_j / p.reading.duration_s for p in window.phases]
     whole_w = window.reading.ram.energy_j / window.reading.duration_s
     assert whole_w == pytest.approx(np.median(powers_w), rel=0.01)
     assert np.mean(powers_w) == pytest.approx(whole_w, rel=0.03)
-
-
-def test_codecarbon_short_phases_are_never_zero(tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
-    with EnergyMeter(()) as window:
-        for number in range(20):
-            with window.phase(str(number)):
-                time.sleep(0.03)
-    assert all(p.reading.ram.energy_j > 0 for p in window.phases)
-    assert all(p.reading.cpu.energy_j >= 0 for p in window.phases)
-
-
-def test_codecarbons_error_is_told(tmp_path, monkeypatch):
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
-    with EnergyMeter(()) as window:
-        time.sleep(0.3)
-    reading = window.reading
-    energy_j, interval_j = reading.ram.energy_j, reading.ram.interval_j
-    assert interval_j == pytest.approx((0.6 * energy_j, 1.4 * energy_j), rel=0.01)
-    # One tool's assumptions err together: no averaging over components.
-    assert reading.total.uncertainty_j == pytest.approx(
-        reading.cpu.uncertainty_j + reading.ram.uncertainty_j
-    )
-    assert reading.cpu.resolution_s == pytest.approx(0.1)
 
 
 def test_a_sum_is_as_good_as_its_weakest_part_and_absent_parts_stay_absent():

@@ -18,6 +18,7 @@ import runpy, sys
 from greencv_core.machine import environment
 _, uuid, *sys.argv = sys.argv
 environment.gpu_uuids = lambda spec, machine: (uuid,)
+sys.path[0] = sys.argv[0].rpartition("/")[0]  # as Python does for a script
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """Runs a script where the CPU's energy would be that of a card."""

@@ -1,7 +1,7 @@
-"""A campaign on a GPU that is made up: records and a bundle, for tests alone and never measured.
+"""Records and a bundle of runs on a made-up GPU, for tests; nothing of it was measured.
 
-Each time and power is from a model in a few lines (:class:`Cost`), so that what the report says of
-such runs can be seen where there is no GPU. Every record names its devices as made up.
+Times and powers come from a simple model (:class:`Cost`), so the report on GPU runs can be tested
+without a GPU. Every record names its devices as made up.
 """
 
 import tempfile
@@ -90,7 +90,7 @@ LAUNCH_S = 5e-6
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes by a roofline: the longest of computing, moving bytes and launching."""
+    """Cost of a step by a roofline model: the longest of computing, moving bytes and launching."""
 
     compute_s: float
     memory_s: float
@@ -130,14 +130,14 @@ class Cost:
 
 
 def made_up_gpu_study(components=("gpu",), **protocol):
-    """Return the study that the records are of.
+    """Return the study of the records.
 
     Parameters
     ----------
     components
-        Whose energy is the outcome; None for all.
+        Components whose energy is the outcome; None for all.
     protocol
-        Fields of the protocol that are others.
+        Fields of the protocol to change.
     """
     content = yaml.safe_load(STUDY)
     content["protocol"] = {**content["protocol"], **protocol}
@@ -148,12 +148,12 @@ def made_up_gpu_study(components=("gpu",), **protocol):
 def made_up_gpu_records(
     repetitions=5, *, architectures=None, environments=None, epochs=30, host=True, seed=0
 ):
-    """Return the campaign's records in the order in which they would have been made.
+    """Return the records in the order of the runs.
 
     Parameters
     ----------
     architectures, environments
-        Names of those to keep; all of the study's where omitted.
+        Names of those to include; all of the study's if omitted.
     host
         Whether CPU and RAM are estimated, as on a machine without their counters, or absent.
     """
@@ -193,10 +193,7 @@ def with_a_hole(records, environment="fp32-batch-64"):
 
 
 def made_up_gpu_bundle(path, records=None, components=("gpu",), **how):
-    """Write a bundle of some records, or of those that :func:`made_up_gpu_records` makes so.
-
-    Returns the bundle's path; the records' own protocol says how many repetitions were planned.
-    """
+    """Write a bundle of records, of :func:`made_up_gpu_records` by default; return its path."""
     records = made_up_gpu_records(**how) if records is None else records
     planned = {name: records[0].protocol[name] for name in ("repetitions", "epochs")}
     study = made_up_gpu_study(components, **planned)
@@ -219,8 +216,8 @@ def _machine():
 def _record(run, host, seed):
     study = made_up_gpu_study()
     nets, spec, protocol = list(NETS), run.environment, run.protocol
-    place = [e.name for e in study.environments].index(spec.name)
-    rng = np.random.default_rng([seed, nets.index(run.architecture), place, run.repetition])
+    index = [e.name for e in study.environments].index(spec.name)
+    rng = np.random.default_rng([seed, nets.index(run.architecture), index, run.repetition])
     gflops, parameters, activations, _, best, _ = NETS[run.architecture]
     images, held_out = run.dataset.train_images, run.dataset.validation_images
     batch = protocol.batch_size
@@ -231,15 +228,7 @@ def _record(run, host, seed):
     }
     slower, hotter = rng.lognormal(0, 0.012), rng.lognormal(0, 0.008)
     sample = Sample(hotter, host)
-    phases, clock_s = [], 0.002
-    for k in range(1, protocol.epochs + 1):
-        for phase, count in steps.items():
-            busy_s = count * costs[phase].duration_s * slower * rng.lognormal(0, 0.01) + 0.008
-            phases.append(
-                sample.window(f"epoch {k} {phase}", clock_s, clock_s + busy_s, costs[phase].power_w)
-            )
-            clock_s += busy_s + 3e-4
-    duration_s = clock_s + 0.002
+    phases, duration_s = _phases(protocol.epochs, steps, costs, slower, sample, rng)
     parts = {c: sum(p["components"][c]["energy_j"] for p in phases) for c in sample.components}
     total = sample.total(duration_s, parts)
     gpu = total["components"]["gpu"]
@@ -250,28 +239,9 @@ def _record(run, host, seed):
     others = rng.random() < 0.02
     cost = costs["training"]
     return RunRecord(
-        run_id=run.run_id,
-        status="finished",
-        study=run.study,
-        architecture=run.architecture,
-        environment=spec.model_dump(mode="json"),
-        dataset=run.dataset.model_dump(mode="json"),
-        protocol=protocol.model_dump(mode="json"),
-        carbon=run.carbon.model_dump(mode="json"),
-        repetition=run.repetition,
-        order=run.order,
-        seed=run.seed,
-        started_at=f"2026-01-01T{run.order // 60 % 24:02d}:{run.order % 60:02d}:00+00:00",
-        machine=_machine().as_dict(),
-        host="0fa4e0fa",
-        accelerator=GPU,
-        versions={"python": "3.12.0", "greencv": __version__, "torch": "2.11.0"},
-        git_commit="0123456789ab",
-        device_name=GPU,
+        **_identity(run),
         gflops_per_image=gflops,
         parameters=parameters,
-        data_sha256="0" * 64,
-        setup_s=3.0,
         epochs=[_epoch(k, protocol.epochs, f1, phases) for k in range(1, protocol.epochs + 1)],
         final_epoch=protocol.epochs,
         images_processed=protocol.epochs * (steps["training"] * batch + held_out),
@@ -283,37 +253,78 @@ def _record(run, host, seed):
         emissions_gco2e=emissions_gco2e(energy_j, INTENSITY_GCO2E_PER_KWH),
         carbon_intensity_gco2e_per_kwh=INTENSITY_GCO2E_PER_KWH,
         device_utilization_pct=cost.utilization_pct + rng.normal(0, 0.5),
-        gpu={
-            "utilization_pct": cost.utilization_pct,
-            "memory_used_bytes": float((1 << 30) + 16 * parameters + 8 * activations * batch),
-            "temperature_c": round(38 + 0.045 * cost.power_w),
-            "sm_clock_mhz": 1755.0 - 0.3 * max(0.0, cost.power_w - 500),
-            "memory_clock_mhz": 2619.0,
-            "power_limit_w": LIMIT_W,
-        },
+        gpu=_gpu_state(cost, parameters, activations * batch),
         gpu_slowed_share={"power limit": 0.4} if cost.power_w > 0.95 * LIMIT_W else {},
-        comparisons=[
-            {
-                "component": "gpu",
-                "first": gpu,
-                "second": {
-                    **gpu,
-                    "energy_j": gpu["energy_j"] * rng.normal(1.01, 0.003),
-                    "provenance": "sampled",
-                    "source": f"NVML power, integrated ({GPU})",
-                    "uncertainty_j": 0.004 * gpu["energy_j"],
-                },
-            }
-        ],
+        comparisons=[_comparison(gpu, rng)],
         contended=bool(others),
         problems=["other processes used 14% of the CPUs"] if others else [],
         trace=sample.trace(phases, duration_s),
     )
 
 
+def _identity(run):
+    return {
+        "run_id": run.run_id,
+        "status": "finished",
+        "study": run.study,
+        "architecture": run.architecture,
+        "environment": run.environment.model_dump(mode="json"),
+        "dataset": run.dataset.model_dump(mode="json"),
+        "protocol": run.protocol.model_dump(mode="json"),
+        "carbon": run.carbon.model_dump(mode="json"),
+        "repetition": run.repetition,
+        "order": run.order,
+        "seed": run.seed,
+        "started_at": f"2026-01-01T{run.order // 60 % 24:02d}:{run.order % 60:02d}:00+00:00",
+        "machine": _machine().as_dict(),
+        "host": "0fa4e0fa",
+        "accelerator": GPU,
+        "versions": {"python": "3.12.0", "greencv": __version__, "torch": "2.11.0"},
+        "git_commit": "0123456789ab",
+        "device_name": GPU,
+        "data_sha256": "0" * 64,
+        "setup_s": 3.0,
+    }
+
+
+def _phases(epochs, steps, costs, slower, sample, rng):
+    """Return the windows of all epochs' phases, and the duration of the run."""
+    phases, clock_s = [], 0.002
+    for k in range(1, epochs + 1):
+        for phase, count in steps.items():
+            busy_s = count * costs[phase].duration_s * slower * rng.lognormal(0, 0.01) + 0.008
+            phases.append(
+                sample.window(f"epoch {k} {phase}", clock_s, clock_s + busy_s, costs[phase].power_w)
+            )
+            clock_s += busy_s + 3e-4
+    return phases, clock_s + 0.002
+
+
+def _gpu_state(cost, parameters, activations):
+    return {
+        "utilization_pct": cost.utilization_pct,
+        "memory_used_bytes": float((1 << 30) + 16 * parameters + 8 * activations),
+        "temperature_c": round(38 + 0.045 * cost.power_w),
+        "sm_clock_mhz": 1755.0 - 0.3 * max(0.0, cost.power_w - 500),
+        "memory_clock_mhz": 2619.0,
+        "power_limit_w": LIMIT_W,
+    }
+
+
+def _comparison(gpu, rng):
+    second = {
+        **gpu,
+        "energy_j": gpu["energy_j"] * rng.normal(1.01, 0.003),
+        "provenance": "sampled",
+        "source": f"NVML power, integrated ({GPU})",
+        "uncertainty_j": 0.004 * gpu["energy_j"],
+    }
+    return {"component": "gpu", "first": gpu, "second": second}
+
+
 @dataclass(frozen=True)
 class Sample:
-    """The meters of one run: the GPU's counter, and estimates beside it where there are any."""
+    """Meters of one run: the GPU's counter, and estimates if it has a host."""
 
     hotter: float
     host: bool
@@ -359,11 +370,11 @@ def _reading(component, energy_j):
             "uncertainty_j": 0.002 * energy_j,
             "resolution_s": 0.1,
         }
-    told = {"cpu": "design power 200 W, by load", "ram": "constant 40 W, by memory size"}
+    models = {"cpu": "design power 200 W, by load", "ram": "constant 40 W, by memory size"}
     return {
         "energy_j": energy_j,
         "provenance": "estimated",
-        "source": f"CodeCarbon: {told[component]}",
+        "source": f"CodeCarbon: {models[component]}",
         "uncertainty_j": 0.2 * energy_j,
         "resolution_s": 0.1 if component == "cpu" else None,
     }

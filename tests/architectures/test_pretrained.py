@@ -1,0 +1,146 @@
+"""Weights to start from, and names of architectures."""
+
+import hashlib
+import http.server
+import threading
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+
+from greencv_core.architectures import build
+from greencv_core.architectures.weights import classifier_layers
+from greencv_core.utils.errors import BadInputError
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "vit_b_32", "densenet121"])
+def test_the_last_layer_is_what_decides_the_classes(name):
+    few, many = (build.build(name, n, 64).module for n in (3, 7))
+    mine, other = few.state_dict(), many.state_dict()
+    differ = {key for key in mine if mine[key].shape != other[key].shape}
+    prefix = next(n for n, layer in few.named_modules() if layer is classifier_layers(few))
+    assert differ == {f"{prefix}.weight", f"{prefix}.bias"}
+
+
+def test_weights_of_a_file_are_loaded_and_hashed(tmp_path):
+    source = build.build("squeezenet1_1", 10, 32).module
+    path = tmp_path / "squeezenet1_1.pth"
+    torch.save(source.state_dict(), path)
+    pattern = f"file:{tmp_path}/{{architecture}}.pth"
+    same = build.build("squeezenet1_1", 10, 32, pattern)
+    for name, value in source.state_dict().items():
+        assert torch.equal(same.module.state_dict()[name], value)
+    assert same.normalisation == build.IMAGENET
+    fewer = build.build("squeezenet1_1", 4, 32, pattern)
+    assert torch.equal(fewer.module.features[0].weight, source.features[0].weight)
+    assert classifier_layers(fewer.module).out_channels == 4
+    assert len(same.weights_sha256) == 64
+    assert fewer.weights_sha256 == same.weights_sha256
+    assert build.build("squeezenet1_1", 10, 32).weights_sha256 == ""
+
+
+class Harmful:
+    """What a file of pickled objects could do."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_file_of_weights_that_is_none_is_one_line(tmp_path):
+    path = tmp_path / "weights.pth"
+
+    def told(name="squeezenet1_1"):
+        with pytest.raises(BadInputError) as caught:
+            build.build(name, 10, 32, f"file:{path}")
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value)
+
+    assert "no such file" in told()
+    path.write_bytes(b"nothing of the kind")
+    assert "cannot be read" in told() or "can be read" in told()
+    torch.save(Harmful(tmp_path / "harmed"), path)
+    assert "can be read" in told()
+    assert not (tmp_path / "harmed").exists()
+    torch.save(build.build("resnet18", 10, 32).module.state_dict(), path)
+    assert "does not fit squeezenet1_1: features.0.weight is absent, and" in told()
+    torch.save([1, 2], path)
+    assert "state dictionary" in told()
+
+
+def test_safetensors_are_read(tmp_path):
+    from safetensors.torch import save_file
+
+    source = build.build("squeezenet1_1", 10, 32).module
+    path = tmp_path / "weights.safetensors"
+    save_file(source.state_dict(), path)
+    loaded_ = build.build("squeezenet1_1", 10, 32, f"file:{path}").module
+    assert torch.equal(loaded_.features[0].weight, source.features[0].weight)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serve a folder, and yield it and its address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{one.server_port}"
+        one.shutdown()
+
+
+def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(server, tmp_path, monkeypatch):
+    folder, address = server
+    source = torchvision.models.squeezenet1_1(weights=None)
+    torch.save(source.state_dict(), folder / "weights")
+    digest = hashlib.sha256((folder / "weights").read_bytes()).hexdigest()[:8]
+    (folder / "weights").rename(folder / f"net-{digest}.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    name = f"net-{digest}.pth"
+    from_url = torchvision.models._api.load_state_dict_from_url
+    monkeypatch.setattr(
+        torchvision.models._api,
+        "load_state_dict_from_url",
+        lambda url, *a, **options: from_url(f"{address}/{name}", *a, **options),
+    )
+    built = build.build("squeezenet1_1", 10, 32, "imagenet")
+    assert torch.equal(built.module.features[0].weight, source.features[0].weight)
+    assert classifier_layers(built.module).out_channels == 10
+    assert built.normalisation == build.IMAGENET
+    name = "net-00000000.pth"  # not there
+    with pytest.raises(BadInputError, match="could not be downloaded: HTTP Error 404"):
+        build.build("squeezenet1_1", 10, 32, "imagenet")
+    (folder / name).write_bytes(b"changed on the way")
+    with pytest.raises(BadInputError, match="could not be downloaded: invalid hash"):
+        build.build("squeezenet1_1", 10, 32, "imagenet")
+
+
+def test_timm_models_can_be_named():
+    built = build.build("timm:test_resnet", 10, 64)
+    assert built.module.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+    assert classifier_layers(built.module).out_features == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "told"),
+    [
+        ("paper:vgg61", "none", "did you mean paper:vgg16"),
+        ("timm:resnet81", "none", "did you mean timm:resnet"),
+        ("keras:vgg16", "none", "unknown library keras; known: torchvision, timm, paper"),
+        ("vit_b_16", "imagenet", "for images of 224 pixels; dataset.image_size = 32"),
+        ("resnet18", "file:/nowhere/{architecture}.pth", "/nowhere/resnet18.pth: no such file"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line_that_says_what_could(name, weights, told):
+    with pytest.raises(BadInputError) as caught:
+        build.check_architecture(name, weights, 32)
+    assert told in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
