@@ -15,7 +15,7 @@ from greencv_core.estimation.trajectory import (
     Trajectory,
     tflop_per_epoch,
 )
-from greencv_core.records.record import RunRecord, WindowRecord
+from greencv_core.records.record import RunRecord, WindowRecord, phase_name
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
@@ -191,7 +191,7 @@ def _planned(record: RunRecord) -> PlannedRun | None:
 def _epoch_starts_s(record: RunRecord) -> list[float] | None:
     """Return when the training of each epoch started, or None unless all are known."""
     phase_starts_s = {phase.name: phase.start_s for phase in record.phases}
-    starts_s = [phase_starts_s.get(f"epoch {epoch.epoch} training") for epoch in record.epochs]
+    starts_s = [phase_starts_s.get(phase_name(epoch.epoch, "training")) for epoch in record.epochs]
     known_s = [start_s for start_s in starts_s if start_s is not None]
     return known_s if known_s and len(known_s) == len(starts_s) else None
 

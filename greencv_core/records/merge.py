@@ -1,39 +1,41 @@
-"""Stores of several machines become one: the better record of each run, whatever their order."""
+"""Merge stores: keep the best record of each run, independently of the order of the sources."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from greencv_core.records.backends.base import UnreadableError, name_in
+from greencv_core.records.backends.base import file_name
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Damaged, Store, parse_record, quality
+from greencv_core.records.store import Damaged, RecordFile, Store, quality
 from greencv_core.utils.errors import BadInputError
-from greencv_core.utils.secrets import safe_line
 
 SUPERSEDED = "superseded"
-"""Folder in the store of the records that it had and that gave way in a conflict."""
+"""Subfolder of the store for its records that lost a conflict."""
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two records of one run that are worth the same and differ: the run was made twice."""
+    """Two different records of one run, equally good: the run was made twice."""
 
     run_id: str
     condition: str
-    """Architecture and environment, for people."""
+    """Architecture and environment, to print."""
     repetition: int
-    """From 0, as in the record."""
+    """Number of the repetition, from 0."""
     kept: str
+    """Path or URL of the record that is kept."""
     other: str
+    """Path or URL of the other record."""
     started_together: bool
-    """Whether no start tells which was first, so that the content had to decide."""
+    """Whether both runs started at the same time, so that the content decided."""
 
     def describe(self) -> str:
-        """Say in one line which run it is, which files differ and which one is kept."""
+        """Return one line that names the run, both files and the one that is kept."""
         which = (
             f"both started at the same time, and {self.kept} is kept"
             if self.started_together
@@ -47,161 +49,157 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Merge:
-    """What became of the runs of the sources: their ids, and what a person should look at.
+    """Outcome of a merge: run ids, conflicts and damaged files.
 
-    A run is in one list of ids at most. One is in none where the store's own record and that of
-    a source are in conflict: :attr:`conflicts` tells which of them the store has now.
+    Each run is in at most one list of ids. It is in none if the record of the store and that of a
+    source are in conflict: see :attr:`conflicts`.
     """
 
     copied: tuple[str, ...]
     """New in the store."""
     same: tuple[str, ...]
-    """In the store already, with the same content."""
+    """In the store before, with the same content."""
     replaced: tuple[str, ...]
-    """The store's record was worse, or damaged, and gave way."""
+    """Replaced in the store, whose record was worse or damaged."""
     kept: tuple[str, ...]
-    """The store's record is better than those of the sources, and stays."""
+    """Kept in the store, whose record is better than those of the sources."""
     conflicts: tuple[Conflict, ...]
     damaged: tuple[Damaged, ...]
-    """Files of the sources that are no records; they are left out."""
+    """Files of the sources that contain no valid record; they are left out."""
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A record, the bytes of its file, and its content whatever the order of its keys."""
+class _Candidate:
+    """A record to choose from."""
 
-    where: str
-    record: RunRecord
-    written: bytes = field(repr=False)
-    content: str = field(repr=False)
+    def __init__(self, file: RecordFile) -> None:
+        self.file = file
+        self.record = file.record
+
+    @cached_property
+    def canonical(self) -> str:
+        """Content of the file, independent of the order of its keys."""
+        return json.dumps(json.loads(self.file.content), sort_keys=True)
 
 
 def merge(sources: Sequence[str | Path], into: Store) -> Merge:
-    """Copy the records of other stores into one; of each run the better record is kept.
+    """Copy the records of other stores into one; keep the best record of each run.
 
-    A finished run is better than one that a forecast stopped, that better than a failed one, and a
-    complete reading better than an incomplete one. Of two that are worth the same, the one that
-    started earlier is kept, so that neither the order of the sources nor a repetition changes the
-    outcome; the store's own, if it was the later one, goes into its folder ``superseded``. The
-    sources stay as they are; a merge that was interrupted is completed by the same merge.
+    A finished run is better than a stopped one, that better than a failed one, and a complete
+    reading better than an incomplete one. Of equally good records, the one that started earlier is
+    kept, so that neither the order of the sources nor a repetition changes the outcome. If it
+    replaces the store's own record, that is moved into the subfolder ``superseded``. The sources
+    stay unchanged; repeating an interrupted merge completes it.
 
     Raises
     ------
     BadInputError
-        A source is absent, no folder, without records, or is the store itself; or the store
-        cannot be written to, or holds records of a newer greencv. Nothing is copied then.
+        A source is missing, not a folder, without records or the store itself; or the store
+        cannot be written to or contains records of a newer greencv. Nothing is copied then.
     GreencvError
-        The disk is full; what was copied before is whole and stays.
+        The disk is full; records that were copied before are complete and stay.
     """
-    # By what a name leads to: what is wrong with a source that is named twice is told once.
-    by_place: dict[str, Store] = {}
-    for source in sources:
-        store = Store(source)
-        by_place.setdefault(store.identity, store)
-    stores = list(by_place.values())
+    by_identity: dict[str, Store] = {}
+    for store in map(Store, sources):
+        by_identity.setdefault(store.identity, store)  # a source may be named twice
+    stores = list(by_identity.values())
     for store in stores:
-        _check(store, into)
-    copied: list[str] = []
-    same: list[str] = []
-    replaced: list[str] = []
-    kept: list[str] = []
-    conflicts: list[Conflict] = []
-    damaged: list[Damaged] = []
+        _check_source(store, into)
     into.check_writable()
-    for run_id in sorted({run_id for s in stores for run_id in s.run_ids()}):
-        found = [_hold(store, run_id) for store in stores]
-        damaged += [held for held in found if isinstance(held, Damaged)]
-        given = [held for held in found if isinstance(held, _Held)]
-        if not given:
-            continue
-        present = _hold(into, run_id)
-        # The store's own first: of two with the same content it stays, and is the one told.
-        own = [present] if isinstance(present, _Held) else []
-        best, others = _best([*own, *given])
-        conflicts += [_conflict(best, other) for other in others]
-        if present is None:
-            copied.append(run_id)
-        elif isinstance(present, Damaged):
-            # No record to the store either, which would train that run again.
-            replaced.append(run_id)
-        elif best.content == present.content:
-            if any(held.content == present.content for held in given):
-                same.append(run_id)
-            elif not others:
-                kept.append(run_id)
-            continue
-        elif quality(best.record) > quality(present.record):
-            replaced.append(run_id)
-        if isinstance(present, _Held) and present in others:
-            # Worth as much: what the store had before is kept aside, not lost.
-            aside = f"{SUPERSEDED}/{run_id}-{_digest(present.written)}.json"
-            into.write_file(aside, present.written)
-        into.write_file(f"{run_id}.json", best.written)
+    merger = _Merger(into)
+    for run_id in sorted({run_id for store in stores for run_id in store.run_ids()}):
+        merger.merge_run(run_id, [store.load_file(run_id) for store in stores])
     return Merge(
-        copied=tuple(copied),
-        same=tuple(same),
-        replaced=tuple(replaced),
-        kept=tuple(kept),
-        conflicts=tuple(conflicts),
-        damaged=tuple(damaged),
+        **{name: tuple(run_ids) for name, run_ids in merger.run_ids.items()},
+        conflicts=tuple(merger.conflicts),
+        damaged=tuple(merger.damaged),
     )
 
 
-def _check(source: Store, into: Store) -> None:
+def _check_source(source: Store, into: Store) -> None:
     source.check_readable()
     if source.identity == into.identity:
         raise BadInputError(
             f"{source.where}: is the store that is merged into ({into.where}); name others"
         )
-    first_damaged = None
+    damaged = None
     for loaded in source.records():
         if isinstance(loaded, RunRecord):
             return
-        first_damaged = first_damaged or loaded
-    reason = f"; {name_in(first_damaged.where)}: {first_damaged.reason}" if first_damaged else ""
-    raise BadInputError(f"{source.where}: holds no run records{reason}")
+        damaged = damaged or loaded
+    reason = f"; {file_name(damaged.where)}: {damaged.reason}" if damaged else ""
+    raise BadInputError(f"{source.where}: contains no run records{reason}")
 
 
-def _hold(store: Store, run_id: str) -> _Held | Damaged | None:
-    where = store.where_of(run_id)
-    try:
-        written = store.read_bytes(run_id)
-    except UnreadableError as error:
-        return Damaged(where, safe_line(f"cannot be read: {error}"), unreadable=True)
-    if written is None:
-        return None
-    record = parse_record(where, written)
-    if isinstance(record, Damaged):
-        return record
-    return _Held(where, record, written, json.dumps(json.loads(written), sort_keys=True))
+class _Merger:
+    """Merges run by run, and collects the outcome."""
+
+    def __init__(self, into: Store) -> None:
+        self.into = into
+        self.run_ids: dict[str, list[str]] = {
+            "copied": [], "same": [], "replaced": [], "kept": []
+        }  # fmt: skip
+        self.conflicts: list[Conflict] = []
+        self.damaged: list[Damaged] = []
+
+    def merge_run(self, run_id: str, loaded: Sequence[RecordFile | Damaged | None]) -> None:
+        """Write the best record of one run, unless the store has it."""
+        self.damaged += [file for file in loaded if isinstance(file, Damaged)]
+        candidates = [_Candidate(file) for file in loaded if isinstance(file, RecordFile)]
+        if not candidates:
+            return
+        present = self.into.load_file(run_id)
+        if not isinstance(present, RecordFile):
+            # The store would train a run again whose record is damaged.
+            best, others = _choose(candidates)
+            self._add_conflicts(best, others)
+            self.run_ids["copied" if present is None else "replaced"].append(run_id)
+            self._write(run_id, best)
+            return
+        own = _Candidate(present)
+        # The store's record comes first: of two with the same content, it is the one to keep.
+        best, others = _choose([own, *candidates])
+        self._add_conflicts(best, others)
+        if best.canonical == own.canonical:
+            if any(candidate.canonical == own.canonical for candidate in candidates):
+                self.run_ids["same"].append(run_id)
+            elif not others:
+                self.run_ids["kept"].append(run_id)
+            return
+        if quality(best.record) > quality(own.record):
+            self.run_ids["replaced"].append(run_id)
+        else:
+            digest = hashlib.sha256(present.content).hexdigest()[:8]
+            self.into.write_file(f"{SUPERSEDED}/{run_id}-{digest}.json", present.content)
+        self._write(run_id, best)
+
+    def _write(self, run_id: str, best: _Candidate) -> None:
+        self.into.write_file(f"{run_id}.json", best.file.content)
+
+    def _add_conflicts(self, best: _Candidate, others: Sequence[_Candidate]) -> None:
+        record = best.record
+        self.conflicts += [
+            Conflict(
+                run_id=record.run_id,
+                condition=f"{record.architecture} @ {record.environment.get('name')}",
+                repetition=record.repetition,
+                kept=best.file.where,
+                other=other.file.where,
+                started_together=record.started_at == other.record.started_at,
+            )
+            for other in others
+        ]
 
 
-def _best(held: Sequence[_Held]) -> tuple[_Held, list[_Held]]:
-    """Return the record to keep, and one of each other content that is worth as much."""
-    most = max(quality(h.record) for h in held)
-    # All starts are written in UTC and in one format: their order is that of their texts.
-    first_to_last = sorted(
-        (h for h in held if quality(h.record) == most),
-        key=lambda h: (h.record.started_at, h.content),
+def _choose(candidates: Sequence[_Candidate]) -> tuple[_Candidate, list[_Candidate]]:
+    """Return the record to keep, and one of each other content that is equally good."""
+    highest = max(quality(candidate.record) for candidate in candidates)
+    # All starts are in UTC and in one format: they sort as texts.
+    by_start = sorted(
+        (c for c in candidates if quality(c.record) == highest),
+        key=lambda c: (c.record.started_at, c.canonical),
     )
-    by_content: dict[str, _Held] = {}
-    for h in first_to_last:
-        by_content.setdefault(h.content, h)
+    by_content: dict[str, _Candidate] = {}
+    for candidate in by_start:
+        by_content.setdefault(candidate.canonical, candidate)
     best, *others = by_content.values()
     return best, others
-
-
-def _conflict(kept: _Held, other: _Held) -> Conflict:
-    record = kept.record
-    return Conflict(
-        run_id=record.run_id,
-        condition=f"{record.architecture} @ {record.environment.get('name')}",
-        repetition=record.repetition,
-        kept=kept.where,
-        other=other.where,
-        started_together=record.started_at == other.record.started_at,
-    )
-
-
-def _digest(written: bytes) -> str:
-    return hashlib.sha256(written).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Packing a study's runs into a bundle, which anybody can pass on, read and build a report from."""
+"""Pack the runs of a study into a bundle: one Parquet file to archive, share and report from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
-from greencv_core.records.backends.base import UnreadableError
 from greencv_core.records.backends.bundle import (
     FORMAT_VERSION,
     KEY,
@@ -29,89 +28,81 @@ from greencv_core.records.backends.bundle import (
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.components import restrict_to_components
-from greencv_core.records.record import RunRecord
-from greencv_core.records.select import records_from_bundle, records_from_other_machines
-from greencv_core.records.store import Damaged, Store, parse_record
-from greencv_core.records.table_cache import cached_runs_table
+from greencv_core.records.select import find_record_files
+from greencv_core.records.store import Damaged, RecordFile, Store
 from greencv_core.records.tables import runs_table, table_row
 from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import safe_line
 
 LICENCE = "CC-BY-4.0"
-"""Of the data in a bundle."""
+"""Licence of the data in a bundle."""
 COMPRESSION_LEVEL = 19
 PAGE_BYTES = 8 << 20
-"""Records are much alike: the more of them are in one page, the less each takes."""
-RECORDS_AT_A_TIME = 16
-"""After so many it is looked whether a page is full."""
+"""Size of a page; similar records compress better together."""
+RECORDS_PER_BATCH = 16
+"""Records after which the size of a page is checked."""
 SHORTEST_NAME = 4
-"""Characters of a user's or a computer's name that is looked for; shorter ones are in words."""
+"""Length of the shortest name of a user or computer to search for; others occur in words."""
 
-_FIGURES = {"epochs", "phases", "trace"}
-"""Parts of a record that hold numbers, and many."""
-_MEANINGS = {
+_NUMERIC_FIELDS = {"epochs", "phases", "trace"}
+"""Large fields of a record that contain no text of its maker."""
+_DESCRIPTIONS = {
     **{name: column.description for name, column in RUNS_COLUMNS.items()},
     RECORD: "The run's whole record in JSON, byte for byte as the store held it.",
 }
 _PATH = r"(?:^|[\s:'\"=(,])(?:~?/[^\s/'\":,]+/[^\s/'\":,]|[A-Za-z]:\\)"
-"""Two folders from the root, or a drive of Windows; no address on the web."""
+"""Two folders from the root, or a drive of Windows; not an address on the web."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A study's runs, packed."""
+    """A packed study."""
 
     content: bytes
     """The Parquet file."""
     runs: pd.DataFrame
-    """The runs table of what is packed."""
+    """Runs table of the packed runs."""
     damaged: tuple[Damaged, ...]
-    """Files of the store that are no records."""
+    """Files of the store that contain no valid record; they are left out."""
     identifying_texts: tuple[str, ...]
-    """Texts in it that tell a path, or the name of a user or a computer, with their fields."""
+    """Texts that contain a path, or the name of a user or computer, with their fields."""
 
 
 def pack(study: Study, store: Store) -> Bundle:
     """Pack the runs of a study that are in a store, whichever machine made them.
 
-    The same runs give the same bytes, with the same version of greencv and of pyarrow.
+    The same runs give the same bytes, with the same versions of greencv and pyarrow.
 
     Raises
     ------
     BadInputError
-        The store is absent, holds no run of the study, or one that fits into no table.
+        The store does not exist or contains no run of the study.
     """
     store.check_readable()
-    if store.is_bundle:
-        found = records_from_bundle(study, store, study.architectures)
-    else:
-        found = records_from_other_machines(study, store, (), study.architectures)
-    held = [pair for run_id in sorted(r.run_id for r in found) if (pair := _held(store, run_id))]
-    if not held:
-        raise BadInputError(
-            f"{store.where}: holds no run of {study.where}, so there is nothing to pack"
-        )
-    records = [record for record, _ in held]
-    telling = _telling()
-    told = set(_of_its_maker(study.model_dump(mode="json"), telling))
-    for record in records:
-        told.update(_of_its_maker(record.model_dump(mode="json", exclude=_FIGURES), telling))
+    files, damaged = find_record_files(study, store, study.architectures)
+    if not files:
+        raise BadInputError(f"{store.where}: contains no run of {study.where} to pack")
+    pattern = _identifying_pattern()
+    texts = set(_find_texts(study.model_dump(mode="json"), pattern))
+    for file in files:
+        content = file.record.model_dump(mode="json", exclude=_NUMERIC_FIELDS)
+        texts.update(_find_texts(content, pattern))
     return Bundle(
-        content=_parquet(study, held),
-        runs=runs_table(records),
-        damaged=tuple(cached_runs_table(store)[1]),
-        identifying_texts=tuple(sorted(told)),
+        content=_parquet(study, files),
+        runs=runs_table([file.record for file in files]),
+        damaged=tuple(damaged),
+        identifying_texts=tuple(sorted(texts)),
     )
 
 
 def write(bundle: Bundle, path: Path) -> None:
-    """Write a bundle's file, whole or not at all, in place of one that is there.
+    """Write a bundle to a file, completely or not at all; replace an earlier one.
 
     Raises
     ------
     BadInputError
-        See :func:`check_name`.
+        The path is not that of a bundle.
     GreencvError
         The file cannot be written.
     """
@@ -120,90 +111,77 @@ def write(bundle: Bundle, path: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Raise :class:`BadInputError` where a path is none that a bundle can have."""
+    """Raise :class:`BadInputError` if a path cannot be that of a bundle."""
     if not is_bundle(path):
         raise BadInputError(
-            f"{safe_line(path)}: a bundle is a file, known by a name that ends in {SUFFIX}"
+            f"{safe_line(path)}: not the name of a bundle: it must end in {SUFFIX} and not be a "
+            "folder"
         )
 
 
-def _held(store: Store, run_id: str) -> tuple[RunRecord, bytes] | None:
-    """Return a record and its bytes; None where it went in this moment."""
-    try:
-        written = store.read_bytes(run_id)
-    except UnreadableError:
-        return None
-    if written is None:
-        return None
-    record = parse_record(store.where_of(run_id), written)
-    return None if isinstance(record, Damaged) else (record, written)
-
-
-def _parquet(study: Study, held: Sequence[tuple[RunRecord, bytes]]) -> bytes:
+def _parquet(study: Study, files: Sequence[RecordFile]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     text = yaml.safe_dump(
         study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
-    about = {
+    metadata = {
         "format_version": FORMAT_VERSION,
         "study": text,
         "study_sha256": study_digest(text),
         "study_name": study.name,
         "greencv_version": __version__,
         "licence": LICENCE,
-        "runs": len(held),
-        "columns": _MEANINGS,
+        "runs": len(files),
+        "columns": _DESCRIPTIONS,
     }
-    rows = [
-        table_row(restrict_to_components(record, study.analysis.components)) for record, _ in held
-    ]
-    columns = {name: _column(name, rows) for name in RUNS_COLUMNS if name != RECORD}
-    columns[RECORD] = pa.array([written for _, written in held], pa.binary())
-    table = pa.table(columns)
-    file = io.BytesIO()
+    components = study.analysis.components
+    rows = [table_row(restrict_to_components(file.record, components)) for file in files]
+    columns = {
+        name: pa.array([_null_if_nan(row[name]) for row in rows], column.arrow)
+        for name, column in RUNS_COLUMNS.items()
+        if name != RECORD
+    }
+    table = pa.table({**columns, RECORD: pa.array([file.content for file in files], pa.binary())})
+    output = io.BytesIO()
     with pq.ParquetWriter(
-        file,
+        output,
         table.schema,
         compression="zstd",
         compression_level=COMPRESSION_LEVEL,
-        use_dictionary=[name for name in columns if name != RECORD],
+        use_dictionary=list(columns),
         write_statistics=False,
         data_page_size=PAGE_BYTES,
-        write_batch_size=RECORDS_AT_A_TIME,
+        write_batch_size=RECORDS_PER_BATCH,
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
-        writer.write_table(table, row_group_size=len(held))
-        writer.add_key_value_metadata({KEY: json.dumps(about)})
-    return file.getvalue()
+        writer.write_table(table, row_group_size=len(files))
+        writer.add_key_value_metadata({KEY: json.dumps(metadata)})
+    return output.getvalue()
 
 
-def _column(name: str, rows: Sequence[dict[str, Any]]) -> Any:
-    import pyarrow as pa
-
-    # A missing number is null in the file, not NaN.
-    values = [None if row[name] != row[name] else row[name] for row in rows]
-    return pa.array(values, RUNS_COLUMNS[name].arrow)
+def _null_if_nan(value: Any) -> Any:
+    return None if value != value else value
 
 
-def _of_its_maker(content: Any, telling: re.Pattern[str], field: str = "") -> Iterator[str]:
-    """Yield each text that tells something, with the name of its field."""
+def _find_texts(content: Any, pattern: re.Pattern[str], field: str = "") -> Iterator[str]:
+    """Yield each text that matches, with the name of its field."""
     if isinstance(content, dict):
         for key, value in content.items():
-            yield from _of_its_maker(value, telling, f"{field}.{key}" if field else str(key))
+            yield from _find_texts(value, pattern, f"{field}.{key}" if field else str(key))
     elif isinstance(content, list):
         for value in content:
-            yield from _of_its_maker(value, telling, field)
-    elif isinstance(content, str) and telling.search(content):
+            yield from _find_texts(value, pattern, field)
+    elif isinstance(content, str) and pattern.search(content):
         yield safe_line(f"{field}: {content}")
 
 
-def _telling() -> re.Pattern[str]:
-    """Return what a path looks like, and the names of this user and this computer."""
+def _identifying_pattern() -> re.Pattern[str]:
+    """Return a pattern for paths and for the names of this user and this computer."""
     names = [platform.node()]
-    with contextlib.suppress(OSError, KeyError, ImportError):  # as systems without users have it
+    with contextlib.suppress(OSError, KeyError, ImportError):  # some systems have no users
         names.append(getpass.getuser())
     words = [rf"\b{re.escape(name)}\b" for name in names if len(name) >= SHORTEST_NAME]
     return re.compile("|".join([_PATH, *words]))

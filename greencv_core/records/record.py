@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,19 +22,20 @@ class _Record(BaseModel):
 
 
 class EnergyRecord(_Record):
-    """Energy of one component: joules, where they come from, which meter told, how sure it is."""
+    """Energy of one component, with provenance, meter and uncertainty."""
 
     energy_j: float
     provenance: Provenance
     source: str
+    """Name of the meter."""
     uncertainty_j: float | None = None
-    """Standard uncertainty; None where it is not known."""
+    """Standard uncertainty in J; None if unknown."""
     resolution_s: float | None = None
-    """Refresh period of the meter."""
+    """Refresh period of the meter in s."""
 
 
 class WindowRecord(_Record):
-    """Energy of a window by component; a component that was not metered is absent, never 0."""
+    """Energy of a time window by component; one that was not metered is missing, never 0."""
 
     name: str
     start_s: float
@@ -42,30 +44,30 @@ class WindowRecord(_Record):
 
     @property
     def energy_j(self) -> float | None:
-        """Sum over the components."""
+        """Sum of the components in J; None if none was metered."""
         if not self.components:
             return None
         return sum([c.energy_j for c in self.components.values()])
 
     @property
     def uncertainty_j(self) -> float | None:
-        """Standard uncertainty of the sum."""
+        """Standard uncertainty of the sum in J."""
         return combined_uncertainty_j(
             (c.uncertainty_j, c.provenance) for c in self.components.values()
         )
 
 
 class ComparisonRecord(_Record):
-    """What two meters told of the same component in the same run."""
+    """Readings of the same component by two meters in the same run."""
 
     component: Component
     first: EnergyRecord
-    """The better meter's: the one that counts."""
+    """Reading of the better meter, which is part of the total."""
     second: EnergyRecord
 
 
 class EpochRecord(_Record):
-    """One epoch's losses, correctness and energy."""
+    """Losses, correctness and energy of one epoch."""
 
     epoch: int
     stage: str = "main"
@@ -82,23 +84,23 @@ class EpochRecord(_Record):
 
 
 class TraceRecord(_Record):
-    """The power trace, one list of times (s) and of powers (W) by component."""
+    """Power trace: times (s) and powers (W) by component."""
 
     time_s: dict[Component, list[float]]
     power_w: dict[Component, list[float]]
 
 
 class ForecastRecord(_Record):
-    """What a run was forecast to take when that stopped it, with the 95 % interval."""
+    """Forecast of a run's energy that made it stop, with the 95 % interval."""
 
     energy_j: float | None
-    """None where nothing told but what was spent."""
+    """None if only the energy already used is known."""
     low_j: float
-    """At least what was spent already."""
+    """At least the energy already used."""
     high_j: float | None
     after_epoch: int
     limit_j: float
-    """What it was not to exceed."""
+    """Limit that the energy was to stay below."""
 
 
 class RunRecord(_Record):
@@ -108,7 +110,7 @@ class RunRecord(_Record):
     run_id: str
     status: Literal["finished", "stopped", "failed"]
     reason: str = ""
-    """Why it failed, or was stopped."""
+    """Why the run failed or was stopped."""
     study: str
     architecture: str
     environment: dict[str, Any]
@@ -121,9 +123,9 @@ class RunRecord(_Record):
     started_at: str
     machine: dict[str, Any]
     host: str = ""
-    """Hash of the name of the computer that made it; tells computers of one kind apart."""
+    """Hash of the computer's name, which distinguishes computers of the same hardware."""
     accelerator: str = ""
-    """Identity of the GPU that it was trained on; empty for the CPU."""
+    """Identifier of the GPU used for training; empty for the CPU."""
     versions: dict[str, str]
     git_commit: str
     device_name: str = ""
@@ -131,16 +133,16 @@ class RunRecord(_Record):
     parameters: int | None = None
     data_sha256: str = ""
     weights_sha256: str = ""
-    """Of the weights that training started from; empty where they were drawn."""
+    """SHA-256 of the initial weights; empty if they were random."""
     setup_s: float | None = None
-    """From the start of the run to the begin of the metered window."""
+    """Time from the start of the run to the start of the metered window."""
     epochs: list[EpochRecord] = Field(default_factory=list)
     ended_by: Literal["epochs", "early stopping", "target", "budget", "forecast"] = "epochs"
-    """What the training came to its end by."""
+    """What ended the training."""
     forecast: ForecastRecord | None = None
-    """What stopped it, of a stopped run."""
+    """Forecast that stopped a stopped run."""
     final_epoch: int | None = None
-    """The epoch whose weights the model has in the end; the last one where None."""
+    """Epoch whose weights the trained model has; None for the last one."""
     images_processed: int = 0
     duration_s: float | None = None
     total: WindowRecord | None = None
@@ -152,25 +154,25 @@ class RunRecord(_Record):
     device_utilization_pct: float | None = None
     gpu: dict[str, float | None] = Field(default_factory=dict)
     gpu_slowed_share: dict[str, float] = Field(default_factory=dict)
-    """What held the GPU's clocks back, and in what share (0 to 1) of the looks at it."""
+    """Share of the samples (0 to 1) by the reason that lowered the GPU's clocks."""
     comparisons: list[ComparisonRecord] = Field(default_factory=list)
     complete: bool = True
     contended: bool = False
     problems: list[str] = Field(default_factory=list)
     trace: TraceRecord | None = None
     excluded_components: dict[Component, EnergyRecord] = Field(default_factory=dict, exclude=True)
-    """What was metered besides, and is not the study's outcome; never in a file."""
+    """Energy of the components that the study does not count; never written to a file."""
 
     @property
     def final(self) -> EpochRecord | None:
-        """The epoch whose weights the model has in the end; None of a run without an epoch."""
+        """Epoch whose weights the trained model has; None if no epoch was completed."""
         if not self.epochs:
             return None
         return self.epochs[(self.final_epoch or len(self.epochs)) - 1]
 
     @property
     def correctness_is_meaningful(self) -> bool:
-        """Whether there was anything to be right about: synthetic images hold nothing."""
+        """Whether the images can be classified, which synthetic ones cannot."""
         return self.dataset.get("name") != "synthetic"
 
     @model_validator(mode="before")
@@ -179,5 +181,17 @@ class RunRecord(_Record):
         if not isinstance(content, dict) or "stopped_early" not in content:
             return content
         early = content["stopped_early"]
-        kept = {key: value for key, value in content.items() if key != "stopped_early"}
-        return {**kept, "ended_by": "early stopping" if early else "epochs"}
+        others = {key: value for key, value in content.items() if key != "stopped_early"}
+        return {**others, "ended_by": "early stopping" if early else "epochs"}
+
+
+def phase_name(epoch: int, phase: str = "") -> str:
+    """Return the name of an epoch's phase: ``epoch 3 training``; without a phase, its prefix."""
+    return f"epoch {epoch} {phase}"
+
+
+def sum_energies(energies_j: Iterable[float | None]) -> float | None:
+    """Return the sum of energies in J; None if there is none, or one is unknown."""
+    parts = list(energies_j)
+    known = [energy_j for energy_j in parts if energy_j is not None]
+    return sum(known) if known and len(known) == len(parts) else None

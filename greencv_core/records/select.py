@@ -1,4 +1,4 @@
-"""A study's records from several machines or a bundle: found, told apart, put in order."""
+"""Select the records of a study from a store, and prepare those of several machines."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from greencv_core.machine import environment
 from greencv_core.machine.hardware import product_name
-from greencv_core.records.backends.base import name_in
+from greencv_core.records.backends.base import file_name
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Damaged, Store
+from greencv_core.records.store import Damaged, RecordFile, Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import EnvironmentSpec, Study
@@ -19,62 +19,73 @@ from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import safe_line
 
 
-def records_from_other_machines(
-    study: Study, store: Store, runs: Sequence[PlannedRun], architectures: Collection[str]
-) -> list[RunRecord]:
-    """Return the study's records in the store that another machine made, or another device.
+def find_record_files(
+    study: Study, store: Store, architectures: Collection[str], planned: Collection[str] = ()
+) -> tuple[list[RecordFile], list[Damaged]]:
+    """Find a study's records in a store, made by whichever machine or device.
 
     Parameters
     ----------
-    runs
-        Those planned on this machine.
     architectures
-        Return those of these alone.
-    """
-    table, _ = cached_runs_table(store)
-    likely = table[
-        table["architecture"].isin(list(architectures))
-        & (table["repetition"] < study.protocol.repetitions)
-        & ~table["run_id"].isin([run.run_id for run in runs])
-    ]
-    return [
-        record
-        for record in store.load_all(sorted(likely["run_id"]))
-        if isinstance(record, RunRecord) and _is_of(study, record)
-    ]
+        Only records of these architectures.
+    planned
+        Run ids to leave out: those planned on this machine.
 
-
-def records_from_bundle(
-    study: Study, store: Store, architectures: Collection[str]
-) -> list[RunRecord]:
-    """Return the study's records in a bundle, by run id: the same on whichever machine.
-
-    Those of the study that was packed are all of them, also where runs of it would have other ids
-    by now: what belonged together was decided when it was packed.
+    Returns
+    -------
+    files : list of RecordFile
+        Sorted by run id.
+    damaged : list of Damaged
+        Files of the store that contain no valid record.
 
     Raises
     ------
     BadInputError
-        It holds none of the study, or is at odds with its own study.
+        The store is a bundle without a record of the study, or whose records contradict its study.
     """
-    own = load_study(store.location)
-    packed = own.model_dump() == study.model_dump()
-    records, damaged = [], []
-    for loaded in store.records():
-        if isinstance(loaded, Damaged):
-            damaged.append(loaded)
-        elif packed:
-            _check_packed(loaded, study, store.where)
-            records.append(loaded)
-        elif loaded.repetition < study.protocol.repetitions and _is_of(study, loaded):
-            records.append(loaded)
-    if not records:
-        first = damaged[0] if damaged else None
-        reason = f"; {name_in(first.where)}: {first.reason}" if first else ""
+    if store.is_bundle:
+        files, damaged = _find_in_bundle(study, store)
+        return [file for file in files if file.record.architecture in architectures], damaged
+    table, damaged = cached_runs_table(store)
+    candidates = table[
+        table["architecture"].isin(list(architectures))
+        & (table["repetition"] < study.protocol.repetitions)
+        & ~table["run_id"].isin(list(planned))
+    ]
+    loaded = store.load_files(sorted(candidates["run_id"]))
+    files = [f for f in loaded if isinstance(f, RecordFile) and _belongs_to(study, f.record)]
+    return files, damaged
+
+
+def find_records(
+    study: Study, store: Store, architectures: Collection[str], planned: Collection[str] = ()
+) -> list[RunRecord]:
+    """Find a study's records as :func:`find_record_files` does."""
+    return [file.record for file in find_record_files(study, store, architectures, planned)[0]]
+
+
+def _find_in_bundle(study: Study, store: Store) -> tuple[list[RecordFile], list[Damaged]]:
+    bundled = load_study(store.location)
+    # All records belong to the study that was packed, even if its runs would have other ids now.
+    is_packed = bundled.model_dump() == study.model_dump()
+    files, damaged = [], []
+    for file in store.load_files(store.run_ids()):
+        if isinstance(file, Damaged):
+            damaged.append(file)
+        elif is_packed:
+            _check_packed(file.record, study, store.where)
+            files.append(file)
+        elif file.record.repetition < study.protocol.repetitions and _belongs_to(
+            study, file.record
+        ):
+            files.append(file)
+    if not files:
+        reason = f"; {file_name(damaged[0].where)}: {damaged[0].reason}" if damaged else ""
         raise BadInputError(
-            f"{store.where}: holds no run of {study.where}; it is of study {own.name}{reason}"
+            f"{store.where}: contains no run of {study.where}; it is of study "
+            f"{bundled.name}{reason}"
         )
-    return [record for record in records if record.architecture in architectures]
+    return files, damaged
 
 
 def _check_packed(record: RunRecord, study: Study, where: str) -> None:
@@ -85,21 +96,16 @@ def _check_packed(record: RunRecord, study: Study, where: str) -> None:
     else:
         return
     raise BadInputError(
-        safe_line(f"{where}: run {record.run_id}: {wrong}: not in the study that it holds")
+        safe_line(f"{where}: run {record.run_id}: {wrong} is not part of the bundle's study")
     )
 
 
-def count_environments(records: Iterable[RunRecord]) -> int:
-    """Return on how many levels of the training environment runs were made, by all machines."""
-    return len({(record.environment["name"], *_place(record)) for record in records})
-
-
-def _is_of(study: Study, record: RunRecord) -> bool:
-    """Return whether a record is of a run that the study plans, on whichever machine."""
+def _belongs_to(study: Study, record: RunRecord) -> bool:
+    """Return whether the study plans this run, on the machine that made it."""
     try:
         spec = EnvironmentSpec.model_validate(record.environment)
     except ValidationError:
-        return False  # of a version that knew other environments
+        return False  # written by a version with other fields
     if not environment.is_environment_of(spec, study):
         return False
     batch_size = spec.batch_size or study.protocol.batch_size
@@ -118,28 +124,33 @@ def _is_of(study: Study, record: RunRecord) -> bool:
     return run.run_id == record.run_id
 
 
+def count_environments(records: Iterable[RunRecord]) -> int:
+    """Return the number of environments of the records; each machine has its own."""
+    return len({(record.environment["name"], *_machine(record)) for record in records})
+
+
 def disambiguate_environments(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Name the device in an environment's name where several machines made its runs."""
-    places: dict[str, dict[tuple[str, str], str]] = {}
-    # A failed run does not tell its device.
+    """Add the device to the name of each environment that exists on several machines."""
+    devices: dict[str, dict[tuple[str, str], str]] = {}
+    # A failed run may not state its device: another run of the same machine does.
     for record in sorted(records, key=lambda record: record.device_name == ""):
-        name, place = record.environment["name"], _place(record)
-        device = product_name(record.device_name) or f"machine {place[0]}"
-        places.setdefault(name, {}).setdefault(place, device)
-    named = []
+        name, machine = record.environment["name"], _machine(record)
+        device = product_name(record.device_name) or f"machine {machine[0]}"
+        devices.setdefault(name, {}).setdefault(machine, device)
+    renamed = []
     for record in records:
-        name, here = record.environment["name"], places[record.environment["name"]]
-        if len(here) > 1:
-            device = here[_place(record)]
-            if list(here.values()).count(device) > 1:
-                device = f"{device}, machine {_place(record)[0]}"
-            apart = {**record.environment, "name": f"{name} ({device})"}
-            record = record.model_copy(update={"environment": apart})
-        named.append(record)
-    return named
+        name, machine = record.environment["name"], _machine(record)
+        if len(devices[name]) > 1:
+            device = devices[name][machine]
+            if list(devices[name].values()).count(device) > 1:
+                device = f"{device}, machine {machine[0]}"
+            named = {**record.environment, "name": f"{name} ({device})"}
+            record = record.model_copy(update={"environment": named})
+        renamed.append(record)
+    return renamed
 
 
-def _place(record: RunRecord) -> tuple[str, str]:
+def _machine(record: RunRecord) -> tuple[str, str]:
     return str(record.machine.get("fingerprint")), record.accelerator
 
 
@@ -150,13 +161,11 @@ def sort_records(records: Sequence[RunRecord], study: Study) -> list[RunRecord]:
     else:
         listed = [spec.name for spec in study.environments]
 
-    def place(record: RunRecord) -> tuple[int, int, str, int]:
+    def position(record: RunRecord) -> tuple[int, int, str, int]:
         name = str(record.environment["name"])
-        first = next((i for i, known in enumerate(listed) if _begins(name, known)), len(listed))
-        return study.architectures.index(record.architecture), first, name, record.repetition
+        # A disambiguated name continues after the listed one.
+        matches = (i for i, known in enumerate(listed) if f"{name} (".startswith(f"{known} ("))
+        index = next(matches, len(listed))
+        return study.architectures.index(record.architecture), index, name, record.repetition
 
-    return sorted(records, key=place)
-
-
-def _begins(name: str, known: str) -> bool:
-    return name == known or name.startswith(f"{known} (")
+    return sorted(records, key=position)

@@ -1,4 +1,4 @@
-"""A source of a study: a study file, or a bundle that holds its study and its runs."""
+"""Load a study from a study file or from a bundle."""
 
 from __future__ import annotations
 

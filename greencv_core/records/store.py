@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from greencv_core.records.backends import open_backend
-from greencv_core.records.backends.base import Stamp, StoreNotFoundError, UnreadableError
+from greencv_core.records.backends.base import (
+    Stamp,
+    StoreNotFoundError,
+    UnreadableError,
+    file_name,
+)
 from greencv_core.records.backends.bundle import BundleFile
+from greencv_core.records.backends.folder import Folder
+from greencv_core.records.backends.object_store import ObjectStore
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.tables import table_row
@@ -22,42 +28,52 @@ from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.secrets import safe_line
 
 READABLE_VERSIONS = (1, 2, 3, 4, 5)
-"""Version 1 tells no uncertainties; 1 and 2 tell of no stages, no weights, no reason of the end; of
-runs that were stopped by a forecast, 4 and 5; of the computer that made it, 5 alone."""
+"""Version 2 added uncertainties; 3 stages, weights and the reason of the end; 4 runs that a
+forecast stopped; 5 the hash of the computer's name."""
 DAMAGED = "damaged"
-"""Folder in the store of files that were in it and are no records."""
-SNAPSHOT_BYTES = 256 << 20
-"""Size of the files whose records a snapshot holds in memory, at most."""
+"""Subfolder of the store for files that contain no valid record."""
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file of the store that gives no record, and why."""
+    """A file of the store that contains no valid record."""
 
     where: str
+    """Path or URL."""
     reason: str
     unreadable: bool = False
-    """Whether it may hold a record, but cannot be read here and now."""
+    """Whether the file cannot be read, so that it may contain a record."""
     newer: int | None = None
-    """The version of a record that a newer greencv wrote."""
+    """Schema version of a record that a newer greencv wrote."""
 
     @property
     def lost(self) -> bool:
-        """Whether no greencv would find a record in it."""
+        """Whether no version of greencv can find a record in the file."""
         return not self.unreadable and self.newer is None
 
 
-class Store:
-    """Run records, ``<run id>.json`` each, in a folder or where a URL leads to.
+class RecordFile(NamedTuple):
+    """A file of the store with a valid record."""
 
-    A record is there whole or not at all, whoever looks and whenever the power fails; many may
-    write at the same time.
+    where: str
+    """Path or URL."""
+    content: bytes
+    record: RunRecord
+    row: dict[str, Any]
+    """Row of the runs table."""
+
+
+class Store:
+    """Run records, ``<run id>.json`` each, in a folder, an object store or a bundle.
+
+    A record is written completely or not at all, even if the power fails, and several processes
+    may write at the same time.
 
     Parameters
     ----------
     location
-        The path of a folder, shared or not, or a URL that fsspec knows: ``s3://bucket/prefix``.
-        Or the path of a bundle, from which records are read alone: ``study.parquet``.
+        Path of a folder, shared or not, or a URL that fsspec can open: ``s3://bucket/prefix``.
+        Or the path of a bundle, which is read-only: ``study.parquet``.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -68,56 +84,63 @@ class Store:
 
     @property
     def where(self) -> str:
-        """Where the store is, for people; without credentials."""
+        """Path or URL to print, without credentials."""
         return self._backend.where
 
     @property
     def location(self) -> str | Path:
-        """Where the store is, for another process."""
+        """Path or URL to pass to another process."""
         return self._backend.location
 
     @property
     def is_bundle(self) -> bool:
-        """Whether the store is a bundle: the runs of one study, and nothing is written to them."""
+        """Whether the store is a bundle: read-only, with the runs of one study."""
         return isinstance(self._backend, BundleFile)
 
     @property
     def identity(self) -> str:
-        """What is the same for all names of this store."""
+        """A text that is the same for all names of this store."""
         return self._backend.identity()
 
     def where_of(self, run_id: str) -> str:
-        """Return where the record of a run is, or would be, for people."""
+        """Return the path or URL of the record of a run, whether it exists or not."""
         return self._backend.where_of(_file_of(run_id))
 
-    def prepare(self) -> list[Damaged]:
-        """Make the store ready to be written to; return the damaged files that were moved aside.
+    @property
+    def _writable(self) -> Folder | ObjectStore:
+        if isinstance(self._backend, BundleFile):
+            raise BadInputError(f"{self.where} is a bundle, which is read-only: name a folder")
+        return self._backend
 
-        They are in its folder ``damaged``. What cannot be read stays where it is.
+    def prepare(self) -> list[Damaged]:
+        """Prepare the store for writing; move damaged files into its subfolder ``damaged``.
+
+        Files that cannot be read stay where they are.
+
+        Returns
+        -------
+        list of Damaged
+            The files that were moved, at their new location.
 
         Raises
         ------
         BadInputError
-            The store cannot be written to, or a newer greencv wrote some of its records.
+            The store cannot be written to, or contains records of a newer greencv.
         GreencvError
-            A server does not answer.
+            A server does not respond.
         """
-        moved = []
-        for entry in self.check_writable():
-            if entry.lost:
-                name = entry.where.rpartition("/")[2]
-                moved.append(Damaged(self._backend.move(name, DAMAGED), entry.reason))
-        return moved
+        return [
+            Damaged(self._writable.move(file_name(entry.where), DAMAGED), entry.reason)
+            for entry in self.check_writable()
+            if entry.lost
+        ]
 
     def check_writable(self) -> list[Damaged]:
-        """Make sure that the store can be written to; return its damaged files, left in place.
+        """Check that the store can be written to; return its damaged files, left in place.
 
-        Raises
-        ------
-        GreencvError
-            See :meth:`prepare`.
+        Raises the errors of :meth:`prepare`.
         """
-        self._backend.prepare()
+        self._writable.prepare()
         damaged = [entry for entry in self.records() if isinstance(entry, Damaged)]
         newer = [entry.newer for entry in damaged if entry.newer is not None]
         if newer:
@@ -131,27 +154,27 @@ class Store:
 
     def check_space(self) -> None:
         """Raise :class:`GreencvError` if there is no space for the record of one more run."""
-        self._backend.check_space()
+        self._writable.check_space()
 
     def write(self, record: RunRecord) -> None:
-        """Write a record; it replaces an earlier one of the same run, unless that is worth more.
+        """Write a record, unless the store has a better one of the same run.
 
-        A failure replaces no success, nor an incomplete reading a complete one; a run that a
-        forecast stopped is worth more than one that failed.
+        A finished run is better than a stopped one, that better than a failed one, and a complete
+        reading better than an incomplete one.
 
         Raises
         ------
         GreencvError
             The store cannot be written to, the disk is full, or a newer greencv wrote a record of
-            this run; nothing is left half written.
+            this run; no incomplete file is left.
         """
-        name, content = _file_of(record.run_id), record.model_dump_json().encode()
+        backend, name = self._writable, _file_of(record.run_id)
+        content = record.model_dump_json().encode()
         earlier = self.load(record.run_id)
-        # Of two that are first at the same time, one is told so, and looks at the other's.
         if earlier is None:
-            if self._backend.create(name, content):
+            if backend.create(name, content):
                 return
-            earlier = self.load(record.run_id)
+            earlier = self.load(record.run_id)  # written by another process in the meantime
         if isinstance(earlier, Damaged) and earlier.newer is not None:
             raise GreencvError(
                 f"{earlier.where}: was written by a newer greencv and is not replaced: update "
@@ -159,39 +182,37 @@ class Store:
             )
         if isinstance(earlier, RunRecord) and quality(earlier) > quality(record):
             return
-        self._backend.write(name, content)
+        backend.write(name, content)
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a file of the store, whole or not at all.
-
-        Raises
-        ------
-        GreencvError
-            See :meth:`write`.
-        """
-        self._backend.write(name, content)
+        """Write a file of the store, completely or not at all; raise :class:`GreencvError`."""
+        self._writable.write(name, content)
 
     def read(self, run_id: str) -> RunRecord | None:
-        """Return the record of a run, or None where there is none that can be used."""
+        """Return the record of a run, or None if there is no valid one."""
         loaded = self.load(run_id)
         return loaded if isinstance(loaded, RunRecord) else None
 
     def load(self, run_id: str) -> RunRecord | Damaged | None:
-        """Return the record of a run, why its file holds none, or None where there is no file."""
+        """Return the record of a run, the damaged file, or None if there is no file."""
         return next(self.load_all([run_id]), None)
 
+    def load_file(self, run_id: str) -> RecordFile | Damaged | None:
+        """Return the file of a run with its record, or None if there is no file."""
+        return next(self.load_files([run_id]), None)
+
     def read_bytes(self, run_id: str) -> bytes | None:
-        """Return the file of a run as it is; None where there is none.
+        """Return the content of a run's file, None if there is none.
 
         Raises
         ------
         UnreadableError
-            It is there, but cannot be read.
+            The file exists but cannot be read.
         """
         return self._backend.read(_file_of(run_id))
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return what tells when the file of a run has changed, by the run's id."""
+        """Return the version of each run's file, by run id; empty if the store does not exist."""
         try:
             found = self._backend.stamps()
         except StoreNotFoundError:
@@ -199,86 +220,30 @@ class Store:
         return {name.removesuffix(".json"): stamp for name, stamp in found.items()}
 
     def check_readable(self) -> None:
-        """Raise :class:`BadInputError` where there is no store that can be read."""
+        """Raise :class:`BadInputError` if there is no store that can be read."""
         self._backend.stamps()
 
     def run_ids(self) -> list[str]:
-        """Return the ids of the runs that the store has a file of, damaged ones included."""
+        """Return the ids of the runs that have a file, including damaged files."""
         return sorted(self.stamps())
 
     def records(self) -> Iterator[RunRecord | Damaged]:
-        """Return every record, and what lies in the store but is none."""
+        """Yield every record and every damaged file."""
         return self.load_all(self.run_ids())
 
     def load_all(self, run_ids: Iterable[str]) -> Iterator[RunRecord | Damaged]:
-        """Return the records of some runs, and why a file holds none; absent ones are left out."""
-        for _, parsed in self._parsed(run_ids):
-            yield parsed if isinstance(parsed, Damaged) else parsed[0]
+        """Yield the records of some runs, and their damaged files; missing ones are left out."""
+        for loaded in self.load_files(run_ids):
+            yield loaded if isinstance(loaded, Damaged) else loaded.record
 
-    def table_rows(self, run_ids: Iterable[str]) -> Iterator[dict[str, Any] | Damaged]:
-        """Return, as :meth:`load_all` does, the runs table's rows of the records."""
-        for _, parsed in self._parsed(run_ids):
-            yield parsed if isinstance(parsed, Damaged) else parsed[1]
-
-    def _parsed(self, run_ids: Iterable[str]) -> Iterator[tuple[str, _Parsed | Damaged]]:
-        for name, written in self._backend.read_all(_file_of(run_id) for run_id in run_ids):
-            run_id = name.removesuffix(".json")
-            if isinstance(written, UnreadableError):
-                reason = safe_line(f"cannot be read: {written}")
-                yield run_id, Damaged(self.where_of(run_id), reason, unreadable=True)
-            elif written is not None:
-                parsed = _parse(name, written)
-                if isinstance(parsed, Damaged):
-                    parsed = replace(parsed, where=self.where_of(run_id))
-                yield run_id, parsed
-
-
-class StoreSnapshot(Store):
-    """A store that reads each record once, and again only when its file has changed.
-
-    Every listing (:meth:`stamps`) finds new and changed files. Of a store with more than
-    :data:`SNAPSHOT_BYTES` of records, the rest is read again each time.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._backend = store._backend
-        self._listing: dict[str, Stamp] | None = None
-        self._known: dict[str, _Parsed | Damaged] = {}
-        self._bytes_left = SNAPSHOT_BYTES
-
-    def stamps(self) -> dict[str, Stamp]:
-        """List the files of the store, and forget the records whose files have changed."""
-        listing, earlier = super().stamps(), self._listing or {}
-        for run_id in list(self._known):
-            if run_id not in listing or listing[run_id].text != earlier[run_id].text:
-                self._forget(run_id)
-        self._listing = listing
-        return listing
-
-    def write(self, record: RunRecord) -> None:
-        """Write a record as :meth:`Store.write` does; the next listing finds it."""
-        self._store.write(record)
-        self._forget(record.run_id)
-        if self._listing is not None:
-            self._listing.pop(record.run_id, None)
-
-    def _parsed(self, run_ids: Iterable[str]) -> Iterator[tuple[str, _Parsed | Damaged]]:
-        listing = self.stamps() if self._listing is None else self._listing
-        listed = [run_id for run_id in run_ids if run_id in listing]
-        for known, group in itertools.groupby(listed, key=self._known.__contains__):
-            if known:
-                yield from [(run_id, self._known[run_id]) for run_id in group]
-                continue
-            for run_id, parsed in super()._parsed(list(group)):
-                if listing[run_id].size <= self._bytes_left:
-                    self._known[run_id] = parsed
-                    self._bytes_left -= listing[run_id].size
-                yield run_id, parsed
-
-    def _forget(self, run_id: str) -> None:
-        if self._known.pop(run_id, None) is not None and self._listing is not None:
-            self._bytes_left += self._listing[run_id].size
+    def load_files(self, run_ids: Iterable[str]) -> Iterator[RecordFile | Damaged]:
+        """Yield the files of some runs with their records; missing ones are left out."""
+        for name, content in self._backend.read_all(_file_of(run_id) for run_id in run_ids):
+            where = self._backend.where_of(name)
+            if isinstance(content, UnreadableError):
+                yield Damaged(where, safe_line(f"cannot be read: {content}"), unreadable=True)
+            elif content is not None:
+                yield parse_file(where, content)
 
 
 def _file_of(run_id: str) -> str:
@@ -286,96 +251,95 @@ def _file_of(run_id: str) -> str:
 
 
 def quality(record: RunRecord) -> tuple[int, bool]:
-    """Return what makes a record better than another one of the same run: more is better."""
+    """Return a rank by which records of the same run are compared; higher is better."""
     return ("failed", "stopped", "finished").index(record.status), record.complete
 
 
-def parse_record(where: str, written: bytes) -> RunRecord | Damaged:
-    """Return the record that a file's bytes are, or why they are none; never an error.
+def parse_record(where: str, content: bytes) -> RunRecord | Damaged:
+    """Return the record in the content of a file; never raise an error.
 
     Parameters
     ----------
     where
-        The file's place, which ends in the run's id and ``.json``.
+        Path or URL of the file, which ends in the run's id and ``.json``.
     """
-    parsed = _parse(where, written)
-    return parsed if isinstance(parsed, Damaged) else parsed[0]
+    parsed = parse_file(where, content)
+    return parsed if isinstance(parsed, Damaged) else parsed.record
 
 
-_Parsed = tuple[RunRecord, dict[str, Any]]
-"""A record and its row of the runs table."""
-
-
-def _parse(where: str, written: bytes) -> _Parsed | Damaged:
+def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
+    """Return the content of a file with its record and row, as :func:`parse_record` does."""
     try:
-        content = _content(written)
+        data = _parse_json(content)
     except (ValueError, RecursionError) as error:
         return Damaged(where, safe_line(f"not a JSON file: {error}"))
-    version = content.get("schema_version") if isinstance(content, dict) else None
+    version = data.get("schema_version") if isinstance(data, dict) else None
     if type(version) is not int or version not in READABLE_VERSIONS:
         known = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
         newer = version if type(version) is int and version > SCHEMA_VERSION else None
         reason = safe_line(f"record version {str(version)[:40]}; this greencv reads {known}")
         return Damaged(where, reason, newer=newer)
     try:
-        record = RunRecord.model_validate(content)
-        flaw = _flaw(record)
-        row = {} if flaw else table_row(record)
-        flaw = flaw or _flaw_of_row(row)
+        record = RunRecord.model_validate(data)
+        defect = _defect(record)
+        row = {} if defect else table_row(record)
+        defect = defect or _defect_of_row(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         return Damaged(where, safe_line(f"{field}: {first['msg']}"))
     except (RecursionError, OverflowError, ArithmeticError) as error:
-        return Damaged(where, safe_line(f"holds a figure that is none: {error}"))
-    if flaw is None and f"{record.run_id}.json" != where.rpartition("/")[2]:
-        flaw = f"holds the record of run {record.run_id}"
-    return (record, row) if flaw is None else Damaged(where, safe_line(flaw))
+        return Damaged(where, safe_line(f"contains an invalid number: {error}"))
+    if defect is None and _file_of(record.run_id) != where.rpartition("/")[2]:
+        defect = f"contains the record of run {record.run_id}"
+    if defect is not None:
+        return Damaged(where, safe_line(defect))
+    return RecordFile(where, content, record, row)
 
 
-def _content(written: bytes) -> Any:
-    """Return what JSON says; a name that is there twice is an error, as is half a character."""
-    content = from_json(written, allow_inf_nan=False)
-    # The fast parser keeps the last of them, and does not write again what it read then. Where
-    # more is different, as blanks are and the forms of figures, the slow parser decides.
-    if to_json(content) != written:
-        json.loads(written, object_pairs_hook=_once)
-    return content
+def _parse_json(content: bytes) -> Any:
+    """Parse JSON; a repeated key or half of a surrogate pair is an error."""
+    data = from_json(content, allow_inf_nan=False)
+    # The fast parser accepts both, but then does not write the same bytes again. The slow parser
+    # decides, because spaces and the notation of numbers differ, too.
+    if to_json(data) != content:
+        json.loads(content, object_pairs_hook=_unique_keys)
+    return data
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("a name is there twice")
-    return content
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return data
 
 
-def _flaw(record: RunRecord) -> str | None:
-    """Return what is wrong with a record whose fields are each as they should be."""
+def _defect(record: RunRecord) -> str | None:
+    """Return what is wrong between the fields of a record, each of which is valid."""
     if not isinstance(record.environment.get("name"), str):
-        return "environment.name: there is none"
+        return "environment.name: missing"
     if record.epochs and record.final_epoch is not None:
         last = len(record.epochs)
         if not 0 <= record.final_epoch <= last:
-            return f"final_epoch: {record.final_epoch}, where epochs are 1 to {last}"
+            return f"final_epoch: {record.final_epoch}, but epochs are 1 to {last}"
     if record.trace is not None:
         times, powers = record.trace.time_s, record.trace.power_w
         if {c: len(t) for c, t in times.items()} != {c: len(p) for c, p in powers.items()}:
-            return "trace: not a power for each time"
+            return "trace: times and powers differ in number"
     return None
 
 
-def _flaw_of_row(row: dict[str, Any]) -> str | None:
+def _defect_of_row(row: dict[str, Any]) -> str | None:
     for name, value in row.items():
         if value is None:
             continue
         if type(value) is not _TYPES[name]:
             return f"{name}: not of type {RUNS_COLUMNS[name].kind}"
-        if type(value) is int and abs(value) > _LARGEST:
-            return f"{name}: a number that is too large"
+        if type(value) is int and abs(value) > _MAX_INTEGER:
+            return f"{name}: too large a number"
     return None
 
 
 _TYPES = {name: column.type for name, column in RUNS_COLUMNS.items()}
-_LARGEST = 2**63 - 1
-"""The largest integer that tables and their files can hold."""
+_MAX_INTEGER = 2**63 - 1
+"""Limit of the tables and their files."""

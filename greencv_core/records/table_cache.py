@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from greencv_core.records import columns, record, store, tables
 from greencv_core.records.backends import is_url
-from greencv_core.records.backends.base import Stamp
+from greencv_core.records.backends.base import Stamp, file_name
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.store import Damaged, Store
@@ -137,15 +137,17 @@ def _read(source: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> It
 def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:
     """Return one row per file; files that were removed in the meantime have none."""
     rows: list[dict[str, Any]] = []
-    for row in source.table_rows(stamps):
-        if isinstance(row, Damaged):
-            file = row.where.rpartition("/")[2].removesuffix(".json")
-            damage = {"reason": row.reason, "unreadable": row.unreadable, "newer": row.newer}
+    for loaded in source.load_files(stamps):
+        file = file_name(loaded.where).removesuffix(".json")
+        if isinstance(loaded, Damaged):
+            damage = {
+                "reason": loaded.reason, "unreadable": loaded.unreadable, "newer": loaded.newer
+            }  # fmt: skip
             # An unreadable file may become readable without a change.
-            stamp = "" if row.unreadable else stamps[file]
+            stamp = "" if loaded.unreadable else stamps[file]
             rows.append({"file": file, "stamp": stamp, "damage": json.dumps(damage)})
         else:
-            rows.append({"file": row["run_id"], "stamp": stamps[row["run_id"]], **row})
+            rows.append({"file": file, "stamp": stamps[file], **loaded.row})
     arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in _SCHEMA]
     return pa.table(arrays, _SCHEMA)
 

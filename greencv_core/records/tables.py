@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
-from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord
+from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord, sum_energies
 from greencv_core.utils.energy import (
     COMPONENTS,
     weakest,
@@ -16,16 +16,16 @@ from greencv_core.utils.energy import (
 
 
 def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return the runs table: one row a run, tidy, with the unit in each column's name.
+    """Return the runs table: one row per run, in the order of the records.
 
-    Rows stand in the order of the records.
+    :data:`greencv_core.records.columns.RUNS_COLUMNS` describes the columns.
     """
     frame = pd.DataFrame([table_row(record) for record in records], columns=list(RUNS_COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, float))
 
 
 def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
-    """Return one row an epoch: run, architecture, environment, losses, correctness, energy."""
+    """Return one row per epoch: run, architecture, environment, losses, correctness, energy."""
     rows = [
         {
             "run_id": record.run_id,
@@ -42,7 +42,7 @@ def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def power_trace_table(record: RunRecord) -> pd.DataFrame:
-    """Return a run's power trace: time_s, component, power_w, provenance."""
+    """Return the power trace of a run: time_s, component, power_w, provenance."""
     trace = record.trace or TraceRecord(time_s={}, power_w={})
     parts = record.total.components if record.total else {}
     rows = [
@@ -50,7 +50,7 @@ def power_trace_table(record: RunRecord) -> pd.DataFrame:
             "time_s": time_s,
             "component": component,
             "power_w": power_w,
-            # A meter that was lost on the way has no joules, but powers until then.
+            # A meter that failed during the run has no energy, but powers until then.
             "provenance": parts[component].provenance if component in parts else "incomplete",
         }
         for component in trace.time_s
@@ -60,16 +60,16 @@ def power_trace_table(record: RunRecord) -> pd.DataFrame:
 
 
 def phases_table(record: RunRecord) -> pd.DataFrame:
-    """Return a run's phases: name, start_s, end_s, energy_j; no energy where a meter was lost."""
-    wanted = {component for phase in record.phases for component in phase.components}
+    """Return the phases of a run: name, start_s, end_s, energy_j; NaN after a meter failed."""
+    expected = {component for phase in record.phases for component in phase.components}
     if record.accelerator:
-        wanted.add("gpu")
+        expected.add("gpu")
     rows = [
         {
             "name": p.name,
             "start_s": p.start_s,
             "end_s": p.end_s,
-            "energy_j": p.energy_j if wanted <= p.components.keys() else None,
+            "energy_j": p.energy_j if expected <= p.components.keys() else None,
         }
         for p in record.phases
     ]
@@ -78,25 +78,43 @@ def phases_table(record: RunRecord) -> pd.DataFrame:
 
 
 def table_row(record: RunRecord) -> dict[str, Any]:
-    """Return a record's row of the runs table."""
-    total, final = record.total, record.final
-    components = total.components if total else {}
-    if not record.complete:
-        total = None  # what is left when a meter was lost is not the run's energy
-    total_j = total.energy_j if total else None
-    images, duration_s = record.images_processed, record.duration_s
-    environment, dataset, machine = record.environment, record.dataset, record.machine
-    gpu, cpu, ram = ((components | record.excluded_components).get(name) for name in COMPONENTS)
-    meaningful = final if record.correctness_is_meaningful else None
+    """Return the row of a record in the runs table."""
     return {
         "run_id": record.run_id,
         "study": record.study,
-        "architecture": record.architecture,
-        "environment": environment.get("name"),
         "repetition": record.repetition,
         "order": record.order,
         "seed": record.seed,
         "status": record.status,
+        **_condition(record),
+        "epochs": len(record.epochs),
+        "ended_by": record.ended_by,
+        "images_processed": record.images_processed,
+        "duration_s": _nan(record.duration_s),
+        "duration_s_per_image": _per(record.duration_s, record.images_processed),
+        "images_per_s": _per(record.images_processed, record.duration_s),
+        **_energy(record),
+        "device_utilization_pct": _nan(record.device_utilization_pct),
+        **_correctness(record),
+        "complete": record.complete,
+        "contended": record.contended,
+        "problems": "; ".join([*record.problems, *([record.reason] if record.reason else [])]),
+        "machine": record.machine.get("fingerprint"),
+        "host": record.host,
+        "cpu_model": record.machine.get("cpu_model"),
+        "started_at": record.started_at,
+        "git_commit": record.git_commit,
+        "greencv_version": record.versions.get("greencv"),
+        "torch_version": record.versions.get("torch"),
+        "record": f"{record.run_id}.json",
+    }
+
+
+def _condition(record: RunRecord) -> dict[str, Any]:
+    environment, dataset = record.environment, record.dataset
+    return {
+        "architecture": record.architecture,
+        "environment": environment.get("name"),
         "device": environment.get("device"),
         "device_name": record.device_name,
         "threads": environment.get("threads"),
@@ -110,50 +128,43 @@ def table_row(record: RunRecord) -> dict[str, Any]:
         "batch_size": record.protocol.get("batch_size"),
         "gflops_per_image": _nan(record.gflops_per_image),
         "parameters": record.parameters,
-        "epochs": len(record.epochs),
-        "ended_by": record.ended_by,
-        "images_processed": images,
-        "duration_s": _nan(duration_s),
+    }
+
+
+def _energy(record: RunRecord) -> dict[str, Any]:
+    counted = record.total.components if record.total else {}
+    # Without a meter that failed, the sum is not the run's energy.
+    total = record.total if record.complete else None
+    total_j = total.energy_j if total else None
+    row: dict[str, Any] = {
         "energy_j": _nan(total_j),
-        "components": "+".join(name for name in COMPONENTS if name in components) or None,
+        "components": "+".join(name for name in COMPONENTS if name in counted) or None,
         "energy_uncertainty_j": _nan(total.uncertainty_j if total else None),
-        "energy_j_per_image": _per(total_j, images),
+        "energy_j_per_image": _per(total_j, record.images_processed),
         "net_energy_j": _nan(record.net_energy_j),
-        "power_w": _per(total_j, duration_s),
-        "duration_s_per_image": _per(duration_s, images),
-        "images_per_s": _per(images, duration_s),
-        "gpu_energy_j": gpu.energy_j if gpu else _NAN,
-        "cpu_energy_j": cpu.energy_j if cpu else _NAN,
-        "ram_energy_j": ram.energy_j if ram else _NAN,
-        "provenance": weakest(part.provenance for part in components.values())
-        if components
-        else None,
-        "gpu_provenance": gpu.provenance if gpu else None,
-        "cpu_provenance": cpu.provenance if cpu else None,
-        "ram_provenance": ram.provenance if ram else None,
+        "power_w": _per(total_j, record.duration_s),
+        "provenance": weakest(part.provenance for part in counted.values()) if counted else None,
         "train_energy_j": _phase_energy_j(record, "training"),
         "validation_energy_j": _phase_energy_j(record, "validation"),
         "emissions_gco2e": _nan(record.emissions_gco2e),
         "carbon_intensity_gco2e_per_kwh": _nan(record.carbon_intensity_gco2e_per_kwh),
-        "device_utilization_pct": _nan(record.device_utilization_pct),
-        "accuracy": _nan(meaningful.accuracy if meaningful else None),
-        "precision_macro": _nan(meaningful.precision_macro if meaningful else None),
-        "recall_macro": _nan(meaningful.recall_macro if meaningful else None),
-        "f1_macro": _nan(meaningful.f1_macro if meaningful else None),
-        "auroc_macro": _nan(meaningful.auroc_macro if meaningful else None),
-        "train_loss": _nan(final.train_loss if final else None),
-        "validation_loss": _nan(final.validation_loss if final else None),
-        "complete": record.complete,
-        "contended": record.contended,
-        "problems": "; ".join([*record.problems, *([record.reason] if record.reason else [])]),
-        "machine": machine.get("fingerprint"),
-        "host": record.host,
-        "cpu_model": machine.get("cpu_model"),
-        "started_at": record.started_at,
-        "git_commit": record.git_commit,
-        "greencv_version": record.versions.get("greencv"),
-        "torch_version": record.versions.get("torch"),
-        "record": f"{record.run_id}.json",
+    }
+    metered = counted | record.excluded_components
+    for name in COMPONENTS:
+        part = metered.get(name)
+        row[f"{name}_energy_j"] = part.energy_j if part else _NAN
+        row[f"{name}_provenance"] = part.provenance if part else None
+    return row
+
+
+def _correctness(record: RunRecord) -> dict[str, float]:
+    final = record.final
+    scores = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "auroc_macro")
+    losses = ("train_loss", "validation_loss")
+    meaningful = final if record.correctness_is_meaningful else None
+    return {
+        **{name: getattr(meaningful, name) if meaningful else _NAN for name in scores},
+        **{name: getattr(final, name) if final else _NAN for name in losses},
     }
 
 
@@ -168,9 +179,7 @@ def _per(numerator: float | None, denominator: float | None) -> float:
     return _NAN if numerator is None or not denominator else numerator / denominator
 
 
-def _phase_energy_j(record: RunRecord, word: str) -> float:
+def _phase_energy_j(record: RunRecord, phase: str) -> float:
     if not record.complete:
         return _NAN
-    parts = [phase.energy_j for phase in record.phases if phase.name.endswith(word)]
-    known = [energy_j for energy_j in parts if energy_j is not None]
-    return sum(known) if known and len(known) == len(parts) else _NAN
+    return _nan(sum_energies(p.energy_j for p in record.phases if p.name.endswith(phase)))

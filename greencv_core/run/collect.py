@@ -21,12 +21,12 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.select import (
     count_environments,
     disambiguate_environments,
-    records_from_bundle,
-    records_from_other_machines,
+    find_records,
     sort_records,
 )
+from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Store, StoreSnapshot
+from greencv_core.records.store import Store
 from greencv_core.run.calibration import estimate_costs
 from greencv_core.run.local import run_locally
 from greencv_core.run.planning import costs_from_records, plan_here, select_unfinished
@@ -132,7 +132,7 @@ def run_study(
     chosen = list(study.architectures if architectures is None else architectures)
     if store.is_bundle:
         study.check_architectures(chosen)
-        packed = records_from_bundle(study, store, chosen)
+        packed = find_records(study, store, chosen)
         return _outcome(study, packed, new=(), missing=0, every_component=every_component)
     runs, _ = plan_here(study, architectures=chosen)
     new: list[RunRecord] = []
@@ -148,7 +148,7 @@ def run_study(
         store.stamps()  # finds the new records
     loaded = store.load_all([run.run_id for run in runs])
     here = [record for record in loaded if isinstance(record, RunRecord)]
-    elsewhere = records_from_other_machines(study, store, runs, chosen)
+    elsewhere = find_records(study, store, chosen, {run.run_id for run in runs})
     return _outcome(
         study, [*here, *elsewhere],
         new=new, missing=len(runs) - len(here), every_component=every_component,
@@ -207,7 +207,7 @@ def _is_unfinished(
 ) -> bool:
     if runs:
         return bool(select_unfinished(runs, describe_worker(), store, stop_above_j=stop_above_j))
-    return not records_from_other_machines(study, store, runs, architectures)
+    return not find_records(study, store, architectures)
 
 
 def collect(

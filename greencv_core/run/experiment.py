@@ -35,6 +35,8 @@ from greencv_core.records.record import (
     RunRecord,
     TraceRecord,
     WindowRecord,
+    phase_name,
+    sum_energies,
 )
 from greencv_core.run.stop_rules import BudgetLimit, EnergyLimit
 from greencv_core.run.unfinished import build_identity, build_stopped_fields
@@ -283,14 +285,13 @@ def synchronizer(device: torch.device) -> Callable[[], None] | None:
 
 def _phases_of(window: Window) -> training.PhaseHook:
     def open_phase(phase: str, epoch: int) -> AbstractContextManager[object]:
-        return window.phase(f"epoch {epoch} {phase}")
+        return window.phase(phase_name(epoch, phase))
 
     return open_phase
 
 
 def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochRecord:
-    parts = [p for p in phases if p.name.startswith(f"epoch {epoch.epoch} ")]
-    totals = [p.reading.total for p in parts]
+    parts = [p for p in phases if p.name.startswith(phase_name(epoch.epoch))]
     return EpochRecord(
         epoch=epoch.epoch,
         stage=epoch.stage,
@@ -299,7 +300,7 @@ def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochReco
         validation_loss=epoch.validation_loss,
         **vars(epoch.correctness),
         duration_s=sum(p.reading.duration_s for p in parts),
-        energy_j=None if None in totals else sum(t.energy_j for t in totals if t is not None),
+        energy_j=sum_energies(p.reading.total.energy_j if p.reading.total else None for p in parts),
     )
 
 

@@ -16,7 +16,7 @@ from greencv_core.estimation.run_forecast import (
     predict_costs,
 )
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import StoreSnapshot
+from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.run.calibration import Calibration
 from greencv_core.run.planning import plan_on_machine, select_unfinished
 from greencv_core.run.progress import RunProgress

@@ -1,6 +1,5 @@
 """Where stores lie: folders, full disks, buckets; whole files and one line for what goes wrong."""
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -19,7 +18,8 @@ from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
 from greencv_core.utils.secrets import safe_line
 from tests.conftest import greencv_here
-from tests.records.test_merge import RUN, record
+from tests.records.conftest import fill_up
+from tests.support.made_up_records import RUN, record
 
 HOUR_S = 3600
 
@@ -141,8 +141,8 @@ def test_a_bucket_is_a_store_of_the_command_line(s3):
 
 def test_what_is_wrong_with_a_url_is_one_line(s3, monkeypatch):
     for url, told in (
-        ("s3://nobodys/runs", "there is no bucket nobodys"),
-        ("nosuch://a/b", "no such place"),
+        ("s3://nobodys/runs", "bucket nobodys does not exist"),
+        ("nosuch://a/b", "cannot be opened"),
     ):
         with pytest.raises(BadInputError, match=told) as raised:
             Store(url).prepare()
@@ -156,17 +156,17 @@ def test_what_is_wrong_with_a_url_is_one_line(s3, monkeypatch):
 
 def test_a_server_that_is_not_there_is_one_line(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(BadInputError, match="does not answer") as raised:
+    with pytest.raises(BadInputError, match="does not respond") as raised:
         Store("s3://lab/runs").prepare()
     one_liner(raised)
     # A finished run is waited with, as the server may be back soon.
-    with pytest.raises(UnavailableError, match="does not answer") as raised:
+    with pytest.raises(UnavailableError, match="does not respond") as raised:
         Store("s3://lab/runs").write(record())
     one_liner(raised)
 
 
 def test_credentials_are_in_no_message():
-    with pytest.raises(BadInputError, match="credentials in the environment") as raised:
+    with pytest.raises(BadInputError, match="move the credentials to environment") as raised:
         Store("nosuch://key:secret@host/runs")
     assert "secret" not in str(raised.value)
     assert safe_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
@@ -179,28 +179,6 @@ def test_prepare_removes_old_half_written_files_only(tmp_path):
         os.utime(path, (time.time() - age_s,) * 2)
     Store(tmp_path).prepare()
     assert list(tmp_path.iterdir()) == [fresh]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Return a disk of 12 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(disk)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("may not mount a file system here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill_up(disk):
-    with contextlib.suppress(OSError), (disk / "other").open("wb", buffering=0) as file:
-        while file.write(b"x" * 4096):
-            pass
 
 
 def test_a_full_disk_is_reported_before_a_run_and_when_its_record_is_written(small_disk):

@@ -21,11 +21,11 @@ from greencv_core import collect, load_study, runs_table
 from greencv_core.machine import hardware
 from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends import bundle as bundles
-from greencv_core.records.backends.bundle import KEY, BundleFile, shipped_bundles, study_digest
+from greencv_core.records.backends.bundle import KEY, shipped_bundles, study_digest
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.pack import LICENCE, pack, write
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import records_from_bundle
+from greencv_core.records.select import find_records
 from greencv_core.records.store import Damaged, Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.report.export.files import write_results
@@ -35,16 +35,10 @@ from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
-from tests.records.test_merge import record
 from tests.report.test_smoke_study import NOTEBOOKS, NOWHERE
+from tests.support.made_up_records import record
 
-REFUSAL = "is a bundle; nothing is written into one: give a folder"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Keep runs tables in a folder of the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+REFUSAL = "is a bundle, which is read-only: name a folder"
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +98,8 @@ def one_line(done, code=2):
     return lines[0].removeprefix("error: ")
 
 
-def told(call, *arguments):
-    """Return the one line that a call refuses with."""
+def refusal(call, *arguments):
+    """Return the error of a call, which is one line."""
     with pytest.raises(BadInputError) as error:
         call(*arguments)
     text = str(error.value)
@@ -207,7 +201,7 @@ def test_the_runs_commands_read_a_bundle(smoke_store, smoke_bundle, tmp_path):
 def test_a_bundles_runs_table_is_kept_between_commands(smoke_bundle, monkeypatch):
     frame, damaged = cached_runs_table(Store(smoke_bundle))
     assert (len(frame), damaged) == (8, [])
-    monkeypatch.setattr(Store, "table_rows", lambda self, run_ids: pytest.fail("read again"))
+    monkeypatch.setattr(Store, "load_files", lambda self, run_ids: pytest.fail("read again"))
     again, _ = cached_runs_table(Store(smoke_bundle))
     pd.testing.assert_frame_equal(again, frame)
 
@@ -237,13 +231,12 @@ def test_nothing_is_written_into_a_bundle(
 
 
 def test_a_bundle_refuses_every_way_to_write(smoke_bundle):
-    place, store = BundleFile(smoke_bundle), Store(smoke_bundle)
+    store = Store(smoke_bundle)
     for call, *arguments in (
-        (place.write, "a.json", b""), (place.create, "a.json", b""), (place.check_space,),
-        (place.prepare,), (place.move, "a.json", "b"), (store.prepare,), (store.check_writable,),
-        (store.put, "a.json", b""), (store.write, record("aa")), (store.check_space,),
+        (store.prepare,), (store.check_writable,), (store.check_space,),
+        (store.write_file, "a.json", b""), (store.write, record("aa")),
     ):  # fmt: skip
-        assert told(call, *arguments) == f"{smoke_bundle} {REFUSAL}"
+        assert refusal(call, *arguments) == f"{smoke_bundle} {REFUSAL}"
 
 
 def another_machine():
@@ -284,7 +277,7 @@ def test_a_bundle_of_several_machines_tells_what_was_planned(tmp_path):
     assert plan_size(bundle, outcome.records) == 16
     some = collect(bundle, store=bundle, architectures=["squeezenet1_1"])
     assert {r.architecture for r in some} == {"squeezenet1_1"}
-    line = told(lambda: collect(bundle, store=bundle, architectures=["vgg16"]))
+    line = refusal(lambda: collect(bundle, store=bundle, architectures=["vgg16"]))
     assert line.startswith(f"{bundle}: architectures: vgg16: not in this study")
 
 
@@ -305,8 +298,8 @@ def test_another_study_looks_at_a_bundles_runs(smoke_bundle, tmp_path):
     assert [r.repetition for r in records] == [0] * 4
     for one in records:
         assert one.emissions_gco2e == pytest.approx(one.total.energy_j / 1e5)
-    line = told(lambda: collect("quick", store=smoke_bundle))
-    assert line.startswith(f"{smoke_bundle}: holds no run of ")
+    line = refusal(lambda: collect("quick", store=smoke_bundle))
+    assert line.startswith(f"{smoke_bundle}: contains no run of ")
     assert line.endswith("it is of study smoke")
 
 
@@ -315,23 +308,23 @@ def test_a_bundle_at_odds_with_its_study_is_one_line(tmp_path):
     of_another = study.model_copy(update={"architectures": ["squeezenet1_1"]})
     bundle = packed(study, made_by(study, "0123abcd"), tmp_path)
     rewritten(bundle, about={"study": json.dumps(of_another.model_dump(mode="json"))})
-    line = told(lambda: collect(bundle, store=bundle))
-    assert line.endswith("architecture shufflenet_v2_x0_5: not in the study that it holds")
+    line = refusal(lambda: collect(bundle, store=bundle))
+    assert line.endswith("architecture shufflenet_v2_x0_5 is not part of the bundle's study")
     once = study.protocol.model_copy(update={"repetitions": 1})
     of_once = study.model_copy(update={"protocol": once})
     rewritten(bundle, about={"study": json.dumps(of_once.model_dump(mode="json"))})
-    assert told(lambda: collect(bundle, store=bundle)).endswith(
-        "repetition 2: not in the study that it holds"
+    assert refusal(lambda: collect(bundle, store=bundle)).endswith(
+        "repetition 2 is not part of the bundle's study"
     )
 
 
 def test_nothing_to_pack_is_one_line(smoke_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, line in (
-        (("quick", "--store", smoke_store), "so there is nothing to pack"),
+        (("quick", "--store", smoke_store), "to pack"),
         (("smoke", "--store", tmp_path / "nowhere"), "no store of runs can be read there"),
-        (("smoke", "--store", smoke_store, "-o", "a.txt"), "a name that ends in .parquet"),
-        (("smoke", "--store", tmp_path / "x.parquet"), "there is no such bundle"),
+        (("smoke", "--store", smoke_store, "-o", "a.txt"), "it must end in .parquet"),
+        (("smoke", "--store", tmp_path / "x.parquet"), "this bundle does not exist"),
     ):
         assert line in one_line(greencv_here("bundle", *arguments))
     assert list(tmp_path.glob("*.*")) == []
@@ -444,13 +437,36 @@ def twice(path):
     rewritten(path, table=pa.concat_tables([table, table.slice(0, 1)]))
 
 
-HOSTILE = {
+def with_metadata(text):
+    def change(path):
+        table = pq.read_table(path)
+        with pq.ParquetWriter(path, table.schema, store_schema=False) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({KEY: text})
+
+    return change
+
+
+def stating(**about):
+    return lambda path: rewritten(path, about)
+
+
+DAMAGE = {
     "no Parquet": (lambda p: p.write_bytes(b"PAR1" * 40), "cannot be read as Parquet"),
     "empty": (lambda p: p.write_bytes(b""), "cannot be read as Parquet"),
     "cut off": (lambda p: p.write_bytes(p.read_bytes()[:-40]), "cannot be read as Parquet"),
-    "a pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "not a bundle: no file"),
-    "absent": (lambda p: p.unlink(), "there is no such bundle"),
-    "of another": (nothing_of_greencv, "its metadata say nothing of greencv"),
+    "a pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "not a regular file"),
+    "absent": (lambda p: p.unlink(), "this bundle does not exist"),
+    "of another": (nothing_of_greencv, "no metadata of greencv"),
+    "half of JSON": (with_metadata("{"), "its metadata are not JSON"),
+    "deep JSON": (with_metadata("[" * 100_000), "its metadata are not JSON"),
+    "a list": (with_metadata("[]"), "its metadata have no format version"),
+    "newer": (stating(format_version=2), "was packed by a newer greencv"),
+    "no format": (stating(format_version="1"), "its metadata have no format version"),
+    "no study": (stating(study=None), "its metadata have no valid study"),
+    "another study": (stating(study_sha256="0" * 64), "the study's checksum is wrong"),
+    "another number": (stating(runs=7), "8 runs, but its metadata state 7"),
+    "long words": (stating(licence="a" * (2 << 20)), "its metadata are too long"),
     "no records": (without_records, "no column record of binary values"),
     "records of text": (
         with_column("record", lambda c: [v.decode() for v in c.to_pylist()], pa.string()),
@@ -460,72 +476,37 @@ HOSTILE = {
         with_column("run_id", lambda c: list(range(len(c))), pa.int64()),
         "no column run_id of string values",
     ),
-    "an id twice": (twice, "is there twice"),
-    "no id": (with_column("run_id", lambda c: [None] * len(c), pa.string()), "row 1 names no run"),
+    "an id twice": (twice, "occurs twice"),
+    "no id": (with_column("run_id", lambda c: [None] * len(c), pa.string()), "row 1 has no run id"),
     "a path as id": (
-        with_column("run_id", lambda c: ["../../a"] * len(c), pa.string()), "row 1 names no run"
+        with_column("run_id", lambda c: ["../../a"] * len(c), pa.string()), "row 1 has no run id"
     ),
     "a record absent": (
         with_column("record", lambda c: [None] * len(c), pa.binary()), "has no record"
     ),
-    "another number": (
-        lambda p: rewritten(p, {"runs": 7}), "not a bundle: 8 runs, where it says 7"
-    ),
-    "newer": (lambda p: rewritten(p, {"format_version": 2}), "was packed by a newer greencv"),
-    "no format": (lambda p: rewritten(p, {"format_version": "1"}), "its metadata name no format"),
-    "another study": (
-        lambda p: rewritten(p, {"study_sha256": "0" * 64}), "its study is not the one"
-    ),
-    "no study": (lambda p: rewritten(p, {"study": None}), "its metadata lack study"),
-    "long words": (lambda p: rewritten(p, {"licence": "a" * (2 << 20)}), "is too long"),
+    "a deep study": (stating(study="[" * 9000), "values within values"),
+    "a long study": (stating(study="#" * (200 << 10)), "larger than 128 KiB"),
+    "half a study": (stating(study="name: [1"), "line 1, column 9: expected ',' or ']'"),
+    "half a character": (stating(study="name: \ud800"), "a control character"),
+    "code": (stating(study="!!python/object:os.system {}"), "a tag"),
+    "a word": (stating(study="smoke"), "must be a mapping"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_a_file_of_whatever_origin_is_refused_plainly(what, smoke_bundle, tmp_path):
-    change, line = HOSTILE[what]
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_bundle_is_refused_in_one_line(what, smoke_bundle, tmp_path):
+    change, line = DAMAGE[what]
     path = tmp_path / "x.parquet"
     shutil.copy(smoke_bundle, path)
     change(path)
-    said = one_line(greencv_here("runs", "list", "--store", path))
-    assert said.startswith(f"{path}: ")
-    assert line in said
-
-
-@pytest.mark.parametrize(
-    ("stated", "line"),
-    [
-        ("[" * 9000, "values within values"),
-        ("#" * (200 << 10), "larger than 128 KiB"),
-        ("name: [1", "line 1, column 9: expected ',' or ']'"),
-        ("name: \ud800", "a control character"),
-        ("!!python/object:os.system {}", "a tag"),
-        ("smoke", "must be a mapping"),
-    ],
-    ids=["deep", "long", "cut off", "half a character", "code", "a word"],
-)
-def test_a_bundles_study_is_checked_as_any(stated, line, smoke_bundle, tmp_path):
-    path = tmp_path / "x.parquet"
-    shutil.copy(smoke_bundle, path)
-    rewritten(path, {"study": stated})
-    said = one_line(greencv_here("book", "--runs", path))
-    assert said.startswith(f"{path}:")
-    assert line in said
-
-
-def test_a_frame_that_is_no_json_is_refused(smoke_bundle, tmp_path):
-    for stated in ("{", "[" * 100_000, "[]", "null"):
-        table = pq.read_table(smoke_bundle)
-        path = tmp_path / "x.parquet"
-        with pq.ParquetWriter(path, table.schema, store_schema=False) as writer:
-            writer.write_table(table)
-            writer.add_key_value_metadata({KEY: stated})
-        assert "not a bundle: its metadata" in told(load_study, path)
-        assert "not a bundle: its metadata" in told(Store(path).run_ids)
+    # A study is checked when it is loaded, runs when they are listed.
+    text = refusal(lambda: (load_study(path), Store(path).run_ids()))
+    assert text.startswith(f"{path}:")
+    assert line in text
 
 
 def test_a_file_that_unpacks_to_too_much_is_refused(smoke_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundles, "LARGEST_CONTENT_BYTES", 16 << 20)
+    monkeypatch.setattr(bundles, "MAX_RECORDS_BYTES", 16 << 20)
     path = tmp_path / "x.parquet"
     run_ids = [f"{i:016x}" for i in range(64)]
     alike = pa.table({"run_id": run_ids, "record": pa.array([b" " * (1 << 20)] * 64, pa.binary())})
@@ -541,16 +522,13 @@ def test_a_file_that_unpacks_to_too_much_is_refused(smoke_bundle, tmp_path, monk
         group = pq.read_metadata(path).row_group(0)
         assert (group.column(1).total_uncompressed_size > 16 << 20) == said_so
         most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert told(Store(path).run_ids).endswith("its records take more than 16 MiB")
+        assert refusal(Store(path).run_ids).endswith("its records take more than 16 MiB")
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most_kib < 50 << 10
 
 
 def test_a_file_that_is_too_large_is_refused(smoke_bundle, monkeypatch):
-    size = smoke_bundle.stat().st_size
-    monkeypatch.setattr(bundles, "LARGEST_FILE_BYTES", size)
-    assert len(Store(smoke_bundle).run_ids()) == 8
-    monkeypatch.setattr(bundles, "LARGEST_FILE_BYTES", size - 1)
-    assert "larger than" in told(Store(smoke_bundle).run_ids)
+    monkeypatch.setattr(bundles, "MAX_FILE_BYTES", smoke_bundle.stat().st_size - 1)
+    assert "larger than" in refusal(Store(smoke_bundle).run_ids)
 
 
 def test_a_damaged_file_gives_the_same_records_or_one_line(smoke_bundle, tmp_path):
@@ -583,7 +561,7 @@ def test_a_record_that_is_none_is_told_and_left_out(smoke_bundle, tmp_path):
     loaded = Store(path).load(first)
     assert isinstance(loaded, Damaged)
     assert loaded.where == f"{path}/{first}.json"
-    assert loaded.reason == f"holds the record of run {second}"
+    assert loaded.reason == f"contains the record of run {second}"
     done = greencv_here("runs", "list", "--store", path)
     assert done.returncode == 0
     assert done.stdout.startswith("6 runs of smoke")
@@ -596,8 +574,8 @@ def test_a_bundle_of_records_that_are_none_tells_why(smoke_bundle, tmp_path):
     shutil.copy(smoke_bundle, path)
     newer = json.dumps({"schema_version": 99}).encode()
     with_column("record", lambda c: [newer] * len(c), pa.binary())(path)
-    assert "record version 99; this greencv reads" in told(lambda: collect(path, store=path))
-    assert "nothing" not in told(lambda: records_from_bundle(load_study(path), Store(path), []))
+    assert "record version 99; this greencv reads" in refusal(lambda: collect(path, store=path))
+    assert "nothing" not in refusal(lambda: find_records(load_study(path), Store(path), []))
 
 
 def test_a_folder_may_be_called_as_a_bundle_is(tmp_path):
@@ -615,7 +593,7 @@ def test_the_book_wants_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
         line = one_line(greencv_here("book", "--runs", other))
         assert line == f"--runs {other}: not a bundle: a file whose name ends in .parquet"
     assert one_line(greencv_here("book", "--runs", tmp_path / "a.parquet")).endswith(
-        "there is no such bundle"
+        "this bundle does not exist"
     )
     line = one_line(greencv_here("book", "quick", "--runs", smoke_bundle))
     assert line.endswith("it is of study smoke")

@@ -10,11 +10,9 @@ import yaml
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv_here
-from tests.records import test_backends as test_storage
+from tests.records.conftest import fill_up
 
 REPETITIONS = 5
-
-small_disk = test_storage.small_disk
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_dis
     deadline = time.monotonic() + 300
     while not list(small_disk.glob("[!.]*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    test_storage.fill_up(small_disk)
+    fill_up(small_disk)
     _, told = process.communicate(timeout=300)
 
     assert process.returncode == 1
@@ -65,7 +63,7 @@ def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_dis
 
 
 def test_a_disk_that_is_full_is_told_before_anything_is_metered(study, small_disk):
-    test_storage.fill_up(small_disk)
+    fill_up(small_disk)
     done = greencv_here("run", study, "--store", small_disk)
     assert done.returncode == 1
     assert done.stderr == (

@@ -12,33 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greencv_core.records.merge import SUPERSEDED, Conflict, Merge, merge
-from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from greencv_core.utils.errors import BadInputError, GreencvError
+from tests.support.made_up_records import RUN, STARTED, record
 
-RUN = "0123abcd0123abcd"
-EARLIER, LATER = "2026-01-01T08:00:00+00:00", "2026-01-02T08:00:00+00:00"
-
-
-def record(run_id=RUN, **changed):
-    fields = {
-        "run_id": run_id,
-        "status": "finished",
-        "study": "smoke",
-        "architecture": "resnet18",
-        "environment": {"name": "cpu-1-thread"},
-        "dataset": {},
-        "protocol": {},
-        "carbon": {},
-        "repetition": 1,
-        "order": 0,
-        "seed": 1,
-        "started_at": EARLIER,
-        "machine": {},
-        "versions": {},
-        "git_commit": "",
-    }
-    return RunRecord(**{**fields, **changed})
+EARLIER, LATER = STARTED, "2026-01-02T08:00:00+00:00"
 
 
 def store(folder, *records):
@@ -223,8 +201,8 @@ def test_what_cannot_be_a_source_is_one_line_and_nothing_is_copied(tmp_path):
         ("missing", "No such file or directory"),
         ("file", "Not a directory"),
         ("loop", "Too many levels of symbolic links"),
-        ("empty", "holds no run records$"),
-        ("strange", "holds no run records; package.json: record version None"),
+        ("empty", "contains no run records$"),
+        ("strange", "contains no run records; package.json: record version None"),
     ):
         with pytest.raises(BadInputError, match=told) as raised:
             merge([good, tmp_path / name], Store(tmp_path / "dest"))
@@ -259,7 +237,7 @@ def test_damage_in_a_source_is_told_and_left_out(tmp_path):
         "aa.json": "not a JSON file",
         "ad.json": "cannot be read",
         "ae.json": "cannot be read",
-        "az.json": "holds the record of run ab",
+        "az.json": "contains the record of run ab",
     }
     assert {Path(d.where).parent for d in done.damaged} == {a}
     assert files(tmp_path / "dest") == files(b) | {"ac.json": (a / "ac.json").read_bytes()}

@@ -10,35 +10,27 @@ import pytest
 
 from greencv_core.records import table_cache
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import records_from_other_machines
+from greencv_core.records.select import find_records
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Damaged, Store, parse_record
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.records.tables import runs_table
 from tests.records.test_backends import BROKEN, newer_record
-from tests.records.test_merge import record
+from tests.support.made_up_records import record
 
 OLD_S = 60
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Keep tables in a folder of the test's own."""
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
 
 
 @pytest.fixture
 def parsed(monkeypatch):
     """Return the ids of the runs that were read, as they are read."""
-    seen, rows = [], Store.table_rows
+    seen, read_chunk = [], table_cache._read_chunk
 
-    def watched(self, run_ids):
-        seen.extend(run_ids)
-        return rows(self, run_ids)
+    def watched(source, stamps):
+        seen.extend(stamps)
+        return read_chunk(source, stamps)
 
-    monkeypatch.setattr(Store, "table_rows", watched)
+    monkeypatch.setattr(table_cache, "_read_chunk", watched)
     return seen
 
 
@@ -226,8 +218,8 @@ def test_runs_of_other_machines_are_found_as_by_reading_all(smoke_store, smoke_r
     store.write_file("other.json", json.dumps({**content, "run_id": "other"}).encode())
     store.write_file("bad.json", b"{")
     names = {r.architecture for r in smoke_records}
-    found = records_from_other_machines(study, store, [], names)
+    found = find_records(study, store, names)
     assert found == sorted(smoke_records, key=lambda r: r.run_id)
     [one] = sorted(names)[:1]
-    assert {r.architecture for r in records_from_other_machines(study, store, [], [one])} == {one}
-    assert records_from_other_machines(study, Store(tmp_path / "nowhere"), [], names) == []
+    assert {r.architecture for r in find_records(study, store, [one])} == {one}
+    assert find_records(study, Store(tmp_path / "nowhere"), names) == []

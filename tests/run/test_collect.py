@@ -6,8 +6,9 @@ from collections import Counter
 import pytest
 
 from greencv_core.records.record import RunRecord
+from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Store, StoreSnapshot
+from greencv_core.records.store import Store
 from greencv_core.run.collect import run_study
 from tests.run.test_queue import Progress
 
@@ -69,7 +70,7 @@ def test_a_snapshot_finds_files_that_changed_and_keeps_what_fits_into_memory(sto
     snapshot.stamps()
     assert snapshot.read(first.run_id) == first
 
-    monkeypatch.setattr("greencv_core.records.store.SNAPSHOT_BYTES", 0)
+    monkeypatch.setattr("greencv_core.records.snapshot.SNAPSHOT_BYTES", 0)
     reads.clear()
     small = StoreSnapshot(store)
     assert list(small.records()) == list(small.records())

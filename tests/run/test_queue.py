@@ -6,8 +6,9 @@ import pytest
 
 from greencv_core.estimation.run_cost import RunCost, extrapolate
 from greencv_core.machine.hardware import Accelerator
+from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Store, StoreSnapshot
+from greencv_core.records.store import Store
 from greencv_core.run.calibration import Calibration
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker

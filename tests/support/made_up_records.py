@@ -7,6 +7,8 @@ from greencv_core.records.source import load_study
 
 EPOCHS = 2
 IMAGES = 456
+RUN = "0123abcd0123abcd"
+STARTED = "2026-01-01T08:00:00+00:00"
 
 
 def made_up_study():
@@ -104,3 +106,25 @@ def epoch(k, f1, energy_j, duration_s):
         "duration_s": duration_s / EPOCHS,
         "energy_j": energy_j / EPOCHS,
     }
+
+
+def record(run_id=RUN, **changed):
+    """Return a record with the required fields alone, and those that are ``changed``."""
+    fields = {
+        "run_id": run_id,
+        "status": "finished",
+        "study": "smoke",
+        "architecture": "resnet18",
+        "environment": {"name": "cpu-1-thread"},
+        "dataset": {},
+        "protocol": {},
+        "carbon": {},
+        "repetition": 1,
+        "order": 0,
+        "seed": 1,
+        "started_at": STARTED,
+        "machine": {},
+        "versions": {},
+        "git_commit": "",
+    }
+    return RunRecord(**{**fields, **changed})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from greencv_core.records.backends.base import Backend
 from greencv_core.records.backends.bundle import BundleFile, is_bundle
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.backends.object_store import ObjectStore
@@ -15,7 +14,7 @@ from greencv_core.utils.secrets import safe_line
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-def open_backend(location: str | Path) -> Backend:
+def open_backend(location: str | Path) -> Folder | ObjectStore | BundleFile:
     """Return the backend for the path of a folder or bundle, or for a URL.
 
     Raises
@@ -24,25 +23,20 @@ def open_backend(location: str | Path) -> Backend:
         The home folder in the path does not exist, or the URL contains credentials.
     """
     text = str(location)
-    if _URL.match(text):
-        if re.search(r"://[^/@]*@", text):
-            raise BadInputError(
-                f"{safe_line(text)}: the address of a store is printed in the report: give its "
-                "credentials in the environment, or in a profile"
-            )
-        if text.startswith("file://"):
-            return _open_path(Path(text.removeprefix("file://")))
+    if _URL.match(text) and re.search(r"://[^/@]*@", text):
+        raise BadInputError(
+            f"{safe_line(text)}: the report prints the address of a store: move the credentials "
+            "to environment variables or a profile"
+        )
+    if is_url(text):
         return ObjectStore(text)
     try:
-        return _open_path(Path(text).expanduser())
+        path = Path(text.removeprefix("file://")).expanduser()
     except RuntimeError as error:
-        raise BadInputError(f"{text}: no such user's home folder") from error
-
-
-def _open_path(path: Path) -> Folder | BundleFile:
+        raise BadInputError(f"{text}: the user of this home folder does not exist") from error
     return BundleFile(path) if is_bundle(path) else Folder(path)
 
 
 def is_url(location: str | Path) -> bool:
-    """Return whether a location is a URL, and no path of a folder."""
+    """Return whether a location is a URL and not the path of a folder."""
     return bool(_URL.match(str(location))) and not str(location).startswith("file://")

@@ -1,4 +1,4 @@
-"""The backend of a store: the protocol, and what its implementations share.
+"""The backend of a store: the protocol, and what their implementations share.
 
 Every backend writes a file completely or not at all, and writers need no lock. Errors of a disk or
 a server become a :class:`GreencvError` with a message of one line that names the location.
@@ -7,76 +7,73 @@ a server become a :class:`GreencvError` with a message of one line that names th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeAlias
 
 from greencv_core.utils.errors import BadInputError
 
 WRITING = ".writing-"
-"""What the name of a file begins with that is not whole yet."""
+"""Prefix of the name of a file that is not yet complete."""
 SETTLED_AFTER_S = 2.0
-"""Age of a file that, if it changes now, gets another time: the clocks of file systems are coarse,
-and a second change in the same tick could not be told from the first."""
+"""Age from which a file's time is sure to differ after a change: the clocks of file systems are
+coarse, and a second change within one tick would leave the time as it is."""
 
 
 class StoreNotFoundError(BadInputError):
-    """The folder is not there (yet)."""
+    """The folder of the store does not exist (yet)."""
 
 
 class UnreadableError(Exception):
-    """A single file cannot be read, for a reason that is no fault of its content."""
+    """A single file cannot be read, for a reason other than its content."""
+
+
+Content: TypeAlias = "bytes | UnreadableError | None"
+"""Content of a file: the bytes, why it cannot be read, or None if it does not exist."""
 
 
 class Stamp(NamedTuple):
-    """What tells one content of a file from another; compared for equality alone."""
+    """Version of a file's content; only equality has a meaning."""
 
     text: str
     settled: bool
-    """Whether a change after the look at it is sure to change it."""
+    """Whether any later change is sure to change the stamp."""
     size: int
+    """Size of the file in bytes."""
 
 
 class Backend(Protocol):
-    """Where named files lie side by side."""
+    """Named files in one location.
+
+    Those that can be written to also have ``write``, ``create``, ``move``, ``prepare`` and
+    ``check_space``: see :class:`~greencv_core.records.backends.folder.Folder`.
+    """
 
     where: str
-    """For people."""
+    """Location to print, without credentials."""
 
     @property
     def location(self) -> str | Path:
-        """For another process: what :func:`open_backend` takes."""
+        """Location to pass to :func:`~greencv_core.records.backends.open_backend`."""
 
     def identity(self) -> str:
-        """Return what is the same for all names of this place."""
+        """Return a text that is the same for all names of this location."""
 
     def where_of(self, name: str) -> str:
-        """Return where a file is, or would be, for people."""
+        """Return the path or URL of a file, to print."""
 
     def stamps(self) -> dict[str, Stamp]:
         """Return the current stamp of each visible file; raise :class:`StoreNotFoundError`."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's content; None where there is none, else :class:`UnreadableError`."""
+        """Return a file's content, None if it does not exist; raise :class:`UnreadableError`."""
 
-    def read_all(
-        self, names: Iterable[str]
-    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
-        """Yield the contents of many files."""
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all."""
-
-    def create(self, name: str, content: bytes) -> bool:
-        """Write a file that is not there yet; return whether it was not there."""
-
-    def check_space(self) -> None:
-        """Raise :class:`GreencvError` if there is no space for one more record."""
-
-    def prepare(self) -> None:
-        """Make the place, prove that it can be written to, and remove what others left there."""
-
-    def move(self, name: str, folder: str) -> str:
-        """Move a file into a folder of this place; return where it is then, for people."""
+    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, Content]]:
+        """Yield the name and content of many files."""
+        for name in names:
+            try:
+                yield name, self.read(name)
+            except UnreadableError as error:
+                yield name, error
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -88,6 +85,6 @@ def numbered(path: Path) -> Iterator[Path]:
         number += 1
 
 
-def name_in(where: str) -> str:
-    """Return the name of the file that a place in words ends in."""
-    return PurePosixPath(where).name
+def file_name(where: str) -> str:
+    """Return the last part of a path or URL."""
+    return where.rpartition("/")[2]

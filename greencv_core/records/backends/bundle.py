@@ -1,9 +1,8 @@
-"""A bundle: the runs of one study, packed into one Parquet file with the study itself; read here.
+"""A read-only store: the runs of one study and the study itself in one Parquet file.
 
-It is a place like a folder of records, but read-only. :mod:`greencv_core.records.pack` makes one.
-
-A bundle may be of any origin. All that is read of one has a bound, and a file that is no bundle is
-told in one line; whether a record in it is one is decided as for a record in a folder.
+:mod:`greencv_core.records.pack` writes bundles. A bundle may come from anybody, so everything that
+is read has a size limit, and a file that is not a bundle gives an error message of one line.
+Records are validated as those of a folder are.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from greencv_core.records.backends.base import Stamp, UnreadableError
+from greencv_core.records.backends.base import Backend, Stamp
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.secrets import safe_line
@@ -28,41 +27,42 @@ from greencv_core.utils.secrets import safe_line
 SUFFIX = ".parquet"
 FORMAT_VERSION = 1
 KEY = b"greencv"
-"""Of the entry in the file's metadata that makes it a bundle: a JSON object."""
+"""Key of the bundle's metadata, a JSON object, in the metadata of the Parquet file."""
 RUN_ID, RECORD = "run_id", "record"
-"""The columns that make a store: a run's id, and its record, byte for byte."""
+"""Columns that the store reads: the run id, and the record byte for byte."""
 
-LARGEST_FILE_BYTES = 512 << 20
-LARGEST_CONTENT_BYTES = 1 << 30
-"""Of all the records of a bundle together, unpacked."""
-LARGEST_ABOUT_BYTES = 1 << 20
-"""Of what a bundle says about itself, its study included."""
-LARGEST_TEXT_BYTES = 8 << 20
-"""Of any text in the file's frame."""
-MOST_PARTS = 100_000
-"""Runs of a bundle, and parts of the file's frame."""
+MAX_FILE_BYTES = 512 << 20
+MAX_RECORDS_BYTES = 1 << 30
+"""Limit for all records of a bundle together, decompressed."""
+MAX_METADATA_BYTES = 1 << 20
+"""Limit for the bundle's metadata, which contain the study."""
+MAX_TEXT_BYTES = 8 << 20
+"""Limit for each text in the metadata of the Parquet file."""
+MAX_PARTS = 100_000
+"""Limit for the runs of a bundle, and for each list in the metadata of the Parquet file."""
 
-_NAME = re.compile(r"[0-9A-Za-z_-]{1,64}")
+_RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """What a bundle says about itself."""
+    """Metadata of a bundle."""
 
     study: str
-    """The study's file: YAML."""
+    """The study file, as YAML."""
     study_name: str
     greencv_version: str
-    """Which packed it."""
+    """Version that packed the bundle."""
     licence: str
-    """Of the data: an SPDX identifier."""
+    """SPDX identifier of the licence of the data."""
     runs: int
+    """Number of runs."""
     columns: Mapping[str, str]
-    """What each column of the file means, with its unit."""
+    """Description of each column of the file, with its unit."""
 
 
 def is_bundle(location: object) -> bool:
-    """Return whether a location is a bundle's: a path that ends in ``.parquet``, and no folder."""
+    """Return whether a location is a path that ends in ``.parquet`` and is not a folder."""
     return (
         isinstance(location, str | Path)
         and "://" not in str(location)
@@ -72,36 +72,30 @@ def is_bundle(location: object) -> bool:
 
 
 def read_metadata(path: Path) -> BundleMetadata:
-    """Return what a bundle says about itself.
+    """Return the metadata of a bundle.
 
     Raises
     ------
     BadInputError
-        It is absent, cannot be read, or is no bundle.
+        The file is missing, unreadable or not a bundle.
     """
-    with _edge(path):
-        return _read_metadata(_opened(path), path)
+    with _parquet_errors(path):
+        return _metadata(_open(path), path)
 
 
 def study_digest(study: str) -> str:
-    """Return the SHA-256 of a study's text: the file's frame, where it is, has no checksum."""
+    """Return the SHA-256 of a study's text; Parquet has no checksum of its metadata."""
     return hashlib.sha256(study.encode(errors="replace")).hexdigest()
 
 
 def shipped_bundles() -> dict[str, Path]:
-    """Return the bundles that come with the project, by the name of their study.
-
-    Raises
-    ------
-    BadInputError
-        A file there is none.
-    """
+    """Return the bundles that are part of the project, by the name of their study."""
     paths = sorted((PROJECT_ROOT / "bundles").glob(f"*{SUFFIX}"))
     return {read_metadata(path).study_name: path for path in paths}
 
 
-class BundleFile:
-    """The records of a bundle, side by side as the files of a folder are; nothing is written."""
+class BundleFile(Backend):
+    """The records of a bundle, as if they were files in a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,122 +103,85 @@ class BundleFile:
 
     @property
     def location(self) -> Path:
-        """The bundle's path."""
+        """Path of the bundle."""
         return self.path
 
     def identity(self) -> str:
-        """Return the bundle's path without links."""
+        """Return the path without links."""
         return os.path.realpath(self.path)
 
     def where_of(self, name: str) -> str:
-        """Return the bundle's path with the record's name as if the bundle were a folder."""
+        """Return the path that a record would have if the bundle were a folder."""
         return f"{self.where}/{name}"
 
     @cached_property
     def _contents(self) -> dict[str, bytes]:
-        return _records(self.path)
+        return _read_records(self.path)
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return the digests of what is packed: the same wherever, and whenever, it was packed."""
+        """Return digests, which are the same wherever and whenever the runs were packed."""
         return {
             name: Stamp(hashlib.sha256(content).hexdigest(), True, len(content))
             for name, content in self._contents.items()
         }
 
     def read(self, name: str) -> bytes | None:
-        """Return a record's bytes."""
+        """Return a record."""
         return self._contents.get(name)
-
-    def read_all(
-        self, names: Iterable[str]
-    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
-        """Yield one record after the other."""
-        for name in names:
-            yield name, self._contents.get(name)
-
-    def write(self, name: str, content: bytes) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def create(self, name: str, content: bytes) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def check_space(self) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def prepare(self) -> NoReturn:
-        """Refuse.
-
-        Raises
-        ------
-        BadInputError
-            Always.
-        """
-        self._refuse()
-
-    def move(self, name: str, folder: str) -> NoReturn:
-        """Refuse."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise BadInputError(f"{self.where} is a bundle; nothing is written into one: give a folder")
 
 
 @contextlib.contextmanager
-def _edge(path: Path) -> Iterator[None]:
-    """Turn whatever the library makes of bytes of whatever origin into one line."""
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """Replace any error of the library by one line: the bytes may come from anybody."""
     try:
         yield
     except BadInputError:
         raise
     except Exception as error:
-        raise _no_bundle(path, f"cannot be read as Parquet: {safe_line(error)}") from error
+        raise _not_a_bundle(path, f"cannot be read as Parquet: {safe_line(error)}") from error
 
 
-def _opened(path: Path) -> Any:
-    """Return pyarrow's view of a Parquet file, of which it has read the frame alone."""
+def _open(path: Path) -> Any:
+    """Read the metadata of a Parquet file; return pyarrow's handle."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(
-        pa.BufferReader(_bytes_of(path)),
-        thrift_string_size_limit=LARGEST_TEXT_BYTES,
-        thrift_container_size_limit=MOST_PARTS,
+        pa.BufferReader(_read_file(path)),
+        thrift_string_size_limit=MAX_TEXT_BYTES,
+        thrift_container_size_limit=MAX_PARTS,
         page_checksum_verification=True,
     )
 
 
-def _bytes_of(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
-        # A pipe that nobody writes to would keep us waiting.
+        # Without O_NONBLOCK, opening a pipe that nobody writes to would wait forever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise _no_bundle(path, "no file")
-            written = file.read(LARGEST_FILE_BYTES + 1)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _not_a_bundle(path, "not a regular file")
+            content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise BadInputError(f"{safe_line(path)}: there is no such bundle") from error
+        raise BadInputError(f"{safe_line(path)}: this bundle does not exist") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or safe_line(error)
         raise BadInputError(f"{safe_line(path)}: cannot be read: {reason}") from error
-    if len(written) > LARGEST_FILE_BYTES:
-        raise _no_bundle(path, f"larger than {LARGEST_FILE_BYTES >> 20} MiB")
-    return written
+    if len(content) > MAX_FILE_BYTES:
+        raise _not_a_bundle(path, f"larger than {MAX_FILE_BYTES >> 20} MiB")
+    return content
 
 
-def _read_metadata(file: Any, path: Path) -> BundleMetadata:
-    stated = (file.metadata.metadata or {}).get(KEY)
-    if stated is None:
-        raise _no_bundle(path, "its metadata say nothing of greencv; greencv bundle makes one")
-    if len(stated) > LARGEST_ABOUT_BYTES:
-        raise _no_bundle(path, "what it says about itself is too long")
+def _metadata(file: Any, path: Path) -> BundleMetadata:
+    written = (file.metadata.metadata or {}).get(KEY)
+    if written is None:
+        raise _not_a_bundle(path, "no metadata of greencv; greencv bundle writes bundles")
+    if len(written) > MAX_METADATA_BYTES:
+        raise _not_a_bundle(path, "its metadata are too long")
     try:
-        content = json.loads(stated)
+        content = json.loads(written)
     except (ValueError, RecursionError) as error:
-        raise _no_bundle(path, f"its metadata are no JSON: {safe_line(error)}") from error
+        raise _not_a_bundle(path, f"its metadata are not JSON: {safe_line(error)}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if type(version) is int and version > FORMAT_VERSION:
         raise BadInputError(
@@ -232,69 +189,68 @@ def _read_metadata(file: Any, path: Path) -> BundleMetadata:
             f"{FORMAT_VERSION}): update greencv"
         )
     if version != FORMAT_VERSION:
-        raise _no_bundle(path, "its metadata name no format")
+        raise _not_a_bundle(path, "its metadata have no format version")
     kinds = {
         "study": str, "study_name": str, "greencv_version": str, "licence": str, "runs": int,
         "columns": dict,
     }  # fmt: skip
     for field, kind in kinds.items():
         if type(content.get(field)) is not kind:
-            raise _no_bundle(path, f"its metadata lack {field}")
+            raise _not_a_bundle(path, f"its metadata have no valid {field}")
     if content.get("study_sha256") != study_digest(content["study"]):
-        raise _no_bundle(path, "damaged: its study is not the one that was packed")
-    if file.metadata.num_rows != content["runs"]:
-        raise _no_bundle(path, f"{file.metadata.num_rows} runs, where it says {content['runs']}")
+        raise _not_a_bundle(path, "damaged: the study's checksum is wrong")
+    rows = file.metadata.num_rows
+    if rows != content["runs"]:
+        raise _not_a_bundle(path, f"{rows} runs, but its metadata state {content['runs']}")
     return BundleMetadata(**{field: content[field] for field in kinds})
 
 
-def _records(path: Path) -> dict[str, bytes]:
-    """Return the records in a bundle by their files' names."""
+def _read_records(path: Path) -> dict[str, bytes]:
+    """Return the records of a bundle by the names of their files."""
     records: dict[str, bytes] = {}
     size = 0
-    with _edge(path):
-        file = _opened(path)
-        _read_metadata(file, path)
-        _check_columns(file, path)
-        # Row by row: what is packed into few bytes never lies unpacked in memory at once.
+    with _parquet_errors(path):
+        file = _open(path)
+        _metadata(file, path)
+        _check_table(file, path)
+        # Row by row: a small file may decompress to more than the memory holds.
         for batch in file.iter_batches(batch_size=1, columns=[RUN_ID, RECORD], use_threads=False):
-            for run_id, record in zip(*(batch[name].to_pylist() for name in _COLUMNS), strict=True):
-                if run_id is None or not _NAME.fullmatch(run_id):
-                    raise _no_bundle(path, f"row {len(records) + 1} names no run")
+            for row in batch.to_pylist():
+                run_id, record = row[RUN_ID], row[RECORD]
+                if run_id is None or not _RUN_ID.fullmatch(run_id):
+                    raise _not_a_bundle(path, f"row {len(records) + 1} has no run id")
                 if record is None:
-                    raise _no_bundle(path, f"run {run_id} has no record")
+                    raise _not_a_bundle(path, f"run {run_id} has no record")
                 name = f"{run_id}.json"
                 if name in records:
-                    raise _no_bundle(path, f"run {run_id} is there twice")
+                    raise _not_a_bundle(path, f"run {run_id} occurs twice")
                 size += len(record)
-                if size > LARGEST_CONTENT_BYTES:
-                    raise _too_much(path)
+                if size > MAX_RECORDS_BYTES:
+                    raise _too_large(path)
                 records[name] = record
     return records
 
 
-_COLUMNS = (RUN_ID, RECORD)
-
-
-def _check_columns(file: Any, path: Path) -> None:
-    """Refuse what is no table of runs, or says itself that it is too large to be read."""
+def _check_table(file: Any, path: Path) -> None:
+    """Check the columns and the stated size before any row is read."""
     import pyarrow as pa
 
     kinds = {RUN_ID: (pa.string(), pa.large_string()), RECORD: (pa.binary(), pa.large_binary())}
     for name, allowed in kinds.items():
-        place = file.schema_arrow.get_field_index(name)
-        if place < 0 or file.schema_arrow.field(place).type not in allowed:
-            raise _no_bundle(path, f"no column {name} of {allowed[0]} values")
-    if file.metadata.num_rows > MOST_PARTS:
-        raise _no_bundle(path, f"more than {MOST_PARTS} runs")
-    # Of the groups alone: pyarrow ends the process over a column's metadata that are damaged.
+        index = file.schema_arrow.get_field_index(name)
+        if index < 0 or file.schema_arrow.field(index).type not in allowed:
+            raise _not_a_bundle(path, f"no column {name} of {allowed[0]} values")
+    if file.metadata.num_rows > MAX_PARTS:
+        raise _not_a_bundle(path, f"more than {MAX_PARTS} runs")
+    # Only of row groups: damaged metadata of a column make pyarrow abort the process.
     groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-    if sum(group.total_byte_size for group in groups) > LARGEST_CONTENT_BYTES:
-        raise _too_much(path)
+    if sum(group.total_byte_size for group in groups) > MAX_RECORDS_BYTES:
+        raise _too_large(path)
 
 
-def _no_bundle(path: Path, reason: str) -> BadInputError:
+def _not_a_bundle(path: Path, reason: str) -> BadInputError:
     return BadInputError(f"{safe_line(path)}: not a bundle: {reason}")
 
 
-def _too_much(path: Path) -> BadInputError:
-    return _no_bundle(path, f"its records take more than {LARGEST_CONTENT_BYTES >> 20} MiB")
+def _too_large(path: Path) -> BadInputError:
+    return _not_a_bundle(path, f"its records take more than {MAX_RECORDS_BYTES >> 20} MiB")

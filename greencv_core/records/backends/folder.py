@@ -9,12 +9,13 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from greencv_core.records.backends.base import (
     SETTLED_AFTER_S,
     WRITING,
+    Backend,
     Stamp,
     StoreNotFoundError,
     UnreadableError,
@@ -23,36 +24,36 @@ from greencv_core.records.backends.base import (
 from greencv_core.utils.errors import BadInputError, GreencvError
 
 ABANDONED_AFTER_S = 3600.0
-"""Age of a half-written file that no process is still writing."""
+"""Age of an incomplete file that no process is still writing."""
 SPACE_BYTES = 8 << 20
 """Free space that the record of a run needs, at least."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-class Folder:
-    """A folder of this machine's file systems, those of the network included."""
+class Folder(Backend):
+    """A folder of the local or a network file system."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.where = str(folder)
-        # Paths are made of text: of many files, joining takes longer than reading.
-        self._before_name = str(folder / "-").removesuffix("-")
+        # For many files, joining Path objects takes longer than reading.
+        self._prefix = str(folder / "-").removesuffix("-")
 
     @property
     def location(self) -> Path:
-        """The folder's path."""
+        """Path of the folder."""
         return self.folder
 
     def identity(self) -> str:
-        """Return the folder's path without links."""
+        """Return the path without links."""
         return os.path.realpath(self.folder)
 
     def where_of(self, name: str) -> str:
-        """Return the file's path."""
-        return f"{self._before_name}{name}"
+        """Return the path of a file."""
+        return f"{self._prefix}{name}"
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return what lies there; a file that goes meanwhile does not."""
+        """Return size and time of each file; files that are removed meanwhile are skipped."""
         found = {}
         try:
             with os.scandir(self.folder) as entries:
@@ -67,7 +68,7 @@ class Folder:
                         if not os.path.lexists(entry.path):
                             continue
                         status = entry.stat(follow_symlinks=False)
-                    # A time to come is none of an old file: a clock was wrong, or still is.
+                    # A time in the future is not settled: some clock is wrong.
                     size, changed_ns = status.st_size, status.st_mtime_ns
                     found[name] = Stamp(f"{size}-{changed_ns}", changed_ns < settled_ns, size)
         except OSError as error:
@@ -78,39 +79,29 @@ class Folder:
         return found
 
     def read(self, name: str) -> bytes | None:
-        """Return the file's bytes."""
+        """Return the content of a file."""
         path = self.where_of(name)
         try:
-            with open(path, "rb", buffering=0, opener=_at_once) as file:
+            with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise UnreadableError("is no file")
+                    raise UnreadableError("not a regular file")
                 return file.read()
         except OSError as error:
             if not os.path.lexists(path):
                 return None
             raise UnreadableError(error.strerror or type(error).__name__) from error
 
-    def read_all(
-        self, names: Iterable[str]
-    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
-        """Yield one file after the other."""
-        for name in names:
-            try:
-                yield name, self.read(name)
-            except UnreadableError as error:
-                yield name, error
-
     def write(self, name: str, content: bytes) -> None:
-        """Write beside the file's place, flush to the disk and rename."""
-        with self._written(name, content) as temporary:
+        """Write a temporary file, flush it to the disk and rename it."""
+        with self._temporary(name, content) as temporary:
             temporary.replace(self.folder / name)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write as :meth:`write` does, but link: a link never replaces."""
+        """Write a file unless it exists; return whether it was written."""
         path = self.folder / name
-        with self._written(name, content) as temporary:
+        with self._temporary(name, content) as temporary:
             try:
-                os.link(temporary, path)
+                os.link(temporary, path)  # which never replaces a file
             except FileExistsError:
                 return False
             except OSError:  # a file system without links
@@ -118,7 +109,7 @@ class Folder:
         return True
 
     @contextlib.contextmanager
-    def _written(self, name: str, content: bytes) -> Iterator[Path]:
+    def _temporary(self, name: str, content: bytes) -> Iterator[Path]:
         path, temporary = self.folder / name, None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +118,7 @@ class Folder:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # Temporary files are private; records are for whoever may read the folder.
+            # Temporary files are private; a record is as readable as its folder.
             temporary.chmod(0o644)
             yield temporary
         except OSError as error:
@@ -140,14 +131,9 @@ class Folder:
                     temporary.unlink(missing_ok=True)
 
     def check_space(self) -> None:
-        """Make sure that the disk has space for one more record.
+        """Raise :class:`GreencvError` if there is no space for one more record.
 
-        A user's quota is not known here; it shows when the record is written.
-
-        Raises
-        ------
-        GreencvError
-            The disk is full, or there can be no such folder.
+        A user's quota is unknown here; it takes effect when the record is written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -165,19 +151,13 @@ class Folder:
         )
 
     def prepare(self) -> None:
-        """Make the folder, write to it, and remove what was left half written long ago.
-
-        Raises
-        ------
-        BadInputError
-            The folder cannot be written to.
-        """
+        """Create the folder, test that it can be written to, and remove abandoned files."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING):
                 pass
             for leftover in self.folder.glob(f"{WRITING}*"):
-                # Another one may be faster, or another one's file not for us to remove.
+                # Another process may remove it first, or its owner be another user.
                 with contextlib.suppress(OSError):
                     if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S:
                         leftover.unlink()
@@ -185,11 +165,11 @@ class Folder:
             raise BadInputError(f"{self.where}: cannot be written to: {error.strerror}") from error
 
     def move(self, name: str, folder: str) -> str:
-        """Move a file; a number tells it from one of the same name that is there."""
-        path, aside = self.folder / name, self.folder / folder
+        """Move a file into a subfolder, under a numbered name if its own is taken."""
+        path, subfolder = self.folder / name, self.folder / folder
         try:
-            aside.mkdir(exist_ok=True)
-            target = next(p for p in numbered(aside / name) if not os.path.lexists(p))
+            subfolder.mkdir(exist_ok=True)
+            target = next(p for p in numbered(subfolder / name) if not os.path.lexists(p))
             path.rename(target)
         except OSError as error:
             raise GreencvError(f"{path}: cannot be moved: {error.strerror}") from error
@@ -197,13 +177,13 @@ class Folder:
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a file's name can be written; bytes that are no character cannot."""
+    """Return whether a file name can be printed; it may contain bytes that are not UTF-8."""
     try:
         return name.isascii() or bool(name.encode())
     except UnicodeEncodeError:
         return False
 
 
-def _at_once(path: str, flags: int) -> int:
-    # A pipe that nobody writes to would keep us waiting.
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Otherwise, opening a pipe that nobody writes to would wait forever.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -15,6 +15,8 @@ from typing import Any
 from greencv_core.records.backends.base import (
     SETTLED_AFTER_S,
     WRITING,
+    Backend,
+    Content,
     Stamp,
     StoreNotFoundError,
     UnreadableError,
@@ -24,22 +26,22 @@ from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableEr
 from greencv_core.utils.secrets import safe_line
 
 PATIENCE_S = 5, 20
-"""For a connection to a server, and for each answer over it."""
+"""Timeouts for connecting to a server, and for each of its responses."""
 ATTEMPTS = 2
-"""At what a server does not answer."""
+"""Requests before a server counts as unavailable."""
 BATCH = 256
-"""Objects that are asked for side by side."""
+"""Objects that are requested concurrently."""
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory"}
-"""Where a PUT is atomic."""
+"""Protocols whose PUT is atomic."""
 _BUCKETS = _OBJECT_STORES - {"memory"}
-_AWAY = {
+_NO_RESPONSE = {
     "ConnectionClosedError", "ConnectTimeoutError", "EndpointConnectionError", "ReadTimeoutError"
 }  # fmt: skip
-"""What drivers call it when a server does not answer."""
+"""Names that drivers give the error of a server that does not respond."""
 
 
-class ObjectStore:
-    """A folder of an object store, or of whatever else fsspec reaches by a URL."""
+class ObjectStore(Backend):
+    """A folder of an object store, or of any other file system that fsspec can open."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -52,11 +54,11 @@ class ObjectStore:
         return self._url
 
     def identity(self) -> str:
-        """Return the URL, and the server that the environment names for it."""
+        """Return the URL and the server that the environment sets."""
         return f"{self.where} {os.environ.get('AWS_ENDPOINT_URL', '')}"
 
     def where_of(self, name: str) -> str:
-        """Return the object's URL."""
+        """Return the URL of an object."""
         return f"{self.where}/{name}"
 
     @cached_property
@@ -72,7 +74,7 @@ class ObjectStore:
                 "retries": {"total_max_attempts": 1},
             }
         try:
-            # An instance of its own: fsspec's shared ones outlive a change of the environment.
+            # The instances in fsspec's cache ignore changes of the environment.
             files, path = fsspec.url_to_fs(self.location, skip_instance_cache=True, **options)
         except ImportError as error:
             raise BadInputError(
@@ -80,29 +82,29 @@ class ObjectStore:
                 "package that fsspec names for it"
             ) from error
         except Exception as error:
-            raise BadInputError(f"{self.where}: no such place: {safe_line(error)}") from error
+            raise BadInputError(f"{self.where}: cannot be opened: {safe_line(error)}") from error
         if hasattr(files, "retries"):
-            files.retries = ATTEMPTS  # of s3fs's own, each of which is as patient
+            files.retries = ATTEMPTS  # s3fs retries by itself, each time with the full timeout
         return files, str(path).rstrip("/")
 
     @contextlib.contextmanager
-    def _edge(
-        self, what: str, kind: type[GreencvError] = GreencvError
+    def _driver(
+        self, problem: str, kind: type[GreencvError] = GreencvError
     ) -> Iterator[tuple[Any, str]]:
-        """Turn whatever a driver raises into one line; files that are absent pass."""
+        """Give access to the file system; replace its errors by one line, except missing files."""
         opened = self._opened
         try:
             yield opened
         except (GreencvError, FileNotFoundError, FileExistsError, UnreadableError):
             raise
-        except Exception as error:  # botocore's, aiohttp's and each other driver's own
-            if type(error).__name__ in _AWAY and kind is GreencvError:
-                kind = UnavailableError
-            raise kind(f"{self.where}: {what}: {_reason(error)}") from error
+        except Exception as error:  # every driver has error classes of its own
+            if kind is GreencvError:
+                kind = _kind(error)
+            raise kind(f"{self.where}: {problem}: {_reason(error)}") from error
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return what lies there now, whatever fsspec remembers."""
-        with self._edge("no store of runs can be read there", BadInputError) as (files, path):
+        """Return the stamps of the current objects, without fsspec's cache."""
+        with self._driver("no store of runs can be read there", BadInputError) as (files, path):
             try:
                 files.invalidate_cache()
                 entries = files.ls(path, detail=True)
@@ -110,8 +112,8 @@ class ObjectStore:
                 bucket = path.partition("/")[0]
                 if self.protocol in _BUCKETS and not files.exists(bucket):
                     raise BadInputError(
-                        f"{self.where}: there is no bucket {bucket}, or it is not for you to see: "
-                        "create it, or name another store"
+                        f"{self.where}: bucket {bucket} does not exist or access is denied: create "
+                        "it, or name another store"
                     ) from error
                 raise StoreNotFoundError(f"{self.where}: no store of runs is there") from error
         found = {}
@@ -123,14 +125,8 @@ class ObjectStore:
         return found
 
     def read(self, name: str) -> bytes | None:
-        """Return the object's bytes.
-
-        Raises
-        ------
-        GreencvError
-            The server does not answer.
-        """
-        with self._edge("cannot be read") as (files, path):
+        """Return the content of an object."""
+        with self._driver("cannot be read") as (files, path):
             try:
                 return bytes(files.cat_file(f"{path}/{name}"))
             except FileNotFoundError:
@@ -138,14 +134,12 @@ class ObjectStore:
             except PermissionError as error:
                 raise UnreadableError(_reason(error)) from error
 
-    def read_all(
-        self, names: Iterable[str]
-    ) -> Iterator[tuple[str, bytes | UnreadableError | None]]:
-        """Yield objects that are asked for side by side."""
+    def read_all(self, names: Iterable[str]) -> Iterator[tuple[str, Content]]:
+        """Yield the contents of objects, which are requested concurrently."""
         every = list(names)
         for start in range(0, len(every), BATCH):
             some = every[start : start + BATCH]
-            with self._edge("cannot be read") as (files, path):
+            with self._driver("cannot be read") as (files, path):
                 paths = [f"{path}/{name}" for name in some]
                 got = files.cat(paths, on_error="return")
             for name, whole in zip(some, paths, strict=True):
@@ -155,26 +149,27 @@ class ObjectStore:
                 elif isinstance(content, PermissionError):
                     yield name, UnreadableError(_reason(content))
                 elif isinstance(content, Exception):
-                    raise GreencvError(f"{self.where_of(name)}: cannot be read: {_reason(content)}")
+                    where = self.where_of(name)
+                    raise _kind(content)(f"{where}: cannot be read: {_reason(content)}")
                 else:
                     yield name, bytes(content)
 
     def write(self, name: str, content: bytes) -> None:
-        """Put an object; where that is not atomic, put it beside its place and move it."""
+        """Write an object; where that is not atomic, under a temporary name first."""
         try:
-            with self._edge(f"{name} cannot be written") as (files, path):
+            with self._driver(f"{name} cannot be written") as (files, path):
                 target = f"{path}/{name}"
                 if self.protocol in _OBJECT_STORES:
                     files.pipe_file(target, content)
                     return
-                beside = f"{path}/{WRITING}{uuid.uuid4().hex}"
+                temporary = f"{path}/{WRITING}{uuid.uuid4().hex}"
                 files.makedirs(target.rpartition("/")[0], exist_ok=True)
                 try:
-                    files.pipe_file(beside, content)
-                    files.mv(beside, target)
+                    files.pipe_file(temporary, content)
+                    files.mv(temporary, target)
                 except BaseException:
                     with contextlib.suppress(Exception):
-                        files.rm_file(beside)
+                        files.rm_file(temporary)
                     raise
         except OSError as error:
             raise GreencvError(
@@ -182,16 +177,16 @@ class ObjectStore:
             ) from error
 
     def create(self, name: str, content: bytes) -> bool:
-        """Put an object that is not there yet, if the server can refuse to replace one."""
+        """Write an object unless it exists; on S3, the server makes sure of that."""
         if self.protocol in ("s3", "s3a"):
             try:
-                with self._edge(f"{name} cannot be written") as (files, path):
+                with self._driver(f"{name} cannot be written") as (files, path):
                     files.pipe_file(f"{path}/{name}", content, mode="create")
                     return True
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                pass  # the plain write tells what is missing
+                pass  # write() has the better message
             except GreencvError as error:
                 if "NotImplemented" not in str(error) and "not implemented" not in str(error):
                     raise
@@ -204,34 +199,28 @@ class ObjectStore:
         """Check nothing: a bucket has no size limit."""
 
     def prepare(self) -> None:
-        """Prove that objects can be put there.
-
-        Raises
-        ------
-        BadInputError
-            They cannot.
-        """
+        """Test that objects can be written."""
         with contextlib.suppress(StoreNotFoundError):
-            self.stamps()  # tells better what is wrong with a bucket
+            self.stamps()  # has the better message about a bucket
         probe = f"{WRITING}{uuid.uuid4().hex}"
         try:
             self.write(probe, b"")
         except GreencvError as error:
             raise BadInputError(str(error).replace(f"{probe} cannot", "cannot", 1)) from error
-        with contextlib.suppress(Exception):  # who may not remove may still write
+        with contextlib.suppress(Exception):  # writing may be allowed where removing is not
             self._opened[0].rm_file(f"{self._opened[1]}/{probe}")
 
     def move(self, name: str, folder: str) -> str:
-        """Copy an object to where none is, then remove it."""
-        with self._edge(f"{name} cannot be moved") as (files, path):
+        """Move an object into a subfolder, under a numbered name if its own is taken."""
+        with self._driver(f"{name} cannot be moved") as (files, path):
             for target in numbered(Path(name)):
-                place = f"{folder}/{target.name}"
-                if not files.exists(f"{path}/{place}"):
+                moved = f"{folder}/{target.name}"
+                if not files.exists(f"{path}/{moved}"):
                     break
             if self.protocol not in _OBJECT_STORES:
                 files.makedirs(f"{path}/{folder}", exist_ok=True)
-            files.mv(f"{path}/{name}", f"{path}/{place}")
-        return self.where_of(place)
+            files.mv(f"{path}/{name}", f"{path}/{moved}")
+        return self.where_of(moved)
 
 
 def _object_stamp(entry: dict[str, Any]) -> Stamp:
@@ -242,7 +231,7 @@ def _object_stamp(entry: dict[str, Any]) -> Stamp:
         if entry.get(k) is not None
     ]
     size = int(entry.get("size") or 0)
-    # A tag is of the content; without one, the time decides, if there is any.
+    # A tag depends on the content; without one, the time decides, if there is one.
     settled = bool(tags) or (bool(times) and _age_s(times[0]) > SETTLED_AFTER_S)
     return Stamp("-".join([*tags, str(size), *map(str, times[:1])]), settled, size)
 
@@ -253,15 +242,19 @@ def _age_s(moment: Any) -> float:
     return time.time() - moment if isinstance(moment, int | float) else 0.0
 
 
+def _kind(error: Exception) -> type[GreencvError]:
+    return UnavailableError if type(error).__name__ in _NO_RESPONSE else GreencvError
+
+
 def _reason(error: BaseException) -> str:
-    """Return in one line what a driver's error means, and what to do where that is clear."""
+    """Return one line about a driver's error, and what to do where that is clear."""
     name = type(error).__name__
     if name in ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"):
         return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
     if isinstance(error, PermissionError):
         return f"permission denied: {safe_line(error)}"
-    if name in _AWAY:
-        return f"the server does not answer: {safe_line(error)}"
+    if name in _NO_RESPONSE:
+        return f"the server does not respond: {safe_line(error)}"
     if isinstance(error, FileNotFoundError):
-        return f"no such place: {safe_line(error)}"
+        return f"does not exist: {safe_line(error)}"
     return safe_line(error) or name
