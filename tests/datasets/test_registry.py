@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from greencv_core import datasets
 from greencv_core.datasets import registry
+from greencv_core.datasets.raw import ArrayPool
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.study.schema import Augmentation
 from greencv_core.utils.errors import BadInputError
@@ -97,3 +98,14 @@ def test_too_many_synthetic_images_are_refused(monkeypatch):
     with pytest.raises(BadInputError) as caught:
         datasets.check_dataset(spec("synthetic", 60, 30))
     assert "fewer or smaller images" in one_line(caught)
+
+
+def test_one_entry_adds_a_data_set(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (40, 3, 16, 16), dtype=np.uint8)
+    pool = ArrayPool(images, np.arange(40) % 2, ("odd", "even"))
+    monkeypatch.setitem(registry.SOURCES, "own", registry.Source(lambda dataset: pool))
+    own = spec("own", 20, 10, image_size=16)
+    assert "own" in datasets.dataset_names()
+    datasets.check_dataset(own)
+    assert datasets.count_classes(own) == 2
+    assert datasets.load_dataset(own).sample(4)[0].shape == (4, 3, 16, 16)

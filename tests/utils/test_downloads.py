@@ -8,11 +8,13 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from greencv_core.utils import downloads
 from greencv_core.utils.downloads import (
     DataUnavailableError,
     Release,
@@ -24,11 +26,12 @@ from tests.conftest import NOBODY, greencv
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A site with a release of five files, a cache that is empty, and what was asked for."""
+    """A server with a release of five files, an empty cache, and the requested paths."""
     folder = tmp_path / "site"
     state = SimpleNamespace(
-        asked=[], dies_after=None, hangs_after=None, busy_after=None, folder=folder
-    )
+        requested=[], dies_after=None, hangs_after=None, busy_after=None, silent=False,
+        folder=folder,
+    )  # fmt: skip
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):
@@ -36,20 +39,28 @@ def site(tmp_path, monkeypatch):
 
         def do_GET(self):
             with lock:
-                dead = state.dies_after is not None and len(state.asked) >= state.dies_after
+                dead = state.dies_after is not None and len(state.requested) >= state.dies_after
                 if not dead:
-                    state.asked.append(self.path)
-            if state.busy_after is not None and len(state.asked) > state.busy_after:
+                    state.requested.append(self.path)
+            if state.busy_after is not None and len(state.requested) > state.busy_after:
                 self.send_error(429)
                 return
             if dead:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nhalf a fi")
                 self.connection.close()
                 return
-            if state.hangs_after is not None and len(state.asked) > state.hangs_after:
+            if state.hangs_after is not None and len(state.requested) > state.hangs_after:
                 over.wait(30)
                 return
             super().do_GET()
+
+        def do_HEAD(self):
+            if state.silent:
+                over.wait(30)
+            elif state.dies_after == 0:
+                self.connection.close()
+            else:
+                super().do_HEAD()
 
         def log_message(self, *_):
             pass
@@ -68,7 +79,7 @@ def site(tmp_path, monkeypatch):
 
 
 def release_at(site, paths):
-    """Put files on the site and return the release that they are."""
+    """Put files on the server and return their release."""
     hashes = {}
     for path in paths:
         file = site.folder / "there" / path
@@ -86,35 +97,35 @@ def test_files_are_downloaded_once(site):
     assert first.problems == ()
     assert steps == [(i, 5) for i in range(6)]
     assert first.files["raw/3.csv"].read_bytes() == b"file 3\n" * 100
-    asked = len(site.asked)
-    assert asked == 5
+    requested = len(site.requested)
+    assert requested == 5
     assert fetch(site.release).files == first.files
-    assert len(site.asked) == asked
+    assert len(site.requested) == requested
 
 
-def test_a_first_download_into_many_folders_is_whole(site, tmp_path, monkeypatch):
+def test_parallel_downloads_create_all_folders(site, tmp_path, monkeypatch):
     release = release_at(site, [f"raw/{i}/{j}/log.csv" for i in range(12) for j in range(3)])
-    for attempt_ in range(5):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache {attempt_}"))
+    for round_ in range(3):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache {round_}"))
         fetched = fetch(release)
         assert len(fetched.files) == 36
         assert fetched.problems == ()
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(site):
+def test_an_interrupted_download_resumes(site):
     site.dies_after = 2
     first = fetch(site.release)
-    assert len(first.files) == len(site.asked) == 2
+    assert len(first.files) == len(site.requested) == 2
     assert len(first.problems) == 3
     assert all(re.fullmatch(r"raw/\d\.csv: no response from http://\S+", p) for p in first.problems)
     site.dies_after = None
     steps = []
     assert len(fetch(site.release, lambda done, total: steps.append((done, total))).files) == 5
-    assert len(site.asked) == 5  # nothing twice
+    assert len(site.requested) == 5  # nothing twice
     assert steps == [(2, 5), (3, 5), (4, 5), (5, 5)]
 
 
-def test_a_site_without_any_answer_is_one_line(site):
+def test_a_server_without_any_response_is_one_line(site):
     site.dies_after = 0
     with pytest.raises(DataUnavailableError, match="could not be downloaded") as caught:
         fetch(site.release)
@@ -122,12 +133,38 @@ def test_a_site_without_any_answer_is_one_line(site):
     assert "\n" not in str(caught.value)
 
 
+def test_a_silent_server_is_given_up_after_the_first_request(site, monkeypatch):
+    monkeypatch.setattr(downloads, "FIRST_RESPONSE_S", 0.3)
+    site.silent = True
+    started_s = time.monotonic()
+    with pytest.raises(DataUnavailableError, match="no response from"):
+        fetch(site.release)
+    assert time.monotonic() - started_s < downloads.TIMEOUT_S
+    assert site.requested == []
+
+
+def test_parallel_fetches_download_each_file_once(site):
+    with ThreadPoolExecutor(3) as threads:
+        fetched = list(threads.map(fetch, [site.release] * 3))
+    assert [len(one.files) for one in fetched] == [5, 5, 5]
+    assert len(site.requested) == 5
+
+
+def test_messages_do_not_show_the_password_of_a_mirror(site, monkeypatch):
+    monkeypatch.setenv("GREENCV_DATA", "http://me:pass-word-1@127.0.0.1:9/?token=abcdef")
+    with pytest.raises(DataUnavailableError) as caught:
+        fetch(site.release)
+    assert "pass-word-1" not in str(caught.value)
+    assert "abcdef" not in str(caught.value)
+    assert "http://[…]@127.0.0.1:9/" in str(caught.value)
+
+
 @pytest.mark.parametrize("how", ["drops", "is busy"])
-def test_what_passes_within_seconds_costs_no_file(site, how):
+def test_brief_failures_of_the_server_cost_no_file(site, how):
     release = release_at(site, [f"raw/{i}/log.csv" for i in range(40)])
 
     def trouble():
-        while len(site.asked) < 10:
+        while len(site.requested) < 10:
             time.sleep(0.001)
         setattr(site, "dies_after" if how == "drops" else "busy_after", 10)
         time.sleep(1.5)
@@ -139,7 +176,7 @@ def test_what_passes_within_seconds_costs_no_file(site, how):
     assert len(fetched.files) == 40
 
 
-def test_without_a_network_the_files_at_hand_are_used(site):
+def test_without_a_network_cached_files_are_used(site):
     lost = fetch(site.release).files["raw/2.csv"]
     nowhere = replace(site.release, base_url=NOBODY)
     assert len(fetch(nowhere).files) == 5
@@ -150,11 +187,11 @@ def test_without_a_network_the_files_at_hand_are_used(site):
 
 
 @pytest.mark.parametrize("answered", [0, 1])
-def test_ctrl_c_does_not_wait_for_a_slow_site(site, answered):
+def test_ctrl_c_does_not_wait_for_a_slow_server(site, answered):
     site.hangs_after = answered
 
     def interrupt():
-        while len(site.asked) <= answered:
+        while len(site.requested) <= answered:
             time.sleep(0.01)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -169,7 +206,7 @@ def test_ctrl_c_does_not_wait_for_a_slow_site(site, answered):
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_an_earlier_download_left_half_written_is_cleared(site, tmp_path):
+def test_unfinished_files_of_earlier_downloads_are_deleted(site, tmp_path):
     left = tmp_path / "cache" / "greencv" / "made-up" / "raw" / "tmpabc"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
@@ -178,7 +215,7 @@ def test_what_an_earlier_download_left_half_written_is_cleared(site, tmp_path):
     assert not left.exists()
 
 
-def test_a_file_with_a_wrong_hash_is_named_and_the_rest_kept(site):
+def test_a_file_with_a_wrong_hash_is_named_and_the_others_are_kept(site):
     bad = site.folder / "there" / "raw" / "2.csv"
     good = bad.read_bytes()
     bad.write_bytes(good.replace(b"f", b"g", 1))
@@ -188,13 +225,13 @@ def test_a_file_with_a_wrong_hash_is_named_and_the_rest_kept(site):
     wrong, missing = fetched.problems
     assert re.fullmatch(r"raw/2\.csv: the copy at http://\S+ is not the published file .*", wrong)
     assert re.fullmatch(r"raw/4\.csv: http://\S+ responds with 404", missing)
-    bad.write_bytes(good)  # the site is mended: only what lacks is asked for
-    before = len(site.asked)
+    bad.write_bytes(good)  # the server is repaired: only missing files are requested
+    before = len(site.requested)
     assert "raw/2.csv" in fetch(site.release).files
-    assert {path[-5] for path in site.asked[before:]} == {"2", "4"}
+    assert {path[-5] for path in site.requested[before:]} == {"2", "4"}
 
 
-def test_many_problems_are_told_by_folder():
+def test_many_problems_are_summarised_by_folder():
     few = [f"raw/a/{i}.csv: missing" for i in range(10)]
     assert summarise_problems(few) == tuple(few)
     many = [*few, "raw/b/1.csv: damaged"]
@@ -209,17 +246,17 @@ def test_a_file_damaged_in_the_cache_is_downloaded_again(site):
 
 @pytest.mark.parametrize("layout", ["made-up/raw", "raw"])
 @pytest.mark.parametrize("kind", ["mirror", "folder"])
-def test_a_mirror_or_a_folder_may_be_named(site, layout, kind, tmp_path, monkeypatch):
+def test_a_mirror_or_a_folder_replaces_the_download(site, layout, kind, tmp_path, monkeypatch):
     other = tmp_path / "site" / "other"
     shutil.copytree(site.folder / "there" / "raw", other / layout)
     monkeypatch.setenv("GREENCV_DATA", f"{site.url}/other/" if kind == "mirror" else str(other))
     fetched = fetch(site.release)
     assert len(fetched.files) == 5
     assert fetched.problems == ()
-    assert not any(path.startswith("/there") for path in site.asked)
+    assert not any(path.startswith("/there") for path in site.requested)
 
 
-def test_a_mirror_arranged_otherwise_completes_a_cache(site, tmp_path, monkeypatch):
+def test_a_mirror_with_another_layout_completes_a_cache(site, tmp_path, monkeypatch):
     fetch(site.release).files["raw/3.csv"].unlink()
     shutil.copytree(site.folder / "there" / "raw", tmp_path / "site" / "other" / "raw")
     monkeypatch.setenv("GREENCV_DATA", f"{site.url}/other")
@@ -227,15 +264,16 @@ def test_a_mirror_arranged_otherwise_completes_a_cache(site, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "named",
-    ["file:///data", "htp://x", "http://", "http://[bad", "no/such/folder", "~nosuchuser/x"],
+    "location",
+    ["file:///data", "http://", "http://[bad", "~nosuchuser/x"],
 )
-def test_a_data_variable_that_names_nothing_is_one_line(named, tmp_path):
-    done = greencv("reanalyse", GREENCV_DATA=named, XDG_CACHE_HOME=str(tmp_path))
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "GREENCV_DATA" in done.stderr
-    assert named.removeprefix("~") in done.stderr
+def test_an_invalid_location_is_one_line(site, location, monkeypatch):
+    monkeypatch.setenv("GREENCV_DATA", location)
+    with pytest.raises(DataUnavailableError) as caught:
+        fetch(site.release)
+    assert "\n" not in str(caught.value)
+    assert "GREENCV_DATA" in str(caught.value)
+    assert location.removeprefix("~").rstrip("/") in str(caught.value)
 
 
 def test_a_folder_without_the_data_is_one_line(site, tmp_path, monkeypatch):
