@@ -1,9 +1,7 @@
 """Weights to start from, and names of architectures."""
 
 import hashlib
-import http.server
-import threading
-from functools import partial
+import io
 
 import pytest
 import torch
@@ -12,6 +10,7 @@ import torchvision
 from greencv_core.architectures import build
 from greencv_core.architectures.weights import classifier_layers
 from greencv_core.utils.errors import BadInputError
+from tests.support.file_server import FileServer
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "vit_b_32", "densenet121"])
@@ -50,25 +49,25 @@ class Harmful:
         return open, (str(self.path), "w")
 
 
-def test_a_file_of_weights_that_is_none_is_one_line(tmp_path):
+def test_an_unusable_file_of_weights_gives_a_one_line_error(tmp_path):
     path = tmp_path / "weights.pth"
 
-    def told(name="squeezenet1_1"):
+    def message(name="squeezenet1_1"):
         with pytest.raises(BadInputError) as caught:
             build.build(name, 10, 32, f"file:{path}")
         assert len(str(caught.value).splitlines()) == 1
         return str(caught.value)
 
-    assert "no such file" in told()
+    assert "no such file" in message()
     path.write_bytes(b"nothing of the kind")
-    assert "cannot be read" in told() or "can be read" in told()
+    assert "cannot be read" in message() or "can be read" in message()
     torch.save(Harmful(tmp_path / "harmed"), path)
-    assert "can be read" in told()
+    assert "can be read" in message()
     assert not (tmp_path / "harmed").exists()
     torch.save(build.build("resnet18", 10, 32).module.state_dict(), path)
-    assert "does not fit squeezenet1_1: features.0.weight is absent, and" in told()
+    assert "does not fit squeezenet1_1: features.0.weight is absent, and" in message()
     torch.save([1, 2], path)
-    assert "state dictionary" in told()
+    assert "state dictionary" in message()
 
 
 def test_safetensors_are_read(tmp_path):
@@ -81,46 +80,31 @@ def test_safetensors_are_read(tmp_path):
     assert torch.equal(loaded_.features[0].weight, source.features[0].weight)
 
 
-@pytest.fixture
-def server(tmp_path):
-    """Serve a folder, and yield it and its address."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as one:
-        threading.Thread(target=one.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{one.server_port}"
-        one.shutdown()
-
-
-def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(server, tmp_path, monkeypatch):
-    folder, address = server
+def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(tmp_path, monkeypatch):
     source = torchvision.models.squeezenet1_1(weights=None)
-    torch.save(source.state_dict(), folder / "weights")
-    digest = hashlib.sha256((folder / "weights").read_bytes()).hexdigest()[:8]
-    (folder / "weights").rename(folder / f"net-{digest}.pth")
+    buffer = io.BytesIO()
+    torch.save(source.state_dict(), buffer)
+    path = f"/net-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    name = f"net-{digest}.pth"
+    server = FileServer()
+    server.files[path] = buffer.getvalue()
     from_url = torchvision.models._api.load_state_dict_from_url
     monkeypatch.setattr(
         torchvision.models._api,
         "load_state_dict_from_url",
-        lambda url, *a, **options: from_url(f"{address}/{name}", *a, **options),
+        lambda url, *a, **options: from_url(f"{server.url}{path}", *a, **options),
     )
     built = build.build("squeezenet1_1", 10, 32, "imagenet")
     assert torch.equal(built.module.features[0].weight, source.features[0].weight)
     assert classifier_layers(built.module).out_channels == 10
     assert built.normalisation == build.IMAGENET
-    name = "net-00000000.pth"  # not there
+    path = "/net-00000000.pth"  # does not exist yet
     with pytest.raises(BadInputError, match="could not be downloaded: HTTP Error 404"):
         build.build("squeezenet1_1", 10, 32, "imagenet")
-    (folder / name).write_bytes(b"changed on the way")
+    server.files[path] = b"changed on the way"
     with pytest.raises(BadInputError, match="could not be downloaded: invalid hash"):
         build.build("squeezenet1_1", 10, 32, "imagenet")
+    server.close()
 
 
 def test_timm_models_can_be_named():
@@ -130,7 +114,7 @@ def test_timm_models_can_be_named():
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "told"),
+    ("name", "weights", "expected"),
     [
         ("paper:vgg61", "none", "did you mean paper:vgg16"),
         ("timm:resnet81", "none", "did you mean timm:resnet"),
@@ -139,8 +123,8 @@ def test_timm_models_can_be_named():
         ("resnet18", "file:/nowhere/{architecture}.pth", "/nowhere/resnet18.pth: no such file"),
     ],
 )
-def test_what_cannot_be_built_is_one_line_that_says_what_could(name, weights, told):
+def test_an_unknown_architecture_gives_a_one_line_error(name, weights, expected):
     with pytest.raises(BadInputError) as caught:
         build.check_architecture(name, weights, 32)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1

@@ -18,7 +18,7 @@ from greencv_core.study.schema import (
 SMOKE = load_study("smoke")
 
 
-def elsewhere(record, run_of, **changes):
+def on_other_machine(record, run_of, **changes):
     """Return a record as another machine would have made it."""
     machine = {**record.machine, "fingerprint": "0ther000", **changes}
     run = replace(run_of[record.run_id], machine="0ther000")
@@ -27,13 +27,13 @@ def elsewhere(record, run_of, **changes):
     )
 
 
-def test_runs_of_another_machine_belong_to_the_study_and_are_told_apart(smoke_records, tmp_path):
+def test_runs_of_another_machine_belong_to_the_study_under_other_names(smoke_records, tmp_path):
     run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     store = Store(tmp_path)
     for record in smoke_records:
         store.write(record)
-        store.write(elsewhere(record, run_of))
-    stale = elsewhere(smoke_records[0], run_of).model_copy(update={"run_id": "0" * 16})
+        store.write(on_other_machine(record, run_of))
+    stale = on_other_machine(smoke_records[0], run_of).model_copy(update={"run_id": "0" * 16})
     store.write(stale)  # of settings that are not this study's
     records = collect(SMOKE, store=tmp_path, train=False)
     assert len(records) == 2 * len(smoke_records)
@@ -46,10 +46,10 @@ def test_runs_of_another_machine_belong_to_the_study_and_are_told_apart(smoke_re
     assert set(runs_table(records)["environment"]) == set(names)
 
 
-def test_two_machines_of_the_same_kind_are_told_apart_by_fingerprint(smoke_records):
+def test_two_machines_of_the_same_kind_are_distinguished_by_fingerprint(smoke_records):
     run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     one = smoke_records[0]
-    twin = elsewhere(one, run_of).model_copy(update={"device_name": one.device_name})
+    twin = on_other_machine(one, run_of).model_copy(update={"device_name": one.device_name})
     names = [record.environment["name"] for record in disambiguate_environments([one, twin])]
     assert names[0] != names[1]
     assert names[1].endswith(", machine 0ther000)")
@@ -59,10 +59,10 @@ def test_two_machines_of_the_same_kind_are_told_apart_by_fingerprint(smoke_recor
 def test_a_failed_run_is_named_like_the_others_of_its_machine(smoke_records):
     run_of = {run.run_id: run for run in plan_here(SMOKE)[0]}
     one, two, *_ = (r for r in smoke_records if r.environment["name"] == "cpu-1-thread")
-    lost = elsewhere(one, run_of).model_copy(update={"device_name": "", "status": "failed"})
+    lost = on_other_machine(one, run_of).model_copy(update={"device_name": "", "status": "failed"})
     names = [
         record.environment["name"]
-        for record in disambiguate_environments([lost, elsewhere(two, run_of), two])
+        for record in disambiguate_environments([lost, on_other_machine(two, run_of), two])
     ]
     assert names[0] == names[1] == f"{one.environment['name']} (Other X1)" != names[2]
 

@@ -10,7 +10,7 @@ from greencv_core.study.schema import (
 
 
 class Spending:
-    """A window whose energy and time grow by an epoch's at each look; a stand-in for a meter."""
+    """A window whose energy and time grow by one epoch at each reading; stands in for a meter."""
 
     def __init__(self, *epochs, problems=()):
         self._epochs, self.problems = list(epochs), problems
@@ -32,7 +32,7 @@ class Spending:
     [
         (Budget(duration_s=3.0), 3),
         (Budget(duration_s=2.9), 2),
-        (Budget(energy_j=50.0), 3),  # 20 + 10 + 10, and the dearest once more would be 60
+        (Budget(energy_j=50.0), 3),  # 20 + 10 + 10, and the most expensive once more would be 60
         (Budget(energy_j=49.0, duration_s=100.0), 2),
         (Budget(energy_j=1000.0, duration_s=2.5), 2),
     ],
@@ -45,7 +45,7 @@ def test_no_epoch_begins_that_would_exceed_the_budget(budget, epochs):
     assert trained == epochs
 
 
-def test_an_energy_budget_without_a_meter_is_told():
+def test_an_energy_budget_needs_its_meter():
     limit = BudgetLimit(Budget(energy_j=10.0), Spending((1.0, 1.0), problems=("gone",)))
     with pytest.raises(MeterError, match="budget cannot be kept"):
         limit.allows_another_epoch()

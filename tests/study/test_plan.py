@@ -37,7 +37,7 @@ def test_every_repetition_of_a_wave_is_made_before_the_next_wave():
     assert [run.order for run in runs] == list(range(len(runs)))
 
 
-def test_waves_keep_the_runs_that_are_made_already():
+def test_waves_do_not_change_run_ids():
     here = resolve(SMOKE, describe_machine())
     ids = [
         {run.run_id for run in plan(study, here, "m")}
@@ -47,7 +47,7 @@ def test_waves_keep_the_runs_that_are_made_already():
 
 
 @pytest.mark.parametrize(
-    ("waves", "told"),
+    ("waves", "expected"),
     [
         ([["cpu-1-thread"]], "protocol.waves: cpu-all-threads in no wave: name each"),
         ([*WAVES, ["cpu-1-thread"]], "protocol.waves: cpu-1-thread named twice: name each"),
@@ -56,14 +56,14 @@ def test_waves_keep_the_runs_that_are_made_already():
         ([], "protocol.waves = []"),
     ],
 )
-def test_waves_hold_each_environment_once(tmp_path, waves, told):
+def test_waves_hold_each_environment_once(tmp_path, waves, expected):
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["protocol"]["waves"] = waves
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(BadInputError) as refused:
         load_study(path)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
 
 
 def test_waves_name_environments_that_the_study_lists(tmp_path):
@@ -75,7 +75,7 @@ def test_waves_name_environments_that_the_study_lists(tmp_path):
         load_study(path)
 
 
-def test_the_originals_order_and_seeds_can_be_asked_for():
+def test_order_and_seeds_of_the_original_study():
     here = resolve(SMOKE, describe_machine())
     listed = plan(with_protocol(SMOKE, order="listed", seeds="same"), here, "m")
     blocks = plan(SMOKE, here, "m")
@@ -90,7 +90,7 @@ def test_the_originals_order_and_seeds_can_be_asked_for():
     assert first == {r.run_id for r in blocks if r.repetition == 0}
 
 
-def test_a_levels_batch_size_takes_the_protocols_place():
+def test_the_batch_size_of_an_environment_overrides_the_protocols():
     spec = EnvironmentSpec(name="small", device="cpu", threads=1, batch_size=16)
     [run, *_] = plan(SMOKE, [spec], "m")
     assert run.protocol.batch_size == 16
@@ -103,7 +103,7 @@ def study_of(*specs):
     return SMOKE.model_copy(update={"environments": list(specs)})
 
 
-def test_a_level_that_the_machine_lacks_is_left_to_another_one():
+def test_environments_missing_on_this_machine_are_skipped():
     machine = replace(describe_machine(), accelerators=())
     study = study_of(
         EnvironmentSpec(name="here", device="cpu", threads=1),
@@ -138,7 +138,7 @@ def test_device_auto_is_the_first_gpu_that_can_be_metered_else_the_cpu():
     assert not is_environment_of(here.model_copy(update={"compile": True}), study_of(asked))
 
 
-def test_a_study_with_no_level_here_says_so_and_exits_with_2(tmp_path):
+def test_a_study_without_an_environment_here_exits_with_2(tmp_path):
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["environments"] = [
         {"name": "a", "device": "cpu", "threads": 4096},
