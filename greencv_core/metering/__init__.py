@@ -1,7 +1,7 @@
 """Energy metering: the energy of a piece of work by component, with its provenance."""
 
 from greencv_core.metering.base import MeterError
-from greencv_core.metering.carbon import carbon_intensity_gco2e_per_kwh, intensity_gco2e_per_kwh
+from greencv_core.metering.carbon import carbon_intensity_gco2e_per_kwh
 from greencv_core.metering.discovery import Discovery, discover, provenance_by_component
 from greencv_core.metering.gpu_summary import GpuSummary
 from greencv_core.metering.meter import EnergyMeter, measure_idle_power
@@ -20,7 +20,6 @@ __all__ = [
     "Window",
     "carbon_intensity_gco2e_per_kwh",
     "discover",
-    "intensity_gco2e_per_kwh",
     "measure_idle_power",
     "provenance_by_component",
 ]

@@ -7,24 +7,23 @@ import logging
 from greencv_core.utils.errors import BadInputError
 
 
-def intensity_gco2e_per_kwh(country: str, stated: float | None) -> float:
-    """Return the stated carbon intensity, or the country's if none is stated."""
-    return carbon_intensity_gco2e_per_kwh(country) if stated is None else stated
-
-
-def carbon_intensity_gco2e_per_kwh(country: str) -> float:
+def carbon_intensity_gco2e_per_kwh(country: str, stated: float | None = None) -> float:
     """Return the carbon intensity of a country's electricity, from CodeCarbon's data.
 
     Parameters
     ----------
     country
         ISO 3166-1 alpha-3 code, e.g. ``ESP``.
+    stated
+        Intensity to use instead of the country's, if any.
 
     Raises
     ------
     BadInputError
         The country is not in the data.
     """
+    if stated is not None:
+        return stated
     from codecarbon.core.emissions import Emissions
     from codecarbon.core.units import Energy
     from codecarbon.external.geography import GeoMetadata

@@ -14,7 +14,7 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import RunHistory, predict_costs
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import intensity_gco2e_per_kwh
+from greencv_core.metering import carbon_intensity_gco2e_per_kwh
 from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.components import restrict_to_components
 from greencv_core.records.record import RunRecord
@@ -304,7 +304,7 @@ def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:
     energy_j = record.total.energy_j if record.total and record.complete else None
     if record.carbon == wanted or energy_j is None:
         return record
-    intensity = intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
+    intensity = carbon_intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
     return record.model_copy(
         update={
             "carbon": wanted,

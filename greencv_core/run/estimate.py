@@ -11,7 +11,7 @@ from greencv_core.estimation.run_cost import ProbeResult
 from greencv_core.estimation.run_forecast import RunHistory, Size
 from greencv_core.machine.environment import gpu_uuids, power_limit_w, resolve
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
+from greencv_core.metering import carbon_intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.run.calibration import run_probe
@@ -144,7 +144,7 @@ def estimate_training(
         problems = (f"environment {name}: {reason}" for name, reason in untried.items())
         raise GreencvError("\n".join(f"{WHERE}: {problem}" for problem in problems))
     carbon = wanted.carbon
-    intensity = intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
+    intensity = carbon_intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
     return EstimateReport(
         estimates=tuple(
             _estimate(run, one, history, machine, intensity)

@@ -26,7 +26,7 @@ from greencv_core.metering import (
     Phase,
     Reading,
     Window,
-    intensity_gco2e_per_kwh,
+    carbon_intensity_gco2e_per_kwh,
 )
 from greencv_core.records.record import (
     ComparisonRecord,
@@ -145,8 +145,8 @@ def _train_metered(
     limit: EnergyLimit,
     start_s: float,
 ) -> RunRecord:
-    spec, protocol = run.environment, run.protocol
-    intensity = intensity_gco2e_per_kwh(run.carbon.country, run.carbon.intensity_gco2e_per_kwh)
+    spec, protocol, carbon = run.environment, run.protocol, run.carbon
+    intensity = carbon_intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
     meter = EnergyMeter(
         environment.gpu_uuids(spec, machine),
         synchronize=synchronizer(setup.device),

@@ -14,7 +14,7 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import intensity_gco2e_per_kwh, provenance_by_component
+from greencv_core.metering import provenance_by_component
 from greencv_core.records.record import RunRecord
 from greencv_core.run.calibration import (
     Calibration,
@@ -285,7 +285,9 @@ def _find_study_errors(study: Study, download: bool) -> list[str]:
     checks: list[Callable[[], object]] = [
         *(partial(check_model, name) for name in study.architectures),
         partial(
-            intensity_gco2e_per_kwh, study.carbon.country, study.carbon.intensity_gco2e_per_kwh
+            carbon_intensity_gco2e_per_kwh,
+            study.carbon.country,
+            study.carbon.intensity_gco2e_per_kwh,
         ),
         partial(check_dataset, study.dataset, download=download),
     ]
