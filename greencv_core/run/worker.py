@@ -14,7 +14,7 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import provenance_by_component
+from greencv_core.metering import carbon_intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.records.record import RunRecord
 from greencv_core.run.calibration import (
     Calibration,
@@ -274,7 +274,7 @@ def _find_study_errors(study: Study, download: bool) -> list[str]:
     from greencv_core.architectures.build import build, check_architecture
     from greencv_core.datasets import check_dataset
 
-    weights, size = study.protocol.weights, study.dataset.image_size
+    weights, size, carbon = study.protocol.weights, study.dataset.image_size, study.carbon
 
     def check_model(name: str) -> None:
         if download and weights != "none":  # building downloads the weights and checks their shapes
@@ -284,11 +284,7 @@ def _find_study_errors(study: Study, download: bool) -> list[str]:
 
     checks: list[Callable[[], object]] = [
         *(partial(check_model, name) for name in study.architectures),
-        partial(
-            carbon_intensity_gco2e_per_kwh,
-            study.carbon.country,
-            study.carbon.intensity_gco2e_per_kwh,
-        ),
+        partial(carbon_intensity_gco2e_per_kwh, carbon.country, carbon.intensity_gco2e_per_kwh),
         partial(check_dataset, study.dataset, download=download),
     ]
     errors = []
