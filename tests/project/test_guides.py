@@ -55,6 +55,12 @@ def test_a_guide_makes_a_study_in_pieces(tmp_path):
     )
 
 
+def test_every_example_of_how_greencv_is_built_works(tmp_path):
+    project = tmp_path / "project"
+    copy_project(project)
+    assert run_page(ROOT / "book" / "architecture.md", project, PYTHONPATH=str(project)) == []
+
+
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_every_file_of_a_guide_is_used_by_a_command(page):
     all_blocks = blocks(page)

@@ -46,11 +46,7 @@ def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "diff":
-            patch = folder / "change.diff"
-            patch.write_text(block.text, encoding="utf-8")
-            done = _run(["git", "apply", "--recount", patch.name], folder, variables)
-            if done.returncode != 0:
-                problems.append(f"{block.text}does not apply: {done.stderr}")
+            problems += apply_diff(block.text, folder)
         elif block.language == "bash":
             done = _run(["bash", "-euo", "pipefail", "-c", block.text], folder, variables)
             printed = done.stdout
@@ -66,6 +62,24 @@ def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
                 problems.append(f"shown:\n{block.text}printed:\n{printed}")
         else:
             problems.append(f"no test runs a block in {block.language or 'no language'}")
+    return problems
+
+
+def apply_diff(text: str, folder: Path) -> list[str]:
+    """Apply a diff without line numbers; return the hunks that do not fit exactly one place."""
+    problems = []
+    for part in re.split(r"^\+\+\+ ", text, flags=re.M)[1:]:
+        name, *hunks = re.split(r"^@@\n", part, flags=re.M)
+        path = folder / name.strip()
+        content = path.read_text(encoding="utf-8")
+        for hunk in hunks:
+            lines = hunk.splitlines(keepends=True)
+            old = "".join(line[1:] for line in lines if line[0] in " -")
+            new = "".join(line[1:] for line in lines if line[0] in " +")
+            if content.count(old) != 1:
+                problems.append(f"{name.strip()}: {content.count(old)} places for:\n{old}")
+            content = content.replace(old, new)
+        path.write_text(content, encoding="utf-8")
     return problems
 
 
