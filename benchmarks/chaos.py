@@ -1,15 +1,14 @@
-"""Whether a study comes to all of its runs, each once, while its processes are killed all the time.
+"""Whether a study completes all of its runs, each once, while its processes are killed at random.
 
     .venv/bin/python benchmarks/chaos.py [--runs N] [--kills N] [--seed N] [--local]
 
-A study of very short runs is executed by a Dask cluster on this computer (a scheduler, two workers)
-while one process after the other is killed by SIGKILL, at random instants: the driver, which is
-then given the same command again, a worker, which its nanny starts again, or a training, which
-greencv makes again. With ``--local`` there is no cluster, and drivers and trainings are killed.
-The same study is then executed undisturbed, in the same way, into another store, and the two are
-compared: all planned runs, each once, whole and with the same figures, but for times and energies.
-The folder of logs and stores is kept where something does not hold. Takes about a quarter of an
-hour. The last line is JSON.
+A study of very short runs runs on a Dask cluster on this computer (a scheduler, two workers) while
+SIGKILL ends one process after the other at random: the driver (the benchmark starts it again), a
+worker (its nanny starts it again) or a training (greencv repeats it). With ``--local`` there is no
+cluster, and drivers and trainings are killed. The same study then runs undisturbed into another
+store, and the two are compared: all planned runs, each once, complete and with the same figures
+except times and energies. The folder of logs and stores remains if something does not hold. Takes
+about 15 minutes. The last line is JSON.
 """
 
 import search_path  # noqa: F401

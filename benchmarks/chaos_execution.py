@@ -66,7 +66,7 @@ class Execution:
             self.drive(killer)
             self.seconds = time.monotonic() - started_s
         self.watch.end()
-        # Each of them has a moment to notice that whoever started it is gone.
+        # Each of them needs a moment to notice that its parent has ended.
         end_s = time.monotonic() + GRACE_S
         while (left := processes_in(self.folder)) and time.monotonic() < end_s:
             time.sleep(TICK_S)
@@ -168,8 +168,8 @@ class Execution:
     def trainings(self, driver):
         """Return the processes that train now, or meter what a training needs.
 
-        A fork server of the driver or of a worker forks them. It forks others before the first
-        run, to look at data and to try batches: until the driver says how many runs there are.
+        A fork server of the driver or of a worker forks them. Before the first run, until the
+        driver prints how many runs there are, it forks others to check data and try batches.
         """
         log = (self.folder / "driver.log").read_bytes()[self.log_start :]
         if b" runs to do: " not in log:
@@ -180,7 +180,8 @@ class Execution:
             for server in children(maker.pid)
             if "multiprocessing.forkserver" in command_of(server)
             for training in children(server.pid)
-            if "multiprocessing.forkserver" in command_of(training)  # and no program it looks with
+            if "multiprocessing.forkserver"
+            in command_of(training)  # and not a program started by it
         ]
 
     def kill(self, kind, process):
@@ -315,7 +316,7 @@ class Killer:
         return statistics.median(gaps) if gaps else 1.0
 
     def left_s(self):
-        """Return about how long the rest takes: its runs, and what each kill costs beside."""
+        """Estimate the remaining time: of the runs, and of the extra cost of each kill."""
         done = self.execution.watch.finished()
         if not done:
             return None

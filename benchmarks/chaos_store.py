@@ -27,7 +27,7 @@ SCAN_EVERY_S = 0.01
 
 
 class StoreWatcher:
-    """Looks at a store while it is written to: what comes, and what gives way to what.
+    """Follows a store while it is written: new records, and replaced ones.
 
     The time of a folder shows when a file in it came or was replaced.
     """

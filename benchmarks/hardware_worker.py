@@ -31,7 +31,7 @@ SHAPES = {
 }
 """Seconds and what is done in them, over and over."""
 LOOK_S = 0.001
-"""Between looks at the sensor."""
+"""Seconds between polls of the sensor."""
 
 
 class Tool:
@@ -52,11 +52,11 @@ class Tool:
 
     def _window(self, start_s, end_s):
         result = {"planned_s": [start_s, end_s]}
-        # It begins so much sooner that it has begun when the window does.
+        # It starts earlier by as much as a start takes.
         if time.monotonic() > start_s - self._latency_s:
             return result | {"problem": "not ready for the window: the one before took too long"}
         sleep_until(start_s - self._latency_s)
-        # What it takes to look at the children is no part of the cost: it lies outside.
+        # Reading the children's time is not part of the cost.
         cpu_before_s = children_cpu_s() + time.process_time()
         try:
             self._tool.start()
@@ -77,7 +77,7 @@ class Tool:
 
 
 class Sensor:
-    """Looks at the counter and at instantaneous power, and records their changes."""
+    """Polls the counter and the instantaneous power, and records their changes."""
 
     def __init__(self, _):
         from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids
@@ -103,7 +103,7 @@ class Sensor:
 
 
 class Card:
-    """Tells what the driver says of the card."""
+    """Describes the card."""
 
     def __init__(self, _):
         from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids

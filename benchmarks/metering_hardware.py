@@ -1,4 +1,4 @@
-"""Meters on a real NVIDIA GPU, each beside the card's own energy counter.
+"""Meters on a real NVIDIA GPU, each compared with the card's own energy counter.
 
     .venv/bin/python benchmarks/metering_hardware.py [--output FILE] [--quick] [--simulated]
 
@@ -14,7 +14,7 @@ load without a pause, to check greencv, too; integrated power over counter, in w
 context on the card, with one, and afterwards; and the processor time that each tool costs.
 
 Takes about four minutes, and changes no setting of the card, which is the first of the machine. A
-peer that greencv's environment lacks runs in one of its own, set up over the network; it is left
+peer missing in greencv's environment runs in a separate one, set up over the network; it is left
 out where that fails, and with ``--quick``. ``--simulated`` does the same with no GPU, on a
 simulated one (``tests/support``) whose true energy is known, and shows the errors as well.
 ``--output`` keeps every window and refresh. The last line is JSON.
@@ -72,7 +72,7 @@ SHAPES = {
     "epochs": simulated_gpu.epochs(),
     "bursts": simulated_gpu.square(period_s=0.73),
 }
-"""Of the load, and the true power of the simulated card that stands for it."""
+"""Shapes of the load, and of the true power of the simulated card."""
 AT_REST = simulated_gpu.constant(60.0)
 SIMULATED = {"refresh_s": 0.1, "noise_w": 0.5, "averaged": 1}
 FIRST_CARD = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"}

@@ -50,7 +50,7 @@ def main():
 def measure(folder, tool, settings, pairs):
     interpreter = sys.executable if tool == OURS else peers.python()
     task = {"tool": tool, "pairs": pairs, "interval": INTERVAL}
-    # Power that moves, as it does: a value that stands still is looked at in another way.
+    # Power that changes, as real power does: a constant value is polled less often.
     environment = simulated_gpu.environment(folder, simulated_gpu.ramp(), **settings)
     done = subprocess.run(
         [interpreter, ROOT / "benchmarks" / "overhead_worker.py", json.dumps(task)],

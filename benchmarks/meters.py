@@ -104,7 +104,7 @@ class CodeCarbon:
     def __init__(self):
         import codecarbon
 
-        # The tracker looks at the hardware when it is first started: not in the first window.
+        # The first start of a tracker detects the hardware: not in the first window.
         tracker = codecarbon.OfflineEmissionsTracker(**self._options())
         tracker.start()
         tracker.stop()

@@ -22,7 +22,7 @@ IDLE_S = 8.0
 EPOCH_S = 2.0
 BETWEEN_EPOCHS_S = 0.25
 ENOUGH = 100
-"""Pairs, before the interval is looked at."""
+"""Pairs before the interval is computed."""
 BATCH, PIXELS = 16, 64
 BETWEEN_S = 0.3
 """Between windows: what a meter still reads after one must not fall into the next."""
@@ -69,7 +69,7 @@ def cpu(tool):
 
 
 def latency(tool):
-    """Return how long it takes to open and close a window; the reading is asked for later."""
+    """Return the time to open and close a window, without its reading."""
     starts_s, stops_s = [], []
     for _ in range(WINDOWS):
         time.sleep(BETWEEN_S)

@@ -3,7 +3,7 @@
     GREENCV_DATA=folder .venv/bin/python benchmarks/reanalysis.py
 
 Reads the published raw logs (download them first by ``greencv reanalyse``, or name their folder).
-The original's method is written anew from its description: one read by pandas' Python parser for
+The original's method is reimplemented from its description: one read by pandas' Python parser for
 each file, a regular expression for each value, the processor's log joined by the nearest time. The
 bare parse is pyarrow's of the same bytes, into strings. Each in a process of its own, alternating;
 the first round, which warms the disk's cache, does not count. A tenth of the logs shows whether

@@ -2,10 +2,10 @@
 
     GREENCV_DATA=folder .venv/bin/python benchmarks/statistics.py
 
-Draws runs whose truth is known, asks the project's own functions about them, and counts: how often
-a test at 5 % rejects what is true, and how often a 95 % interval holds the truth. Groups differ in
-variance, as measured energies do. Beside what the project uses stand the ways that it might use
-instead. Then times the whole analysis of the published runs (download them first by ``greencv
+Draws runs of known truth, analyses them with the project's functions, and counts how often a test
+at 5 % rejects a true hypothesis and how often a 95 % interval contains the truth. Groups differ in
+variance, as measured energies do. Alternatives to the project's methods are shown for comparison.
+Then times the whole analysis of the published runs (download them first by ``greencv
 reanalyse``, or name their folder), and of 100,000 runs drawn from them. Seeds are fixed, and the
 figures do not depend on the number of cores. Takes about twenty minutes on two cores. The
 last line is JSON.

@@ -63,7 +63,7 @@ def report(rates, simulations, published_s, large, seconds):
         else:
             by_test.setdefault(question, {}).setdefault(scenario, {})[n] = found
     show_tests("Type I error at 5 %, of the tests that answer", by_test, TESTS)
-    show_tests("The same of the tests that stand beside them", by_test, OTHERS)
+    show_tests("The same for alternative tests", by_test, OTHERS)
     console.print(
         "* outside 4 to 6 % (10 runs and more) or 3 to 7 % (fewer). SE: the simulation's standard "
         "error, of 5 %. Under 5 runs a group, compare answers by Kruskal-Wallis.\n"

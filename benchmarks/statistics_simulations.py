@@ -39,7 +39,7 @@ SHIFT, STUDENTISED = "Hodges-Lehmann of logarithms", "studentised bootstrap"
 ALONE, RESELECTED = "as if it had not been picked", "percentile bootstrap of the selection"
 METHODS = {"t": T, "BCa": BCA, "studentised": STUDENTISED}
 SPREADS = {"1:2:3:4:5": (1, 2, 3, 4, 5), "1:1:1:1:4": (1, 1, 1, 1, 4), "1:2:4": (1, 2, 4)}
-"""Standard deviations of groups of the same mean; the first stands for the test in the JSON."""
+"""Standard deviations of groups of the same mean; the JSON shows the first."""
 CELLS = {"1:2:3:4:5 by 1:2": np.outer((1, 2, 3, 4, 5), (1, 2))}
 SCORES = {"0.004 and 0.012": (0.004, 0.012), "0.004 both": (0.004, 0.004)}
 """Standard deviations of F1 where the true loss is just the margin."""
@@ -309,7 +309,7 @@ def simulated():
         show_progress(f"simulations: {done} of {len(tasks)} parts, {left_s:.0f} s left")
     counts = {}
     for simulate, _, count, _ in settings():
-        counts.setdefault(simulate.__name__, count)  # of the scenario that stands in the JSON
+        counts.setdefault(simulate.__name__, count)  # of the scenario in the JSON
     rates = {place: (h, int(total), w / total) for place, (h, total, w) in sums.items()}
     return rates, counts
 

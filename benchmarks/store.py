@@ -1,12 +1,11 @@
-"""How fast a large store becomes a runs table, anew and after a few more runs, and in how much RAM.
+"""Time and memory to make a runs table of a large store, without a cache and after a few more runs.
 
     .venv/bin/python benchmarks/store.py [RECORDS ...]
 
 Writes synthetic records into a temporary folder: whole ones, as greencv writes them, with epochs,
-phases and a power trace, about 8 kB each. A process of its own then makes the table without a kept
-one (``load_s``); another one makes it again after ten more records (``refresh_s``). The peak is of
-the first process and those that it starts, added up. Takes about two minutes. The last line is
-JSON.
+phases and a power trace, about 8 kB each. A new process then makes the table without a cache
+(``load_s``); another one makes it again after ten more records (``refresh_s``). The peak is of the
+first process and those that it starts, added up. Takes about two minutes. The last line is JSON.
 """
 
 import search_path  # noqa: F401
@@ -40,7 +39,9 @@ def main():
         return
     sizes = [int(argument) for argument in sys.argv[1:]] or SIZES
     figures = {"load_s": {}, "refresh_s": {}, "peak_rss_mb": {}}
-    table = Table("Records", "MB", "Anew, s", "After ten more, s", "Peak, MB", title="Runs table")
+    table = Table(
+        "Records", "MB", "Without cache, s", "After ten more, s", "Peak, MB", title="Runs table"
+    )
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="greencv-store-") as name:
             store, cache = Path(name) / "runs", Path(name) / "cache"

@@ -1,4 +1,4 @@
-"""How fast the training loop is: greencv's beside what one would write without it, in one run.
+"""Speed of greencv's training loop, compared with plain PyTorch scripts in one run.
 
     .venv/bin/python benchmarks/training.py [--devices cpu cuda] [--architectures NAME ...]
 
@@ -6,21 +6,21 @@ Images per second of training epochs, of the same model on the same images with 
 
 ours      ``greencv_core.training.train``, its "training" phases, on images in memory;
 metered   ours in an ``EnergyMeter`` as a run of a study is: a window, a phase for each part;
-plain     a training script's loop on tensors in memory, shuffled anew in each epoch;
+plain     a training script's loop on tensors in memory, shuffled in each epoch;
 recipe    that loop with the input of torchvision's reference classification recipe: ImageFolder,
           transforms v2 and a DataLoader with two processes, on PNG files of the same images;
-streamed  ours on the same files, kept from holding them in memory, with two processes;
+streamed  ours on the same files, not held in memory, with two processes;
 limit     forward, backward and step on one batch again and again: no loop can be faster.
 
 Images are not augmented. In each round every contender trains a fresh copy of the model, in an
-order drawn anew. On a CPU it trains for two epochs, the second of which is timed, as the first also
-takes memory. On a GPU the round before the first does that, and chooses the kernels; each epoch is
-then timed, after some steps that nobody times, so that none begins on a card at rest. Ratios are of
-the same round; the figures are medians, and the interval beside metered / ours is the median's, of
-95 %. Where a GPU is metered, a last round, which is not timed, gives the images per joule of its
-energy, each contender in a window of its own; for metered its own rounds do.
+order drawn again. On a CPU it trains for two epochs, the second of which is timed, as the first
+also takes memory. On a GPU the round before the first does that, and chooses the kernels; each
+epoch is then timed, after some steps that nobody times, so that none begins on a card at rest.
+Ratios are of the same round; the figures are medians, and the interval of metered / ours is the
+median's, of 95 %. Where a GPU is metered, a last round, which is not timed, gives the images per
+joule of its energy, each contender in a window of its own; for metered its own rounds do.
 
-Where there is a GPU, it alone is looked at unless ``--devices`` says otherwise: resnet50 in bf16
+Where there is a GPU, only it is measured unless ``--devices`` says otherwise: resnet50 in bf16
 thoroughly, as the project states limits for it, the others in few rounds of short epochs; recipe
 and streamed, which read files, are left out unless ``--contenders`` names them. That takes about
 two and a half minutes. A CPU takes about twelve, of two cores that have nothing else to do; on a
@@ -86,7 +86,7 @@ ARCHITECTURES = {
 """By setting."""
 ROUNDS, FEW_ROUNDS = {"cpu": 7, "cuda": 6}, 2
 EPOCH_S, SHORT_EPOCH_S = 2.0, 0.5
-"""The short ones, like the few rounds, are of what is looked at in passing on a GPU."""
+"""Seconds of an epoch; the short ones are for quick measurements on a GPU."""
 LEAD_S = 0.1
 """Of steps on a GPU before a timed epoch."""
 LEAST_BATCHES, MOST_BATCHES = 4, 200

@@ -96,7 +96,7 @@ class NvmlRecording:
             self._power_before_w = self._source.instant_power_w()
         self._tracker.poll()
         if self._source.uses_counter and self._tracker.never_moved_s > STUCK_AFTER_S:
-            raise MeterError(f"GPU {self._source.uuid}: energy counter stands still")
+            raise MeterError(f"GPU {self._source.uuid}: energy counter does not change")
         cycle = self._tracker.cycle
         if cycle is not None:
             self._source.cycle = cycle

@@ -178,7 +178,7 @@ class Poller:
         )
 
     def _poll(self, index: int, timeout_s: float = -1) -> None:
-        # Keep this short: it runs beside the training, with cold caches.
+        # Keep this short: it interrupts the training, with cold caches.
         lock = self._locks[index]
         if not lock.acquire(timeout=timeout_s):
             self._time_out(index)

@@ -100,7 +100,7 @@ class RaplRecording:
                 for zone, before, now in zip(self._zones, self._last_uj, now_uj, strict=True)
             )
             if total_uj == 0 and time_s - self._times[0] > STUCK_AFTER_S:
-                raise MeterError(f"RAPL zone {self._zones[0].name} stands still")
+                raise MeterError(f"RAPL zone {self._zones[0].name} does not change")
         self._last_uj = now_uj
         self._times.append(time_s)
         self._total_uj.append(total_uj)

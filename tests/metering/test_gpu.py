@@ -229,10 +229,10 @@ def test_a_gpu_lost_before_is_reported(nvml):
     assert "lost" in window["absent"]["nvml"]
 
 
-def test_a_counter_that_stands_still_is_no_zero(nvml):
+def test_a_stuck_counter_is_not_zero(nvml):
     window = nvml(stuck=5)[0]
     assert window["gpu"] is None
-    assert "stands still" in window["problems"][0]
+    assert "does not change" in window["problems"][0]
     # A virtual GPU's that was never counted at all: the power is left.
     assert nvml(stuck=0)[0]["gpu"]["provenance"] == "sampled"
 

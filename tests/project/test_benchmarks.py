@@ -1,4 +1,4 @@
-"""The benchmarks start as commands of their own, in a folder whose names must hide nobody's."""
+"""Benchmarks start as scripts, in a folder whose names must not hide other modules."""
 
 import subprocess
 import sys

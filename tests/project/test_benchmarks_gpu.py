@@ -1,4 +1,4 @@
-"""The benchmarks that are made for a GPU, rehearsed on the CPU and on a simulated card."""
+"""Benchmarks for a GPU, run on the CPU and on a simulated card."""
 
 import json
 import os
@@ -21,10 +21,10 @@ environment.gpu_uuids = lambda spec, machine: (uuid,)
 sys.path[0] = sys.argv[0].rpartition("/")[0]  # as Python does for a script
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-"""Runs a script where the CPU's energy would be that of a card."""
+"""Runs a script with the simulated card as the meter of the CPU."""
 
 
-def ended(arguments, environment=None):
+def run_python(arguments, environment=None):
     """Run Python and return its exit code, its last line and its errors."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -38,37 +38,35 @@ def ended(arguments, environment=None):
 
 
 @pytest.mark.realtime
-def test_the_meters_are_held_against_the_counter_and_a_simulated_card_tells_the_errors(
-    library, tmp_path
-):
+def test_meters_are_compared_with_the_counter_and_the_simulated_truth(library, tmp_path):
     output = tmp_path / "windows.json"
     script = ROOT / "benchmarks" / "metering_hardware.py"
-    code, last, errors = ended([script, "--simulated", "--quick", "--output", output])
+    code, last, errors = run_python([script, "--simulated", "--quick", "--output", output])
     assert code == 0, errors
-    told, kept = json.loads(last), json.loads(output.read_text())
-    assert told["card"]["name"] == "Stand-in"
-    assert told["simulated"]
+    result, saved = json.loads(last), json.loads(output.read_text())
+    assert result["card"]["name"] == "Stand-in"
+    assert result["simulated"]
     for name in ("counter", "instant"):
-        assert told["refresh_s"][name]["median"] == pytest.approx(0.1, abs=0.01)
-    assert told["rest_w"]["before"] == pytest.approx(60.0, rel=0.02)
-    agreed = told["integrated_over_counter"]
+        assert result["refresh_s"][name]["median"] == pytest.approx(0.1, abs=0.01)
+    assert result["rest_w"]["before"] == pytest.approx(60.0, rel=0.02)
+    agreed = result["integrated_over_counter"]
     assert agreed["windows"] == 3
     assert agreed["ratio"] == pytest.approx(1.0, abs=0.02)
-    to_truth = told["to_truth"]
+    to_truth = result["to_truth"]
     assert to_truth["greencv"]["10"]["median"] < 0.005
     # One sample in half a second: no time lies between two.
     assert to_truth["nvidia-smi at 1 Hz"]["0.5"]["median"] == 1
-    assert all(cost_ms > 0 for cost_ms in told["cpu_ms_per_s"].values())
-    assert "CodeCarbon (1 s)" in told["cpu_ms_per_s"]
-    assert "greencv" not in told["to_counter"]
-    planned = [[w["planned_s"] for w in by] for by in kept["windows"]["bursts"].values()]
-    assert len(planned) == len(told["cpu_ms_per_s"])
+    assert all(cost_ms > 0 for cost_ms in result["cpu_ms_per_s"].values())
+    assert "CodeCarbon (1 s)" in result["cpu_ms_per_s"]
+    assert "greencv" not in result["to_counter"]
+    planned = [[w["planned_s"] for w in by] for by in saved["windows"]["bursts"].values()]
+    assert len(planned) == len(result["cpu_ms_per_s"])
     assert all(p == planned[0] for p in planned)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to meter on")
-def test_without_a_gpu_the_meters_are_not_compared_and_one_line_says_why():
-    code, last, errors = ended([ROOT / "benchmarks" / "metering_hardware.py"])
+def test_without_a_gpu_one_line_says_why_meters_are_not_compared():
+    code, last, errors = run_python([ROOT / "benchmarks" / "metering_hardware.py"])
     assert code == 1
     assert not last
     [line] = errors.splitlines()
@@ -76,31 +74,31 @@ def test_without_a_gpu_the_meters_are_not_compared_and_one_line_says_why():
 
 
 @pytest.mark.realtime
-def test_training_under_the_meter_tells_its_cost_and_the_images_per_joule(library):
+def test_metered_training_reports_its_cost_and_images_per_joule(library):
     environment = simulated_gpu.environment(library, constant(POWER_W), refresh_s=0.1)
-    code, last, errors = ended(
+    code, last, errors = run_python(
         ["-c", ON_STAND_IN, UUID, ROOT / "benchmarks" / "training.py", "--quick", "--devices",
          "cpu", "--rounds", "1", "--contenders", "metered", "plain"],
         environment,
     )  # fmt: skip
     assert code == 0, errors
-    told = {name: by["cpu"] for name, by in json.loads(last).items() if isinstance(by, dict)}
-    per_j, per_s = told["images_per_j"]["resnet18"], told["images_per_s"]["resnet18"]
+    result = {name: by["cpu"] for name, by in json.loads(last).items() if isinstance(by, dict)}
+    per_j, per_s = result["images_per_j"]["resnet18"], result["images_per_s"]["resnet18"]
     assert set(per_j) == set(per_s) == {"ours", "metered", "plain"}
     assert POWER_W * per_j["metered"] == pytest.approx(per_s["metered"], rel=0.05)
-    ratio = told["metered_vs_ours"]["resnet18"]
+    ratio = result["metered_vs_ours"]["resnet18"]
     assert ratio == pytest.approx(per_s["metered"] / per_s["ours"], rel=0.001)
-    assert told["metered_vs_ours_interval"]["resnet18"] is None
-    assert told["vs_limit"]["resnet18"] is None
-    assert told["vs_plain"]["resnet18"] > 0
+    assert result["metered_vs_ours_interval"]["resnet18"] is None
+    assert result["vs_limit"]["resnet18"] is None
+    assert result["vs_plain"]["resnet18"] > 0
 
 
 def test_training_on_a_cpu_shows_no_images_per_joule():
-    code, last, errors = ended(
+    code, last, errors = run_python(
         [ROOT / "benchmarks" / "training.py", "--quick", "--devices", "cpu", "--rounds", "1",
          "--contenders", "metered"],
     )  # fmt: skip
     assert code == 0, errors
-    told = json.loads(last)
-    assert told["images_per_j"]["cpu"]["resnet18"] == {}
-    assert set(told["images_per_s"]["cpu"]["resnet18"]) == {"ours", "metered"}
+    result = json.loads(last)
+    assert result["images_per_j"]["cpu"]["resnet18"] == {}
+    assert set(result["images_per_s"]["cpu"]["resnet18"]) == {"ours", "metered"}

@@ -177,13 +177,13 @@ def made_up_gpu_runs(records=None, components=("gpu",), **how):
 
 
 def begun(records, blocks=2.5):
-    """Return the first so many repetitions of a campaign: conditions have two runs or three."""
+    """Return the first repetitions of all records, so that conditions have two or three runs."""
     conditions = {(r.architecture, r.environment["name"]) for r in records}
     return sorted(records, key=lambda r: r.order)[: round(blocks * len(conditions))]
 
 
 def with_a_hole(records, environment="fp32-batch-64"):
-    """Return a campaign that lacks an environment for every second of its architectures."""
+    """Return the records without one environment for every second architecture."""
     without = {name for i, name in enumerate(NETS) if i % 2}
     return [
         record

@@ -1,4 +1,4 @@
-"""A GPU whose true power is known: the C library that speaks NVML, and the same truth in Python."""
+"""A GPU of known power: a C library with NVML's interface, and the same truth in Python."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ UUID = "GPU-00000000-1111-2222-3333-444444444444"
 def build(folder):
     """Compile the library into a folder, for ``LD_LIBRARY_PATH``; None without a C compiler.
 
-    A command ``nvidia-smi`` is put beside it: some tools ask it whether there is a GPU.
+    A dummy ``nvidia-smi`` is added: some tools call it to find a GPU.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:

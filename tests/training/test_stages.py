@@ -51,13 +51,13 @@ FROZEN = Stage(epochs=1, learning_rate=0.01)
 def test_a_frozen_stage_trains_the_last_layers_alone():
     seen = []
 
-    def look(epoch):
+    def record_changes(epoch):
         seen.append({name for name, value in model.state_dict().items() if name in before
                      and not torch.equal(value, before[name])})  # fmt: skip
 
     model = small_net()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    _, history, changed = trained(protocol(frozen_stage=FROZEN), model, on_epoch=look)
+    _, history, changed = trained(protocol(frozen_stage=FROZEN), model, on_epoch=record_changes)
     assert seen[0] == {"6.weight", "6.bias"}
     assert {"0.weight", "1.weight", "1.running_mean", "6.weight"} <= changed
     assert [e.stage for e in history.epochs] == ["frozen", "main", "main"]
