@@ -1,4 +1,4 @@
-"""Where stores lie: folders, full disks, buckets; whole files and one line for what goes wrong."""
+"""Backends of a store: folders, full disks and object stores; errors are one line."""
 
 import json
 import multiprocessing
@@ -77,13 +77,15 @@ def test_a_record_survives_every_kind_of_store(location):
 def test_the_better_record_stays_in_every_kind_of_store(location):
     store = Store(location)
     failed, finished = record(status="failed"), record()
-    before = {}
-    for written, kept in ((failed, failed), (finished, finished), (failed, finished)):
+    stopped, incomplete = record(status="stopped", complete=False), record(complete=False)
+    best, last_stamp = failed, None
+    for written in (failed, stopped, failed, incomplete, finished, failed, incomplete):
         store.write(written)
-        assert store.read(RUN) == kept
+        best = max(best, written, key=[failed, stopped, incomplete, finished].index)
+        assert store.read(RUN) == best
         stamp = store.stamps()[RUN].text
-        assert (stamp == before.get("stamp")) == (written != kept)
-        before["stamp"] = stamp
+        assert (stamp == last_stamp) == (written != best)
+        last_stamp = stamp
 
 
 def test_stale_listings_hide_nothing(location):
@@ -139,12 +141,12 @@ def test_a_bucket_is_a_store_of_the_command_line(s3):
     assert RunRecord.model_validate(json.loads(done.stdout)) == record()
 
 
-def test_what_is_wrong_with_a_url_is_one_line(s3, monkeypatch):
-    for url, told in (
+def test_errors_of_a_url_are_one_line(s3, monkeypatch):
+    for url, text in (
         ("s3://nobodys/runs", "bucket nobodys does not exist"),
         ("nosuch://a/b", "cannot be opened"),
     ):
-        with pytest.raises(BadInputError, match=told) as raised:
+        with pytest.raises(BadInputError, match=text) as raised:
             Store(url).prepare()
         assert one_liner(raised).startswith(f"{url}: ")
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
@@ -154,12 +156,12 @@ def test_what_is_wrong_with_a_url_is_one_line(s3, monkeypatch):
     one_liner(raised)
 
 
-def test_a_server_that_is_not_there_is_one_line(s3, monkeypatch):
+def test_an_unavailable_server_is_one_line(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(BadInputError, match="does not respond") as raised:
         Store("s3://lab/runs").prepare()
     one_liner(raised)
-    # A finished run is waited with, as the server may be back soon.
+    # The queue retries a finished run, because the server may come back.
     with pytest.raises(UnavailableError, match="does not respond") as raised:
         Store("s3://lab/runs").write(record())
     one_liner(raised)
@@ -172,7 +174,7 @@ def test_credentials_are_in_no_message():
     assert safe_line("a\n\x1b[31m b://u:p@c") == "a [31m b://c"
 
 
-def test_prepare_removes_old_half_written_files_only(tmp_path):
+def test_prepare_removes_only_abandoned_files(tmp_path):
     old, fresh = tmp_path / ".writing-old", tmp_path / ".writing-fresh"
     for path, age_s in ((old, 2 * HOUR_S), (fresh, HOUR_S / 2)):
         path.write_text("{")
@@ -194,7 +196,7 @@ def test_a_full_disk_is_reported_before_a_run_and_when_its_record_is_written(sma
     assert sorted(p.name for p in small_disk.iterdir()) == ["aa.json", "other"]
 
 
-def test_a_disk_that_only_reads_is_told_before_a_training(small_disk):
+def test_a_read_only_disk_is_reported_before_training(small_disk):
     Store(small_disk).write(record())
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     store = Store(small_disk)
@@ -253,7 +255,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("written", BROKEN.values(), ids=BROKEN)
-def test_whatever_a_file_holds_is_damage_in_one_line(written):
+def test_damage_of_a_file_is_described_in_one_line(written):
     damaged = parse_record(f"/store/{RUN}.json", written)
     assert isinstance(damaged, Damaged)
     assert damaged.lost
@@ -261,7 +263,7 @@ def test_whatever_a_file_holds_is_damage_in_one_line(written):
     assert len(damaged.reason) <= 300
 
 
-def test_what_is_no_file_is_not_read_and_stays(tmp_path):
+def test_other_than_regular_files_are_not_read_and_stay(tmp_path):
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "link.json").symlink_to(tmp_path / "gone")
     os.mkfifo(tmp_path / "pipe.json")
@@ -272,7 +274,7 @@ def test_what_is_no_file_is_not_read_and_stays(tmp_path):
     assert len(store.run_ids()) == 3
 
 
-def test_a_name_that_is_no_text_is_no_records(tmp_path):
+def test_a_file_name_that_is_not_utf_8_is_ignored(tmp_path):
     (tmp_path / "é.json").write_text("{")
     (tmp_path / os.fsdecode(b"\xff.json")).write_text("{")
     assert Store(tmp_path).run_ids() == ["é"]

@@ -1,4 +1,4 @@
-"""Bundles: the runs of a study in one file, the same on every machine, of whatever origin."""
+"""Bundles: the runs of a study in one file, the same on every machine."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def smoke_bundle(smoke_store, tmp_path_factory):
 
 
 def made(run, **changed):
-    """Return the record of a planned run, as if it had been made."""
+    """Return the record of a planned run."""
     fields = {
         "study": run.study,
         "architecture": run.architecture,
@@ -69,12 +69,13 @@ def made(run, **changed):
 
 def made_by(study, machine, **changed):
     """Return the records of all runs of a study, made by a machine with one CPU."""
-    asked = "auto" if study.environments == "auto" else study.environments
-    if asked == "auto":
-        asked = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1)]
-    specs = [
-        spec.model_copy(update={"threads": 1} if spec.threads == "all" else {}) for spec in asked
-    ]
+    if study.environments == "auto":
+        specs = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1)]
+    else:
+        specs = [
+            spec.model_copy(update={"threads": 1} if spec.threads == "all" else {})
+            for spec in study.environments
+        ]
     return [made(run, **changed) for run in plan(study, specs, machine)]
 
 
@@ -130,7 +131,7 @@ def test_packing_again_gives_the_same_bytes(smoke_store, smoke_bundle, tmp_path)
     assert pack(load_study(smoke_bundle), Store(smoke_bundle)).content == written
 
 
-def test_anybody_reads_the_table(smoke_bundle, smoke_records):
+def test_pandas_reads_the_table(smoke_bundle, smoke_records):
     frame = pd.read_parquet(smoke_bundle)
     ours = runs_table(sorted(smoke_records, key=lambda r: r.run_id))
     assert tuple(frame.columns) == tuple(RUNS_COLUMNS)
@@ -147,7 +148,7 @@ def test_anybody_reads_the_table(smoke_bundle, smoke_records):
     }  # fmt: skip
 
 
-def test_a_bundle_says_what_it_is(smoke_bundle):
+def test_metadata_describe_the_bundle(smoke_bundle):
     about = bundles.read_metadata(smoke_bundle)
     assert (about.runs, about.study_name, about.licence) == (8, "smoke", LICENCE)
     assert set(about.columns) == set(RUNS_COLUMNS)
@@ -198,7 +199,7 @@ def test_the_runs_commands_read_a_bundle(smoke_store, smoke_bundle, tmp_path):
         assert (tmp_path / "merged" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_bundles_runs_table_is_kept_between_commands(smoke_bundle, monkeypatch):
+def test_the_runs_table_of_a_bundle_is_cached(smoke_bundle, monkeypatch):
     frame, damaged = cached_runs_table(Store(smoke_bundle))
     assert (len(frame), damaged) == (8, [])
     monkeypatch.setattr(Store, "load_files", lambda self, run_ids: pytest.fail("read again"))
@@ -217,7 +218,7 @@ def test_a_bundles_runs_table_is_kept_between_commands(smoke_bundle, monkeypatch
     ],
     ids=" ".join,
 )
-def test_nothing_is_written_into_a_bundle(
+def test_commands_write_nothing_into_a_bundle(
     command, smoke_store, smoke_bundle, tmp_path, monkeypatch
 ):
     # Before anything is planned, downloaded or trained.
@@ -248,7 +249,7 @@ def test_the_runs_of_a_bundle_do_not_depend_on_the_machine(
     smoke_store, smoke_bundle, smoke_records, monkeypatch
 ):
     def on_this_machine(study):
-        records = collect(study, store=smoke_bundle)  # it lacks nothing: none is trained
+        records = collect(study, store=smoke_bundle)  # complete: nothing is trained
         return [r.model_dump_json() for r in records], plan_size(study, records, store=smoke_bundle)
 
     here = on_this_machine(smoke_bundle)
@@ -259,11 +260,11 @@ def test_the_runs_of_a_bundle_do_not_depend_on_the_machine(
     for study in (smoke_bundle, "smoke"):
         assert on_this_machine(study) == here
     assert here[1] == len(here[0]) == 8
-    monkeypatch.setattr(hardware, "describe_machine", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(hardware, "describe_machine", lambda: pytest.fail("described"))
     assert on_this_machine(smoke_bundle) == here
 
 
-def test_a_bundle_of_several_machines_tells_what_was_planned(tmp_path):
+def test_a_bundle_of_several_machines_counts_the_planned_runs(tmp_path):
     study = load_study("smoke")
     incomplete = [*made_by(study, "0123abcd"), *made_by(study, "4567cdef")[:5]]
     bundle = packed(study, incomplete, tmp_path)
@@ -281,12 +282,12 @@ def test_a_bundle_of_several_machines_tells_what_was_planned(tmp_path):
     assert line.startswith(f"{bundle}: architectures: vgg16: not in this study")
 
 
-def test_runs_stay_their_bundles_when_ids_change(smoke_bundle, monkeypatch):
+def test_runs_belong_to_their_bundle_even_if_ids_change(smoke_bundle, monkeypatch):
     monkeypatch.setattr(study_module, "TRAINING_REVISION", 1000)
     assert len(collect(smoke_bundle, store=smoke_bundle)) == 8
 
 
-def test_another_study_looks_at_a_bundles_runs(smoke_bundle, tmp_path):
+def test_another_study_reads_the_runs_of_a_bundle(smoke_bundle, tmp_path):
     text = (ROOT / "studies" / "smoke.yaml").read_text()
     path = tmp_path / "study.yaml"
     path.write_text(
@@ -303,7 +304,7 @@ def test_another_study_looks_at_a_bundles_runs(smoke_bundle, tmp_path):
     assert line.endswith("it is of study smoke")
 
 
-def test_a_bundle_at_odds_with_its_study_is_one_line(tmp_path):
+def test_a_bundle_that_contradicts_its_study_is_refused(tmp_path):
     study = load_study("smoke")
     of_another = study.model_copy(update={"architectures": ["squeezenet1_1"]})
     bundle = packed(study, made_by(study, "0123abcd"), tmp_path)
@@ -333,7 +334,7 @@ def test_nothing_to_pack_is_one_line(smoke_store, tmp_path, monkeypatch):
     assert "cannot be written" in one_line(done, 1)
 
 
-def test_the_bundle_command_says_what_it_packed(smoke_store, tmp_path, monkeypatch):
+def test_the_bundle_command_describes_what_it_packed(smoke_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = tmp_path / "store"
     shutil.copytree(smoke_store, store)
@@ -369,7 +370,7 @@ def weakest(words):
     ],
     ids=["a path", "a drive", "the computer's name", "nothing"],
 )
-def test_packing_tells_what_a_bundle_tells_of_its_maker(changed, line, tmp_path, monkeypatch):
+def test_packing_lists_texts_that_identify_the_maker(changed, line, tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "node", lambda: "NODE")
     study = load_study("smoke")
     store = Store(tmp_path / "store")
@@ -382,7 +383,7 @@ def test_packing_tells_what_a_bundle_tells_of_its_maker(changed, line, tmp_path,
     assert ("No path in it" in done.stdout) == (line is None)
 
 
-def test_a_study_of_images_in_a_folder_tells_the_folder(tmp_path):
+def test_the_folder_of_a_study_identifies_the_maker(tmp_path):
     study = load_study("smoke")
     dataset = study.dataset.model_copy(update={"name": "imagefolder:/home/somebody/birds"})
     study = study.model_copy(update={"dataset": dataset})
@@ -394,7 +395,7 @@ def test_a_study_of_images_in_a_folder_tells_the_folder(tmp_path):
     )
 
 
-def test_the_projects_bundles_are_known_by_their_studies(smoke_bundle, tmp_path, monkeypatch):
+def test_shipped_bundles_are_found_by_their_study(smoke_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(bundles, "PROJECT_ROOT", tmp_path)
     assert shipped_bundles() == {}
     (tmp_path / "bundles").mkdir()
@@ -403,7 +404,7 @@ def test_the_projects_bundles_are_known_by_their_studies(smoke_bundle, tmp_path,
 
 
 def rewritten(path, about=None, table=None, **options):
-    """Write a bundle's file again, with another table or other words about it."""
+    """Write a bundle again, with another table or other metadata."""
     table = pq.read_table(path) if table is None else table
     stated = json.loads(pq.read_metadata(path).metadata[KEY])
     stated = {**stated, "runs": table.num_rows, **(about or {})}
@@ -505,12 +506,12 @@ def test_a_damaged_bundle_is_refused_in_one_line(what, smoke_bundle, tmp_path):
     assert line in text
 
 
-def test_a_file_that_unpacks_to_too_much_is_refused(smoke_bundle, tmp_path, monkeypatch):
+def test_a_file_that_decompresses_to_too_much_is_refused(smoke_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(bundles, "MAX_RECORDS_BYTES", 16 << 20)
     path = tmp_path / "x.parquet"
     run_ids = [f"{i:016x}" for i in range(64)]
     alike = pa.table({"run_id": run_ids, "record": pa.array([b" " * (1 << 20)] * 64, pa.binary())})
-    for options, said_so in (
+    for options, stated in (
         ({"compression": "zstd", "use_dictionary": False}, True),
         # Each value a number of a dictionary of one: what the file says of its size is true.
         ({"compression": "zstd", "use_dictionary": ["record"]}, False),
@@ -520,7 +521,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused(smoke_bundle, tmp_path, monk
         rewritten(path, table=alike, **options)
         assert path.stat().st_size < 2 << 20
         group = pq.read_metadata(path).row_group(0)
-        assert (group.column(1).total_uncompressed_size > 16 << 20) == said_so
+        assert (group.column(1).total_uncompressed_size > 16 << 20) == stated
         most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         assert refusal(Store(path).run_ids).endswith("its records take more than 16 MiB")
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most_kib < 50 << 10
@@ -551,7 +552,7 @@ def test_a_damaged_file_gives_the_same_records_or_one_line(smoke_bundle, tmp_pat
     assert outcomes.total() == outcomes["the same"] + outcomes["refused"], outcomes
 
 
-def test_a_record_that_is_none_is_told_and_left_out(smoke_bundle, tmp_path):
+def test_an_invalid_record_is_reported_and_left_out(smoke_bundle, tmp_path):
     path = tmp_path / "x.parquet"
     shutil.copy(smoke_bundle, path)
     contents = pq.read_table(path)["record"].to_pylist()
@@ -569,7 +570,7 @@ def test_a_record_that_is_none_is_told_and_left_out(smoke_bundle, tmp_path):
     assert len(collect(path, store=path)) == 6
 
 
-def test_a_bundle_of_records_that_are_none_tells_why(smoke_bundle, tmp_path):
+def test_a_bundle_without_valid_records_is_refused(smoke_bundle, tmp_path):
     path = tmp_path / "x.parquet"
     shutil.copy(smoke_bundle, path)
     newer = json.dumps({"schema_version": 99}).encode()
@@ -578,7 +579,7 @@ def test_a_bundle_of_records_that_are_none_tells_why(smoke_bundle, tmp_path):
     assert "nothing" not in refusal(lambda: find_records(load_study(path), Store(path), []))
 
 
-def test_a_folder_may_be_called_as_a_bundle_is(tmp_path):
+def test_a_folder_may_have_the_name_of_a_bundle(tmp_path):
     folder = tmp_path / "store.parquet"
     folder.mkdir()
     Store(folder).write(record("aa"))
@@ -586,7 +587,7 @@ def test_a_folder_may_be_called_as_a_bundle_is(tmp_path):
     assert (folder / "aa.json").is_file()
 
 
-def test_the_book_wants_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
+def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
     line = one_line(greencv_here("book", "--runs", smoke_bundle, "--store", smoke_store))
     assert line == "--runs and --store: a bundle is the store of its runs; give one of them"
     for other in (smoke_store, tmp_path / "nowhere"):

@@ -1,4 +1,4 @@
-"""Whose energy counts: a study may name the components, and its report is of theirs alone."""
+"""Restrict records to the components that a study counts."""
 
 import pandas as pd
 import pytest
@@ -20,7 +20,7 @@ SHARES = {"gpu": 0.5, "cpu": 0.3, "ram": 0.2}
 
 @pytest.fixture
 def record():
-    """Return a run of a GPU whose counter was read, while a model told of CPU and memory."""
+    """Return a run with a measured GPU and estimated CPU and memory."""
     made = made_up_records(n=1, architectures=1, environments=1)[0]
     parts = {
         name: {
@@ -59,7 +59,7 @@ def row_of(record):
     return runs_table([record]).iloc[0]
 
 
-def test_the_energy_of_a_run_is_that_of_what_counts(record):
+def test_energies_include_only_counted_components(record):
     whole, row = row_of(record), row_of(restrict_to_components(record, ["gpu"]))
     assert (whole["energy_j"], whole["provenance"]) == (1000.0, "estimated")
     assert (whole["components"], row["components"]) == ("gpu+cpu+ram", "gpu")
@@ -76,7 +76,7 @@ def test_the_energy_of_a_run_is_that_of_what_counts(record):
     ]
 
 
-def test_what_does_not_count_is_still_told(record):
+def test_other_components_stay_in_the_table(record):
     row = row_of(restrict_to_components(record, ["gpu"]))
     assert (row["cpu_energy_j"], row["cpu_provenance"]) == (300.0, "estimated")
     assert (row["ram_energy_j"], row["ram_provenance"]) == (200.0, "estimated")
@@ -89,16 +89,16 @@ def test_what_does_not_count_is_still_told(record):
     assert "not counted" not in whole
 
 
-def test_the_sum_of_all_is_one_more_meaning_of_energy(record):
+def test_the_sum_of_all_components_is_one_more_definition_of_energy(record):
     alone, whole = (runs_table([restrict_to_components(record, some)]) for some in (["gpu"], None))
-    meanings = energy_definitions(alone)
-    energy_j = meanings["all components"]["energy_j_per_image"] * record.images_processed
+    definitions = energy_definitions(alone)
+    energy_j = definitions["all components"]["energy_j_per_image"] * record.images_processed
     assert list(energy_j) == pytest.approx([1000.0])
     assert "all components" not in energy_definitions(whole)
-    assert set(energy_definitions(whole)) == set(meanings) - {"all components"}
+    assert set(energy_definitions(whole)) == set(definitions) - {"all components"}
 
 
-def test_a_run_that_lacks_what_counts_has_no_energy(record):
+def test_a_run_without_a_counted_component_has_no_energy(record):
     parts = {k: v for k, v in record.total.components.items() if k != "gpu"}
     lost = record.model_copy(
         update={"total": record.total.model_copy(update={"components": parts})}
@@ -110,19 +110,19 @@ def test_a_run_that_lacks_what_counts_has_no_energy(record):
     assert restrict_to_components(unknown_idle, ["gpu"]).net_energy_j is None
 
 
-def test_all_counts_where_the_study_does_not_say(record):
+def test_all_components_count_by_default(record):
     assert restrict_to_components(record, None) == record
     every = restrict_to_components(record, ["gpu", "cpu", "ram"])
     pd.testing.assert_series_equal(row_of(every), row_of(record))
 
 
-def test_files_hold_all_that_was_metered(record):
+def test_excluded_components_are_not_written(record):
     written = restrict_to_components(record, ["gpu"]).model_dump_json()
     assert "excluded_components" not in written
     assert "excluded_components" not in restrict_to_components(record, ["gpu"]).model_dump()
 
 
-def test_the_studys_records_are_counted_as_it_says(smoke_store, tmp_path):
+def test_collect_restricts_records_to_the_studys_components(smoke_store, tmp_path):
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["analysis"]["components"] = ["cpu"]
     path = tmp_path / "study.yaml"
@@ -138,7 +138,7 @@ def test_the_studys_records_are_counted_as_it_says(smoke_store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("components", "told"),
+    ("components", "text"),
     [
         (["gpu"], "environments train on the CPU, whose energy would be left out"),
         (["cpu", "cpu"], "analysis.components: cpu named twice"),
@@ -146,11 +146,11 @@ def test_the_studys_records_are_counted_as_it_says(smoke_store, tmp_path):
         (["disk"], "analysis.components.0 = disk"),
     ],
 )
-def test_an_outcome_holds_the_component_that_trains(tmp_path, components, told):
+def test_a_study_counts_the_component_that_trains(tmp_path, components, text):
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["analysis"]["components"] = components
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(BadInputError) as refused:
         load_study(path)
-    assert told in str(refused.value)
+    assert text in str(refused.value)

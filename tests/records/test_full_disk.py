@@ -1,4 +1,4 @@
-"""A disk that fills while a study is made: what is finished is whole, the rest is made later."""
+"""A disk that fills during a study: finished runs are complete, and the rest follows later."""
 
 import json
 import subprocess
@@ -38,11 +38,11 @@ def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_dis
     while not list(small_disk.glob("[!.]*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     fill_up(small_disk)
-    _, told = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=300)
 
     assert process.returncode == 1
-    assert "Traceback" not in told
-    assert [line for line in told.splitlines() if line.startswith("error: ")] == [
+    assert "Traceback" not in errors
+    assert [line for line in errors.splitlines() if line.startswith("error: ")] == [
         f"error: {small_disk}: no space left for the record of a run: free some disk space, then "
         "run the same command again"
     ]
@@ -62,7 +62,7 @@ def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_dis
     assert {json.loads(content)["status"] for content in after.values()} == {"finished"}
 
 
-def test_a_disk_that_is_full_is_told_before_anything_is_metered(study, small_disk):
+def test_a_full_disk_is_reported_before_training(study, small_disk):
     fill_up(small_disk)
     done = greencv_here("run", study, "--store", small_disk)
     assert done.returncode == 1

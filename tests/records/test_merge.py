@@ -1,4 +1,4 @@
-"""Merging stores: the better record of each run, in any order, whole or not there at all."""
+"""Merge stores: the best record of each run, in any order, also after an interruption."""
 
 import errno
 import itertools
@@ -38,7 +38,7 @@ def ids(*names):
     return tuple(sorted(names))
 
 
-def test_new_runs_are_copied_as_they_are(tmp_path):
+def test_new_runs_are_copied_byte_for_byte(tmp_path):
     a, b = store(tmp_path / "a", record("aa"), record("ab")), store(tmp_path / "b", record("ba"))
     # As another version might have written it: one line a field, fields in another order.
     fields = dict(reversed(json.loads((b / "ba.json").read_text()).items()))
@@ -50,7 +50,7 @@ def test_new_runs_are_copied_as_they_are(tmp_path):
     assert {p.stat().st_mode & 0o777 for p in dest.glob("*.json")} == {0o644}
 
 
-def test_a_record_that_is_there_already_stays_untouched(tmp_path):
+def test_an_equal_record_stays_untouched(tmp_path):
     a, dest = store(tmp_path / "a", record()), store(tmp_path / "dest", record())
     fields = dict(reversed(json.loads((a / f"{RUN}.json").read_text()).items()))
     (a / f"{RUN}.json").write_text(json.dumps(fields, indent=1))
@@ -95,7 +95,7 @@ def test_a_run_that_was_made_twice_is_a_conflict(tmp_path, swapped):
     assert files(dest) == files(a)
 
 
-def test_the_stores_own_record_gives_way_to_one_that_started_earlier(tmp_path):
+def test_a_record_that_started_earlier_replaces_the_stores_own(tmp_path):
     a = store(tmp_path / "a", record(started_at=EARLIER))
     dest = store(tmp_path / "dest", record(started_at=LATER))
     own = files(dest)
@@ -155,8 +155,8 @@ some_stores = st.lists(
 )
 
 
-def wanted(stores):
-    """Return what must come out, found by looking at all records at once."""
+def expected_files(stores):
+    """Return the outcome, computed from all records at once."""
     found = {}
     for run_id, fields in itertools.chain.from_iterable(s.items() for s in stores):
         text = json.dumps(json.loads(record(run_id, **fields).model_dump_json()), sort_keys=True)
@@ -179,7 +179,7 @@ def test_neither_order_nor_repetition_changes_the_outcome(stores, chance):
         merge(order, Store(folder / "at-once"))
         for source in [*order, *chance.sample(order, 1)]:
             merge([source], Store(folder / "one-by-one"))
-        expected = wanted(stores)
+        expected = expected_files(stores)
         for dest in (folder / "at-once", folder / "one-by-one"):
             held = files(dest)
             assert {n: json.loads(text) for n, text in held.items()} == expected
@@ -190,21 +190,21 @@ def test_neither_order_nor_repetition_changes_the_outcome(stores, chance):
         assert [files(source) for source in sources] == before
 
 
-def test_what_cannot_be_a_source_is_one_line_and_nothing_is_copied(tmp_path):
+def test_an_invalid_source_is_one_line_and_nothing_is_copied(tmp_path):
     good = store(tmp_path / "good", record())
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "strange").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "strange" / "package.json").write_text("{}")
-    for name, told in (
+    for name, text in (
         ("missing", "No such file or directory"),
         ("file", "Not a directory"),
         ("loop", "Too many levels of symbolic links"),
         ("empty", "contains no run records$"),
         ("strange", "contains no run records; package.json: record version None"),
     ):
-        with pytest.raises(BadInputError, match=told) as raised:
+        with pytest.raises(BadInputError, match=text) as raised:
             merge([good, tmp_path / name], Store(tmp_path / "dest"))
         assert str(raised.value).startswith(f"{tmp_path / name}: ")
         assert len(str(raised.value).splitlines()) == 1
@@ -220,7 +220,7 @@ def test_a_store_is_not_merged_into_itself(tmp_path):
     assert list(files(good)) == [f"{RUN}.json"]
 
 
-def test_damage_in_a_source_is_told_and_left_out(tmp_path):
+def test_damage_in_a_source_is_reported_and_left_out(tmp_path):
     a = store(tmp_path / "a", record("aa"), record("ab"), record("ac"))
     b = store(tmp_path / "b", record("aa"))
     (a / "aa.json").write_text((a / "aa.json").read_text()[:40])
@@ -243,7 +243,7 @@ def test_damage_in_a_source_is_told_and_left_out(tmp_path):
     assert files(tmp_path / "dest") == files(b) | {"ac.json": (a / "ac.json").read_bytes()}
 
 
-def test_a_damaged_file_of_the_store_gives_way(tmp_path):
+def test_a_damaged_file_of_the_store_is_replaced(tmp_path):
     a, dest = store(tmp_path / "a", record()), store(tmp_path / "dest")
     dest.mkdir()
     (dest / f"{RUN}.json").write_text("{")
@@ -273,20 +273,20 @@ def test_an_interrupted_merge_is_completed_by_the_same_merge(
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, where, breaks)
-        told = GreencvError if isinstance(raised, OSError) else KeyboardInterrupt
-        with pytest.raises(told):
+        expected = GreencvError if isinstance(raised, OSError) else KeyboardInterrupt
+        with pytest.raises(expected):
             merge([a], Store(dest))
     whole = files(a)
     until = {n: t for n, t in files(dest).items() if not n.startswith(".")}
     assert until == files(bad) | dict(list(sorted(whole.items()))[: nth - 1])
     if isinstance(raised, OSError):
-        assert len(files(dest)) == len(until)  # nothing half written lies about
+        assert len(files(dest)) == len(until)  # no incomplete file is left
     done = merge([a], Store(dest))
     assert files(dest) == whole
     assert (len(done.same), len(done.copied), done.replaced) == (nth - 1, max(3 - nth, 0), ("ac",))
 
 
-def test_a_record_is_on_the_disk_before_it_is_in_its_place(tmp_path, monkeypatch):
+def test_a_record_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     a = store(tmp_path / "a", record("aa"), record("ab"))
     steps = []
     fsync, replace = os.fsync, Path.replace

@@ -1,4 +1,4 @@
-"""The kept runs table: the same as one made anew, whatever happened to the store or to itself."""
+"""The cached runs table equals a new one, whatever happens to the store or the cache."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ def age(folder):
             os.utime(path, (time.time() - OLD_S - number,) * 2)
 
 
-def anew(store):
+def uncached(store):
     every = list(store.records())
     whole = sorted(
         (r for r in every if isinstance(r, RunRecord)), key=lambda r: (r.study, r.order, r.run_id)
@@ -51,7 +51,7 @@ def anew(store):
 
 def check(store):
     frame, damaged = cached_runs_table(store)
-    expected, expected_damaged = anew(store)
+    expected, expected_damaged = uncached(store)
     pd.testing.assert_frame_equal(frame, expected, check_exact=True)
     for column in expected:
         values = zip(frame[column], expected[column], strict=True)
@@ -72,7 +72,7 @@ def some_records(n):
     return [record(f"{i:04}", order=i % 7, **next(changes)) for i in range(n)]
 
 
-def test_the_table_stays_the_same_as_one_made_anew(tmp_path, parsed):
+def test_the_cached_table_equals_a_new_one(tmp_path, parsed):
     folder = tmp_path / "runs"
     store = Store(folder)
     assert len(check(store)) == 0
@@ -132,7 +132,7 @@ def test_every_kind_of_damage_gets_the_same_verdict(tmp_path):
     [('"order":', '"order" :'), ('"host":""', '"host":"\\u0022:"')],
     ids=["a blank before a colon", "a colon in a word"],
 )
-def test_a_name_that_is_there_twice_is_found_whatever_else_is_written(hiding):
+def test_a_repeated_key_is_found_in_any_notation(hiding):
     text = record("aa").model_dump_json()
     other = text.replace(*hiding)
     assert other != text
@@ -152,7 +152,7 @@ def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
     check(store)
 
 
-def test_a_file_that_may_change_within_its_time_is_read_again(tmp_path, parsed):
+def test_a_file_too_new_for_its_time_is_read_again(tmp_path, parsed):
     store = Store(tmp_path / "runs")
     store.write(record("aa", duration_s=1.0))
     path = tmp_path / "runs" / "aa.json"
@@ -161,7 +161,7 @@ def test_a_file_that_may_change_within_its_time_is_read_again(tmp_path, parsed):
     path.write_text(path.read_text().replace('"duration_s":1.0', '"duration_s":3.0'))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert check(store)["duration_s"].tolist() == [3.0]
-    os.utime(path, (time.time() + OLD_S,) * 2)  # by a clock that goes wrong
+    os.utime(path, (time.time() + OLD_S,) * 2)  # the clock was wrong
     parsed.clear()
     for _ in range(2):
         check(store)
@@ -180,7 +180,7 @@ def test_a_file_that_may_change_within_its_time_is_read_again(tmp_path, parsed):
     ],
     ids=["header alone", "cut", "empty", "another table", "a folder", "not for us"],
 )
-def test_a_damaged_cache_is_no_hindrance(tmp_path, cache, damage):
+def test_a_damaged_cache_is_replaced(tmp_path, cache, damage):
     store = Store(tmp_path / "runs")
     for one in some_records(4):
         store.write(one)
@@ -193,7 +193,7 @@ def test_a_damaged_cache_is_no_hindrance(tmp_path, cache, damage):
     check(store)
 
 
-def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, cache):
+def test_a_cache_that_cannot_be_written_is_skipped(tmp_path, cache):
     cache.write_text("a file where a folder should be")
     store = Store(tmp_path / "runs")
     store.write(record())
@@ -209,7 +209,7 @@ def test_names_of_one_store_share_a_table_and_stores_do_not(tmp_path, cache):
     assert len(list(cache.rglob("*.parquet"))) == 2
 
 
-def test_runs_of_other_machines_are_found_as_by_reading_all(smoke_store, smoke_records, tmp_path):
+def test_find_records_uses_the_cached_table(smoke_store, smoke_records, tmp_path):
     study = load_study("smoke")
     store = Store(tmp_path / "runs")
     for one in smoke_records:
