@@ -1,9 +1,17 @@
-"""Fixtures of the tests of records: a cache folder and a small disk for each test."""
+"""Fixtures of the tests of records: a cache folder, a small disk and a bundle."""
 
 import contextlib
+import json
 import subprocess
+from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
+
+from greencv_core.machine.hardware import describe_machine
+from greencv_core.records.backends.bundle import KEY, study_digest
+from greencv_core.utils.errors import BadInputError
+from tests.conftest import greencv_here
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +42,50 @@ def fill_up(disk):
     with contextlib.suppress(OSError), (disk / "other").open("wb", buffering=0) as file:
         while file.write(b"x" * 4096):
             pass
+
+
+@pytest.fixture(scope="session")
+def smoke_bundle(smoke_store, tmp_path_factory):
+    """Return the smoke study's bundle, packed by the command line."""
+    path = tmp_path_factory.mktemp("bundles") / "smoke.parquet"
+    done = greencv_here("bundle", "smoke", "--store", smoke_store, "--output", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def refusal(call, *arguments):
+    """Return the error of a call, which is one line."""
+    with pytest.raises(BadInputError) as error:
+        call(*arguments)
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    return text
+
+
+def rewritten(path, about=None, table=None, **options):
+    """Write a bundle again, with another table or other metadata."""
+    table = pq.read_table(path) if table is None else table
+    stated = json.loads(pq.read_metadata(path).metadata[KEY])
+    stated = {**stated, "runs": table.num_rows, **(about or {})}
+    if "study_sha256" not in (about or {}):
+        stated["study_sha256"] = study_digest(str(stated["study"]))
+    with pq.ParquetWriter(path, table.schema, store_schema=False, **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({KEY: json.dumps(stated)})
+    return path
+
+
+def another_machine():
+    """Return a machine of which nothing is like ours."""
+    return replace(describe_machine(), cpu_model="another", cpu_count=96)
+
+
+def one_line(done, code=2):
+    """Return what a command refused with: one line, and no traceback."""
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines[0]) < 400
+    return lines[0].removeprefix("error: ")

@@ -1,53 +1,32 @@
 """Bundles: the runs of a study in one file, the same on every machine."""
 
 import json
-import os
 import platform
-import random
-import resource
 import shutil
-import subprocess
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
-import nbformat
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from greencv_core import collect, load_study, runs_table
 from greencv_core.machine import hardware
-from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends import bundle as bundles
-from greencv_core.records.backends.bundle import KEY, shipped_bundles, study_digest
+from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.pack import LICENCE, pack, write
 from greencv_core.records.record import RunRecord
-from greencv_core.records.select import find_records
-from greencv_core.records.store import Damaged, Store
+from greencv_core.records.store import Store
 from greencv_core.records.table_cache import cached_runs_table
-from greencv_core.report.export.files import write_results
 from greencv_core.run.collect import plan_size, run_study
 from greencv_core.study import schema as study_module
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
-from greencv_core.utils.errors import BadInputError
-from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
-from tests.report.test_smoke_study import NOTEBOOKS, NOWHERE
+from tests.conftest import ROOT, greencv_here
+from tests.records.conftest import another_machine, one_line, refusal, rewritten
 from tests.support.made_up_records import record
 
 REFUSAL = "is a bundle, which is read-only: name a folder"
-
-
-@pytest.fixture(scope="module")
-def smoke_bundle(smoke_store, tmp_path_factory):
-    """Return the smoke study's bundle, packed by the command line."""
-    path = tmp_path_factory.mktemp("bundles") / "smoke.parquet"
-    done = greencv_here("bundle", "smoke", "--store", smoke_store, "--output", path)
-    assert done.returncode == 0, done.stderr
-    return path
 
 
 def made(run, **changed):
@@ -87,26 +66,6 @@ def packed(study, records, folder):
     path = folder / f"{study.name}.parquet"
     write(pack(study, store), path)
     return path
-
-
-def one_line(done, code=2):
-    """Return what a command refused with: one line, and no traceback."""
-    assert done.returncode == code, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert len(lines[0]) < 400
-    return lines[0].removeprefix("error: ")
-
-
-def refusal(call, *arguments):
-    """Return the error of a call, which is one line."""
-    with pytest.raises(BadInputError) as error:
-        call(*arguments)
-    text = str(error.value)
-    assert "\n" not in text
-    assert len(text) < 400
-    return text
 
 
 def test_a_bundle_holds_each_record_byte_for_byte(smoke_store, smoke_bundle):
@@ -238,11 +197,6 @@ def test_a_bundle_refuses_every_way_to_write(smoke_bundle):
         (store.write_file, "a.json", b""), (store.write, record("aa")),
     ):  # fmt: skip
         assert refusal(call, *arguments) == f"{smoke_bundle} {REFUSAL}"
-
-
-def another_machine():
-    """Return a machine of which nothing is like ours."""
-    return replace(describe_machine(), cpu_model="another", cpu_count=96)
 
 
 def test_the_runs_of_a_bundle_do_not_depend_on_the_machine(
@@ -403,258 +357,9 @@ def test_shipped_bundles_are_found_by_their_study(smoke_bundle, tmp_path, monkey
     assert shipped_bundles() == {"smoke": tmp_path / "bundles" / "of_ours.parquet"}
 
 
-def rewritten(path, about=None, table=None, **options):
-    """Write a bundle again, with another table or other metadata."""
-    table = pq.read_table(path) if table is None else table
-    stated = json.loads(pq.read_metadata(path).metadata[KEY])
-    stated = {**stated, "runs": table.num_rows, **(about or {})}
-    if "study_sha256" not in (about or {}):
-        stated["study_sha256"] = study_digest(str(stated["study"]))
-    with pq.ParquetWriter(path, table.schema, store_schema=False, **options) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({KEY: json.dumps(stated)})
-    return path
-
-
-def with_column(name, values, kind):
-    def change(path):
-        table = pq.read_table(path)
-        place = table.schema.get_field_index(name)
-        rewritten(path, table=table.set_column(place, name, pa.array(values(table[name]), kind)))
-
-    return change
-
-
-def nothing_of_greencv(path):
-    pq.write_table(pq.read_table(path).replace_schema_metadata(), path)
-
-
-def without_records(path):
-    rewritten(path, table=pq.read_table(path).drop(["record"]))
-
-
-def twice(path):
-    table = pq.read_table(path)
-    rewritten(path, table=pa.concat_tables([table, table.slice(0, 1)]))
-
-
-def with_metadata(text):
-    def change(path):
-        table = pq.read_table(path)
-        with pq.ParquetWriter(path, table.schema, store_schema=False) as writer:
-            writer.write_table(table)
-            writer.add_key_value_metadata({KEY: text})
-
-    return change
-
-
-def stating(**about):
-    return lambda path: rewritten(path, about)
-
-
-DAMAGE = {
-    "no Parquet": (lambda p: p.write_bytes(b"PAR1" * 40), "cannot be read as Parquet"),
-    "empty": (lambda p: p.write_bytes(b""), "cannot be read as Parquet"),
-    "cut off": (lambda p: p.write_bytes(p.read_bytes()[:-40]), "cannot be read as Parquet"),
-    "a pipe": (lambda p: (p.unlink(), os.mkfifo(p)), "not a regular file"),
-    "absent": (lambda p: p.unlink(), "this bundle does not exist"),
-    "of another": (nothing_of_greencv, "no metadata of greencv"),
-    "half of JSON": (with_metadata("{"), "its metadata are not JSON"),
-    "deep JSON": (with_metadata("[" * 100_000), "its metadata are not JSON"),
-    "a list": (with_metadata("[]"), "its metadata have no format version"),
-    "newer": (stating(format_version=2), "was packed by a newer greencv"),
-    "no format": (stating(format_version="1"), "its metadata have no format version"),
-    "no study": (stating(study=None), "its metadata have no valid study"),
-    "another study": (stating(study_sha256="0" * 64), "the study's checksum is wrong"),
-    "another number": (stating(runs=7), "8 runs, but its metadata state 7"),
-    "long words": (stating(licence="a" * (2 << 20)), "its metadata are too long"),
-    "no records": (without_records, "no column record of binary values"),
-    "records of text": (
-        with_column("record", lambda c: [v.decode() for v in c.to_pylist()], pa.string()),
-        "no column record of binary values",
-    ),
-    "ids of numbers": (
-        with_column("run_id", lambda c: list(range(len(c))), pa.int64()),
-        "no column run_id of string values",
-    ),
-    "an id twice": (twice, "occurs twice"),
-    "no id": (with_column("run_id", lambda c: [None] * len(c), pa.string()), "row 1 has no run id"),
-    "a path as id": (
-        with_column("run_id", lambda c: ["../../a"] * len(c), pa.string()), "row 1 has no run id"
-    ),
-    "a record absent": (
-        with_column("record", lambda c: [None] * len(c), pa.binary()), "has no record"
-    ),
-    "a deep study": (stating(study="[" * 9000), "values within values"),
-    "a long study": (stating(study="#" * (200 << 10)), "larger than 128 KiB"),
-    "half a study": (stating(study="name: [1"), "line 1, column 9: expected ',' or ']'"),
-    "half a character": (stating(study="name: \ud800"), "a control character"),
-    "code": (stating(study="!!python/object:os.system {}"), "a tag"),
-    "a word": (stating(study="smoke"), "must be a mapping"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", DAMAGE)
-def test_a_damaged_bundle_is_refused_in_one_line(what, smoke_bundle, tmp_path):
-    change, line = DAMAGE[what]
-    path = tmp_path / "x.parquet"
-    shutil.copy(smoke_bundle, path)
-    change(path)
-    # A study is checked when it is loaded, runs when they are listed.
-    text = refusal(lambda: (load_study(path), Store(path).run_ids()))
-    assert text.startswith(f"{path}:")
-    assert line in text
-
-
-def test_a_file_that_decompresses_to_too_much_is_refused(smoke_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundles, "MAX_RECORDS_BYTES", 16 << 20)
-    path = tmp_path / "x.parquet"
-    run_ids = [f"{i:016x}" for i in range(64)]
-    alike = pa.table({"run_id": run_ids, "record": pa.array([b" " * (1 << 20)] * 64, pa.binary())})
-    for options, stated in (
-        ({"compression": "zstd", "use_dictionary": False}, True),
-        # Each value a number of a dictionary of one: what the file says of its size is true.
-        ({"compression": "zstd", "use_dictionary": ["record"]}, False),
-        ({"use_dictionary": False, "column_encoding": {"record": "DELTA_BYTE_ARRAY"}}, False),
-    ):
-        shutil.copy(smoke_bundle, path)
-        rewritten(path, table=alike, **options)
-        assert path.stat().st_size < 2 << 20
-        group = pq.read_metadata(path).row_group(0)
-        assert (group.column(1).total_uncompressed_size > 16 << 20) == stated
-        most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert refusal(Store(path).run_ids).endswith("its records take more than 16 MiB")
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most_kib < 50 << 10
-
-
-def test_a_file_that_is_too_large_is_refused(smoke_bundle, monkeypatch):
-    monkeypatch.setattr(bundles, "MAX_FILE_BYTES", smoke_bundle.stat().st_size - 1)
-    assert "larger than" in refusal(Store(smoke_bundle).run_ids)
-
-
-def test_a_damaged_file_gives_the_same_records_or_one_line(smoke_bundle, tmp_path):
-    whole = smoke_bundle.read_bytes()
-    records = {i: Store(smoke_bundle).read_bytes(i) for i in Store(smoke_bundle).run_ids()}
-    path, rng = tmp_path / "x.parquet", random.Random(0)
-    outcomes = Counter()
-    for _ in range(400):
-        damaged = bytearray(whole)
-        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
-        path.write_bytes(damaged)
-        store = Store(path)
-        try:
-            found = {run_id: store.read_bytes(run_id) for run_id in store.run_ids()}
-        except BadInputError as error:
-            outcomes["refused" if "\n" not in str(error) else "refused at length"] += 1
-        else:
-            outcomes["the same" if found == records else "others"] += 1
-    assert min(outcomes["the same"], outcomes["refused"]) > 20
-    assert outcomes.total() == outcomes["the same"] + outcomes["refused"], outcomes
-
-
-def test_an_invalid_record_is_reported_and_left_out(smoke_bundle, tmp_path):
-    path = tmp_path / "x.parquet"
-    shutil.copy(smoke_bundle, path)
-    contents = pq.read_table(path)["record"].to_pylist()
-    first, second, *_ = Store(smoke_bundle).run_ids()
-    changed = [contents[1], contents[1], b"{", *contents[3:]]
-    with_column("record", lambda c: changed, pa.binary())(path)
-    loaded = Store(path).load(first)
-    assert isinstance(loaded, Damaged)
-    assert loaded.where == f"{path}/{first}.json"
-    assert loaded.reason == f"contains the record of run {second}"
-    done = greencv_here("runs", "list", "--store", path)
-    assert done.returncode == 0
-    assert done.stdout.startswith("6 runs of smoke")
-    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["left out"] * 2
-    assert len(collect(path, store=path)) == 6
-
-
-def test_a_bundle_without_valid_records_is_refused(smoke_bundle, tmp_path):
-    path = tmp_path / "x.parquet"
-    shutil.copy(smoke_bundle, path)
-    newer = json.dumps({"schema_version": 99}).encode()
-    with_column("record", lambda c: [newer] * len(c), pa.binary())(path)
-    assert "record version 99; this greencv reads" in refusal(lambda: collect(path, store=path))
-    assert "nothing" not in refusal(lambda: find_records(load_study(path), Store(path), []))
-
-
 def test_a_folder_may_have_the_name_of_a_bundle(tmp_path):
     folder = tmp_path / "store.parquet"
     folder.mkdir()
     Store(folder).write(record("aa"))
     assert Store(folder).run_ids() == ["aa"]
     assert (folder / "aa.json").is_file()
-
-
-def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
-    line = one_line(greencv_here("book", "--runs", smoke_bundle, "--store", smoke_store))
-    assert line == "--runs and --store: a bundle is the store of its runs; give one of them"
-    for other in (smoke_store, tmp_path / "nowhere"):
-        line = one_line(greencv_here("book", "--runs", other))
-        assert line == f"--runs {other}: not a bundle: a file whose name ends in .parquet"
-    assert one_line(greencv_here("book", "--runs", tmp_path / "a.parquet")).endswith(
-        "this bundle does not exist"
-    )
-    line = one_line(greencv_here("book", "quick", "--runs", smoke_bundle))
-    assert line.endswith("it is of study smoke")
-
-
-@pytest.mark.parametrize(
-    ("given", "command"),
-    [
-        ([], "book quick --no-train"),
-        (["RUNS=bundles/a.parquet"], "book --runs bundles/a.parquet"),
-        (["RUNS=bundles/a.parquet", "STUDY=smoke"], "book smoke --runs bundles/a.parquet"),
-    ],
-    ids=["no bundle", "a bundle", "a bundle and a study"],
-)
-def test_make_html_takes_a_bundle(given, command):
-    environment = {k: v for k, v in os.environ.items() if k not in ("RUNS", "STUDY")}
-    done = subprocess.run(
-        ["make", "--dry-run", "-C", ROOT, "-o", ".venv/.ready", "html", *given],
-        capture_output=True, text=True, check=True, env=environment,
-    )  # fmt: skip
-    assert any(" ".join(line.split()).endswith(command) for line in done.stdout.splitlines())
-
-
-def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
-    root = tmp_path / "greencv"
-    copy_project(root)
-    (root / "bundles").mkdir(exist_ok=True)
-    shutil.copy(smoke_bundle, root / "bundles" / "smoke.parquet")
-    done = subprocess.run(
-        [
-            GREENCV.with_name("python"), "-c", "from greencv_core.cli.app import entry; entry()",
-            "book", "--runs", "bundles/smoke.parquet",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={**os.environ, "GREENCV_DATA": NOWHERE, "GREENCV_STORE": str(tmp_path / "nowhere")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "not made on this machine" not in done.stderr
-    html = root / "_build" / "html"
-    pages = {path.stem for path in (html / "book" / "notebooks").glob("*.html")}
-    assert pages == {path.stem for path in NOTEBOOKS}
-    executed = nbformat.read(root / "book" / "notebooks" / "provenance.ipynb", as_version=4)
-    source = "\n".join(cell.source for cell in executed.cells)
-    assert 'study = "../bundles/smoke.parquet"' in source
-    assert 'store = "../bundles/smoke.parquet"' in source
-    page = (html / "book" / "notebooks" / "provenance.html").read_text()
-    assert "File: smoke.parquet" in page
-    assert "8 of 8 planned runs are analysed" in page
-    assert not (root / "runs").exists()
-    # Another machine makes the same figures of it.
-    there = another_machine()
-    monkeypatch.setattr(hardware, "describe_machine", lambda: there)
-    (tmp_path / "again").mkdir()
-    write_results(
-        tmp_path / "again",
-        study=load_study(smoke_bundle),
-        records=collect(smoke_bundle, store=smoke_bundle),
-        commit="unknown",
-    )
-    again = (tmp_path / "again" / "results.json").read_bytes()
-    assert again == (html / "results.json").read_bytes()

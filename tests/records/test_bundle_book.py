@@ -1,0 +1,88 @@
+"""The book is built from a bundle."""
+
+import os
+import shutil
+import subprocess
+
+import nbformat
+import pytest
+
+from greencv_core import collect, load_study
+from greencv_core.machine import hardware
+from greencv_core.report.export.files import write_results
+from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
+from tests.records.conftest import another_machine, one_line
+from tests.report.test_smoke_study import NOTEBOOKS, NOWHERE
+
+
+def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
+    line = one_line(greencv_here("book", "--runs", smoke_bundle, "--store", smoke_store))
+    assert line == "--runs and --store: a bundle is the store of its runs; give one of them"
+    for other in (smoke_store, tmp_path / "nowhere"):
+        line = one_line(greencv_here("book", "--runs", other))
+        assert line == f"--runs {other}: not a bundle: a file whose name ends in .parquet"
+    assert one_line(greencv_here("book", "--runs", tmp_path / "a.parquet")).endswith(
+        "this bundle does not exist"
+    )
+    line = one_line(greencv_here("book", "quick", "--runs", smoke_bundle))
+    assert line.endswith("it is of study smoke")
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ([], "book quick --no-train"),
+        (["RUNS=bundles/a.parquet"], "book --runs bundles/a.parquet"),
+        (["RUNS=bundles/a.parquet", "STUDY=smoke"], "book smoke --runs bundles/a.parquet"),
+    ],
+    ids=["no bundle", "a bundle", "a bundle and a study"],
+)
+def test_make_html_takes_a_bundle(given, command):
+    environment = {k: v for k, v in os.environ.items() if k not in ("RUNS", "STUDY")}
+    done = subprocess.run(
+        ["make", "--dry-run", "-C", ROOT, "-o", ".venv/.ready", "html", *given],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    assert any(" ".join(line.split()).endswith(command) for line in done.stdout.splitlines())
+
+
+def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
+    root = tmp_path / "greencv"
+    copy_project(root)
+    (root / "bundles").mkdir(exist_ok=True)
+    shutil.copy(smoke_bundle, root / "bundles" / "smoke.parquet")
+    done = subprocess.run(
+        [
+            GREENCV.with_name("python"), "-c", "from greencv_core.cli.app import entry; entry()",
+            "book", "--runs", "bundles/smoke.parquet",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "GREENCV_DATA": NOWHERE, "GREENCV_STORE": str(tmp_path / "nowhere")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "not made on this machine" not in done.stderr
+    html = root / "_build" / "html"
+    pages = {path.stem for path in (html / "book" / "notebooks").glob("*.html")}
+    assert pages == {path.stem for path in NOTEBOOKS}
+    executed = nbformat.read(root / "book" / "notebooks" / "provenance.ipynb", as_version=4)
+    source = "\n".join(cell.source for cell in executed.cells)
+    assert 'study = "../bundles/smoke.parquet"' in source
+    assert 'store = "../bundles/smoke.parquet"' in source
+    page = (html / "book" / "notebooks" / "provenance.html").read_text()
+    assert "File: smoke.parquet" in page
+    assert "8 of 8 planned runs are analysed" in page
+    assert not (root / "runs").exists()
+    # Another machine makes the same figures of it.
+    there = another_machine()
+    monkeypatch.setattr(hardware, "describe_machine", lambda: there)
+    (tmp_path / "again").mkdir()
+    write_results(
+        tmp_path / "again",
+        study=load_study(smoke_bundle),
+        records=collect(smoke_bundle, store=smoke_bundle),
+        commit="unknown",
+    )
+    again = (tmp_path / "again" / "results.json").read_bytes()
+    assert again == (html / "results.json").read_bytes()
