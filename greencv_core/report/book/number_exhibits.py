@@ -1,6 +1,6 @@
-"""Executed notebooks in, pages of the book out: exhibits numbered, their files beside the pages.
+"""Turn executed notebooks into pages of the book: number exhibits and write their files.
 
-Below each exhibit stand its files, the code that made it and the runs behind it.
+Each exhibit links its files, the code that made it and the runs behind it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ PREFIXES = {
     "metering": "M",
     "provenance": "P",
 }
-"""What the numbers of a page's exhibits begin with; of another page, its own name."""
+"""Prefix of exhibit numbers by page; other pages use their own name."""
 FOLDER = "exhibits"
-"""Beside the pages, within the built HTML."""
+"""Folder of the exhibits' files in the built HTML."""
 _UP = "../../"
 _NAMES = {"csv": "CSV", "svg": "SVG", "png": "PNG"}
 _NOTEBOOK = re.compile(r'href="(\w+)\.ipynb"')
@@ -45,7 +45,7 @@ _NOTEBOOK = re.compile(r'href="(\w+)\.ipynb"')
 
 @dataclass
 class _Page:
-    """What is known of a page while its exhibits are numbered."""
+    """State of a page while its exhibits are numbered."""
 
     name: str
     basis: list[str] = field(default_factory=list)
@@ -68,9 +68,9 @@ def write_pages(
     pages
         Folder for the notebooks that the book is built from.
     files
-        What lies in this folder is copied beside the pages; exhibits get a folder in it.
+        Files in this folder are copied next to the pages; exhibits get a subfolder.
     links
-        By notebook's name: links that its page ends with, label to address.
+        Links at the end of each page, label to address, keyed by the notebook's name.
     """
     folder = files / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def write_pages(
         page = _Page(path.stem)
         for cell in notebook.cells:
             if cell.cell_type == "code":
-                found += _with_exhibits(cell, page, folder)
+                found += _number_cell(cell, page, folder)
         notebook.cells.append(_ending(path.stem, links.get(path.stem, {})))
         nbformat.write(notebook, pages / path.name)
     index = json.dumps(_index(found), indent=1, sort_keys=True)
@@ -88,7 +88,7 @@ def write_pages(
 
 
 def _index(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the exhibits, and once each the sets of runs that they rest on."""
+    """Return the exhibits, and each set of runs behind them once."""
     sets = {_digest_of(about["run_ids"]): about["run_ids"] for about in found}
     exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
     return {"exhibits": exhibits, "run_ids": sets}
@@ -98,7 +98,7 @@ def _digest_of(run_ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16]
 
 
-def _with_exhibits(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
+def _number_cell(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
     found = []
     for output in cell.outputs:
         data = output.get("data", {})
@@ -106,25 +106,25 @@ def _with_exhibits(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]
         if basis is not None:
             page.basis = basis["run_ids"]
         if "text/html" in data:
-            # In Jupyter a link to another page opens its notebook.
+            # In Jupyter, a link to another page opens its notebook.
             data["text/html"] = _NOTEBOOK.sub(r'href="\1.html"', "".join(data["text/html"]))
         about = data.pop(MIME, None)
         if about is None:
             continue
         number = page.next_number(about["kind"])
         anchor = f"{about['kind']}-{number}".lower().replace(".", "-")
-        kept = _kept(about["files"], folder, anchor)
+        names = _write_files(about["files"], folder, anchor)
         run_ids = about["run_ids"] or page.basis
         if page.basis and not about["notes"]:
             about["notes"] = [n_runs(run_ids)]
-        data["text/html"] = _numbered(about, number, anchor, kept, run_ids, page, cell.source)
+        data["text/html"] = _numbered_html(about, number, anchor, names, run_ids, page, cell.source)
         found.append(
             {
                 "number": number,
                 "kind": about["kind"],
                 "page": f"book/notebooks/{page.name}.html#{anchor}",
                 "caption": caption_with_notes(about["caption"], about["notes"]),
-                "files": kept,
+                "files": names,
                 "code_sha256": hashlib.sha256(cell.source.encode()).hexdigest(),
                 "run_ids": run_ids,
             }
@@ -136,19 +136,19 @@ def _with_exhibits(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]
     return found
 
 
-def _kept(files: Mapping[str, str], folder: Path, anchor: str) -> dict[str, str]:
-    """Write an exhibit's files; return their names and hashes."""
-    kept = {}
+def _write_files(files: Mapping[str, str], folder: Path, anchor: str) -> dict[str, str]:
+    """Write the files of an exhibit; return their hashes by name."""
+    names = {}
     for suffix, encoded in files.items():
         content = base64.b64decode(encoded)
         name = f"{anchor}.{suffix}"
         (folder / name).write_bytes(content)
-        kept[name] = hashlib.sha256(content).hexdigest()
-    return kept
+        names[name] = hashlib.sha256(content).hexdigest()
+    return names
 
 
-def _numbered(
-    about: Mapping[str, Any], number: str, anchor: str, kept: Iterable[str],
+def _numbered_html(
+    about: Mapping[str, Any], number: str, anchor: str, names: Iterable[str],
     run_ids: Sequence[str], page: _Page, code: str,
 ) -> str:  # fmt: skip
     kind = about["kind"]
@@ -158,7 +158,7 @@ def _numbered(
         f"{html.escape(caption_with_notes(about['caption'], about['notes']))}."
     )
     links = []
-    for file in kept:
+    for file in names:
         form = _NAMES[file.rsplit(".", 1)[1]]
         links.append(
             f'<a href="{_UP}{FOLDER}/{file}" download="{file}" '

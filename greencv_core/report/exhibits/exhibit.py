@@ -1,7 +1,7 @@
-"""Figures and tables as a page shows them: caption, data to take along, and the runs behind them.
+"""Exhibits: figures and tables with a caption, files to download and the runs behind them.
 
-A notebook shows an exhibit as it is. The book numbers it, keeps its files beside the page, and
-links the code and the runs (:mod:`greencv_core.report.book.number_exhibits`).
+A notebook shows an exhibit as it is. The book numbers it, stores its files and links its code and
+its runs (:mod:`greencv_core.report.book.number_exhibits`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from greencv_core.report.exhibits.theme import narrow_layout
 from greencv_core.utils.text import count
 
 MIME = "application/vnd.greencv.exhibit+json"
-"""Of what the book needs to know of an exhibit; Jupyter shows the HTML beside it."""
+"""MIME type of an exhibit's data for the book; Jupyter shows the HTML."""
 
 _LONGEST_LABEL = 28
-"""Characters of a line beside the axes of a narrow figure."""
+"""Characters in a line of an axis label of a narrow figure."""
 
 Kind = Literal["figure", "table"]
 Shown = TypeVar("Shown")
@@ -42,30 +42,30 @@ class Exhibit:
 
     kind: Kind
     caption: str
-    """Plain text: what it shows, in which unit, of what provenance."""
+    """Plain text: quantity, unit and provenance."""
     body: str
-    """HTML, inert: whatever came from records and studies has been escaped."""
+    """HTML; text from records and studies is escaped."""
     files: Mapping[str, bytes]
-    """What can be taken along, by the ending of its name: ``csv``; ``svg`` and ``png``."""
+    """Files to download, keyed by extension: ``csv``, or ``svg`` and ``png``."""
     run_ids: tuple[str, ...] = ()
-    """The runs behind it; empty where they are the page's."""
+    """Ids of the runs behind it; empty if they are those of the page."""
     notes: tuple[str, ...] = ()
-    """Of the caption: its n, say."""
+    """Additions to the caption, such as n."""
 
     def __repr__(self) -> str:
         return f"{self.kind.capitalize()}: {self.full_caption}."
 
     def with_runs(self, runs: pd.DataFrame) -> Exhibit:
-        """Return the exhibit with the runs behind it."""
+        """Return a copy with the runs behind it."""
         return replace(self, run_ids=run_ids(runs), notes=(n_runs(runs),))
 
     @property
     def full_caption(self) -> str:
-        """The caption with its notes, as plain text."""
+        """Caption and notes as plain text."""
         return caption_with_notes(self.caption, self.notes)
 
     def to_html(self) -> str:
-        """Return what a notebook shows."""
+        """Return the HTML that a notebook shows."""
         return render_exhibit(self.kind, self.body, caption=f"{html.escape(self.full_caption)}.")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -86,16 +86,16 @@ class Exhibit:
 def figure_exhibit(
     draw: Callable[[], Figure], caption: str, runs: pd.DataFrame | None = None
 ) -> Exhibit:
-    """Return a figure as an exhibit, drawn once for wide screens and print and once for narrow.
+    """Return a figure as an exhibit, drawn for wide screens and print and again for narrow screens.
 
     Parameters
     ----------
     draw
-        Draws it with :func:`greencv_core.report.exhibits.theme.subplots`.
+        Draws the figure with :func:`greencv_core.report.exhibits.theme.subplots`.
     caption
         Plain text, without its n and its full stop.
     runs
-        Those it is drawn from: their number goes into the caption.
+        The runs it shows; the caption states their number.
     """
     wide = draw()
     with narrow_layout():
@@ -109,15 +109,15 @@ def figure_exhibit(
         inline_svg(svg, prefix=f"w{name}-", label=caption, style="gcv-wide"),
         inline_svg(to_svg(slim), prefix=f"n{name}-", label=caption, style="gcv-narrow"),
     ]
-    # What a reader takes along has a white ground, in whatever mode the page was.
+    # Downloads have a white background, whatever the mode of the page.
     files = {"svg": to_svg(wide, background="white").encode(), "png": to_png(wide)}
     colours = dark_mode_css(*shown)
     body = (
         f'<style>html[data-theme="dark"] .gcv-{name}{{{colours}}}</style>'
         f'<div class="gcv-figure gcv-{name} {NO_FORMULAS}">{"".join(shown)}</div>'
     )
-    made = Exhibit("figure", caption, body, files)
-    return made if runs is None else made.with_runs(runs)
+    exhibit = Exhibit("figure", caption, body, files)
+    return exhibit if runs is None else exhibit.with_runs(runs)
 
 
 def table_exhibit(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
@@ -128,9 +128,9 @@ def table_exhibit(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
     body
         Its HTML.
     frame
-        Its content, with the headings that are to stand in the file.
+        Content of its CSV file, with headings.
     """
-    # A table that is wider than the page scrolls by itself, with the keyboard as well.
+    # A table wider than the page scrolls, also with the keyboard.
     framed = (
         f'<div class="gcv-table" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
         f"{body}</div>"
@@ -139,7 +139,7 @@ def table_exhibit(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
 
 
 def attach_runs(runs: pd.DataFrame | Unavailable, exhibit: Exhibit | None) -> Exhibit | None:
-    """Return an exhibit with the runs behind it, where there are both."""
+    """Attach runs to an exhibit, if there are both."""
     if exhibit is None or isinstance(runs, Unavailable):
         return exhibit
     return exhibit.with_runs(runs)
@@ -151,14 +151,14 @@ def render_exhibit(kind: Kind, body: str, *, caption: str, anchor: str = "", mor
     Parameters
     ----------
     caption, more
-        HTML: the caption, and what stands below it.
+        HTML of the caption, and of what follows it.
     anchor
-        By which others link to it.
+        Anchor for links to it.
     """
     named = f' id="{anchor}"' if anchor else ""
-    told = f'<figcaption class="{NO_FORMULAS}"><p>{caption}</p>{more}</figcaption>'
-    # A table is read from its heading down; a figure is looked at first.
-    inside = f"{told}{body}" if kind == "table" else f"{body}{told}"
+    figcaption = f'<figcaption class="{NO_FORMULAS}"><p>{caption}</p>{more}</figcaption>'
+    # Captions of tables are above them, captions of figures below.
+    inside = f"{figcaption}{body}" if kind == "table" else f"{body}{figcaption}"
     return f'<figure class="gcv-exhibit gcv-{kind}-exhibit"{named}>{inside}</figure>'
 
 
@@ -168,7 +168,7 @@ def caption_with_notes(caption: str, notes: Sequence[str]) -> str:
 
 
 def n_runs(runs: Sized) -> str:
-    """Say of how many runs an exhibit is."""
+    """Return the note on the number of runs."""
     return f"n = {count(len(runs), 'run')}"
 
 
@@ -181,5 +181,5 @@ def skip_unavailable(
     def either(value: Value | Unavailable, *args: Rest.args, **kwargs: Rest.kwargs) -> Shown | None:
         return None if isinstance(value, Unavailable) else show(value, *args, **kwargs)
 
-    # The type of what wraps() returns no longer says how arguments are passed.
+    # The return type of wraps() loses the parameters.
     return cast("Callable[Concatenate[Value | Unavailable, Rest], Shown | None]", either)

@@ -107,7 +107,7 @@ _HEADINGS = {
 }
 
 SHORT_S = 1e-4
-"""Times per image are told in microseconds where one of them is shorter."""
+"""Times per image are shown in microseconds if the shortest is below this."""
 MICROSECONDS = "Time per image (\N{MICRO SIGN}s)"
 """Their heading then."""
 
@@ -145,21 +145,21 @@ def single_component(runs: pd.DataFrame) -> str:
 
 
 def lower_first(text: str) -> str:
-    """Return a label or a caption as it stands within a sentence."""
+    """Return a label in lower case, for use within a sentence."""
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def convert_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
-    """Return a column in the unit in which it is told, and its heading there.
+    """Return a column in its display unit, and its heading.
 
     That is the unit in the column's name, but for times per image in microseconds.
     """
-    factor, told = _display_unit(column, frame)
-    return frame[column] * factor, told or column
+    factor, name = _display_unit(column, frame)
+    return frame[column] * factor, name or column
 
 
 def _display_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
-    """Return the factor to the unit in which a column is told, and its heading if it is another."""
+    """Return the factor to a column's display unit, and its heading if the unit changes."""
     if column == "duration_s_per_image" and frame[column].min() < SHORT_S:
         return 1e6, MICROSECONDS
     return 1.0, ""

@@ -27,16 +27,16 @@ _MEANING = {
 
 
 NO_FORMULAS = "tex2jax_ignore mathjax_ignore"
-"""Classes of HTML in which MathJax, of whichever version, looks for no formulas."""
+"""HTML classes in which MathJax (any version) looks for no formulas."""
 
 
 BASIS_MIME = "application/vnd.greencv.basis+json"
-"""Of the runs that a page rests on, for the book; Jupyter shows the words beside it."""
+"""MIME type of the runs behind a page, for the book; Jupyter shows the text."""
 
 
 @dataclass(frozen=True, repr=False)
 class Basis:
-    """What a page rests on: words, and the runs."""
+    """A note at the top of a page, with the runs that the page uses."""
 
     data: str
     """Markdown."""
@@ -50,7 +50,7 @@ class Basis:
 
 
 def with_basis(note: Markdown, runs: pd.DataFrame) -> Basis:
-    """Return a note that a page begins with, and with it the runs that the page rests on."""
+    """Attach the runs that a page uses to the note at its top."""
     return Basis(str(note.data), run_ids(runs))
 
 
@@ -70,19 +70,19 @@ def bullet_list(sentences: Iterable[str]) -> Markdown:
 
 
 def provenance_note(runs: pd.DataFrame) -> Basis:
-    """Return a box that says what the energy figures of a page are worth."""
+    """Return a box on the provenance of a page's energies."""
     word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
     counting, joules = counted_components(runs), joules_by_provenance(runs)
-    parts, besides, mixed = [], [], []
+    parts, uncounted, mixed = [], [], []
     for component in COMPONENTS:
-        told = runs[f"{component}_provenance"].dropna()
-        if told.empty:
+        provenances = runs[f"{component}_provenance"].dropna()
+        if provenances.empty:
             continue
         share = percent(runs[f"{component}_energy_j"].sum() / total_j, 0)
-        counts = told.value_counts()
+        counts = provenances.value_counts()
         known = f"{component.upper()} {share} of the joules ({listed(list(counts.index))})"
         if component not in counting:
-            besides.append(known.replace(" of the joules", " of that"))
+            uncounted.append(known.replace(" of the joules", " of that"))
             continue
         parts.append(known)
         if len(counts) > 1:
@@ -103,8 +103,8 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
             text += " What is estimated is what a model makes of time and load."
     kind = "note" if word in ("measured", "sampled") else "warning"
     left_out = (
-        f" Metered besides, and by the study's choice not counted: {listed(besides)}."
-        if besides
+        f" Metered besides, and by the study's choice not counted: {listed(uncounted)}."
+        if uncounted
         else ""
     )
     components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}{left_out}")
@@ -126,7 +126,7 @@ def admonition(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> M
     """
     items = "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in lines)
     title, text = html.escape(_one_line(title)), _one_line(text)
-    # A raw box: MyST's own would need a parser that notebooks opened in Jupyter lack.
+    # Plain HTML, because Jupyter does not know MyST's own boxes.
     return Markdown(
         f'<div class="admonition {kind} {NO_FORMULAS}"><p class="admonition-title">{title}</p>'
         f"{f'<ul>{items}</ul>' if items else ''}<p>{text}</p></div>"

@@ -1,4 +1,4 @@
-"""A figure as SVG for a page: it follows the page's light or dark mode, and reads aloud."""
+"""Figures as SVG: they follow the page's light or dark mode and have a label for screen readers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def to_svg(figure: Figure, *, background: str = "none") -> str:
         written, format="svg", facecolor=background,
         metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
     )  # fmt: skip
-    return _alike_everywhere(written.getvalue())
+    return _normalise(written.getvalue())
 
 
-def _alike_everywhere(svg: str) -> str:
-    """Round coordinates and number ids, both of which hold a processor's last digits."""
+def _normalise(svg: str) -> str:
+    """Round coordinates and number ids: both depend on the processor's last digits."""
     svg = _FRACTION.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), svg)
     names = dict.fromkeys(found[1] for found in _ID.finditer(svg))
     numbers = {name: f"e{number}" for number, name in enumerate(names)}
@@ -46,24 +46,24 @@ def to_png(figure: Figure, dpi: int = 200) -> bytes:
 def inline_svg(svg: str, *, prefix: str, label: str, style: str) -> str:
     """Return an SVG as an element of a page.
 
-    Its ids begin with ``prefix``, so that several may stand on one page; its words have the page's
+    Its ids begin with ``prefix``, so that a page may hold several; its text has the page's
     font; its colours are variables that :func:`dark_mode_css` defines for a dark page.
 
     Parameters
     ----------
     label
-        What it shows, for those who do not see it.
+        Description for screen readers.
     style
-        A class of the element.
+        CSS class of the element.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     opening = re.match(r"<svg[^>]*>", body)
-    assert opening is not None  # matplotlib's, whose form is known
+    assert opening is not None
     box = re.search(r'viewBox="[^"]+"', opening[0])
     assert box is not None
     body = body[opening.end() :]
-    # Its style sheet would be the whole page's; the page's own has the same rule.
+    # Its style sheet would apply to the whole page, which has the same rule already.
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
     used = {found[2] for found in _REFERENCE.finditer(body)}
     body = _ID.sub(lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", body)
@@ -78,7 +78,7 @@ def inline_svg(svg: str, *, prefix: str, label: str, style: str) -> str:
 
 
 def dark_mode_css(*inline: str) -> str:
-    """Return the colours of inlined figures on a dark page, as declarations of CSS."""
+    """Return the colours of inlined figures on a dark page, as CSS declarations."""
     found = sorted({colour for svg in inline for colour in _HEX.findall(svg)})
     return "".join(f"{_variable(colour)}:{_on_dark(colour)};" for colour in found)
 
@@ -88,10 +88,7 @@ def _variable(colour: str) -> str:
 
 
 def _on_dark(colour: str) -> str:
-    """Return what a colour becomes on a dark page: greys turn around, colours get lighter.
-
-    Lightness keeps its order among colours, so that a scale remains one.
-    """
+    """Return a colour for a dark page: invert greys, lighten others and keep their order."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     if max(red, green, blue) - min(red, green, blue) < 0.02:

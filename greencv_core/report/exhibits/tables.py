@@ -1,4 +1,4 @@
-"""Data frame in, table for the page out: plain headings with units, three digits, nothing more."""
+"""Data frames as tables of a page: plain headings with units, three significant digits."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from greencv_core.report.exhibits.theme import order_by_complexity
 from greencv_core.utils.text import count, number
 
 MANY_ROWS = 24
-"""Of a longer table a part stands open, the rest opens on demand."""
+"""A longer table shows a part of its rows; the rest unfolds."""
 FIRST_ROWS = 12
-"""Which stand open, where the first rows are that part."""
+"""Rows shown of a table that unfolds."""
 _P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
               "lack_of_fit_p", "non_inferiority_p_holm",
               "non_inferiority_p_ranks")  # fmt: skip
@@ -53,7 +53,7 @@ _THREE_DECIMALS = ("f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_et
 _PAIR_COLUMNS = ("a", "b", "games_howell_p", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
 _WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
-# What a spreadsheet takes for the beginning of a formula.
+# A spreadsheet reads text with such a beginning as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t")
 
 
@@ -64,28 +64,28 @@ def show_table(
     runs: pd.DataFrame | None = None,
     data: pd.DataFrame | None = None,
 ) -> Exhibit:
-    """Return a table for a page, in which nothing from records and studies is HTML or a formula.
+    """Return a table; text from records and studies becomes neither HTML nor a formula.
 
     Parameters
     ----------
     caption
         Plain text, without its full stop.
     provenance
-        Of the energies shown; goes into their headings.
+        Provenance of the energies shown, for their headings.
     runs
-        Those behind it, where they are not all of the page's.
+        The runs behind it, if not all of the page.
     data
-        What its file holds, by the names of its columns, where the table shows several numbers in
-        a cell; what is shown, by its headings, when omitted.
+        Content of its file if the table shows several numbers in a cell; by default, the file
+        holds what is shown.
     """
-    taken = add_headings(frame, provenance) if data is None else to_csv_frame(data)
-    # Rows that are looked up by their run's id stay together.
+    csv = add_headings(frame, provenance) if data is None else to_csv_frame(data)
+    # A list of runs stays whole.
     if len(frame) <= MANY_ROWS or "run_id" in frame:
         body = table_html(frame, provenance)
     else:
         body = collapse_rows(frame, "row", provenance=provenance)
-    made = table_exhibit(caption, body, taken)
-    return made if runs is None else made.with_runs(runs)
+    exhibit = table_exhibit(caption, body, csv)
+    return exhibit if runs is None else exhibit.with_runs(runs)
 
 
 def table_html(
@@ -96,9 +96,9 @@ def table_html(
     Parameters
     ----------
     provenance
-        Of the energies; where rows state their own, the headings state none.
+        Provenance of the energies; left out of headings if rows have their own.
     names
-        Columns that are called by a name from the study, and so have no other heading.
+        Columns whose name comes from the study and is the heading.
     """
     shown = frame.copy()
     for column in shown.columns:
@@ -107,7 +107,7 @@ def table_html(
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
     headings = _headings(frame, provenance, names)
     shown = shown.rename(columns=headings)
-    # Ids would differ from build to build, and cells need none: classes carry their look.
+    # No ids, which would differ between builds: classes style the cells.
     style = Styler(shown, uuid="", cell_ids=False).hide(axis="index")
     style = style.format(escape="html", na_rep=_ABSENT)
     style = style.format_index(escape="html", axis="columns")
@@ -125,13 +125,13 @@ def table_html(
     style = style.set_td_classes(
         pd.DataFrame([classes] * len(shown), columns=shown.columns, index=shown.index)
     )
-    # MathJax looks for formulas in what a notebook shows, and a formula can hold a link.
+    # MathJax would look for formulas in the table, and a formula can hold a link.
     style = style.set_table_attributes(f'class="gcv-data {NO_FORMULAS}"')
-    return _bare(str(style.to_html()), list(classes.values()))
+    return _strip_ids(str(style.to_html()), list(classes.values()))
 
 
-def _bare(written: str, classes: Sequence[str]) -> str:
-    """Return a styled table without the ids and classes that name its every cell."""
+def _strip_ids(written: str, classes: Sequence[str]) -> str:
+    """Remove the ids and classes that pandas gives each cell."""
     written = re.sub(r'(<table) id="\w+"', r"\1", written[written.index("<table") :], count=1)
     written = re.sub(
         r'<th class="col_heading level0 col(\d+)" ?>',
@@ -152,25 +152,25 @@ def _class(names: str) -> str:
 def _headings(
     frame: pd.DataFrame, provenance: str | None, names: Collection[str] = ()
 ) -> dict[Any, str]:
-    told = None if "provenance" in frame else provenance
-    return {c: str(c) if c in names else heading(str(c), told) for c in frame.columns}
+    shown = None if "provenance" in frame else provenance
+    return {c: str(c) if c in names else heading(str(c), shown) for c in frame.columns}
 
 
 def add_headings(frame: pd.DataFrame, provenance: str | None = None) -> pd.DataFrame:
-    """Return what the file of a table holds that shows one figure a cell."""
-    headings = {c: _plain(told) for c, told in _headings(frame, provenance).items()}
+    """Return the CSV content of a table with one value in each cell, with its headings."""
+    headings = {c: _csv_value(text) for c, text in _headings(frame, provenance).items()}
     return to_csv_frame(frame).rename(columns=headings)
 
 
 def to_csv_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what a table's file holds: numbers as numbers, of six digits; words in one line."""
+    """Return the CSV content of a table: numbers with six digits, text in one line."""
     plain = frame.copy()
     for column in plain.columns:
-        plain[column] = [_plain(value) for value in plain[column]]
+        plain[column] = [_csv_value(value) for value in plain[column]]
     return plain
 
 
-def _plain(value: Any) -> Any:
+def _csv_value(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if not isinstance(value, str):
@@ -182,7 +182,7 @@ def _plain(value: Any) -> Any:
 def show_table_or_text(
     frame: pd.DataFrame, caption: str, otherwise: str, runs: pd.DataFrame | None = None
 ) -> Exhibit | Markdown:
-    """Return a table for a page, or a sentence where it would be empty."""
+    """Return a table, or a sentence if it would be empty."""
     return paragraph(otherwise) if frame.empty else show_table(frame, caption, runs=runs)
 
 
@@ -191,16 +191,16 @@ def collapsible_tables(
     first: pd.DataFrame | None = None,
     provenance: str | None = None,
 ) -> str:
-    """Return the HTML of tables, each under a line that opens it.
+    """Return the HTML of tables, each folded under a line.
 
     Parameters
     ----------
     parts
-        By the line.
+        Tables, keyed by the line.
     first
-        Stands open above them.
+        A table shown above them.
     provenance
-        Of the energies shown.
+        Provenance of the energies shown.
     """
     opened = "" if first is None else table_html(first, provenance)
     return opened + "".join(
@@ -217,14 +217,14 @@ def collapse_rows(
     most: int = FIRST_ROWS,
     provenance: str | None = None,
 ) -> str:
-    """Return the HTML of a table whose first rows stand open, the others under a line.
+    """Return the HTML of a table that shows its first rows and folds the others.
 
     Parameters
     ----------
     row, rows
-        What a row is, and what several are.
+        Names of a row and of several.
     most
-        How many stand open.
+        Number of rows shown.
     """
     rest = frame.iloc[most:].reset_index(drop=True)
     line = f"The other {count(len(rest), row, rows)}"
@@ -232,9 +232,9 @@ def collapse_rows(
 
 
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:
-    """Return medians of each condition, energy and F1 with their quartiles; least complex first.
+    """Return the medians of each condition, with quartiles of energy and F1; least complex first.
 
-    Of many architectures in many environments, the energy stands open, all else by architecture.
+    A study with many conditions shows the energies and folds the rest by architecture.
     """
     levels = {column: list(runs[column].unique()) for column in by}
     levels["architecture"] = order_by_complexity(runs)
@@ -244,8 +244,8 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
     frame = summary[[*by, "n"]].copy()
     for value in _MEDIANS:
         quartiles = value in ("energy_j_per_image", "f1_macro")
-        medians, told = convert_unit(summary, value)
-        frame[told] = [
+        medians, name = convert_unit(summary, value)
+        frame[name] = [
             _median(value, *three, quartiles=quartiles)
             for three in zip(medians, summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True)
         ]
@@ -275,10 +275,7 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
 def pairs_table(
     comparisons: Mapping[str, Comparison | Unavailable], by: str, provenance: str
 ) -> Exhibit | None:
-    """Return the pairs of one or several comparisons, each named in column ``by``.
-
-    None where none of them has an answer.
-    """
+    """Return the pairs of comparisons, each named in column ``by``; None if all are unavailable."""
     answered = {name: c for name, c in comparisons.items() if isinstance(c, Comparison)}
     if not answered:
         return None
@@ -287,8 +284,8 @@ def pairs_table(
     for column in _WITH_INTERVAL:
         sizes = frame["cliffs_magnitude"] if column == "cliffs_delta" else [None] * len(frame)
         frame[column] = [
-            _interval(column, *told)
-            for told in zip(
+            _interval(column, *values)
+            for values in zip(
                 frame[column], frame[f"{column}_low"], frame[f"{column}_high"], sizes, strict=True
             )
         ]

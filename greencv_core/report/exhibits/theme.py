@@ -1,4 +1,4 @@
-"""One look for every figure: colours that read in grey, markers that read without colour."""
+"""The style of all figures: colours readable in grey, markers readable without colour."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Markers and line styles tell environments apart where colour cannot (print, colour blindness).
+# Markers and line styles distinguish environments where colour cannot (print, colour blindness).
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
 INK, FAINT = "#262626", "#e6e6e6"
-"""Of lines and words; of grids."""
+"""Colours of lines and text, and of grids."""
 
 _WIDE_IN, _NARROW_IN = 7.5, 3.6
 _LEGEND_ROW_IN = 0.2
 _FEW_PANELS = 3
-"""Of more, two stand side by side on a narrow screen, too."""
+"""More panels than this are drawn in two columns on a narrow screen."""
 _CHARACTER_IN, _KEY_IN = 0.068, 0.5
-"""Of a legend's entries: a character, and the mark before the words with the space after them."""
+"""Widths in a legend: of a character, and of an entry's mark and spacing."""
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 Colour = tuple[float, float, float]
 
 
 def apply_theme() -> None:
-    """Set the look of all figures made after the call."""
+    """Set the style of all later figures."""
     sns.set_theme(
         context="notebook",
         style="ticks",
@@ -44,7 +44,7 @@ def apply_theme() -> None:
             "figure.constrained_layout.use": True,
             "savefig.facecolor": "white",
             "axes.facecolor": "none",
-            # Comes with matplotlib: a figure is laid out alike on every machine.
+            # Comes with matplotlib, so that layouts are equal on every machine.
             "font.sans-serif": ["DejaVu Sans"],
             "text.color": INK,
             "axes.labelcolor": INK,
@@ -65,9 +65,9 @@ def apply_theme() -> None:
             "legend.fontsize": 9,
             "xtick.labelsize": 9,
             "ytick.labelsize": 9,
-            # Names come from study files and records: a dollar sign in one is no formula.
+            # Names come from study files and records: a dollar sign must not start a formula.
             "text.parse_math": False,
-            # Words stay words: they can be searched, copied and read aloud.
+            # Keep text as text: it can be searched, copied and read aloud.
             "svg.fonttype": "none",
         },
     )
@@ -76,7 +76,7 @@ def apply_theme() -> None:
 
 @contextlib.contextmanager
 def narrow_layout() -> Iterator[None]:
-    """Draw what is drawn within for a telephone's screen: panels and legends below one another."""
+    """Draw figures for a phone's screen: panels and legends below one another."""
     token = _narrow.set(True)
     try:
         yield
@@ -92,17 +92,17 @@ def is_narrow() -> bool:
 def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """Return a figure and its axes, as pyplot's function of this name does.
 
-    On a narrow screen, panels that stand side by side stand below one another.
+    On a narrow screen, panels in one row are drawn below one another.
     """
     if is_narrow():
         _, height = options.pop("figsize", (_WIDE_IN, 4.2))
         if columns > 1:
-            beside = 2 if columns > _FEW_PANELS else 1
-            height *= 0.72 * columns / beside
-            rows, columns = rows * columns // beside, beside
+            panels_per_row = 2 if columns > _FEW_PANELS else 1
+            height *= 0.72 * columns / panels_per_row
+            rows, columns = rows * columns // panels_per_row, panels_per_row
         options["figsize"] = (_NARROW_IN, height)
     figure, axes = plt.subplots(rows, columns, **options)
-    # Left open, a notebook would show it a second time at the end of the cell.
+    # A notebook would show an open figure again at the end of the cell.
     plt.close(figure)
     return figure, axes
 

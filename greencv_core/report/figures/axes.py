@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from greencv_core.report.exhibits.theme import Colour, is_narrow
 
 _NAME_PT = 8
-"""Size of names beside points."""
+"""Font size of point labels, in points."""
 _NAME_WIDTH = 0.62
-"""Of a character, in sizes."""
+"""Width of a character relative to the font size."""
 
 
 def list_environments(runs: pd.DataFrame) -> list[str]:
@@ -84,7 +84,7 @@ def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[n
     to_pt = 72 / figure.dpi
     places = axes.transData.transform(points) * to_pt
     left, right = axes.bbox.x0 * to_pt, axes.bbox.x1 * to_pt + _NAME_PT
-    taken: list[tuple[float, ...]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
+    occupied: list[tuple[float, ...]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
     for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
         width = _NAME_PT * _NAME_WIDTH * len(name)
         heights = [*((5, -11) if i % 2 else (-11, 5)), 15, -21, 25, -31, 35, -41]
@@ -95,10 +95,10 @@ def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[n
         free = [
             offset
             for offset, box in boxes.items()
-            if left <= box[0] and box[2] <= right and not any(_overlap(box, o) for o in taken)
+            if left <= box[0] and box[2] <= right and not any(_overlap(box, o) for o in occupied)
         ]
         chosen = free[0] if free else offsets[0]
-        taken.append(boxes[chosen])
+        occupied.append(boxes[chosen])
         far = chosen[1] not in heights[:2]
         axes.annotate(
             name, points[i], xytext=chosen, textcoords="offset points", fontsize=_NAME_PT,

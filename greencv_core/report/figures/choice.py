@@ -138,7 +138,7 @@ def _draw_arrow(axes: Axes, result: TradeOff, named: Saving) -> None:
 
 
 def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhibit:
-    """Show the saving by every analysis, the smallest first, and the choices made below."""
+    """Show the saving by every analysis, the smallest first, above the choices of each."""
     word = weakest_provenance(runs)
     if _ALL_COMPONENTS in set(result.specifications["energy"]):
         columns = [f"{component}_provenance" for component in COMPONENTS]
@@ -170,8 +170,8 @@ def _draw_specification_curve(result: SpecificationCurve) -> Figure:
     )  # fmt: skip
     upper.set_ylabel("Largest saving\n(%, 95 %)")
     for row, (choice, level) in enumerate(levels):
-        made = (table[choice] == level).to_numpy()
-        lower.scatter(x[made], np.full(made.sum(), row), color="0.2", marker="|", s=40)
+        chosen = (table[choice] == level).to_numpy()
+        lower.scatter(x[chosen], np.full(chosen.sum(), row), color="0.2", marker="|", s=40)
     lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=8)
     lower.invert_yaxis()
     lower.set_xticks([])

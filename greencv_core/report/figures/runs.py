@@ -33,9 +33,9 @@ from greencv_core.report.figures.axes import (
 from greencv_core.utils.text import as_opening, listed, quantity
 
 _FEW_COLOURS = 6
-"""Architectures that colour alone tells apart."""
+"""Number of architectures that can be distinguished by colour alone."""
 _MOST_EPOCHS = 12
-"""Of a figure in which every epoch has a mark and a number."""
+"""Most epochs at which every epoch is marked and numbered."""
 
 
 def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
@@ -72,7 +72,7 @@ def _draw_every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], 
     else:
         names = order_by_complexity(runs)
         colours = architecture_palette(runs)
-        # Few colours are told apart by themselves.
+        # A few architectures need no markers.
         cycle = MARKERS if len(names) > _FEW_COLOURS else "o"
         markers = dict(zip(names, itertools.cycle(cycle), strict=False))
     width = 0.7 / len(names)

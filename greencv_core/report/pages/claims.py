@@ -1,4 +1,4 @@
-"""Tables of the original's claims, put to other runs."""
+"""Tables of the original study's claims, tested on other runs."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def other_claims_table(others: Mapping[str, Replication | Unavailable]) -> Exhib
         return None
     body = collapsible_tables({name: _shown(replication) for name, replication in known.items()})
     data = pd.concat([replication.claims.assign(runs=name) for name, replication in known.items()])
-    made = table_exhibit("The same claims, put to other runs", body, to_csv_frame(data))
+    exhibit = table_exhibit("The same claims, put to other runs", body, to_csv_frame(data))
     behind = pd.concat([replication.runs[["run_id"]] for replication in known.values()])
     return replace(
-        made.with_runs(behind), notes=("n = runs that a verdict rests on, in the last column",)
+        exhibit.with_runs(behind), notes=("n = runs that a verdict rests on, in the last column",)
     )
 
 

@@ -1,8 +1,7 @@
-"""What to train with: a panel that answers for the loss of F1 that its reader accepts.
+"""The decision panel: the cheapest condition for the loss of F1 that a reader accepts.
 
-All that can be answered is worked out here and goes into the page; ``book/_static/decision.js``
-looks up the step that an accepted loss falls into. Without it the panel shows the answer at the
-loss it starts with, and :func:`decisions_table` shows all.
+The page holds every answer; ``book/_static/decision.js`` looks up the one for an accepted loss.
+Without scripts the panel shows the answer for its initial loss, and :func:`decisions_table` all.
 """
 
 from __future__ import annotations
@@ -31,21 +30,20 @@ from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
 Answer = Decision | Unavailable
 
 MOST_POINTS = 10.0
-"""Of F1, that the controls offer; the table goes on."""
+"""Largest loss, in points of F1, that the controls offer."""
 STEP_POINTS = 0.1
 _ABSENT, _MINUS, _NBSP = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
 
 def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
-    """Return the panel in which a reader states a loss and is told what to train with.
+    """Return the panel in which a reader sets an accepted loss and sees what to train with.
 
     Parameters
     ----------
     decisions
-        By the words that name their runs; a reader switches between them. Those without an answer
-        say why.
+        Keyed by a name of their runs; a reader switches between them.
     accepted_loss
-        What the panel starts with, a share as F1 is.
+        Initial loss, between 0 and 1 as F1 is.
 
     Raises
     ------
@@ -60,26 +58,26 @@ def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAU
     sources = [_source(name, answer) for name, answer in decisions.items()]
     most = max(MOST_POINTS, start)
     shown, answer = sources[first], decisions[names[first]]
-    told: dict[str, Any] = {"headline": "", "details": "", "rows": []}
+    step: dict[str, Any] = {"headline": "", "details": "", "rows": []}
     if isinstance(answer, Decision):
-        told = shown["steps"][answer.steps.index(answer.step(accepted_loss))]
+        step = shown["steps"][answer.steps.index(answer.step(accepted_loss))]
     before, after = shown["asked"]
     return HTML(
         f'<div class="gcv-decision {NO_FORMULAS}">'
         f'<script type="application/json">{_for_a_script({"sources": sources})}</script>'
         f"{_controls(names, first, start, most)}"
-        # Beside the live region: only an answer that changes is read out, not every loss.
+        # Outside the live region: screen readers announce changed answers, not every loss.
         f"<p data-asked>{_text(f'{before}{start:g}{after}')}</p>"
         '<div class="gcv-decision-answer" aria-live="polite" aria-atomic="true">'
-        f"<p data-headline>{_text(told['headline'])}</p>"
-        f"<p data-details>{_text(told['details'])}</p>"
+        f"<p data-headline>{_text(step['headline'])}</p>"
+        f"<p data-details>{_text(step['details'])}</p>"
         f"<p data-about>{_text(shown['about'])}</p></div>"
-        f"{_table(shown['heads'], told['rows'])}</div>"
+        f"{_table(shown['heads'], step['rows'])}</div>"
     )
 
 
 def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
-    """Return every answer: the choice for each loss that somebody may accept, for all runs."""
+    """Return every answer: the choice for each accepted loss, for all runs."""
     parts, data = [], []
     for name, answer in decisions.items():
         if isinstance(answer, Unavailable):
@@ -92,8 +90,8 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
     caption = (
         "What to train with, by the loss of F1 that is accepted; median energy, 95 % intervals"
     )
-    made = table_exhibit(caption, "".join(parts), to_csv_frame(frame))
-    return replace(made, notes=("n = runs of the condition, in the last column",))
+    exhibit = table_exhibit(caption, "".join(parts), to_csv_frame(frame))
+    return replace(exhibit, notes=("n = runs of the condition, in the last column",))
 
 
 def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
@@ -108,7 +106,7 @@ def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def _source(name: str, answer: Answer) -> dict[str, Any]:
-    """Return what the page's script needs of a decision; words and cells are ready to show."""
+    """Return the data of a decision for the page's script: texts and cells ready to show."""
     source: dict[str, Any] = {
         "name": name,
         "asked": [f"{name}: at an accepted loss of up to ", " points of F1"],
@@ -118,10 +116,12 @@ def _source(name: str, answer: Answer) -> dict[str, Any]:
     }
     if isinstance(answer, Unavailable):
         return source
-    told = answer.to_json()
-    for step, plain in zip(answer.steps, told["steps"], strict=True):
-        plain["rows"] = [list(cells.values()) for cells in _choice_and_runners_up(answer, step)]
-    return {**source, **told, "heads": list(_cells(answer, answer.reference, None))}
+    plain = answer.to_json()
+    for step, plain_step in zip(answer.steps, plain["steps"], strict=True):
+        plain_step["rows"] = [
+            list(cells.values()) for cells in _choice_and_runners_up(answer, step)
+        ]
+    return {**source, **plain, "heads": list(_cells(answer, answer.reference, None))}
 
 
 def _controls(names: Sequence[str], first: int, start: float, most: float) -> str:
@@ -131,7 +131,7 @@ def _controls(names: Sequence[str], first: int, start: float, most: float) -> st
         for place, name in enumerate(names)
     )
     limits = f'min="0" max="{most:g}" step="{STEP_POINTS:g}" value="{start:g}"'
-    # Hidden until the script runs: without it they would do nothing.
+    # Hidden until the script runs.
     return (
         '<div class="gcv-decision-controls" hidden>'
         f"<fieldset><legend>Which runs to ask</legend>{sources}</fieldset>"
@@ -183,7 +183,7 @@ def _heading(decision: Decision, column: str) -> str:
 
 
 def _alike(decision: Decision) -> bool:
-    """Return whether all energies have one provenance, so that a heading can tell it."""
+    """Return whether all energies have one provenance, which the heading then states."""
     return len({candidate.provenance for candidate in decision.candidates}) == 1
 
 
@@ -195,9 +195,9 @@ def _answers(decision: Decision) -> pd.DataFrame:
         none = {"Condition": "none is shown to lose so little"}
         rows.append(loss | next(iter(_choice_and_runners_up(decision, step)), none))
     # Time and power are in the panel: the table is to fit on a page.
-    beside = {_heading(decision, column) for column in ("duration_s_per_image", "power_w")}
+    hidden = {_heading(decision, column) for column in ("duration_s_per_image", "power_w")}
     cells = _cells(decision, decision.reference, None)
-    shown = [*loss, *(column for column in cells if column not in beside)]
+    shown = [*loss, *(column for column in cells if column not in hidden)]
     return pd.DataFrame(rows, columns=shown).fillna("")
 
 

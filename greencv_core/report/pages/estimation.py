@@ -47,9 +47,9 @@ KNOWN_WITHIN = 0.1
 
 @skip_unavailable
 def errors_table(scores: Scores, held_out: HeldOut, oracle: OracleMode) -> Exhibit | None:
-    """Return each method's mean absolute percentage error by the share of the training seen.
+    """Return the mean absolute percentage error of each method by the share observed.
 
-    None where nothing of that kind could be held out.
+    None if nothing of that kind could be held out.
     """
     if held_out not in held_out_kinds(scores):
         return None
@@ -77,7 +77,7 @@ def _errors(scores: Scores, held_out: HeldOut, oracle: OracleMode) -> pd.DataFra
 
 @skip_unavailable
 def further_tables(scores: Scores, *oracles: OracleMode) -> Exhibit | None:
-    """Return the tables of the other kinds of novelty, each under a line that opens it."""
+    """Return the tables of the other kinds of novelty, each folded under a line."""
     shown = {(kind, one) for kind in _SHOWN for one in ("known", "withheld")}
     parts = {
         f"{NOVELTY_LABELS[kind]}, {SHORT_ORACLE_LABELS[one]}": _errors(scores, kind, one)
@@ -92,8 +92,8 @@ def further_tables(scores: Scores, *oracles: OracleMode) -> Exhibit | None:
         "for what else was new"
     )
     whole = pd.concat([part.assign(new=line) for line, part in parts.items()])
-    made = table_exhibit(caption, collapsible_tables(parts), to_csv_frame(whole))
-    return made.with_runs(scored_runs(scores))
+    exhibit = table_exhibit(caption, collapsible_tables(parts), to_csv_frame(whole))
+    return exhibit.with_runs(scored_runs(scores))
 
 
 def scored_runs(scores: Scores) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def scored_runs(scores: Scores) -> pd.DataFrame:
 
 @skip_unavailable
 def held_out_table(scores: Scores) -> Exhibit:
-    """Return what regressions' errors become when more than single runs is new to them."""
+    """Return the errors of regressions by what was held out."""
     table = scores.table
     some = table[(table["oracle"] == "known") & (table["share"] == 0)]
     frame = pd.DataFrame({"Method, before training": [*_REGRESSIONS]})
@@ -127,7 +127,7 @@ def held_out_table(scores: Scores) -> Exhibit:
 
 @skip_unavailable
 def follow_up_table(errors: pd.DataFrame) -> Exhibit:
-    """Return the follow-up's errors beside those on the public logs."""
+    """Return the errors of the follow-up study next to those on the public logs."""
     frame = pd.DataFrame(
         {
             "Method": errors["method"],
@@ -146,7 +146,7 @@ def follow_up_table(errors: pd.DataFrame) -> Exhibit:
 
 @skip_unavailable
 def coverage_sentences(scores: Scores) -> Markdown:
-    """Say how often our intervals held the truth, with the end told and withheld."""
+    """State the coverage of our intervals, with the end known and withheld."""
     oracles: tuple[OracleMode, ...] = ("known", "withheld")
     return bullet_list(
         scores.coverage_sentence(one, f"the {SHORT_ORACLE_LABELS[one]}") for one in oracles
@@ -155,7 +155,7 @@ def coverage_sentences(scores: Scores) -> Markdown:
 
 @skip_unavailable
 def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Markdown:
-    """Say whether estimates from the power limit and from operations mislead here, too."""
+    """State the errors of estimates from the power limit and from operations."""
     by_method = errors.set_index("method")
     limit, used = by_method.loc["TDP x time"], by_method.loc["TDP x utilisation x time"]
     step = by_method.loc["STEP, epoch energy"]
@@ -212,7 +212,7 @@ def verdict(scores: Scores) -> Markdown:
 
 
 def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown:
-    """Return a box that says what the page's first part rests on, or why there is none."""
+    """Return a box on the data of the page's first part, or on how to get them."""
     if isinstance(trajectories, Unavailable):
         return admonition(
             "warning",

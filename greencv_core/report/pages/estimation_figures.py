@@ -41,7 +41,7 @@ _LEAST_SHOWN = 0.001
 
 @skip_unavailable
 def errors_figure(scores: Scores, oracle: OracleMode) -> Exhibit | None:
-    """Show each method's error against the share of the training seen, by what is new to it."""
+    """Show the error of each method against the share of the training observed."""
     if not held_out_kinds(scores):
         return None
     caption = (
@@ -95,7 +95,7 @@ def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 @skip_unavailable
 def calibration_figure(scores: Scores) -> Exhibit | None:
-    """Show how often intervals held the truth against how often they claim to."""
+    """Show the observed against the nominal coverage of intervals."""
     oracles: list[OracleMode] = [
         one for one in ("known", "withheld") if not scores.calibration(one).empty
     ]
@@ -138,7 +138,7 @@ def _draw_calibration(scores: Scores, oracles: Sequence[OracleMode]) -> Figure:
 
 @skip_unavailable
 def estimates_figure(scores: Scores, share: float = EARLY) -> Exhibit | None:
-    """Show estimates against true energies, told the end, with an architecture new."""
+    """Show estimates against true energies of unseen architectures, with the end known."""
     if "architecture" not in held_out_kinds(scores):
         return None
     caption = (

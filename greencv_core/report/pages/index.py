@@ -1,4 +1,4 @@
-"""The front page: the answers in short, and what a saving means in everyday terms."""
+"""The front page: short answers, and a saving in everyday terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from greencv_core.utils.energy import J_PER_KWH, emissions_gco2e
 from greencv_core.utils.text import listed, number, percent, quantity
 
 IMAGES = 1_000_000_000
-"""Of the everyday terms: a number that research trains on."""
+"""Number of images in the everyday terms, on the scale of research trainings."""
 _UNKNOWN = "These runs cannot tell"
 
 
@@ -47,7 +47,7 @@ def answer_cards(*cards: tuple[str, str, str, str]) -> HTML:
 
 
 MOST_NAMED = 3
-"""Environments; more of them are counted."""
+"""Most environments that a sentence names; more are counted."""
 
 
 def architecture_verdict(
@@ -55,7 +55,7 @@ def architecture_verdict(
     largest: Saving | Unavailable,
     harmless: SavingsWithoutLoss | Unavailable,
 ) -> str:
-    """Say in short whether the architecture matters."""
+    """State briefly whether the architecture matters."""
     if isinstance(differs, Unavailable) or isinstance(largest, Unavailable):
         return f"{_UNKNOWN}."
     if not differs.significant:
@@ -74,7 +74,7 @@ def architecture_verdict(
 
 
 def environment_verdict(crossed: Interaction | Unavailable) -> str:
-    """Say in short whether the training environment matters."""
+    """State briefly whether the training environment matters."""
     if isinstance(crossed, Unavailable):
         return f"{_UNKNOWN}."
     if crossed.environment_p >= ALPHA and crossed.p >= ALPHA:
@@ -104,16 +104,16 @@ def _points(result: SavingsWithoutLoss) -> str:
 
 
 def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
-    """Return what the conditions of a saving would take for a billion images, in everyday units.
+    """Return the energy, emissions and cost of a saving's conditions for a billion images.
 
     Parameters
     ----------
     runs
-        Holds the conditions; their emissions are at the study's carbon intensity.
+        Runs of the conditions; emissions use the study's carbon intensity.
     saving
-        Of energy per image.
+        A saving of energy per image.
     price_eur_per_kwh
-        What electricity costs.
+        Price of electricity.
     """
     provenance = weakest_provenance(runs)
     intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
@@ -141,7 +141,7 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
 
 
 def comparison_sentence(within: pd.DataFrame) -> str:
-    """Say where the architectures were compared, and on what."""
+    """State on which device and in which environment architectures were compared."""
     names = list(map(str, within["architecture"].unique()))
     return (
         f"Compared on {within['device_name'].iloc[0]}, in the environment "

@@ -1,4 +1,4 @@
-"""Where the report's figures come from: hardware, software, study and runs."""
+"""Hardware, software, meters and runs behind the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def example_run(records: Sequence[RunRecord], architecture: str | None = None) -
 
 
 def dates_sentence(records: Sequence[RunRecord]) -> str:
-    """Say when the runs were made, and when, by which version and from which commit the pages."""
+    """State when the runs started, and when, by which version and commit the pages were built."""
     if not records:
         return "There are no runs yet."
     started = sorted(moment for r in records if (moment := _moment(r.started_at)) is not None)
@@ -51,7 +51,7 @@ def dates_sentence(records: Sequence[RunRecord]) -> str:
 
 
 def _moment(text: str) -> datetime | None:
-    """Return the moment that a record states, UTC where it names no zone; None if it is none."""
+    """Parse a record's time, as UTC if it has no zone; None if it is invalid."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
@@ -59,8 +59,8 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _told(fields: Mapping[str, Any], name: str) -> Any:
-    """Return a field of a record from whoever's hand, as a word or a number."""
+def _field(fields: Mapping[str, Any], name: str) -> Any:
+    """Return a field of an untrusted record if it is text or a number, or else "unknown"."""
     value = fields.get(name)
     return value if isinstance(value, str | int | float) else "unknown"
 
@@ -70,15 +70,15 @@ def _minute(moment: datetime) -> str:
 
 
 def machines_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a machine: what it is and how many runs it made."""
+    """Return one row for each machine, with its number of runs."""
     rows = [
         {
-            "machine": _told(r.machine, "fingerprint"),
-            "cpu": _told(r.machine, "cpu_model"),
-            "cpus": _told(r.machine, "cpu_count"),
+            "machine": _field(r.machine, "fingerprint"),
+            "cpu": _field(r.machine, "cpu_model"),
+            "cpus": _field(r.machine, "cpu_count"),
             "memory_gib": _gib(r.machine.get("memory_bytes")),
             "accelerators": _names(r.machine.get("accelerators")) or "none",
-            "system": _told(r.machine, "system"),
+            "system": _field(r.machine, "system"),
         }
         for r in records
     ]
@@ -92,11 +92,11 @@ def _gib(size: Any) -> int | str:
 
 def _names(accelerators: Any) -> str:
     found = accelerators if isinstance(accelerators, list) else []
-    return ", ".join(str(_told(one, "name")) for one in found if isinstance(one, dict))
+    return ", ".join(str(_field(one, "name")) for one in found if isinstance(one, dict))
 
 
 def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a package and version, with the runs made by it."""
+    """Return one row for each package and version, with its number of runs."""
     rows = [
         {"software": name, "version": version}
         for r in records
@@ -107,9 +107,9 @@ def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a component and meter: provenance and number of runs.
+    """Return one row for each component and meter: provenance and number of runs.
 
-    Where a study counts some components alone, what the meters of the others tell is not counted.
+    A column says which components the study counts, if it does not count all.
     """
     rows = [
         {
@@ -135,7 +135,7 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def runs_listing(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a run: what it was and what it gave."""
+    """Return one row for each run: its condition and its results."""
     columns = [
         "run_id",
         "architecture",
@@ -149,7 +149,7 @@ def runs_listing(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def problem_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that failed, were disturbed or lost a meter, each with what happened."""
+    """Return the runs that failed, were disturbed or lost a meter, with the reason."""
     marked = runs[(runs["status"] != "finished") | (runs["problems"] != "")]
     return marked[["run_id", "architecture", "environment", "status", "problems"]]
 
@@ -173,7 +173,7 @@ def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def uncertainty_table(record: RunRecord) -> pd.DataFrame:
-    """Return one row a component of a run, and the sum: energy, uncertainty, 95 % interval."""
+    """Return energy, uncertainty and 95 % interval of a run, by component and in total."""
     parts = record.total.components if record.total else {}
     rows = [
         _uncertainty_row(name.upper(), part.energy_j, part.uncertainty_j)
@@ -204,10 +204,10 @@ def _uncertainty_row(
 
 
 def comparisons_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a pair of meters that were read side by side.
+    """Return one row for each pair of meters that were read in the same windows.
 
-    The ratio of what they told, and in what share of the runs the two agree: the difference is
-    within its 95 % interval, by the uncertainties that both state.
+    Columns: the ratio of their readings, and the share of runs in which the two agree (the
+    difference is within its 95 % interval, by the uncertainties of both).
     """
     rows = [
         {
@@ -244,7 +244,7 @@ def _agree(first: EnergyRecord, second: EnergyRecord) -> bool | None:
 
 
 def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row an environment with a GPU: what the card told besides energy."""
+    """Return the GPU's state (utilisation, memory, temperature, clocks) by environment."""
     rows = [
         {
             "environment": r.environment["name"],
@@ -268,7 +268,9 @@ def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         .median()
     )
     reasons = frame.groupby("environment", sort=False)["slowed_by"].agg(
-        lambda told: ", ".join(sorted({reason for each in told for reason in each})) or "nothing"
+        lambda shares: (
+            ", ".join(sorted({reason for each in shares for reason in each})) or "nothing"
+        )
     )
     return medians.join(reasons).reset_index()
 
@@ -284,19 +286,19 @@ _GPU_COLUMNS = (
 
 
 def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """Return one row a training environment: what its name stands for."""
+    """Return one row for each training environment: its settings."""
     rows = [
         {
             "environment": r.environment["name"],
             "hardware": r.device_name,
-            "device": _told(r.environment, "device"),
-            "threads": _told(r.environment, "threads"),
-            "precision": _told(r.environment, "precision"),
-            "memory_format": _told(r.environment, "memory_format"),
-            "batch_size": _told(r.protocol, "batch_size"),
-            # What no environment of the study makes use of is no column.
+            "device": _field(r.environment, "device"),
+            "threads": _field(r.environment, "threads"),
+            "precision": _field(r.environment, "precision"),
+            "memory_format": _field(r.environment, "memory_format"),
+            "batch_size": _field(r.protocol, "batch_size"),
+            # Settings that no environment uses get no column.
             "compile": True if r.environment.get("compile") else None,
-            "workers": _told(r.environment, "workers") if r.environment.get("workers") else None,
+            "workers": _field(r.environment, "workers") if r.environment.get("workers") else None,
             "power_limit_w": r.gpu.get("power_limit_w"),
         }
         for r in records

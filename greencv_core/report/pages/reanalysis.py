@@ -1,7 +1,6 @@
 """Tables and sentences of the page on the published measurements.
 
-Each takes the re-analysis or, where the data are not at hand, the reason, and then shows nothing:
-the page says at its top, once, what is missing.
+They are None if the data are unavailable, which the note at the top of the page explains.
 """
 
 from __future__ import annotations
@@ -82,15 +81,15 @@ _FIGURES = {
 
 
 class Answer(Protocol):
-    """A result, or why there is none."""
+    """A result, or the reason why there is none."""
 
     def sentence(self) -> str:
-        """Say it."""
+        """Return it as a sentence."""
         ...
 
 
 def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
-    """Return a box that says which data the page rests on or, where they lack, how to get them."""
+    """Return a box on the data of the page or, if they are missing, on how to get them."""
     if isinstance(reanalysis, Unavailable):
         return admonition(
             "warning",
@@ -114,9 +113,9 @@ def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
 
 
 @skip_unavailable
-def show_sentence(reanalysis: Reanalysis, tell: Callable[[Reanalysis], str]) -> Markdown:
-    """Return what ``tell`` says of the re-analysis, as a paragraph."""
-    return paragraph(tell(reanalysis))
+def show_sentence(reanalysis: Reanalysis, describe: Callable[[Reanalysis], str]) -> Markdown:
+    """Return the sentences of ``describe`` as a paragraph."""
+    return paragraph(describe(reanalysis))
 
 
 @skip_unavailable
@@ -224,10 +223,10 @@ def _like(value: object, text: str) -> str:
 @skip_unavailable
 def headline_table(reanalysis: Reanalysis) -> Exhibit:
     """Return the largest saving by each energy, without the runs that each rule removes."""
-    told = {removals: reanalysis.headline(removals) for removals in REMOVALS}
+    savings = {removals: reanalysis.headline(removals) for removals in REMOVALS}
     rows = []
     for variant, label in VARIANTS.items():
-        first = told["by_hand"][variant]
+        first = savings["by_hand"][variant]
         known = isinstance(first, Saving)
         rows.append(
             {
@@ -236,7 +235,7 @@ def headline_table(reanalysis: Reanalysis) -> Exhibit:
                 "saved_against": first.dear if isinstance(first, Saving) else "",
                 **{
                     REMOVALS[removals]: _interval(results[variant]) if known else ""
-                    for removals, results in told.items()
+                    for removals, results in savings.items()
                 },
             }
         )
@@ -279,10 +278,10 @@ def tests_table(reanalysis: Reanalysis) -> Exhibit:
 
 @skip_unavailable
 def headline_sentence(reanalysis: Reanalysis) -> Markdown:
-    """Say what remains of the abstract's saving."""
-    told = reanalysis.headline()
+    """State what remains of the saving in the abstract."""
+    savings = reanalysis.headline()
     first, published, corrected = (
-        told[variant] for variant in ("first_formula", "published", "ends_restored")
+        savings[variant] for variant in ("first_formula", "published", "ends_restored")
     )
     if not (
         isinstance(first, Saving)

@@ -1,4 +1,4 @@
-"""Figures of the page on the published measurements; none where the data are not at hand."""
+"""Figures of the page on the published measurements; None if the data are unavailable."""
 
 from __future__ import annotations
 

@@ -338,8 +338,8 @@ def _savings(pairs: pd.DataFrame) -> list[str]:
 
 
 def _with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
-    told = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
-    return f"{told[0]}\n{told[1]} to {told[2]}".replace(" ", _NBSP)
+    texts = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
+    return f"{texts[0]}\n{texts[1]} to {texts[2]}".replace(" ", _NBSP)
 
 
 def _decimals(value: float) -> str:
