@@ -89,18 +89,18 @@ def _connected(scheduler: str) -> Iterator[Client]:
         get_address_host_port(scheduler)
     except ValueError as error:
         raise BadInputError(
-            f"--scheduler {scheduler}: is no address of a Dask scheduler, as tcp://host:8786 is"
+            f"--scheduler {scheduler}: not an address of a Dask scheduler, such as tcp://host:8786"
         ) from error
     # A client that cannot connect leaves threads and tracebacks behind: try the address first.
     try:
         asyncio.run(_try_to_connect(scheduler))
     except TypeError as error:
         raise BadInputError(
-            f"--scheduler {scheduler}: Dask has no certificate here: its configuration "
-            "distributed.comm.tls is to name one"
+            f"--scheduler {scheduler}: Dask has no certificate here: name one in its "
+            "configuration, distributed.comm.tls"
         ) from error
     except Exception as error:  # another kind of server may answer anything
-        raise GreencvError(f"--scheduler {scheduler}: no Dask scheduler answers there") from error
+        raise GreencvError(f"--scheduler {scheduler}: no Dask scheduler responds there") from error
     client = Client(scheduler, timeout=CONNECT_S, set_as_default=False, name="greencv")
     try:
         yield client
@@ -252,7 +252,7 @@ class _Session:
         del self._calibrating[kind]
         answer = self._result_of(future)
         if not isinstance(answer, Calibration):
-            self._note(f"could not be prepared for: {_reason(answer)}")
+            self._note(f"calibration failed: {_reason(answer)}")
             names = {run.environment.name for run in runs}
             answer = Calibration(
                 {name: {} for name in names}, dict.fromkeys(names, float("nan")), {}
@@ -364,8 +364,8 @@ class _Session:
 
 def _scheduler_lost(scheduler: str) -> GreencvError:
     return GreencvError(
-        f"the Dask scheduler at {scheduler} is gone, or was restarted; what is finished is kept: "
-        "have it run, and give the same command"
+        f"the Dask scheduler at {scheduler} was lost or restarted; finished runs are kept: start "
+        "it if it is down, and run the same command again"
     )
 
 

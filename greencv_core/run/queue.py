@@ -73,7 +73,7 @@ class RunQueue:
             See :meth:`greencv_core.records.store.Store.prepare`; or the disk is full.
         """
         for damaged in self.store.prepare():
-            self.progress.note(f"damaged, and set aside: {damaged.where}: {damaged.reason}")
+            self.progress.note(f"damaged and moved aside: {damaged.where}: {damaged.reason}")
         self.store.check_space()  # before anything is metered
 
     def plan_for(self, worker: WorkerInfo) -> list[PlannedRun]:

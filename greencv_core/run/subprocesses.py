@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import pickle
 import re
@@ -209,10 +210,15 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    # The fork server must ignore Ctrl-C, which goes to the whole process group: the driver ends
-    # its children itself, and an interrupted start would print a traceback.
-    with _interrupt_handler(signal.SIG_IGN):
-        multiprocessing.forkserver.ensure_running()
+    # Ctrl-C goes to the whole process group, but the driver ends its children itself, and an
+    # interrupted start of the fork server would print a traceback: it inherits a mask.
+    with _interrupt_held_back():
+        multiprocessing.resource_tracker.ensure_running()  # its start would lift the mask
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 
@@ -231,22 +237,17 @@ def _interrupt_held_back() -> Iterator[None]:
             raise KeyboardInterrupt
         pending.append(number)
 
-    with _interrupt_handler(hold):
-        yield
-    if pending:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _interrupt_handler(handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers belong to the main thread
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
         return
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(signal.SIGINT, hold)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+    if pending:
+        raise KeyboardInterrupt
 
 
 def count_oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -135,7 +135,7 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     done = greencv(*command)
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: --scheduler {cluster.address}: no Dask scheduler answers there\n"
+        f"error: --scheduler {cluster.address}: no Dask scheduler responds there\n"
     )
 
 
@@ -144,7 +144,7 @@ def test_a_malformed_address_is_bad_input(address, tmp_path):
     done = greencv_here("run", "smoke", "--store", tmp_path, "--scheduler", address)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: --scheduler {address}: is no address of a Dask scheduler, as tcp://host:8786 is\n"
+        f"error: --scheduler {address}: not an address of a Dask scheduler, such as tcp://host:8786\n"
     )
 
 
@@ -152,8 +152,8 @@ def test_an_encrypted_address_needs_a_certificate(tmp_path):
     done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", "tls://127.0.0.1:9")
     assert done.returncode == 2
     assert done.stderr == (
-        "error: --scheduler tls://127.0.0.1:9: Dask has no certificate here: its configuration "
-        "distributed.comm.tls is to name one\n"
+        "error: --scheduler tls://127.0.0.1:9: Dask has no certificate here: name one in its "
+        "configuration, distributed.comm.tls\n"
     )
 
 
@@ -164,7 +164,7 @@ def test_a_server_of_another_kind_is_one_line(tmp_path):
     done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", address)
     server.shutdown()
     assert done.returncode == 1
-    assert done.stderr == f"error: --scheduler {address}: no Dask scheduler answers there\n"
+    assert done.stderr == f"error: --scheduler {address}: no Dask scheduler responds there\n"
 
 
 def test_a_worker_with_another_greencv_is_not_used():
