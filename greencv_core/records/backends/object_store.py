@@ -25,7 +25,7 @@ from greencv_core.records.backends.base import (
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
 from greencv_core.utils.secrets import safe_line
 
-PATIENCE_S = 5, 20
+TIMEOUTS_S = 5, 20
 """Timeouts for connecting to a server, and for each of its responses."""
 ATTEMPTS = 2
 """Requests before a server counts as unavailable."""
@@ -67,7 +67,7 @@ class ObjectStore(Backend):
 
         options: dict[str, Any] = {}
         if self.protocol in ("s3", "s3a"):
-            connect_s, read_s = PATIENCE_S
+            connect_s, read_s = TIMEOUTS_S
             options["config_kwargs"] = {
                 "connect_timeout": connect_s,
                 "read_timeout": read_s,
