@@ -26,12 +26,12 @@ def book(
     ] = None,
     store: StoreOption = None,
     train: Annotated[
-        bool, typer.Option(help="Train the missing runs; else use the finished ones alone.")
+        bool, typer.Option(help="Train the missing runs; or use only the finished ones.")
     ] = True,
     runs: Annotated[
         str | None,
         typer.Option(
-            help="A bundle: report its runs alone, and train nothing.",
+            help="A bundle: report only its runs, and train nothing.",
             metavar="BUNDLE",
         ),
     ] = None,

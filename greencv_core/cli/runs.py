@@ -56,7 +56,7 @@ def list_runs(store: StoreOption = None, as_json: JsonOption = False) -> None:
         print_json(content)
         return
     if frame.empty:
-        out.print("no runs yet: greencv run makes them")
+        out.print("no runs yet: train some with greencv run")
         return
     # 80 columns hold it: the first half of an id is enough for `runs show`.
     studies = ", ".join(dict.fromkeys(frame["study"]))

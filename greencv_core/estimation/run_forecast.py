@@ -221,7 +221,7 @@ class RunHistory:
         Parameters
         ----------
         costs
-            By condition; a cost may have a probe, which also tells the architecture's size.
+            By condition; the probe of a cost also has the architecture's size.
         power_limit_w, idle_power_w
             By the name of the environment; see :meth:`forecaster`.
         """

@@ -21,48 +21,48 @@ AUTO_NAMES = (
     "cpu-all-threads",
     *(f"{kind}-{precision}" for kind in ("cuda", "mps") for precision in ("fp32", "bf16", "fp16")),
 )
-"""What ``environments: auto`` calls its levels, on whichever machine, in order."""
+"""Names of the environments of ``environments: auto`` on any machine, in order."""
 
 
 def resolve(study: Study, machine: Machine) -> list[EnvironmentSpec]:
-    """Return those of the study's environments that this machine has, as levels of this machine.
+    """Return the study's environments that this machine has, with all of their fields decided.
 
-    ``environments: auto`` becomes what the machine offers and can meter, ``threads: all`` the
-    number of CPUs, ``device: cuda`` the first GPU and ``device: auto`` the first one that can be
-    metered, else the CPU, so that a run's identity holds what was used. What the machine lacks is
-    left out: see :func:`missing_environments`.
+    ``environments: auto`` becomes those that the machine has and can meter, ``threads: all`` the
+    number of CPUs, ``device: cuda`` the first GPU, and ``device: auto`` the first GPU that can be
+    metered, or the CPU: a run id is that of the resolved environment. For environments that this
+    machine does not have, see :func:`missing_environments`.
     """
-    levels = (_resolve_one(spec, machine) for spec in _asked(study, machine))
+    levels = (_resolve_one(spec, machine) for spec in _specs(study, machine))
     return [level for level in levels if isinstance(level, EnvironmentSpec)]
 
 
 def missing_environments(study: Study, machine: Machine) -> list[str]:
-    """Return a line for each of the study's environments that this machine does not have."""
-    levels = ((spec, _resolve_one(spec, machine)) for spec in _asked(study, machine))
+    """Return a line for each environment of the study that this machine does not have."""
+    levels = ((spec, _resolve_one(spec, machine)) for spec in _specs(study, machine))
     return [f"environment {s.name}: {reason}" for s, reason in levels if isinstance(reason, str)]
 
 
 def is_environment_of(used: EnvironmentSpec, study: Study) -> bool:
-    """Return whether an environment, of whichever machine, is a level of the study's."""
+    """Return whether an environment of any machine is one of the study's."""
     if study.environments == "auto":
         return used.name in AUTO_NAMES
-    asked = next((spec for spec in study.environments if spec.name == used.name), None)
-    if asked is None:
+    spec = next((one for one in study.environments if one.name == used.name), None)
+    if spec is None:
         return False
-    open_fields = {"threads"} if asked.threads == "all" else set()
-    if asked.device == "auto":
+    open_fields = {"threads"} if spec.threads == "all" else set()
+    if spec.device == "auto":
         open_fields |= {"device", "precision"}
-    elif asked.device == "cuda" and used.device.startswith("cuda"):
+    elif spec.device == "cuda" and used.device.startswith("cuda"):
         open_fields |= {"device"}
-    return asked.model_dump(exclude=open_fields) == used.model_dump(exclude=open_fields)
+    return spec.model_dump(exclude=open_fields) == used.model_dump(exclude=open_fields)
 
 
 def apply(spec: EnvironmentSpec) -> torch.device:
-    """Set this process up for an environment and return the device to train on.
+    """Set this process up for an environment and return its device.
 
-    For ``fp32`` on a GPU, TF32 is switched off in matrix products and convolutions alike (torch
-    leaves it on for convolutions): fp32 then means fp32. cuDNN tries its kernels when it first
-    meets a shape, before the metered window, and keeps the fastest.
+    For ``fp32`` on a GPU, TF32 is switched off in matrix products and in convolutions (torch leaves
+    it on there). cuDNN selects its fastest kernels when it first meets a shape, before the metered
+    window.
     """
     import torch
 
@@ -79,19 +79,19 @@ def apply(spec: EnvironmentSpec) -> torch.device:
 
 
 def device_name(spec: EnvironmentSpec, machine: Machine) -> str:
-    """Return the product name of the device that an environment trains on."""
+    """Return the product name of an environment's device."""
     accelerator = machine.accelerator_of(spec)
     return accelerator.name if accelerator else machine.cpu_model
 
 
 def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
-    """Return NVML's identifiers of the GPUs that an environment trains on and that it can meter."""
+    """Return NVML's identifiers of the GPUs of an environment that can be metered."""
     accelerator = machine.accelerator_of(spec)
     return accelerator.metered_uuids if accelerator else ()
 
 
 def power_limit_w(spec: EnvironmentSpec, machine: Machine) -> float:
-    """Return the power limit of the GPU that an environment trains on; NaN where none is told."""
+    """Return the power limit of an environment's GPU; NaN if there is none or it is unknown."""
     try:
         limits = [NvmlSource(uuid).state().power_limit_w for uuid in gpu_uuids(spec, machine)]
     except MeterError:
@@ -125,16 +125,16 @@ def _auto(machine: Machine) -> list[EnvironmentSpec]:
     return specs
 
 
-# Channels last is the layout that depthwise convolutions run fastest in, on CPUs and GPUs alike.
+# Depthwise convolutions are fastest in channels last, on CPUs and on GPUs.
 _LAYOUT: Literal["channels_last"] = "channels_last"
 
 
-def _asked(study: Study, machine: Machine) -> list[EnvironmentSpec]:
+def _specs(study: Study, machine: Machine) -> list[EnvironmentSpec]:
     return _auto(machine) if study.environments == "auto" else study.environments
 
 
 def _resolve_one(spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec | str:
-    """Return an environment as a level of this machine, or why it has none such."""
+    """Return an environment with its fields decided, or why this machine does not have it."""
     device, precision = spec.device, spec.precision
     if device == "cuda":
         device = "cuda:0"
@@ -142,7 +142,7 @@ def _resolve_one(spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec | s
         first = machine.metered_accelerator
         device = first.device if first else "cpu"
         if precision == "tf32" and not (first and first.bf16):
-            precision = "fp32"  # as this device computes what others round to TF32
+            precision = "fp32"  # the precision of this device where others use TF32
     devices = ["cpu", *(a.device for a in machine.accelerators)]
     if device not in devices:
         return f"device = {spec.device}: not on this machine; here: {', '.join(devices)}"
@@ -152,6 +152,6 @@ def _resolve_one(spec: EnvironmentSpec, machine: Machine) -> EnvironmentSpec | s
     if device == "cpu" and precision not in ("fp32", "bf16"):
         return f"precision = {precision}: a CPU trains in fp32 or bf16"
     if precision == "tf32" and not device.startswith("cuda"):
-        return "precision = tf32: for NVIDIA GPUs alone"
+        return "precision = tf32: only for NVIDIA GPUs"
     found = {"device": device, "threads": threads, "precision": precision}
     return spec.model_copy(update=found)

@@ -32,24 +32,24 @@ class Accelerator:
     """A GPU that torch can train on."""
 
     device: str
-    """torch's name of it, e.g. ``cuda:0``."""
+    """Its name in torch, e.g. ``cuda:0``."""
     name: str
     uuid: str | None
-    """NVML's identifier (``GPU-...``); None where there is none (Apple)."""
+    """NVML's identifier (``GPU-...``); None if there is none (Apple)."""
     memory_bytes: int | None
     bf16: bool
     unmetered: str = ""
-    """Why its energy cannot be metered; empty where it can."""
+    """Why its energy cannot be metered; empty if it can."""
 
     @property
     def metered_uuids(self) -> tuple[str, ...]:
-        """NVML's identifier where it can meter this card; empty else."""
+        """NVML's identifier if the card can be metered; else empty."""
         return (self.uuid,) if self.uuid and not self.unmetered else ()
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the runs of this machine have in common."""
+    """Hardware and system of one machine."""
 
     cpu_model: str
     cpu_count: int
@@ -58,14 +58,14 @@ class Machine:
     accelerators: tuple[Accelerator, ...]
     system: str
     accelerator_problem: str = ""
-    """What torch said where it found none."""
+    """Message of torch if it found no accelerator."""
 
     @property
     def fingerprint(self) -> str:
-        """Short hash of the CPUs: the same after a reboot, another on another kind of machine.
+        """Short hash of the CPUs: the same after a reboot, different on other kinds of machine.
 
-        GPUs stay out: which of them are visible varies, and each run states its own. So does
-        memory: a virtual machine may be given more of it while it runs.
+        GPUs are left out, as their visibility varies and each run records its own; so is memory,
+        as that of a virtual machine can change.
         """
         text = json.dumps([self.cpu_model, self.cpu_count])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -76,7 +76,7 @@ class Machine:
         return next((a for a in self.accelerators if not a.unmetered), None)
 
     def accelerator_of(self, spec: EnvironmentSpec) -> Accelerator | None:
-        """Return the accelerator that an environment trains on; None for the CPU."""
+        """Return the accelerator of an environment; None for the CPU."""
         return next((a for a in self.accelerators if a.device == spec.device), None)
 
     def as_dict(self) -> dict[str, object]:
@@ -99,17 +99,17 @@ def describe_machine() -> Machine:
 
 
 def available_cpus() -> int:
-    """Return the number of logical CPUs that this process may use: affinity and container quota."""
+    """Return the number of logical CPUs that affinity and container quota allow."""
     return int(joblib.cpu_count())
 
 
 def host() -> str:
-    """Return a short hash of this computer's name: it tells computers of one kind apart."""
+    """Return a short hash of this computer's name, which differs between computers of one kind."""
     return hashlib.sha256(f"greencv host {platform.node()}".encode()).hexdigest()[:8]
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions of what a run's outcome may depend on."""
+    """Return the versions of the libraries that a run's outcome may depend on."""
     packages = (
         "torch",
         "torchvision",
@@ -130,38 +130,38 @@ def software_versions() -> dict[str, str]:
 
 
 def product_name(device: str) -> str:
-    """Return a device's product name as people say it: without marks, maker's words and clock."""
+    """Return a device's product name without trademarks, vendor and clock rate."""
     plain = re.sub(r"\((R|TM|tm|r)\)|\bCPU\b|\bProcessor\b|@.*|NVIDIA |GeForce ", "", device)
     return " ".join(plain.split())
 
 
 def _may_have_accelerator() -> bool:
-    """Whether torch needs asking: without a GPU's device file there is nothing for it to find."""
+    """Return whether torch may find an accelerator: a GPU has a device file."""
     if platform.system() != "Linux":
         return True
-    # NVIDIA's driver, the same under Windows' Linux, AMD's, and NVIDIA's embedded boards.
+    # NVIDIA, the same in Windows' Linux, AMD, and NVIDIA's embedded boards.
     devices = ("nvidiactl", "dxg", "kfd", "nvhost-gpu")
     return any((Path("/dev") / name).exists() for name in devices)
 
 
 def _accelerators() -> tuple[list[Accelerator], str]:
-    """Return the accelerators, and what torch said where there are none although there may be."""
+    """Return the accelerators, and torch's message if it found none."""
     if not _may_have_accelerator():
         return [], ""
-    # Asked in a process of its own: to look at a GPU, torch may open a context on it, and a context
-    # draws power, takes memory and looks to a meter like somebody else's work.
-    done = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True)
-    said = without_secrets(" ".join(done.stderr.strip().splitlines()[-1:]))
+    # In a fresh process: torch may open a context on a GPU, which draws power, takes memory and
+    # looks to a meter like the work of another program.
+    done = subprocess.run([sys.executable, "-c", _FIND_SCRIPT], capture_output=True, text=True)
+    message = without_secrets(" ".join(done.stderr.strip().splitlines()[-1:]))
     if done.returncode != 0:
-        raise GreencvError(f"torch cannot look for accelerators: {said or done.returncode}")
+        raise GreencvError(f"torch cannot look for accelerators: {message or done.returncode}")
     found = [Accelerator(**fields) for fields in json.loads(done.stdout)]
-    # An outdated driver, say, is a warning of torch's and no error.
-    return [replace(a, unmetered=_unmetered(a)) for a in found], "" if found else said
+    # torch only warns of an outdated driver, for example.
+    return [replace(a, unmetered=_unmetered(a)) for a in found], "" if found else message
 
 
 def _unmetered(accelerator: Accelerator) -> str:
     if accelerator.uuid is None:
-        return "no meter here knows this kind of device"
+        return "there is no meter for this kind of device"
     try:
         NvmlSource(accelerator.uuid)
     except MeterError as error:
@@ -169,7 +169,7 @@ def _unmetered(accelerator: Accelerator) -> str:
     return ""
 
 
-_ASK_TORCH = (
+_FIND_SCRIPT = (
     "import json; from dataclasses import asdict; "
     "from greencv_core.machine.hardware import find_torch_accelerators; "
     "print(json.dumps([asdict(accelerator) for accelerator in find_torch_accelerators()]))"
@@ -177,7 +177,7 @@ _ASK_TORCH = (
 
 
 def find_torch_accelerators() -> list[Accelerator]:
-    """Return the accelerators that torch finds; this process may hold a context on them then."""
+    """Return the accelerators that torch finds; torch may open a context on them."""
     import torch
 
     if torch.cuda.is_available():
@@ -188,7 +188,7 @@ def find_torch_accelerators() -> list[Accelerator]:
                 Accelerator(
                     device=f"cuda:{index}",
                     name=properties.name,
-                    # AMD's build of torch has identifiers, too, but none that NVML knows.
+                    # NVML does not know the identifiers of AMD's build of torch.
                     uuid=None
                     if torch.version.hip
                     else _nvml_uuid(str(getattr(properties, "uuid", ""))),

@@ -134,7 +134,7 @@ def estimate_training(
     if not history.runs and not probe:
         raise GreencvError(
             f"{store.where}: no finished runs to estimate from: try a few batches with --probe, "
-            "or make runs with greencv run"
+            "or train some with greencv run"
         )
     probes = {
         run.environment.name: run_probe(run, machine, PROBE_S) if probe else None for run in runs

@@ -1,4 +1,4 @@
-"""The plan of a study: every run in the order in which it is trained, each with its identity."""
+"""Plan of a study: the ordered list of its runs, and their ids."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol, Study
 
 TRAINING_REVISION = 1
-"""Raised when the same settings would train differently; part of every run's identity."""
+"""Increased when the same settings would train differently; part of every run id."""
 
 
 NOT_OF_ONE_RUN = ("repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s")
-"""Fields of the protocol that say how runs are arranged; a run's own seed is stated besides."""
+"""Fields of the protocol that do not change a single run; its seed is added to the id itself."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One training of one condition: everything that defines it."""
+    """Everything that defines one training of one condition."""
 
     study: str
     dataset: Dataset
@@ -30,10 +30,10 @@ class PlannedRun:
     carbon: Carbon
     repetition: int
     order: int
-    """Place in the randomised order, from 0."""
+    """Position in the randomised order, from 0."""
     machine: str
     accelerator: str = ""
-    """Product name of the GPU that it trains on; empty for the CPU."""
+    """Product name of the GPU; empty for the CPU."""
 
     @property
     def seed(self) -> int:
@@ -52,10 +52,10 @@ class PlannedRun:
 
     @property
     def run_id(self) -> str:
-        """Hash of all that decides the outcome; the name of the run's record.
+        """Hash of everything that decides the outcome; the name of the run's record.
 
-        How often the study repeats, in which order, and what a joule emits do not decide a
-        single run's outcome and stay out, so that changing them keeps the runs already made.
+        The number of repetitions, their order and the carbon intensity are not part of it:
+        finished runs stay valid when these change.
         """
         protocol = self.protocol.model_dump(mode="json", exclude=set(NOT_OF_ONE_RUN))
         identity = {
@@ -81,29 +81,28 @@ def plan(
     accelerators: Mapping[str, str] | None = None,
     architectures: Iterable[str] | None = None,
 ) -> list[PlannedRun]:
-    """Return the runs of a study in the order in which they are to be made.
+    """Return the runs of a study in the order in which they are trained.
 
-    Each repetition is a block that holds every condition once, in an order drawn from the
-    study's seed: a drift of the machine then meets all conditions alike. ``protocol.order: listed``
-    does without; ``protocol.waves`` makes blocks of one wave's conditions before those of the next.
-    A run's protocol holds the batch size of its environment, where that has one.
+    Each repetition is a block with every condition once, in an order drawn from the study's seed,
+    so that a drift of the machine affects all conditions. ``protocol.order: listed`` has no such
+    blocks; ``protocol.waves`` puts the blocks of one wave before those of the next. A run's
+    protocol has the batch size of its environment, if the environment has one.
 
     Parameters
     ----------
     environments
-        The environments of this machine (:func:`greencv_core.machine.environment.resolve`).
+        Environments of this machine (:func:`greencv_core.machine.environment.resolve`).
     machine
         The machine's fingerprint.
     accelerators
-        Environment to the product name of the GPU that it trains on; those on the CPU are absent.
+        Product name of the GPU by environment, without environments on the CPU.
     architectures
-        Keep these alone; all of the study's when omitted. The order of what stays is that
-        of the whole plan.
+        Return only the runs of these, in the order of the whole plan; of all if omitted.
     """
-    kept = set(study.architectures if architectures is None else architectures)
+    wanted = set(study.architectures if architectures is None else architectures)
     protocol = study.protocol
-    places = _in_blocks if protocol.order == "blocks" else _as_listed
-    ordered = (place for wave in _waves(study, environments) for place in places(study, wave))
+    arrange = _in_blocks if protocol.order == "blocks" else _as_listed
+    ordered = (trial for wave in _waves(study, environments) for trial in arrange(study, wave))
     runs = [
         PlannedRun(
             study=study.name,
@@ -121,10 +120,10 @@ def plan(
         )
         for order, (architecture, environment, repetition) in enumerate(ordered)
     ]
-    return [run for run in runs if run.architecture in kept]
+    return [run for run in runs if run.architecture in wanted]
 
 
-Place = tuple[str, EnvironmentSpec, int]
+Trial = tuple[str, EnvironmentSpec, int]
 """Architecture, environment, repetition."""
 
 
@@ -139,7 +138,7 @@ def _waves(
         yield [spec for spec in environments if spec.name in wave]
 
 
-def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:
+def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Trial]:
     conditions = [(a, e) for a in study.architectures for e in environments]
     for repetition in range(study.protocol.repetitions):
         block = list(conditions)
@@ -148,7 +147,7 @@ def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterato
             yield architecture, environment, repetition
 
 
-def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Place]:
+def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Trial]:
     for environment in environments:
         for architecture in study.architectures:
             for repetition in range(study.protocol.repetitions):

@@ -20,7 +20,7 @@ from greencv_core.utils.energy import Component
 from greencv_core.utils.errors import BadInputError
 
 LARGEST_SEED = 2**31 - 1
-"""With the repetitions added, still a seed for NumPy (less than 2**32)."""
+"""Largest seed; with the repetitions added it still fits NumPy (less than 2**32)."""
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
@@ -36,20 +36,20 @@ def _twice(names: Sequence[str]) -> list[str]:
 
 
 class Augmentation(_Strict):
-    """Random changes to the training images, each image by its own draw, in this order."""
+    """Random changes to each training image, in this order."""
 
     crop_padding: int = Field(0, ge=0, le=128)
-    """Pixels that are put around, by reflection, before a crop of the old size at random."""
+    """Pixels of reflected padding before a random crop of the original size."""
     horizontal_flip: bool = False
-    """Mirror every other image."""
+    """Whether each image is mirrored with probability one half."""
     brightness: float = Field(0.0, ge=0, le=1)
-    """Largest shift of all pixels, which lie between 0 and 1."""
+    """Largest shift of all pixels (which are between 0 and 1)."""
     contrast: list[float] | None = Field(None, min_length=2, max_length=2)
     """Smallest and largest factor of the distance to the image's mean grey."""
     saturation: list[float] | None = Field(None, min_length=2, max_length=2)
     """Smallest and largest factor of the distance to each pixel's grey."""
     hue: float = Field(0.0, ge=0, le=0.5)
-    """Largest turn of the hue, as a share of the full circle."""
+    """Largest rotation of the hue, as a share of the full circle."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Augmentation:
@@ -64,7 +64,7 @@ class Dataset(_Strict):
     """The images: a name from :mod:`greencv_core.datasets`, their size and the fixed split."""
 
     name: str = Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*|imagefolder:.+)$", max_length=1000)
-    """``digits``, a data set of torchvision's, ``imagefolder:PATH`` or ``synthetic``."""
+    """``digits``, a torchvision data set, ``imagefolder:PATH`` or ``synthetic``."""
     image_size: int = Field(32, ge=8, le=1024)
     """Side of the square images in pixels."""
     train_images: int = Field(ge=2)
@@ -80,20 +80,20 @@ class Dataset(_Strict):
         ]
         | None
     ) = None
-    """How many classes ``synthetic`` images have; of any other data set, the classes of this study
-    and which of the data set's own belong to each. The data set's own where omitted."""
+    """Number of classes of ``synthetic`` images; for any other data set, a mapping from the classes
+    of this study to those of the data set. The data set's own classes if omitted."""
     augmentation: Augmentation = Augmentation()
 
     @property
     def meaningful(self) -> bool:
-        """Whether a correctness on these images says anything: not if they are made up."""
+        """Whether correctness on these images is meaningful: not on synthetic ones."""
         return self.name != "synthetic"
 
     @model_validator(mode="after")
     def _classes_fit(self) -> Dataset:
         if isinstance(self.classes, int) and self.meaningful:
             raise ValueError(
-                f"classes = {self.classes}: a number is for synthetic images alone; "
+                f"classes = {self.classes}: a number is only for synthetic images; "
                 "here a mapping from class to the data set's own classes"
             )
         if isinstance(self.classes, dict):
@@ -109,7 +109,7 @@ class Dataset(_Strict):
 
 
 class EnvironmentSpec(_Strict):
-    """A training environment as the study asks for it."""
+    """A training environment, as a study file describes it."""
 
     name: Name
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
@@ -119,15 +119,15 @@ class EnvironmentSpec(_Strict):
         | Annotated[Literal["all"], Tag("word")],
         Discriminator(lambda value: "word" if isinstance(value, str) else "number"),
     ] = "all"
-    """CPU threads that torch computes with."""
+    """CPU threads of torch."""
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     compile: bool = False
     """Whether the model is compiled by ``torch.compile``, before the metered window."""
     batch_size: int | None = Field(None, ge=2, le=65_536)
-    """Instead of the protocol's."""
+    """Replaces the protocol's batch size."""
     workers: int = Field(0, ge=0, le=256)
-    """Processes that load images which do not fit into memory; 0 loads them between batches."""
+    """Processes that load images that do not fit into memory; 0 loads them between batches."""
 
 
 Monitor = Literal["f1_macro", "accuracy", "validation_loss"]
@@ -140,7 +140,7 @@ class EarlyStopping(_Strict):
     patience: int = Field(ge=1)
     min_delta: float = Field(0.001, ge=0)
     restore_best: bool = False
-    """Whether the model is then that of the best epoch."""
+    """Whether the weights of the best epoch are restored at the end."""
 
 
 class Plateau(_Strict):
@@ -154,14 +154,14 @@ class Plateau(_Strict):
 
 
 class Target(_Strict):
-    """Stop as soon as the correctness on the validation images is this good."""
+    """Stop when the correctness on the validation images reaches a value."""
 
     monitor: Literal["f1_macro", "accuracy"] = "f1_macro"
     value: float = Field(gt=0, le=1)
 
 
 class Budget(_Strict):
-    """Begin no epoch that would, at the cost of the dearest one so far, cost more than this."""
+    """Stop before an epoch that would exceed it, if it cost as much as the costliest one so far."""
 
     energy_j: float | None = Field(None, gt=0)
     duration_s: float | None = Field(None, gt=0)
@@ -174,16 +174,16 @@ class Budget(_Strict):
 
 
 class Stage(_Strict):
-    """A part of a training with one optimiser and one course of the learning rate."""
+    """A part of a training with one optimiser and one learning rate schedule."""
 
     epochs: int = Field(ge=1, le=10_000)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(gt=0, le=10)
     weight_decay: float = Field(0.0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Used by ``sgd`` alone."""
+    """Used only by ``sgd``."""
     nesterov: bool = True
-    """Whether the momentum is Nesterov's."""
+    """Whether to use Nesterov momentum."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "constant"
     plateau: Plateau | None = None
     early_stopping: EarlyStopping | None = None
@@ -192,7 +192,7 @@ class Stage(_Strict):
     def _one_course(self) -> Stage:
         if self.plateau is not None and self.schedule != "constant":
             raise ValueError(
-                f"plateau: with schedule = {self.schedule} the learning rate has a course already; "
+                f"plateau: cannot be combined with schedule = {self.schedule}; "
                 "use schedule: constant"
             )
         return self
@@ -202,18 +202,18 @@ class Protocol(Stage):
     """How each run is trained, and how runs are repeated."""
 
     frozen_stage: Stage | None = None
-    """A stage before, in which the last layers learn and all others stay as they are."""
+    """First stage, in which only the last layers are trained."""
     weights: str = Field("none", pattern=r"^(none|imagenet|file:.+)$", max_length=1000)
-    """What training starts from: ``none`` (random weights), ``imagenet`` (the library's, with new
-    last layers) or ``file:PATH``, in which ``{architecture}`` stands for the architecture."""
+    """Initial weights: ``none`` (random), ``imagenet`` (the library's, with new last layers) or
+    ``file:PATH``, where ``{architecture}`` is replaced by the architecture's name."""
     batch_size: int = Field(ge=2, le=65_536)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     batch_norm: Literal["batch", "fixed"] = "batch"
-    """In training, normalise by the batch's statistics, or by those that the weights came with."""
+    """Normalise by the batch's statistics in training, or by those of the initial weights."""
     batch_norm_momentum: float | None = Field(None, gt=0, le=1)
     """Weight of the newest batch in the running statistics of batch normalisation; the
-    architecture's own where omitted. Few steps need a larger one than the usual 0.1, or the
-    statistics used in validation lag behind the weights."""
+    architecture's own if omitted. Short trainings need more than the usual 0.1, or the statistics
+    used in validation lag behind the weights."""
     target: Target | None = None
     budget: Budget | None = None
     repetitions: int = Field(ge=1, le=1000)
@@ -221,17 +221,16 @@ class Protocol(Stage):
     """``blocks``: each repetition holds every condition once, in random order. ``listed``: all
     repetitions of one condition, then those of the next."""
     waves: list[Annotated[list[Name], Field(min_length=1)]] | None = Field(None, min_length=1)
-    """Environments by name, in the order in which they are wanted: every repetition of the first
-    ones' conditions is made before any of the next. A study that is cut short has whole waves then.
-    All environments together where omitted."""
+    """Groups of environments: all repetitions of the first group are trained before those of the
+    next, so that a study that is cut short has complete groups. One group if omitted."""
     seed: int = Field(2022, ge=0, le=LARGEST_SEED)
-    """Repetition ``r`` is trained with seed ``seed + r``, in every condition alike."""
+    """Repetition ``r`` is trained with seed ``seed + r`` in every condition."""
     seeds: Literal["each", "same"] = "each"
     """``same``: every repetition is trained with ``seed`` itself."""
     idle_s: float = Field(5.0, ge=0.5, le=600)
-    """How long idle power is metered before the first run."""
+    """Duration of the measurement of idle power before the first run."""
     warmup_s: float = Field(0.0, ge=0, le=7200)
-    """How long the machine trains, unmetered, before the first run."""
+    """Duration of unmetered training before the first run, to warm up the machine."""
     cooldown_s: float = Field(0.0, ge=0, le=3600)
     """Pause before every run."""
 
@@ -243,7 +242,7 @@ class Protocol(Stage):
 
     @property
     def most_epochs(self) -> int:
-        """Epochs of all stages, if nothing stops them before."""
+        """Number of epochs of all stages, unless a run stops early."""
         return sum(stage.epochs for _, stage in self.stages)
 
     @property
@@ -256,30 +255,30 @@ class Protocol(Stage):
 
 
 class Carbon(_Strict):
-    """What a joule emits: the country's mix as CodeCarbon ships it, or a figure of one's own."""
+    """Carbon intensity: that of the country in CodeCarbon's data, or a given figure."""
 
     country: str = Field(pattern=r"^[A-Z]{3}$")
     intensity_gco2e_per_kwh: float | None = Field(None, gt=0)
 
 
 class Analysis(_Strict):
-    """What the analysis must know before it sees the runs."""
+    """Choices of the analysis that are made before the runs are seen."""
 
     correctness_margin: float = Field(0.02, gt=0, lt=1)
-    """The loss of macro F1 that is called negligible: two points where omitted."""
+    """Loss of macro F1 that counts as negligible; two points if omitted."""
     components: list[Component] | None = Field(None, min_length=1)
-    """Whose energy is the outcome, of ``gpu``, ``cpu`` and ``ram``; all that are metered where
-    omitted. A GPU's measured joules need not be mixed with a model's guess at the rest."""
+    """Components whose energy is analysed, of ``gpu``, ``cpu`` and ``ram``; all metered ones if
+    omitted. A GPU's measured energy can so be kept apart from a model's estimate of the rest."""
     electricity_price_eur_per_kwh: float = Field(0.2872, gt=0)
-    """What a saving is worth on the front page: the price for households in the European Union in
-    the first half of 2025 (Eurostat, table nrg_pc_204) where omitted."""
+    """Price of a saving on the front page; if omitted, that of households in the European Union in
+    the first half of 2025 (Eurostat, table nrg_pc_204)."""
 
 
 class Study(_Strict):
-    """A whole study, as its YAML file states it.
+    """A study, as its YAML file describes it.
 
-    ``environments: auto`` stands for what this machine offers: one CPU thread, all CPU threads
-    and, where there is an accelerator whose energy can be metered, that in fp32 and in mixed
+    ``environments: auto`` means those of this machine: one CPU thread, all CPU threads and, if
+    there is an accelerator whose energy can be metered, the accelerator in fp32 and in mixed
     precision.
     """
 
@@ -298,11 +297,11 @@ class Study(_Strict):
 
     @property
     def where(self) -> str:
-        """Where to look for what a message is about: the study's file."""
+        """The study's file, for messages."""
         return self._where or f"study {self.name}"
 
     def check_architectures(self, names: Iterable[str]) -> None:
-        """Raise :class:`BadInputError` where a name is not of an architecture of the study."""
+        """Raise :class:`BadInputError` for a name that is not an architecture of the study."""
         for name in names:
             if name not in self.architectures:
                 raise BadInputError(
@@ -336,7 +335,7 @@ class Study(_Strict):
         return self
 
     def _check_components(self) -> None:
-        """Refuse an outcome that leaves out the component that does the work."""
+        """Refuse components that leave out the one that trains."""
         counted = self.analysis.components
         if counted is None:
             return
@@ -345,14 +344,14 @@ class Study(_Strict):
         specs = [] if self.environments == "auto" else self.environments
         trains = {"cpu"} if self.environments == "auto" else set()
         trains |= {"gpu" if spec.device.startswith("cuda") else "cpu" for spec in specs}
-        if lacking := sorted(trains - set(counted)):
+        if missing := sorted(trains - set(counted)):
             raise ValueError(
                 f"analysis.components = {counted}: environments train on the "
-                f"{lacking[0].upper()}, whose energy would be left out"
+                f"{missing[0].upper()}, whose energy would be left out"
             )
 
     def _check_waves(self, environments: Sequence[str]) -> None:
-        """Refuse waves that do not hold each environment once."""
+        """Refuse waves that do not contain each environment once."""
         if self.protocol.waves is None:
             return
         if self.environments == "auto":

@@ -1,4 +1,4 @@
-"""What every room agrees on about energy: its components, its provenance, its units."""
+"""Energy components, provenance and units."""
 
 from __future__ import annotations
 
@@ -14,35 +14,29 @@ _BY_STRENGTH: tuple[Provenance, ...] = ("measured", "sampled", "estimated", "pub
 
 J_PER_KWH = 3.6e6
 COVERAGE_FACTOR = 1.96
-"""Standard uncertainties to either side that hold the true value in 95 % of cases."""
+"""Standard uncertainties on either side that contain the true value in 95 % of cases."""
 
 
 def emissions_gco2e(energy_j: float, intensity_gco2e_per_kwh: float) -> float:
-    """Return what an energy emits, in grams of CO2 equivalent."""
+    """Return the emissions of an energy, in grams of CO2 equivalent."""
     return energy_j / J_PER_KWH * intensity_gco2e_per_kwh
 
 
 def weakest(provenances: Iterable[Provenance]) -> Provenance:
-    """Return the provenance of a sum: that of its weakest part.
-
-    Raises
-    ------
-    ValueError
-        There is no part.
-    """
+    """Return the provenance of a sum: that of its weakest part (of one at least)."""
     return max(provenances, key=_BY_STRENGTH.index)
 
 
 def combined_uncertainty_j(parts: Iterable[tuple[float | None, Provenance]]) -> float | None:
-    """Return the standard uncertainty of a sum of energies; None where a part's is not known.
+    """Return the standard uncertainty of a sum of energies; None if that of a part is unknown.
 
-    Meters err independently of each other. Estimates of several components rest on the same
-    assumptions of one tool, and are taken to err together.
+    The errors of meters are independent. Estimates of several components share the assumptions of
+    one tool, and their errors add up.
 
     Parameters
     ----------
     parts
-        Each part's standard uncertainty in joules and its provenance.
+        Standard uncertainty in joules and provenance of each part.
     """
     parts = list(parts)
     known = [(u, provenance) for u, provenance in parts if u is not None]

@@ -1,12 +1,12 @@
-"""The error that a person can do something about."""
+"""Errors that a user can correct."""
 
 from __future__ import annotations
 
 
 class GreencvError(Exception):
-    """Something the user can put right; the message says what, where and how.
+    """A problem that the user can correct; the message has what, where and what to do.
 
-    The command line prints the message, one line a problem, and exits with ``exit_code``.
+    The command line prints it, one line a problem, and exits with ``exit_code``.
     """
 
     exit_code = 1
@@ -19,8 +19,8 @@ class BadInputError(GreencvError):
 
 
 class UnavailableError(GreencvError):
-    """A server that does not answer now, and may a little later."""
+    """A server that does not respond now, and may later."""
 
 
 class NotEnoughDataError(ValueError):
-    """The runs do not hold what an analysis needs; the message says what is missing."""
+    """The runs are not enough for an analysis; the message names what is missing."""

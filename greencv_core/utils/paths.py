@@ -1,4 +1,4 @@
-"""Where the project's files are."""
+"""Locations of the project's files, and the commit of its code."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import os
 import subprocess
 from pathlib import Path
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-"""The checkout that this package was installed from."""
+_SOURCE = Path(__file__).resolve().parents[2]
+_IS_CHECKOUT = (_SOURCE / "pyproject.toml").is_file()
+PROJECT_ROOT = _SOURCE if _IS_CHECKOUT else Path.cwd()
+"""The checkout of this package; the current folder where it is installed from a wheel."""
 
 
 def default_store() -> str | Path:
-    """Return where the run records are: ``$GREENCV_STORE``, else ``runs/`` in the project.
-
-    The variable names a folder or a URL.
-    """
+    """Return ``$GREENCV_STORE`` (a folder or a URL), else ``runs/`` in the project."""
     return os.environ.get("GREENCV_STORE") or PROJECT_ROOT / "runs"
 
 
-def git_commit(root: Path = PROJECT_ROOT) -> str:
-    """Return the commit that is checked out, with ``+changes`` where files differ from it.
-
-    Returns ``"unknown"`` outside a git checkout.
-    """
+def git_commit(root: Path = _SOURCE) -> str:
+    """Return the commit of a checkout, with ``+changes`` if files differ; else ``unknown``."""
+    if not (root / ".git").exists():  # an installed package may be inside another repository
+        return "unknown"
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")

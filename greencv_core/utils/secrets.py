@@ -1,7 +1,6 @@
-"""What must not be written down: secrets of the environment, and credentials in URLs.
+"""Redact secrets of the environment, and credentials in URLs, from messages.
 
-Error messages of libraries quote URLs, headers and settings; a record, a log and the report keep
-such messages for good and are passed on.
+Libraries quote URLs, headers and settings in error messages, which records and reports publish.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from urllib.parse import quote, quote_plus, unquote
 from greencv_core.utils.text import one_line
 
 SHORTEST_SECRET = 6
-"""Characters; anything shorter is in too many words to be told from them."""
+"""Least characters of a secret; shorter ones are part of too many words."""
 SHORTEST_LINE = 16
-"""Characters of a line of a secret of several lines that are a secret by themselves."""
+"""Least characters of a line of a longer secret that is redacted by itself."""
 
 _SECRET_WORD = re.compile(
     r"(KEYS?|KEY_?IDS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH|COOKIE"
     r"|SIGNATURE|(?<![A-Z])(PASS|PAT|SAS)|_PWD)$",
     re.IGNORECASE,
 )
-"""A word of a variable's name, ``_PWD`` because PWD alone is a folder."""
-# All lengths have a bound: the time that a search takes else grows with the square of a text's.
+"""Last word of the name of a secret variable; ``_PWD``, because PWD itself is a folder."""
+# Lengths are bounded: otherwise the time of a search grows with the square of the text's length.
 _USERINFO = re.compile(
     r"(?<=://)"
     r"(?:[^\s/?#@]{0,200}@"
-    # A password may hold a slash that nobody escaped; what only looks like one follows a port.
+    # A password may have an unescaped slash, unlike a host with a port.
     r"|[^\s/?#@:]{0,200}:(?!\d{1,5}(?:[/?#]|\s|$))[^\s@]{0,200}@)"
     r"(?:[^\s/?#@]{0,200}@)*"
 )
@@ -44,20 +43,20 @@ _HEADER = re.compile(
 
 
 def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return a text in which no secret is left.
+    """Return a text without secrets.
 
-    The value of each environment variable whose name is that of a secret (``..._TOKEN``,
-    ``..._PASSWORD`` and the like) is replaced by ``[$NAME]``, also where it is percent-encoded, and
-    so is a password in the URL that a variable holds, such as a proxy's. Of every URL, the user and
-    the password are left out (``https://[…]@host``), and the values of parameters that sign or
-    authorise (``token=[…]``).
+    The value of each environment variable with the name of a secret (``..._TOKEN``,
+    ``..._PASSWORD`` and so on) is replaced by ``[$NAME]``, even if it is percent-encoded, and so is
+    the password in a variable's URL, such as a proxy's. The user and password of every URL are
+    replaced (``https://[…]@host``), and the values of parameters that sign or authorise
+    (``token=[…]``).
 
     Call it before a text is shortened: half a secret is not recognised.
 
     Parameters
     ----------
     environment
-        Names and values; this process' environment if omitted.
+        Variables; those of this process if omitted.
     """
     for value, name in _by_length(_secrets(os.environ if environment is None else environment)):
         text = text.replace(value, f"[${name}]")
@@ -67,12 +66,12 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a variable of this name holds a secret, by what people call such variables."""
+    """Return whether a variable of this name usually is a secret."""
     return any(_SECRET_WORD.search(part) for part in _parts(name))
 
 
 def _parts(name: str) -> Iterator[str]:
-    """Yield a name up to the end of each of its words: A, A_B and A_B_C of ``A_B_C``."""
+    """Yield a name up to the end of each word: A, A_B and A_B_C for ``A_B_C``."""
     for end in re.finditer(r"_|$", name):
         yield name[: end.start()]
 
@@ -80,7 +79,7 @@ def _parts(name: str) -> Iterator[str]:
 def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each form of each secret, with the name of its variable."""
     for name, value in environment.items():
-        if is_secret_name(name) and not _is_place(value):
+        if is_secret_name(name) and not _is_path(value):
             found = [value.strip(), *_lines(value)]
         else:
             found = list(_passwords(value))
@@ -91,12 +90,12 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _by_length(secrets: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    # Longest first: one secret may be a part of another, whose rest would stay.
+    # Longest first: of a secret that contains another one, the rest would stay.
     return sorted(dict(secrets).items(), key=lambda pair: -len(pair[0]))
 
 
-def _is_place(value: str) -> bool:
-    """Return whether a value names where something is: the file of a key is not the key."""
+def _is_path(value: str) -> bool:
+    """Return whether a value is the path of a file: the file of a key is not the key."""
     try:
         return os.path.isabs(os.path.expanduser(value)) and os.path.exists(
             os.path.expanduser(value)
@@ -109,9 +108,9 @@ def _lines(value: str) -> list[str]:
     lines = [line.strip() for line in value.splitlines()]
     if len(lines) < 2:
         return []
-    # Messages are told in one line, in which the line breaks of a key are blanks.
-    kept = [line for line in lines if len(line) >= SHORTEST_LINE and not line.startswith("-----")]
-    return [" ".join(value.split()), *kept]
+    # Messages are on one line, in which the line breaks of a key are blanks.
+    long = [line for line in lines if len(line) >= SHORTEST_LINE and not line.startswith("-----")]
+    return [" ".join(value.split()), *long]
 
 
 def _passwords(value: str) -> Iterator[str]:
@@ -121,7 +120,7 @@ def _passwords(value: str) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it stands in texts, in URLs and in what Python prints of it."""
+    """Yield a secret as it appears in texts, in URLs and in Python's repr."""
     yield secret
     yield quote(secret, safe="")
     yield quote(secret)

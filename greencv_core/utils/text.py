@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 F1_DECIMALS = 3
-"""Macro F1 is told, and compared on the Pareto front, to so many: a validation set of some hundred
-images tells no more."""
+"""Decimals of macro F1 in texts and on the Pareto front; a few hundred validation images give no
+more."""
 
 QUANTITIES = {
     "energy_j": "energy",
@@ -22,7 +22,7 @@ QUANTITIES = {
     "device_utilization_pct": "device utilisation",
     "emissions_gco2e": "emissions",
 }
-"""Plain names of the runs table's columns."""
+"""Names of the runs table's columns in texts."""
 
 
 def quantity(column: str) -> str:
@@ -73,7 +73,7 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
 
 
 def as_opening(text: str) -> str:
-    """Return text as a sentence's beginning; what stands in capitals stays: ``Macro F1``."""
+    """Return text with a capital first letter: ``Macro F1``."""
     return text[:1].upper() + text[1:]
 
 
@@ -83,13 +83,13 @@ def left_out_clause(names: Sequence[str], reason: str) -> str:
 
 
 def joules(energy_j: float) -> str:
-    """Return an energy with the prefix that leaves few digits: ``12.3 kJ``."""
+    """Return an energy with a suitable prefix: ``12.3 kJ``."""
     unit, scale = _prefix(energy_j)
     return f"{_scaled(energy_j, scale)} {unit}"
 
 
 def joules_between(low_j: float, high_j: float, *, like_j: float) -> str:
-    """Return an interval in the unit that another energy has, without it: ``11.8 to 14``."""
+    """Return an interval in the unit of another energy, without the unit: ``11.8 to 14``."""
     _, scale = _prefix(like_j)
     return f"{_scaled(low_j, scale)} to {_scaled(high_j, scale)}"
 
@@ -110,7 +110,7 @@ def one_line(text: object) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration as people say it: ``3 min 05 s``."""
+    """Return a duration in two units: ``3 min 05 s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
