@@ -6,12 +6,10 @@ import pytest
 from greencv_core.estimation.trajectory import tflop_per_epoch
 from greencv_core.published import (
     DataUnavailableError,
-    fetch,
-    load_adapter,
     published_trajectories,
     seaa2023,
 )
-from greencv_core.published.seaa2023.logs import RawRuns, gpu_log, raw_runs
+from greencv_core.published.seaa2023.logs import RawRuns, gpu_log
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, METRICS
 from greencv_core.published.seaa2023.trajectories import (
     GPUS,
@@ -26,16 +24,13 @@ STEP_UNSEEN = {"Cloud/vgg16/4", "Cloud/vgg16/26", "Local ML/vgg16/1"}
 
 
 @pytest.fixture(scope="module")
-def files():
-    try:
-        return fetch(load_adapter("seaa2023").RELEASE).files
-    except DataUnavailableError as error:
-        pytest.skip(str(error))
+def files(reanalysis):
+    return reanalysis.files
 
 
 @pytest.fixture(scope="module")
-def raw(files):
-    return raw_runs(files)
+def raw(reanalysis):
+    return reanalysis.raw
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +74,8 @@ def test_epochs_and_what_precedes_them_are_the_whole(found):
 
 def test_epochs_are_those_that_the_originals_authors_counted_later(by_id):
     # By the end of each, which their follow-up logged of these trainings.
-    told = [len(by_id[f"Cloud/mobilenet_v2/{run}"].epochs) for run in range(5)]
-    assert told == [89, 93, 56, 75, 77]
+    counts = [len(by_id[f"Cloud/mobilenet_v2/{run}"].epochs) for run in range(5)]
+    assert counts == [89, 93, 56, 75, 77]
 
 
 def test_ten_epochs_are_of_the_first_stage(found):
