@@ -331,7 +331,7 @@ def test_the_table_shows_every_claim_and_no_markup_of_names():
     assert made.body.count("<tr>") == len(CLAIMS) + 1
     assert "<b>" not in made.body
     assert "energy measured" in made.caption
-    assert "n = 40 runs" in made.told
+    assert "n = 40 runs" in made.full_caption
     assert made.files["csv"].decode().startswith("claim,original,here,n,standing,verdict")
 
 
