@@ -1,0 +1,65 @@
+"""Selection of runs and summaries."""
+
+import numpy as np
+import pytest
+
+from greencv_core.analysis import bootstrap as bootstrap
+from greencv_core.analysis import (
+    fastest_environment,
+    filter_by,
+    select_runs,
+    summarise,
+    weakest_provenance,
+)
+from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.utils.errors import BadInputError
+from tests.support.tables import made_up_runs
+
+
+def test_a_level_that_no_run_has_is_one_clear_line():
+    runs = made_up_runs()
+    assert set(filter_by(runs, "environment", "env1")["environment"]) == {"env1"}
+    with pytest.raises(BadInputError, match=r"environment gpu: no run has it; .* env0, env1"):
+        filter_by(runs, "environment", "gpu")
+
+
+def test_the_fastest_environment_counts_architectures_alike():
+    runs = made_up_runs()
+    runs.loc[runs["environment"] == "env1", "duration_s_per_image"] *= 0.1
+    assert fastest_environment(runs) == "env1"
+
+
+def test_an_environment_is_not_fast_for_want_of_large_architectures():
+    runs = made_up_runs()
+    slow_survivor = (runs["environment"] == "env1") & runs["architecture"].isin(["net3", "net4"])
+    assert fastest_environment(runs[~slow_survivor]) == "env0"
+
+
+def test_selection_leaves_out_and_says_so():
+    runs = made_up_runs(n=2)
+    runs.loc[0, "status"] = "failed"
+    runs = runs.astype({"complete": object})
+    runs.loc[1, "complete"] = False
+    runs.loc[3, "complete"] = np.nan
+    runs.loc[2, "contended"] = True
+    chosen = select_runs(runs)
+    assert len(chosen.runs) == len(runs) - 3
+    text = chosen.sentence()
+    assert "1 failed" in text
+    assert "2 with an incomplete energy reading" in text
+    assert "1 run was disturbed" in text
+    assert chosen.sentence(planned=30).startswith(f"{len(runs) - 3} of 30 planned runs are")
+
+
+def test_a_sums_provenance_is_its_weakest():
+    runs = made_up_runs(n=1)
+    runs["provenance"] = ["measured"] * 9 + ["sampled"]
+    assert weakest_provenance(runs) == "sampled"
+
+
+def test_summary_has_medians_and_quartiles():
+    runs = made_up_runs()
+    row = summarise(runs, ["architecture"]).iloc[0]
+    values = runs[runs["architecture"] == row["architecture"]]["energy_j_per_image"]
+    assert row["energy_j_per_image"] == pytest.approx(np.median(values))
+    assert row["energy_j_per_image_q1"] == pytest.approx(np.quantile(values, 0.25))
