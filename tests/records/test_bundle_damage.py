@@ -90,7 +90,7 @@ DAMAGE = {
     "a record absent": (
         with_column("record", lambda c: [None] * len(c), pa.binary()), "has no record"
     ),
-    "a deep study": (stating(study="[" * 9000), "values within values"),
+    "a deep study": (stating(study="[" * 9000), "levels deep"),
     "a long study": (stating(study="#" * (200 << 10)), "larger than 128 KiB"),
     "half a study": (stating(study="name: [1"), "line 1, column 9: expected ',' or ']'"),
     "half a character": (stating(study="name: \ud800"), "a control character"),
