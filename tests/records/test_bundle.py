@@ -19,7 +19,7 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.run.collect import plan_size, run_study
-from greencv_core.study import schema as study_module
+from greencv_core.study import plan as plan_module
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
 from tests.conftest import ROOT, greencv_here
@@ -237,7 +237,7 @@ def test_a_bundle_of_several_machines_counts_the_planned_runs(tmp_path):
 
 
 def test_runs_belong_to_their_bundle_even_if_ids_change(smoke_bundle, monkeypatch):
-    monkeypatch.setattr(study_module, "TRAINING_REVISION", 1000)
+    monkeypatch.setattr(plan_module, "TRAINING_REVISION", 1000)
     assert len(collect(smoke_bundle, store=smoke_bundle)) == 8
 
 
