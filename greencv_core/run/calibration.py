@@ -123,12 +123,7 @@ def measure_idle_powers(
 ) -> dict[str, IdlePower]:
     """Return idle power by environment and component, measured once for each set of GPUs.
 
-    Parameters
-    ----------
-    note
-        Receives a line about each problem.
-    known
-        Earlier measurements by GPUs; new ones are added.
+    ``known`` has earlier measurements, and gets the new ones; ``note`` receives problems.
     """
     by_gpus = {} if known is None else known
     powers = {}

@@ -58,17 +58,10 @@ def run_on_cluster(run_queue: RunQueue, scheduler: str) -> None:
 
     Workers may come and go; a run whose worker is lost starts again on another one.
 
-    Parameters
-    ----------
-    scheduler
-        Address of the scheduler as Dask writes it: ``tcp://host:8786``.
-
     Raises
     ------
-    BadInputError
-        No worker can be used; one line for each reason.
     GreencvError
-        The scheduler does not respond or is lost, or a record cannot be written.
+        No worker can be used, the scheduler is lost, or a record cannot be written.
     """
     run_queue.prepare_store()
     with _connected(scheduler) as client:

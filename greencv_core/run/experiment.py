@@ -111,13 +111,7 @@ class TrainingSetup:
 
 
 def prepare(run: PlannedRun) -> TrainingSetup:
-    """Build the model, load the images, and warm both up on the run's device.
-
-    Raises
-    ------
-    BadInputError
-        The images or the weights are not available.
-    """
+    """Build the model, load the images, and warm both up on the run's device."""
     spec, size = run.environment, run.dataset.image_size
     device, layout = environment.apply(spec), training.memory_format(spec)
     torch.manual_seed(run.seed)

@@ -13,13 +13,7 @@ from greencv_core.run.worker import Worker, describe_worker
 
 
 def run_locally(queue: RunQueue) -> None:
-    """Train a study's runs on this computer, one after the other.
-
-    Raises
-    ------
-    GreencvError
-        Another greencv trains here, or a record cannot be written.
-    """
+    """Train a study's runs on this computer, one after the other, if no other greencv trains."""
     study, progress = queue.study, queue.progress
     with machine_lock():
         queue.prepare_store()

@@ -48,11 +48,6 @@ def plan_on_machine(
     """Return a study's runs on a machine, in order.
 
     Environments that this machine does not have are left out (see :func:`missing_environments`).
-
-    Raises
-    ------
-    BadInputError
-        The study has no such architecture.
     """
     wanted = list(architectures) if architectures is not None else None
     study.check_architectures(wanted or [])

@@ -65,13 +65,7 @@ class RunQueue:
     """The same by run id."""
 
     def prepare_store(self) -> None:
-        """Make the store ready to be written to, and report damaged files.
-
-        Raises
-        ------
-        GreencvError
-            See :meth:`greencv_core.records.store.Store.prepare`; or the disk is full.
-        """
+        """Make the store ready to be written to, and report damaged files or a full disk."""
         for damaged in self.store.prepare():
             self.progress.note(f"damaged and moved aside: {damaged.where}: {damaged.reason}")
         self.store.check_space()  # before anything is metered
@@ -134,15 +128,7 @@ class RunQueue:
     def finish(self, job: Job, record: RunRecord, duration_s: float) -> None:
         """Write the record of a run, unless another driver finished the run meanwhile.
 
-        Parameters
-        ----------
-        duration_s
-            Duration of the run with its set-up.
-
-        Raises
-        ------
-        GreencvError
-            The record cannot be written.
+        ``duration_s`` includes the set-up.
         """
         newer = self._write(job, record)
         if newer is not None:

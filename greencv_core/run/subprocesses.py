@@ -99,13 +99,7 @@ def call_in_fresh_process(
 def retry_in_fresh_process(
     function: Callable[..., Result], *arguments: Any, watch: Check | None = None
 ) -> Result:
-    """Call a short function in a fresh process, and again if that process is killed.
-
-    Raises
-    ------
-    ProcessLostError
-        Every attempt was killed, or memory was too small.
-    """
+    """Call a short function in a fresh process, and again if that process is killed."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call_in_fresh_process(function, *arguments, watch=watch)

@@ -139,13 +139,7 @@ class Worker:
             self._warm_up([run], {})
 
     def train(self, job: Job, on_forecast: Callable[[EpochForecast], None]) -> RunRecord:
-        """Train one run and return its record, also if it fails.
-
-        Parameters
-        ----------
-        on_forecast
-            Called with the forecast after each epoch.
-        """
+        """Train one run and return its record, also if it fails; forecast after each epoch."""
         run, machine = job.run, self.info.machine
         if job.refusal is not None and job.stop_above_j is not None:
             return build_not_started_record(run, machine, job.refusal, job.stop_above_j)
