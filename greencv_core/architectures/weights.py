@@ -55,8 +55,8 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
             "which could run code; save only them with torch.save(model.state_dict(), PATH)"
         ) from error
     except Exception as error:  # torch, zip files and safetensors raise different errors
-        said = one_line(error)[:200]
-        raise BadInputError(f"{where}: not a readable file of weights: {said}") from error
+        reason = one_line(error)[:200]
+        raise BadInputError(f"{where}: not a readable file of weights: {reason}") from error
     wanted = module.state_dict()
     last = {f"{_prefix_of(module)}{key}" for key in classifier_layers(module).state_dict()}
     for key in last:

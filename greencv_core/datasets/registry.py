@@ -71,7 +71,7 @@ def known_size(spec: Dataset) -> KnownSize:
         size = KnownSize(entry.classes, entry.images)
     else:
         size = KnownSize()
-    # Only the files tell how many images the chosen classes have.
+    # The number of images of chosen classes is known only from the files.
     return KnownSize(len(spec.classes)) if isinstance(spec.classes, dict) else size
 
 

@@ -7,7 +7,6 @@ download resumes where it stopped.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import re
@@ -285,7 +284,12 @@ class _Server:
             if self._closed.is_set():
                 break
             try:
-                result: Path | str = self._retrieve(path)
+                result: Path | str = Path(
+                    import_pooch().retrieve(
+                        f"{self._base_url}/{self._layout(path)}", self._release.hashes[path],
+                        fname=path, path=self._folder, downloader=self._write,
+                    )
+                )  # fmt: skip
             except requests.HTTPError as error:
                 status = getattr(error.response, "status_code", None)
                 result = f"{path}: {url} responds with {status}"
@@ -301,14 +305,6 @@ class _Server:
         if self._last_response_s < started_s:
             self.close()
         return f"{path}: no response from {url}"
-
-    def _retrieve(self, path: str) -> Path:
-        url, known_hash = f"{self._base_url}/{self._layout(path)}", self._release.hashes[path]
-        return Path(
-            import_pooch().retrieve(
-                url, known_hash, fname=path, path=self._folder, downloader=self._write
-            )
-        )
 
     def _write(self, url: str, output_file: str, _: Any) -> None:
         """Download a URL to a file, as pooch requires of a downloader."""
@@ -356,11 +352,7 @@ def _wrong_hash(path: str, copy: str, release: Release) -> str:
 
 def _is_intact(file: Path, known_hash: str | None) -> bool:
     """Return whether a file can be read and has its hash."""
-    if known_hash is None:
-        return file.is_file()
-    algorithm, _, digest = known_hash.rpartition(":")
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, algorithm or "sha256").hexdigest() == digest
+        return file.is_file() and import_pooch().hashes.hash_matches(file, known_hash)
     except OSError:
         return False

@@ -71,7 +71,7 @@ def test_a_payload_in_a_file_of_weights_does_not_run(tmp_path, trace, net, suffi
     message = refused(load_state, net, path, NET)
     assert message.startswith(f"protocol.weights = file:{path}: ")
     assert "more than weights" in message
-    assert "weights_only" not in message, "it must not tell how to run the file"
+    assert "weights_only" not in message, "the message must not explain how to run the file"
 
 
 def test_a_payload_runs_in_no_study(tmp_path, trace):

@@ -34,8 +34,8 @@ def folder(tmp_path):
             if number == 4:
                 image.putalpha(128)
             kind = "jpg" if number > 5 else "PNG"
-            place = root / name / ("more" if number % 2 else ".")
-            image.save(place / f"{number:02d}.{kind}")
+            target = root / name / ("more" if number % 2 else ".")
+            image.save(target / f"{number:02d}.{kind}")
     (root / "ant" / "notes.txt").write_text("no image")
     (root / ".hidden").mkdir()
     return root

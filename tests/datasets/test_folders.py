@@ -73,8 +73,8 @@ def test_a_folder_without_classes_is_refused(folder):
 def test_decoded_images_are_cached(folder, downloads, monkeypatch):
     requested = of_folder(folder)
     datasets.check_dataset(requested)
-    kept = sorted(file.suffix for file in (downloads / "decoded").iterdir())
-    assert kept == [".json", ".npy"]
+    cached = sorted(file.suffix for file in (downloads / "decoded").iterdir())
+    assert cached == [".json", ".npy"]
     first = epoch(datasets.load_dataset(requested))[0]
     with monkeypatch.context() as patched:
         patched.setattr(decode, "decode", None)

@@ -22,7 +22,7 @@ def reference_digits(requested):
     bunch = load_digits()
     source = (bunch.images / 16.0).astype(np.float32)
     labels = bunch.target.astype(np.int64)
-    train, held = train_test_split(
+    train, validated = train_test_split(
         np.arange(len(labels)),
         train_size=requested.train_images,
         test_size=requested.validation_images,
@@ -30,7 +30,7 @@ def reference_digits(requested):
         random_state=requested.split_seed,
     )
     digest = hashlib.sha256()
-    for array in (source, labels, train.astype(np.int64), held.astype(np.int64)):
+    for array in (source, labels, train.astype(np.int64), validated.astype(np.int64)):
         digest.update(np.ascontiguousarray(array).tobytes())
     scaled = interpolate(
         torch.from_numpy(source)[:, None], size=requested.image_size, mode="bilinear"
@@ -38,13 +38,13 @@ def reference_digits(requested):
     mean, deviation = scaled[train].mean(), scaled[train].std()
     scaled = ((scaled - mean) / deviation).repeat(1, 3, 1, 1)
     target = torch.from_numpy(labels)
-    return scaled[train], target[train], scaled[held], target[held], digest.hexdigest()
+    return scaled[train], target[train], scaled[validated], target[validated], digest.hexdigest()
 
 
 @pytest.mark.parametrize("size", [8, 32, 33])
 def test_digits_are_bit_for_bit_as_before(size):
     requested = spec(image_size=size, split_seed=3)
-    train, train_labels, held, held_labels, sha256 = reference_digits(requested)
+    train, train_labels, validated, validated_labels, sha256 = reference_digits(requested)
     data = datasets.load_dataset(requested).to(CPU, torch.contiguous_format)
     assert data.sha256 == sha256
     assert data.classes == 10
@@ -55,8 +55,8 @@ def test_digits_are_bit_for_bit_as_before(size):
     given, labels = epoch(data, size=48, seed=7)
     assert torch.equal(given, train[order])
     assert torch.equal(labels, train_labels[order])
-    assert torch.equal(validation(data)[0], held)
-    assert torch.equal(validation(data)[1], held_labels)
+    assert torch.equal(validation(data)[0], validated)
+    assert torch.equal(validation(data)[1], validated_labels)
     assert torch.equal(data.sample(5)[0], train[:5])
     assert torch.equal(data.sample(5)[1], train_labels[:5])
 

@@ -85,11 +85,11 @@ def test_the_seed_determines_synthetic_images():
     def plain(given):
         return datasets.load_dataset(given, normalisation=([0.0] * 3, [1.0] * 3))
 
-    made, others = (
+    drawn, others = (
         {one.numpy().tobytes() for one in given.sample(60)[0]}
         for given in (plain(requested), plain(changed))
     )
-    assert not made & others
+    assert not drawn & others
     assert torch.bincount(epoch(first, 60)[1]).tolist() == [20] * 3
 
 

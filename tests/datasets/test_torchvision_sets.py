@@ -166,15 +166,15 @@ def semeion(root):
 def stanford_cars(root):
     base = root / "stanford_cars"
     kind = [("class", int), ("fname", object)]
-    for part, place in (
+    for part, target in (
         ("train", base / "devkit" / "cars_train_annos.mat"),
         ("test", base / "cars_test_annos_withlabels.mat"),
     ):
         rows = [(number % 2 + 1, f"{number:05d}.jpg") for number in range(4)]
         for label, name in rows:
             image(base / f"cars_{part}" / name, label - 1)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        savemat(place, {"annotations": np.array(rows, dtype=kind)})
+        target.parent.mkdir(parents=True, exist_ok=True)
+        savemat(target, {"annotations": np.array(rows, dtype=kind)})
     names = np.array(["AM General Hummer", "Acura RL"], dtype=object)
     savemat(base / "devkit" / "cars_meta.mat", {"class_names": names})
     return ["AM General Hummer", "Acura RL"], 8

@@ -178,10 +178,10 @@ def test_brief_failures_of_the_server_cost_no_file(site, how):
 
 def test_without_a_network_cached_files_are_used(site):
     lost = fetch(site.release).files["raw/2.csv"]
-    nowhere = replace(site.release, base_url=NOBODY)
-    assert len(fetch(nowhere).files) == 5
+    offline = replace(site.release, base_url=NOBODY)
+    assert len(fetch(offline).files) == 5
     lost.unlink()
-    fetched = fetch(nowhere)
+    fetched = fetch(offline)
     assert set(fetched.files) == set(site.release.hashes) - {"raw/2.csv"}
     assert fetched.problems == (f"raw/2.csv: no response from {NOBODY}",)
 
