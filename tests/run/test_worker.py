@@ -132,7 +132,7 @@ def test_a_second_greencv_on_the_computer_is_refused_but_a_killed_one_holds_no_l
     )  # fmt: skip
     try:
         assert holder.stdout.readline() == b"held\n"
-        refused = pytest.raises(BadInputError, match="another greencv trains on this computer")
+        refused = pytest.raises(BadInputError, match="another greencv is training on this computer")
         with refused, machine_lock():
             pass
         with pytest.raises(ZeroDivisionError), machine_lock(lambda: 1 / 0):
