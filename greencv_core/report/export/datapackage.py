@@ -1,7 +1,4 @@
-"""The description of the results' files that other tools read: a Data Package, version 2.
-
-The standard is at https://datapackage.org; nothing of it is asked for when the files are written.
-"""
+"""Description of the result files as a Data Package, version 2 (https://datapackage.org)."""
 
 from __future__ import annotations
 
@@ -94,7 +91,7 @@ def _resource(path: Path, about: dict[str, Any]) -> dict[str, Any]:
         "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
     }
     if path.name != TABLE:
-        # The standard's own tool counts no bytes of a Parquet file, and calls any number wrong.
+        # The standard's own tool rejects any byte count of a Parquet file.
         described["bytes"] = len(content)
     if path.name == TEXT_TABLE:
         described["schema"] = _schema()

@@ -1,4 +1,4 @@
-"""What others need to cite and to recompute the report: its answers and its runs, as files."""
+"""Files of the report: results.json, runs.csv, runs.parquet and datapackage.json."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ def write_results(
 ) -> None:
     """Write the results' files beside the HTML.
 
-    ``results.json`` holds every answer; ``runs.parquet`` and ``runs.csv`` the runs table, marked
-    runs included; ``datapackage.json`` describes them, with the hash of each. Of the same runs,
-    ``results.json`` is the same on every machine: nothing in it tells when, where or by what it
-    was made.
+    ``results.json`` has every result, ``runs.parquet`` and ``runs.csv`` the table of all runs,
+    ``datapackage.json`` describes them with their hashes. The same runs give the same
+    ``results.json`` on every machine.
 
     Parameters
     ----------

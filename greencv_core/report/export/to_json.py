@@ -1,7 +1,7 @@
-"""Results as plain JSON: words, numbers, lists and objects, the same bytes on every machine.
+"""Result objects as JSON, the same bytes on every machine.
 
-Processors and their libraries of linear algebra differ in the last digits of a result. What is
-written is rounded to what they agree on.
+Processors and libraries of linear algebra differ in the last digits; numbers are rounded to the
+digits on which they agree.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from greencv_core.analysis.result import Unavailable
 DIGITS = 6
 _P_VALUE = re.compile(r"(^|_)p(_|$)")
 _OF_LOGARITHMS = re.compile(r"_sd$")
-_TELLING = ("environment_sentence", "sentence", "effects_sentence", "efficiency_sentence",
+_SENTENCES = ("environment_sentence", "sentence", "effects_sentence", "efficiency_sentence",
             "assumptions", "diagnosis")  # fmt: skip
-"""Methods of results that say in words what was found, in the order of the pages."""
+"""Methods of results that return sentences, in the order of the pages."""
 
 
 def plain(value: Any, name: str = "", digits: int = DIGITS) -> Any:
-    """Return a result as JSON knows it.
+    """Return a result as JSON values.
 
-    A result object becomes an object of its fields and, under ``sentences``, of what it says; a
-    table becomes a list of rows; a question without an answer the reason of it. A figure that is
-    not defined becomes null. Arrays, which hold a figure for each run, are left out.
+    A result object becomes an object of its fields and ``sentences``, a table a list of rows, an
+    unavailable result its reason, an undefined figure null. Arrays (a figure a run) are left
+    out.
 
     Parameters
     ----------
     name
-        The key that the value stands under; tells p values from other figures.
+        Key of the value; decides whether it is a p value.
     digits
-        Significant ones of a figure; fewer where an iteration ends before it has them all.
+        Significant digits.
     """
     if isinstance(value, Unavailable):
         return {"unanswered": value.reason}
@@ -63,11 +63,10 @@ def plain(value: Any, name: str = "", digits: int = DIGITS) -> Any:
 
 
 def rounded(value: float, name: str = "", digits: int = DIGITS) -> float | None:
-    """Return a figure to the digits that every machine computes alike; None if not defined.
+    """Return a figure rounded to the digits on which machines agree; None if undefined.
 
-    That many significant digits, and twelve decimals at most: what is nought but for an error of
-    arithmetic is nought. Of p values four, and nine decimals: those that are a difference from one
-    are noise beyond. The root of a variance that an iteration brought near nought has six decimals.
+    At most twelve decimals, so that rounding errors become 0. P values have four digits and nine
+    decimals, standard deviations of logarithms six decimals.
     """
     if not math.isfinite(value):
         return None
@@ -91,8 +90,8 @@ def _result(value: Any, digits: int) -> dict[str, Any]:
         for field in dataclasses.fields(value)
         if not isinstance(getattr(value, field.name), np.ndarray)
     }
-    told = [getattr(value, name)() for name in _TELLING if hasattr(value, name)]
+    sentences = [getattr(value, name)() for name in _SENTENCES if hasattr(value, name)]
     return {
         **plain(fields, digits=digits),
-        **({"sentences": [text for text in told if text]} if told else {}),
+        **({"sentences": [text for text in sentences if text]} if sentences else {}),
     }
