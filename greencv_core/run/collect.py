@@ -105,25 +105,19 @@ def run_study(
     Parameters
     ----------
     store
-        The project's ``runs/`` (or ``$GREENCV_STORE``) by default. A bundle gives the records that
-        it contains, whatever this machine is.
+        The project's ``runs/`` (or ``$GREENCV_STORE``) by default; or a bundle, to read only.
     architectures
         Train these architectures only.
     progress
-        Receives events; by default a bar in the terminal or the notebook.
+        Receives events; by default a bar.
     train
-        False: return the records in the store and train nothing.
+        False: only return the records in the store.
     stop_above_j
         Stop a run when even the lower end of its forecast's 95 % interval exceeds this energy.
     scheduler
         Address of a Dask cluster whose workers train; this computer by default.
     every_component
         Return the energy of every metered component, also if the study counts only some of them.
-
-    Raises
-    ------
-    GreencvError
-        The study or the store cannot be used, or the cluster does not respond.
     """
     store = StoreSnapshot(store or Store(default_store()))
     if train and store.is_bundle:
