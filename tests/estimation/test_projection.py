@@ -1,6 +1,5 @@
-"""The projection answers near the truth, knows how sure it may be, and crashes on nothing odd."""
+"""The online Bayesian projection: before a training, and after each of its epochs."""
 
-import math
 import pickle
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ import pytest
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.base import QUANTILES
 from greencv_core.estimation.baselines import FirstEpoch
-from greencv_core.estimation.bayesian.projection import Projection
 from greencv_core.estimation.trajectory import (
     NO_EPOCHS,
     NO_ORACLE,
@@ -20,6 +18,7 @@ from greencv_core.estimation.trajectory import (
     Oracle,
     Trajectory,
 )
+from tests.support.projections import after, fitted, holds, in_order, width
 from tests.support.simulated_trajectories import (
     condition,
     planned,
@@ -27,31 +26,6 @@ from tests.support.simulated_trajectories import (
     simulated,
     training,
 )
-
-
-def fitted(trajectories=()):
-    method = Projection()
-    method.fit(list(trajectories))
-    return method
-
-
-def after(method, trajectory, epochs, oracle=NO_ORACLE):
-    return method.predict(trajectory.task, trajectory.observe_epochs(epochs), oracle)
-
-
-def width(estimate):
-    return estimate.high_j - estimate.low_j
-
-
-def holds(estimate, energy_j):
-    return estimate.low_j <= energy_j <= estimate.high_j
-
-
-def in_order(estimate):
-    return (
-        0 < estimate.low_j <= estimate.energy_j <= estimate.high_j < math.inf
-        and 0 < estimate.low_s <= estimate.duration_s <= estimate.high_s < math.inf
-    )
 
 
 def amplified(trajectory: Trajectory, factor: float) -> Trajectory:
@@ -81,9 +55,6 @@ def experienced(known):
 def new(known):
     """A training of the third architecture."""
     return next(trajectory for trajectory in known if trajectory.task.architecture == "a2")
-
-
-# --- without any training ---------------------------------------------------------------------
 
 
 def test_without_trainings_epochs_and_batches_there_is_no_answer():
@@ -126,9 +97,6 @@ def test_constant_epochs_are_projected_and_the_interval_shrinks(idle_w):
     widths = [width(estimate) for estimate in estimates]
     assert (np.diff(widths) < 0).all()
     assert widths[-1] < widths[0] / 10
-
-
-# --- what other trainings tell ----------------------------------------------------------------
 
 
 def test_a_stage_not_seen_yet_is_known_from_other_trainings():
@@ -221,9 +189,6 @@ def test_another_training_of_the_fit_is_forgotten_at_the_next_fit(known, new):
     assert after(method, new, 0).energy_j > 1.5 * before.energy_j
 
 
-# --- what was metered -------------------------------------------------------------------------
-
-
 def test_no_estimate_is_below_what_was_metered():
     """The epoch that goes on takes longer, and more, than all that was to come."""
     task = condition([planned(3)])
@@ -266,10 +231,7 @@ def test_the_estimate_is_in_its_interval_however_little_is_known():
         assert in_order(after(fitted(), rows, epochs))
 
 
-# --- what is told -----------------------------------------------------------------------------
-
-
-def test_the_duration_that_is_told_is_used(experienced, new):
+def test_a_known_duration_is_used(experienced, new):
     untold, told = (after(experienced, new, 0, one) for one in (NO_ORACLE, new.oracle))
     assert told.high_j / told.low_j < 0.75 * untold.high_j / untold.low_j
     assert told.duration_s == pytest.approx(new.duration_s)
@@ -288,7 +250,7 @@ def test_idle_power_is_taken_for_all_of_a_longer_time(experienced, new):
     assert longer - usual == pytest.approx(more_j, rel=0.15)
 
 
-def test_power_in_half_an_epoch_times_the_time_that_is_told_is_the_energy():
+def test_power_in_half_an_epoch_times_the_known_time_is_the_energy():
     """Power alone does not tell how long it lasts, nor does the time alone tell the power."""
 
     def of(name, each_j, each_s, run_id="run"):
@@ -337,68 +299,6 @@ def test_a_part_so_small_that_it_tells_nothing_does_not_move_it(experienced, new
     assert hot == pytest.approx(usual, rel=0.01)
 
 
-# --- trainings that may stop early ------------------------------------------------------------
-
-
-MAY_STOP = (planned(100, fewest=5),)
-
-
-def stopped(name, epochs, each_j=500.0, run_id="run"):
-    task = condition(MAY_STOP, architecture=name)
-    return training(task, [each_j] * epochs, run_id=run_id)
-
-
-@pytest.fixture(scope="module")
-def stopping():
-    lengths = {"a0": 10, "a1": 20, "a2": 30, "a3": 40}
-    return fitted(stopped(a, n, 500.0, f"{a} {r}") for a, n in lengths.items() for r in range(12))
-
-
-def test_untold_the_interval_spans_the_epochs_that_others_had(stopping):
-    estimate = after(stopping, stopped("new", 60), 6)
-    assert estimate.low_j < 10 * 500
-    assert estimate.high_j > 40 * 500
-    assert 10 * 500 < estimate.energy_j < 40 * 500
-
-
-def test_untold_its_own_architecture_is_believed_most(stopping):
-    own, new = (after(stopping, stopped(a, 60), 6) for a in ("a1", "new"))
-    assert own.energy_j == pytest.approx(20 * 500, rel=0.1)
-    middle = [np.interp(q, QUANTILES, own.quantiles_j) for q in (0.3, 0.7)]
-    others = [np.interp(q, QUANTILES, new.quantiles_j) for q in (0.3, 0.7)]
-    assert np.ptp(middle) < np.ptp(others) / 2
-
-
-def test_told_epochs_are_all_it_takes(stopping):
-    estimate = after(stopping, stopped("new", 60), 6, Oracle(epochs=25))
-    assert estimate.energy_j == pytest.approx(25 * 500, rel=0.02)
-    assert width(estimate) < width(after(stopping, stopped("new", 60), 6)) / 5
-
-
-def test_epochs_that_are_over_are_none_of_those_to_come(stopping):
-    for epochs in 15, 35, 55, 99:
-        estimate = after(stopping, stopped("new", 100), epochs)
-        assert estimate.low_j >= epochs * 500
-        assert estimate.high_j < 1.02 * 100 * 500
-        assert in_order(estimate)
-    # Of the others only some of 40 had more than 35.
-    median_j = np.interp(0.5, QUANTILES, after(stopping, stopped("new", 100), 35).quantiles_j)
-    assert 37 * 500 < median_j < 60 * 500
-
-
-def test_epochs_of_earlier_stages_are_none_of_those_that_may_stop():
-    """Ten frozen epochs, and then eight."""
-    stages = planned(10, name="frozen"), planned(100, name="main", fewest=5)
-    task = condition(stages, architecture="a")
-    trajectory = training(task, [100.0] * 10, [500.0] * 8)
-    method = fitted(replace(trajectory, run_id=str(i)) for i in range(30))
-    estimate = after(method, trajectory, 13)
-    assert estimate.energy_j == pytest.approx(trajectory.energy_j, rel=0.1)
-
-
-# --- odd ones ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("power_w", [50, 20], ids=["all idle", "less than idle"])
 def test_an_epoch_that_is_all_idle_is_projected_too(power_w):
     """The idle power, said to be 50 W, is as much as was metered, or more."""
@@ -434,14 +334,11 @@ def test_a_training_that_lacks_its_last_stage_teaches_the_one_it_had():
     assert estimate.energy_j == pytest.approx(500, rel=0.05)
 
 
-def test_seen_without_epochs_is_nothing_seen(experienced, new):
+def test_an_observation_without_epochs_equals_none(experienced, new):
     blank = Observed(0.0, 0.0, NO_EPOCHS)
     assert experienced.predict(new.task, blank, NO_ORACLE) == experienced.predict(
         new.task, NOTHING_OBSERVED, NO_ORACLE
     )
-
-
-# --- the same again ---------------------------------------------------------------------------
 
 
 def test_predicting_twice_gives_the_same(experienced, new):
@@ -469,9 +366,6 @@ def test_it_pickles_and_predicts_the_same_after(experienced, new):
     expected = [after(experienced, new, n) for n in (0, 2, 6)]
     again = pickle.loads(pickle.dumps(experienced))
     assert [after(again, new, n) for n in (0, 2, 6)] == expected
-
-
-# --- calibration ------------------------------------------------------------------------------
 
 
 def test_of_trainings_as_it_assumes_them_its_intervals_hold_most():
