@@ -120,15 +120,7 @@ def estimate_training(
     opened = study if isinstance(study, Study) else load_study(study)
     wanted = one_training(opened, architecture, dataset=dataset, epochs=epochs)
     check(wanted, download=False)
-    runs, machine = plan_here(wanted)
-    by_name = {run.environment.name: run for run in runs}
-    names = [spec.name for spec in resolve(wanted, machine)]
-    if environment is not None and environment not in names:
-        raise BadInputError(
-            f"--environment {environment}: not available on this machine; "
-            f"available: {', '.join(names)}"
-        )
-    runs = [by_name[name] for name in ([environment] if environment else names)]
+    runs, machine = _plan(wanted, environment)
     store = store if isinstance(store, Store) else Store(store or default_store())
     history = RunHistory.from_records(store.records())
     if not history.runs and not probe:
@@ -181,6 +173,19 @@ def one_training(
         numbers = {"train_images": images - validation, "validation_images": validation}
         content["dataset"] |= numbers
     return validate_study(content, WHERE)
+
+
+def _plan(study: Study, environment: str | None) -> tuple[list[PlannedRun], Machine]:
+    """Return the study's run in each environment, or in one, and this machine."""
+    runs, machine = plan_here(study)
+    by_name = {run.environment.name: run for run in runs}
+    names = [spec.name for spec in resolve(study, machine)]
+    if environment is not None and environment not in names:
+        raise BadInputError(
+            f"--environment {environment}: not available on this machine; "
+            f"available: {', '.join(names)}"
+        )
+    return [by_name[name] for name in ([environment] if environment else names)], machine
 
 
 def _estimate(
