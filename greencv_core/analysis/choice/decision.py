@@ -212,9 +212,8 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
 
     A condition is admissible at an accepted loss if :func:`loss_bounds` shows that its mean
     correctness is no further below that of the best condition. Savings of the median energy per
-    image are against the condition of the highest mean correctness. That this one was picked for
-    its correctness is not allowed for; it matters only if a condition's runs that learned more by
-    chance also took more energy by chance.
+    image are against the condition of the highest mean correctness. The intervals do not allow for
+    its having been picked.
 
     Parameters
     ----------
