@@ -1,32 +1,20 @@
-"""The report as its readers meet it, in a real browser; and the PDF that the browser prints."""
+"""The report as its readers meet it, in a real browser."""
 
 import io
-import json
-import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from html import unescape
-from pathlib import Path
 
-import pandas as pd
-import pypdf
 import pytest
-import yaml
 from PIL import Image
 
-from greencv_core.analysis import decide, select_runs
-from greencv_core.report.book.pdf import BROWSER, build_pdf
-from greencv_core.utils.errors import GreencvError
-from tests.conftest import REPORT, ROOT
 from tests.support.browser import (
     BROKEN_DRAWINGS,
     CUT_OFF,
     NARROW,
+    PAGES,
     UNREADABLE,
     dead_links,
     references,
-    served,
     tab,
     violations,
 )
@@ -34,37 +22,15 @@ from tests.support.browser import (
 LANDING = "index.html"
 LANDING_BYTES = 1_000_000
 REPORT_BYTES = 30_000_000
-DECISION = "book/notebooks/decision.html"
 RESIZED_MS = 500
 """After which the theme has made what scrolls now reachable by keyboard."""
 DARK, LIGHT = 60, 200
 """Of 255: darker and lighter than any shade that both themes have."""
 
 
-def _pages():
-    if REPORT:
-        found = (path.relative_to(REPORT).as_posix() for path in Path(REPORT).rglob("*.html"))
-        return sorted(found)
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
-    return sorted([f"{file}.html" for file in files] + ["index.html", "search.html"])
-
-
-PAGES = _pages()
 FROM_SPHINX = {"genindex.html", "py-modindex.html"}
 # The scope makes a page's tests follow each other, so that one process looks at it once for all.
 each_page = pytest.mark.parametrize("path", PAGES, scope="session")
-
-
-@pytest.fixture(scope="session")
-def html(smoke_report):
-    return smoke_report / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def address(html):
-    with served(html) as where:
-        yield where
 
 
 @dataclass
@@ -312,131 +278,3 @@ def test_a_dark_page_is_printed_light(browser, address):
         assert not page.locator(".bd-sidebar-primary").first.is_visible()
         page.evaluate("() => dispatchEvent(new Event('afterprint'))")
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-
-
-@pytest.fixture
-def panel(browser, address):
-    with tab(browser, address) as visited:
-        visited.open(DECISION)
-        yield visited.page.locator(".gcv-decision")
-        assert visited.problems == []
-
-
-def _ask(panel, points):
-    panel.locator("input[type=number]").fill(f"{points:g}")
-    return panel.locator("[data-headline]").text_content()
-
-
-def test_the_decision_control_answers_as_python_does(panel, html):
-    # The runs lie beside the pages, for whoever computes again.
-    decision = decide(select_runs(pd.read_parquet(html / "runs.parquet")).runs)
-    headlines = [step["headline"] for step in decision.to_json()["steps"]]
-    panel.locator("input[type=radio]").first.check()
-    for tenths in range(101):
-        expected = headlines[decision.steps.index(decision.step(tenths / 1000))]
-        assert _ask(panel, tenths / 10) == expected
-
-
-def test_the_decision_control_changes_the_answer_at_each_step(panel):
-    sources = json.loads(panel.locator("script").text_content())["sources"]
-    for place, source in enumerate(sources):
-        panel.locator("input[type=radio]").nth(place).check()
-        assert source["name"] in panel.locator("[data-asked]").text_content()
-        for before, step in zip([None, *source["steps"]], source["steps"], strict=False):
-            at = step["from_hundredths"] / 100
-            if at > 10:
-                break
-            assert _ask(panel, at) == step["headline"]
-            if before:
-                assert _ask(panel, round(at - 0.01, 2)) == before["headline"]
-    answer = panel.locator("[aria-live=polite]")
-    assert answer.count() == 1
-
-
-def test_the_decision_can_be_linked_to(browser, address, panel):
-    panel.locator("input[type=number]").fill("3.5")
-    panel.locator("input[type=number]").blur()
-    fragment = panel.page.url.split("#")[1]
-    told = panel.locator("[data-asked]").text_content()
-    with tab(browser, address) as visited:
-        visited.open(f"{DECISION}#{fragment}")
-        assert visited.page.locator(".gcv-decision [data-asked]").text_content() == told
-        assert "3.5" in told
-
-
-def test_the_decision_is_told_without_scripts(browser, address):
-    with tab(browser, address, java_script_enabled=False) as visited:
-        visited.page.goto(address + DECISION)
-        assert not visited.page.locator(".gcv-decision-controls").is_visible()
-        assert visited.page.locator("table", has_text="Accepted loss").first.is_visible()
-
-
-@pytest.fixture(scope="module")
-def pdf(browser, smoke_report):
-    with ThreadPoolExecutor(1) as elsewhere:  # Playwright runs once a thread
-        return pypdf.PdfReader(elsewhere.submit(build_pdf, smoke_report, print).result())
-
-
-def _titles(outline):
-    for entry in outline:
-        yield from _titles(entry) if isinstance(entry, list) else [entry]
-
-
-def test_the_pdf_has_every_chapter_where_its_contents_say(pdf, smoke_report):
-    chapters = [p for p in PAGES if p.startswith("book/") and not p.startswith("book/api/")]
-    contents = " ".join(" ".join(page.extract_text() for page in pdf.pages[1:3]).split())
-    starts = {(e.title, pdf.get_destination_page_number(e) + 1) for e in _titles(pdf.outline)}
-    for path in chapters:
-        text = (smoke_report / "_build" / "html" / path).read_text()
-        title = unescape(re.search(r"<title>(.*?) &#8212;", text)[1])
-        listed = re.search(re.escape(title) + r" (\d+)", contents)
-        assert listed, title
-        assert (title, int(listed[1])) in starts
-    assert pdf.trailer["/Root"]["/MarkInfo"]["/Marked"]
-
-
-def test_links_of_the_pdf_lead_somewhere(pdf):
-    internal, external = 0, 0
-    for page in pdf.pages:
-        for reference in page.get("/Annots") or []:
-            link = reference.get_object()
-            action = link.get("/A", {})
-            if "/URI" in action:
-                external += 1
-                assert re.match(r"https?://(?!report\.invalid|127\.)|mailto:", action["/URI"])
-            else:
-                internal += 1
-                target = link.get("/Dest") or action.get("/D")
-                assert target in pdf.named_destinations
-    assert internal > 50
-    assert external > 5
-
-
-def test_the_pdf_sets_formulas_and_keeps_to_its_margins(pdf):
-    text, beyond = [], []
-    for number, page in enumerate(pdf.pages, 1):
-        width = float(page.mediabox.width)
-
-        def keep(words, drawing, line, *_, number=number, width=width):
-            x = line[4] * drawing[0] + line[5] * drawing[2] + drawing[4]
-            stretched = re.search("[\ue000-\uf8ff]", words)  # a brace, from outside its clip
-            if words.strip() and not stretched and not 40 < x < width - 45:
-                beyond.append((number, words))
-
-        text.append(page.extract_text(visitor_text=keep))
-    whole = "\n".join(text)
-    assert beyond == []
-    assert not re.search(r"\\\(|\\\[|\\frac|\\text", whole)
-    assert "Show the code" not in whole
-    images = sum(len(page.images) for page in pdf.pages)
-    assert images == 0  # figures are drawings still
-
-
-def test_a_pdf_without_a_report_or_a_browser_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(GreencvError, match=r"^there is no report in .*: build it first"):
-        build_pdf(tmp_path, print)
-    (tmp_path / "_build" / "html").mkdir(parents=True)
-    (tmp_path / "_build" / "html" / "index.html").write_text("")
-    monkeypatch.setenv(BROWSER, str(tmp_path / "none"))
-    with pytest.raises(GreencvError, match=r"^the PDF is printed by a browser, .*\bapt-get\b.*$"):
-        build_pdf(tmp_path, print)

@@ -11,9 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import axe_playwright_python
+import yaml
 from playwright.sync_api import sync_playwright
 
 from greencv_core.report.book.pdf import browser_arguments, find_browser
+from tests.conftest import REPORT, ROOT
 
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 WIDE = {"width": 1280, "height": 900}
@@ -241,3 +243,16 @@ def dead_links(html: Path, path: str) -> list[str]:
             if anchor not in there.names:
                 dead.append(link)
     return dead
+
+
+def report_pages():
+    """Return the paths of the report's pages: those of the built report, or of the contents."""
+    if REPORT:
+        found = (path.relative_to(REPORT).as_posix() for path in Path(REPORT).rglob("*.html"))
+        return sorted(found)
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    return sorted([f"{file}.html" for file in files] + ["index.html", "search.html"])
+
+
+PAGES = report_pages()

@@ -100,8 +100,7 @@ def build_book(
     log
         Receives a line about each step.
     published
-        Describes the published data available; pages that use them are executed again if it
-        changes.
+        Describes the published data; pages that use them are executed again if it changes.
 
     Returns
     -------
@@ -135,9 +134,7 @@ def build_book(
             + ", ".join(notebook.stem for notebook, _, _ in outdated)
         )
         with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
-            jobs = [pool.submit(_execute, root, *job, parameters) for job in outdated]
-            for job in jobs:
-                job.result()
+            list(pool.map(lambda job: _execute(root, *job, parameters), outdated))
     return _render(root, executed, loaded, records, log)
 
 
