@@ -100,7 +100,8 @@ def build_book(
     log
         Receives a line about each step.
     published
-        Describes the published data; pages that use them are executed again if it changes.
+        Describes the published data available; pages that use them are executed again if it
+        changes.
 
     Returns
     -------
@@ -134,7 +135,9 @@ def build_book(
             + ", ".join(notebook.stem for notebook, _, _ in outdated)
         )
         with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
-            list(pool.map(lambda job: _execute(root, *job, parameters), outdated))
+            jobs = [pool.submit(_execute, root, *job, parameters) for job in outdated]
+            for job in jobs:
+                job.result()
     return _render(root, executed, loaded, records, log)
 
 
