@@ -128,20 +128,14 @@ def estimate_training(
             f"{store.where}: no finished runs to estimate from: try a few batches with --probe, "
             "or train some with greencv run"
         )
-    probes = {
-        run.environment.name: run_probe(run, machine, PROBE_S) if probe else None for run in runs
-    }
-    untried = {name: one for name, one in probes.items() if isinstance(one, str)}
-    if len(untried) == len(runs):
-        problems = (f"environment {name}: {reason}" for name, reason in untried.items())
-        raise GreencvError("\n".join(f"{WHERE}: {problem}" for problem in problems))
+    probes, untried = _run_probes(runs, machine) if probe else ({}, {})
     carbon = wanted.carbon
     intensity = carbon_intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
     return EstimateReport(
         estimates=tuple(
-            _estimate(run, one, history, machine, intensity)
+            _estimate(run, probes.get(run.environment.name), history, machine, intensity)
             for run in runs
-            if not isinstance(one := probes[run.environment.name], str)
+            if run.environment.name not in untried
         ),
         untried=untried,
         runs=history.runs,
@@ -186,6 +180,18 @@ def _plan(study: Study, environment: str | None) -> tuple[list[PlannedRun], Mach
             f"available: {', '.join(names)}"
         )
     return [by_name[name] for name in ([environment] if environment else names)], machine
+
+
+def _run_probes(
+    runs: list[PlannedRun], machine: Machine
+) -> tuple[dict[str, ProbeResult], dict[str, str]]:
+    """Return the probes by environment, and the reasons of those that failed."""
+    results = {run.environment.name: run_probe(run, machine, PROBE_S) for run in runs}
+    failed = {name: one for name, one in results.items() if isinstance(one, str)}
+    if len(failed) == len(runs):
+        problems = (f"environment {name}: {reason}" for name, reason in failed.items())
+        raise GreencvError("\n".join(f"{WHERE}: {problem}" for problem in problems))
+    return {name: one for name, one in results.items() if not isinstance(one, str)}, failed
 
 
 def _estimate(
