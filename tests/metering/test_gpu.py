@@ -308,12 +308,13 @@ def test_other_processes_on_the_gpu_disturb(nvml, pids, works_on_gpu, disturbed)
 LOST_IN_TRAINING = """
 import os, sys
 from dataclasses import replace
-from greencv_core.analysis import usable
+from greencv_core.analysis import select_runs
 from greencv_core.machine.hardware import Accelerator, describe_machine
-from greencv_core.run.collect import plan_here
+from greencv_core.run.planning import plan_here
 from greencv_core.run.experiment import execute
-from greencv_core.records.record import Store, runs_table
-from greencv_core.study.schema import load_study
+from greencv_core.records.source import load_study
+from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 # The library is all there is of this GPU: the training runs on the CPU under its name.
 uuid, folder, lose = sys.argv[1:]
 gpu = Accelerator(device="cpu", name="Stand-in", uuid=uuid, memory_bytes=None, bf16=False)
@@ -323,7 +324,7 @@ after = {"STAND_IN_LOST_S": "0"} if lose else {}
 record = execute(runs[0], machine, on_epoch=lambda epoch: os.environ.update(after))
 Store(folder).write(record)
 again = next(Store(folder).records())
-selection = usable(runs_table([again]))
+selection = select_runs(runs_table([again]))
 print(again.status, again.complete, len(again.epochs), again.problems, len(selection.runs))
 print(selection.sentence())
 """
