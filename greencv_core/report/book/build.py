@@ -100,8 +100,7 @@ def build_book(
     log
         Receives a line about each step.
     published
-        Describes the published data available; pages that use them are executed again if it
-        changes.
+        Describes the published data; pages that use them are executed again if it changes.
 
     Returns
     -------
@@ -130,10 +129,8 @@ def build_book(
         if _stored_key(copy) != key:
             outdated.append((notebook, copy, key))
     if outdated:
-        log(
-            f"executing {len(outdated)} of {len(executed)} notebooks: "
-            + ", ".join(notebook.stem for notebook, _, _ in outdated)
-        )
+        names = ", ".join(notebook.stem for notebook, _, _ in outdated)
+        log(f"executing {len(outdated)} of {len(executed)} notebooks: {names}")
         with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
             jobs = [pool.submit(_execute, root, *job, parameters) for job in outdated]
             for job in jobs:
