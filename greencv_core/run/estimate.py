@@ -88,16 +88,14 @@ def estimate_training(
     probe: bool = False,
     store: str | Path | Store | None = None,
 ) -> EstimateReport:
-    """Estimate the energy, time and emissions of one training on this machine.
-
-    The prediction is that of ``greencv plan`` for the same condition, from the same data.
+    """Estimate the energy, time and emissions of one training here, as ``greencv plan`` does.
 
     Parameters
     ----------
     architecture
         Any name that a study can use.
     study
-        The study whose protocol is used: a file, the name of one in ``studies/``, or the study.
+        The study whose protocol is used: a file, a name in ``studies/``, or the study itself.
     environment
         One of the study's environments; all of this machine when omitted.
     dataset

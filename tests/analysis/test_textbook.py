@@ -20,7 +20,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.regression import breakeven
 from greencv_core.analysis.regression.interaction import aligned_ranks_anova
-from tests.support import textbook
+from tests.support import textbook, textbook_models
 
 
 def compared(groups):
@@ -225,8 +225,8 @@ def test_friedman_test_of_rounding_times():
 @pytest.mark.parametrize(
     ("data", "answer", "relative"),
     [
-        pytest.param(textbook.MOORE, textbook.MOORE_TYPE_II, 1e-11, id="moore"),
-        pytest.param(textbook.KIDNEY, textbook.KIDNEY_TYPE_II, 1e-6, id="kidney"),
+        pytest.param(textbook_models.MOORE, textbook_models.MOORE_TYPE_II, 1e-11, id="moore"),
+        pytest.param(textbook_models.KIDNEY, textbook_models.KIDNEY_TYPE_II, 1e-6, id="kidney"),
     ],
 )
 def test_type_ii_analysis_of_variance(data, answer, relative):
@@ -240,9 +240,9 @@ def test_type_ii_analysis_of_variance(data, answer, relative):
 
 
 def test_type_ii_analysis_of_variance_with_hc3_of_kidney():
-    fit = smf.ols("value ~ C(a, Sum) * C(b, Sum)", textbook.KIDNEY).fit()
+    fit = smf.ols("value ~ C(a, Sum) * C(b, Sum)", textbook_models.KIDNEY).fit()
     table = anova_lm(fit, typ=2, robust="hc3")
-    for term, row in textbook.KIDNEY_TYPE_II_HC3.items():
+    for term, row in textbook_models.KIDNEY_TYPE_II_HC3.items():
         name = term.replace("(a)", "(a, Sum)").replace("(b)", "(b, Sum)")
         assert table.loc[name, "F"] == pytest.approx(row["F"], rel=1e-6)
         assert table.loc[name, "PR(>F)"] == pytest.approx(row["p"], rel=1e-6)
@@ -252,20 +252,23 @@ def test_type_ii_analysis_of_variance_with_hc3_of_kidney():
 
 
 def test_hc3_errors_of_public_schools():
-    model = smf.ols("expenditure ~ income + I(income**2)", textbook.PUBLIC_SCHOOLS)
+    model = smf.ols("expenditure ~ income + I(income**2)", textbook_models.PUBLIC_SCHOOLS)
     usual, robust = model.fit(), model.fit(cov_type="HC3", use_t=True)
-    estimates, errors = textbook.PUBLIC_SCHOOLS_ESTIMATES, textbook.PUBLIC_SCHOOLS_ERRORS
+    estimates, errors = (
+        textbook_models.PUBLIC_SCHOOLS_ESTIMATES,
+        textbook_models.PUBLIC_SCHOOLS_ERRORS,
+    )
     assert usual.params.tolist() == pytest.approx(list(estimates), abs=5e-5)
     assert usual.bse.tolist() == pytest.approx(list(errors), abs=5e-5)
-    slopes = textbook.PUBLIC_SCHOOLS_HC3_OF_SLOPES
+    slopes = textbook_models.PUBLIC_SCHOOLS_HC3_OF_SLOPES
     assert robust.bse.tolist()[1:] == pytest.approx(list(slopes), abs=5e-4)
 
 
 def test_hc3_errors_of_longley():
-    formula = "TOTEMP ~ " + " + ".join(textbook.LONGLEY_VIF)
+    formula = "TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF)
     fit = smf.ols(formula, textbook.longley_table()).fit(cov_type="HC3", use_t=True)
     intercept, *slopes = fit.bse.tolist()
-    *known_slopes, known_intercept = textbook.LONGLEY_HC3
+    *known_slopes, known_intercept = textbook_models.LONGLEY_HC3
     assert slopes == pytest.approx(known_slopes, abs=6e-6)
     assert intercept == pytest.approx(known_intercept, rel=3e-7)
 
@@ -273,26 +276,26 @@ def test_hc3_errors_of_longley():
 def test_breusch_pagan_of_investment_growth():
     model = smf.ols("investment ~ gdp + interest", textbook.investment_growth())
     statistic, p, *_ = het_breuschpagan(model.fit().resid, model.exog)
-    answer = textbook.INVESTMENT_GROWTH_BREUSCH_PAGAN
+    answer = textbook_models.INVESTMENT_GROWTH_BREUSCH_PAGAN
     assert statistic == pytest.approx(answer["statistic"], rel=1e-10)
     assert p == pytest.approx(answer["p"], rel=1e-10)
 
 
 def test_variance_inflation_of_longley():
-    model = smf.ols("TOTEMP ~ " + " + ".join(textbook.LONGLEY_VIF), textbook.longley_table())
+    model = smf.ols("TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF), textbook.longley_table())
     found = {
         name: variance_inflation_factor(model.exog, i)
         for i, name in enumerate(model.exog_names)
         if name != "Intercept"
     }
-    for name, known in textbook.LONGLEY_VIF.items():
+    for name, known in textbook_models.LONGLEY_VIF.items():
         assert found[name] == pytest.approx(known, abs=5e-3 if known > 100 else 5e-4)
 
 
 def test_mixed_model_of_dyestuff():
-    data = textbook.runs_of(textbook.DYESTUFF)
+    data = textbook.runs_of(textbook_models.DYESTUFF)
     fit = smf.mixedlm("value ~ 1", data, groups=data["group"]).fit(reml=True)
-    answer = textbook.DYESTUFF_MIXED_MODEL
+    answer = textbook_models.DYESTUFF_MIXED_MODEL
     assert fit.fe_params["Intercept"] == pytest.approx(answer["intercept"], abs=5e-3)
     assert fit.bse_fe["Intercept"] == pytest.approx(answer["intercept_se"], abs=5e-3)
     assert np.sqrt(fit.cov_re.iloc[0, 0]) == pytest.approx(answer["batch_sd"], abs=5e-3)
@@ -306,19 +309,21 @@ def test_mixed_model_of_dyestuff():
 def test_power_of_the_t_test_by_power_t_test():
     power = TTestIndPower()
     # R leaves out, unless told otherwise, that the wrong direction may be found significant.
-    assert power.power(1, 20, 0.05) == pytest.approx(textbook.POWER_OF_20, abs=5e-7)
+    assert power.power(1, 20, 0.05) == pytest.approx(textbook_models.POWER_OF_20, abs=5e-7)
     n = power.solve_power(1, alpha=0.05, power=0.9)
-    assert np.ravel(n)[0] == pytest.approx(textbook.N_FOR_90_PERCENT, abs=5e-5)
+    assert np.ravel(n)[0] == pytest.approx(textbook_models.N_FOR_90_PERCENT, abs=5e-5)
     one_sided = power.solve_power(1, alpha=0.05, power=0.9, alternative="larger")
-    assert np.ravel(one_sided)[0] == pytest.approx(textbook.N_FOR_90_PERCENT_ONE_SIDED, abs=5e-5)
+    assert np.ravel(one_sided)[0] == pytest.approx(
+        textbook_models.N_FOR_90_PERCENT_ONE_SIDED, abs=5e-5
+    )
 
 
 def test_modified_z_of_iglewicz_and_hoaglin():
-    runs = pd.DataFrame({"group": "one", "value": textbook.IGLEWICZ_HOAGLIN})
+    runs = pd.DataFrame({"group": "one", "value": textbook_models.IGLEWICZ_HOAGLIN})
     found = find_outliers(runs, "value", by=["group"])
-    assert found.left_out["value"].tolist() == textbook.IGLEWICZ_HOAGLIN_OUTLIERS
+    assert found.left_out["value"].tolist() == textbook_models.IGLEWICZ_HOAGLIN_OUTLIERS
     every = find_outliers(runs, "value", by=["group"], limit=0.0).left_out["modified_z"].abs()
-    known = textbook.IGLEWICZ_HOAGLIN_MODIFIED_Z
+    known = textbook_models.IGLEWICZ_HOAGLIN_MODIFIED_Z
     assert every.tolist() == pytest.approx(known, abs=1e-8)
 
 
@@ -348,8 +353,8 @@ def test_non_inferiority_of_the_clinic():
 
 
 def test_aligned_ranks_of_midichlorians():
-    table = aligned_ranks_anova(textbook.MIDICHLORIANS).set_index("term")
-    for term, answer in textbook.MIDICHLORIANS_ALIGNED_RANKS.items():
+    table = aligned_ranks_anova(textbook_models.MIDICHLORIANS).set_index("term")
+    for term, answer in textbook_models.MIDICHLORIANS_ALIGNED_RANKS.items():
         row = table.loc[term]
         assert row["f"] == pytest.approx(answer["f"], abs=5e-5)
         assert (row["df1"], row["df2"]) == (answer["df1"], answer["df2"])
@@ -360,9 +365,9 @@ def test_aligned_ranks_of_midichlorians():
 
 
 def test_fiellers_interval_of_the_reaction_chamber(monkeypatch):
-    answer = textbook.REACTION_CHAMBER_FIELLER
+    answer = textbook_models.REACTION_CHAMBER_FIELLER
     monkeypatch.setattr(breakeven, "CONFIDENCE", answer["confidence"])
-    data = textbook.REACTION_CHAMBER
+    data = textbook_models.REACTION_CHAMBER
     line = breakeven._Line.through(
         data["dial"].to_numpy(), data["temperature"].to_numpy() - answer["at"]
     )
@@ -372,7 +377,7 @@ def test_fiellers_interval_of_the_reaction_chamber(monkeypatch):
 
 
 def test_bca_of_bootstrapped_means():
-    answer, values = textbook.BOOTSTRAPPED_BCA, np.array(textbook.BOOTSTRAPPED)
+    answer, values = textbook_models.BOOTSTRAPPED_BCA, np.array(textbook_models.BOOTSTRAPPED)
     draws, _ = bootstrap.mean_draws(values, np.random.default_rng(1), 200_000)
     without_each = (values.sum() - values) / (len(values) - 1)
     interval = bootstrap.bca(draws, values.mean(), [without_each])

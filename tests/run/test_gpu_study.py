@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from greencv_core import collect, epochs_table, phases_table, runs_table
+from greencv_core import collect, epochs_table, runs_table
 from greencv_core.analysis import (
     architecture_by_environment,
     attempt,
@@ -27,16 +26,13 @@ from greencv_core.analysis import (
     savings_without_loss,
     select_runs,
 )
-from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here
-from tests.support import simulated_gpu
-from tests.support.simulated_gpu import UUID, constant
+from tests.run.conftest import POWER_W, REFRESH_S, waits
+from tests.support.simulated_gpu import UUID
 
-pytestmark = pytest.mark.realtime
+pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
 
-REFRESH_S = 0.1
-POWER_W = 250.0
 RUNS = 16
 STUDY = """
 name: one-card
@@ -58,34 +54,8 @@ protocol:
 carbon: {country: ESP}
 analysis: {correctness_margin: 0.02}
 """
-LONG = """
-name: one-run
-dataset: {name: digits, image_size: 32, train_images: 64, validation_images: 20}
-architectures: [squeezenet1_1]
-environments: [{name: fp32, device: cuda, threads: 1}]
-protocol: {epochs: 60, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
-carbon: {country: ESP}
-"""
 OUTSIDE = 1 << 22
 """Added to processes' ids, it makes ids that this system gives to none."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def card(library, tmp_path_factory):
-    """Put the simulated GPU into the environment that all commands of this module inherit."""
-    folder = tmp_path_factory.mktemp("card")
-    log = folder / "log"
-    settings = {"refresh_s": REFRESH_S, "noise_w": 0.5, "contexts": log / "contexts"}
-    paths = (str(ROOT / "tests" / "support" / "pretended_cuda"), os.environ.get("PYTHONPATH"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            **simulated_gpu.environment(library, constant(POWER_W), **settings),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "PRETENDED_CUDA": str(log),
-            "XDG_CACHE_HOME": str(folder / "cache"),
-        }.items():
-            patch.setenv(name, value)
-        yield log
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +108,6 @@ def out_of_time(*arguments, when):
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*.json")}
-
-
-def waits(card):
-    """Return what was logged at each wait for the GPU, by process."""
-    return {
-        path.name: [json.loads(line) for line in path.read_text().splitlines()]
-        for path in (card / "waits").iterdir()
-    }
 
 
 def edges(record):
@@ -372,87 +334,3 @@ def test_a_bundle_of_half_of_the_runs_can_be_analysed(half, pieces, study, recor
     ]
     assert all(answer.sentence() for answer in asked)
     assert any(asked)
-
-
-@pytest.fixture
-def half_done(card, tmp_path):
-    """Return a function that starts the one run of a study and returns when it is half done."""
-    path, store = tmp_path / "study.yaml", tmp_path / "store"
-    path.write_text(LONG)
-
-    def start(**environment):
-        before = set(waits(card))
-        process = subprocess.Popen(
-            [str(GREENCV), "run", str(path), "--store", str(store)],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "COLUMNS": "160", **environment},
-        )
-        deadline = time.monotonic() + 300
-        while process.poll() is None and time.monotonic() < deadline:
-            # What is timed beforehand waits a few times alone.
-            if any(len(w) > 100 for name, w in waits(card).items() if name not in before):
-                break
-            time.sleep(0.02)
-        return process
-
-    return start, path, store
-
-
-def test_a_gpu_lost_during_a_run_leaves_no_partial_energy(half_done, tmp_path):
-    start, path, store = half_done
-    lost = tmp_path / "lost"
-    process = start(STAND_IN_LOST_FILE=str(lost))
-    lost.touch()
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    [record] = Store(store).records()
-    assert (record.status, record.complete) == ("finished", False)
-    assert any("GPU is lost" in problem for problem in record.problems)
-    assert "gpu" not in record.total.components
-    assert (record.net_energy_j, record.emissions_gco2e) == (None, None)
-    assert record.epochs[0].energy_j > 0
-    assert record.epochs[-1].energy_j is None
-    runs = runs_table([record])
-    for column in (
-        "energy_j",
-        "gpu_energy_j",
-        "net_energy_j",
-        "train_energy_j",
-        "validation_energy_j",
-    ):
-        assert runs[column].isna().all(), column
-    energy_j = phases_table(record).set_index("name")["energy_j"]
-    assert energy_j["epoch 1 training"] > 0
-    assert np.isnan(energy_j["epoch 60 training"])
-    assert select_runs(runs).runs.empty
-    listed = greencv_here("runs", "list", "--store", store).stdout
-    assert "incomplete" in listed
-    assert " J " not in listed
-
-    # The same command, once the card is back, makes the run again.
-    again = greencv("run", path, "--store", store)
-    assert again.returncode == 0, again.stderr
-    [record] = Store(store).records()
-    assert record.complete
-    assert record.total.components["gpu"].energy_j == pytest.approx(
-        POWER_W * record.duration_s, rel=0.03
-    )
-
-
-def test_a_gpu_that_fails_during_a_run_is_one_line_in_its_record(half_done, tmp_path):
-    start, _, store = half_done
-    lost = tmp_path / "lost"
-    process = start(STAND_IN_LOST_FILE=str(lost), PRETENDED_CUDA_FAILS=str(lost))
-    lost.touch()
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 3, errors
-    assert "Traceback" not in errors
-    [record] = Store(store).records()
-    assert isinstance(record, RunRecord)
-    assert record.status == "failed"
-    assert record.reason == "AcceleratorError: CUDA error: unspecified launch failure"
-    assert record.total is None
-    listed = greencv_here("runs", "list", "--store", store).stdout
-    assert "failed" in listed

@@ -1,0 +1,39 @@
+"""A simulated GPU for whole commands."""
+
+import json
+import os
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support import simulated_gpu
+from tests.support.simulated_gpu import constant
+
+REFRESH_S = 0.1
+POWER_W = 250.0
+
+
+@pytest.fixture(scope="module")
+def card(library, tmp_path_factory):
+    """Put the simulated GPU into the environment that all commands of this module inherit."""
+    folder = tmp_path_factory.mktemp("card")
+    log = folder / "log"
+    settings = {"refresh_s": REFRESH_S, "noise_w": 0.5, "contexts": log / "contexts"}
+    paths = (str(ROOT / "tests" / "support" / "pretended_cuda"), os.environ.get("PYTHONPATH"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            **simulated_gpu.environment(library, constant(POWER_W), **settings),
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PRETENDED_CUDA": str(log),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+        }.items():
+            patch.setenv(name, value)
+        yield log
+
+
+def waits(card):
+    """Return what was logged at each wait for the GPU, by process."""
+    return {
+        path.name: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (card / "waits").iterdir()
+    }

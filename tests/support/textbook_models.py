@@ -1,0 +1,208 @@
+"""Published reference answers of models: two factors and regression."""
+
+import numpy as np
+import pandas as pd
+from statsmodels.datasets import longley, macrodata
+
+from tests.support.textbook import _numbers
+
+# --- Two factors ----------------------------------------------------------------------------------
+
+_MOORE = {
+    ("low", "low"): "8 7 10 6 13 12 7 6 8 12",
+    ("low", "medium"): "12 4 4 9",
+    ("low", "high"): "4 8 13 9 24 7 23 13",
+    ("high", "low"): "21 23 15 12 16",
+    ("high", "medium"): "12 17 14 16 20 8 14 17 7 17 15",
+    ("high", "high"): "19 9 7 11 14 13 10",
+}
+MOORE = pd.DataFrame(
+    [
+        {"value": value, "a": authoritarianism, "b": status}
+        for (status, authoritarianism), values in _MOORE.items()
+        for value in _numbers(values)
+    ]
+)
+"""Conformity (value) by authoritarianism (a) and the partner's status (b), unbalanced: Moore and
+Krupat (1971); R's ``carData::Moore``."""
+# R: car::Anova(lm(conformity ~ fcategory * partner.status, Moore)), the example of its help page
+# (Type II); more digits: the tests of R's parameters package.
+MOORE_TYPE_II = {
+    "C(a)": {"sum_sq": 11.6147000439174, "df": 2, "F": 0.276958464357662, "p": 0.759564473545402},
+    "C(b)": {"sum_sq": 212.213777777778, "df": 1, "F": 10.1206921894899, "p": 0.00287422991075648},
+    "C(a):C(b)": {
+        "sum_sq": 175.488927849928,
+        "df": 2,
+        "F": 4.18462326063615,
+        "p": 0.0225724417916786,
+    },
+    "Residual": {"sum_sq": 817.763961038961, "df": 39},
+}
+
+_KIDNEY = {
+    (1, 1): "0 2 1 3 0 2 0 5 6 8",
+    (1, 2): "2 4 7 12 15 4 3 1 5 20",
+    (1, 3): "15 10 8 5 25 16 7 30 3 27",
+    (2, 1): "0 1 1 0 4 2 7 4 0 3",
+    (2, 2): "5 3 2 0 1 1 3 6 7 9",
+    (2, 3): "10 8 12 3 7 15 4 9 6 1",
+}
+KIDNEY = pd.DataFrame(
+    [
+        {"value": np.log(days + 1), "a": str(duration), "b": str(weight)}
+        for (duration, weight), values in _KIDNEY.items()
+        for days in _numbers(values)
+    ]
+).drop(index=[0, 1, 2])
+"""Logarithm of the days in hospital plus 1 by the duration of treatment (a) and the weight gained
+(b), the first three patients left out: statsmodels' tests, test_anova.py."""
+# R: car::Anova(model, type = "II"), in the same place, TestAnova2.
+KIDNEY_TYPE_II = {
+    "C(a)": {"sum_sq": 3.067066, "df": 1, "F": 5.667033, "p": 0.02106078},
+    "C(b)": {"sum_sq": 13.27205, "df": 2, "F": 12.26141, "p": 4.487909e-05},
+    "C(a):C(b)": {"sum_sq": 0.1905093, "df": 2, "F": 0.1760025, "p": 0.8391231},
+    "Residual": {"sum_sq": 27.60181, "df": 51},
+}
+# R: car::Anova(model, type = "II", white.adjust = "hc3"), in the same place, TestAnova2HC3.
+KIDNEY_TYPE_II_HC3 = {
+    "C(a)": {"F": 5.633786, "p": 0.02142223},
+    "C(b)": {"F": 10.89842, "p": 0.0001145965},
+    "C(a):C(b)": {"F": 0.1317223, "p": 0.8768817},
+}
+
+MIDICHLORIANS = pd.DataFrame(
+    {
+        "value": _numbers("10 4 12 5 15 4 15 9 15 11 18 12 8 13 8 15 10 17 22 22 20 22 20 25"),
+        "a": ["Jedi", "Sith"] * 12,
+        "b": np.repeat(["Olympia", "Ventura", "Northampton", "Burlington"], 6),
+    }
+)
+"""Midichlorians by tribe (a) and location (b), balanced: Mangiafico, Summary and Analysis of
+Extension Program Evaluation in R, rcompanion.org/handbook/F_14.html and F_16.html."""
+# R: anova(ARTool::art(Midichlorians ~ Tribe + Location + Tribe:Location)), Type III: the chapter
+# "Aligned Ranks Transformation ANOVA", rcompanion.org/handbook/F_16.html.
+MIDICHLORIANS_ALIGNED_RANKS = {
+    "a": {"f": 3.0606, "df1": 1, "df2": 16, "p": 0.099364},
+    "b": {"f": 34.6201, "df1": 3, "df2": 16, "p": 3.1598e-07},
+    "a x b": {"f": 29.9354, "df1": 3, "df2": 16, "p": 8.4929e-07},
+}
+
+# --- Regression -----------------------------------------------------------------------------------
+
+_PUBLIC_SCHOOLS = """
+275,6247 821,10851 339,7374 275,6183 387,8850 452,8001 531,8914 424,8604 316,7505 265,6700
+403,8380 304,6813 437,8745 345,7696 431,7873 355,8001 260,6615 316,6640 327,6333 427,8306
+427,8063 466,8442 477,7847 259,5736 274,7342 433,7051 294,7391 359,9032 279,7277 423,8818
+388,6505 447,8267 335,6607 311,7478 322,7812 320,6951 397,7839 412,7733 342,7526 315,6242
+321,6841 268,6489 315,7697 417,6622 353,6541 356,7624 415,8450 428,10022 320,6456 500,9096
+"""
+PUBLIC_SCHOOLS = pd.DataFrame(
+    [[float(number) for number in pair.split(",")] for pair in _PUBLIC_SCHOOLS.split()],
+    columns=["expenditure", "income"],
+).assign(income=lambda data: data["income"] * 1e-4)
+"""Expenditure on public schools by income in 49 states and Washington, DC: Greene (1993),
+Econometric Analysis, table 14.1; R's ``sandwich::PublicSchools``."""
+# R: lm(Expenditure ~ Income + I(Income^2)) and its usual errors, sandwich-Ex.Rout.save.
+PUBLIC_SCHOOLS_ESTIMATES = (832.9144, -1834.2029, 1587.0423)
+PUBLIC_SCHOOLS_ERRORS = (327.2925, 828.9855, 519.0768)
+# R: sandwich::vcovHC(type = "HC3") of both slopes, from a public tutorial of robust errors that
+# lists HC0 to HC4 of this example (HC0 is also in sandwich-Ex.Rout.save).
+PUBLIC_SCHOOLS_HC3_OF_SLOPES = (2975.411, 1995.242)
+
+LONGLEY_HC3 = (91.11939, 0.05562, 0.82213, 0.29879, 0.32491, 922.80784, 1799477)
+"""HC3 errors of Longley's regression, of the constant last; Stata, in statsmodels' tests,
+results_regression.py, Longley."""
+# R: genridge::vif of the longley data at a ridge constant of 0, README of the genridge package.
+LONGLEY_VIF = {
+    "GNPDEFL": 135.53,
+    "GNP": 1788.51,
+    "UNEMP": 33.619,
+    "ARMED": 3.589,
+    "POP": 399.15,
+    "YEAR": 758.98,
+}
+
+
+def longley_table():
+    """Return the employment (TOTEMP) and six predictors of Longley (1967); NIST StRD has them."""
+    return longley.load_pandas().data
+
+
+def investment_growth():
+    """Return the growth of US investment, that of GDP, and the interest rate.
+
+    The regression of statsmodels' tests, test_diagnostic.py, TestDiagnosticG.
+    """
+    data = macrodata.load_pandas().data
+    return pd.DataFrame(
+        {
+            "investment": 400 * np.diff(np.log(data["realinv"])),
+            "gdp": 400 * np.diff(np.log(data["realgdp"])),
+            "interest": data["realint"].to_numpy()[:-1],
+        }
+    )
+
+
+# R: lmtest::bptest (studentised), in the same place, test_het_breusch_pagan.
+INVESTMENT_GROWTH_BREUSCH_PAGAN = {"statistic": 0.709924388395087, "p": 0.701199952134347}
+
+DYESTUFF = {
+    "A": _numbers("1545 1440 1440 1520 1580"),
+    "B": _numbers("1540 1555 1490 1560 1495"),
+    "C": _numbers("1595 1550 1605 1510 1560"),
+    "D": _numbers("1445 1440 1595 1465 1545"),
+    "E": _numbers("1595 1630 1515 1635 1625"),
+    "F": _numbers("1520 1455 1450 1480 1445"),
+}
+"""Yields of a dye by batch: Davies and Goldsmith (1972); R's ``lme4::Dyestuff``."""
+# R: lmer(Yield ~ 1 + (1 | Batch), Dyestuff), by REML: Bates, lme4: Mixed-effects Modeling with R,
+# chapter 1.
+DYESTUFF_MIXED_MODEL = {
+    "intercept": 1527.50,
+    "intercept_se": 19.38,
+    "batch_sd": 42.00,
+    "residual_sd": 49.51,
+    "reml_criterion": 319.6543,
+}
+
+# --- Power, outliers, intervals -------------------------------------------------------------------
+
+# R: power.t.test(n = 20, delta = 1), power.t.test(power = .90, delta = 1), and the latter with
+# alternative = "one.sided": stats-Ex.Rout.save. n is of each group, sd is 1, the level 5 %.
+POWER_OF_20 = 0.8689528
+N_FOR_90_PERCENT = 22.02110
+N_FOR_90_PERCENT_ONE_SIDED = 17.84713
+
+IGLEWICZ_HOAGLIN = _numbers("2.1 2.6 2.4 2.5 2.3 2.1 2.3 2.6 8.2 8.3")
+"""The example of Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers."""
+# The absolute modified z of each, by the book's formula, and those that it labels as outliers:
+# github.com/richieBao/python-urbanPlanning.
+IGLEWICZ_HOAGLIN_MODIFIED_Z = _numbers(
+    "1.57383333 0.6745 0.22483333 0.22483333 0.6745 1.57383333 0.6745 0.6745 25.85583333 26.3055"
+)
+IGLEWICZ_HOAGLIN_OUTLIERS = [8.2, 8.3]
+
+REACTION_CHAMBER = pd.DataFrame(
+    {
+        "dial": np.arange(0.0, 101.0, 10.0),
+        "temperature": _numbers(
+            "206.36 225.52 252.18 289.33 318.11 349.49 383.03 410.70 444.40 469.14 501.16"
+        ),
+    }
+)
+"""Temperature by the setting of a dial: Graybill and Iyer (1996), Regression Analysis, p. 433."""
+# The book, as the tests of R's investr hold calibrate(y0 = 400, mean.response = TRUE, level = 0.99)
+# to it: the setting at which the line's mean is 400, with Fieller's interval (by inversion).
+REACTION_CHAMBER_FIELLER = {
+    "at": 400.0,
+    "confidence": 0.99,
+    "estimate": 66.5,
+    "low": 65.07,
+    "high": 68.03,
+}
+
+BOOTSTRAPPED = _numbers("10 12 12.5 12.5 13.9 15 21 22 23 34 50 81 89 121 134 213")
+"""Skewed values whose mean is bootstrapped: scipy's tests, test_resampling.py, tests_R."""
+# R: boot::boot.ci(boot(x, mean, 1000000)), 95 %, in the same place. scipy is held to it within
+# 0.5 %, of as many resamples.
+BOOTSTRAPPED_BCA = {"confidence": 0.95, "low": 32.31, "high": 91.43, "resamples": 1_000_000}
