@@ -99,8 +99,7 @@ def estimate_training(
     environment
         One of the study's environments; all of this machine when omitted.
     dataset
-        All images of this data set instead of the study's, at the study's image size and with its
-        proportion of validation images.
+        All images of this data set instead, with the study's image size and validation share.
     epochs
         This many epochs instead of the study's number.
     probe

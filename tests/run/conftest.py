@@ -11,6 +11,14 @@ from tests.support.simulated_gpu import constant
 
 REFRESH_S = 0.1
 POWER_W = 250.0
+LONG = """
+name: one-run
+dataset: {name: digits, image_size: 32, train_images: 64, validation_images: 20}
+architectures: [squeezenet1_1]
+environments: [{name: fp32, device: cuda, threads: 1}]
+protocol: {epochs: 60, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
+carbon: {country: ESP}
+"""
 
 
 @pytest.fixture(scope="module")

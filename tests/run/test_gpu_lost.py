@@ -12,18 +12,9 @@ from greencv_core.analysis import select_runs
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here
-from tests.run.conftest import POWER_W, waits
+from tests.run.conftest import LONG, POWER_W, waits
 
 pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
-
-LONG = """
-name: one-run
-dataset: {name: digits, image_size: 32, train_images: 64, validation_images: 20}
-architectures: [squeezenet1_1]
-environments: [{name: fp32, device: cuda, threads: 1}]
-protocol: {epochs: 60, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
-carbon: {country: ESP}
-"""
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here
-from tests.run.conftest import POWER_W, REFRESH_S, waits
+from tests.run.conftest import LONG, POWER_W, REFRESH_S, waits
 from tests.support.simulated_gpu import UUID
 
 pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
