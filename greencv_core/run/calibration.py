@@ -1,4 +1,4 @@
-"""Calibrate a machine before the first run: idle power, a few timed batches of each condition."""
+"""Time a few batches of each condition before the first run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from greencv_core.estimation.run_cost import PROBE_S, ProbeResult, RunCost, extrapolate, from_probe
 from greencv_core.machine import environment
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import measure_idle_power
-from greencv_core.run.subprocesses import (
-    Check,
-    ProcessLostError,
-    call_in_fresh_process,
-    retry_in_fresh_process,
-)
+from greencv_core.run.subprocesses import Check, ProcessLostError, call_in_fresh_process
 from greencv_core.run.unfinished import describe_error
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.energy import Component
@@ -27,18 +21,13 @@ PROBING_S = 30.0
 PROBING_SHARE = 0.05
 """See :func:`estimate_costs`."""
 
-IdlePower = dict[Component, float]
-"""Watts by component."""
-Gpus = tuple[str, ...]
-"""NVML identifiers; empty for the CPU."""
-
 
 @dataclass(frozen=True)
 class Calibration:
     """What a worker measured before the first run."""
 
-    idle_power_w: Mapping[str, IdlePower]
-    """By environment."""
+    idle_power_w: Mapping[str, Mapping[Component, float]]
+    """By environment and component."""
     power_limit_w: Mapping[str, float]
     """Power limit of the GPU by environment; NaN if unknown."""
     costs: Mapping[str, RunCost]
@@ -87,12 +76,13 @@ def estimate_costs(
 
 def _interleave_architectures(runs: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:
     """Return one run of each condition: first one of each architecture, then their second ones."""
-    counts: Counter[str] = Counter()
-    ranked = []
-    for condition, run in {run.condition: run for run in runs}.items():
-        ranked.append((counts[run.architecture], condition, run))
-        counts[run.architecture] += 1
-    return [(condition, run) for _, condition, run in sorted(ranked, key=lambda entry: entry[0])]
+    conditions = {run.condition: run for run in runs}
+    seen: Counter[str] = Counter()
+    rank = {}
+    for condition, run in conditions.items():
+        rank[condition] = seen[run.architecture]
+        seen[run.architecture] += 1
+    return sorted(conditions.items(), key=lambda entry: rank[entry[0]])
 
 
 def run_probe(
@@ -114,33 +104,10 @@ def _probe(run: PlannedRun, machine: Machine, for_s: float) -> ProbeResult | str
         return describe_error(error)
 
 
-def measure_idle_powers(
-    runs: Sequence[PlannedRun],
-    machine: Machine,
-    note: Callable[[str], None],
-    known: dict[Gpus, IdlePower] | None = None,
-    watch: Check | None = None,
-) -> dict[str, IdlePower]:
-    """Return idle power by environment and component, measured once for each set of GPUs.
-
-    ``known`` has earlier measurements, and gets the new ones; ``note`` receives problems.
-    """
-    by_gpus = {} if known is None else known
-    powers = {}
-    for spec in {run.environment.name: run.environment for run in runs}.values():
-        gpus = environment.gpu_uuids(spec, machine)
-        if gpus not in by_gpus:
-            reading = retry_in_fresh_process(
-                measure_idle_power, runs[0].protocol.idle_s, gpus, watch=watch
-            )
-            for problem in reading.problems:
-                note(f"idle power: {problem}")
-            by_gpus[gpus] = {
-                name: part.energy_j / reading.duration_s
-                for name, part in reading.components.items()
-            }
-        powers[spec.name] = by_gpus[gpus]
-    return powers
+def power_limits_w(runs: Sequence[PlannedRun], machine: Machine) -> dict[str, float]:
+    """Return the power limit of the GPU by environment; NaN if unknown."""
+    specs = {run.environment.name: run.environment for run in runs}
+    return {name: environment.power_limit_w(spec, machine) for name, spec in specs.items()}
 
 
 def warm_up_device(run: PlannedRun, duration_s: float, watch: Check | None = None) -> None:

@@ -1,11 +1,9 @@
-"""Collect a study's records; train what is missing, here or on a cluster, and resume.
-
-The processes that train import torch, which takes seconds; a report from finished runs does not.
-"""
+"""Collect a study's records; train what is missing, here or on a cluster."""
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from greencv_core.records.select import (
 from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
-from greencv_core.run.calibration import estimate_costs
+from greencv_core.run.calibration import estimate_costs, power_limits_w
 from greencv_core.run.local import run_locally
 from greencv_core.run.planning import costs_from_records, plan_here, select_unfinished
 from greencv_core.run.progress import ProgressBar, RunProgress
@@ -52,7 +50,6 @@ class Outcome:
     stopped: int
     """Runs whose forecast exceeded the energy limit."""
     missing: int
-    """Planned runs without a record (if training was not allowed)."""
 
     @property
     def planned(self) -> int:
@@ -63,10 +60,7 @@ class Outcome:
 def check(study: Study, *, download: bool) -> None:
     """Check the parts of a study that only the training libraries know.
 
-    Parameters
-    ----------
-    download
-        Download images and weights if they are missing, and check them.
+    With ``download``, images and weights are downloaded if they are missing, and checked.
 
     Raises
     ------
@@ -171,25 +165,16 @@ def _outcome(
     every_component: bool,
 ) -> Outcome:
     components = None if every_component else study.analysis.components
-    ordered = sort_records(disambiguate_environments(found), study)
     try:
         records = [
             restrict_to_components(_with_carbon(record, study.carbon), components)
-            for record in ordered
+            for record in sort_records(disambiguate_environments(found), study)
         ]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
-    run_ids = {
-        status: {record.run_id for record in [*new, *records] if record.status == status}
-        for status in ("failed", "stopped")
-    }
-    return Outcome(
-        records=tuple(records),
-        trained=len(new),
-        failed=len(run_ids["failed"]),
-        stopped=len(run_ids["stopped"]),
-        missing=missing,
-    )
+    statuses = {(record.run_id, record.status) for record in [*new, *records]}
+    counts = Counter(status for _, status in statuses)
+    return Outcome(tuple(records), len(new), counts["failed"], counts["stopped"], missing)
 
 
 def _is_unfinished(
@@ -267,21 +252,15 @@ def estimate_run_costs(
     """
     store = StoreSnapshot(store)
     costs, problems = estimate_costs(runs, machine, costs_from_records(runs, store))
-    specs = {run.environment.name: run.environment for run in runs}
-    limits_w = {name: environment.power_limit_w(spec, machine) for name, spec in specs.items()}
     history = RunHistory.from_records(store.records())
-    return predict_costs(costs, history.forecasters(runs, costs, limits_w)), problems
+    forecasters = history.forecasters(runs, costs, power_limits_w(runs, machine))
+    return predict_costs(costs, forecasters), problems
 
 
 def estimate_startup_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: float) -> float:
-    """Return the seconds before a study's first run: idle power, timed batches, warm-up.
+    """Return the seconds before the first unfinished run: idle power, timed batches, warm-up.
 
-    Parameters
-    ----------
-    runs
-        The unfinished runs.
-    probed_s
-        How long :func:`estimate_run_costs` took.
+    ``probed_s`` is how long :func:`estimate_run_costs` took.
     """
     if not runs:
         return 0.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -68,8 +67,6 @@ def execute(
     ----------
     idle_power_w
         Idle power by component, for the net energy.
-    on_epoch
-        Called after each epoch.
     forecaster
         Forecasts the cost of the whole run after each epoch.
     on_forecast
@@ -87,11 +84,9 @@ def execute(
         The GPU that the run trains on cannot be metered.
     """
     start_s = time.monotonic()
-    with contextlib.closing(prepare(run)) as setup:
-        limit = EnergyLimit(run.protocol, forecaster, on_forecast, stop_above_j)
-        return _train_metered(
-            run, machine, setup, dict(idle_power_w or {}), on_epoch, limit, start_s
-        )
+    limit = EnergyLimit(run.protocol, forecaster, on_forecast, stop_above_j)
+    with prepare(run) as setup:
+        return _train_metered(run, machine, setup, idle_power_w or {}, on_epoch, limit, start_s)
 
 
 @dataclass(frozen=True)
@@ -105,12 +100,9 @@ class TrainingSetup:
     parameters: int
     weights_sha256: str
 
-    def close(self) -> None:
-        """Stop the processes that load images."""
-        self.data.close()
 
-
-def prepare(run: PlannedRun) -> TrainingSetup:
+@contextlib.contextmanager
+def prepare(run: PlannedRun) -> Iterator[TrainingSetup]:
     """Build the model, load the images, and warm both up on the run's device."""
     spec, size = run.environment, run.dataset.image_size
     device, layout = environment.apply(spec), training.memory_format(spec)
@@ -127,7 +119,8 @@ def prepare(run: PlannedRun) -> TrainingSetup:
         run.dataset, normalisation=built.normalisation, workers=spec.workers
     ).to(device, layout)
     training.warm_up(module, data, run.protocol, spec)
-    return TrainingSetup(module, data, device, gflops, parameters, built.weights_sha256)
+    with contextlib.closing(data):
+        yield TrainingSetup(module, data, device, gflops, parameters, built.weights_sha256)
 
 
 def _train_metered(
@@ -158,7 +151,7 @@ def _train_metered(
             protocol,
             spec,
             seed=run.seed,
-            hook=_phases_of(window),
+            hook=lambda phase, epoch: window.phase(phase_name(epoch, phase)),
             on_epoch=on_epoch,
             stop=_stop_rule(protocol.budget, window, limit),
         )
@@ -275,13 +268,6 @@ def _busy_cpu_s() -> float:
 def synchronizer(device: torch.device) -> Callable[[], None] | None:
     """Return a function that waits for a device's queued work; None for a CPU."""
     return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type)
-
-
-def _phases_of(window: Window) -> training.PhaseHook:
-    def open_phase(phase: str, epoch: int) -> AbstractContextManager[object]:
-        return window.phase(phase_name(epoch, phase))
-
-    return open_phase
 
 
 def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochRecord:

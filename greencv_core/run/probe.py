@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +39,7 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
         few["validation_images"] = min(run.dataset.validation_images, 2 * training.EVALUATION_BATCH)
         synthetic = run.dataset.model_copy(update={"name": "synthetic", "classes": classes, **few})
         run = replace(run, dataset=synthetic)
-    with contextlib.closing(prepare(run)) as setup:
+    with prepare(run) as setup:
         synchronize = synchronizer(setup.device) or (lambda: None)
         meter = EnergyMeter(
             environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(setup.device)
@@ -68,7 +67,7 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
 
 def keep_busy(run: PlannedRun, duration_s: float) -> None:
     """Train a condition for some time, unmetered, to warm the machine up."""
-    with contextlib.closing(prepare(run)) as setup:
+    with prepare(run) as setup:
         end_s = time.monotonic() + duration_s
         name = run.protocol.stages[0][0]
         while time.monotonic() < end_s:

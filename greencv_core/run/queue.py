@@ -8,13 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from greencv_core.estimation import run_forecast
 from greencv_core.estimation.run_cost import RemainingTime, RunCost, total_cost
-from greencv_core.estimation.run_forecast import (
-    EpochForecast,
-    RunForecaster,
-    RunHistory,
-    predict_costs,
-)
+from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.records.record import RunRecord
 from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.run.calibration import Calibration
@@ -39,12 +35,7 @@ class RunQueue:
     For each kind of worker: :meth:`plan_for` it, calibrate it, :meth:`create_jobs`; then
     :meth:`start` and :meth:`finish` each job.
 
-    Parameters
-    ----------
-    architectures
-        Train these architectures of the study only.
-    stop_above_j
-        See :func:`greencv_core.run.collect.run_study`.
+    ``architectures`` and ``stop_above_j`` as in :func:`greencv_core.run.collect.run_study`.
     """
 
     study: Study
@@ -92,14 +83,9 @@ class RunQueue:
         parallel = min(self.computers.get(machine, 1), len(runs))
         finished, self._finished = self._finished, 0
         self.progress.begin(runs, finished, replace(total, duration_s=total.duration_s / parallel))
-        earlier = {
-            record.run_id: record.started_at
-            for record in self.store.load_all([run.run_id for run in runs])
-            if isinstance(record, RunRecord)
-        }
         jobs = []
         for run in runs:
-            forecaster = forecasters.get(run.condition)
+            forecaster, earlier = forecasters.get(run.condition), self.store.read(run.run_id)
             jobs.append(
                 Job(
                     run=run,
@@ -107,7 +93,7 @@ class RunQueue:
                     forecaster=forecaster,
                     stop_above_j=self.stop_above_j,
                     refusal=self._refusal(run, forecaster),
-                    replaces=earlier.get(run.run_id, ""),
+                    replaces="" if earlier is None else earlier.started_at,
                 )
             )
         return jobs
@@ -176,10 +162,10 @@ class RunQueue:
         """Return forecasters and predicted costs by condition; a run may have no forecaster."""
         costs = calibration.costs
         try:
-            history = RunHistory.from_records(self.store.records())
+            history = run_forecast.RunHistory.from_records(self.store.records())
             idle_w = {name: sum(watts.values()) for name, watts in calibration.idle_power_w.items()}
             forecasters = history.forecasters(runs, costs, calibration.power_limit_w, idle_w)
-            return forecasters, predict_costs(costs, forecasters)
+            return forecasters, run_forecast.predict_costs(costs, forecasters)
         except Exception as error:  # without forecasts, runs can still be trained
             self.progress.note(f"no forecasts: {describe_error(error)}")
             return {}, dict(costs)

@@ -33,9 +33,6 @@ TERMINATE_S = 1.0
 EXIT_CODE_S = 10.0
 """Time that the fork server has, on a busy computer, to report how a process ended."""
 
-_PRELOAD = ["greencv_core.run._preload"]
-_SIGNALS = frozenset(int(each) for each in signal.Signals)
-
 
 class ProcessLostError(GreencvError):
     """A process ended before its function did.
@@ -59,12 +56,7 @@ def call_in_fresh_process(
 ) -> Result:
     """Call a function in a new process, with torch already imported where there is a fork server.
 
-    Parameters
-    ----------
-    on_message
-        Called with each message that the function sends with :func:`send_to_driver`.
-    watch
-        See :data:`Check`.
+    ``on_message`` receives what the function sends with :func:`send_to_driver`.
 
     Raises
     ------
@@ -154,7 +146,6 @@ def _end_with_the_driver() -> None:
 def _messages(
     receiving: multiprocessing.connection.Connection, sentinel: int, watch: Check | None
 ) -> Iterator[tuple[str, Any]]:
-    """Yield messages until the process ends."""
     while True:
         every_s = None if watch is None else CHECK_EVERY_S
         ready = multiprocessing.connection.wait([receiving, sentinel], every_s)
@@ -174,9 +165,8 @@ def _lost(exit_code: int | None, out_of_memory: bool) -> ProcessLostError:
         return ProcessLostError(
             "out of memory: the system killed the training process", retry=False
         )
-    killed = exit_code is not None and -exit_code in _SIGNALS
-    by = f" by {signal.Signals(-exit_code).name}" if killed and exit_code is not None else ""
-    return ProcessLostError(f"the training process was killed{by}")
+    by = [f" by {each.name}" for each in signal.Signals if exit_code == -each]
+    return ProcessLostError("".join(["the training process was killed", *by]))
 
 
 def _end(process: Any) -> None:
@@ -192,9 +182,8 @@ def _end(process: Any) -> None:
 
 def _kill(process: Any) -> None:
     process.join(TERMINATE_S)
-    if process.is_alive():
-        process.kill()
-        process.join()
+    process.kill()
+    process.join()
 
 
 def _context() -> Any:
@@ -203,7 +192,7 @@ def _context() -> Any:
     if not fork:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    context.set_forkserver_preload(["greencv_core.run._preload"])
     # Ctrl-C goes to the whole process group, but the driver ends its children itself, and an
     # interrupted start of the fork server would print a traceback: it inherits a mask.
     with _interrupt_held_back():
@@ -247,8 +236,7 @@ def _interrupt_held_back() -> Iterator[None]:
 def count_oom_kills(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many processes the kernel has killed for lack of memory; 0 if unknown.
 
-    The count is that of this process's control group (a container, a batch job) if there is one,
-    else of the whole machine. Only its growth has a meaning.
+    In this process's control group (a container, a batch job) if there is one, else on the machine.
     """
     try:
         groups = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()

@@ -14,14 +14,16 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import carbon_intensity_gco2e_per_kwh, provenance_by_component
+from greencv_core.metering import (
+    carbon_intensity_gco2e_per_kwh,
+    measure_idle_power,
+    provenance_by_component,
+)
 from greencv_core.records.record import RunRecord
 from greencv_core.run.calibration import (
     Calibration,
-    Gpus,
-    IdlePower,
     estimate_costs,
-    measure_idle_powers,
+    power_limits_w,
     run_probe,
     warm_up_device,
 )
@@ -61,15 +63,15 @@ class WorkerInfo:
     """Hash of the computer's name."""
     versions: Mapping[str, str]
     """Versions of the software that results depend on."""
-    meters: Mapping[Gpus, Mapping[Component, Provenance]]
-    """Provenance of each component's energy, by the GPUs that are metered with it."""
+    meters: Mapping[tuple[str, ...], Mapping[Component, Provenance]]
+    """Provenance of each component's energy, by NVML's identifiers of the GPUs metered with it."""
 
 
 def describe_worker() -> WorkerInfo:
     """Return this computer as this process sees it."""
     machine = hardware.describe_machine()
-    gpus: set[Gpus] = {(), *(a.metered_uuids for a in machine.accelerators)}
-    meters = {each: provenance_by_component(each) for each in gpus}
+    gpus = {(), *(a.metered_uuids for a in machine.accelerators)}
+    meters = {uuids: provenance_by_component(uuids) for uuids in gpus}
     return WorkerInfo(machine, hardware.host(), hardware.software_versions(), meters)
 
 
@@ -96,8 +98,6 @@ class Worker:
 
     Parameters
     ----------
-    info
-        This computer.
     note
         Receives lines about problems.
     check
@@ -107,7 +107,10 @@ class Worker:
     info: WorkerInfo
     note: Callable[[str], None]
     check: Check = lambda: None
-    _idle_power: dict[Gpus, IdlePower] = field(default_factory=dict, init=False)
+    _idle_power: dict[tuple[str, ...], dict[Component, float]] = field(
+        default_factory=dict, init=False
+    )
+    """Watts by component, by the GPUs metered with them."""
     _warm: set[str] = field(default_factory=set, init=False)
     """Devices that have trained."""
 
@@ -116,20 +119,13 @@ class Worker:
     ) -> Calibration:
         """Measure idle power, time a few batches of conditions with unknown cost, and warm up.
 
-        Parameters
-        ----------
-        known
-            Cost of earlier runs by condition.
-        probe_all
-            Time every condition, however long that takes.
+        ``known`` and ``probe_all`` as in :func:`.estimate_costs`.
         """
         machine = self.info.machine
         idle_power = self._measure_idle_power(runs)
         costs, _ = estimate_costs(runs, machine, known, self.check, probe_all=probe_all)
         self._warm_up(runs, costs)
-        specs = {run.environment.name: run.environment for run in runs}
-        limits = {name: environment.power_limit_w(s, machine) for name, s in specs.items()}
-        return Calibration(idle_power, limits, costs)
+        return Calibration(idle_power, power_limits_w(runs, machine), costs)
 
     def ensure_ready(self, run: PlannedRun) -> None:
         """Measure idle power and warm up for a run's device, unless that was done before."""
@@ -167,15 +163,26 @@ class Worker:
             self.check()
             time.sleep(min(1.0, left_s))
 
-    def _measure_idle_power(self, runs: Sequence[PlannedRun]) -> dict[str, IdlePower]:
-        return measure_idle_powers(runs, self.info.machine, self.note, self._idle_power, self.check)
+    def _measure_idle_power(self, runs: Sequence[PlannedRun]) -> dict[str, dict[Component, float]]:
+        """Return idle power by environment and component, measured once for each set of GPUs."""
+        powers = {}
+        for spec in {run.environment.name: run.environment for run in runs}.values():
+            gpus = environment.gpu_uuids(spec, self.info.machine)
+            if gpus not in self._idle_power:
+                reading = retry_in_fresh_process(
+                    measure_idle_power, runs[0].protocol.idle_s, gpus, watch=self.check
+                )
+                for problem in reading.problems:
+                    self.note(f"idle power: {problem}")
+                self._idle_power[gpus] = {
+                    name: part.energy_j / reading.duration_s
+                    for name, part in reading.components.items()
+                }
+            powers[spec.name] = self._idle_power[gpus]
+        return powers
 
     def _warm_up(self, runs: Sequence[PlannedRun], costs: Mapping[str, RunCost]) -> None:
-        """Train on each device before the first run, for as long as the protocol says.
-
-        Without a duration in the protocol, a timed condition is enough; if all costs were known
-        from records, time one now.
-        """
+        """Train on each device for the protocol's duration; without one, a probe is enough."""
         duration_s = runs[0].protocol.warmup_s
         if duration_s:
             self.note(f"warming up for {duration_s:g} s on each device")
@@ -196,12 +203,11 @@ class Worker:
 
 
 class _Monitor:
-    """Monitors a training process: stops it if it hangs or is cancelled."""
+    """Stops a training process if it hangs or is cancelled."""
 
     def __init__(self, job: Job, check: Check) -> None:
-        epochs = job.run.protocol.most_epochs
-        self._epoch_s = 0.0 if job.expected_s is None else job.expected_s / epochs
         self._is_unknown = job.expected_s is None
+        self._epoch_s = (job.expected_s or 0.0) / job.run.protocol.most_epochs
         self._check = check
         self._epochs = 0
         self._last_s = time.monotonic()
@@ -232,11 +238,10 @@ class _Monitor:
 def _execute(
     run: PlannedRun,
     machine: Machine,
-    idle_power_w: IdlePower,
+    idle_power_w: Mapping[Component, float],
     forecaster: RunForecaster | None,
     stop_above_j: float | None,
 ) -> RunRecord:
-    """Train in a fresh process; an error becomes the record's reason."""
     from greencv_core.run.experiment import execute
 
     try:
@@ -256,10 +261,7 @@ def _execute(
 def find_study_errors(study: Study, *, download: bool) -> list[str]:
     """Return one line for each error in a study that only the training libraries can find.
 
-    Parameters
-    ----------
-    download
-        Download images and weights if they are missing, and check them.
+    With ``download``, images and weights are downloaded if they are missing, and checked.
     """
     return retry_in_fresh_process(_find_study_errors, study, download)
 
