@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from os.path import basename
 from pathlib import Path
 
-from greencv_core.records.backends.base import file_name
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Damaged, RecordFile, Store, quality
 from greencv_core.utils.errors import BadInputError
@@ -26,7 +24,7 @@ class Conflict:
     condition: str
     """Architecture and environment, to print."""
     repetition: int
-    """Number of the repetition, from 0."""
+    """From 0."""
     kept: str
     """Path or URL of the record that is kept."""
     other: str
@@ -47,7 +45,7 @@ class Conflict:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Merge:
     """Outcome of a merge: run ids, conflicts and damaged files.
 
@@ -55,30 +53,17 @@ class Merge:
     source are in conflict: see :attr:`conflicts`.
     """
 
-    copied: tuple[str, ...]
+    copied: list[str] = field(default_factory=list)
     """New in the store."""
-    same: tuple[str, ...]
+    same: list[str] = field(default_factory=list)
     """In the store before, with the same content."""
-    replaced: tuple[str, ...]
+    replaced: list[str] = field(default_factory=list)
     """Replaced in the store, whose record was worse or damaged."""
-    kept: tuple[str, ...]
+    kept: list[str] = field(default_factory=list)
     """Kept in the store, whose record is better than those of the sources."""
-    conflicts: tuple[Conflict, ...]
-    damaged: tuple[Damaged, ...]
+    conflicts: list[Conflict] = field(default_factory=list)
+    damaged: list[Damaged] = field(default_factory=list)
     """Files of the sources that contain no valid record; they are left out."""
-
-
-class _Candidate:
-    """A record to choose from."""
-
-    def __init__(self, file: RecordFile) -> None:
-        self.file = file
-        self.record = file.record
-
-    @cached_property
-    def canonical(self) -> str:
-        """Content of the file, independent of the order of its keys."""
-        return json.dumps(json.loads(self.file.content), sort_keys=True)
 
 
 def merge(sources: Sequence[str | Path], into: Store) -> Merge:
@@ -105,14 +90,13 @@ def merge(sources: Sequence[str | Path], into: Store) -> Merge:
     for store in stores:
         _check_source(store, into)
     into.check_writable()
-    merger = _Merger(into)
+    done = Merge()
     for run_id in sorted({run_id for store in stores for run_id in store.run_ids()}):
-        merger.merge_run(run_id, [store.load_file(run_id) for store in stores])
-    return Merge(
-        **{name: tuple(run_ids) for name, run_ids in merger.run_ids.items()},
-        conflicts=tuple(merger.conflicts),
-        damaged=tuple(merger.damaged),
-    )
+        loaded = [store.load_file(run_id) for store in stores]
+        done.damaged += [file for file in loaded if isinstance(file, Damaged)]
+        if candidates := [file for file in loaded if isinstance(file, RecordFile)]:
+            _merge_run(run_id, candidates, into, done)
+    return done
 
 
 def _check_source(source: Store, into: Store) -> None:
@@ -126,71 +110,49 @@ def _check_source(source: Store, into: Store) -> None:
         if isinstance(loaded, RunRecord):
             return
         damaged = damaged or loaded
-    reason = f"; {file_name(damaged.where)}: {damaged.reason}" if damaged else ""
+    reason = f"; {basename(damaged.where)}: {damaged.reason}" if damaged else ""
     raise BadInputError(f"{source.where}: contains no run records{reason}")
 
 
-class _Merger:
-    """Merges run by run, and collects the outcome."""
-
-    def __init__(self, into: Store) -> None:
-        self.into = into
-        self.run_ids: dict[str, list[str]] = {
-            "copied": [], "same": [], "replaced": [], "kept": []
-        }  # fmt: skip
-        self.conflicts: list[Conflict] = []
-        self.damaged: list[Damaged] = []
-
-    def merge_run(self, run_id: str, loaded: Sequence[RecordFile | Damaged | None]) -> None:
-        """Write the best record of one run, unless the store has it."""
-        self.damaged += [file for file in loaded if isinstance(file, Damaged)]
-        candidates = [_Candidate(file) for file in loaded if isinstance(file, RecordFile)]
-        if not candidates:
-            return
-        present = self.into.load_file(run_id)
-        if not isinstance(present, RecordFile):
-            # The store would train a run again whose record is damaged.
-            best, others = _choose(candidates)
-            self._add_conflicts(best, others)
-            self.run_ids["copied" if present is None else "replaced"].append(run_id)
-            self._write(run_id, best)
-            return
-        own = _Candidate(present)
+def _merge_run(run_id: str, candidates: list[RecordFile], into: Store, done: Merge) -> None:
+    """Write the best record of one run, unless the store has it."""
+    own = into.load_file(run_id)
+    if isinstance(own, RecordFile):
         # The store's record comes first: of two with the same content, it is the one to keep.
         best, others = _choose([own, *candidates])
-        self._add_conflicts(best, others)
-        if best.canonical == own.canonical:
-            if any(candidate.canonical == own.canonical for candidate in candidates):
-                self.run_ids["same"].append(run_id)
-            elif not others:
-                self.run_ids["kept"].append(run_id)
-            return
-        if quality(best.record) > quality(own.record):
-            self.run_ids["replaced"].append(run_id)
-        else:
-            digest = hashlib.sha256(present.content).hexdigest()[:8]
-            self.into.write_file(f"{SUPERSEDED}/{run_id}-{digest}.json", present.content)
-        self._write(run_id, best)
-
-    def _write(self, run_id: str, best: _Candidate) -> None:
-        self.into.write_file(f"{run_id}.json", best.file.content)
-
-    def _add_conflicts(self, best: _Candidate, others: Sequence[_Candidate]) -> None:
-        record = best.record
-        self.conflicts += [
-            Conflict(
-                run_id=record.run_id,
-                condition=f"{record.architecture} @ {record.environment.get('name')}",
-                repetition=record.repetition,
-                kept=best.file.where,
-                other=other.file.where,
-                started_together=record.started_at == other.record.started_at,
-            )
-            for other in others
-        ]
+    else:
+        best, others = _choose(candidates)
+    done.conflicts += [_conflict(best, other) for other in others]
+    if not isinstance(own, RecordFile):
+        # The store would train a run again whose record is damaged.
+        (done.copied if own is None else done.replaced).append(run_id)
+    elif best.canonical == own.canonical:
+        if any(candidate.canonical == own.canonical for candidate in candidates):
+            done.same.append(run_id)
+        elif not others:
+            done.kept.append(run_id)
+        return
+    elif quality(best.record) > quality(own.record):
+        done.replaced.append(run_id)
+    else:
+        digest = hashlib.sha256(own.content).hexdigest()[:8]
+        into.write_file(f"{SUPERSEDED}/{run_id}-{digest}.json", own.content)
+    into.write_file(f"{run_id}.json", best.content)
 
 
-def _choose(candidates: Sequence[_Candidate]) -> tuple[_Candidate, list[_Candidate]]:
+def _conflict(best: RecordFile, other: RecordFile) -> Conflict:
+    record = best.record
+    return Conflict(
+        run_id=record.run_id,
+        condition=f"{record.architecture} @ {record.environment.get('name')}",
+        repetition=record.repetition,
+        kept=best.where,
+        other=other.where,
+        started_together=record.started_at == other.record.started_at,
+    )
+
+
+def _choose(candidates: Sequence[RecordFile]) -> tuple[RecordFile, list[RecordFile]]:
     """Return the record to keep, and one of each other content that is equally good."""
     highest = max(quality(candidate.record) for candidate in candidates)
     # All starts are in UTC and in one format: they sort as texts.
@@ -198,7 +160,7 @@ def _choose(candidates: Sequence[_Candidate]) -> tuple[_Candidate, list[_Candida
         (c for c in candidates if quality(c.record) == highest),
         key=lambda c: (c.record.started_at, c.canonical),
     )
-    by_content: dict[str, _Candidate] = {}
+    by_content: dict[str, RecordFile] = {}
     for candidate in by_start:
         by_content.setdefault(candidate.canonical, candidate)
     best, *others = by_content.values()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from os.path import basename
 
 from pydantic import ValidationError
 
 from greencv_core.machine import environment
 from greencv_core.machine.hardware import product_name
-from greencv_core.records.backends.base import file_name
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Damaged, RecordFile, Store
@@ -22,21 +22,14 @@ from greencv_core.utils.secrets import safe_line
 def find_record_files(
     study: Study, store: Store, architectures: Collection[str], planned: Collection[str] = ()
 ) -> tuple[list[RecordFile], list[Damaged]]:
-    """Find a study's records in a store, made by whichever machine or device.
+    """Find a study's records in a store, sorted by run id, made by any machine or device.
+
+    Also returns the files that contain no valid record.
 
     Parameters
     ----------
-    architectures
-        Only records of these architectures.
     planned
         Run ids to leave out: those planned on this machine.
-
-    Returns
-    -------
-    files : list of RecordFile
-        Sorted by run id.
-    damaged : list of Damaged
-        Files of the store that contain no valid record.
 
     Raises
     ------
@@ -80,7 +73,7 @@ def _find_in_bundle(study: Study, store: Store) -> tuple[list[RecordFile], list[
         ):
             files.append(file)
     if not files:
-        reason = f"; {file_name(damaged[0].where)}: {damaged[0].reason}" if damaged else ""
+        reason = f"; {basename(damaged[0].where)}: {damaged[0].reason}" if damaged else ""
         raise BadInputError(
             f"{store.where}: contains no run of {study.where}; it is of study "
             f"{bundled.name}{reason}"

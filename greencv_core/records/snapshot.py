@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from os.path import basename
 
-from greencv_core.records.backends.base import Stamp, file_name
+from greencv_core.records.backends.base import Stamp
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Damaged, RecordFile, Store
 
@@ -52,7 +53,7 @@ class StoreSnapshot(Store):
                 yield from [self._known[run_id] for run_id in group]
                 continue
             for loaded in super().load_files(list(group)):
-                run_id = file_name(loaded.where).removesuffix(".json")
+                run_id = basename(loaded.where).removesuffix(".json")
                 if listing[run_id].size <= self._bytes_left:
                     self._known[run_id] = loaded
                     self._bytes_left -= listing[run_id].size

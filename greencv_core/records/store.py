@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from os.path import basename
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from greencv_core.records.backends import open_backend
-from greencv_core.records.backends.base import (
-    Stamp,
-    StoreNotFoundError,
-    UnreadableError,
-    file_name,
-)
+from greencv_core.records.backends.base import Stamp, StoreNotFoundError, UnreadableError
 from greencv_core.records.backends.bundle import BundleFile
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.backends.object_store import ObjectStore
@@ -52,7 +49,8 @@ class Damaged:
         return not self.unreadable and self.newer is None
 
 
-class RecordFile(NamedTuple):
+@dataclass(frozen=True)
+class RecordFile:
     """A file of the store with a valid record."""
 
     where: str
@@ -61,6 +59,11 @@ class RecordFile(NamedTuple):
     record: RunRecord
     row: dict[str, Any]
     """Row of the runs table."""
+
+    @cached_property
+    def canonical(self) -> str:
+        """Content of the file, independent of the order of its keys."""
+        return json.dumps(json.loads(self.content), sort_keys=True)
 
 
 class Store:
@@ -104,7 +107,7 @@ class Store:
 
     def where_of(self, run_id: str) -> str:
         """Return the path or URL of the record of a run, whether it exists or not."""
-        return self._backend.where_of(_file_of(run_id))
+        return self._backend.where_of(f"{run_id}.json")
 
     @property
     def _writable(self) -> Folder | ObjectStore:
@@ -113,24 +116,13 @@ class Store:
         return self._backend
 
     def prepare(self) -> list[Damaged]:
-        """Prepare the store for writing; move damaged files into its subfolder ``damaged``.
+        """Check that the store can be written to; move damaged files into a subfolder.
 
-        Files that cannot be read stay where they are.
-
-        Returns
-        -------
-        list of Damaged
-            The files that were moved, at their new location.
-
-        Raises
-        ------
-        BadInputError
-            The store cannot be written to, or contains records of a newer greencv.
-        GreencvError
-            A server does not respond.
+        Returns the moved files at their new location. Files that cannot be read stay where they
+        are.
         """
         return [
-            Damaged(self._writable.move(file_name(entry.where), DAMAGED), entry.reason)
+            Damaged(self._writable.move(basename(entry.where), DAMAGED), entry.reason)
             for entry in self.check_writable()
             if entry.lost
         ]
@@ -138,7 +130,12 @@ class Store:
     def check_writable(self) -> list[Damaged]:
         """Check that the store can be written to; return its damaged files, left in place.
 
-        Raises the errors of :meth:`prepare`.
+        Raises
+        ------
+        BadInputError
+            The store cannot be written to, or contains records of a newer greencv.
+        GreencvError
+            A server does not respond.
         """
         self._writable.prepare()
         damaged = [entry for entry in self.records() if isinstance(entry, Damaged)]
@@ -168,7 +165,7 @@ class Store:
             The store cannot be written to, the disk is full, or a newer greencv wrote a record of
             this run; no incomplete file is left.
         """
-        backend, name = self._writable, _file_of(record.run_id)
+        backend, name = self._writable, f"{record.run_id}.json"
         content = record.model_dump_json().encode()
         earlier = self.load(record.run_id)
         if earlier is None:
@@ -201,16 +198,6 @@ class Store:
         """Return the file of a run with its record, or None if there is no file."""
         return next(self.load_files([run_id]), None)
 
-    def read_bytes(self, run_id: str) -> bytes | None:
-        """Return the content of a run's file, None if there is none.
-
-        Raises
-        ------
-        UnreadableError
-            The file exists but cannot be read.
-        """
-        return self._backend.read(_file_of(run_id))
-
     def stamps(self) -> dict[str, Stamp]:
         """Return the version of each run's file, by run id; empty if the store does not exist."""
         try:
@@ -238,7 +225,7 @@ class Store:
 
     def load_files(self, run_ids: Iterable[str]) -> Iterator[RecordFile | Damaged]:
         """Yield the files of some runs with their records; missing ones are left out."""
-        for name, content in self._backend.read_all(_file_of(run_id) for run_id in run_ids):
+        for name, content in self._backend.read_all(f"{run_id}.json" for run_id in run_ids):
             where = self._backend.where_of(name)
             if isinstance(content, UnreadableError):
                 yield Damaged(where, safe_line(f"cannot be read: {content}"), unreadable=True)
@@ -246,29 +233,19 @@ class Store:
                 yield parse_file(where, content)
 
 
-def _file_of(run_id: str) -> str:
-    return f"{run_id}.json"
-
-
 def quality(record: RunRecord) -> tuple[int, bool]:
     """Return a rank by which records of the same run are compared; higher is better."""
     return ("failed", "stopped", "finished").index(record.status), record.complete
 
 
-def parse_record(where: str, content: bytes) -> RunRecord | Damaged:
-    """Return the record in the content of a file; never raise an error.
+def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
+    """Return the content of a file with its record and row; never raise an error.
 
     Parameters
     ----------
     where
         Path or URL of the file, which ends in the run's id and ``.json``.
     """
-    parsed = parse_file(where, content)
-    return parsed if isinstance(parsed, Damaged) else parsed.record
-
-
-def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
-    """Return the content of a file with its record and row, as :func:`parse_record` does."""
     try:
         data = _parse_json(content)
     except (ValueError, RecursionError) as error:
@@ -290,7 +267,7 @@ def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
         return Damaged(where, safe_line(f"{field}: {first['msg']}"))
     except (RecursionError, OverflowError, ArithmeticError) as error:
         return Damaged(where, safe_line(f"contains an invalid number: {error}"))
-    if defect is None and _file_of(record.run_id) != where.rpartition("/")[2]:
+    if defect is None and basename(where) != f"{record.run_id}.json":
         defect = f"contains the record of run {record.run_id}"
     if defect is not None:
         return Damaged(where, safe_line(defect))

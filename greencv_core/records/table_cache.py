@@ -7,6 +7,7 @@ another version, all records are read.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 
 from greencv_core.records import columns, record, store, tables
 from greencv_core.records.backends import is_url
-from greencv_core.records.backends.base import Stamp, file_name
+from greencv_core.records.backends.base import Stamp
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.store import Damaged, Store
@@ -36,9 +37,6 @@ CHUNK = 1000
 """Records that a process reads at a time."""
 PARALLEL_FROM = 8 * CHUNK
 """Number of records from which several processes are faster than one."""
-MAX_PROCESSES = 8
-REWRITE_FROM = 0.01
-"""Share of changed records from which the cache is written again; reading few again is faster."""
 
 _SCHEMA = pa.schema(
     [
@@ -55,11 +53,6 @@ def cached_runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
 
     The rows equal those of :func:`greencv_core.records.tables.runs_table`, sorted by study,
     position in the plan and run id.
-
-    Raises
-    ------
-    GreencvError
-        The store cannot be read.
     """
     stamps = source.stamps()
     path = _cache_file(source)
@@ -74,12 +67,12 @@ def cached_runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
     kept = cached.filter(pa.array(is_current, pa.bool_()))
     table = pa.concat_tables([kept, *_read(source, changed, stamps)])
     changes = len(changed) + len(files) - len(current)
-    if changes and changes >= REWRITE_FROM * len(stamps):
+    if changes and changes >= 0.01 * len(stamps):  # reading few again is faster than writing all
         _save(path, table)
     is_record = pc.is_null(table["damage"])
     invalid = table.filter(pc.invert(is_record)).sort_by("file")
     damaged = [
-        Damaged(source.where_of(file), **json.loads(damage))
+        Damaged(**json.loads(damage) | {"where": source.where_of(file)})
         for file, damage in zip(
             invalid["file"].to_pylist(), invalid["damage"].to_pylist(), strict=True
         )
@@ -122,7 +115,7 @@ def _read(source: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> It
         {run_id: trusted[run_id] for run_id in run_ids[start : start + CHUNK]}
         for start in range(0, len(run_ids), CHUNK)
     ]
-    processes = min(os.cpu_count() or 1, MAX_PROCESSES)
+    processes = min(os.cpu_count() or 1, 8)
     # An object store waits for the network, not for a CPU; a bundle is decompressed only once.
     serial = processes < 2 or is_url(source.location) or source.is_bundle
     if serial or len(run_ids) < PARALLEL_FROM:
@@ -138,14 +131,13 @@ def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:
     """Return one row per file; files that were removed in the meantime have none."""
     rows: list[dict[str, Any]] = []
     for loaded in source.load_files(stamps):
-        file = file_name(loaded.where).removesuffix(".json")
+        file = os.path.basename(loaded.where).removesuffix(".json")
         if isinstance(loaded, Damaged):
-            damage = {
-                "reason": loaded.reason, "unreadable": loaded.unreadable, "newer": loaded.newer
-            }  # fmt: skip
             # An unreadable file may become readable without a change.
             stamp = "" if loaded.unreadable else stamps[file]
-            rows.append({"file": file, "stamp": stamp, "damage": json.dumps(damage)})
+            rows.append(
+                {"file": file, "stamp": stamp, "damage": json.dumps(dataclasses.asdict(loaded))}
+            )
         else:
             rows.append({"file": file, "stamp": stamps[file], **loaded.row})
     arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in _SCHEMA]

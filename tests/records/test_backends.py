@@ -13,7 +13,7 @@ import pytest
 
 from greencv_core.records.merge import merge
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
-from greencv_core.records.store import Damaged, Store, parse_record
+from greencv_core.records.store import Damaged, Store, parse_file
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
 from greencv_core.utils.secrets import safe_line
@@ -114,20 +114,21 @@ def newer_record(**changed):
 
 
 def test_records_of_a_newer_greencv_are_left_alone(location):
-    store, content = Store(location), newer_record()
-    store.write_file(f"{RUN}.json", content)
+    store = Store(location)
+    store.write_file(f"{RUN}.json", newer_record())
+    stamp = store.stamps()[RUN].text
     with pytest.raises(GreencvError, match="newer greencv and is not replaced") as raised:
         store.write(record())
     one_liner(raised)
     with pytest.raises(BadInputError, match=r"1 record was .* \(schema 6; .*: update greencv"):
         store.prepare()
-    assert store.read_bytes(RUN) == content
+    assert store.stamps()[RUN].text == stamp
 
 
 def test_stores_of_all_kinds_merge(location, tmp_path):
     Store(tmp_path / "source").write(record("aa"))
-    assert merge([tmp_path / "source"], Store(location)).copied == ("aa",)
-    assert merge([location], Store(tmp_path / "back")).copied == ("aa",)
+    assert merge([tmp_path / "source"], Store(location)).copied == ["aa"]
+    assert merge([location], Store(tmp_path / "back")).copied == ["aa"]
     with pytest.raises(BadInputError, match="is the store that is merged into"):
         merge([location], Store(location))
 
@@ -256,7 +257,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("written", BROKEN.values(), ids=BROKEN)
 def test_damage_of_a_file_is_described_in_one_line(written):
-    damaged = parse_record(f"/store/{RUN}.json", written)
+    damaged = parse_file(f"/store/{RUN}.json", written)
     assert isinstance(damaged, Damaged)
     assert damaged.lost
     assert damaged.reason.isprintable()

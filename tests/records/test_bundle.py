@@ -73,7 +73,7 @@ def test_a_bundle_holds_each_record_byte_for_byte(smoke_store, smoke_bundle):
     store = Store(smoke_bundle)
     assert len(there) == 8
     assert store.run_ids() == sorted(there)
-    assert {run_id: store.read_bytes(run_id) for run_id in there} == there
+    assert {run_id: store.load_file(run_id).content for run_id in there} == there
     assert [loaded.run_id for loaded in store.records()] == sorted(there)
     assert smoke_bundle.stat().st_size < sum(map(len, there.values()))
 

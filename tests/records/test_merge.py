@@ -30,33 +30,31 @@ def files(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != ".lock"}
 
 
-def folders(conflict):
-    return Path(conflict.kept).parent, Path(conflict.other).parent
+def rewrite(path):
+    """Write a record as another version might: one line a field, in another order."""
+    fields = dict(reversed(json.loads(path.read_text()).items()))
+    path.write_text(json.dumps(fields, indent=1) + "\n")
 
 
-def ids(*names):
-    return tuple(sorted(names))
+def conflict(kept, other, together=False):
+    files = (str(folder / f"{RUN}.json") for folder in (kept, other))
+    return Conflict(RUN, "resnet18 @ cpu-1-thread", 1, *files, together)
 
 
 def test_new_runs_are_copied_byte_for_byte(tmp_path):
     a, b = store(tmp_path / "a", record("aa"), record("ab")), store(tmp_path / "b", record("ba"))
-    # As another version might have written it: one line a field, fields in another order.
-    fields = dict(reversed(json.loads((b / "ba.json").read_text()).items()))
-    (b / "ba.json").write_text(json.dumps(fields, indent=1) + "\n")
+    rewrite(b / "ba.json")
     dest = tmp_path / "new" / "dest"
-    done = merge([a, b], Store(dest))
-    assert done == Merge(ids("aa", "ab", "ba"), (), (), (), (), ())
+    assert merge([a, b], Store(dest)) == Merge(copied=["aa", "ab", "ba"])
     assert files(dest) == files(a) | files(b)
     assert {p.stat().st_mode & 0o777 for p in dest.glob("*.json")} == {0o644}
 
 
 def test_an_equal_record_stays_untouched(tmp_path):
     a, dest = store(tmp_path / "a", record()), store(tmp_path / "dest", record())
-    fields = dict(reversed(json.loads((a / f"{RUN}.json").read_text()).items()))
-    (a / f"{RUN}.json").write_text(json.dumps(fields, indent=1))
+    rewrite(a / f"{RUN}.json")
     before = (dest / f"{RUN}.json").stat()
-    done = merge([a], Store(dest))
-    assert done == Merge((), (RUN,), (), (), (), ())
+    assert merge([a], Store(dest)) == Merge(same=[RUN])
     after = (dest / f"{RUN}.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -68,77 +66,68 @@ def test_an_equal_record_stays_untouched(tmp_path):
 )
 def test_the_better_record_is_kept_without_a_conflict(tmp_path, worse):
     good, bad = record(started_at=LATER), record(started_at=EARLIER, **worse)
-    a, dest = store(tmp_path / "a", good), store(tmp_path / "dest", bad)
-    assert merge([a], Store(dest)) == Merge((), (), (RUN,), (), (), ())
-    assert files(dest) == files(a)
-    b = store(tmp_path / "b", bad)
-    assert merge([b], Store(dest)) == Merge((), (), (), (RUN,), (), ())
-    assert merge([b, a], Store(dest)) == Merge((), (RUN,), (), (), (), ())
-    assert files(dest) == files(a)
-    assert merge([b, a], Store(tmp_path / "other")) == Merge((RUN,), (), (), (), (), ())
-    assert files(tmp_path / "other") == files(a)
+    a, b, dest = (store(tmp_path / n, r) for n, r in (("a", good), ("b", bad), ("dest", bad)))
+    for sources, into, expected in (
+        ([a], dest, Merge(replaced=[RUN])),
+        ([b], dest, Merge(kept=[RUN])),
+        ([b, a], dest, Merge(same=[RUN])),
+        ([b, a], tmp_path / "other", Merge(copied=[RUN])),
+    ):
+        assert merge(sources, Store(into)) == expected
+        assert files(into) == files(a)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_a_run_that_was_made_twice_is_a_conflict(tmp_path, swapped):
     a = store(tmp_path / "a", record(started_at=EARLIER))
     b = store(tmp_path / "b", record(started_at=LATER))
-    file_a, file_b = str(a / f"{RUN}.json"), str(b / f"{RUN}.json")
     dest = tmp_path / "dest"
     done = merge([b, a] if swapped else [a, b], Store(dest))
-    conflict = Conflict(RUN, "resnet18 @ cpu-1-thread", 1, file_a, file_b, False)
-    assert done == Merge((RUN,), (), (), (), (conflict,), ())
-    assert conflict.describe() == (
-        f"run 0123abcd (resnet18 @ cpu-1-thread, repetition 2) was made twice: {file_a} and "
-        f"{file_b} differ; the one started earlier, {file_a}, is kept"
+    assert done == Merge(copied=[RUN], conflicts=[conflict(a, b)])
+    assert done.conflicts[0].describe() == (
+        f"run 0123abcd (resnet18 @ cpu-1-thread, repetition 2) was made twice: {a}/{RUN}.json and "
+        f"{b}/{RUN}.json differ; the one started earlier, {a}/{RUN}.json, is kept"
     )
     assert files(dest) == files(a)
 
 
 def test_a_record_that_started_earlier_replaces_the_stores_own(tmp_path):
     a = store(tmp_path / "a", record(started_at=EARLIER))
-    dest = store(tmp_path / "dest", record(started_at=LATER))
-    own = files(dest)
-    done = merge([a], Store(dest))
-    assert (done.copied, done.same, done.replaced, done.kept) == ((), (), (), ())
-    [conflict] = done.conflicts
-    assert folders(conflict) == (a, dest)
-    assert files(dest) == files(a)
-    assert list(files(dest / SUPERSEDED).values()) == list(own.values())
-    b = store(tmp_path / "b", record(started_at=LATER))
-    done = merge([b], Store(dest))
-    assert (done.copied, done.same, done.replaced, done.kept) == ((), (), (), ())
-    [conflict] = done.conflicts
-    assert folders(conflict) == (dest, b)
-    assert files(dest) == files(a)
-    done = merge([a, b], Store(dest))
-    assert done.same == (RUN,)
-    assert [folders(c) for c in done.conflicts] == [(dest, b)]
+    b, dest = (store(tmp_path / name, record(started_at=LATER)) for name in ("b", "dest"))
+    for sources, expected in (
+        ([a], Merge(conflicts=[conflict(a, dest)])),
+        ([b], Merge(conflicts=[conflict(dest, b)])),
+        ([a, b], Merge(same=[RUN], conflicts=[conflict(dest, b)])),
+    ):
+        assert merge(sources, Store(dest)) == expected
+        assert files(dest) == files(a)
+        assert list(files(dest / SUPERSEDED).values()) == list(files(b).values())
 
 
 def test_a_conflict_of_equal_starts_claims_no_earlier_one(tmp_path):
-    stores = [store(tmp_path / name, record(duration_s=s)) for name, s in (("a", 1.0), ("b", 2.0))]
-    for order in (stores, stores[::-1]):
+    a, b = (store(tmp_path / name, record(duration_s=s)) for name, s in (("a", 1.0), ("b", 2.0)))
+    for order in ([a, b], [b, a]):
         dest = tmp_path / f"dest-of-{order[0].name}"
-        [conflict] = merge(order, Store(dest)).conflicts
-        assert "earlier" not in conflict.describe()
-        assert f"same time, and {conflict.kept} is kept" in conflict.describe()
-        assert folders(conflict)[0] == stores[0]
-        assert files(dest) == files(stores[0])
+        done = merge(order, Store(dest))
+        assert done.conflicts == [conflict(a, b, together=True)]
+        text = done.conflicts[0].describe()
+        assert "earlier" not in text
+        assert f"same time, and {a}/{RUN}.json is kept" in text
+        assert files(dest) == files(a)
 
 
 def test_one_conflict_for_each_other_content(tmp_path):
     starts = {"a": EARLIER, "b": LATER, "c": LATER, "d": LATER + "!"}
-    stores = [store(tmp_path / n, record(started_at=at)) for n, at in starts.items()]
-    done = merge([*stores, stores[1]], Store(tmp_path / "dest"))
-    assert [folders(c)[1].name for c in done.conflicts] == ["b", "d"]
+    a, b, c, d = (store(tmp_path / n, record(started_at=at)) for n, at in starts.items())
+    done = merge([a, b, c, d, b], Store(tmp_path / "dest"))
+    assert done.conflicts == [conflict(a, b), conflict(a, d)]
     failed = [
         store(tmp_path / f"failed-{n}", record(started_at=at, status="failed"))
         for n, at in (("e", EARLIER), ("f", LATER))
     ]
-    done = merge([*failed, stores[0]], Store(tmp_path / "second"))
-    assert done.conflicts == ()  # what differs is not kept anyway
-    assert files(tmp_path / "second") == files(stores[0])
+    done = merge([*failed, a], Store(tmp_path / "second"))
+    assert done.conflicts == []  # what differs is not kept anyway
+    assert files(tmp_path / "second") == files(a)
 
 
 variants = st.builds(
@@ -184,8 +173,8 @@ def test_neither_order_nor_repetition_changes_the_outcome(stores, chance):
             held = files(dest)
             assert {n: json.loads(text) for n, text in held.items()} == expected
             again = merge(sources, Store(dest))
-            assert (again.copied, again.replaced, again.kept) == ((), (), ())
-            assert again.same == ids(*(n.removesuffix(".json") for n in expected))
+            assert (again.copied, again.replaced, again.kept) == ([], [], [])
+            assert again.same == sorted(n.removesuffix(".json") for n in expected)
             assert files(dest) == held
         assert [files(source) for source in sources] == before
 
@@ -231,7 +220,7 @@ def test_damage_in_a_source_is_reported_and_left_out(tmp_path):
     (a / ".hidden.json").write_text("{")
     (tmp_path / "link").symlink_to(a)
     done = merge([a, b, tmp_path / "link"], Store(tmp_path / "dest"))
-    assert done.copied == ids("aa", "ac")
+    assert done.copied == ["aa", "ac"]
     assert len(done.damaged) == 4  # once each, though the folder is named twice
     assert {Path(d.where).name: d.reason.split(":")[0] for d in done.damaged} == {
         "aa.json": "not a JSON file",
@@ -244,11 +233,9 @@ def test_damage_in_a_source_is_reported_and_left_out(tmp_path):
 
 
 def test_a_damaged_file_of_the_store_is_replaced(tmp_path):
-    a, dest = store(tmp_path / "a", record()), store(tmp_path / "dest")
-    dest.mkdir()
+    a, dest = store(tmp_path / "a", record()), store(tmp_path / "dest", record())
     (dest / f"{RUN}.json").write_text("{")
-    done = merge([a], Store(dest))
-    assert done == Merge((), (), (RUN,), (), (), ())
+    assert merge([a], Store(dest)) == Merge(replaced=[RUN])
     assert files(dest) == files(a)
 
 
@@ -283,7 +270,7 @@ def test_an_interrupted_merge_is_completed_by_the_same_merge(
         assert len(files(dest)) == len(until)  # no incomplete file is left
     done = merge([a], Store(dest))
     assert files(dest) == whole
-    assert (len(done.same), len(done.copied), done.replaced) == (nth - 1, max(3 - nth, 0), ("ac",))
+    assert (len(done.same), len(done.copied), done.replaced) == (nth - 1, max(3 - nth, 0), ["ac"])
 
 
 def test_a_record_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
@@ -303,7 +290,7 @@ def test_a_record_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(Path, "replace", moved)
     merge([a], Store(tmp_path / "dest"))
-    sizes = {name: len(text) for name, text in files(a).items()}
-    assert steps == [
-        step for name in sorted(sizes) for step in (("flushed", sizes[name]), ("moved", name))
-    ]
+    expected = []
+    for name, text in sorted(files(a).items()):
+        expected += [("flushed", len(text)), ("moved", name)]
+    assert steps == expected

@@ -12,7 +12,7 @@ from greencv_core.records import table_cache
 from greencv_core.records.record import RunRecord
 from greencv_core.records.select import find_records
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Damaged, Store, parse_record
+from greencv_core.records.store import Damaged, RecordFile, Store, parse_file
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.records.tables import runs_table
 from tests.records.test_backends import BROKEN, newer_record
@@ -136,8 +136,8 @@ def test_a_repeated_key_is_found_in_any_notation(hiding):
     text = record("aa").model_dump_json()
     other = text.replace(*hiding)
     assert other != text
-    assert isinstance(parse_record("aa.json", other.encode()), RunRecord)
-    twice = parse_record("aa.json", other.replace('"seed":', '"seed":1,"seed":').encode())
+    assert isinstance(parse_file("aa.json", other.encode()), RecordFile)
+    twice = parse_file("aa.json", other.replace('"seed":', '"seed":1,"seed":').encode())
     assert isinstance(twice, Damaged)
     assert "twice" in twice.reason
 

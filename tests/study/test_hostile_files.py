@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from greencv_core.datasets import check_dataset
 from greencv_core.machine.environment import missing_environments, resolve
 from greencv_core.machine.hardware import Machine
-from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
-from greencv_core.records.store import parse_record
+from greencv_core.records.store import Damaged, RecordFile, parse_file
 from greencv_core.records.tables import epochs_table, phases_table, runs_table
 from greencv_core.study.loading import (
     LARGEST_FILE_BYTES,
@@ -240,18 +239,18 @@ def test_any_record_is_read_or_refused(smoke_store, tmp_path):
         match = re.search(rb'"run_id":\s*"([0-9a-f]{16})"', content)
         content = content.replace(match[1], name.encode()) if match else content
         (store / f"{name}.json").write_bytes(content)
-        record = parse_record(f"runs/{name}.json", content)
-        outcomes.add(type(record).__name__)
-        if isinstance(record, RunRecord):
-            assert len(runs_table([record])) == 1
-            epochs_table([record])
-            phases_table(record)
+        parsed = parse_file(f"runs/{name}.json", content)
+        outcomes.add(type(parsed))
+        if isinstance(parsed, Damaged):
+            assert parsed.reason.isprintable()
+            assert 0 < len(parsed.reason) <= 700
         else:
-            assert record.reason.isprintable()
-            assert 0 < len(record.reason) <= 700
+            assert len(runs_table([parsed.record])) == 1
+            epochs_table([parsed.record])
+            phases_table(parsed.record)
 
     check()
-    assert outcomes == {"RunRecord", "Damaged"}
+    assert outcomes == {RecordFile, Damaged}
     done = greencv_here("runs", "list", "--store", store)
     assert done.returncode == 0
     assert all(line.startswith("left out: ") for line in done.stderr.splitlines())

@@ -11,19 +11,11 @@ from greencv_core.records.backends.object_store import ObjectStore
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import safe_line
 
-_URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-
 
 def open_backend(location: str | Path) -> Folder | ObjectStore | BundleFile:
-    """Return the backend for the path of a folder or bundle, or for a URL.
-
-    Raises
-    ------
-    BadInputError
-        The home folder in the path does not exist, or the URL contains credentials.
-    """
+    """Return the backend for the path of a folder or bundle, or for a URL without credentials."""
     text = str(location)
-    if _URL.match(text) and re.search(r"://[^/@]*@", text):
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://[^/@]*@", text):
         raise BadInputError(
             f"{safe_line(text)}: the report prints the address of a store: move the credentials "
             "to environment variables or a profile"
@@ -39,4 +31,4 @@ def open_backend(location: str | Path) -> Folder | ObjectStore | BundleFile:
 
 def is_url(location: str | Path) -> bool:
     """Return whether a location is a URL and not the path of a folder."""
-    return bool(_URL.match(str(location))) and not str(location).startswith("file://")
+    return bool(re.match(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]+://", str(location)))

@@ -6,6 +6,9 @@ a server become a :class:`GreencvError` with a message of one line that names th
 
 from __future__ import annotations
 
+import itertools
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
@@ -50,16 +53,16 @@ class Backend(Protocol):
 
     where: str
     """Location to print, without credentials."""
-
-    @property
-    def location(self) -> str | Path:
-        """Location to pass to :func:`~greencv_core.records.backends.open_backend`."""
+    location: str | Path
+    """Location to pass to :func:`~greencv_core.records.backends.open_backend`."""
 
     def identity(self) -> str:
-        """Return a text that is the same for all names of this location."""
+        """Return a text that is the same for all names of this location: the path without links."""
+        return os.path.realpath(self.where)
 
     def where_of(self, name: str) -> str:
         """Return the path or URL of a file, to print."""
+        return f"{self.where}/{name}"
 
     def stamps(self) -> dict[str, Stamp]:
         """Return the current stamp of each visible file; raise :class:`StoreNotFoundError`."""
@@ -79,12 +82,18 @@ class Backend(Protocol):
 def numbered(path: Path) -> Iterator[Path]:
     """Yield ``a.json``, ``a-2.json``, ``a-3.json`` and so on."""
     yield path
-    number = 2
-    while True:
+    for number in itertools.count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
 
 
-def file_name(where: str) -> str:
-    """Return the last part of a path or URL."""
-    return where.rpartition("/")[2]
+def read_regular_file(path: str | Path, limit: int = -1) -> bytes:
+    """Return the content of a file, or its first bytes; other kinds raise `UnreadableError`."""
+
+    def open_without_waiting(path: str, flags: int) -> int:
+        # Otherwise, opening a pipe that nobody writes to would wait forever.
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UnreadableError("not a regular file")
+        return file.read(limit)

@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from greencv_core.records.backends.base import Backend, Stamp
+from greencv_core.records.backends.base import Backend, Stamp, UnreadableError, read_regular_file
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.secrets import safe_line
@@ -97,26 +96,15 @@ def shipped_bundles() -> dict[str, Path]:
 class BundleFile(Backend):
     """The records of a bundle, as if they were files in a folder."""
 
+    location: Path
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.location = path
         self.where = str(path)
-
-    @property
-    def location(self) -> Path:
-        """Path of the bundle."""
-        return self.path
-
-    def identity(self) -> str:
-        """Return the path without links."""
-        return os.path.realpath(self.path)
-
-    def where_of(self, name: str) -> str:
-        """Return the path that a record would have if the bundle were a folder."""
-        return f"{self.where}/{name}"
 
     @cached_property
     def _contents(self) -> dict[str, bytes]:
-        return _read_records(self.path)
+        return _read_records(self.location)
 
     def stamps(self) -> dict[str, Stamp]:
         """Return digests, which are the same wherever and whenever the runs were packed."""
@@ -142,7 +130,6 @@ def _parquet_errors(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> Any:
-    """Read the metadata of a Parquet file; return pyarrow's handle."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -156,12 +143,9 @@ def _open(path: Path) -> Any:
 
 def _read_file(path: Path) -> bytes:
     try:
-        # Without O_NONBLOCK, opening a pipe that nobody writes to would wait forever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _not_a_bundle(path, "not a regular file")
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = read_regular_file(path, MAX_FILE_BYTES + 1)
+    except UnreadableError as error:
+        raise _not_a_bundle(path, str(error)) from error
     except FileNotFoundError as error:
         raise BadInputError(f"{safe_line(path)}: this bundle does not exist") from error
     except (OSError, ValueError) as error:
@@ -206,7 +190,6 @@ def _metadata(file: Any, path: Path) -> BundleMetadata:
 
 
 def _read_records(path: Path) -> dict[str, bytes]:
-    """Return the records of a bundle by the names of their files."""
     records: dict[str, bytes] = {}
     size = 0
     with _parquet_errors(path):

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from greencv_core.records.backends.base import (
     StoreNotFoundError,
     UnreadableError,
     numbered,
+    read_regular_file,
 )
 from greencv_core.utils.errors import BadInputError, GreencvError
 
@@ -27,26 +27,18 @@ ABANDONED_AFTER_S = 3600.0
 """Age of an incomplete file that no process is still writing."""
 SPACE_BYTES = 8 << 20
 """Free space that the record of a run needs, at least."""
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Folder(Backend):
     """A folder of the local or a network file system."""
 
+    location: Path
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.location = folder
         self.where = str(folder)
         # For many files, joining Path objects takes longer than reading.
         self._prefix = str(folder / "-").removesuffix("-")
-
-    @property
-    def location(self) -> Path:
-        """Path of the folder."""
-        return self.folder
-
-    def identity(self) -> str:
-        """Return the path without links."""
-        return os.path.realpath(self.folder)
 
     def where_of(self, name: str) -> str:
         """Return the path of a file."""
@@ -56,12 +48,14 @@ class Folder(Backend):
         """Return size and time of each file; files that are removed meanwhile are skipped."""
         found = {}
         try:
-            with os.scandir(self.folder) as entries:
+            with os.scandir(self.location) as entries:
                 settled_ns = time.time_ns() - int(1e9 * SETTLED_AFTER_S)
                 for entry in entries:
                     name = entry.name
-                    if name.startswith(".") or not name.endswith(".json") or not _is_text(name):
+                    if name.startswith(".") or not name.endswith(".json"):
                         continue
+                    if name != name.encode(errors="ignore").decode():
+                        continue  # bytes that are not UTF-8 cannot be printed
                     try:
                         status = entry.stat()
                     except OSError:
@@ -82,10 +76,7 @@ class Folder(Backend):
         """Return the content of a file."""
         path = self.where_of(name)
         try:
-            with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise UnreadableError("not a regular file")
-                return file.read()
+            return read_regular_file(path)
         except OSError as error:
             if not os.path.lexists(path):
                 return None
@@ -94,11 +85,11 @@ class Folder(Backend):
     def write(self, name: str, content: bytes) -> None:
         """Write a temporary file, flush it to the disk and rename it."""
         with self._temporary(name, content) as temporary:
-            temporary.replace(self.folder / name)
+            temporary.replace(self.location / name)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file unless it exists; return whether it was written."""
-        path = self.folder / name
+        path = self.location / name
         with self._temporary(name, content) as temporary:
             try:
                 os.link(temporary, path)  # which never replaces a file
@@ -110,10 +101,12 @@ class Folder(Backend):
 
     @contextlib.contextmanager
     def _temporary(self, name: str, content: bytes) -> Iterator[Path]:
-        path, temporary = self.folder / name, None
+        path, temporary = self.location / name, None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file:
+            with tempfile.NamedTemporaryFile(
+                dir=self.location, prefix=WRITING, delete=False
+            ) as file:
                 temporary = Path(file.name)
                 file.write(content)
                 file.flush()
@@ -122,7 +115,7 @@ class Folder(Backend):
             temporary.chmod(0o644)
             yield temporary
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise self._full() from error
             raise GreencvError(f"{path}: cannot be written: {error.strerror}") from error
         finally:
@@ -136,9 +129,9 @@ class Folder(Backend):
         A user's quota is unknown here; it takes effect when the record is written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.location.mkdir(parents=True, exist_ok=True)
             largest = max((stamp.size for stamp in self.stamps().values()), default=0)
-            free = shutil.disk_usage(self.folder).free
+            free = shutil.disk_usage(self.location).free
         except OSError as error:
             raise GreencvError(f"{self.where}: cannot be written to: {error.strerror}") from error
         if free < max(SPACE_BYTES, 2 * largest):
@@ -153,10 +146,10 @@ class Folder(Backend):
     def prepare(self) -> None:
         """Create the folder, test that it can be written to, and remove abandoned files."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING):
+            self.location.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.location, prefix=WRITING):
                 pass
-            for leftover in self.folder.glob(f"{WRITING}*"):
+            for leftover in self.location.glob(f"{WRITING}*"):
                 # Another process may remove it first, or its owner be another user.
                 with contextlib.suppress(OSError):
                     if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S:
@@ -166,7 +159,7 @@ class Folder(Backend):
 
     def move(self, name: str, folder: str) -> str:
         """Move a file into a subfolder, under a numbered name if its own is taken."""
-        path, subfolder = self.folder / name, self.folder / folder
+        path, subfolder = self.location / name, self.location / folder
         try:
             subfolder.mkdir(exist_ok=True)
             target = next(p for p in numbered(subfolder / name) if not os.path.lexists(p))
@@ -174,16 +167,3 @@ class Folder(Backend):
         except OSError as error:
             raise GreencvError(f"{path}: cannot be moved: {error.strerror}") from error
         return str(target)
-
-
-def _is_text(name: str) -> bool:
-    """Return whether a file name can be printed; it may contain bytes that are not UTF-8."""
-    try:
-        return name.isascii() or bool(name.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Otherwise, opening a pipe that nobody writes to would wait forever.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

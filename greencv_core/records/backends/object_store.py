@@ -25,10 +25,6 @@ from greencv_core.records.backends.base import (
 from greencv_core.utils.errors import BadInputError, GreencvError, UnavailableError
 from greencv_core.utils.secrets import safe_line
 
-TIMEOUTS_S = 5, 20
-"""Timeouts for connecting to a server, and for each of its responses."""
-ATTEMPTS = 2
-"""Requests before a server counts as unavailable."""
 BATCH = 256
 """Objects that are requested concurrently."""
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "memory"}
@@ -44,22 +40,12 @@ class ObjectStore(Backend):
     """A folder of an object store, or of any other file system that fsspec can open."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
-        self.where = self._url
+        self.location = self.where = url.rstrip("/")
         self.protocol = url.partition("://")[0].lower()
-
-    @property
-    def location(self) -> str:
-        """The URL."""
-        return self._url
 
     def identity(self) -> str:
         """Return the URL and the server that the environment sets."""
         return f"{self.where} {os.environ.get('AWS_ENDPOINT_URL', '')}"
-
-    def where_of(self, name: str) -> str:
-        """Return the URL of an object."""
-        return f"{self.where}/{name}"
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -67,10 +53,9 @@ class ObjectStore(Backend):
 
         options: dict[str, Any] = {}
         if self.protocol in ("s3", "s3a"):
-            connect_s, read_s = TIMEOUTS_S
             options["config_kwargs"] = {
-                "connect_timeout": connect_s,
-                "read_timeout": read_s,
+                "connect_timeout": 5,  # s
+                "read_timeout": 20,
                 "retries": {"total_max_attempts": 1},
             }
         try:
@@ -84,12 +69,12 @@ class ObjectStore(Backend):
         except Exception as error:
             raise BadInputError(f"{self.where}: cannot be opened: {safe_line(error)}") from error
         if hasattr(files, "retries"):
-            files.retries = ATTEMPTS  # s3fs retries by itself, each time with the full timeout
+            files.retries = 2  # s3fs retries by itself, each time with the full timeout
         return files, str(path).rstrip("/")
 
     @contextlib.contextmanager
     def _driver(
-        self, problem: str, kind: type[GreencvError] = GreencvError
+        self, problem: str, kind: type[GreencvError] | None = None
     ) -> Iterator[tuple[Any, str]]:
         """Give access to the file system; replace its errors by one line, except missing files."""
         opened = self._opened
@@ -98,8 +83,7 @@ class ObjectStore(Backend):
         except (GreencvError, FileNotFoundError, FileExistsError, UnreadableError):
             raise
         except Exception as error:  # every driver has error classes of its own
-            if kind is GreencvError:
-                kind = _kind(error)
+            kind = kind or _kind(error)
             raise kind(f"{self.where}: {problem}: {_reason(error)}") from error
 
     def stamps(self) -> dict[str, Stamp]:
@@ -225,11 +209,8 @@ class ObjectStore(Backend):
 
 def _object_stamp(entry: dict[str, Any]) -> Stamp:
     tags = [str(entry[k]) for k in ("ETag", "etag", "md5Hash", "content_md5") if entry.get(k)]
-    times = [
-        entry[k]
-        for k in ("LastModified", "last_modified", "updated", "mtime", "created")
-        if entry.get(k) is not None
-    ]
+    keys = ("LastModified", "last_modified", "updated", "mtime", "created")
+    times = [entry[k] for k in keys if entry.get(k) is not None]
     size = int(entry.get("size") or 0)
     # A tag depends on the content; without one, the time decides, if there is one.
     settled = bool(tags) or (bool(times) and _age_s(times[0]) > SETTLED_AFTER_S)
