@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from greencv_core.utils.text import as_opening, quantity
 
 Kind = Literal["string", "integer", "number", "boolean"]
 """Types of the Data Package standard."""
-_TYPES: Mapping[Kind, tuple[type, str]] = MappingProxyType(
-    {
-        "string": (str, "string"),
-        "integer": (int, "int64"),
-        "number": (float, "float64"),
-        "boolean": (bool, "bool"),
-    }
-)
+_TYPES: Mapping[Kind, tuple[type, str]] = {
+    "string": (str, "string"),
+    "integer": (int, "int64"),
+    "number": (float, "float64"),
+    "boolean": (bool, "bool"),
+}
 """The type of each kind in Python and in Arrow."""
 
 
@@ -56,13 +53,7 @@ class Column:
         return _TYPES[self.kind][1]
 
     def heading(self, component: str = "") -> str:
-        """Return the title and the unit.
-
-        Parameters
-        ----------
-        component
-            The only component that the study counts, such as ``GPU``.
-        """
+        """Return the title and the unit, of a study that counts one component such as ``GPU``."""
         title = self.title or as_opening(quantity(self.name))
         if component and self.component_title:
             title = self.component_title.format(component)
@@ -159,7 +150,7 @@ _COLUMNS = (
     Column("torch_version", "string", "Version of PyTorch that made the run."),
     Column("record", "string", "File of the run's record in the store."),
 )  # fmt: skip
-RUNS_COLUMNS: Mapping[str, Column] = MappingProxyType({column.name: column for column in _COLUMNS})
+RUNS_COLUMNS: Mapping[str, Column] = {column.name: column for column in _COLUMNS}
 """The columns of the runs table by name, in order."""
 NUMBERS = tuple(column.name for column in _COLUMNS if column.kind == "number")
 """Columns of real numbers, NaN where a run has none."""

@@ -21,15 +21,10 @@ Value = TypeVar("Value")
 def restrict_to_components(
     record: RunRecord, components: Collection[Component] | None
 ) -> RunRecord:
-    """Return a copy of a record whose energies include only some components.
+    """Return a copy of a record whose energies include only some components, or all if None.
 
     The others move to :attr:`RunRecord.excluded_components`. The energy is None if a component
     was not metered: the sum would be too small to compare with other runs.
-
-    Parameters
-    ----------
-    components
-        Components to include; None for all that were metered.
     """
     if components is None or record.total is None:
         return record
@@ -44,7 +39,10 @@ def restrict_to_components(
             net_energy_j = energy_j - sum(idle_power_w.values()) * record.duration_s
         if record.carbon_intensity_gco2e_per_kwh is not None:
             emitted_gco2e = emissions_gco2e(energy_j, record.carbon_intensity_gco2e_per_kwh)
-    trace = record.trace
+    trace = record.trace and TraceRecord(
+        time_s=_select(record.trace.time_s, components),
+        power_w=_select(record.trace.power_w, components),
+    )
     excluded = set(record.total.components) - set(components)
     return record.model_copy(
         update={
@@ -56,11 +54,7 @@ def restrict_to_components(
             "emissions_gco2e": emitted_gco2e,
             "comparisons": [one for one in record.comparisons if one.component in components],
             "complete": complete,
-            "trace": trace
-            and TraceRecord(
-                time_s=_select(trace.time_s, components),
-                power_w=_select(trace.power_w, components),
-            ),
+            "trace": trace,
             "excluded_components": _select(record.total.components, excluded),
         }
     )

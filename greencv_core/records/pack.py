@@ -17,14 +17,7 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
-from greencv_core.records.backends.bundle import (
-    FORMAT_VERSION,
-    KEY,
-    RECORD,
-    SUFFIX,
-    is_bundle,
-    study_digest,
-)
+from greencv_core.records.backends import bundle as bundle_file
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.components import restrict_to_components
@@ -37,19 +30,11 @@ from greencv_core.utils.secrets import safe_line
 
 LICENCE = "CC-BY-4.0"
 """Licence of the data in a bundle."""
-COMPRESSION_LEVEL = 19
-PAGE_BYTES = 8 << 20
-"""Size of a page; similar records compress better together."""
-RECORDS_PER_BATCH = 16
-"""Records after which the size of a page is checked."""
-SHORTEST_NAME = 4
-"""Length of the shortest name of a user or computer to search for; others occur in words."""
-
 _NUMERIC_FIELDS = {"epochs", "phases", "trace"}
 """Large fields of a record that contain no text of its maker."""
 _DESCRIPTIONS = {
     **{name: column.description for name, column in RUNS_COLUMNS.items()},
-    RECORD: "The run's whole record in JSON, byte for byte as the store held it.",
+    bundle_file.RECORD: "The run's whole record in JSON, byte for byte as the store held it.",
 }
 _PATH = r"(?:^|[\s:'\"=(,])(?:~?/[^\s/'\":,]+/[^\s/'\":,]|[A-Za-z]:\\)"
 """Two folders from the root, or a drive of Windows; not an address on the web."""
@@ -97,24 +82,16 @@ def pack(study: Study, store: Store) -> Bundle:
 
 
 def write(bundle: Bundle, path: Path) -> None:
-    """Write a bundle to a file, completely or not at all; replace an earlier one.
-
-    Raises
-    ------
-    BadInputError
-        The path is not that of a bundle.
-    GreencvError
-        The file cannot be written.
-    """
+    """Write a bundle to a file, completely or not at all; replace an earlier one."""
     check_name(path)
     Folder(path.parent).write(path.name, bundle.content)
 
 
 def check_name(path: Path) -> None:
     """Raise :class:`BadInputError` if a path cannot be that of a bundle."""
-    if not is_bundle(path):
+    if not bundle_file.is_bundle(path):
         raise BadInputError(
-            f"{safe_line(path)}: not the name of a bundle: it must end in {SUFFIX} and not be a "
+            f"{safe_line(path)}: not the name of a bundle: it must end in .parquet and not be a "
             "folder"
         )
 
@@ -127,9 +104,9 @@ def _parquet(study: Study, files: Sequence[RecordFile]) -> bytes:
         study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )
     metadata = {
-        "format_version": FORMAT_VERSION,
+        "format_version": bundle_file.FORMAT_VERSION,
         "study": text,
-        "study_sha256": study_digest(text),
+        "study_sha256": bundle_file.study_digest(text),
         "study_name": study.name,
         "greencv_version": __version__,
         "licence": LICENCE,
@@ -139,31 +116,28 @@ def _parquet(study: Study, files: Sequence[RecordFile]) -> bytes:
     components = study.analysis.components
     rows = [table_row(restrict_to_components(file.record, components)) for file in files]
     columns = {
-        name: pa.array([_null_if_nan(row[name]) for row in rows], column.arrow)
+        name: pa.array([row[name] for row in rows], column.arrow, from_pandas=True)  # NaN is null
         for name, column in RUNS_COLUMNS.items()
-        if name != RECORD
+        if name != bundle_file.RECORD
     }
-    table = pa.table({**columns, RECORD: pa.array([file.content for file in files], pa.binary())})
+    columns[bundle_file.RECORD] = pa.array([file.content for file in files], pa.binary())
+    table = pa.table(columns)
     output = io.BytesIO()
     with pq.ParquetWriter(
         output,
         table.schema,
         compression="zstd",
-        compression_level=COMPRESSION_LEVEL,
-        use_dictionary=list(columns),
+        compression_level=19,
+        use_dictionary=[name for name in columns if name != bundle_file.RECORD],
         write_statistics=False,
-        data_page_size=PAGE_BYTES,
-        write_batch_size=RECORDS_PER_BATCH,
+        data_page_size=8 << 20,  # similar records compress better together
+        write_batch_size=16,  # records after which the size of a page is checked
         write_page_checksum=True,
         store_schema=False,
     ) as writer:
         writer.write_table(table, row_group_size=len(files))
-        writer.add_key_value_metadata({KEY: json.dumps(metadata)})
+        writer.add_key_value_metadata({bundle_file.KEY: json.dumps(metadata)})
     return output.getvalue()
-
-
-def _null_if_nan(value: Any) -> Any:
-    return None if value != value else value
 
 
 def _find_texts(content: Any, pattern: re.Pattern[str], field: str = "") -> Iterator[str]:
@@ -179,9 +153,9 @@ def _find_texts(content: Any, pattern: re.Pattern[str], field: str = "") -> Iter
 
 
 def _identifying_pattern() -> re.Pattern[str]:
-    """Return a pattern for paths and for the names of this user and this computer."""
     names = [platform.node()]
     with contextlib.suppress(OSError, KeyError, ImportError):  # some systems have no users
         names.append(getpass.getuser())
-    words = [rf"\b{re.escape(name)}\b" for name in names if len(name) >= SHORTEST_NAME]
+    # Shorter names occur in words.
+    words = [rf"\b{re.escape(name)}\b" for name in names if len(name) >= 4]
     return re.compile("|".join([_PATH, *words]))

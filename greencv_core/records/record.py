@@ -7,11 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from greencv_core.utils.energy import (
-    Component,
-    Provenance,
-    combined_uncertainty_j,
-)
+from greencv_core.utils.energy import Component, Provenance, combined_uncertainty_j
 
 SCHEMA_VERSION = 5
 

@@ -13,10 +13,7 @@ from greencv_core.utils.text import one_line
 def find_study(source: str | Path) -> Path:
     """Return the file that ``source`` names: a study file, its name in ``studies/``, or a bundle.
 
-    Raises
-    ------
-    BadInputError
-        No study file has this name. Whether a bundle exists is checked when it is read.
+    Whether a bundle exists is checked when it is read.
     """
     path = Path(source)
     return path if bundle.is_bundle(path) else loading.find_study(source)

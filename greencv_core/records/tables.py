@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,7 @@ import pandas as pd
 
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord, sum_energies
-from greencv_core.utils.energy import (
-    COMPONENTS,
-    weakest,
-)
+from greencv_core.utils.energy import COMPONENTS, weakest
 
 
 def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -152,7 +150,7 @@ def _energy(record: RunRecord) -> dict[str, Any]:
     metered = counted | record.excluded_components
     for name in COMPONENTS:
         part = metered.get(name)
-        row[f"{name}_energy_j"] = part.energy_j if part else _NAN
+        row[f"{name}_energy_j"] = part.energy_j if part else math.nan
         row[f"{name}_provenance"] = part.provenance if part else None
     return row
 
@@ -163,23 +161,20 @@ def _correctness(record: RunRecord) -> dict[str, float]:
     losses = ("train_loss", "validation_loss")
     meaningful = final if record.correctness_is_meaningful else None
     return {
-        **{name: getattr(meaningful, name) if meaningful else _NAN for name in scores},
-        **{name: getattr(final, name) if final else _NAN for name in losses},
+        **{name: getattr(meaningful, name) if meaningful else math.nan for name in scores},
+        **{name: getattr(final, name) if final else math.nan for name in losses},
     }
 
 
-_NAN = float("nan")
-
-
 def _nan(value: float | None) -> float:
-    return _NAN if value is None else float(value)
+    return math.nan if value is None else float(value)
 
 
 def _per(numerator: float | None, denominator: float | None) -> float:
-    return _NAN if numerator is None or not denominator else numerator / denominator
+    return math.nan if numerator is None or not denominator else numerator / denominator
 
 
 def _phase_energy_j(record: RunRecord, phase: str) -> float:
     if not record.complete:
-        return _NAN
+        return math.nan
     return _nan(sum_energies(p.energy_j for p in record.phases if p.name.endswith(phase)))
