@@ -179,6 +179,7 @@ def test_a_choice_has_one_interval_whatever_else_is_admitted_while_it_holds():
     assert len(told) < sum(step.saving is not None for step in decision.steps)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_picked_saving_holds_the_truth():
     studies, held = 120, 0
     rng = np.random.default_rng(17)

@@ -22,6 +22,7 @@ print(statistics.__file__)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_a_benchmark_finds_what_it_imports(path, tmp_path):
     done = subprocess.run(

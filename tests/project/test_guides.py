@@ -21,6 +21,7 @@ def test_a_guide_meters_a_training(tmp_path):
     assert kept["cpu"]["energy_j"] > 0
 
 
+@pytest.mark.slow
 def test_a_guide_adds_an_architecture_a_data_set_an_environment(tmp_path):
     assert run_page(ROOT / "book" / "guides" / "extend.md", tmp_path) == []
     study = yaml.safe_load((tmp_path / "mine.yaml").read_text())
@@ -29,6 +30,7 @@ def test_a_guide_adds_an_architecture_a_data_set_an_environment(tmp_path):
     assert len(made) == conditions * study["protocol"]["repetitions"]
 
 
+@pytest.mark.slow
 def test_a_guide_brings_runs_into_a_report(tmp_path):
     # A report of a page or two: all of them have a test of their own.
     project, folder = tmp_path / "project", tmp_path / "folder"
@@ -43,6 +45,7 @@ def test_a_guide_brings_runs_into_a_report(tmp_path):
     assert "shufflenet_v2_x0_5" in report
 
 
+@pytest.mark.slow
 def test_a_guide_makes_a_study_in_pieces(tmp_path):
     assert run_page(ROOT / "book" / "guides" / "gpu_server.md", tmp_path) == []
     packed = pd.read_parquet(tmp_path / "server.parquet")
@@ -55,6 +58,7 @@ def test_a_guide_makes_a_study_in_pieces(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_every_example_of_how_greencv_is_built_works(tmp_path):
     project = tmp_path / "project"
     copy_project(project)

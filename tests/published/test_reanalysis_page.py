@@ -76,6 +76,7 @@ def test_without_the_processed_file_one_line_says_so(reanalysis, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "lines"),
     [("", 10), ("local-v2", 5), ("cloud/vgg16/gpu-power-20230309T132750.csv", 10)],

@@ -46,6 +46,7 @@ def test_make_html_takes_a_bundle(given, command):
     assert any(" ".join(line.split()).endswith(command) for line in done.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
     root = tmp_path / "greencv"
     copy_project(root)

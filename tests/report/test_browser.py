@@ -19,6 +19,8 @@ from tests.support.browser import (
     violations,
 )
 
+pytestmark = pytest.mark.slow
+
 LANDING = "index.html"
 LANDING_BYTES = 1_000_000
 REPORT_BYTES = 30_000_000

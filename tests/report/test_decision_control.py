@@ -10,6 +10,8 @@ from tests.support.browser import (
     tab,
 )
 
+pytestmark = pytest.mark.slow
+
 DECISION = "book/notebooks/decision.html"
 
 

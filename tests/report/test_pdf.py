@@ -11,6 +11,8 @@ from greencv_core.report.book.pdf import BROWSER, build_pdf
 from greencv_core.utils.errors import GreencvError
 from tests.support.browser import PAGES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pdf(browser, smoke_report):

@@ -108,6 +108,7 @@ def test_another_country_prices_the_runs_there_are(smoke_store, smoke_records, t
         assert record.emissions_gco2e == pytest.approx(record.total.energy_j / 1e5)
 
 
+@pytest.mark.slow
 def test_a_killed_study_resumes_where_it_stopped(tmp_path):
     store = tmp_path / "store"
     process = subprocess.Popen(
@@ -191,6 +192,7 @@ def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
     assert "AssertionError" in status["vit_b_16"][1]
 
 
+@pytest.mark.slow
 def test_training_ends_with_a_driver_that_is_killed(tmp_path):
     process = subprocess.Popen(
         [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
@@ -231,6 +233,7 @@ def test_a_notebook_runs_alone(path, smoke_store, tmp_path):
     assert not any(o.output_type == "error" for o in outputs)
 
 
+@pytest.mark.slow
 def test_a_parameter_changed_changes_the_result(smoke_store):
     path = ROOT / "notebooks" / "rq1_architecture.ipynb"
     first = text_of(run_notebook(path, smoke_store, environment="cpu-1-thread"))
@@ -239,6 +242,7 @@ def test_a_parameter_changed_changes_the_result(smoke_store):
     assert first != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     # What is published has no part in a study of ours.
@@ -268,6 +272,7 @@ def test_a_book_without_a_finished_run_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):
     root = tmp_path / "greencv"
     copy_project(root)

@@ -92,6 +92,7 @@ def until(condition, seconds=300):
     return found
 
 
+@pytest.mark.slow
 def test_workers_train_what_one_computer_trains_though_one_is_killed(
     cluster, smoke_store, tmp_path
 ):

@@ -13,10 +13,13 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
-    reason="needs two CPUs, and a system that can keep a process off one of them",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+        reason="needs two CPUs, and a system that can keep a process off one of them",
+    ),
+]
 
 REPRODUCIBLE = [
     "run_id", "architecture", "environment", "repetition", "order", "seed", "status", "threads",
