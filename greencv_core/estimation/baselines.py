@@ -62,6 +62,7 @@ class Operations(PointEstimator):
     """
 
     name = "FLOPs"
+    _UNKNOWN = "no training shows the energy per operation"
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,17 +77,14 @@ class Operations(PointEstimator):
             if tflop > 0:
                 condition = task.architecture, task.environment, task.setting
                 conditions[condition].append(trajectory.energy_j / tflop)
-        if conditions:
-            self._j_per_tflop = float(np.median([np.median(j) for j in conditions.values()]))
-        self._check_fitted()
+        if not conditions:
+            raise NotEnoughDataError(self._UNKNOWN)
+        self._j_per_tflop = float(np.median([np.median(j) for j in conditions.values()]))
 
     def _energy_j(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
-        self._check_fitted()
-        return task.tflop(expected_epochs(task, oracle)) * self._j_per_tflop
-
-    def _check_fitted(self) -> None:
         if math.isnan(self._j_per_tflop):
-            raise NotEnoughDataError("no training shows the energy per operation")
+            raise NotEnoughDataError(self._UNKNOWN)
+        return task.tflop(expected_epochs(task, oracle)) * self._j_per_tflop
 
 
 class FirstEpoch(PointEstimator):

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
-from greencv_core.estimation.base import QUANTILES, Estimate, Estimator
+from greencv_core.estimation.base import QUANTILES, Estimator
 from greencv_core.estimation.baselines import FirstEpoch, Operations, PowerLimit, PowerLimitUsed
 from greencv_core.estimation.bayesian.early_stopping import EpochCountModel, fit_epoch_counts
 from greencv_core.estimation.bayesian.projection import Projection
@@ -148,33 +148,25 @@ class Scores:
         columns = ["share", "mape", "best", "best_mape", "ratio", "coverage"]
         return pd.DataFrame(rows, columns=columns)
 
-    def calibration(self, oracle: str, least_share: float = SMALLEST_SHARE) -> pd.DataFrame:
+    def calibration(self, oracle: str) -> pd.DataFrame:
         """Return how often intervals contain the truth: held_out, method, nominal, observed, n.
 
-        Over all moments from ``least_share`` of the time on.
+        Over all moments from :data:`SMALLEST_SHARE` of the time on.
         """
         answers = self.answers.dropna(subset="cdf")
-        some = answers[(answers["oracle"] == oracle) & (answers["share"] >= least_share)]
-        rows = [
-            (
-                held_out,
-                method,
-                nominal,
-                float(((part["cdf"] - 0.5).abs() <= nominal / 2 + 1e-9).mean()),
-                len(part),
-            )
-            for (held_out, method), part in some.groupby(["held_out", "method"], sort=False)
-            for nominal in NOMINAL
-        ]
+        some = answers[(answers["oracle"] == oracle) & (answers["share"] >= SMALLEST_SHARE)]
+        rows = []
+        for (held_out, method), part in some.groupby(["held_out", "method"], sort=False):
+            off = (part["cdf"] - 0.5).abs()
+            for nominal in NOMINAL:
+                observed = float((off <= nominal / 2 + 1e-9).mean())
+                rows.append((held_out, method, nominal, observed, len(part)))
         return pd.DataFrame(rows, columns=["held_out", "method", "nominal", "observed", "n"])
 
     def sentence(self, held_out: str, oracle: str, new: str) -> str:
-        """Say how our method compares with the best baseline.
+        """Say how our method compares with the best baseline, where ``new``.
 
-        Parameters
-        ----------
-        new
-            What is new to the methods, in words: ``an architecture is new``.
+        These words are as in :data:`HELD_OUT`: ``an architecture is new``.
         """
         rows = self.compare_with_best(held_out, oracle)
         later = rows[rows["share"] >= SMALLEST_SHARE].dropna(subset=["mape", "best_mape"])
@@ -202,12 +194,7 @@ class Scores:
         """Say how often our 95 % intervals contain the truth, over all held-out trainings.
 
         Counts all moments from :data:`SMALLEST_SHARE` of the time on, and the misses in conditions
-        where most runs were missed at the same moment.
-
-        Parameters
-        ----------
-        in_words
-            The oracle: ``the end told``.
+        where most runs were missed at the same moment. ``in_words`` is the oracle.
         """
         answers = self.answers.dropna(subset=["low_j", "high_j"])
         ours = answers[
@@ -362,17 +349,12 @@ def _predict(
         estimate = estimator.predict(trajectory.task, observed, oracle)
     except NotEnoughDataError as error:
         return {**unknown, "reason": str(error)}
+    quantiles_j, energy_j = estimate.quantiles_j, trajectory.energy_j
+    cdf = np.interp(energy_j, quantiles_j, QUANTILES, 0.0, 1.0) if quantiles_j else float("nan")
     return {
         "estimate_j": estimate.energy_j,
         "low_j": estimate.low_j,
         "high_j": estimate.high_j,
-        "cdf": _cdf(estimate, trajectory.energy_j),
+        "cdf": cdf,
         "reason": "",
     }
-
-
-def _cdf(estimate: Estimate, energy_j: float) -> float:
-    """Return the predicted probability of less energy than this."""
-    if not estimate.quantiles_j:
-        return float("nan")
-    return float(np.interp(energy_j, estimate.quantiles_j, QUANTILES, left=0.0, right=1.0))

@@ -129,12 +129,7 @@ def extrapolate(
     each environment (least squares of least norm: a term that no known condition has counts as the
     mean).
 
-    Parameters
-    ----------
-    runs
-        Runs of all conditions.
-    known
-        Costs by condition.
+    ``known`` are costs by condition, and ``runs`` are of all conditions.
     """
     conditions = {other.condition: other for other in runs if other.condition in known}.values()
     if not conditions:

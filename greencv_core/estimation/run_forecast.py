@@ -197,7 +197,7 @@ class RunHistory:
         """
         from greencv_core.estimation.from_records import describe_task
 
-        planned = describe_task(
+        task = describe_task(
             run,
             gflops_per_image=size.gflops_per_image,
             parameters=size.parameters,
@@ -205,9 +205,8 @@ class RunHistory:
             probe_epochs=None if probe is None else _probed_epochs(run, probe),
         )
         if idle_power_w is None:
-            idle_power_w = self.idle_power_w.get(planned.environment, 0.0)
-        planned = replace(planned, idle_power_w=idle_power_w)
-        return RunForecaster(self.projection, planned)
+            idle_power_w = self.idle_power_w.get(task.environment, 0.0)
+        return RunForecaster(self.projection, replace(task, idle_power_w=idle_power_w))
 
     def forecasters(
         self,
@@ -218,12 +217,8 @@ class RunHistory:
     ) -> dict[str, RunForecaster]:
         """Return a forecaster by condition, where the architecture's size is known.
 
-        Parameters
-        ----------
-        costs
-            By condition; the probe of a cost also has the architecture's size.
-        power_limit_w, idle_power_w
-            By the name of the environment; see :meth:`forecaster`.
+        ``costs`` are by condition, and their probes also have the architecture's size; powers are
+        by the name of the environment, see :meth:`forecaster`.
         """
         idle_power_w = idle_power_w or {}
         probes = {name: cost.probe for name, cost in costs.items() if cost.probe is not None}

@@ -89,12 +89,7 @@ def fixed_step(
 ) -> tuple[float, float]:
     """Return the follow-up's two estimates of a whole training, from one window and the true end.
 
-    Parameters
-    ----------
-    start
-        Index of the window's first epoch, from 0.
-    window
-        Number of epochs in the window.
+    The window has this number of epochs, of which the first has index ``start``.
 
     Returns
     -------

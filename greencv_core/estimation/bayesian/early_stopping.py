@@ -8,13 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greencv_core.estimation.trajectory import (
-    Floats,
-    Integers,
-    StagePlan,
-    TrainingTask,
-    Trajectory,
-)
+from greencv_core.estimation.trajectory import Floats, Integers, StagePlan, TrainingTask, Trajectory
 
 DRAWS = 200
 SEED = 2022
@@ -39,23 +33,25 @@ class EpochCountModel:
         self, task: TrainingTask, completed: int, n: int, rng: np.random.Generator
     ) -> Integers:
         """Draw ``n`` numbers of epochs of the last stage, of which some are completed."""
-        plan = task.stages[-1]
-        least = min(max(plan.fewest_epochs, completed), plan.most_epochs)
-        if plan.fewest_epochs == plan.most_epochs:
-            return np.full(n, plan.most_epochs)
-        alike = [i for i, other in enumerate(self.plans) if _alike(other, plan)]
+        fewest, most = bounds = task.stages[-1].fewest_epochs, task.stages[-1].most_epochs
+        if fewest == most:
+            return np.full(n, most)
+        least = min(max(fewest, completed), most)
+        alike = [
+            i for i, plan in enumerate(self.plans)
+            if (plan.fewest_epochs, plan.most_epochs) == bounds
+        ]  # fmt: skip
         weights = self._weights(task.architecture, alike)
-        fewest = plan.fewest_epochs
         outcomes = np.concatenate([self.epochs[alike].astype(float), [np.nan]])
         chosen = outcomes[rng.choice(len(outcomes), 8 * n, p=weights)]
         new_kind = np.isnan(chosen)
-        chosen[new_kind] = rng.uniform(fewest, plan.most_epochs, int(new_kind.sum()))
+        chosen[new_kind] = rng.uniform(fewest, most, int(new_kind.sum()))
         blurred = fewest + (chosen - fewest) * np.exp(BLUR * rng.standard_normal(8 * n))
-        blurred = np.clip(np.rint(blurred), fewest, plan.most_epochs)
+        blurred = np.clip(np.rint(blurred), fewest, most)
         possible = blurred[blurred >= least]
         if len(possible) < max(1, n // 8):
             more = rng.exponential(1 + BEYOND * completed, n)
-            possible = np.clip(np.rint(least + more), least, plan.most_epochs)
+            possible = np.clip(np.rint(least + more), least, most)
         return rng.choice(possible, n).astype(np.int64)
 
     def median(self, task: TrainingTask, completed: int) -> int:
@@ -80,16 +76,9 @@ class EpochCountModel:
 
 def fit_epoch_counts(trajectories: Sequence[Trajectory]) -> EpochCountModel:
     """Learn the length of the last stage from trainings."""
-    last = [len(trajectory.task.stages) - 1 for trajectory in trajectories]
+    epochs = [(each.epochs.stage == len(each.task.stages) - 1).sum() for each in trajectories]
     return EpochCountModel(
         tuple(trajectory.task.architecture for trajectory in trajectories),
-        np.array(
-            [int((t.epochs.stage == i).sum()) for t, i in zip(trajectories, last, strict=True)],
-            dtype=np.int64,
-        ),
+        np.array(epochs, dtype=np.int64),
         tuple(trajectory.task.stages[-1] for trajectory in trajectories),
     )
-
-
-def _alike(a: StagePlan, b: StagePlan) -> bool:
-    return (a.fewest_epochs, a.most_epochs) == (b.fewest_epochs, b.most_epochs)

@@ -38,7 +38,6 @@ from greencv_core.estimation.bayesian.variability import (
 from greencv_core.estimation.trajectory import (
     Epochs,
     Floats,
-    Integers,
     Observed,
     Oracle,
     TrainingTask,
@@ -105,10 +104,10 @@ class Projection:
         if left_s and oracle.epochs is not None:
             _observe_time_left(state, task, left[0], left_s)
         weights, levels = state.sample(rng)
-        n_stages = len(task.stages)
+        n = len(task.stages)
         each = left[rng.integers(0, len(left), len(levels))] * _tflop(task)
-        dynamic_j = (each * np.exp(levels[:, :n_stages])).sum(axis=1)
-        times_s = (each * np.exp(levels[:, n_stages:])).sum(axis=1)
+        dynamic_j = (each * np.exp(levels[:, :n])).sum(axis=1)
+        times_s = (each * np.exp(levels[:, n:])).sum(axis=1)
         if left_s is not None:
             times_s = np.full_like(times_s, left_s)
         energies_j = spent_j + task.idle_power_w * times_s + dynamic_j
@@ -280,8 +279,10 @@ def _observe_epoch_in_progress(
     """Update on the power in an incomplete epoch."""
     spent_s, spent_j = _until_last_epoch(observed)
     passed_s, passed_j = observed.duration_s - spent_s, observed.energy_j - spent_j
-    n, stage = len(task.stages), _stage_of(task, len(observed.epochs))
-    if stage is None or passed_s <= 0 or passed_j <= 0:
+    n = len(task.stages)
+    ends = np.cumsum([stage.most_epochs for stage in task.stages])
+    stage = int(np.searchsorted(ends, len(observed.epochs), side="right"))
+    if stage == n or passed_s <= 0 or passed_j <= 0:
         return
     expected_s = np.exp(state.means[:, n + stage].mean()) * task.stages[stage].tflop_per_epoch
     error = fitted.partial.remaining_error(passed_s / expected_s)
@@ -320,32 +321,17 @@ def _sample_epochs_left(
 ) -> Floats:
     """Return (draws, stages): numbers of remaining epochs."""
     completed = np.array([(observed.epochs.stage == i).sum() for i in range(len(task.stages))])
+    most = np.array([stage.most_epochs for stage in task.stages], dtype=float)
+    first = np.cumsum(most) - most
     if oracle.epochs is not None:
         totals = np.array([oracle.epochs])
     else:
-        earlier = sum(stage.most_epochs for stage in task.stages[:-1])
         n = DRAWS * DRAWS_PER_COMPONENT
-        totals = earlier + epoch_counts.sample(task, int(completed[-1]), n, rng)
-    left: Floats = np.maximum(_split_by_stage(task, totals) - completed, 0)
+        totals = first[-1] + epoch_counts.sample(task, int(completed[-1]), n, rng)
+    # Epochs fill the stages in order; those beyond the plan belong to the last one.
+    most[-1] = np.inf
+    left: Floats = np.maximum(np.clip(totals[:, None] - first, 0, most) - completed, 0)
     return left
-
-
-def _split_by_stage(task: TrainingTask, epochs: Integers) -> Floats:
-    """Return (draws, stages): numbers of epochs, which fill the stages in order."""
-    rest, columns = epochs.astype(float), []
-    for stage in task.stages[:-1]:
-        columns.append(np.minimum(rest, stage.most_epochs))
-        rest = rest - columns[-1]
-    return np.stack([*columns, rest], axis=1)
-
-
-def _stage_of(task: TrainingTask, epoch: int) -> int | None:
-    """Return the stage of the epoch with this index, or None after the last."""
-    for i, stage in enumerate(task.stages):
-        if epoch < stage.most_epochs:
-            return i
-        epoch -= stage.most_epochs
-    return None
 
 
 def _until_last_epoch(observed: Observed) -> tuple[float, float]:

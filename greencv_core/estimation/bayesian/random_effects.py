@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import linalg, optimize, stats
 from statsmodels.tools.numdiff import approx_fprime
 
-Floats = NDArray[np.float64]
+from greencv_core.estimation.trajectory import Floats
+
 Cell = tuple[str, str, str, str, float]
 """Architecture, environment, setting, stage, and logarithm of GFLOPs."""
 
@@ -81,18 +82,8 @@ class LevelModel:
     Student's t, since a condition may differ from all others."""
 
     def predict(self, wanted: Design) -> tuple[Floats, Floats]:
-        """Predict other levels of one run's condition.
-
-        Returns
-        -------
-        means
-            (draws, cells).
-        covariances
-            (draws, cells, cells).
-        """
-        line, effects = _line(wanted, wanted), _effects(wanted, wanted)
-        variances = np.exp(2 * self.log_sds)
-        prior = line + np.tensordot(variances, effects, 1)
+        """Return means (draws, cells) and covariances (draws, cells, cells) of other levels."""
+        prior = self._covariances(wanted, wanted)
         if not len(self.known):
             return np.full((len(prior), len(wanted)), self.mean), self.scales * prior
         own = self._covariances(self.known, self.known)
@@ -110,14 +101,9 @@ class LevelModel:
 
 
 def fit_level_model(known: Design, levels: Floats, variances: Floats) -> LevelModel:
-    """Learn the effects from levels; without levels the posterior is the prior.
+    """Learn the effects from a level per entry of the design, each with its variance.
 
-    Parameters
-    ----------
-    levels
-        One per entry of the design.
-    variances
-        Variance of each level about its condition's.
+    Without levels the posterior is the prior.
     """
     rng = np.random.default_rng(SEED)
     prior_mean = np.log(_MEDIAN_SD)
@@ -170,14 +156,10 @@ class _Posterior:
 
 def _find_mode(posterior: _Posterior) -> tuple[Floats, Floats]:
     """Return the mode of the posterior, and the curvature there."""
-    best = optimize.minimize(
-        posterior.cost,
-        np.log(_MEDIAN_SD),
-        jac=posterior.slope,
-        method="BFGS",
-        options={"gtol": 1e-8},
-    )
-    mode = best.x
+    start, options = np.log(_MEDIAN_SD), {"gtol": 1e-8}
+    mode = optimize.minimize(
+        posterior.cost, start, jac=posterior.slope, method="BFGS", options=options
+    ).x
     # BFGS's own curvature is too rough for a proposal, and it stops near the optimum: two Newton
     # steps reach it from anywhere near.
     for _ in range(2):
@@ -227,18 +209,9 @@ def _effects(a: Design, b: Design) -> Floats:
     condition = environment * architecture * _same(a.setting, b.setting)
     stage = _same(a.stage, b.stage)
     products = np.outer(a.log_gflops, b.log_gflops)
-    return np.stack(
-        [
-            environment,
-            environment * products,
-            architecture,
-            condition,
-            environment * stage,
-            architecture * stage,
-            condition * stage,
-            products * stage,
-        ]
-    )
+    effects = [environment, environment * products, architecture, condition]
+    on_step = [environment * stage, architecture * stage, condition * stage, products * stage]
+    return np.stack([*effects, *on_step])
 
 
 def _same(a: NDArray[np.str_], b: NDArray[np.str_]) -> Floats:
