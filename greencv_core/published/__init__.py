@@ -3,7 +3,8 @@
 To add a data set NAME, add three things:
 
 1. ``published/NAME.py``, an adapter module (or a package, as ``seaa2023``) with the names of
-   :class:`Adapter`, and ``published_trajectories(files)`` if its files hold trajectories;
+   :class:`Adapter`, and ``published_trajectories(files)``, which returns a list, if its files hold
+   trajectories;
 2. ``published/NAME.sha256``, its manifest: the output of ``sha256sum`` for its files. The adapter
    reads it with :func:`load_manifest`;
 3. NAME in :data:`DATA_SETS`.
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 import pandas as pd
 
@@ -57,14 +58,6 @@ class Adapter(Protocol):
 
     def published_runs(self, files: Mapping[str, Path]) -> pd.DataFrame:
         """Return the runs table from the available files, which include all of ``NEEDED``."""
-
-
-@runtime_checkable
-class TrajectoryAdapter(Protocol):
-    """A data set that also holds the trajectories of its trainings."""
-
-    def published_trajectories(self, files: Mapping[str, Path]) -> list[Trajectory]:
-        """Return the trajectories that can be read from the available files, possibly none."""
 
 
 def load_adapter(name: str) -> Adapter:
@@ -124,10 +117,11 @@ def published_trajectories(name: str, progress: Progress | None = None) -> list[
         No trajectory is available.
     """
     adapter = load_adapter(name)
-    if not isinstance(adapter, TrajectoryAdapter):
+    read = getattr(adapter, "published_trajectories", None)
+    if read is None:
         raise BadInputError(f"{name}: the files of this data set hold no trajectories")
     fetched = fetch(adapter.RELEASE, progress)
-    found = adapter.published_trajectories(fetched.files)
+    found: list[Trajectory] = read(fetched.files)
     if not found:
         lines = (f"{name}: no log of a training can be read", *summarise_problems(fetched.problems))
         raise DataUnavailableError("\n".join(lines))

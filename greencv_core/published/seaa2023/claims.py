@@ -21,7 +21,7 @@ from scipy import stats
 
 from greencv_core.analysis import Comparison
 from greencv_core.published.seaa2023.reanalysis import RQ1_ENVIRONMENT, SMALLER_GPU, Reanalysis
-from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, NAME
+from greencv_core.published.seaa2023.runs import CONDITION, IMAGES_PER_EPOCH, NAME
 from greencv_core.utils.energy import J_PER_KWH
 
 RELATIVE_TOLERANCE = 1e-6
@@ -37,15 +37,14 @@ CORRELATED = {
     "f1": "f1",
     "temperature": "temperature_c",
 }
-_MEDIANS = {
-    "energy_j_per_image": "energy_j_per_image",
-    "utilization_pct": "device_utilization_pct",
-    "duration_ms_per_image": "duration_ms_per_image",
-    "f1": "f1",
-    "temperature_c": "temperature_c",
-    "power_w": "power_w",
-    "epochs": "epochs",
-}
+_MEDIANS = (
+    "energy_j_per_image",
+    "duration_ms_per_image",
+    "f1",
+    "temperature_c",
+    "power_w",
+    "epochs",
+)
 SOURCES = ("printed", "in_figure", "from_data")
 _AT_MOST = "<="
 
@@ -120,19 +119,14 @@ def claims_summary(claims: pd.DataFrame) -> pd.DataFrame:
 
     ``with_a_run_put_back`` counts those that agree only with such a run.
     """
-    parts = claims.groupby("part", sort=False)
-    put_back = claims["agrees"] & (claims["besides"] != "")
-    return pd.DataFrame(
-        {
-            **{
-                name: (claims["source"] == name).groupby(claims["part"], sort=False).sum()
-                for name in SOURCES
-            },
-            "figures": parts.size(),
-            "agreeing": parts["agrees"].sum(),
-            "with_a_run_put_back": put_back.groupby(claims["part"], sort=False).sum(),
-        }
-    ).reset_index()
+    counted = claims.assign(
+        **{name: claims["source"] == name for name in SOURCES},
+        figures=1,
+        agreeing=claims["agrees"],
+        with_a_run_put_back=claims["agrees"] & (claims["besides"] != ""),
+    )
+    columns = [*SOURCES, "figures", "agreeing", "with_a_run_put_back"]
+    return counted.groupby("part", sort=False)[columns].sum().reset_index()
 
 
 def _put_back(reanalysis: Reanalysis, besides: str) -> Reanalysis:
@@ -176,13 +170,14 @@ def _totals(reanalysis: Reanalysis) -> Figures:
 
 
 def _medians(reanalysis: Reanalysis) -> Figures:
-    everything = reanalysis.medians("none").set_index(["environment", "architecture"])
+    everything = reanalysis.medians("none").set_index(CONDITION)
     for row in reanalysis.medians().to_dict("records"):
         condition = f"{row['environment']}/{row['architecture']}"
         every = everything.loc[(row["environment"], row["architecture"])]
         yield f"{condition}/n", float(row["n"])
-        for figure, column in _MEDIANS.items():
-            yield f"{condition}/{figure}", row[column]
+        for column in _MEDIANS:
+            yield f"{condition}/{column}", row[column]
+        yield f"{condition}/utilization_pct", row["device_utilization_pct"]
         yield f"{condition}/duration_h", row["duration_s"] / 3600
         yield f"{condition}/energy_j_per_image_all_runs", float(every["energy_j_per_image"])
         yield f"{condition}/n_all_runs", float(every["n"])
@@ -253,7 +248,7 @@ def _correlations(reanalysis: Reanalysis, variant: str = "published") -> Figures
 
 def _savings(reanalysis: Reanalysis, variant: str = "published") -> Figures:
     runs = reanalysis.runs(variant)
-    groups = runs.groupby(["environment", "architecture"], sort=False)
+    groups = runs.groupby(CONDITION, sort=False)
     joules, f1 = groups["energy_j_per_image"].median(), groups["f1"].median()
     levels = np.sort(joules.to_numpy())
     yield "max", float(1 - levels[0] / levels[-1])
@@ -273,21 +268,12 @@ def _savings(reanalysis: Reanalysis, variant: str = "published") -> Figures:
 
 def _first_version(reanalysis: Reanalysis) -> Figures:
     variant = "first_formula"
-    yield (
-        "max_by_trapezoid",
-        _largest(
-            reanalysis,
-            lambda runs: runs["energy_j"] / (IMAGES_PER_EPOCH * runs["epochs_first_version"]),
-        ),
-    )
-    yield (
-        "max_with_the_last_epochs",
-        _largest(
-            reanalysis,
-            lambda runs: runs["power_sum_w"] * runs["duration_s"] / runs["images_processed"],
-        ),
-    )
-    groups = reanalysis.runs(variant).groupby(["environment", "architecture"])
+    runs = reanalysis.runs()
+    trapezoid_j = runs["energy_j"] / (IMAGES_PER_EPOCH * runs["epochs_first_version"])
+    yield "max_by_trapezoid", _largest_saving(runs, trapezoid_j)
+    last_epochs = runs["power_sum_w"] * runs["duration_s"] / runs["images_processed"]
+    yield "max_with_the_last_epochs", _largest_saving(runs, last_epochs)
+    groups = reanalysis.runs(variant).groupby(CONDITION)
     for (environment, architecture), value in groups["energy_j_per_image"].median().items():
         # Published in thousands of what the formula gives.
         yield f"{environment}/{architecture}/energy_per_image", float(value) / 1e3
@@ -299,16 +285,14 @@ def _first_version(reanalysis: Reanalysis) -> Figures:
         yield f"{name}/dunn_not_significant", _not_significant(comparison)
 
 
-def _largest(reanalysis: Reanalysis, energy: Callable[[pd.DataFrame], pd.Series]) -> float:
-    """Return the largest saving of median energy per image, for another energy."""
-    runs = reanalysis.runs()
-    medians = energy(runs).groupby([runs["environment"], runs["architecture"]]).median()
+def _largest_saving(runs: pd.DataFrame, energy: pd.Series) -> float:
+    medians = energy.groupby([runs["environment"], runs["architecture"]]).median()
     return float(1 - medians.min() / medians.max())
 
 
 def _epochs_corrected(reanalysis: Reanalysis) -> Figures:
     variant = "epochs_corrected"
-    groups = reanalysis.runs(variant).groupby(["environment", "architecture"])
+    groups = reanalysis.runs(variant).groupby(CONDITION)
     for (environment, architecture), value in groups["energy_j_per_image"].median().items():
         yield f"{environment}/{architecture}/energy_j_per_image", float(value)
     yield from _savings(reanalysis, variant)

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from greencv_core.published.seaa2023.nvidia_smi import Floats, Log, read_log, whole_lines
+from greencv_core.published.seaa2023.nvidia_smi import Log, read_log, whole_lines
 from greencv_core.published.seaa2023.runs import (
     CARBON_INTENSITY_GCO2E_PER_KWH,
     FOLDERS,
@@ -107,9 +107,7 @@ class RawRuns:
         if self.runs.empty:
             return "No raw log could be read."
         headers = Counter(self.runs["header"])
-        by_header = " and ".join(
-            f"{n} with {_HEADERS[name]}" for name, n in sorted(headers.items())
-        )
+        by_header = " and ".join(f"{n} with {_HEADERS[k]}" for k, n in sorted(headers.items()))
         endings = Counter(self.runs["ending"])
         return (
             f"The raw logs of {count(len(self.runs), 'training')} were read ({by_header}). "
@@ -236,17 +234,21 @@ def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
     return row, problems
 
 
-def trimmed(log: Log, values: Floats) -> Floats:
-    """Return a log's values without the lines that the original leaves out at each end."""
+def trimmed(log: Log) -> Log:
+    """Return a log without the lines that the original leaves out at each end."""
     # The rest of a cut line counts as one of the last three.
-    return values[TRIMMED_LINES : len(values) - TRIMMED_LINES + log.cut_off]
+    kept = slice(TRIMMED_LINES, len(log) - TRIMMED_LINES + log.cut_off)
+    arrays: dict[str, Any] = {
+        name: values[kept] for name, values in vars(log).items() if isinstance(values, np.ndarray)
+    }
+    return replace(log, **arrays)
 
 
 def _figures(log: Log) -> dict[str, Any]:
-    time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
+    kept = trimmed(log)
+    time_s, power_w, memory_mib = kept.time_s, kept.power_w, kept.memory_used_mib
     whole_w = np.floor(power_w)
     low_w, before_w, after_w = _idle(log)
-    memory_mib = trimmed(log, log.memory_used_mib)
     shared = memory_mib > SHARED_FROM * memory_mib.min()
     fallback_s, fallback_w = _fallback(log, before_w)
     return {
@@ -256,8 +258,8 @@ def _figures(log: Log) -> dict[str, Any]:
         "energy_j_whole_watts": np.trapezoid(whole_w, time_s),
         "power_sum_w_whole_watts": whole_w.sum(),
         "power_w": power_w.mean(),
-        "device_utilization_pct": trimmed(log, log.utilization_pct).mean(),
-        "temperature_c": trimmed(log, log.temperature_c).mean(),
+        "device_utilization_pct": kept.utilization_pct.mean(),
+        "temperature_c": kept.temperature_c.mean(),
         "day": str(np.datetime64(int(log.time_s[0]), "s").astype("datetime64[D]")),
         "fallback_s": fallback_s,
         "fallback_power_w": fallback_w,
@@ -314,7 +316,8 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     logged_s = pc.cast(table["timestamp"], pa.int64()).to_numpy() / 1e6
     if len(logged_s) < 2:
         raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
-    time_s, power_w = trimmed(log, log.time_s), trimmed(log, log.power_w)
+    kept = trimmed(log)
+    time_s, power_w = kept.time_s, kept.power_w
     apart_s = float(logged_s[-1] - time_s[-1])
     figures: dict[str, Any] = {"ends_apart_s": apart_s}
     if apart_s < -ENDS_WITHIN_S:
@@ -336,13 +339,11 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
 
 def _second_stage(pair: LogPair) -> tuple[str, float, float, float, float, float, float]:
     assert pair.gpu is not None
-    log = read_log(pair.gpu)
-    time_s, power_w, utilization_pct = (
-        trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
-    )
+    log = trimmed(read_log(pair.gpu))
+    time_s, utilization_pct = log.time_s, log.utilization_pct
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
     begin = first + find_step(utilization_pct[first:])
-    epoch_s, rhythm = estimate_period(time_s[begin:], utilization_pct[begin:], power_w[begin:])
+    epoch_s, rhythm = estimate_period(time_s[begin:], utilization_pct[begin:], log.power_w[begin:])
     quiet = utilization_pct[begin + 1 :] < QUIET_PCT
     last = len(quiet) - int(np.argmax(~quiet[::-1]))
     return (

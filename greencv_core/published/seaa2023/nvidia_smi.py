@@ -13,12 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pyarrow import csv
 
+from greencv_core.estimation.trajectory import Floats
 from greencv_core.utils.errors import BadInputError
-
-Floats = NDArray[np.float64]
 
 Ending = Literal["whole line", "half a line", "line without end"]
 

@@ -27,7 +27,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.published import runs_from_files
 from greencv_core.published.seaa2023.logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
-from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, KEY, NAME, RELEASE
+from greencv_core.published.seaa2023.runs import CONDITION, IMAGES_PER_EPOCH, KEY, NAME, RELEASE
 from greencv_core.utils.downloads import Progress, fetch
 
 Removals = Literal["none", "by_hand", "rule"]
@@ -122,7 +122,9 @@ class Reanalysis:
         is NaN.
         """
         runs = self.table.copy()
-        logged = self._logged
+        columns = ["energy_j", "missing_s", "missing_energy_j"]
+        raw = self.raw.runs.set_index("run_id").reindex(columns=columns)
+        logged = raw.reindex(runs["run_id"]).astype(float)
         from_raw = logged["energy_j"].notna().to_numpy()
         exact_j = np.where(
             from_raw, logged["energy_j"], runs["energy_j"] + self.lost_w * runs["duration_s"]
@@ -148,16 +150,6 @@ class Reanalysis:
                 variant: (whole_j - idle[power] * whole_s) / true_images
                 for variant, power in IDLE.items()
             },
-        )
-
-    @cached_property
-    def _logged(self) -> pd.DataFrame:
-        columns = ["energy_j", "missing_s", "missing_energy_j"]
-        return (
-            self.raw.runs.set_index("run_id")
-            .reindex(columns=columns)
-            .reindex(self.table["run_id"])
-            .astype(float)
         )
 
     @property
@@ -241,11 +233,10 @@ class Reanalysis:
 
     def headline(self, removals: Removals = "by_hand") -> dict[str, Saving | Unavailable]:
         """Return each variant's largest saving between two conditions."""
+        every = {variant: self.runs(variant, removals) for variant in VARIANTS}
         return {
-            variant: attempt(
-                best_against_worst, self.runs(variant, removals), correctness=CORRECTNESS
-            )
-            for variant in VARIANTS
+            variant: attempt(best_against_worst, runs, correctness=CORRECTNESS)
+            for variant, runs in every.items()
         }
 
     def tests(self, variant: str = "published") -> dict[str, Comparison]:
@@ -264,11 +255,9 @@ class Reanalysis:
         if value != "energy_j_per_image":
             variant = "published"  # the variants differ in energy alone
         if (name, variant) not in self._compared:
-            fixed, level = (
-                ("environment", RQ1_ENVIRONMENT)
-                if by == "architecture"
-                else ("architecture", RQ2_ARCHITECTURE)
-            )
+            fixed, level = "environment", RQ1_ENVIRONMENT
+            if by == "environment":
+                fixed, level = "architecture", RQ2_ARCHITECTURE
             runs = self.runs(variant).dropna(subset=[value])
             if level not in set(runs[fixed]):
                 raise NotEnoughDataError(f"no run of {level} has this energy")
@@ -278,7 +267,7 @@ class Reanalysis:
     def medians(self, removals: Removals = "by_hand") -> pd.DataFrame:
         """Return n and medians by environment and architecture, as published."""
         runs = self.runs(removals=removals)
-        groups = runs.groupby(["environment", "architecture"], sort=False)
+        groups = runs.groupby(CONDITION, sort=False)
         columns = [
             "energy_j_per_image", "device_utilization_pct", "duration_ms_per_image", "f1",
             "temperature_c", "power_w", "epochs", "duration_s",
@@ -315,9 +304,5 @@ def _largest_in(runs: pd.DataFrame, environment: str) -> Saving:
 def _by_moving(runs: pd.DataFrame, to: str) -> Saving:
     """Return the saving of RQ2's architecture in another environment than RQ1's."""
     fixed = {"architecture": RQ2_ARCHITECTURE}
-    return saving(
-        runs,
-        fixed | {"environment": RQ1_ENVIRONMENT},
-        fixed | {"environment": to},
-        correctness=CORRECTNESS,
-    )
+    before, after = fixed | {"environment": RQ1_ENVIRONMENT}, fixed | {"environment": to}
+    return saving(runs, before, after, correctness=CORRECTNESS)

@@ -33,6 +33,7 @@ from greencv_core.published.seaa2023.claims import (
     quote_correlation,
     quote_test,
 )
+from greencv_core.published.seaa2023.runs import signed_percent
 from greencv_core.utils.text import (
     count,
     left_out_clause,
@@ -58,7 +59,6 @@ _COUNTED: tuple[tuple[Standing, str, str], ...] = (
     ("cannot be asked", "cannot be asked", "cannot be asked"),
 )
 """Each status in a sentence, of one claim and of several."""
-_MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,6 @@ def evaluate_claims(
 
     Parameters
     ----------
-    runs
-        Runs with any number of architectures and environments.
     margin
         Largest negligible loss of correctness, from 0 to 1.
     correctness
@@ -121,22 +119,15 @@ def evaluate_claims(
 
 def _questions(margin: float, correctness: str) -> list[Callable[[pd.DataFrame], Claim]]:
     """Return a function of a runs table per claim."""
+    utilisation = "differ in device utilisation"
     return [
         partial(_architectures, "Architectures differ in energy", _ENERGY, "rq1_energy"),
         partial(
-            _architectures,
-            "Architectures differ in device utilisation",
-            _UTILISATION,
-            "rq1_gpu_utilization",
+            _architectures, f"Architectures {utilisation}", _UTILISATION, "rq1_gpu_utilization"
         ),
         partial(_architectures, "Architectures differ in F1", correctness, "rq1_f1"),
         partial(_environments, "Environments differ in energy", _ENERGY, "rq2_energy"),
-        partial(
-            _environments,
-            "Environments differ in device utilisation",
-            _UTILISATION,
-            "rq2_gpu_utilization",
-        ),
+        partial(_environments, f"Environments {utilisation}", _UTILISATION, "rq2_gpu_utilization"),
         partial(_largest_saving, correctness),
         partial(_without_loss, margin, correctness),
         partial(_correlation, "Energy rises with GFLOPs", _GFLOPS, _ENERGY),
@@ -217,8 +208,8 @@ def _largest_saving(correctness: str, runs: pd.DataFrame) -> Claim:
         return _unanswered(claim, original, largest.reason)
     own = runs[_GFLOPS].dropna()
     here = (
-        f"{_percent(largest.saving)} ({_percent(largest.ci_low)} to {_percent(largest.ci_high)}), "
-        f"{largest.cheap} against {largest.dear}"
+        f"{signed_percent(largest.saving)} ({signed_percent(largest.ci_low)} to "
+        f"{signed_percent(largest.ci_high)}), {largest.cheap} against {largest.dear}"
     )
     if len(own) and own.min() > 0:
         here += f"; {_gflops(float(own.min()), float(own.max()))}"
@@ -262,9 +253,8 @@ def _without_loss(margin: float, correctness: str, runs: pd.DataFrame) -> Claim:
     if not len(dear) or not len(cheap):
         return _unanswered(claim, original, f"no run of one of the two has {name}")
     if np.median(dear) <= 0:
-        return _unanswered(
-            claim, original, f"{largest.dear} learned nothing, so nothing can be lost"
-        )
+        nothing = f"{largest.dear} learned nothing, so nothing can be lost"
+        return _unanswered(claim, original, nothing)
     test = attempt(non_inferiority, dear, cheap, margin)
     if isinstance(test, Unavailable):
         return _unanswered(claim, original, test.reason)
@@ -299,9 +289,8 @@ def _correlation(claim: str, x: str, y: str, runs: pd.DataFrame) -> Claim:
     known = {name: r for name, r in every.items() if isinstance(r, RankCorrelation)}
     if not known:
         return _unanswered(claim, original, _first_reason(every))
-    here = "\n".join(f"{name}: {r.estimate()}" for name, r in known.items()) + _left_out(
-        every, known
-    )
+    here = "\n".join(f"{name}: {r.estimate()}" for name, r in known.items())
+    here += _left_out(every, known)
     rising = sum(result.rises for result in known.values())
     falling = sum(result.falls for result in known.values())
     standing, verdict = _k_of_n(rising, len(known), "environment")
@@ -338,9 +327,8 @@ def _matching(runs: pd.DataFrame) -> Claim:
     here = "\n".join(pair.sentence().removesuffix(".") for pair in pairs)
     taken = pd.Series(data=False, index=runs.index)
     for pair in pairs:
-        taken |= runs["environment"].isin((pair.powerful, pair.other)) & runs["architecture"].isin(
-            pair.architectures
-        )
+        of_pair = runs["environment"].isin((pair.powerful, pair.other))
+        taken |= of_pair & runs["architecture"].isin(pair.architectures)
     return Claim(claim, original, here, int(taken.sum()), standing, verdict)
 
 
@@ -383,10 +371,6 @@ def _k_of_n(k: int, n: int, unit: str) -> tuple[Standing, str]:
     if k:
         return "in part", f"Holds in part ({k} of {count(n, unit)})."
     return "not shown", "Not shown." if n == 1 else f"Not shown for any of {n} {unit}s."
-
-
-def _percent(share: float) -> str:
-    return percent(share).replace("-", _MINUS)
 
 
 def _change(test: NonInferiority) -> str:

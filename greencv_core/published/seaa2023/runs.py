@@ -16,7 +16,7 @@ import pandas as pd
 from greencv_core.published import load_manifest
 from greencv_core.records.tables import runs_table
 from greencv_core.utils.downloads import Release
-from greencv_core.utils.text import listed
+from greencv_core.utils.text import listed, percent
 
 NAME = "seaa2023"
 DOI = "10.5281/zenodo.7828518"
@@ -31,7 +31,8 @@ ENVIRONMENTS = {
 }
 """Names in the processed file, and in the paper's figures."""
 FOLDERS = {"cloud": "Cloud", "local-v2": "Local ML", "local": "Local N"}
-KEY = ("environment", "architecture", "repetition")
+CONDITION = ["environment", "architecture"]
+KEY = (*CONDITION, "repetition")
 """Columns that identify a run."""
 SEED = 2022
 IMAGES_PER_EPOCH = 33_952
@@ -105,9 +106,7 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
 
 def complete_columns(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the missing columns of a runs table to measured runs."""
-    images, energy_j, duration_s = (
-        runs[column] for column in ("images_processed", "energy_j", "duration_s")
-    )
+    images, energy_j, duration_s = runs["images_processed"], runs["energy_j"], runs["duration_s"]
     by_hand = {(*condition, run) for condition, some in REMOVED_BY_HAND.items() for run in some}
     keys = list(runs[list(KEY)].itertuples(index=False, name=None))
     runs = runs.assign(
@@ -144,18 +143,16 @@ def count_epochs(metrics: Path) -> pd.DataFrame:
         [(FOLDERS[folder], architecture, run) for folder, architecture, run in first.index],
         names=KEY,
     )
-    return pd.DataFrame(
-        {
-            "epochs_first_version": first,
-            "epochs_true": (first + 1).clip(upper=MOST_EPOCHS),
-        }
-    )
-
-
-CONDITION = ["environment", "architecture"]
+    true = (first + 1).clip(upper=MOST_EPOCHS)
+    return pd.DataFrame({"epochs_first_version": first, "epochs_true": true})
 
 
 def describe_conditions(runs: pd.DataFrame) -> str:
     """Return the conditions of runs in words: ``vgg16 in Cloud and resnet50 in Cloud``."""
     pairs = runs[CONDITION].drop_duplicates().itertuples(index=False, name=None)
     return listed([f"{architecture} in {environment}" for environment, architecture in pairs])
+
+
+def signed_percent(share: float) -> str:
+    """Return a share in percent, with a minus sign rather than a hyphen."""
+    return percent(share).replace("-", "\N{MINUS SIGN}")

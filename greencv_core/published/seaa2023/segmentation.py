@@ -6,10 +6,9 @@ It uses no published number of epochs, so that such numbers can be checked again
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
-Floats = NDArray[np.float64]
+from greencv_core.estimation.trajectory import Floats
 
 SHORTEST_S, LONGEST_S = 10, 120
 """Range of the length of an epoch."""

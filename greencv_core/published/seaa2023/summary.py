@@ -7,16 +7,11 @@ from typing import Any
 from greencv_core.analysis import Saving, Unavailable
 from greencv_core.published.seaa2023.claims import claims_table
 from greencv_core.published.seaa2023.reanalysis import Reanalysis, Removals
-from greencv_core.published.seaa2023.runs import COMMIT, DOI, NAME
+from greencv_core.published.seaa2023.runs import COMMIT, CONDITION, DOI, NAME
 
-_MEDIANS = {
-    "environment": "environment",
-    "architecture": "architecture",
-    "n": "n",
-    "energy_j_per_image": "energy_j_per_image",
+_RENAMED = {
     "device_utilization_pct": "gpu_utilization_pct",
     "duration_ms_per_image": "ms_per_image",
-    "f1": "f1",
 }
 
 
@@ -27,7 +22,8 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
     that the declared rule removes; ``headline_all_runs`` has all runs.
     """
     claims = claims_table(reanalysis)
-    medians = reanalysis.medians()[list(_MEDIANS)].rename(columns=_MEDIANS)
+    columns = [*CONDITION, "n", "energy_j_per_image", *_RENAMED, "f1"]
+    medians = reanalysis.medians()[columns].rename(columns=_RENAMED)
     return {
         "data": {
             "name": NAME,
@@ -64,7 +60,7 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
 def _headline(reanalysis: Reanalysis, removals: Removals) -> dict[str, Any]:
     return {
         variant: _saving(
-            result, int(reanalysis.runs(variant, removals)["energy_j_per_image"].notna().sum())
+            result, int(reanalysis.runs(variant, removals)["energy_j_per_image"].count())
         )
         for variant, result in reanalysis.headline(removals).items()
     }

@@ -16,7 +16,6 @@ import pandas as pd
 
 from greencv_core.estimation.trajectory import (
     Epochs,
-    Floats,
     StagePlan,
     TrainingTask,
     Trajectory,
@@ -92,11 +91,8 @@ def read_trajectories(files: Mapping[str, Path], raw: RawRuns) -> list[Trajector
 
 def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Trajectory:
     assert pair.gpu is not None
-    log = read_log(pair.gpu)
-    time_s, power_w, utilization_pct = (
-        trimmed(log, values) for values in (log.time_s, log.power_w, log.utilization_pct)
-    )
-    time_s = time_s - time_s[0]
+    log = trimmed(read_log(pair.gpu))
+    time_s, power_w, utilization_pct = log.time_s - log.time_s[0], log.power_w, log.utilization_pct
     first = int(np.argmax(utilization_pct > AT_WORK_PCT))
     # An epoch with frozen layers is not longer than one without.
     latest = INITIAL_EPOCHS / run["epochs"]
@@ -110,7 +106,9 @@ def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Traj
         energy_j = np.append(energy_j, energy_j[-1] + run["missing_energy_j"])
         used_pct = np.append(used_pct, used_pct[-1])
 
-    edges_s = _edges(begin_s, second_stage_s, time_s[-1], int(run["epochs"]))
+    frozen_s = np.linspace(begin_s, second_stage_s, INITIAL_EPOCHS + 1)
+    main_s = np.linspace(second_stage_s, time_s[-1], int(run["epochs"]) - INITIAL_EPOCHS + 1)
+    edges_s = np.concatenate([frozen_s, main_s[1:]])
     edges_j = np.interp(edges_s, time_s, energy_j)
     stages = (np.arange(len(edges_s) - 1) >= INITIAL_EPOCHS).astype(np.int64)
     return Trajectory(
@@ -123,13 +121,6 @@ def _read_trajectory(pair: LogPair, run: pd.Series, idle_power_w: float) -> Traj
         energy_so_far_j=energy_j,
         utilization_so_far_pct=used_pct,
     )
-
-
-def _edges(begin_s: float, second_stage_s: float, end_s: float, epochs: int) -> Floats:
-    """Return the start of each epoch, and the end of the last."""
-    frozen = np.linspace(begin_s, second_stage_s, INITIAL_EPOCHS + 1)
-    main = np.linspace(second_stage_s, end_s, epochs - INITIAL_EPOCHS + 1)
-    return np.concatenate([frozen, main[1:]])
 
 
 def _task(pair: LogPair, run: pd.Series, idle_power_w: float) -> TrainingTask:

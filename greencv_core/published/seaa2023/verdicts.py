@@ -32,13 +32,12 @@ from greencv_core.published.seaa2023.reanalysis import (
     SMALLER_GPU,
     Reanalysis,
 )
+from greencv_core.published.seaa2023.runs import signed_percent
 from greencv_core.utils.text import listed, number, p_value, percent
 
 FINAL_ABSTRACT = 0.8138
 """Largest saving in the abstract of the paper's last version, cut and not rounded."""
 _UNDECIDED = "Not decided: data are missing."
-
-
 _SAVINGS = (
     ("In Cloud, MobileNetV2 saves against VGG16", "Cloud/max", "largest saving in Cloud"),
     ("In Local N, MobileNetV2 saves against NASNet", "Local N/max", "largest saving in Local N"),
@@ -139,7 +138,7 @@ def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -
         return _UNDECIDED
     if not _same_conditions(published, corrected):
         return f"Changes: now {corrected.cheap} against {corrected.dear}."
-    if _runs(published) != _runs(corrected):
+    if published.n_from + published.n_to != corrected.n_from + corrected.n_to:
         return _UNDECIDED
     if corrected.ci_low <= 0:
         return "Does not hold: corrected, the interval includes no saving."
@@ -154,10 +153,6 @@ def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -
     )
 
 
-def _runs(result: Saving) -> int:
-    return result.n_from + result.n_to
-
-
 def _net(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]) -> str:
     """Say how large a saving is net of each idle power."""
     if isinstance(gross, Unavailable):
@@ -166,7 +161,7 @@ def _net(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]) -> s
     if len(known) < len(nets):
         return ""
     low, high = (choose(net.saving for net in known) for choose in (min, max))
-    span = f"{percent(low)} to {percent(high)}".replace("-", "\N{MINUS SIGN}")
+    span = f"{signed_percent(low)} to {signed_percent(high)}"
     if any(not _same_conditions(net, gross) for net in known):
         span += ", in part of other pairs"
     lost = sum(net.ci_low <= 0 for net in known)
@@ -319,31 +314,25 @@ def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
     """
     runs = reanalysis.runs(variant)
     both = runs[runs["environment"].isin((RQ1_ENVIRONMENT, SMALLER_GPU))]
-    results = {
-        architecture: attempt(
-            saving,
-            runs,
-            _condition(architecture, SMALLER_GPU),
-            _condition(architecture, RQ1_ENVIRONMENT),
+    gflops = both.groupby("architecture")["gflops_per_image"].median().sort_values()
+    paying = []
+    for architecture in gflops.index:
+        smaller, larger = (
+            {"architecture": architecture, "environment": name}
+            for name in (SMALLER_GPU, RQ1_ENVIRONMENT)
         )
-        for architecture in both.groupby("architecture")["gflops_per_image"]
-        .median()
-        .sort_values()
-        .index
-    }
-    if any(isinstance(result, Unavailable) for result in results.values()):
-        return None
-    return [a for a, r in results.items() if isinstance(r, Saving) and r.ci_low > 0]
+        result = attempt(saving, runs, smaller, larger)
+        if isinstance(result, Unavailable):
+            return None
+        if result.ci_low > 0:
+            paying.append(architecture)
+    return paying
 
 
 def _list_or_none(architectures: list[str] | None) -> str:
     if architectures is None:
         return "not known"
     return listed(architectures) or "none"
-
-
-def _condition(architecture: str, environment: str) -> dict[str, object]:
-    return {"architecture": architecture, "environment": environment}
 
 
 def _judge_complexity(reanalysis: Reanalysis) -> Verdict:

@@ -12,7 +12,7 @@ from greencv_core.published.seaa2023.reanalysis import (
     SMALLER_GPU,
     Reanalysis,
 )
-from greencv_core.published.seaa2023.runs import describe_conditions
+from greencv_core.published.seaa2023.runs import describe_conditions, signed_percent
 from greencv_core.utils.text import as_opening, count, listed, number, p_value, percent
 
 _NET_OF = {
@@ -49,9 +49,8 @@ def idle_sentence(reanalysis: Reanalysis) -> str:
     unknown = sorted(set(reanalysis.every_run["environment"]) - set(table["environment"]))
     if unknown:
         text += f" Of {listed(unknown)} there is no log, and no net energy."
-    return " ".join(
-        part for part in (text, _return_to_low_power(reanalysis), _net_of_each(reanalysis)) if part
-    )
+    parts = text, _return_to_low_power(reanalysis), _net_of_each(reanalysis)
+    return " ".join(part for part in parts if part)
 
 
 def _net_of_each(reanalysis: Reanalysis) -> str:
@@ -64,8 +63,8 @@ def _net_of_each(reanalysis: Reanalysis) -> str:
         return ""
     each = listed(
         [
-            f"{_NET_OF[variant]} {_signed(net.saving)} ({_signed(net.ci_low)} to "
-            f"{_signed(net.ci_high)}; {_test_in_words(reanalysis, variant)})"
+            f"{_NET_OF[variant]} {signed_percent(net.saving)} ({signed_percent(net.ci_low)} to "
+            f"{signed_percent(net.ci_high)}; {_test_in_words(reanalysis, variant)})"
             for variant, net in nets.items()
         ]
     )
@@ -104,7 +103,3 @@ def _test_in_words(reanalysis: Reanalysis, variant: str) -> str:
     if isinstance(test, Unavailable):
         return "no test"
     return f"H = {test.kruskal_h:.2f}, {p_value(test.kruskal_p)}"
-
-
-def _signed(share: float) -> str:
-    return percent(share).replace("-", "\N{MINUS SIGN}")
