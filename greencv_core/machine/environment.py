@@ -5,7 +5,7 @@ Only the functions that need torch import it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from greencv_core.machine.hardware import Machine
 from greencv_core.metering import MeterError
@@ -100,33 +100,20 @@ def power_limit_w(spec: EnvironmentSpec, machine: Machine) -> float:
 
 
 def _auto(machine: Machine) -> list[EnvironmentSpec]:
-    specs = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1, memory_format=_LAYOUT)]
+    specs: list[dict[str, object]] = [{"name": "cpu-1-thread", "device": "cpu", "threads": 1}]
     if machine.cpu_count > 1:
-        specs.append(
-            EnvironmentSpec(
-                name="cpu-all-threads", device="cpu", threads="all", memory_format=_LAYOUT
-            )
-        )
+        specs.append({"name": "cpu-all-threads", "device": "cpu", "threads": "all"})
     first = machine.metered_accelerator
     if first is not None:
         kind = first.device.partition(":")[0]
         mixed = "bf16" if first.bf16 else "fp16"
         specs += [
-            EnvironmentSpec.model_validate(
-                {
-                    "name": f"{kind}-{precision}",
-                    "device": first.device,
-                    "precision": precision,
-                    "memory_format": _LAYOUT,
-                }
-            )
+            {"name": f"{kind}-{precision}", "device": first.device, "precision": precision}
             for precision in ("fp32", mixed)
         ]
-    return specs
-
-
-# Depthwise convolutions are fastest in channels last, on CPUs and on GPUs.
-_LAYOUT: Literal["channels_last"] = "channels_last"
+    # Depthwise convolutions are fastest in channels last, on CPUs and on GPUs.
+    layout = {"memory_format": "channels_last"}
+    return [EnvironmentSpec.model_validate(spec | layout) for spec in specs]
 
 
 def _specs(study: Study, machine: Machine) -> list[EnvironmentSpec]:

@@ -8,19 +8,14 @@ from greencv_core.utils.errors import BadInputError
 
 
 def carbon_intensity_gco2e_per_kwh(country: str, stated: float | None = None) -> float:
-    """Return the carbon intensity of a country's electricity, from CodeCarbon's data.
+    """Return the stated carbon intensity, else that of a country's electricity by CodeCarbon.
 
-    Parameters
-    ----------
-    country
-        ISO 3166-1 alpha-3 code, e.g. ``ESP``.
-    stated
-        Intensity to use instead of the country's, if any.
+    The country is named by its ISO 3166-1 alpha-3 code, e.g. ``ESP``.
 
     Raises
     ------
     BadInputError
-        The country is not in the data.
+        The country is not in CodeCarbon's data.
     """
     if stated is not None:
         return stated

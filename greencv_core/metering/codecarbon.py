@@ -12,7 +12,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,10 @@ class _Models:
         # CodeCarbon takes about a second to find the hardware: done here, outside any window.
         tracker = new_tracker()
         tracker.get_detected_hardware()
-        parts: dict[Component, list[Any]] = {"cpu": [], "ram": []}
+        parts: dict[str, list[Any]] = {"cpu": [], "ram": []}
         for part in tracker._hardware:
-            if (component := _component_of(part)) is not None:
+            component = getattr(part, "chip_part", type(part).__name__).lower()
+            if component in parts:  # GPU energy never comes from CodeCarbon
                 part.start()
                 parts[component].append(part)
         self._cpus = parts["cpu"]
@@ -59,10 +60,8 @@ class _Models:
         self.cpu_energy_j = [0.0]
         """CPU energy until each of these times."""
 
-    @property
-    def components(self) -> set[Component]:
-        found: dict[Component, bool] = {"cpu": bool(self._cpus), "ram": self.ram_w > 0}
-        return {component for component, modelled in found.items() if modelled}
+    def has(self, component: Component) -> bool:
+        return bool(self._cpus) if component == "cpu" else self.ram_w > 0
 
     def sample(self) -> int:
         """Take a sample, unless it would be too short; return the index of the latest."""
@@ -86,13 +85,7 @@ class _Models:
             raise MeterError(f"CodeCarbon's CPU model: {error}") from error
 
 
-def _component_of(hardware: Any) -> Component | None:
-    # GPU energy never comes from CodeCarbon.
-    names: dict[str, Component] = {"CPU": "cpu", "RAM": "ram"}
-    return names.get(getattr(hardware, "chip_part", type(hardware).__name__))
-
-
-class ConstantRecording:
+class _ConstantRecording:
     """Constant power of a model."""
 
     resolution_s: float | None = None
@@ -103,25 +96,21 @@ class ConstantRecording:
         self._power_w = power_w
         self._first_s = math.inf
         self.polled_s = -math.inf
-        """Time of the last poll."""
 
     def poll(self) -> None:
-        """Note the time."""
         self.polled_s = time.monotonic()
         self._first_s = min(self._first_s, self.polled_s)
 
     def is_settled(self, time_s: float) -> bool:
-        """Return whether there was a poll after a time."""
         return self.polled_s >= time_s
 
     def curve(self) -> CounterCurve:
-        """Return the energy over time."""
         times = np.array([self._first_s, self.polled_s])
         energy_j = self._power_w * (times - self._first_s)
         return CounterCurve(times, energy_j, np.zeros(2), steps=False)
 
 
-class SampledRecording:
+class _SampledRecording:
     """Power of a model over time, as a growing count of joules."""
 
     resolution_s: float | None = SHORTEST_SAMPLE_S
@@ -134,14 +123,13 @@ class SampledRecording:
 
     @property
     def next_poll_s(self) -> float:
-        """Latest time of the next poll: soon if the last one came too early for a sample."""
         if self._first < 0:
             return 0.0
+        # Soon if the last poll came too early for a sample.
         return self.polled_s + (SHORTEST_SAMPLE_S if self._is_behind else self._period_s)
 
     @property
     def leeway_s(self) -> float:
-        """Seconds by which a poll may come earlier."""
         return 0.0 if self._is_behind else self._period_s / 2
 
     @property
@@ -150,22 +138,18 @@ class SampledRecording:
 
     @property
     def polled_s(self) -> float:
-        """End of the last sample."""
         return self._models.times_s[self._last]
 
     def poll(self) -> None:
-        """Sample the model, unless the last sample has only just ended."""
         self._attempted_s = time.monotonic()
         self._last = self._models.sample()
         if self._first < 0:
             self._first = self._last
 
     def is_settled(self, time_s: float) -> bool:
-        """Return whether a sample ended after a time."""
         return self._last > self._first and self.polled_s >= time_s
 
     def curve(self) -> CounterCurve:
-        """Return the energy over time; power is constant within a sample."""
         span = slice(self._first, self._last + 1)
         times = np.array(self._models.times_s[span])
         energy_j = np.array(self._models.cpu_energy_j[span])
@@ -191,14 +175,14 @@ class CodeCarbonSource:
         watts = "" if assumed_w is None else f" {assumed_w:g} W"
         return f"CodeCarbon: design power{watts}, by load"
 
-    def record(self, poll_period_s: float) -> ConstantRecording | SampledRecording:
+    def record(self, poll_period_s: float) -> _ConstantRecording | _SampledRecording:
         """Return a new recording."""
         if self.component == "ram":
-            return ConstantRecording(self._models.ram_w)
-        return SampledRecording(self._models, poll_period_s)
+            return _ConstantRecording(self._models.ram_w)
+        return _SampledRecording(self._models, poll_period_s)
 
 
-def find_models(components: Iterable[Component]) -> list[CodeCarbonSource]:
+def find_models(components: Sequence[Component]) -> list[CodeCarbonSource]:
     """Return a source for each of the components that CodeCarbon has a model of.
 
     Raises
@@ -206,14 +190,13 @@ def find_models(components: Iterable[Component]) -> list[CodeCarbonSource]:
     MeterError
         CodeCarbon cannot describe this machine.
     """
-    components = list(components)
     if not components:
         return []
     try:
         models = _Models()
     except Exception as error:  # of any kind, on unusual machines
         raise MeterError(f"CodeCarbon: {error}") from error
-    return [CodeCarbonSource(c, models) for c in components if c in models.components]
+    return [CodeCarbonSource(c, models) for c in components if models.has(c)]
 
 
 def new_tracker() -> Any:

@@ -54,16 +54,8 @@ class CounterCurve:
     that fits the sum; otherwise to be constant. If only one side is known, the work is assumed to
     begin or end at the window's edge.
 
-    Parameters
-    ----------
-    time_s, energy_j
-        Times and values of the refreshes. After a single one the power is assumed to be 0.
-    time_uncertainty_s
-        Standard uncertainty of each refresh's time.
-    power_before_w
-        Power before the first refresh, if known.
-    steps
-        Whether to assume steps; otherwise the power of each interval is its mean.
+    Without ``steps``, the power of each interval is its mean. After a single refresh the power is
+    assumed to be 0.
     """
 
     def __init__(
@@ -242,15 +234,6 @@ class AveragedPowerCurve:
     mean. This leaves the first second undetermined; it is chosen to make the power smoothest (by
     the median change at each phase within a second). Energy over whole seconds does not depend on
     it, so only the parts of a long window near its edges are unfolded.
-
-    Parameters
-    ----------
-    time_s, mean_w
-        Times and values of the refreshes.
-    time_uncertainty_s
-        Standard uncertainty of each refresh's time.
-    period_s
-        Refresh period.
     """
 
     def __init__(
@@ -293,7 +276,6 @@ class AveragedPowerCurve:
     def _unfolded_between(
         self, first: int, last: int, start_s: float, end_s: float
     ) -> tuple[float, float]:
-        """Unfold a part of the means and return the energy between two times within it."""
         last = max(last, min(len(self._t) - 1, first + self._bins))
         means_w = self._means_w[first : last + 1]
         groups = max(2, min(RESAMPLES, math.ceil(len(means_w) / self._bins)))
@@ -336,28 +318,15 @@ def _unfold(means_w: Floats, first_w: Floats) -> Floats:
     return powers
 
 
-def counter_curve(
-    refreshes: Sequence[Refresh], power_before_w: float | None, *, continuous: bool
-) -> CounterCurve:
-    """Return the curve of a counter in joules; a continuous one was read at the edges exactly."""
-    return CounterCurve(*_columns(refreshes), power_before_w, steps=not continuous)
-
-
 def power_curve(
     refreshes: Sequence[Refresh], until_s: float, period_s: float, averaged: bool
 ) -> PowerCurve | AveragedPowerCurve:
     """Return the curve of a power in watts.
 
-    Parameters
-    ----------
-    until_s
-        Time of the last poll, when the value was unchanged.
-    period_s
-        Refresh period; refreshes to the same value are invisible.
-    averaged
-        Whether the power is a mean over the last second.
+    The value was still the last one at ``until_s``, and refreshes to the same value are invisible.
+    An ``averaged`` power is the mean of the last second.
     """
-    times, powers, uncertainties = _columns(refreshes)
+    times, powers, uncertainties = columns(refreshes)
     end = max(until_s, times[-1] + 1e-9)
     # The last refresh to the old value came one period before the refresh to the new one.
     repeated = times[1:] - period_s
@@ -370,6 +339,7 @@ def power_curve(
     return curve(all_times[order], all_powers[order], all_uncertainties[order], period_s)
 
 
-def _columns(refreshes: Sequence[Refresh]) -> tuple[Floats, Floats, Floats]:
+def columns(refreshes: Sequence[Refresh]) -> tuple[Floats, Floats, Floats]:
+    """Return the times, values and uncertainties of refreshes."""
     rows = np.array([(r.time_s, r.value, r.uncertainty_s) for r in refreshes], dtype=float)
     return rows[:, 0], rows[:, 1], rows[:, 2]

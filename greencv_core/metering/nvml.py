@@ -14,20 +14,13 @@ from typing import Any
 
 import pynvml
 
+from greencv_core.metering import energy_curves
 from greencv_core.metering.base import MeterError
-from greencv_core.metering.energy_curves import (
-    AVERAGING_S,
-    AveragedPowerCurve,
-    CounterCurve,
-    PowerCurve,
-    counter_curve,
-    power_curve,
-)
+from greencv_core.metering.energy_curves import AVERAGING_S, CounterCurve, EnergyCurve
 from greencv_core.metering.refresh_cycle import RefreshCycle
 from greencv_core.metering.refresh_tracker import SEARCH_S, USUAL_PERIOD_S, RefreshTracker
 from greencv_core.utils.energy import Component, Provenance
 
-_INSTANT_POWER_FIELD = getattr(pynvml, "NVML_FI_DEV_POWER_INSTANT", None)
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
 """Ampere cards whose plain power reading is instantaneous (A100, A30 and relatives)."""
 STUCK_AFTER_S = 1.5
@@ -60,7 +53,7 @@ SLOWDOWNS: dict[str, int] = {
 """NVML's bits by reason for reduced clocks."""
 
 
-class NvmlRecording:
+class _Recording:
     """Energy or power of one GPU, followed from refresh to refresh."""
 
     leeway_s = 0.0
@@ -74,7 +67,6 @@ class NvmlRecording:
 
     @property
     def next_poll_s(self) -> float:
-        """Time of the next poll, close to the next refresh."""
         return self._tracker.next_poll_s
 
     @property
@@ -85,20 +77,17 @@ class NvmlRecording:
 
     @property
     def resolution_s(self) -> float | None:
-        """Refresh period in seconds; None if the value did not change."""
         tracker = self._tracker
         return tracker.period_s if tracker.cycle or tracker.continuous else None
 
     def poll(self) -> None:
-        """Read the card now."""
         if not self._tracker.refreshes and self._source.uses_counter:
             # The counter shows the power after its last refresh, this the power before it.
             self._power_before_w = self._source.instant_power_w()
         self._tracker.poll()
         if self._source.uses_counter and self._tracker.never_moved_s > STUCK_AFTER_S:
             raise MeterError(f"GPU {self._source.uuid}: energy counter does not change")
-        cycle = self._tracker.cycle
-        if cycle is not None:
+        if (cycle := self._tracker.cycle) is not None:
             self._source.cycle = cycle
 
     def is_settled(self, time_s: float) -> bool:
@@ -117,12 +106,14 @@ class NvmlRecording:
         found = cycle is not None or tracker.polled_s > time_s + SEARCH_S
         return found and len(tracker.refreshes) >= 3 and tracker.refreshes[-2].time_s >= time_s
 
-    def curve(self) -> CounterCurve | PowerCurve | AveragedPowerCurve:
-        """Return the energy over time."""
+    def curve(self) -> EnergyCurve:
         tracker, refreshes = self._tracker, self._tracker.timeline()
         if self._source.uses_counter:
-            return counter_curve(refreshes, self._power_before_w, continuous=tracker.continuous)
-        return power_curve(refreshes, tracker.polled_s, tracker.period_s, self._source.averaged)
+            columns = energy_curves.columns(refreshes)
+            return CounterCurve(*columns, self._power_before_w, steps=not tracker.continuous)
+        return energy_curves.power_curve(
+            refreshes, tracker.polled_s, tracker.period_s, self._source.averaged
+        )
 
 
 class NvmlSource:
@@ -130,10 +121,8 @@ class NvmlSource:
 
     Parameters
     ----------
-    uuid
-        UUID of the card.
     use_counter
-        Whether to use the counter if there is one; False integrates power, for comparison.
+        False integrates power even if there is a counter, for comparison.
 
     Raises
     ------
@@ -153,7 +142,7 @@ class NvmlSource:
         try:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            self.name = _decode(pynvml.nvmlDeviceGetName(self._handle))
+            self.name: str = pynvml.nvmlDeviceGetName(self._handle)
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {uuid}: NVML: {error}") from error
         mig = self._query(pynvml.nvmlDeviceGetMigMode)
@@ -200,9 +189,9 @@ class NvmlSource:
         stated = self._architecture is not None and self._architecture <= kepler
         return 0.05 / math.sqrt(3) if stated else 0.0
 
-    def record(self, poll_period_s: float) -> NvmlRecording:
+    def record(self, poll_period_s: float) -> _Recording:
         """Return a new recording, whose polls follow the card's refreshes."""
-        return NvmlRecording(self)
+        return _Recording(self)
 
     def read(self) -> float:
         """Return the counter in joules, or the power in watts."""
@@ -231,9 +220,8 @@ class NvmlSource:
 
     def instant_power_w(self) -> float | None:
         """Return the instantaneous power; None if the driver does not report it."""
-        if _INSTANT_POWER_FIELD is None:
-            return None
-        values = self._query(pynvml.nvmlDeviceGetFieldValues, [_INSTANT_POWER_FIELD])
+        fields = [pynvml.NVML_FI_DEV_POWER_INSTANT]
+        values = self._query(pynvml.nvmlDeviceGetFieldValues, fields)
         if not values or values[0].nvmlReturn != pynvml.NVML_SUCCESS:
             return None
         return float(values[0].value.uiVal) / 1e3
@@ -298,8 +286,8 @@ def visible_gpu_uuids() -> tuple[str, ...]:
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        uuids = [_decode(pynvml.nvmlDeviceGetUUID(h)) for h in handles]
-        models = {_decode(pynvml.nvmlDeviceGetName(h)) for h in handles}
+        uuids = [pynvml.nvmlDeviceGetUUID(h) for h in handles]
+        models = {pynvml.nvmlDeviceGetName(h) for h in handles}
     except pynvml.NVMLError as error:
         raise MeterError(f"no NVIDIA GPU ({error})") from error
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -326,7 +314,3 @@ def visible_gpu_uuids() -> tuple[str, ...]:
             break  # like CUDA, which ignores what follows an unknown entry
         visible.append(matches[0])
     return tuple(dict.fromkeys(visible))
-
-
-def _decode(text: str | bytes) -> str:
-    return text.decode() if isinstance(text, bytes) else str(text)

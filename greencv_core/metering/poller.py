@@ -32,13 +32,6 @@ class Poller:
     """A background thread that polls each source when it is due.
 
     A source that fails is not polled again; its failure is recorded, and no exception gets out.
-
-    Parameters
-    ----------
-    sources
-        The meters to poll.
-    poll_period_s
-        Longest time between polls of meters whose refreshes need not be followed.
     """
 
     def __init__(self, sources: Sequence[EnergySource], poll_period_s: float) -> None:
@@ -151,11 +144,9 @@ class Poller:
             self._edges.get(timeout=sleep_s)
 
     def _next_due_s(self) -> float:
-        next_s = self._next_state_s if self._stop_after_s == math.inf else math.inf
-        for index, recording in enumerate(self.recordings):
-            if index not in self.failures:
-                next_s = min(next_s, recording.next_poll_s)
-        return next_s
+        state_s = self._next_state_s if self._stop_after_s == math.inf else math.inf
+        polls_s = (r.next_poll_s for i, r in enumerate(self.recordings) if i not in self.failures)
+        return min([state_s, *polls_s])
 
     def _read_gpu_states(self) -> None:
         cards = {

@@ -18,7 +18,8 @@ from greencv_core.metering.base import MeterError
 from greencv_core.metering.energy_curves import CounterCurve
 from greencv_core.utils.energy import Component, Provenance
 
-POWERCAP = Path("/sys/class/powercap")
+POWERCAP = "/sys/class/powercap"
+"""Folder of the counters, unless ``$GREENCV_POWERCAP`` names another."""
 PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"
 REFRESH_S = 1e-3
 """Refresh period of the counters (Intel SDM, volume 3, "RAPL interfaces")."""
@@ -28,11 +29,6 @@ HIGHEST_POWER_W = 2_000.0
 """Upper bound of a socket's power; a count that needs more was reset, not wrapped."""
 STUCK_AFTER_S = 0.5
 """Time without any change after which a counter is considered stuck."""
-
-
-def powercap_root() -> Path:
-    """Return the powercap folder: ``$GREENCV_POWERCAP`` if set, else in sysfs."""
-    return Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class _Zone:
         return wrapped_uj
 
 
-class RaplRecording:
+class _Recording:
     """Sum of some zones over time."""
 
     resolution_s: float | None = REFRESH_S
@@ -79,16 +75,13 @@ class RaplRecording:
 
     @property
     def next_poll_s(self) -> float:
-        """Latest time of the next poll."""
         return self._times[-1] + self._period_s if self._times else 0.0
 
     @property
     def polled_s(self) -> float:
-        """Time of the last poll."""
         return self._times[-1]
 
     def poll(self) -> None:
-        """Read every zone."""
         before_s = time.monotonic()
         now_uj = [zone.read_uj() for zone in self._zones]
         time_s = (before_s + time.monotonic()) / 2
@@ -106,11 +99,9 @@ class RaplRecording:
         self._total_uj.append(total_uj)
 
     def is_settled(self, time_s: float) -> bool:
-        """Return whether there was a poll after a time."""
         return len(self._times) > 1 and self._times[-1] >= time_s
 
     def curve(self) -> CounterCurve:
-        """Return the energy over time."""
         times, total_uj = np.array(self._times), np.array(self._total_uj, dtype=float)
         uncertainty_s = np.full(len(times), REFRESH_S / math.sqrt(12))
         return CounterCurve(times, total_uj / 1e6, uncertainty_s, steps=False)
@@ -123,8 +114,7 @@ class RaplSource:
     component: Component
     zones: list[_Zone] = field(repr=False)
     provenance: Provenance = "measured"
-    relative_uncertainty: float = 0.0
-    """Relative standard uncertainty; 0, as neither Intel nor AMD states an accuracy."""
+    relative_uncertainty: float = 0.0  # neither Intel nor AMD states an accuracy
 
     @property
     def description(self) -> str:
@@ -133,12 +123,12 @@ class RaplSource:
         sockets = f", {len(self.zones)} sockets" if len(self.zones) > 1 else ""
         return f"RAPL {kind} counter{sockets}"
 
-    def record(self, poll_period_s: float) -> RaplRecording:
+    def record(self, poll_period_s: float) -> _Recording:
         """Return a new recording."""
-        return RaplRecording(self.zones, poll_period_s)
+        return _Recording(self.zones, poll_period_s)
 
 
-def find_rapl(root: Path | None = None) -> tuple[list[RaplSource], str | None]:
+def find_rapl() -> tuple[list[RaplSource], str | None]:
     """Return the RAPL sources of this machine, and why DRAM zones are not among them, if so.
 
     Package zones meter the CPU, DRAM zones the RAM. ``psys`` contains the packages, ``core`` and
@@ -149,7 +139,7 @@ def find_rapl(root: Path | None = None) -> tuple[list[RaplSource], str | None]:
     MeterError
         There is no RAPL, or it is not readable; the message says what to do.
     """
-    root = powercap_root() if root is None else root
+    root = Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
     packages, dram = [], []
     for path in sorted(root.glob("*-rapl:*")):
         try:

@@ -172,7 +172,6 @@ class RefreshTracker:
             self._poll_closely(after_s)
 
     def _record(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
-        """Record a refresh between two polls."""
         width_s = latest_s - earliest_s
         self._moves_in_a_row += 1
         if self._is_ambiguous(earliest_s, latest_s):
@@ -262,7 +261,6 @@ class RefreshTracker:
             self._settled_cycle = replace(cycle)
 
     def _search_cycle(self, refresh: Refresh, width_s: float) -> None:
-        """Search for a cycle in the refreshes so far."""
         if self._moves_in_a_row >= 8 and width_s < TIGHT_S:
             self.continuous = True
             return

@@ -229,7 +229,6 @@ class Window:
         return self._end_s
 
     def _trace_step_s(self, indices: Sequence[int]) -> float:
-        """Return the time between the points of the trace of some sources."""
         sources = [self._poller.sources[index] for index in indices]
         refreshes_s = [self._poller.recordings[index].resolution_s for index in indices]
         followed = all(isinstance(s, NvmlSource) and s.every_refresh for s in sources)

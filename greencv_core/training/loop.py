@@ -10,24 +10,14 @@ import torch
 
 from greencv_core.datasets import ImageData
 from greencv_core.study.schema import EnvironmentSpec, Protocol, Stage
+from greencv_core.training import stage as stages
 from greencv_core.training.history import EndedBy, Epoch, History, Stop
 from greencv_core.training.metrics import EVALUATION_BATCH, evaluate, predict
 from greencv_core.training.precision import memory_format
-from greencv_core.training.stage import (
-    StageOptimizer,
-    batch_norms,
-    freeze_for_stage,
-    make_step,
-    training_step,
-)
 from greencv_core.training.stopping import EarlyStopper, check_divergence, find_end_reason
 
 PhaseHook = Callable[[str, int], AbstractContextManager[object]]
 """Opens the ``"training"`` or ``"validation"`` phase of an epoch: where a meter attaches."""
-
-
-def _no_hook(phase: str, epoch: int) -> AbstractContextManager[object]:
-    return nullcontext()
 
 
 def train(
@@ -37,7 +27,7 @@ def train(
     environment: EnvironmentSpec,
     *,
     seed: int,
-    hook: PhaseHook = _no_hook,
+    hook: PhaseHook = lambda phase, epoch: nullcontext(),
     on_epoch: Callable[[Epoch], None] | None = None,
     stop: Callable[[Epoch], Stop | None] | None = None,
 ) -> History:
@@ -60,7 +50,7 @@ def train(
 
     Raises FloatingPointError if a loss is not finite.
     """
-    for module in batch_norms(model):
+    for module in stages.batch_norms(model):
         if protocol.batch_norm_momentum is not None:
             module.momentum = protocol.batch_norm_momentum
     generator = torch.Generator().manual_seed(seed)
@@ -69,7 +59,7 @@ def train(
     final_epoch = 0
     for name, stage in protocol.stages:
         stopper = EarlyStopper(stage.early_stopping)
-        with freeze_for_stage(model, name, protocol) as set_to_training:
+        with stages.freeze_for_stage(model, name, protocol) as set_to_training:
             run = _StageRun(model, data, protocol, environment, name, stage, set_to_training)
             for left in reversed(range(stage.epochs)):
                 epoch = run.run_epoch(len(epochs) + 1, generator, hook)
@@ -105,12 +95,11 @@ class _StageRun:
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = int(self.data.train_count // self.protocol.batch_size)
-        self.optimizer = StageOptimizer(self.model, self.stage, self.steps_per_epoch)
+        self.optimizer = stages.StageOptimizer(self.model, self.stage, self.steps_per_epoch)
         optimizer = self.optimizer.optimizer
-        self.step = make_step(self.model, optimizer, self.protocol, self.environment)
+        self.step = stages.make_step(self.model, optimizer, self.protocol, self.environment)
 
     def run_epoch(self, number: int, generator: torch.Generator, hook: PhaseHook) -> Epoch:
-        """Train on all training images once, then validate."""
         with hook("training", number):
             self.set_to_training()
             train_loss = self._train(generator)
@@ -130,7 +119,6 @@ class _StageRun:
         )
 
     def _train(self, generator: torch.Generator) -> float:
-        """Train on all batches and return their mean loss."""
         total: torch.Tensor | float = 0.0
         for images, labels in self.data.train_batches(self.protocol.batch_size, generator):
             total = total + self.step(images, labels)
@@ -150,7 +138,7 @@ def warm_up(
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
         for name, _ in protocol.stages:
-            with training_step(name, model, protocol, environment) as step:
+            with stages.training_step(name, model, protocol, environment) as step:
                 step(images, labels)
         # The last validation batch has its own size and therefore its own kernels.
         sizes = {min(EVALUATION_BATCH, data.validation_count)}

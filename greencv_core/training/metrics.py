@@ -6,13 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import cross_entropy
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_auroc,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
+from torchmetrics.functional import classification as metrics
 
 from greencv_core.datasets import ImageData
 from greencv_core.study.schema import EnvironmentSpec
@@ -55,9 +49,9 @@ def evaluate(
     loss = float(cross_entropy(logits, labels))
     probabilities, n = logits.softmax(dim=1), data.classes
     return loss, Correctness(
-        accuracy=float(multiclass_accuracy(probabilities, labels, n, average="micro")),
-        precision_macro=float(multiclass_precision(probabilities, labels, n)),
-        recall_macro=float(multiclass_recall(probabilities, labels, n)),
-        f1_macro=float(multiclass_f1_score(probabilities, labels, n)),
-        auroc_macro=float(multiclass_auroc(probabilities, labels, n)),
+        accuracy=float(metrics.multiclass_accuracy(probabilities, labels, n, average="micro")),
+        precision_macro=float(metrics.multiclass_precision(probabilities, labels, n)),
+        recall_macro=float(metrics.multiclass_recall(probabilities, labels, n)),
+        f1_macro=float(metrics.multiclass_f1_score(probabilities, labels, n)),
+        auroc_macro=float(metrics.multiclass_auroc(probabilities, labels, n)),
     )

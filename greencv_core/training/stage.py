@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import lr_scheduler
 
 from greencv_core.architectures.weights import classifier_layers
 from greencv_core.study.schema import EnvironmentSpec, Plateau, Protocol, Stage
@@ -112,42 +114,35 @@ class StageOptimizer:
 
 def _make_optimizer(model: torch.nn.Module, stage: Stage) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    lr, decay = stage.learning_rate, stage.weight_decay
-    fused = parameters[0].device.type in ("cpu", "cuda")
+    shared: dict[str, Any] = {
+        "lr": stage.learning_rate,
+        "weight_decay": stage.weight_decay,
+        "fused": parameters[0].device.type in ("cpu", "cuda"),
+    }
     if stage.optimizer == "sgd":
-        momentum = stage.momentum
-        return torch.optim.SGD(
-            parameters,
-            lr=lr,
-            momentum=momentum,
-            nesterov=stage.nesterov and momentum > 0,
-            weight_decay=decay,
-            fused=fused,
-        )
+        nesterov = stage.nesterov and stage.momentum > 0
+        return torch.optim.SGD(parameters, **shared, momentum=stage.momentum, nesterov=nesterov)
     adam = torch.optim.Adam if stage.optimizer == "adam" else torch.optim.AdamW
-    return adam(parameters, lr=lr, weight_decay=decay, fused=fused)
+    return adam(parameters, **shared)
 
 
 def _make_schedule(
     optimizer: torch.optim.Optimizer, stage: Stage, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler | None:
+) -> lr_scheduler.LRScheduler | None:
     if stage.schedule == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=stage.learning_rate,
-            total_steps=steps,
-            # By default the schedule would also change the study's momentum.
-            cycle_momentum=False,
+        # By default the schedule would also change the study's momentum.
+        return lr_scheduler.OneCycleLR(
+            optimizer, max_lr=stage.learning_rate, total_steps=steps, cycle_momentum=False
         )
     if stage.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     return None
 
 
 def _make_plateau(
     optimizer: torch.optim.Optimizer, rule: Plateau
-) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
-    return torch.optim.lr_scheduler.ReduceLROnPlateau(
+) -> lr_scheduler.ReduceLROnPlateau:
+    return lr_scheduler.ReduceLROnPlateau(
         optimizer,
         mode="max",
         factor=rule.factor,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote
 
 from greencv_core.utils.text import one_line
@@ -58,7 +58,9 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
     environment
         Variables; those of this process if omitted.
     """
-    for value, name in _by_length(_secrets(os.environ if environment is None else environment)):
+    secrets = dict(_secrets(os.environ if environment is None else environment))
+    # Longest first: of a secret that contains another one, the rest would stay.
+    for value, name in sorted(secrets.items(), key=lambda pair: -len(pair[0])):
         text = text.replace(value, f"[${name}]")
     text = _USERINFO.sub("[…]@", text)
     text = _PARAMETER.sub(r"\1[…]", text)
@@ -89,17 +91,11 @@ def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
                     yield form, name
 
 
-def _by_length(secrets: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    # Longest first: of a secret that contains another one, the rest would stay.
-    return sorted(dict(secrets).items(), key=lambda pair: -len(pair[0]))
-
-
 def _is_path(value: str) -> bool:
     """Return whether a value is the path of a file: the file of a key is not the key."""
     try:
-        return os.path.isabs(os.path.expanduser(value)) and os.path.exists(
-            os.path.expanduser(value)
-        )
+        path = os.path.expanduser(value)
+        return os.path.isabs(path) and os.path.exists(path)
     except ValueError:
         return False
 
