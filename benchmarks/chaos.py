@@ -166,8 +166,5 @@ def show(disturbed, undisturbed, resumed_s):
     console.print(kills)
 
 
-# Processes and files.
-
-
 if __name__ == "__main__":
     sys.exit(main())

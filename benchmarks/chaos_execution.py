@@ -14,20 +14,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from benchmarks.chaos_processes import (
-    DRIVER,
-    GRACE_S,
-    TICK_S,
-    WORKER,
-    address_in,
-    alive,
-    children,
-    command_of,
-    describe,
-    kind_of,
-    processes_in,
-    until,
-)
+from benchmarks import chaos_processes as processes
 from benchmarks.chaos_store import StoreWatcher
 from greencv_core.utils.text import clock
 
@@ -67,12 +54,12 @@ class Execution:
             self.seconds = time.monotonic() - started_s
         self.watch.end()
         # Each of them needs a moment to notice that its parent has ended.
-        end_s = time.monotonic() + GRACE_S
-        while (left := processes_in(self.folder)) and time.monotonic() < end_s:
-            time.sleep(TICK_S)
+        end_s = time.monotonic() + processes.GRACE_S
+        while (left := processes.processes_in(self.folder)) and time.monotonic() < end_s:
+            time.sleep(processes.TICK_S)
             self.update_orphans()
         self.update_orphans()
-        self.left_over = [describe(process) for process in left]
+        self.left_over = [processes.describe(process) for process in left]
 
     def drive(self, killer):
         """Give the same command until it has nothing left to do."""
@@ -92,7 +79,7 @@ class Execution:
                     self.stalls += 1
                     driver.kill()
                     driver.wait()
-                time.sleep(TICK_S)
+                time.sleep(processes.TICK_S)
             if killer.killed_driver:
                 killer.killed_driver = False
             elif not stalled:
@@ -128,9 +115,9 @@ class Execution:
             "scheduler", "dask", "scheduler", "--host", "127.0.0.1", "--port", 0,
             "--no-dashboard", "--scheduler-file", file,
         )  # fmt: skip
-        self.address = until(lambda: address_in(file), "the scheduler")
+        self.address = processes.until(lambda: processes.address_in(file), "the scheduler")
         self.nannies = [self.start_nanny(number) for number in range(WORKERS)]
-        until(lambda: len(self.workers()) == WORKERS, "the workers")
+        processes.until(lambda: len(self.workers()) == WORKERS, "the workers")
         try:
             yield
         finally:
@@ -138,7 +125,7 @@ class Execution:
                 process.terminate()
             for process in (*self.nannies, scheduler):
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE_S)
+                    process.wait(processes.GRACE_S)
 
     def start_nanny(self, number):
         return self.start(
@@ -161,8 +148,8 @@ class Execution:
         return [
             child
             for nanny in self.nannies
-            for child in children(nanny.pid)
-            if "multiprocessing.spawn" in command_of(child)
+            for child in processes.children(nanny.pid)
+            if "multiprocessing.spawn" in processes.command_of(child)
         ]
 
     def trainings(self, driver):
@@ -177,17 +164,20 @@ class Execution:
         return [
             training
             for maker in ([psutil.Process(driver.pid)] if self.local else self.workers())
-            for server in children(maker.pid)
-            if "multiprocessing.forkserver" in command_of(server)
-            for training in children(server.pid)
-            if "multiprocessing.forkserver"
-            in command_of(training)  # and not a program started by it
+            for server in processes.children(maker.pid)
+            if "multiprocessing.forkserver" in processes.command_of(server)
+            for training in processes.children(server.pid)
+            # And not a program started by it.
+            if "multiprocessing.forkserver" in processes.command_of(training)
         ]
 
     def kill(self, kind, process):
         # What it started is to end with it, a training at once.
         now_s = time.monotonic()
-        self.orphans += [(now_s, kind_of(child), child) for child in children(process.pid, True)]
+        self.orphans += [
+            (now_s, processes.kind_of(child), child)
+            for child in processes.children(process.pid, True)
+        ]
         process.kill()
         self.kills[kind] += 1
         self.killed_s.append((kind, time.monotonic()))
@@ -195,7 +185,7 @@ class Execution:
     def update_orphans(self):
         now_s = time.monotonic()
         self.orphans = [
-            (since_s, kind, each) for since_s, kind, each in self.orphans if alive(each)
+            (since_s, kind, each) for since_s, kind, each in self.orphans if processes.alive(each)
         ]
         for since_s, kind, _ in self.orphans:
             lasted_s = round(now_s - since_s, 1)
@@ -295,16 +285,17 @@ class Killer:
             return
         with contextlib.suppress(psutil.NoSuchProcess):  # it came to its end just now
             self.execution.kill(self.kinds[0], victim)
-            if self.kinds.pop(0) == DRIVER:
+            if self.kinds.pop(0) == processes.DRIVER:
                 driver.wait()
                 self.killed_driver = True
             self.due_s, self.early = None, self.is_early()
 
     def victim(self, kind, driver):
-        if kind == DRIVER:
+        if kind == processes.DRIVER:
             return psutil.Process(driver.pid) if driver.poll() is None else None
-        running = self.execution.workers() if kind == WORKER else self.execution.trainings(driver)
-        running = [process for process in running if alive(process)]
+        found = self.execution
+        running = found.workers() if kind == processes.WORKER else found.trainings(driver)
+        running = [process for process in running if processes.alive(process)]
         return self.rng.choice(running) if running else None
 
     def runs_left(self):

@@ -9,7 +9,6 @@ import search_path  # noqa: F401
 
 # isort: split
 import contextlib
-import io
 import itertools
 import json
 import os
@@ -19,7 +18,7 @@ import time
 import psutil
 import pynvml
 
-from benchmarks.meters import ON_HARDWARE, leave
+from benchmarks.meters import ON_HARDWARE, answering, leave
 
 BATCH, SIDE, CLASSES = 256, 128, 10
 AHEAD = 2
@@ -112,18 +111,16 @@ class Card:
         self._handle = pynvml.nvmlDeviceGetHandleByUUID(self._gpu.uuid)
 
     def __call__(self, task):
+        fields = [pynvml.NVML_FI_DEV_POWER_AVERAGE]
+        [average] = pynvml.nvmlDeviceGetFieldValues(self._handle, fields)
         return {
             "name": self._gpu.name,
             "driver": pynvml.nvmlSystemGetDriverVersion(),
             "power_limit_w": self._gpu.state().power_limit_w,
             "counter": self._gpu.uses_counter,
             "power_instant": self._gpu.has_instant_power,
-            "power_average_field": self._field(pynvml.NVML_FI_DEV_POWER_AVERAGE) is not None,
+            "power_average_field": average.nvmlReturn == pynvml.NVML_SUCCESS,
         }
-
-    def _field(self, field):
-        [value] = pynvml.nvmlDeviceGetFieldValues(self._handle, [field])
-        return None if value.nvmlReturn != pynvml.NVML_SUCCESS else value.value.uiVal
 
 
 class Load:
@@ -215,15 +212,13 @@ PARTS = {"tool": Tool, "sensor": Sensor, "card": Card, "load": Load}
 
 def main():
     kind, name = sys.argv[1:]
-    answer = sys.stdout
-    sys.stdout = io.StringIO()  # peers print
-    with contextlib.redirect_stderr(io.StringIO()):
+    with answering() as answer:
         try:
             part = PARTS[kind](name)
         except Exception as error:
-            print(" ".join(f"{error!s:.300}".split()) or repr(error), file=answer, flush=True)
+            answer(" ".join(f"{error!s:.300}".split()) or repr(error))
             leave()
-        print("ready", file=answer, flush=True)
+        answer("ready")
         for line in sys.stdin:
             task = json.loads(line)
             os.environ.update(task.get("environment", {}))
@@ -231,8 +226,7 @@ def main():
                 result = part(task)
             except Exception as error:
                 result = {"problem": f"{type(error).__name__}: {error}"[:300]}
-            print(json.dumps(result), file=answer, flush=True)
-    leave()
+            answer(json.dumps(result))
 
 
 if __name__ == "__main__":

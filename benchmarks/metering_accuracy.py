@@ -23,10 +23,10 @@ from collections import defaultdict
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from benchmarks import peers
 from benchmarks.meters import TOOLS
+from benchmarks.output import new_table
 from tests.support import simulated_gpu
 from tests.support.simulated_gpu import Waveform
 
@@ -178,10 +178,8 @@ def report(results):
 
     for sensor in SENSORS:
         for name, shapes in {"constant, epochs and ramp": FAIR, SQUARE: (SQUARE,)}.items():
-            table = Table(title=f"{sensor}; {name}", title_justify="left")
-            table.add_column("Absolute error: median (95th percentile)")
-            for length_s in WINDOWS:
-                table.add_column(f"{length_s:g} s", justify="right")
+            heading = "Absolute error: median (95th percentile)"
+            table = new_table(f"{sensor}; {name}", [heading], [f"{x:g} s" for x in WINDOWS])
             for tool in TOOLS:
                 row = [errors(tool, sensor, shapes, length_s) for length_s in WINDOWS]
                 if any(len(e) for e in row):
@@ -249,12 +247,11 @@ def ideal_errors(groups, length_s):
 
 def report_coverage(windows):
     """Print and return the share of windows whose 95 % interval holds the true energy."""
-    table = Table(
-        title="greencv's stated uncertainty, windows of 0.5 to 12 s", title_justify="left"
-    )
-    for heading in ("Sensor", "Windows", "Within the 95 % interval", "Median half interval",
-                    "95th percentile of the error", "Their ratio"):  # fmt: skip
-        table.add_column(heading, justify="left" if heading == "Sensor" else "right")
+    table = new_table(
+        "greencv's stated uncertainty, windows of 0.5 to 12 s", ["Sensor"],
+        ["Windows", "Within the 95 % interval", "Median half interval",
+         "95th percentile of the error", "Their ratio"],
+    )  # fmt: skip
     share = math.nan
     for sensor in [*SENSORS, "all"]:
         some = [w for w in windows if sensor in (w["sensor"], "all")]
@@ -277,7 +274,7 @@ def report_faults(windows):
         "not supported": "No counter, and the library says so (10 s of 250 W: 2500 J)",
         "lost": "GPU lost 3 s into a window of 10 s (2500 J, 750 J until then)",
     }.items():
-        table = Table("Tool", "Energy", "What it says", title=title, title_justify="left")
+        table = new_table(title, ["Tool", "Energy", "What it says"], [])
         for w in (w for w in windows if w["kind"] == kind):
             energy_j = w["energy_j"]
             word = f" {w['provenance']}" if "provenance" in w else ""

@@ -38,7 +38,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import peers
 from benchmarks.hardware_figures import (
@@ -55,7 +54,7 @@ from benchmarks.hardware_figures import (
     periods,
 )
 from benchmarks.meters import ON_HARDWARE
-from benchmarks.progress import show_progress
+from benchmarks.output import new_table, show_progress
 from greencv_core.machine.hardware import software_versions
 from tests.support import simulated_gpu
 from tests.support.simulated_gpu import Waveform
@@ -95,9 +94,6 @@ def main():
     if options.output:
         options.output.write_text(json.dumps(measured) + "\n")
     report(measured, compared(measured))
-
-
-# The measurement.
 
 
 class Worker:
@@ -290,9 +286,6 @@ def add_truth(windows, origin_s):
                     window["true_j"] = truth.energy_j(window["started_s"], window["ended_s"])
 
 
-# The report.
-
-
 def report(measured, rows):
     card, rest_w = measured["card"], measured["rest_w"]
     tools = list(measured["windows"]["constant"])
@@ -326,9 +319,7 @@ def report(measured, rows):
     show("Short windows to the steady power", rows, "to_steady", tools, short_s)
     if measured["simulated"]:
         show("To the truth, all shapes", rows, "to_truth", tools, lengths_s)
-    table = Table("Tool", title="What the tools cost", title_justify="left")
-    for heading in ("CPU (ms per s)", "Windows", "Failed"):
-        table.add_column(heading, justify="right")
+    table = new_table("What the tools cost", ["Tool"], ["CPU (ms per s)", "Windows", "Failed"])
     failed = {t: sum(r["problem"] is not None for r in rows if r["tool"] == t) for t in tools}
     for tool in tools:
         cost_ms = cpu_ms_per_s(rows, tool)
@@ -349,10 +340,8 @@ def report(measured, rows):
 
 
 def show(title, rows, which, tools, lengths_s, **wanted):
-    table = Table(title=f"{title}: median difference in % (95th percentile)", title_justify="left")
-    table.add_column("Tool")
-    for length in lengths_s:
-        table.add_column(f"{length:g} s", justify="right")
+    title = f"{title}: median difference in % (95th percentile)"
+    table = new_table(title, ["Tool"], [f"{length:g} s" for length in lengths_s])
     for tool in tools:
         found = [differences(rows, which, tool=tool, length_s=x, **wanted) for x in lengths_s]
         table.add_row(tool, *map(cell, found))

@@ -11,16 +11,15 @@ from search_path import ROOT
 
 # isort: split
 import json
-import subprocess
 import sys
 import tempfile
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import peers
 from benchmarks.meters import TOOLS
+from benchmarks.output import answer_of, new_table, show_progress
 from benchmarks.overhead_worker import median_interval
 from tests.support import simulated_gpu
 
@@ -40,10 +39,10 @@ def main():
             sys.exit("error: a C compiler is needed to build the simulated GPU; found no cc")
         for sensor, settings in SENSORS.items():
             for tool in TOOLS:
-                print(f"\r{tool}, {sensor}                ", end="", file=sys.stderr, flush=True)
+                show_progress(f"{tool}, {sensor}")
                 pairs = PAIRS.get(tool, PEERS_PAIRS) if sensor == "counter" else 0
                 results[tool, sensor] = measure(folder, tool, settings, pairs)
-    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    show_progress("")
     report(results)
 
 
@@ -52,21 +51,18 @@ def measure(folder, tool, settings, pairs):
     task = {"tool": tool, "pairs": pairs, "interval": INTERVAL}
     # Power that changes, as real power does: a constant value is polled less often.
     environment = simulated_gpu.environment(folder, simulated_gpu.ramp(), **settings)
-    done = subprocess.run(
-        [interpreter, ROOT / "benchmarks" / "overhead_worker.py", json.dumps(task)],
-        capture_output=True, text=True, cwd=folder, env=environment,
-    )  # fmt: skip
-    if not done.stdout.strip():
-        sys.exit(f"error: {tool} failed: {done.stderr[-500:]}")
-    return json.loads(done.stdout)
+    worker = ROOT / "benchmarks" / "overhead_worker.py"
+    command = [interpreter, worker, json.dumps(task)]
+    return answer_of(tool, command, cwd=folder, env=environment)
 
 
 def report(results):
     for sensor in SENSORS:
-        table = Table(title=f"GPU with {sensor}, refreshed every 100 ms", title_justify="left")
-        for heading in ("Tool", "Set-up (ms)", "Start (ms)", "Stop (ms)", "Both, worst (ms)",
-                        "CPU (ms per s)", "Throughput metered/unmetered [95 %]"):  # fmt: skip
-            table.add_column(heading, justify="left" if heading == "Tool" else "right")
+        table = new_table(
+            f"GPU with {sensor}, refreshed every 100 ms", ["Tool"],
+            ["Set-up (ms)", "Start (ms)", "Stop (ms)", "Both, worst (ms)", "CPU (ms per s)",
+             "Throughput metered/unmetered [95 %]"],
+        )  # fmt: skip
         for tool in TOOLS:
             result = results[tool, sensor]
             if "problem" in result:

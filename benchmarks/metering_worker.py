@@ -6,8 +6,6 @@ Reads a JSON task from the command line, prints "ready", waits for a line, print
 import search_path  # noqa: F401
 
 # isort: split
-import contextlib
-import io
 import json
 import os
 import random
@@ -15,7 +13,7 @@ import sys
 import threading
 import time
 
-from benchmarks.meters import TOOLS, leave
+from benchmarks.meters import TOOLS, answering
 from tests.support.simulated_gpu import Waveform
 
 
@@ -23,15 +21,12 @@ def main():
     task = json.loads(sys.argv[1])
     waveform = Waveform(tuple(map(tuple, task["points"])), task["origin_s"])
     chance = random.Random(task["seed"])
-    answer = sys.stdout
-    sys.stdout = io.StringIO()  # peers print
-    with contextlib.redirect_stderr(io.StringIO()):
+    with answering() as answer:
         tool = TOOLS[task["tool"]]()
-        print("ready", file=answer, flush=True)
+        answer("ready")
         sys.stdin.readline()
         windows = [window(tool, task, waveform, length, chance) for length in task["lengths_s"]]
-    print(json.dumps(windows), file=answer, flush=True)
-    leave()
+        answer(json.dumps(windows))
 
 
 def window(tool, task, waveform, length_s, chance):

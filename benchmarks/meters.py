@@ -6,8 +6,11 @@ lies between the first two.
 
 import contextlib
 import dataclasses
+import functools
+import io
 import logging
 import os
+import sys
 import threading
 import time
 
@@ -201,6 +204,15 @@ class MeanPower(NvidiaSmi1Hz):
     def stop(self):
         super().stop()
         self._samples.append((time.monotonic(), self._power_w()))
+
+
+@contextlib.contextmanager
+def answering():
+    """Yield a function that prints to standard output, to which peers print nothing; then leave."""
+    answer = functools.partial(print, file=sys.stdout, flush=True)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield answer
+    leave()
 
 
 def leave():

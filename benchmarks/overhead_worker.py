@@ -6,8 +6,6 @@ Reads a JSON task from the command line, prints a JSON answer.
 import search_path  # noqa: F401
 
 # isort: split
-import contextlib
-import io
 import json
 import sys
 import time
@@ -15,7 +13,7 @@ import time
 import numpy as np
 import psutil
 
-from benchmarks.meters import TOOLS, leave
+from benchmarks.meters import TOOLS, answering
 
 WINDOWS = 12
 IDLE_S = 8.0
@@ -30,9 +28,7 @@ BETWEEN_S = 0.3
 
 def main():
     task = json.loads(sys.argv[1])
-    answer = sys.stdout
-    sys.stdout = io.StringIO()  # peers print
-    with contextlib.redirect_stderr(io.StringIO()):
+    with answering() as answer:
         started_s = time.perf_counter()
         tool = TOOLS[task["tool"]]()
         result = {"construction_ms": 1e3 * (time.perf_counter() - started_s)}
@@ -42,8 +38,7 @@ def main():
                 result["ratios"] = slowdown(tool, task["pairs"], task["interval"])
         except Exception as error:
             result["problem"] = f"{type(error).__name__}: {error}"[:200]
-    print(json.dumps(result), file=answer, flush=True)
-    leave()
+        answer(json.dumps(result))
 
 
 def cpu_s():

@@ -16,13 +16,13 @@ import search_path  # noqa: F401
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+
+from benchmarks.output import answer_of, new_table, show_progress
 
 ROUNDS = 3
 WAYS = ("greencv", "bare parse", "original", "greencv, a tenth of the logs")
@@ -38,15 +38,11 @@ def main():
     results = {way: [] for way in WAYS}
     for number in range(ROUNDS + 1):
         for way in WAYS:
-            print(f"\rround {number}: {way}          ", end="", file=sys.stderr, flush=True)
-            done = subprocess.run(
-                [sys.executable, __file__, way], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                sys.exit(f"error: {way} failed: {done.stderr[-500:]}")
+            show_progress(f"round {number}: {way}")
+            answer = answer_of(way, [sys.executable, __file__, way])
             if number:
-                results[way].append(json.loads(done.stdout.splitlines()[-1]))
-    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+                results[way].append(answer)
+    show_progress("")
     report(results)
 
 
@@ -147,9 +143,8 @@ def original(files):
 def report(results):
     seconds = {way: float(np.median([t["s"] for t in results[way]])) for way in WAYS}
     peaks_mb = {way: max(t["peak_rss_mb"] for t in results[way]) for way in WAYS}
-    table = Table(title=f"618 raw logs to a runs table, medians of {ROUNDS}", title_justify="left")
-    for heading in ("Method", "Time (s)", "greencv takes", "Peak memory (MB)"):
-        table.add_column(heading, justify="left" if heading == "Method" else "right")
+    title = f"618 raw logs to a runs table, medians of {ROUNDS}"
+    table = new_table(title, ["Method"], ["Time (s)", "greencv takes", "Peak memory (MB)"])
     for way in WAYS:
         ratio = seconds[way] / seconds["greencv"]
         shown = f"1/{ratio:.1f} of it" if ratio > 1 else f"{1 / ratio:.2f} times it"

@@ -16,7 +16,6 @@ import search_path  # noqa: F401
 # isort: split
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.progress import show_progress
+from benchmarks.output import answer_of, show_progress
 from benchmarks.statistics_report import report
 from benchmarks.statistics_simulations import SEED, VALUE, simulated
 from greencv_core import analysis
@@ -57,18 +56,6 @@ def published():
         return load_reanalysis().every_run
     except GreencvError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
-
-
-# The tests, each where what it denies is true.
-
-
-# The intervals: whether each holds the truth, and its width.
-
-
-# The simulations, over all cores.
-
-
-# The whole analysis, timed.
 
 
 def analyse(every):
@@ -124,12 +111,7 @@ def in_a_process(every):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.pkl"
         every.to_pickle(path)
-        done = subprocess.run(
-            [sys.executable, __file__, path], capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        sys.exit(f"error: the large table failed: {done.stderr[-500:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+        return answer_of("the large table", [sys.executable, __file__, path])
 
 
 def large_table(path):

@@ -5,29 +5,9 @@ import math
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.statistics_simulations import (
-    ALONE,
-    BCA,
-    BOUNDED,
-    CELLS,
-    COVERED,
-    ERRORS,
-    FEW,
-    LEVEL,
-    MEDIANS,
-    PERCENTILE,
-    RESELECTED,
-    SCORES,
-    SHIFT,
-    SPREADS,
-    STRAY,
-    STUDENTISED,
-    USED,
-    USUAL,
-    T,
-)
+from benchmarks import statistics_simulations as sims
+from benchmarks.output import new_table
 
 console = Console(width=132)
 TESTS = {
@@ -76,27 +56,27 @@ def report(rates, simulations, published_s, large, seconds):
         f"{large['peak_rss_mb']:.0f} MB. All of this: {seconds / 60:.1f} min."
     )
     figures = {
-        "type1_error": {test: agreed(by_test[test], USUAL) for test in TESTS},
-        "coverage": {q: averaged(coverage[q, USED], (10, 30)) for q in QUANTITIES},
+        "type1_error": {test: agreed(by_test[test], sims.USUAL) for test in TESTS},
+        "coverage": {q: averaged(coverage[q, sims.USED], (10, 30)) for q in QUANTITIES},
         "published_analysis_s": published_s,
         "coverage_few": {
             q: {m: averaged(found, (3, 5)) for (of, m), found in coverage.items()
-                if of == q and m != BOUNDED}
+                if of == q and m != sims.BOUNDED}
             for q in QUANTITIES
         },
         "type1_error_of_others": {
-            **{test: agreed(by_test[test], USUAL) for test in OTHERS},
-            "welch_of_few": agreed(by_test["welch"], FEW),
-            "kruskal_of_few": agreed(by_test["kruskal"], FEW),
+            **{test: agreed(by_test[test], sims.USUAL) for test in OTHERS},
+            "welch_of_few": agreed(by_test["welch"], sims.FEW),
+            "kruskal_of_few": agreed(by_test["kruskal"], sims.FEW),
         },
         "coverage_by_scenario": {
             q: {s: {str(n): rate(found) for n, found in sorted(of_n.items())}
-                for s, of_n in sorted(coverage[q, USED].items())}
+                for s, of_n in sorted(coverage[q, sims.USED].items())}
             for q in QUANTITIES
         },
         "break_even_bounded": {
             s: {str(n): rate(found) for n, found in sorted(of_n.items())}
-            for s, of_n in coverage["break_even", BOUNDED].items()
+            for s, of_n in coverage["break_even", sims.BOUNDED].items()
         },
         "simulations": simulations,
         "seconds": seconds,
@@ -110,7 +90,7 @@ def rate(found):
 
 
 def agreed(by_scenario, ns):
-    scenario = next(s for s in (*SPREADS, *CELLS, *SCORES) if s in by_scenario)
+    scenario = next(s for s in (*sims.SPREADS, *sims.CELLS, *sims.SCORES) if s in by_scenario)
     return {str(n): rate(by_scenario[scenario][n]) for n in ns}
 
 
@@ -121,45 +101,39 @@ def averaged(by_scenario, ns):
 
 
 def show_tests(title, by_test, names):
-    shown = Table(title=title, title_justify="left")
-    for heading in ("Test", "Groups' sd"):
-        shown.add_column(heading)
-    for n in (*FEW, *USUAL):
-        shown.add_column(f"n = {n}", justify="right")
-    for heading in ("Simulations", "SE"):
-        shown.add_column(heading, justify="right")
+    sizes = [f"n = {n}" for n in (*sims.FEW, *sims.USUAL)]
+    shown = new_table(title, ["Test", "Groups' sd"], [*sizes, "Simulations", "SE"])
     for test, name in names.items():
-        for scenario in (*SPREADS, *CELLS, *SCORES):
+        for scenario in (*sims.SPREADS, *sims.CELLS, *sims.SCORES):
             of_n = by_test[test].get(scenario, {})
             if not of_n:
                 continue
-            total = of_n[USUAL[0]][1]
-            cells = [error_rate(of_n[n], n) if n in of_n else "" for n in (*FEW, *USUAL)]
-            error = math.sqrt(LEVEL * (1 - LEVEL) / total)
+            total = of_n[sims.USUAL[0]][1]
+            cells = [error_rate(of_n[n], n) if n in of_n else "" for n in (*sims.FEW, *sims.USUAL)]
+            error = math.sqrt(sims.LEVEL * (1 - sims.LEVEL) / total)
             shown.add_row(name, scenario, *cells, f"{total:,}", f"{100 * error:.2f} %")
     console.print(shown)
 
 
 def error_rate(found, n):
-    off = abs(found[0] / found[1] - LEVEL) > (0.01 if n >= 10 else 0.02)
+    off = abs(found[0] / found[1] - sims.LEVEL) > (0.01 if n >= 10 else 0.02)
     return f"{100 * found[0] / found[1]:.2f} %{'*' if off else ' '}"
 
 
 def show_coverage(coverage):
-    shown = Table(title="Coverage of 95 % intervals as the project gives them, by scenario",
-                  title_justify="left")  # fmt: skip
-    for heading in ("Quantity", "Scenario", *(f"n = {n}" for n in COVERED), "Simulations"):
-        shown.add_column(heading, justify="left" if len(shown.columns) < 2 else "right")
+    title = "Coverage of 95 % intervals as the project gives them, by scenario"
+    sizes = [f"n = {n}" for n in sims.COVERED]
+    shown = new_table(title, ["Quantity", "Scenario"], [*sizes, "Simulations"])
     for quantity, name in QUANTITIES.items():
-        for scenario in (*ERRORS, *MEDIANS, *STRAY):
-            of_n = coverage[quantity, USED].get(scenario)
+        for scenario in (*sims.ERRORS, *sims.MEDIANS, *sims.STRAY):
+            of_n = coverage[quantity, sims.USED].get(scenario)
             if of_n is None:
                 continue
-            cells = [covered(of_n[n][0] / of_n[n][1], n) for n in COVERED]
+            cells = [covered(of_n[n][0] / of_n[n][1], n) for n in sims.COVERED]
             shown.add_row(name, scenario, *cells, f"{of_n[10][1]:,}")
-    for scenario in STRAY:
-        of_n = coverage["break_even", BOUNDED][scenario]
-        cells = [f"{100 * of_n[n][0] / of_n[n][1]:.1f} % " for n in COVERED]
+    for scenario in sims.STRAY:
+        of_n = coverage["break_even", sims.BOUNDED][scenario]
+        cells = [f"{100 * of_n[n][0] / of_n[n][1]:.1f} % " for n in sims.COVERED]
         shown.add_row("break-even: share bounded", scenario, *cells, f"{of_n[10][1]:,}")
     console.print(shown)
     console.print(
@@ -174,22 +148,22 @@ def covered(share, n):
 
 
 def show_methods(coverage):
-    shown = Table(title="Ways to an interval: coverage, mean and lowest of the scenarios, and mean "
-                  "width in points of the saving", title_justify="left")  # fmt: skip
-    for heading in ("Quantity", "Method", "Used for"):
-        shown.add_column(heading)
-    for n in COVERED:
-        shown.add_column(f"n = {n}", justify="right")
+    shown = new_table(
+        "Ways to an interval: coverage, mean and lowest of the scenarios, and mean width in points "
+        "of the saving",
+        ["Quantity", "Method", "Used for"],
+        [f"n = {n}" for n in sims.COVERED],
+    )
     ways = [
-        *(("saving", method) for method in (T, BCA, PERCENTILE, SHIFT)),
-        *(("saving_of_means", method) for method in (T, STUDENTISED)),
-        *(("picked_maximum", method) for method in (USED, ALONE, RESELECTED)),
+        *(("saving", method) for method in (sims.T, sims.BCA, sims.PERCENTILE, sims.SHIFT)),
+        *(("saving_of_means", method) for method in (sims.T, sims.STUDENTISED)),
+        *(("picked_maximum", method) for method in (sims.USED, sims.ALONE, sims.RESELECTED)),
     ]
-    used = {T: "n < 10", BCA: "n >= 10", STUDENTISED: "n >= 10", USED: "all"}
+    used = {sims.T: "n < 10", sims.BCA: "n >= 10", sims.STUDENTISED: "n >= 10", sims.USED: "all"}
     for quantity, method in ways:
         by_scenario = coverage[quantity, method]
         cells = []
-        for n in COVERED:
+        for n in sims.COVERED:
             found = [of_n[n] for of_n in by_scenario.values() if n in of_n]
             share = np.mean([f[0] / f[1] for f in found]) if found else math.nan
             width = 100 * np.mean([f[2] for f in found]) if found else math.nan
@@ -197,6 +171,6 @@ def show_methods(coverage):
             lowest = min((f[0] / f[1] for f in found), default=math.nan)
             cell = f"{100 * share:.1f} %, {100 * lowest:.1f} % ({wide})"
             cells.append(cell if found else "none")
-        name = "allowing for the pick" if method == USED else method
+        name = "allowing for the pick" if method == sims.USED else method
         shown.add_row(QUANTITIES[quantity], name, used.get(method, ""), *cells)
     console.print(shown)

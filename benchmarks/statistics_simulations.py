@@ -12,7 +12,7 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from scipy import stats
 
-from benchmarks.progress import show_progress
+from benchmarks.output import show_progress
 from greencv_core import analysis
 from greencv_core.analysis import bootstrap
 from greencv_core.analysis.choice import savings

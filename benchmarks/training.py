@@ -46,22 +46,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.progress import show_progress
-from benchmarks.training_contenders import (
-    CLASSES,
-    CONTENDERS,
-    FROM_FILES,
-    METERED,
-    OURS,
-    SEED,
-    WORKERS,
-    Clock,
-    Setting,
-    finish,
-    one_step,
-    ready,
-    sgd,
-)
+from benchmarks import training_loops as loops
+from benchmarks.output import show_progress
 from benchmarks.training_report import (
     Measured,
     console,
@@ -126,8 +112,8 @@ def arguments():
     parser.add_argument("--devices", nargs="+", choices=("cpu", "cuda"), default=here[-1:])
     parser.add_argument("--architectures", nargs="+", metavar="NAME")
     parser.add_argument(
-        "--contenders", nargs="+", choices=CONTENDERS, metavar="NAME",
-        help=f"some of {', '.join(CONTENDERS)}; ours is always there",
+        "--contenders", nargs="+", choices=loops.CONTENDERS, metavar="NAME",
+        help=f"some of {', '.join(loops.CONTENDERS)}; ours is always there",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, help="of all alike; see above where omitted")
     parser.add_argument(
@@ -156,15 +142,16 @@ def settings(options, machine):
             side, batch = 32, 16
         spec = EnvironmentSpec(
             name=name, device=device, threads=machine.cpu_count, precision=precision,
-            memory_format="channels_last", workers=WORKERS,
+            memory_format="channels_last", workers=loops.WORKERS,
         )  # fmt: skip
-        usual = [c for c in CONTENDERS if device == "cpu" or c not in FROM_FILES]
-        return Setting(
+        usual = [c for c in loops.CONTENDERS if device == "cpu" or c not in loops.FROM_FILES]
+        wanted = {loops.OURS, *(options.contenders or usual)}
+        return loops.Setting(
             name, spec, side, batch,
             architectures=tuple(
                 options.architectures or ARCHITECTURES[name][: 1 if options.quick else None]
             ),
-            contenders=tuple(c for c in CONTENDERS if c in {OURS, *(options.contenders or usual)}),
+            contenders=tuple(c for c in loops.CONTENDERS if c in wanted),
             rounds=options.rounds,
             batches=2 if options.quick else None,
         )  # fmt: skip
@@ -177,13 +164,10 @@ def settings(options, machine):
         yield setting("cuda_fp32", "cuda:0", "fp32", 128, 256)
 
 
-# What is measured.
-
-
 def measure(setting, architecture, machine, folder):
     show_progress(f"{setting.name}, {architecture}: getting ready")
-    torch.manual_seed(SEED)
-    initial = architectures.build(architecture, CLASSES, setting.side).module
+    torch.manual_seed(loops.SEED)
+    initial = architectures.build(architecture, loops.CLASSES, setting.side).module
     initial = initial.to(setting.device, memory_format=setting.layout)
     passing = setting.in_passing(architecture)
     epoch_s = SHORT_EPOCH_S if passing else EPOCH_S
@@ -193,19 +177,20 @@ def measure(setting, architecture, machine, folder):
     # As a run of a study is metered: see greencv_core.run.experiment.
     meter = EnergyMeter(gpus, synchronize=synchronizer(setting.device), compare=True)
     measured = Measured(images)
-    drawn = random.Random(SEED)
+    drawn = random.Random(loops.SEED)
     with ExitStack() as stack:
-        contenders = ready(setting, images, folder, stack)
-        lead = lead_in(initial, contenders[OURS].data, setting)
+        contenders = loops.ready(setting, images, folder, stack)
+        lead = lead_in(initial, contenders[loops.OURS].data, setting)
 
         for number in range(rounds + (2 if gpus else 1)):
             last = number > rounds
             what = "energy" if last else f"round {number} of {rounds}" if number else "warm-up"
             for name in drawn.sample(setting.contenders, len(setting.contenders)):
-                if last and name == METERED:
+                if last and name == loops.METERED:
                     continue  # its rounds gave its energy
                 show_progress(f"{setting.name}, {architecture}, {what}: {name}")
-                clock = Clock(setting.device, lead, meter if last or name == METERED else None)
+                metered = last or name == loops.METERED
+                clock = loops.Clock(setting.device, lead, meter if metered else None)
                 with clock.window():
                     contenders[name](copy.deepcopy(initial), clock)
                 if 1 <= number <= rounds:
@@ -222,16 +207,16 @@ def measure(setting, architecture, machine, folder):
 def batches_for(setting, initial, epoch_s):
     """Return how many batches make an epoch of about ``epoch_s``, from the fastest step."""
     model = copy.deepcopy(initial)
-    optimizer = sgd(model)
+    optimizer = loops.sgd(model)
     images = torch.rand(setting.batch, 3, setting.side, setting.side, device=setting.device)
     images = images.contiguous(memory_format=setting.layout)
-    labels = torch.arange(setting.batch, device=setting.device) % CLASSES
+    labels = torch.arange(setting.batch, device=setting.device) % loops.CLASSES
     seconds = []
     model.train()
     while len(seconds) < FIRST + TRIED or sum(seconds[FIRST:]) < TRIED_S[setting.device.type]:
         started_s = time.perf_counter()
-        one_step(model, optimizer, images, labels, setting)
-        finish(setting.device)
+        loops.one_step(model, optimizer, images, labels, setting)
+        loops.finish(setting.device)
         seconds.append(time.perf_counter() - started_s)
     most = MOST_BYTES
     if setting.device.type == "cuda":
@@ -245,19 +230,16 @@ def lead_in(initial, data, setting):
     if setting.device.type == "cpu":
         return None
     model = copy.deepcopy(initial).train()
-    optimizer = sgd(model)
+    optimizer = loops.sgd(model)
     batch = data.sample(setting.batch)
 
     def lead():
         started_s = time.perf_counter()
         while time.perf_counter() - started_s < LEAD_S:
-            one_step(model, optimizer, *batch, setting)
-            finish(setting.device)
+            loops.one_step(model, optimizer, *batch, setting)
+            loops.finish(setting.device)
 
     return lead
-
-
-# The contenders.
 
 
 if __name__ == "__main__":

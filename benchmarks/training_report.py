@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from scipy.stats import quantile_test
 
-from benchmarks.training_contenders import LIMIT, METERED, OURS, PLAIN, RECIPE, STREAMED
+from benchmarks.output import new_table
+from benchmarks.training_loops import LIMIT, METERED, OURS, PLAIN, RECIPE, STREAMED
 from greencv_core.machine import environment, hardware
 from greencv_core.metering import ComponentReading
 
@@ -50,17 +50,14 @@ class Measured:
 def show(setting, found, machine):
     spec = setting.spec
     device = hardware.product_name(environment.device_name(spec, machine))
-    table = Table(
-        title=f"{setting.name}: {device}, {spec.threads} CPU threads, {spec.precision}, "
-        f"{setting.side} px, batches of {setting.batch}",
-        title_justify="left",
-    )
-    for heading in ("Architecture", "Contender"):
-        table.add_column(heading)
     metered = any(m.gpu_energy for m in found.values())
     energy = ["Images/J (GPU)"] if metered else []
-    for heading in ("Images/s", "min to max", "Ours / this one", "min to max", *energy):
-        table.add_column(heading, justify="right")
+    table = new_table(
+        f"{setting.name}: {device}, {spec.threads} CPU threads, {spec.precision}, "
+        f"{setting.side} px, batches of {setting.batch}",
+        ["Architecture", "Contender"],
+        ["Images/s", "min to max", "Ours / this one", "min to max", *energy],
+    )
     for name, measured in found.items():
         for contender in setting.contenders:
             speeds = measured.images_per_s(contender)
