@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/store.py [RECORDS ...]
 
 Writes synthetic records into a temporary folder: whole ones, as greencv writes them, with epochs,
-phases and a power trace, about 8 kB each, for half of them of the GPU alone. A new process then makes the table without a cache
-(``load_s``); another one makes it again after ten more records (``refresh_s``). The peak is of the
-first process and those that it starts, added up. Takes about two minutes. The last line is JSON.
+phases and a power trace, about 8 kB each (half of them of the GPU alone). A new process then makes
+the table without a cache (``load_s``); another one makes it again after ten more records
+(``refresh_s``). The peak is of the first process and those that it starts, added up. Takes about
+two minutes. The last line is JSON.
 """
 
 import search_path  # noqa: F401
@@ -24,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.output import answer_of
-from tests.support.made_up_gpu import made_up_gpu_records
 
 SIZES = (1_000, 10_000, 100_000)
 ADDED = 10
@@ -108,6 +108,8 @@ class Peak:
 
 
 def fill(folder, numbers):
+    from tests.support.made_up_gpu import made_up_gpu_records
+
     folder.mkdir(exist_ok=True)
     templates = [
         json.loads(record.model_dump_json())
