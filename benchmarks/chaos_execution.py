@@ -24,8 +24,7 @@ EARLY, STARTING_S = 0.25, 10.0
 STALLED_S = 180.0
 """Without a new record, a kill or a start, after which the driver is started again."""
 STALLS = 3
-TRIES = 5
-"""The same command in a row, without a kill in between."""
+TRIES = 5  # the same command in a row, without a kill in between
 REPORT_EVERY_S = 5.0
 console = Console(width=100)
 

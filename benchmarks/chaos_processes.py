@@ -10,8 +10,7 @@ import psutil
 
 DRIVER, WORKER, TRAINING = "driver", "worker", "training"
 TICK_S = 0.1
-READY_S, GRACE_S = 60.0, 20.0
-"""For a cluster to be there, and for processes to be gone."""
+READY_S, GRACE_S = 60.0, 20.0  # for a cluster to be there, and for processes to be gone
 
 
 def processes_in(folder):

@@ -22,8 +22,7 @@ SAME = (
     "auroc_macro", "train_loss", "validation_loss", "complete", "machine", "host", "torch_version",
 )  # fmt: skip
 """Columns of the runs table that depend on no time and no energy."""
-SCAN_EVERY_S = 0.01
-"""At the store."""
+SCAN_EVERY_S = 0.01  # at the store
 
 
 class StoreWatcher:

@@ -6,8 +6,7 @@ import scipy.stats
 OURS, POWER = "greencv", "greencv, power"
 LONG_S, SHORT_S = 10.0, 5.0
 """Length in seconds from which windows show the steady power, and below which they are short."""
-AGREED = 0.02
-"""Largest relative difference of integrated power and counter."""
+AGREED = 0.02  # largest relative difference of integrated power and counter
 
 
 def mean_power_w(window, of="energy_j"):

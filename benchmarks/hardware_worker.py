@@ -21,16 +21,14 @@ import pynvml
 from benchmarks.meters import ON_HARDWARE, answering, leave
 
 BATCH, SIDE, CLASSES = 256, 128, 10
-AHEAD = 2
-"""Steps that are queued on the GPU at most."""
+AHEAD = 2  # steps that are queued on the GPU at most
 SHAPES = {
     "constant": ((3.0, "training"),),
     "epochs": ((2.17, "training"), (0.73, "validation"), (0.13, "pause")),
     "bursts": ((0.365, "training"), (0.365, "pause")),
 }
 """Seconds and what is done in them, over and over."""
-LOOK_S = 0.001
-"""Seconds between polls of the sensor."""
+LOOK_S = 0.001  # seconds between polls of the sensor
 
 
 class Tool:

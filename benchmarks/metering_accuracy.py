@@ -51,10 +51,8 @@ FAIR = ("constant", "epochs", "ramp")
 WINDOWS = {0.5: 24, 2.0: 24, 10.0: 20, 30.0: 2}
 """Length in seconds to number, for each shape and sensor."""
 EXACT_WINDOWS = {0.5: 24, 2.0: 12, 10.0: 2}
-ALONE_WINDOWS = {0.5: 4, 2.0: 4, 10.0: 2}
-"""For what keeps this machine's processors busy by itself."""
-COVERAGE_WINDOWS = 54
-"""Of random lengths from 0.5 to 12 s, for each shape and refreshed sensor."""
+ALONE_WINDOWS = {0.5: 4, 2.0: 4, 10.0: 2}  # for what keeps this machine's processors busy by itself
+COVERAGE_WINDOWS = 54  # of random lengths from 0.5 to 12 s, for each shape and refreshed sensor
 OURS = "greencv"
 POLL_S = 1.0
 console = Console(width=120)

@@ -27,8 +27,7 @@ SENSORS = {"counter": {"refresh_s": 0.1}, "no counter": {"refresh_s": 0.1, "no_c
 OURS = "greencv"
 PAIRS = {OURS: 500}
 PEERS_PAIRS = 20
-INTERVAL = 0.01
-"""Width of the interval at which the pairs suffice."""
+INTERVAL = 0.01  # width of the interval at which the pairs suffice
 console = Console(width=150)
 
 

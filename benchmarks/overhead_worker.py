@@ -19,11 +19,9 @@ WINDOWS = 12
 IDLE_S = 8.0
 EPOCH_S = 2.0
 BETWEEN_EPOCHS_S = 0.25
-ENOUGH = 100
-"""Pairs before the interval is computed."""
+ENOUGH = 100  # pairs before the interval is computed
 BATCH, PIXELS = 16, 64
-BETWEEN_S = 0.3
-"""Between windows: what a meter still reads after one must not fall into the next."""
+BETWEEN_S = 0.3  # between windows: what a meter still reads after one must not fall into the next
 
 
 def main():

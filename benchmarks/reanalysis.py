@@ -26,8 +26,7 @@ from benchmarks.output import answer_of, new_table, show_progress
 
 ROUNDS = 3
 WAYS = ("greencv", "bare parse", "original", "greencv, a tenth of the logs")
-SAME_WITHIN = 1e-9
-"""Relative difference of the energies that both methods give."""
+SAME_WITHIN = 1e-9  # relative difference of the energies that both methods give
 console = Console(width=100)
 
 

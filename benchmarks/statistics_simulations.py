@@ -24,10 +24,8 @@ from greencv_core.analysis.regression import interaction
 SEED = 2022
 LEVEL = 0.05
 FEW, USUAL, COVERED = (3, 4), (5, 10, 30), (3, 5, 10, 30)
-CHUNKS = 20
-"""Into which the simulations of one setting are cut."""
-CHECKED = 200
-"""One in so many simulations checks that a short cut says what the long way does."""
+CHUNKS = 20  # into which the simulations of one setting are cut
+CHECKED = 200  # one in so many simulations checks that a short cut says what the long way does
 VALUE, F1 = "energy_j_per_image", "f1_macro"
 GAMMA_MEDIAN = float(stats.gamma.median(2))
 DEAR, CHEAP = 0.4, 0.3

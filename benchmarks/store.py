@@ -28,8 +28,7 @@ from benchmarks.output import answer_of
 
 SIZES = (1_000, 10_000, 100_000)
 ADDED = 10
-SETTLING_S = 3.0
-"""Until the times of the files are old enough to be trusted."""
+SETTLING_S = 3.0  # until the times of the files are old enough to be trusted
 EPOCHS = 4
 console = Console(width=100)
 

@@ -73,12 +73,9 @@ ARCHITECTURES = {
 ROUNDS, FEW_ROUNDS = {"cpu": 7, "cuda": 6}, 2
 EPOCH_S, SHORT_EPOCH_S = 2.0, 0.5
 """Seconds of an epoch; the short ones are for quick measurements on a GPU."""
-LEAD_S = 0.1
-"""Of steps on a GPU before a timed epoch."""
-LEAST_BATCHES, MOST_BATCHES = 4, 200
-"""In an epoch, however long they take."""
-MOST_BYTES = 4 * 2**30
-"""Of an epoch's images as float32."""
+LEAD_S = 0.1  # of steps on a GPU before a timed epoch
+LEAST_BATCHES, MOST_BATCHES = 4, 200  # in an epoch, however long they take
+MOST_BYTES = 4 * 2**30  # of an epoch's images as float32
 FIRST, TRIED, TRIED_S = 2, 5, {"cpu": 3.0, "cuda": 0.5}
 """Steps that choose kernels, steps from which the length of an epoch is chosen, and seconds that
 those take, at least."""

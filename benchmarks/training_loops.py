@@ -24,16 +24,14 @@ SEED = 2022
 PROMISED = ("cuda_bf16", "resnet50")
 """The setting and the architecture on a GPU for which the project states limits."""
 CLASSES = 10
-VALIDATED = 10
-"""Images that ours validates on after each epoch, which is not timed."""
+VALIDATED = 10  # images that ours validates on after each epoch, which is not timed
 WORKERS = 2
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 OURS, METERED, PLAIN, LIMIT = "ours", "metered", "plain", "limit"
 RECIPE, STREAMED = "recipe", "streamed"
 FROM_FILES = (RECIPE, STREAMED)
 CONTENDERS = (OURS, METERED, PLAIN, *FROM_FILES, LIMIT)
-TIMED = "timed"
-"""The name of the phase that is timed."""
+TIMED = "timed"  # the name of the phase that is timed
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from benchmarks.training_loops import LIMIT, METERED, OURS, PLAIN, RECIPE, STREA
 from greencv_core.machine import environment, hardware
 from greencv_core.metering import ComponentReading
 
-BUSY = 0.5
-"""Load per CPU at the start above which the figures are called noisy."""
+BUSY = 0.5  # load per CPU at the start above which the figures are called noisy
 console = Console(width=120)
 
 

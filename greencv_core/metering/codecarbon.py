@@ -21,12 +21,10 @@ from greencv_core.metering.base import MeterError
 from greencv_core.metering.energy_curves import CounterCurve
 from greencv_core.utils.energy import COVERAGE_FACTOR, Component, Provenance
 
-NEVER_S = 10**7
-"""Period of CodeCarbon's own sampling, whose sums are not used."""
+NEVER_S = 10**7  # period of CodeCarbon's own sampling, whose sums are not used
 SHORTEST_SAMPLE_S = 0.1
 """Shortest sample; the system counts the CPU's load in hundredths of a second."""
-CLOSE_S = 0.01
-"""Time before an edge within which the end of a sample counts as being at the edge."""
+CLOSE_S = 0.01  # time before an edge within which the end of a sample counts as being at the edge
 LONGEST_PERIOD_S = 1.0
 """Longest sample; the model is not linear in the load, so a long mean would bias it."""
 MODEL_ERROR = 0.4

@@ -21,19 +21,15 @@ Floats = npt.NDArray[np.float64]
 
 _UNIFORM = 1 / math.sqrt(12)
 COUNTER_RESOLUTION_J = 1e-3
-AVERAGING_S = 1.0
-"""Seconds over which NVML's averaged power is the mean."""
+AVERAGING_S = 1.0  # seconds over which NVML's averaged power is the mean
 DENSE_JUMPS = 10
 """Refreshes per jump of the power below which the jumps may be synchronous with the refreshes."""
-FEW_JUMPS = 3
-"""Number of jumps below which their period cannot be estimated."""
-RESTLESS_REACH = 4
-"""Intervals to either side from which restlessness is estimated."""
+FEW_JUMPS = 3  # number of jumps below which their period cannot be estimated
+RESTLESS_REACH = 4  # intervals to either side from which restlessness is estimated
 RESTLESS_QUANTILE = 0.2
 UNFOLDED_S = 10
 """Seconds near each edge that are unfolded; further unfolding would accumulate errors."""
-RESAMPLES = 10
-"""Largest number of groups of the jackknife."""
+RESAMPLES = 10  # largest number of groups of the jackknife
 
 
 class EnergyCurve(Protocol):

@@ -23,8 +23,7 @@ from greencv_core.utils.energy import Component, Provenance
 
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
 """Ampere cards whose plain power reading is instantaneous (A100, A30 and relatives)."""
-STUCK_AFTER_S = 1.5
-"""Time without any change after which a counter is considered stuck."""
+STUCK_AFTER_S = 1.5  # time without any change after which a counter is considered stuck
 
 
 @dataclass(frozen=True)

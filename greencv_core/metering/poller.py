@@ -13,14 +13,12 @@ from greencv_core.metering import nvml
 from greencv_core.metering.base import EnergySource, MeterError, Recording
 from greencv_core.metering.energy_curves import EnergyCurve
 
-FIRST_SLEEP_S = 0.001
-"""Delay of the thread, so that the window's own thread starts undisturbed."""
+FIRST_SLEEP_S = 0.001  # delay of the thread, so that the window's own thread starts undisturbed
 SHORTEST_SLEEP_S = 0.0002
 LONGEST_SLEEP_S = 1.0
 STATE_PERIOD_S = 1.0
 """Time between readings of utilisation and the like, which cards average over as long."""
-STATE_LEEWAY_S = 0.2
-"""Seconds by which such a reading may come earlier, to share a wake-up."""
+STATE_LEEWAY_S = 0.2  # seconds by which such a reading may come earlier, to share a wake-up
 SETTLING_POLL_S = 0.02
 LONGEST_WAIT_S = 5.0
 """Longest wait for a window to settle; every working source settles long before."""

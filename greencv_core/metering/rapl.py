@@ -23,12 +23,10 @@ POWERCAP = "/sys/class/powercap"
 PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"
 REFRESH_S = 1e-3
 """Refresh period of the counters (Intel SDM, volume 3, "RAPL interfaces")."""
-LONGEST_PERIOD_S = 10.0
-"""Longest time between reads; counters wrap after a minute at the earliest."""
+LONGEST_PERIOD_S = 10.0  # longest time between reads; counters wrap after a minute at the earliest
 HIGHEST_POWER_W = 2_000.0
 """Upper bound of a socket's power; a count that needs more was reset, not wrapped."""
-STUCK_AFTER_S = 0.5
-"""Time without any change after which a counter is considered stuck."""
+STUCK_AFTER_S = 0.5  # time without any change after which a counter is considered stuck
 
 
 @dataclass(frozen=True)

@@ -18,20 +18,13 @@ from dataclasses import replace
 
 from greencv_core.metering.refresh_cycle import Refresh, RefreshCycle
 
-SEARCH_GAP_S = 0.002
-"""Seconds between the first polls of a search for the cycle."""
-SLOW_SEARCH_GAP_S = 0.004
-"""Seconds between its later polls; most boards refresh every 20 to 100 ms."""
-FAST_SEARCH_S = 0.03
-"""Seconds of the fast part of a search."""
-SEARCH_S = 0.3
-"""Seconds without change after which a value counts as constant."""
-STILL_GAP_S = 0.033
-"""Seconds between polls of a constant value."""
-CONTINUOUS_GAP_S = 0.05
-"""Seconds between polls of a value that changes at every poll."""
-TIGHT_S = 0.008
-"""Largest interval (in seconds) around a refresh from which the cycle can be found."""
+SEARCH_GAP_S = 0.002  # seconds between the first polls of a search for the cycle
+SLOW_SEARCH_GAP_S = 0.004  # seconds between its later polls; most boards refresh every 20 to 100 ms
+FAST_SEARCH_S = 0.03  # seconds of the fast part of a search
+SEARCH_S = 0.3  # seconds without change after which a value counts as constant
+STILL_GAP_S = 0.033  # seconds between polls of a constant value
+CONTINUOUS_GAP_S = 0.05  # seconds between polls of a value that changes at every poll
+TIGHT_S = 0.008  # largest interval (in seconds) around a refresh from which the cycle can be found
 MARGIN_S = 0.0005
 """Seconds between a poll and the due time of a refresh, if the last polls confirmed the cycle."""
 SINGLE_REFRESH_SHARE = 0.6
@@ -42,25 +35,18 @@ READ_S = 1e-4
 """Standard uncertainty (in seconds) of the moment of a reading that changes continuously."""
 SETTLED_PERIODS = 20
 """Periods after which a cycle is known well enough to correct earlier refreshes."""
-OVERDUE_S = 0.01
-"""Seconds for which a refresh is awaited after it was due."""
-RESTARTS = 3
-"""Searches after which a value is taken to have no cycle."""
-IRREGULAR_GAP_S = 0.012
-"""Seconds between polls of a value without a cycle."""
+OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
+RESTARTS = 3  # searches after which a value is taken to have no cycle
+IRREGULAR_GAP_S = 0.012  # seconds between polls of a value without a cycle
 UNCHECKED_REFRESHES = 4
 """Consecutive refreshes polled only after they are due, if the cycle is known well; such polls
 detect late refreshes but no early ones. For a counter, consecutive polls between refreshes."""
-LONGEST_PERIOD_S = 0.5
-"""Longest refresh period that is recognised."""
-TRACKED_GAP_S = 0.5
-"""Seconds between polls of a counter away from edges."""
-CLOSE_PERIODS = 3.5
-"""Periods after an edge of a window or phase in which every refresh is followed."""
+LONGEST_PERIOD_S = 0.5  # longest refresh period that is recognised
+TRACKED_GAP_S = 0.5  # seconds between polls of a counter away from edges
+CLOSE_PERIODS = 3.5  # periods after an edge of a window or phase in which every refresh is followed
 CLEARLY_AFTER = 0.9
 """Share of the margin after its due time from which a refresh has certainly happened."""
-USUAL_PERIOD_S = 0.1
-"""Assumed refresh period in seconds if no cycle was found."""
+USUAL_PERIOD_S = 0.1  # assumed refresh period in seconds if no cycle was found
 
 
 class RefreshTracker:

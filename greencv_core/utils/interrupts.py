@@ -10,8 +10,7 @@ import math
 import signal
 import time
 
-SAME_INTERRUPT_S = 1.0
-"""Interrupts within this time of each other are the same Ctrl-C."""
+SAME_INTERRUPT_S = 1.0  # interrupts within this time of each other are the same Ctrl-C
 
 _last_s = -math.inf
 

@@ -12,10 +12,8 @@ from urllib.parse import quote, quote_plus, unquote
 
 from greencv_core.utils.text import one_line
 
-SHORTEST_SECRET = 6
-"""Least characters of a secret; shorter ones are part of too many words."""
-SHORTEST_LINE = 16
-"""Least characters of a line of a longer secret that is redacted by itself."""
+SHORTEST_SECRET = 6  # least characters of a secret; shorter ones are part of too many words
+SHORTEST_LINE = 16  # least characters of a line of a longer secret that is redacted by itself
 
 _SECRET_WORD = re.compile(
     r"(KEYS?|KEY_?IDS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH|COOKIE"
