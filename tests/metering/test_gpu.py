@@ -49,24 +49,11 @@ print(json.dumps(windows))
 """
 
 
-def begin(
-    library,
-    waveforms,
-    lengths_s,
-    works_on_gpu=False,
-    compare=False,
-    lose_after_s=None,
-    extra=None,
-    **settings,
-):
+def begin(library, waveforms, lengths_s, extra=None, **settings):
     """Meter windows on the simulated GPU, in a process of its own."""
-    task = {
-        "waveforms": [waveform.settings() for waveform in waveforms],
-        "lengths_s": lengths_s,
-        "works_on_gpu": works_on_gpu,
-        "compare": compare,
-        "lose_after_s": lose_after_s,
-    }
+    task = {"works_on_gpu": False, "compare": False, "lose_after_s": None}
+    task = {name: settings.pop(name, usual) for name, usual in task.items()}
+    task |= {"waveforms": [w.settings() for w in waveforms], "lengths_s": lengths_s}
     environment = simulated_gpu.environment(library, waveforms[0], **settings)
     return subprocess.Popen(
         [sys.executable, "-c", METER, json.dumps(task)],
@@ -191,27 +178,30 @@ def test_the_counter_is_compared_with_the_integrated_power(nvml):
 def test_the_trace_adds_up_to_the_energy(nvml):
     waveform = Waveform(ramp().points, time.monotonic())
     window = nvml(waveform, (2.0,), **COUNTER)[0]
-    powers = [p["power_w"] for p in window["trace"] if p["component"] == "gpu"]
+    powers = powers_w(window)
     assert len(powers) == 4
-    joules = sum(powers) * window["duration_s"] / 4
+    joules = powers.sum() * window["duration_s"] / 4
     assert joules == pytest.approx(window["gpu"]["energy_j"], rel=0.001)
+
+
+def powers_w(window, component="gpu"):
+    """Return the component's powers in the trace."""
+    return np.array([p["power_w"] for p in window["trace"] if p["component"] == component])
 
 
 def test_a_trace_with_a_second_meter_has_a_point_every_refresh(nvml):
     waveform = Waveform(square(60.0, 300.0, 1.0).points, time.monotonic())
     window = nvml(waveform, (4.0,), compare=True, **COUNTER)[0]
-    trace = [p for p in window["trace"] if p["component"] == "gpu"]
-    assert len(trace) == pytest.approx(40, abs=1)
-    powers = np.array([p["power_w"] for p in trace])
+    powers = powers_w(window)
+    assert len(powers) == pytest.approx(40, abs=1)
     # Half of the time high, half low, and a refresh in between at each of eight steps.
     assert np.sum(powers > 280) == pytest.approx(17, abs=4)
     assert np.sum(powers < 80) == pytest.approx(17, abs=4)
     assert powers.mean() * window["duration_s"] == pytest.approx(
         window["gpu"]["energy_j"], rel=0.01
     )
-    others = {p["component"] for p in window["trace"]} - {"gpu"}
-    for name in others:
-        assert len([p for p in window["trace"] if p["component"] == name]) == 8
+    for name in {p["component"] for p in window["trace"]} - {"gpu"}:
+        assert len(powers_w(window, name)) == 8
 
 
 @pytest.mark.parametrize("settings", [{}, COUNTER, POWER], ids=["exact", "counter", "power"])
@@ -219,8 +209,7 @@ def test_a_gpu_lost_in_a_window_is_incomplete_and_never_zero(nvml, settings):
     window = nvml(lose_after_s=0.5, **settings)[0]
     assert window["gpu"] is None
     assert "lost" in window["problems"][0]
-    powers = [p["power_w"] for p in window["trace"] if p["component"] == "gpu"]
-    assert powers == pytest.approx([250.0] * len(powers), rel=0.05)
+    assert powers_w(window) == pytest.approx(250.0, rel=0.05)
 
 
 def test_a_gpu_lost_before_is_reported(nvml):

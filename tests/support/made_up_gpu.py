@@ -83,6 +83,12 @@ NETS = {
     "convnext_tiny": (2.9092, 27_827_818, 10_262_794, 156, 0.962, 0.50),
     "vit_b_16": (11.2728, 85_704_970, 10_332_682, 112, 0.941, 0.65),
 }
+METERS = {
+    # Provenance, source, relative uncertainty, seconds between refreshes
+    "gpu": ("measured", f"NVML energy counter ({GPU})", 0.002, 0.1),
+    "cpu": ("estimated", "CodeCarbon: design power 200 W, by load", 0.2, 0.1),
+    "ram": ("estimated", "CodeCarbon: constant 40 W, by memory size", 0.2, None),
+}
 PEAK_FLOPS = {"fp32": 60e12, "tf32": 400e12, "bf16": 800e12}
 BYTES_PER_S = 3.0e12
 LAUNCH_S = 5e-6
@@ -130,14 +136,9 @@ class Cost:
 
 
 def made_up_gpu_study(components=("gpu",), **protocol):
-    """Return the study of the records.
+    """Return the study of the records, some fields of its protocol changed.
 
-    Parameters
-    ----------
-    components
-        Components whose energy is the outcome; None for all.
-    protocol
-        Fields of the protocol to change.
+    The energy of the components is the outcome; None for all.
     """
     content = yaml.safe_load(STUDY)
     content["protocol"] = {**content["protocol"], **protocol}
@@ -148,14 +149,9 @@ def made_up_gpu_study(components=("gpu",), **protocol):
 def made_up_gpu_records(
     repetitions=5, *, architectures=None, environments=None, epochs=30, host=True, seed=0
 ):
-    """Return the records in the order of the runs.
+    """Return the records in the order of the runs, of some architectures and environments if named.
 
-    Parameters
-    ----------
-    architectures, environments
-        Names of those to include; all of the study's if omitted.
-    host
-        Whether CPU and RAM are estimated, as on a machine without their counters, or absent.
+    With a host, CPU and RAM are estimated, as on a machine without their counters; else absent.
     """
     study = made_up_gpu_study(repetitions=repetitions, epochs=epochs)
     specs = resolve(study, _machine())
@@ -184,11 +180,9 @@ def begun(records, blocks=2.5):
 
 def with_a_hole(records, environment="fp32-batch-64"):
     """Return the records without one environment for every second architecture."""
-    without = {name for i, name in enumerate(NETS) if i % 2}
+    without = list(NETS)[1::2]
     return [
-        record
-        for record in records
-        if not (record.environment["name"] == environment and record.architecture in without)
+        r for r in records if r.environment["name"] != environment or r.architecture not in without
     ]
 
 
@@ -230,7 +224,7 @@ def _record(run, host, seed):
     sample = Sample(hotter, host)
     phases, duration_s = _phases(protocol.epochs, steps, costs, slower, sample, rng)
     parts = {c: sum(p["components"][c]["energy_j"] for p in phases) for c in sample.components}
-    total = sample.total(duration_s, parts)
+    total = _window("run", 0.0, duration_s, parts)
     gpu = total["components"]["gpu"]
     idle_w = {"gpu": IDLE_W, "cpu": CPU_IDLE_W, "ram": RAM_W} if host else {"gpu": IDLE_W}
     energy_j = sum(part["energy_j"] for part in total["components"].values())
@@ -312,8 +306,7 @@ def _gpu_state(cost, parameters, activations):
 
 
 def _comparison(gpu, rng):
-    second = {
-        **gpu,
+    second = gpu | {
         "energy_j": gpu["energy_j"] * rng.normal(1.01, 0.003),
         "provenance": "sampled",
         "source": f"NVML power, integrated ({GPU})",
@@ -337,16 +330,7 @@ class Sample:
         lasts_s = end_s - start_s
         gpu_j = min(LIMIT_W, power_w * self.hotter) * lasts_s
         joules = {"gpu": gpu_j, "cpu": (CPU_IDLE_W + 9.0) * lasts_s, "ram": RAM_W * lasts_s}
-        return {
-            "name": name,
-            "start_s": start_s,
-            "end_s": end_s,
-            "components": {c: _reading(c, joules[c]) for c in self.components},
-        }
-
-    def total(self, duration_s, parts):
-        components = {c: _reading(c, energy_j) for c, energy_j in parts.items()}
-        return {"name": "run", "start_s": 0.0, "end_s": duration_s, "components": components}
+        return _window(name, start_s, end_s, {c: joules[c] for c in self.components})
 
     def trace(self, phases, duration_s):
         count = max(1, int(duration_s / 0.5))
@@ -362,22 +346,19 @@ class Sample:
 
 
 def _reading(component, energy_j):
-    if component == "gpu":
-        return {
-            "energy_j": energy_j,
-            "provenance": "measured",
-            "source": f"NVML energy counter ({GPU})",
-            "uncertainty_j": 0.002 * energy_j,
-            "resolution_s": 0.1,
-        }
-    models = {"cpu": "design power 200 W, by load", "ram": "constant 40 W, by memory size"}
+    provenance, source, relative_uncertainty, resolution_s = METERS[component]
     return {
         "energy_j": energy_j,
-        "provenance": "estimated",
-        "source": f"CodeCarbon: {models[component]}",
-        "uncertainty_j": 0.2 * energy_j,
-        "resolution_s": 0.1 if component == "cpu" else None,
+        "provenance": provenance,
+        "source": source,
+        "uncertainty_j": relative_uncertainty * energy_j,
+        "resolution_s": resolution_s,
     }
+
+
+def _window(name, start_s, end_s, joules):
+    components = {component: _reading(component, joules[component]) for component in joules}
+    return {"name": name, "start_s": start_s, "end_s": end_s, "components": components}
 
 
 def _epoch(k, epochs, f1, phases):
@@ -388,10 +369,7 @@ def _epoch(k, epochs, f1, phases):
         "learning_rate": 5e-4,
         "train_loss": 2.3 * float(np.exp(-5 * k / epochs)) + 0.02,
         "validation_loss": 2.3 * float(np.exp(-4 * k / epochs)) + 0.05,
-        "accuracy": score,
-        "precision_macro": score,
-        "recall_macro": score,
-        "f1_macro": score,
+        **dict.fromkeys(("accuracy", "precision_macro", "recall_macro", "f1_macro"), score),
         "auroc_macro": min(1.0, score + 0.01),
         "duration_s": sum(p["end_s"] - p["start_s"] for p in parts),
         "energy_j": sum(part["energy_j"] for p in parts for part in p["components"].values()),

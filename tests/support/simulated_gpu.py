@@ -70,7 +70,6 @@ class Waveform:
 
 
 def constant(power_w=250.0):
-    """Return a power that does not change."""
     return Waveform(((0.0, power_w),))
 
 

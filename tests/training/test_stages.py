@@ -1,6 +1,7 @@
 """Stages of a training, their optimisers, and the rules that end them."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -17,10 +18,7 @@ from greencv_core.study.schema import (
 )
 from tests.training.test_training import CPU, DATA, loaded
 
-
-def protocol(**changes):
-    settings = {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "repetitions": 1}
-    return Protocol(**{**settings, **changes})
+protocol = partial(Protocol, epochs=2, batch_size=32, learning_rate=0.01, repetitions=1)
 
 
 def small_net():
@@ -39,25 +37,25 @@ def small_net():
 
 def trained(settings, model=None, data=None, **options):
     model, data = model or small_net(), data or loaded()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    changed = changes_of(model)
     history = training.train(model, data, settings, CPU, seed=1, **options)
-    changed = {n for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
-    return model, history, changed
+    return model, history, changed()
+
+
+def changes_of(model):
+    """Return a function that returns the names of the values that have changed since."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    return lambda: {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
 
 
 FROZEN = Stage(epochs=1, learning_rate=0.01)
 
 
 def test_a_frozen_stage_trains_the_last_layers_alone():
-    seen = []
-
-    def record_changes(epoch):
-        seen.append({name for name, value in model.state_dict().items() if name in before
-                     and not torch.equal(value, before[name])})  # fmt: skip
-
-    model = small_net()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    _, history, changed = trained(protocol(frozen_stage=FROZEN), model, on_epoch=record_changes)
+    seen, model = [], small_net()
+    until_now = changes_of(model)
+    settings = protocol(frozen_stage=FROZEN)
+    _, history, changed = trained(settings, model, on_epoch=lambda epoch: seen.append(until_now()))
     assert seen[0] == {"6.weight", "6.bias"}
     assert {"0.weight", "1.weight", "1.running_mean", "6.weight"} <= changed
     assert [e.stage for e in history.epochs] == ["frozen", "main", "main"]
@@ -97,12 +95,8 @@ def test_a_target_ends_the_training_when_it_is_reached():
     assert len(history.epochs) == first + 1
     unreached = trained(protocol(target=Target(value=1.0)))[1]
     assert (unreached.ended_by, len(unreached.epochs)) == ("epochs", 2)
-
-
-def test_a_target_reached_in_the_first_stage_ends_all():
-    settings = protocol(frozen_stage=FROZEN, target=Target(value=1e-9))
-    history = trained(settings)[1]
-    assert (history.ended_by, len(history.epochs)) == ("target", 1)
+    in_first_stage = trained(protocol(frozen_stage=FROZEN, target=Target(value=1e-9)))[1]
+    assert (in_first_stage.ended_by, len(in_first_stage.epochs)) == ("target", 1)
 
 
 def test_a_spent_budget_ends_the_training_but_not_after_the_last_epoch():
@@ -121,8 +115,9 @@ def test_a_spent_budget_ends_the_training_but_not_after_the_last_epoch():
 def test_the_best_epochs_weights_come_back():
     # A rate that makes things worse after a good beginning.
     rule = EarlyStopping(monitor="validation_loss", patience=3, min_delta=0.0, restore_best=True)
-    settings = protocol(optimizer="sgd", momentum=0.0, learning_rate=0.3, epochs=12)
-    settings = settings.model_copy(update={"early_stopping": rule})
+    settings = protocol(
+        optimizer="sgd", momentum=0.0, learning_rate=0.3, epochs=12, early_stopping=rule
+    )
     data = loaded()
     model, history, _ = trained(settings, data=data)
     losses = [e.validation_loss for e in history.epochs]
@@ -170,8 +165,7 @@ def test_a_compiled_model_learns_the_same():
     plain = trained(protocol(), plain_net)[1]
     model.compile()
     data = loaded()
-    settings = protocol(frozen_stage=FROZEN)
-    training.warm_up(model, data, settings, CPU)
+    training.warm_up(model, data, protocol(frozen_stage=FROZEN), CPU)
     compiled = trained(protocol(), model, data)[1]
     assert compiled.epochs[-1].train_loss == pytest.approx(plain.epochs[-1].train_loss, rel=1e-3)
 
@@ -185,9 +179,8 @@ def test_a_compiled_net_meets_nothing_new_after_the_warm_up():
     counters.clear()
     data, model = loaded(), small_net()
     model.compile(dynamic=False)
-    settings = protocol(batch_size=32)
-    training.warm_up(model, data, settings, CPU)
+    training.warm_up(model, data, protocol(), CPU)
     compiled = counters["stats"]["unique_graphs"]
     assert compiled >= 2  # training and validation
-    training.train(model, data, settings, CPU, seed=0)
+    training.train(model, data, protocol(), CPU, seed=0)
     assert counters["stats"]["unique_graphs"] == compiled

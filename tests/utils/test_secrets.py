@@ -56,14 +56,14 @@ def test_a_secret_within_another_leaves_no_rest():
     assert without_secrets("x secret-and-more secret", environment) == "x [$B_TOKEN] [$A_TOKEN]"
 
 
-def test_the_password_of_a_proxy_goes_wherever_it_stands():
+def test_the_password_of_a_proxy_goes_wherever_it_is():
     environment = {"https_proxy": "http://me:s3cr3t-pw@proxy:3128"}
-    told = without_secrets("407: s3cr3t-pw, http://me:s3cr3t-pw@proxy:3128/", environment)
-    assert told == "407: [$https_proxy], http://[…]@proxy:3128/"
+    text = without_secrets("407: s3cr3t-pw, http://me:s3cr3t-pw@proxy:3128/", environment)
+    assert text == "407: [$https_proxy], http://[…]@proxy:3128/"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         ("https://user:pw@host/a", "https://[…]@host/a"),
         ("git: https://ghp_abc@github.com/x.git", "git: https://[…]@github.com/x.git"),
@@ -83,9 +83,9 @@ def test_the_password_of_a_proxy_goes_wherever_it_stands():
         ("no secrets: key = 3, 50 % of tokens", "no secrets: key = 3, 50 % of tokens"),
     ],
 )
-def test_credentials_in_urls_and_headers(text, told):
-    assert without_secrets(text, {}) == told
-    assert without_secrets(told, {}) == told
+def test_credentials_in_urls_and_headers(text, redacted):
+    assert without_secrets(text, {}) == redacted
+    assert without_secrets(redacted, {}) == redacted
 
 
 def test_the_process_environment_is_the_default(monkeypatch):
