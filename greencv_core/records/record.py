@@ -41,9 +41,7 @@ class WindowRecord(_Record):
     @property
     def energy_j(self) -> float | None:
         """Sum of the components in J; None if none was metered."""
-        if not self.components:
-            return None
-        return sum([c.energy_j for c in self.components.values()])
+        return sum([c.energy_j for c in self.components.values()]) if self.components else None
 
     @property
     def uncertainty_j(self) -> float | None:
@@ -134,9 +132,7 @@ class RunRecord(_Record):
     """Time from the start of the run to the start of the metered window."""
     epochs: list[EpochRecord] = Field(default_factory=list)
     ended_by: Literal["epochs", "early stopping", "target", "budget", "forecast"] = "epochs"
-    """What ended the training."""
     forecast: ForecastRecord | None = None
-    """Forecast that stopped a stopped run."""
     final_epoch: int | None = None
     """Epoch whose weights the trained model has; None for the last one."""
     images_processed: int = 0

@@ -15,7 +15,7 @@ SNAPSHOT_BYTES = 256 << 20
 
 
 class StoreSnapshot(Store):
-    """A store that reads each record once, and again only after its file has changed.
+    """A store whose records are kept in memory.
 
     Every listing (:meth:`stamps`) finds new and changed files. Of a store with more than
     :data:`SNAPSHOT_BYTES` of records, the rest is read again each time.

@@ -20,13 +20,7 @@ def find_study(source: str | Path) -> Path:
 
 
 def load_study(source: str | Path) -> Study:
-    """Read and check a study file, or the study in a bundle.
-
-    Parameters
-    ----------
-    source
-        Path of a YAML file, the name of one in ``studies/`` (``quick`` or ``quick.yaml``), or the
-        path of a bundle.
+    """Read and check a study file, one by its name in ``studies/``, or the study in a bundle.
 
     Raises
     ------

@@ -312,11 +312,9 @@ def _defect_of_row(row: dict[str, Any]) -> str | None:
             continue
         if type(value) is not _TYPES[name]:
             return f"{name}: not of type {RUNS_COLUMNS[name].kind}"
-        if type(value) is int and abs(value) > _MAX_INTEGER:
+        if type(value) is int and abs(value) >= 2**63:  # the limit of the tables and their files
             return f"{name}: too large a number"
     return None
 
 
 _TYPES = {name: column.type for name, column in RUNS_COLUMNS.items()}
-_MAX_INTEGER = 2**63 - 1
-"""Limit of the tables and their files."""

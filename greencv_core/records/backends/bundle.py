@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from greencv_core.records.backends.base import Backend, Stamp, UnreadableError, read_regular_file
 from greencv_core.utils.errors import BadInputError
@@ -45,7 +45,7 @@ _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """Metadata of a bundle."""
+    """What a bundle states about itself."""
 
     study: str
     """The study file, as YAML."""
@@ -55,8 +55,7 @@ class BundleMetadata:
     licence: str
     """SPDX identifier of the licence of the data."""
     runs: int
-    """Number of runs."""
-    columns: Mapping[str, str]
+    columns: dict[str, str]
     """Description of each column of the file, with its unit."""
 
 
@@ -174,12 +173,9 @@ def _metadata(file: Any, path: Path) -> BundleMetadata:
         )
     if version != FORMAT_VERSION:
         raise _not_a_bundle(path, "its metadata have no format version")
-    kinds = {
-        "study": str, "study_name": str, "greencv_version": str, "licence": str, "runs": int,
-        "columns": dict,
-    }  # fmt: skip
+    kinds = get_type_hints(BundleMetadata)
     for field, kind in kinds.items():
-        if type(content.get(field)) is not kind:
+        if type(content.get(field)) is not (get_origin(kind) or kind):
             raise _not_a_bundle(path, f"its metadata have no valid {field}")
     if content.get("study_sha256") != study_digest(content["study"]):
         raise _not_a_bundle(path, "damaged: the study's checksum is wrong")
