@@ -28,16 +28,6 @@ from distributed.comm.core import connect
 from greencv_core.machine import hardware
 from greencv_core.run import dask_worker
 from greencv_core.run.calibration import Calibration
-from greencv_core.run.dask_worker import (
-    FORECAST,
-    NOTE,
-    SLOT,
-    CancelledTaskError,
-    TrainedRun,
-    offered_devices,
-    required_device,
-    worker_kind,
-)
 from greencv_core.run.planning import costs_from_records
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.unfinished import build_failed_record, describe_error
@@ -111,8 +101,6 @@ async def _try_to_connect(scheduler: str) -> None:
 
 @dataclass
 class _Task:
-    """A job sent to the cluster."""
-
     job: Job
     planned_for: WorkerInfo
     """The first worker of the kind that the run is planned for."""
@@ -148,7 +136,6 @@ class _Session:
     """What was last reported about the workers."""
 
     def run(self) -> None:
-        """Train all runs."""
         self.client.subscribe_topic(self.name, self._on_message)
         try:
             while not self._all_done():
@@ -212,8 +199,8 @@ class _Session:
             self._refused[address] = reason = _reason(answer)
             self._note(f"{address} is not used: {reason}")
             return
-        kind = worker_kind(answer)
-        first = next((w for w in self._workers.values() if worker_kind(w) == kind), None)
+        kind = dask_worker.kind_of(answer)
+        first = next((w for w in self._workers.values() if dask_worker.kind_of(w) == kind), None)
         self._workers[address] = answer
         self._count_computers()
         if first is not None and first.versions != answer.versions:
@@ -258,13 +245,13 @@ class _Session:
         return self._submit(
             dask_worker.train, self.name, job,
             key=f"{self.name}-{run.run_id}-{uuid.uuid4().hex[:8]}",
-            resources=self._resources(required_device(run)),
+            resources=self._resources(dask_worker.required_device(run)),
             priority=-run.order,
             then=partial(self._trained, job),
         )  # fmt: skip
 
     def _resources(self, needed: str) -> dict[str, float]:
-        return {SLOT: 1, f"{self.name} {needed}": 1}
+        return {dask_worker.SLOT: 1, f"{self.name} {needed}": 1}
 
     def _trained(self, job: Job, future: Future[Any]) -> None:
         task = self._tasks[job.run.run_id]
@@ -272,33 +259,31 @@ class _Session:
             return
         answer = self._result_of(future)
         lost_before = isinstance(answer, KilledWorker) and task.starts < ATTEMPTS
-        if lost_before or isinstance(answer, CancelledTaskError):
+        if lost_before or isinstance(answer, dask_worker.CancelledTaskError):
             # Its workers were lost with other runs while it waited, or its own was shut down.
             task.future = self._send(job)
             return
         del self._tasks[job.run.run_id]
-        if isinstance(answer, TrainedRun):
-            self.run_queue.finish(job, answer.record, answer.duration_s)
+        if isinstance(answer, tuple):
+            self.run_queue.finish(job, *answer)
             return
+        reason = _reason(answer)
         if isinstance(answer, KilledWorker):
             reason = f"its worker was lost {task.starts} times in a row"
-        else:
-            reason = _reason(answer)
         record = build_failed_record(job.run, task.planned_for.machine, reason)
         self.run_queue.finish(job, record.model_copy(update={"host": ""}), 0.0)
 
     def _on_message(self, event: tuple[float, bytes]) -> None:
-        """Receive a worker's message in one of Dask's threads."""
         self._events.put(partial(self._handle_message, *pickle.loads(event[1])))
 
     def _handle_message(self, kind: str, run_id: str, content: Any) -> None:
-        if kind == NOTE:
+        if kind == dask_worker.NOTE:
             self._note(content)
             return
         task = self._tasks.get(run_id)
         if task is None:
             return
-        if kind == FORECAST:
+        if kind == dask_worker.FORECAST:
             self.run_queue.progress.run_forecast(task.job.run, content)
             return
         task.starts += 1
@@ -334,18 +319,14 @@ class _Session:
             return
         status = ["waiting for workers"]
         if hosts:
-            offered = {
-                name
-                for worker in self._workers.values()
-                for name in offered_devices(self.run_queue.study, worker)
-            }
+            study, workers = self.run_queue.study, self._workers.values()
+            offered = set().union(*(dask_worker.offered_devices(study, each) for each in workers))
             waiting = Counter(
                 task.job.run.accelerator or task.planned_for.machine.cpu_model
                 for task in self._tasks.values()
-                if required_device(task.job.run) not in offered
+                if dask_worker.required_device(task.job.run) not in offered
             )
-            workers, computers = count(len(self._workers), "worker"), count(len(hosts), "computer")
-            status = [f"{workers} on {computers}"]
+            status = [f"{count(len(workers), 'worker')} on {count(len(hosts), 'computer')}"]
             status += [f"{count(n, 'run')} to wait for {what}" for what, n in waiting.items()]
         if status != self._status:
             self._status = status
@@ -363,7 +344,6 @@ def _scheduler_lost(scheduler: str) -> GreencvError:
 
 
 def _reason(answer: object) -> str:
-    """Return in one line why a task has no result."""
     if isinstance(answer, ImportError | AttributeError):
         return "it has no greencv, or another version"
     if isinstance(answer, GreencvError):

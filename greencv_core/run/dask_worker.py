@@ -6,13 +6,11 @@ import asyncio
 import multiprocessing
 import pickle
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from distributed import Status, get_worker
-from distributed import Worker as DaskWorker
 
 from greencv_core.estimation.run_cost import RunCost
 from greencv_core.machine.environment import missing_environments, resolve
@@ -36,15 +34,7 @@ class CancelledTaskError(Exception):
     """A task was cancelled, or its Dask worker is shutting down."""
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """A record, and how long the training took with its set-up."""
-
-    record: RunRecord
-    duration_s: float
-
-
-def worker_kind(worker: WorkerInfo) -> str:
+def kind_of(worker: WorkerInfo) -> str:
     """Return the kind of a worker: a study has the same runs for all workers of a kind."""
     names = [accelerator.name for accelerator in worker.machine.accelerators]
     return "/".join([worker.machine.fingerprint, *names])
@@ -83,7 +73,7 @@ def join(study: Study, versions: Mapping[str, str], session: str) -> WorkerInfo 
     if problems:
         return "; ".join(problems)
     dask_worker = get_worker()
-    names = {f"{session} {name}" for name in {*devices, worker_kind(info)}}
+    names = {f"{session} {name}" for name in {*devices, kind_of(info)}}
     asyncio.run_coroutine_threadsafe(
         dask_worker.set_resources(**dict.fromkeys({SLOT, session, *names}, 1)),
         dask_worker.loop.asyncio_loop,  # type: ignore[attr-defined]
@@ -100,15 +90,15 @@ def calibrate(
         return worker.calibrate(runs, known, probe_all=probe_all)
 
 
-def train(session: str, job: Job) -> TrainedRun:
-    """Train one run; see :meth:`Worker.train`."""
+def train(session: str, job: Job) -> tuple[RunRecord, float]:
+    """Train one run; return its record and the duration with the set-up."""
     worker, send = _worker(session), partial(_send, session, job.run.run_id)
     with machine_lock(worker.check):
         send(STARTED)
         worker.ensure_ready(job.run)
         start_s = time.monotonic()
         record = worker.train(job, partial(send, FORECAST))
-        return TrainedRun(record, time.monotonic() - start_s)
+        return record, time.monotonic() - start_s
 
 
 def _worker(session: str) -> Worker:
@@ -120,22 +110,17 @@ def _worker(session: str) -> Worker:
             describe_worker(),
             lambda text: _send(session, "", NOTE, f"{dask_worker.address}: {text}"),
         )
-    worker = _workers[session]
-    worker.check = _cancellation_check(dask_worker)
-    return worker
-
-
-def _cancellation_check(dask_worker: DaskWorker) -> Callable[[], None]:
-    """Return a function that raises when the current task is cancelled."""
     key = dask_worker.get_current_task()
 
-    def check() -> None:
+    def check_not_cancelled() -> None:
         task = dask_worker.state.tasks.get(key)
         running = dask_worker.status is Status.running
         if task is None or task.state != "executing" or not running:
             raise CancelledTaskError
 
-    return check
+    worker = _workers[session]
+    worker.check = check_not_cancelled
+    return worker
 
 
 def _send(session: str, run_id: str, kind: str, content: Any = None) -> None:

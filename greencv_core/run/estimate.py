@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from greencv_core.estimation.base import Estimate
 from greencv_core.estimation.run_cost import ProbeResult
 from greencv_core.estimation.run_forecast import RunHistory, Size
 from greencv_core.machine.environment import gpu_uuids, power_limit_w, resolve
@@ -25,9 +25,6 @@ from greencv_core.utils.energy import Provenance, emissions_gco2e, weakest
 from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.paths import default_store
 from greencv_core.utils.text import count
-
-if TYPE_CHECKING:
-    from greencv_core.estimation.base import Estimate
 
 PROBE_S = 5.0
 """Least duration of a probe in seconds: the speed of a machine varies from second to second."""
@@ -65,7 +62,6 @@ class EstimateReport:
     runs: int
     """Number of finished runs that were learnt from."""
     architectures: int
-    """Number of architectures of these runs."""
 
     @property
     def rests_on(self) -> str:
@@ -73,9 +69,9 @@ class EstimateReport:
         runs, kinds = count(self.runs, "finished run"), count(self.architectures, "architecture")
         parts = [f"{runs} of {kinds}"] if self.runs else []
         batches = sum(one.batches for one in self.estimates)
-        return ", ".join(
-            [*parts, f"{count(batches, 'batch', 'batches')} tried"] if batches else parts
-        )
+        if batches:
+            parts.append(f"{count(batches, 'batch', 'batches')} tried")
+        return ", ".join(parts)
 
 
 def estimate_training(
@@ -167,7 +163,6 @@ def one_training(
 
 
 def _plan(study: Study, environment: str | None) -> tuple[list[PlannedRun], Machine]:
-    """Return the study's run in each environment, or in one, and this machine."""
     runs, machine = plan_here(study)
     by_name = {run.environment.name: run for run in runs}
     names = [spec.name for spec in resolve(study, machine)]

@@ -21,10 +21,7 @@ from greencv_core.utils.energy import Component, Provenance, weakest
 def plan_runs(study: str | Path | Study) -> list[PlannedRun]:
     """Return the runs of a study on this machine, in the order in which they are trained.
 
-    Parameters
-    ----------
-    study
-        A study, its file, or the name of one in ``studies/``.
+    The study may also be a file or the name of one in ``studies/``.
 
     Raises
     ------
@@ -52,14 +49,9 @@ def plan_on_machine(
     wanted = list(architectures) if architectures is not None else None
     study.check_architectures(wanted or [])
     specs = environment.resolve(study, machine)
-    on_gpu = [(spec, machine.accelerator_of(spec)) for spec in specs]
-    return plan(
-        study,
-        specs,
-        machine.fingerprint,
-        accelerators={spec.name: gpu.name for spec, gpu in on_gpu if gpu is not None},
-        architectures=wanted,
-    )
+    gpus = {spec.name: machine.accelerator_of(spec) for spec in specs}
+    names = {name: gpu.name for name, gpu in gpus.items() if gpu is not None}
+    return plan(study, specs, machine.fingerprint, accelerators=names, architectures=wanted)
 
 
 def select_unfinished(
@@ -76,17 +68,17 @@ def select_unfinished(
     record estimates. A stopped run is trained again if ``stop_above_j`` no longer stops it.
     """
     records = _read(store, [run.run_id for run in runs])
-    unfinished = []
-    for run in runs:
+
+    def is_done(run: PlannedRun) -> bool:
         record = records.get(run.run_id)
+        if record is None:
+            return False
+        if record.status == "stopped":
+            return _stays_stopped(record, stop_above_j)
         meters = worker.meters[environment.gpu_uuids(run.environment, worker.machine)]
-        if record is None or not (
-            _stays_stopped(record, stop_above_j)
-            if record.status == "stopped"
-            else record.status == "finished" and not _has_weaker_meters(record, meters)
-        ):
-            unfinished.append(run)
-    return unfinished
+        return record.status == "finished" and not _has_weaker_meters(record, meters)
+
+    return [run for run in runs if not is_done(run)]
 
 
 def costs_from_records(runs: Sequence[PlannedRun], store: Store) -> dict[str, RunCost]:

@@ -26,13 +26,7 @@ class RunProgress(Protocol):
     """Receives the events of a study's execution."""
 
     def begin(self, runs: Sequence[PlannedRun], finished: int, expected: StudyCost) -> None:
-        """Receive the unfinished runs for one kind of machine, and their expected cost.
-
-        Parameters
-        ----------
-        finished
-            Number of runs that are finished already.
-        """
+        """Receive one kind of machine's unfinished runs, number of finished ones, and cost."""
 
     def run_started(self, run: PlannedRun) -> None:
         """Receive the start of a run; others may be in progress."""
@@ -130,9 +124,8 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
         """Show which run is in progress."""
         self._shown_s[run.run_id] = time.monotonic()
         self._forget(run)  # started before on a worker that was lost
-        bar = self._bar.add_task(
-            "", total=run.protocol.most_epochs, unit="epochs", ahead="", visible=False
-        )
+        epochs = run.protocol.most_epochs
+        bar = self._bar.add_task("", total=epochs, unit="epochs", ahead="", visible=False)
         self._running[run.run_id] = (run.condition, bar)
         self._name_running()
 
@@ -176,7 +169,6 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
             self._bar.remove_task(bar)
 
     def _name_running(self) -> None:
-        """Name the run in progress beside the bar, or several beside bars of their own."""
         conditions = [condition for condition, _ in self._running.values()]
         if len(conditions) == 1:
             self._bar.update(self._task, description=escape(conditions[0]))

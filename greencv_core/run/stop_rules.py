@@ -28,10 +28,7 @@ class BudgetLimit:
     def allows_another_epoch(self) -> bool:
         """Return whether one more epoch fits into the budget; call it after each epoch.
 
-        Raises
-        ------
-        MeterError
-            There is an energy budget and a meter was lost.
+        Raises :class:`MeterError` if there is an energy budget and a meter was lost.
         """
         reading, budget = self._window.read_so_far(), self._budget
         self._costliest_s = max(self._costliest_s, reading.duration_s - self._spent_s)
@@ -59,8 +56,6 @@ class EnergyLimit(contextlib.AbstractContextManager["EnergyLimit"]):
         Without one, the limit holds for the energy spent so far.
     on_forecast
         Called with the forecast after each epoch, maybe from another thread.
-    stop_above_j
-        Joules that the training must not exceed; None for no limit.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
-from greencv_core.run.dask_worker import join, offered_devices, required_device, worker_kind
+from greencv_core.run.dask_worker import join, kind_of, offered_devices, required_device
 from greencv_core.run.planning import plan_on_machine
 from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
@@ -193,8 +193,8 @@ def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
         }
     )
     one, same, other = (with_card(plain, name) for name in ("A100", "A100", "H100"))
-    assert worker_kind(one) == worker_kind(same)
-    assert len({worker_kind(worker) for worker in (plain, one, other)}) == 3
+    assert kind_of(one) == kind_of(same)
+    assert len({kind_of(worker) for worker in (plain, one, other)}) == 3
     on_cpu, on_one, on_same, on_other = (
         offered_devices(study, worker) for worker in (plain, one, same, other)
     )
