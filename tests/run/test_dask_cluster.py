@@ -1,7 +1,6 @@
 """Runs trained by the workers of a real Dask cluster, in processes of their own."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from greencv_core.run.dask_worker import join, kind_of, offered_devices, require
 from greencv_core.run.planning import plan_on_machine
 from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
+from tests.run.conftest import started, until
 
 SMOKE = ROOT / "studies" / "smoke.yaml"
 STUDY = load_study(SMOKE)
@@ -84,14 +84,6 @@ def cluster(tmp_path):
     cluster.close()
 
 
-def until(condition, seconds=300):
-    end_s = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.05)
-    return found
-
-
 @pytest.mark.slow
 def test_workers_train_what_one_computer_trains_though_one_is_killed(
     cluster, smoke_store, tmp_path
@@ -108,12 +100,7 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     trained = store.stamps()
     assert 1 <= len(trained) < 8
 
-    process = subprocess.Popen(
-        [str(GREENCV), *map(str, command)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "160"},
-    )
+    process = started(GREENCV, *command)
     until(lambda: len(store.run_ids()) > len(trained))
     _, worker = until(cluster.trainings)[0]
     time.sleep(0.2)
@@ -140,22 +127,23 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     )
 
 
-@pytest.mark.parametrize("address", ["nonsense://x", "host", "tcp://host:x"])
-def test_a_malformed_address_is_bad_input(address, tmp_path):
+NO_ADDRESS = "not an address of a Dask scheduler, such as tcp://host:8786"
+NO_CERTIFICATE = "Dask has no certificate here: name one in its configuration, distributed.comm.tls"
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("nonsense://x", NO_ADDRESS),
+        ("host", NO_ADDRESS),
+        ("tcp://host:x", NO_ADDRESS),
+        ("tls://127.0.0.1:9", NO_CERTIFICATE),
+    ],
+)
+def test_an_address_without_meaning_or_certificate_is_bad_input(address, reason, tmp_path):
     done = greencv_here("run", "smoke", "--store", tmp_path, "--scheduler", address)
     assert done.returncode == 2
-    assert done.stderr == (
-        f"error: --scheduler {address}: not an address of a Dask scheduler, such as tcp://host:8786\n"
-    )
-
-
-def test_an_encrypted_address_needs_a_certificate(tmp_path):
-    done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", "tls://127.0.0.1:9")
-    assert done.returncode == 2
-    assert done.stderr == (
-        "error: --scheduler tls://127.0.0.1:9: Dask has no certificate here: name one in its "
-        "configuration, distributed.comm.tls\n"
-    )
+    assert done.stderr == f"error: --scheduler {address}: {reason}\n"
 
 
 def test_a_server_of_another_kind_is_one_line(tmp_path):
@@ -184,20 +172,14 @@ def with_card(worker, *names):
 
 def test_a_run_goes_where_its_device_is_whichever_card_of_that_kind():
     plain = describe_worker()
-    study = STUDY.model_copy(
-        update={
-            "environments": [
-                STUDY.environments[0],
-                STUDY.environments[0].model_copy(update={"name": "gpu", "device": "cuda"}),
-            ]
-        }
-    )
+    cpu = STUDY.environments[0]
+    gpu = cpu.model_copy(update={"name": "gpu", "device": "cuda"})
+    study = STUDY.model_copy(update={"environments": [cpu, gpu]})
     one, same, other = (with_card(plain, name) for name in ("A100", "A100", "H100"))
     assert kind_of(one) == kind_of(same)
     assert len({kind_of(worker) for worker in (plain, one, other)}) == 3
-    on_cpu, on_one, on_same, on_other = (
-        offered_devices(study, worker) for worker in (plain, one, same, other)
-    )
+    workers = (plain, one, same, other)
+    on_cpu, on_one, on_same, on_other = (offered_devices(study, worker) for worker in workers)
     assert len(on_cpu) == 1
     assert on_one == on_same
     assert on_one & on_other == on_cpu

@@ -15,21 +15,21 @@ from tests.conftest import ROOT, greencv, greencv_here, interrupted
 SMOKE = load_study("smoke")
 
 
-@pytest.fixture(scope="module")
-def from_records(smoke_store):
-    """Return what the smoke study's records tell of an architecture that they have none of."""
-    done = greencv_here(
-        "estimate", "resnet18", "--study", "smoke", "--store", smoke_store, "--json"
-    )
+def estimated(store, *options, study="smoke"):
+    """Return the estimate that the command prints."""
+    done = greencv_here("estimate", *options, "--study", study, "--store", store, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_every_environment_of_the_machine_has_an_estimate(from_records):
-    assert [row["environment"] for row in from_records["estimates"]] == [
-        "cpu-1-thread", "cpu-all-threads",
-    ]  # fmt: skip
-    for row in from_records["estimates"]:
+def test_an_architecture_without_runs_has_an_estimate_in_every_environment(smoke_store):
+    answer = estimated(smoke_store, "resnet18")
+    assert answer["rests_on"] == "8 finished runs of 2 architectures"
+    assert (answer["finished_runs"], answer["architectures"]) == (8, 2)
+    rows = answer["estimates"]
+    assert [row["environment"] for row in rows] == ["cpu-1-thread", "cpu-all-threads"]
+    for row in rows:
+        assert row["batches_tried"] == 0
         for figure, unit in (("energy", "j"), ("duration", "s"), ("emissions", "gco2e")):
             assert 0 < row[f"{figure}_low_{unit}"] < row[f"{figure}_high_{unit}"]
         emitted = row["energy_j"] / 3.6e6 * row["carbon_intensity_gco2e_per_kwh"]
@@ -37,19 +37,9 @@ def test_every_environment_of_the_machine_has_an_estimate(from_records):
         assert row["provenance"] in ("measured", "sampled", "estimated")
 
 
-def test_an_estimate_says_what_it_rests_on(from_records):
-    assert from_records["rests_on"] == "8 finished runs of 2 architectures"
-    assert (from_records["finished_runs"], from_records["architectures"]) == (8, 2)
-    assert all(row["batches_tried"] == 0 for row in from_records["estimates"])
-
-
 def test_a_known_architecture_is_estimated_near_its_runs(smoke_store, smoke_records):
     name = "squeezenet1_1"
-    done = greencv_here(
-        "estimate", name, "--study", "smoke", "--store", smoke_store, "--json",
-        "--environment", "cpu-1-thread",
-    )  # fmt: skip
-    [row] = json.loads(done.stdout)["estimates"]
+    [row] = estimated(smoke_store, name, "--environment", "cpu-1-thread")["estimates"]
     joules = [
         r.total.energy_j for r in smoke_records
         if r.architecture == name and r.environment["name"] == "cpu-1-thread"
@@ -59,7 +49,7 @@ def test_a_known_architecture_is_estimated_near_its_runs(smoke_store, smoke_reco
 
 
 @pytest.mark.realtime
-def test_a_few_batches_tell_what_the_run_takes(tmp_path):
+def test_a_few_batches_predict_the_cost_of_the_run(tmp_path):
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["architectures"] = ["squeezenet1_1"]
     content["environments"] = content["environments"][:1]
@@ -67,14 +57,10 @@ def test_a_few_batches_tell_what_the_run_takes(tmp_path):
     content["protocol"]["repetitions"] = 1
     study, store = tmp_path / "study.yaml", tmp_path / "store"
     study.write_text(yaml.safe_dump(content))
-    done = greencv(
-        "estimate", "squeezenet1_1", "--study", study, "--store", store, "--probe", "--json"
-    )
-    assert done.returncode == 0, done.stderr
+    answer = estimated(store, "squeezenet1_1", "--probe", study=study)
     assert not store.exists()
-    told = json.loads(done.stdout)
-    [row] = told["estimates"]
-    assert told["rests_on"] == f"{row['batches_tried']} batches tried"
+    [row] = answer["estimates"]
+    assert answer["rests_on"] == f"{row['batches_tried']} batches tried"
     assert greencv("run", study, "--store", store).returncode == 0
     [record] = Store(store).records()
     # Within 15 % on a machine that does nothing else, which one that runs tests is not.
@@ -82,7 +68,7 @@ def test_a_few_batches_tell_what_the_run_takes(tmp_path):
     assert row["energy_j"] == pytest.approx(record.total.energy_j, rel=0.5)
 
 
-def test_a_person_is_told_the_same(smoke_store):
+def test_people_read_the_same_estimate(smoke_store):
     done = greencv(
         "estimate", "squeezenet1_1", "--study", "smoke", "--store", smoke_store,
         "--environment", "cpu-1-thread", "--epochs", "4", COLUMNS="80",
@@ -96,49 +82,36 @@ def test_a_person_is_told_the_same(smoke_store):
 
 
 def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):
-    def energy_j(*options):
-        done = greencv_here(
-            "estimate", "squeezenet1_1", "--study", "smoke", "--store", smoke_store, "--json",
-            "--environment", "cpu-1-thread", *options,
-        )  # fmt: skip
-        content = json.loads(done.stdout)
-        return content, content["estimates"][0]["energy_j"]
-
-    _, first_j = energy_j()
-    content, longer_j = energy_j("--epochs", "20")
-    assert content["epochs"] == 20
-    assert longer_j > 5 * first_j
-    content, _ = energy_j("--dataset", "cifar10")  # known without its images
-    numbers = [content["dataset"][key] for key in ("train_images", "validation_images")]
+    options = ("squeezenet1_1", "--environment", "cpu-1-thread")
+    short = estimated(smoke_store, *options)
+    long = estimated(smoke_store, *options, "--epochs", "20")
+    assert long["epochs"] == 20
+    assert long["estimates"][0]["energy_j"] > 5 * short["estimates"][0]["energy_j"]
+    dataset = estimated(smoke_store, *options, "--dataset", "cifar10")["dataset"]
+    numbers = [dataset[key] for key in ("train_images", "validation_images")]
     assert sum(numbers) == 60_000
     assert numbers[1] / 60_000 == pytest.approx(100 / 228, rel=0.001)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "code", "message"),
     [
-        (["resnet81"], "unknown architecture; did you mean resnet18"),
-        (["resnet18", "--study", "quack"], "no such study file"),
-        (["resnet18", "--environment", "gpu"], "available: cpu-1-thread, cpu-all-threads"),
-        (["resnet18", "--dataset", "imagenot"], "unknown data set; known: digits"),
-        (["resnet18", "--epochs", "0"], "--epochs"),
+        (["resnet81"], 2, "unknown architecture; did you mean resnet18"),
+        (["resnet18", "--study", "quack"], 2, "no such study file"),
+        (["resnet18", "--environment", "gpu"], 2, "available: cpu-1-thread, cpu-all-threads"),
+        (["resnet18", "--dataset", "imagenot"], 2, "unknown data set; known: digits"),
+        (["resnet18", "--epochs", "0"], 2, "--epochs"),
+        (["resnet18"], 1, "no finished runs to estimate from: try a few batches with --probe"),
     ],
 )
-def test_a_bad_name_is_one_line(tmp_path, options, told):
+def test_a_bad_name_or_an_empty_store_is_one_line(tmp_path, options, code, message):
     done = greencv_here("estimate", "--study", "smoke", "--store", tmp_path, *options)
-    assert done.returncode == 2
-    assert told in done.stderr
+    assert done.returncode == code
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_without_runs_or_batches_it_says_what_to_do(tmp_path):
-    done = greencv_here("estimate", "resnet18", "--study", "smoke", "--store", tmp_path)
-    assert done.returncode == 1
-    assert "try a few batches with --probe" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_what_cannot_be_tried_is_told(tmp_path):
+def test_a_probe_that_fails_is_reported(tmp_path):
     # 40 is no multiple of the patch's 16 pixels.
     content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
     content["dataset"]["image_size"] = 40
@@ -153,12 +126,12 @@ def test_what_cannot_be_tried_is_told(tmp_path):
 
 def test_an_interrupted_estimate_exits_with_130(tmp_path):
     trying = time.monotonic() + 8
-    code, told = interrupted(
+    code, errors = interrupted(
         "estimate", "resnet18", "--probe", "--store", tmp_path,
         when=lambda: time.monotonic() > trying,
     )  # fmt: skip
     assert code == 130
-    assert "Traceback" not in told
+    assert "Traceback" not in errors
 
 
 def test_a_studys_classes_are_not_those_of_another_data_set():
@@ -169,7 +142,7 @@ def test_a_studys_classes_are_not_those_of_another_data_set():
     assert one_training(study, "resnet18", dataset="mnist").dataset.classes is None
 
 
-def test_too_few_images_for_a_batch_are_told():
+def test_too_few_images_for_a_batch_are_reported():
     large = SMOKE.protocol.model_copy(update={"batch_size": 2000})
     study = SMOKE.model_copy(update={"protocol": large})
     with pytest.raises(BadInputError, match=r"batch_size = 2000: must be at most"):

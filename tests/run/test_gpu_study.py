@@ -4,10 +4,8 @@ import contextlib
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,8 +25,8 @@ from greencv_core.analysis import (
     select_runs,
 )
 from greencv_core.records.store import Store
-from tests.conftest import GREENCV, ROOT, greencv, greencv_here
-from tests.run.conftest import LONG, POWER_W, REFRESH_S, waits
+from tests.conftest import GREENCV, greencv, greencv_here
+from tests.run.conftest import LONG, POWER_W, REFRESH_S, started, until, waits
 from tests.support.simulated_gpu import UUID
 
 pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
@@ -90,17 +88,8 @@ def out_of_time(*arguments, when):
 
     It interrupts the command and then its whole group, so that the command hears of it twice.
     """
-    limit = ["timeout", "--signal=INT", "--preserve-status", "600"]
-    process = subprocess.Popen(
-        [*limit, str(GREENCV), *map(str, arguments)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 300
-    while not when() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    process = started("timeout", "--signal=INT", "--preserve-status", 600, GREENCV, *arguments)
+    until(when)
     process.send_signal(signal.SIGALRM)
     _, errors = process.communicate(timeout=60)
     return SimpleNamespace(returncode=process.returncode, stderr=errors)
@@ -110,18 +99,12 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*.json")}
 
 
-def edges(record):
-    """Return when the phases of a run begin and end, and the run itself."""
-    inner = [edge for phase in record.phases for edge in (phase.start_s, phase.end_s)]
-    return [0.0, *inner, record.duration_s]
-
-
 def waits_of(record, card):
     """Return the waits of the process of a run, and their largest distance from its edges."""
-    ends = np.diff([*edges(record)[2:-1:2], record.duration_s])
+    ends = np.diff([*(phase.end_s for phase in record.phases), record.duration_s])
     found = []
     for logged in waits(card).values():
-        if len(logged) == len(edges(record)):
+        if len(logged) == 2 * len(record.phases) + 2:  # both edges of each phase and of the run
             times = [one["time_s"] for one in logged]
             off_s = np.abs(np.diff([*times[2:-1:2], times[-1]]) - ends).max()
             found.append((off_s, logged))
@@ -163,17 +146,9 @@ def test_an_interrupted_study_keeps_its_finished_runs(pieces):
 
 
 def test_an_interrupt_that_comes_twice_is_one(study, tmp_path):
-    process = subprocess.Popen(
-        [str(GREENCV), "run", str(study), "--store", str(tmp_path)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    deadline = time.monotonic() + 300
+    process = started(GREENCV, "run", study, "--store", tmp_path)
     # The fork server takes seconds to load torch, and the first process is waited for meanwhile.
-    while not serves(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: serves(process.pid))
     for _ in range(2):  # as of `timeout`, whose second one may come late on a busy computer
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
@@ -206,7 +181,7 @@ def test_the_same_command_trains_only_what_is_missing(pieces, records):
     assert set(cells.values()) == {1}
 
 
-def test_the_cards_energy_is_measured_and_right(records):
+def test_the_cards_energy_is_measured_and_right_and_its_trace_shows_the_power(records):
     for record in records:
         gpu = record.total.components["gpu"]
         assert gpu.provenance == "measured"
@@ -220,10 +195,6 @@ def test_the_cards_energy_is_measured_and_right(records):
             part = phase.components["gpu"]
             off_j = part.energy_j - POWER_W * (phase.end_s - phase.start_s)
             assert abs(off_j) < 4 * part.uncertainty_j
-
-
-def test_the_trace_shows_the_cards_power(records):
-    for record in records:
         trace = record.trace
         points = record.duration_s / REFRESH_S
         assert len(trace.time_s["gpu"]) == pytest.approx(points, rel=0.1, abs=1)
@@ -231,7 +202,7 @@ def test_the_trace_shows_the_cards_power(records):
         assert np.mean(trace.power_w["gpu"]) == pytest.approx(POWER_W, rel=0.03)
 
 
-def test_a_record_describes_the_gpu(records):
+def test_a_record_and_the_runs_table_describe_the_gpu(records):
     for record in records:
         assert record.environment["device"] == "cuda:0"
         assert record.accelerator == record.device_name == "Stand-in"
@@ -244,9 +215,6 @@ def test_a_record_describes_the_gpu(records):
             "memory_clock_mhz": 5000,
             "power_limit_w": 350,
         }
-
-
-def test_the_runs_table_has_the_cards_columns(records):
     runs = runs_table(records)
     assert set(runs["device_utilization_pct"]) == {80}
     assert set(runs["power_limit_w"]) == {350}
@@ -278,26 +246,14 @@ def test_a_process_of_another_user_on_the_gpu_is_recorded(study, tmp_path):
     assert "other processes on the GPU" in record.problems
 
 
-def test_each_edge_of_a_phase_waits_for_the_card(records, card):
+def test_each_edge_of_a_phase_waits_for_the_card_in_the_precision_that_is_named(records, card):
     for record in records:
-        off_s, _ = waits_of(record, card)
+        off_s, logged = waits_of(record, card)
         assert off_s < 0.05
-
-
-def test_an_environment_has_the_precision_that_it_names(records, card):
-    for record in records:
         precision = record.environment["precision"]
-        _, logged = waits_of(record, card)
         half = "torch.bfloat16" if precision == "bf16" else None
         assert {tuple(one["tf32"]) for one in logged} == {(precision == "tf32",) * 2}
         assert {one["half"] for one in logged} == {half}
-
-
-def packed(study, store, folder):
-    path = folder / "one-card.parquet"
-    done = greencv_here("bundle", study, "--store", store, "--output", path)
-    assert done.returncode in (0, 3), done.stderr
-    return path
 
 
 HALVES = {
@@ -313,7 +269,9 @@ def test_a_bundle_of_half_of_the_runs_can_be_analysed(half, pieces, study, recor
     store.mkdir()
     for record in filter(HALVES[half], records):
         shutil.copy(pieces.whole / f"{record.run_id}.json", store)
-    bundle = packed(study, store, tmp_path)
+    bundle = tmp_path / "one-card.parquet"
+    done = greencv_here("bundle", study, "--store", store, "--output", bundle)
+    assert done.returncode in (0, 3), done.stderr
     found = collect(bundle, store=bundle)
     assert len(found) == RUNS / 2
     runs = select_runs(runs_table(found)).runs

@@ -39,9 +39,8 @@ class Progress:
         self.notes.append(text)
 
 
-def queue_of(folder, **fields):
-    store = StoreSnapshot(Store(folder))
-    return RunQueue(STUDY, store, Progress(), STUDY.architectures, **fields)
+def queue_of(folder):
+    return RunQueue(STUDY, StoreSnapshot(Store(folder)), Progress(), STUDY.architectures)
 
 
 def calibration_of(runs, each_s=10.0):
@@ -112,16 +111,13 @@ def test_a_record_that_another_driver_wrote_meanwhile_stays(queue, jobs, smoke_s
 
 def test_an_unknown_cost_is_extrapolated_from_the_architecture_and_the_environment(queue):
     runs = queue.plan_for(describe_worker())
-    slower = {"squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 1.0}
-    factor = {"cpu-1-thread": 2.0, "cpu-all-threads": 1.0}
-    costs = {
-        run.condition: RunCost(
-            5 * slower[run.architecture] * factor[run.environment.name],
-            40 * slower[run.architecture] * factor[run.environment.name],
-            "estimated",
-        )
-        for run in runs
-    }
+    factors = {
+        "squeezenet1_1": 3.0, "shufflenet_v2_x0_5": 1.0, "cpu-1-thread": 2.0, "cpu-all-threads": 1.0
+    }  # fmt: skip
+    costs = {}
+    for run in runs:
+        factor = factors[run.architecture] * factors[run.environment.name]
+        costs[run.condition] = RunCost(5 * factor, 40 * factor, "estimated")
     for run in {run.condition: run for run in runs}.values():
         known = {condition: one for condition, one in costs.items() if condition != run.condition}
         found, expected = extrapolate(run, runs, known), costs[run.condition]
@@ -136,13 +132,14 @@ def test_an_unknown_cost_is_extrapolated_from_the_architecture_and_the_environme
     assert extrapolate(runs[0], runs, unmetered) == RunCost(pytest.approx(5.0), None, None)
 
 
-def test_no_run_starts_without_space_for_its_record(tmp_path):
-    queue = queue_of(tmp_path / "store")
-    runs = queue.plan_for(describe_worker())
-    job = queue.create_jobs(runs, calibration_of(runs))[0]
-    (tmp_path / "store").write_text("a file where the folder should be")
-    with pytest.raises(GreencvError, match="store"):
-        queue.start(job)
+def test_without_space_for_a_record_nothing_is_metered_or_trained(queue, jobs, monkeypatch):
+    def full():
+        raise GreencvError("no space left for the record of a run")
+
+    monkeypatch.setattr(queue.store, "check_space", full)
+    for call in (queue.prepare_store, lambda: queue.start(jobs[0])):
+        with pytest.raises(GreencvError, match="no space left"):
+            call()
 
 
 def test_a_finished_run_waits_for_a_server_that_does_not_respond(
@@ -169,12 +166,3 @@ def test_a_finished_run_waits_for_a_server_that_does_not_respond(
     attempts.clear()
     with pytest.raises(UnavailableError):
         queue.finish(second, Store(smoke_store).read(second.run.run_id), 10.0)
-
-
-def test_a_full_disk_is_reported_before_anything_is_metered(queue, monkeypatch):
-    def full():
-        raise GreencvError("no space left for the record of a run")
-
-    monkeypatch.setattr(queue.store, "check_space", full)
-    with pytest.raises(GreencvError, match="no space left"):
-        queue.prepare_store()

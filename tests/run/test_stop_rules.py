@@ -4,9 +4,7 @@ import pytest
 
 from greencv_core.metering import MeterError
 from greencv_core.run.stop_rules import BudgetLimit
-from greencv_core.study.schema import (
-    Budget,
-)
+from greencv_core.study.schema import Budget
 
 
 class Spending:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 import yaml
@@ -12,6 +11,7 @@ from greencv_core import collect, runs_table
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, ROOT, greencv
+from tests.run.conftest import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -58,9 +58,7 @@ def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tm
         assert run(study, whole, cpus).wait() == 0
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     interrupted = run(study, ours)
-    deadline = time.monotonic() + 300
-    while not list(ours.glob("[!.]*.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: list(ours.glob("[!.]*.json")))
     os.killpg(interrupted.pid, signal.SIGKILL)
     interrupted.wait()
     assert 0 < len(list(ours.glob("[!.]*.json"))) < 4

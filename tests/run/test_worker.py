@@ -18,13 +18,14 @@ from tests.run.test_subprocesses import kill_self, sleep
 
 
 @pytest.fixture
-def run():
-    return plan_here(load_study("smoke"))[0][0]
+def runs():
+    """Return the smoke study's runs, those of one architecture first."""
+    return sorted(plan_here(load_study("smoke"))[0], key=lambda run: run.architecture)
 
 
 @pytest.fixture
-def job(run):
-    return Job(run=run, expected_s=None, forecaster=None, stop_above_j=None)
+def job(runs):
+    return Job(run=runs[0], expected_s=None, forecaster=None, stop_above_j=None)
 
 
 @pytest.fixture
@@ -33,18 +34,12 @@ def notes():
 
 
 @pytest.fixture
-def here(run, notes):
+def here(notes):
     """Return a worker that needs no calibration."""
     found = Worker(describe_worker(), note=notes.append)
     found._idle_power[()] = {}
-    found._warm.add(run.environment.device)
+    found._warm.add("cpu")
     return found
-
-
-@pytest.fixture
-def runs():
-    """Return the smoke study's runs, those of one architecture first."""
-    return sorted(plan_here(load_study("smoke"))[0], key=lambda run: run.architecture)
 
 
 def test_timing_stops_when_it_would_take_too_large_a_share(here, runs, monkeypatch):
@@ -94,22 +89,18 @@ def replace_training(monkeypatch, times, function, *arguments):
     return calls
 
 
-def test_a_killed_training_is_tried_once_more(run, job, here, notes, monkeypatch):
-    calls = replace_training(monkeypatch, 1, kill_self, signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("kills", "status", "reason"),
+    [
+        (1, "finished", ""),
+        (2, "failed", "the training process was killed by SIGKILL, 2 times in a row"),
+    ],
+)
+def test_a_killed_training_is_tried_once_more(kills, status, reason, job, here, notes, monkeypatch):
+    calls = replace_training(monkeypatch, kills, kill_self, signal.SIGKILL)
     record = here.train(job, lambda _: None)
-    assert record.status == "finished"
-    assert len(calls) == 2
-    assert notes == [
-        f"{run.condition}, repetition {run.repetition + 1}: "
-        "the training process was killed by SIGKILL; again"
-    ]
-
-
-def test_a_training_that_is_killed_each_time_is_recorded_as_failed(job, here, monkeypatch):
-    replace_training(monkeypatch, 2, kill_self, signal.SIGKILL)
-    record = here.train(job, lambda _: None)
-    assert record.status == "failed"
-    assert record.reason == "the training process was killed by SIGKILL, 2 times in a row"
+    assert (record.status, record.reason, len(calls)) == (status, reason, 2)
+    assert notes == [f"{job.run.title}: the training process was killed by SIGKILL; again"]
 
 
 def test_a_training_that_hangs_is_ended_and_recorded(job, here, monkeypatch):
