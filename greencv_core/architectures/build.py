@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 from dataclasses import dataclass
@@ -24,8 +25,6 @@ from greencv_core.utils.errors import BadInputError
 
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Normalisation for nearly all published weights."""
-IMAGENET_SIZE = 224
-"""Image size in pixels of the ImageNet weights of torchvision's vision transformers."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,11 @@ class Architecture:
 
 def architecture_names() -> list[str]:
     """Return the names of all architectures but timm's, which are ``timm:NAME``."""
-    libraries = {name: library for name, library in LIBRARIES.items() if name != "timm"}
     return [
-        _full_name(library, name) for library, entry in libraries.items() for name in entry.names()
+        _full_name(library, name)
+        for library, entry in LIBRARIES.items()
+        if library != "timm"
+        for name in entry.names()
     ]
 
 
@@ -63,15 +64,13 @@ def check_architecture(name: str, weights: str = "none", image_size: int = 32) -
         raise BadInputError(f"architectures: {name}: unknown architecture; {hint}")
     if weights == "imagenet" and not entry.has_imagenet(plain):
         raise BadInputError(f"protocol.weights = imagenet: {name} has none; use none or file:PATH")
-    if weights == "imagenet" and is_vision_transformer(name) and image_size != IMAGENET_SIZE:
+    if weights == "imagenet" and is_vision_transformer(name) and image_size != 224:
         raise BadInputError(
-            f"protocol.weights = imagenet: those of {name} are for images of {IMAGENET_SIZE} "
-            f"pixels; dataset.image_size = {image_size}"
+            f"protocol.weights = imagenet: those of {name} are for images of 224 pixels; "
+            f"dataset.image_size = {image_size}"
         )
     if weights.startswith("file:"):
-        path = _weight_file(weights, name)
-        if not _is_file(path):
-            raise BadInputError(f"protocol.weights = {weights}: {path}: no such file, for {name}")
+        _weight_file(weights, name)
 
 
 def build(name: str, classes: int, image_size: int, weights: str = "none") -> Architecture:
@@ -91,11 +90,6 @@ def build(name: str, classes: int, image_size: int, weights: str = "none") -> Ar
         by the name. The file is a state dictionary in torch's format or ``.safetensors``, or, for
         ``paper:NAME``, Keras's weights without top (``.h5``). No code in it is run. Last layers of
         another size than ``classes`` stay random.
-
-    Raises
-    ------
-    BadInputError
-        See :func:`check_architecture`; or the weights are not available or do not fit.
     """
     check_architecture(name, weights, image_size)
     library, plain = split_name(name)
@@ -153,20 +147,13 @@ def _full_name(library: str, name: str) -> str:
 
 def _weight_file(weights: str, name: str) -> Path:
     _, plain = split_name(name)
-    path = weights.removeprefix("file:").replace("{architecture}", plain)
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise BadInputError(
-            f"protocol.weights = {weights}: {path}: no such file: unknown user"
-        ) from error
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or no permission
-        return False
+    path = Path(weights.removeprefix("file:").replace("{architecture}", plain))
+    # An unknown user, a name that no file can have, or no permission.
+    with contextlib.suppress(RuntimeError, ValueError, OSError):
+        path = path.expanduser()
+        if path.is_file():
+            return path
+    raise BadInputError(f"protocol.weights = {weights}: {path}: no such file, for {name}")
 
 
 def _normalisation(name: str, module: torch.nn.Module, weights: str) -> Normalisation | None:

@@ -13,6 +13,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,13 +50,7 @@ class Library:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Return library and name of an architecture.
-
-    Raises
-    ------
-    BadInputError
-        The library is unknown.
-    """
+    """Return library and name of an architecture."""
     library, colon, plain = name.partition(":")
     if not colon:
         return "torchvision", name
@@ -86,18 +81,14 @@ def _build_torchvision(
         options = {"aux_logits": False}
     elif is_vision_transformer(name):
         options = {"image_size": image_size}
+    create = partial(torchvision.models.get_model, name, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         if not pretrained:
-            module: torch.nn.Module = torchvision.models.get_model(
-                name, weights=None, num_classes=classes, **options
-            )
+            module: torch.nn.Module = create(weights=None, num_classes=classes)
             return module
         weights = torchvision.models.get_model_weights(name).DEFAULT
-        module = _load_pretrained(
-            name,
-            lambda: torchvision.models.get_model(name, weights=weights, progress=False, **options),
-        )
+        module = _load_pretrained(name, lambda: create(weights=weights, progress=False))
     replace_classifier(module, classes)
     return module
 
@@ -114,19 +105,16 @@ def _build_timm(name: str, classes: int, image_size: int, pretrained: bool) -> t
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import timm
 
-    def create(**options: Any) -> torch.nn.Module:
-        module: torch.nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=classes, **options
-        )
-        return module
+    create = partial(timm.create_model, name, pretrained=pretrained, num_classes=classes)
 
-    def create_for_size() -> torch.nn.Module:
+    def load() -> Any:
         try:
             return create(img_size=image_size)
         except TypeError:  # takes images of any size
             return create()
 
-    return _load_pretrained(f"timm:{name}", create_for_size) if pretrained else create_for_size()
+    module: torch.nn.Module = _load_pretrained(f"timm:{name}", load) if pretrained else load()
+    return module
 
 
 def _has_timm_imagenet(name: str) -> bool:
@@ -142,7 +130,7 @@ def _build_paper(name: str, classes: int, image_size: int, pretrained: bool) -> 
     return module
 
 
-def _load_pretrained(name: str, load: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+def _load_pretrained(name: str, load: Callable[[], Any]) -> Any:
     """Load a model with downloaded weights, without running code from the file.
 
     By default, torch's hub runs code in a file of weights, and checks eight digits of its hash.

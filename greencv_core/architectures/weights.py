@@ -38,12 +38,8 @@ def replace_classifier(module: torch.nn.Module, classes: int) -> None:
 def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
     """Load the weights of a file into a module, except last layers of another size.
 
-    No code in the file is run.
-
-    Raises
-    ------
-    BadInputError
-        The file cannot be read, or belongs to another architecture.
+    No code in the file is run. A file that cannot be read or belongs to another architecture raises
+    :class:`BadInputError`.
     """
     where = f"protocol.weights = file:{path}"
     try:
@@ -58,7 +54,7 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
         reason = one_line(error)[:200]
         raise BadInputError(f"{where}: not a readable file of weights: {reason}") from error
     wanted = module.state_dict()
-    last = {f"{_prefix_of(module)}{key}" for key in classifier_layers(module).state_dict()}
+    last = _classifier_keys(module)
     for key in last:
         if key in state and state[key].shape != wanted[key].shape:
             del state[key]  # made for other classes
@@ -80,9 +76,10 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
         ) from error
 
 
-def _prefix_of(module: torch.nn.Module) -> str:
-    layers = classifier_layers(module)
-    return next(f"{name}." for name, layer in module.named_modules() if layer is layers)
+def _classifier_keys(module: torch.nn.Module) -> set[str]:
+    last = classifier_layers(module)
+    name = next(name for name, layer in module.named_modules() if layer is last)
+    return set(last.state_dict(prefix=f"{name}."))
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -102,7 +99,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 def hash_weights(module: torch.nn.Module) -> str:
     """Return the SHA-256 of all weights except those of the last layers."""
-    excluded = set(classifier_layers(module).state_dict(prefix=_prefix_of(module)))
+    excluded = _classifier_keys(module)
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         if name not in excluded:

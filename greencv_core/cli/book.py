@@ -80,11 +80,6 @@ def build_report(
     -------
     Path
         ``_build/html/index.html`` in the project's folder.
-
-    Raises
-    ------
-    GreencvError
-        No run is finished, a cell failed, or Sphinx warned.
     """
     return _build(str(study), None if store is None else str(store), train=train)[0]
 

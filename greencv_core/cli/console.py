@@ -70,27 +70,13 @@ def warn_of_damage(damaged: Iterable[Damaged]) -> None:
         warn("left out", f"{file.where}: {file.reason}")
 
 
-def warn_of_missing_files(problems: Iterable[str]) -> None:
-    """Print a warning for each published file that could not be downloaded or is damaged."""
-    from greencv_core.utils.downloads import summarise_problems
-
-    for problem in summarise_problems(tuple(problems)):
-        warn("left out", problem)
-
-
 def borderless_table(title: str) -> Table:
     """Return a table without lines, which 80 columns hold."""
     return Table(title=escape(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file that the user named.
-
-    Raises
-    ------
-    GreencvError
-        It cannot be written.
-    """
+    """Write a file that the user named."""
     try:
         path.write_bytes(content)
     except OSError as error:

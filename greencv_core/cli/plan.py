@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from greencv_core.cli.console import (
-    JsonOption,
-    StoreOption,
-    StudyArgument,
-    borderless_table,
-    err,
-    open_store,
-    out,
-    print_json,
-    warn,
-)
+from greencv_core.cli import console
 from greencv_core.utils.text import clock, count, joules, joules_between
 
 if TYPE_CHECKING:
@@ -29,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def plan(
-    study: StudyArgument = "quick", store: StoreOption = None, as_json: JsonOption = False
+    study: console.StudyArgument = "quick",
+    store: console.StoreOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Print the runs in order with their expected time and energy; train nothing.
 
@@ -47,10 +39,10 @@ def plan(
     loaded = load_study(study)
     check(loaded, download=False)
     runs, machine = plan_here(loaded)
-    records = open_store(store)
+    records = console.open_store(store)
     left = select_unfinished(runs, describe_worker(), records)
     start_s = time.monotonic()
-    with err.status("timing a few batches of each condition"):
+    with console.err.status("timing a few batches of each condition"):
         costs, untimed = estimate_run_costs(runs, machine, records)
     startup_s = estimate_startup_s(left, machine, time.monotonic() - start_s)
     rest = total_cost(left, costs, startup_s)
@@ -72,7 +64,7 @@ def plan(
             "not_timed": untimed,
             "runs": rows,
         }
-        print_json(content)
+        console.print_json(content)
         return
     _print_plan(f"Study {loaded.name}: {count(len(runs), 'run')}", rows)
     done = len(runs) - len(left)
@@ -80,11 +72,11 @@ def plan(
     if done:
         subject = f"{done} of {len(runs)} finished; the rest"
         subject += ", as far as it could be timed," if untimed else ""
-    out.print(f"{subject} will take {describe_cost(rest)}.", soft_wrap=True)
+    console.out.print(f"{subject} will take {describe_cost(rest)}.", soft_wrap=True)
     for line in skipped:
-        warn("not on this machine", line)
+        console.warn("not on this machine", line)
     for condition, reason in untimed.items():
-        warn("could not be timed", f"{condition}: {reason}")
+        console.warn("could not be timed", f"{condition}: {reason}")
 
 
 def _plan_row(run: PlannedRun, cost: RunCost | None, left: Set[str]) -> dict[str, Any]:
@@ -102,7 +94,7 @@ def _plan_row(run: PlannedRun, cost: RunCost | None, left: Set[str]) -> dict[str
 
 
 def _print_plan(title: str, rows: list[dict[str, Any]]) -> None:
-    table = borderless_table(title)
+    table = console.borderless_table(title)
     for heading in ("#", "Architecture", "Environment", "Rep.", "Seed", "Time", "Energy"):
         words = heading in ("Architecture", "Environment")
         table.add_column(heading, justify="left" if words else "right", overflow="fold")
@@ -113,7 +105,7 @@ def _print_plan(title: str, rows: list[dict[str, Any]]) -> None:
             "finished" if row["finished"] else "unknown" if time_s is None else clock(time_s),
             "" if row["finished"] or energy_j is None else joules(energy_j),
         )
-    out.print(table)
+    console.out.print(table)
 
 
 def estimate(
@@ -135,8 +127,8 @@ def estimate(
     probe: Annotated[
         bool, typer.Option("--probe", help="Time and meter a few batches on this machine.")
     ] = False,
-    store: StoreOption = None,
-    as_json: JsonOption = False,
+    store: console.StoreOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Estimate the energy, time and emissions of one training before it starts.
 
@@ -145,7 +137,7 @@ def estimate(
     """
     from greencv_core.run.estimate import estimate_training
 
-    with err.status("timing a few batches" if probe else "reading the run records"):
+    with console.err.status("timing a few batches" if probe else "reading the run records"):
         report = estimate_training(
             architecture,
             study,
@@ -153,14 +145,14 @@ def estimate(
             dataset=dataset,
             epochs=epochs,
             probe=probe,
-            store=open_store(store),
+            store=console.open_store(store),
         )
     if as_json:
-        print_json(_estimate_json(report))
+        console.print_json(_estimate_json(report))
     else:
         _print_estimate(report)
     for name, reason in report.untried.items():
-        warn("could not be timed", f"environment {name}: {reason}")
+        console.warn("could not be timed", f"environment {name}: {reason}")
 
 
 def _estimate_json(report: EstimateReport) -> dict[str, Any]:
@@ -202,7 +194,7 @@ def _print_estimate(report: EstimateReport) -> None:
     run = report.estimates[0].run
     epochs = count(run.protocol.most_epochs, "epoch")
     images = f"{run.dataset.train_images} images of {run.dataset.name}"
-    table = borderless_table(f"{run.architecture}: {epochs} of {images}")
+    table = console.borderless_table(f"{run.architecture}: {epochs} of {images}")
     table.add_column("Environment", no_wrap=True)
     for heading in ("Energy", "Time", "gCO2e"):
         table.add_column(heading, justify="right")
@@ -218,8 +210,8 @@ def _print_estimate(report: EstimateReport) -> None:
             f"{emissions:.2g}\n({ends[0]:.2g} to {ends[1]:.2g})",
             one.provenance,
         )
-    out.print(table)
-    out.print(
+    console.out.print(table)
+    console.out.print(
         f"In brackets: 95 % intervals. From {report.rests_on}.", soft_wrap=True, highlight=False
     )
 

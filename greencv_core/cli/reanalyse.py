@@ -8,18 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from greencv_core.cli.console import (
-    JsonOption,
-    borderless_table,
-    err,
-    out,
-    print_json,
-    warn_of_missing_files,
-)
+from greencv_core.cli import console
 from greencv_core.utils.text import percent
 
 
-def reanalyse(as_json: JsonOption = False) -> None:
+def reanalyse(as_json: console.JsonOption = False) -> None:
     """Analyse the published measurements of del Rey et al. (SEAA 2023) again.
 
     They are downloaded once (139 MB) and checked by hash; $GREENCV_DATA names a folder that holds
@@ -29,14 +22,16 @@ def reanalyse(as_json: JsonOption = False) -> None:
     from greencv_core.published.seaa2023.reanalysis import load_reanalysis
     from greencv_core.published.seaa2023.summary import summary
     from greencv_core.run.progress import file_progress
+    from greencv_core.utils.downloads import summarise_problems
 
-    with file_progress(err, "published data") as progress:
+    with file_progress(console.err, "published data") as progress:
         reanalysis = load_reanalysis(progress)
-    warn_of_missing_files(reanalysis.problems)
-    with err.status("comparing every published figure with ours"):
+    for problem in summarise_problems(reanalysis.problems):
+        console.warn("left out", problem)
+    with console.err.status("comparing every published figure with ours"):
         content = summary(reanalysis)
     if as_json:
-        print_json(content)
+        console.print_json(content)
     else:
         _print_reanalysis(content)
     raise typer.Exit(3 if reanalysis.problems else 0)
@@ -50,10 +45,10 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
         ("headline_all_runs", "with all runs"),
     ):
         title = f"Largest saving of energy per image, {which}"
-        out.print(_savings_table(title, content[key]))
-        out.print()
+        console.out.print(_savings_table(title, content[key]))
+        console.out.print()
     unknown = claims["not_known"]
-    out.print(
+    console.out.print(
         f"{printed['agreeing']} of {printed['figures']} printed figures are reproduced, and "
         f"{claims['agreeing'] - printed['agreeing']} of {claims['figures'] - printed['figures']} "
         "from its plots and data"
@@ -61,11 +56,11 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
         + "; see the report's page on the re-analysis.",
         soft_wrap=True,
     )
-    out.print(content["data"]["logs"], soft_wrap=True, highlight=False)
+    console.out.print(content["data"]["logs"], soft_wrap=True, highlight=False)
 
 
 def _savings_table(title: str, rows: dict[str, Any]) -> Table:
-    table = borderless_table(title)
+    table = console.borderless_table(title)
     for heading in ("Energy", "Saving", "95 % interval", "By", "Against"):
         table.add_column(
             heading,

@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from greencv_core.cli.console import (
-    JsonOption,
-    StoreOption,
-    StudyArgument,
-    borderless_table,
-    err,
-    open_store,
-    out,
-    print_json,
-    print_text,
-    warn,
-    warn_of_damage,
-    write_file,
-)
+from greencv_core.cli import console
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import count
 
@@ -45,7 +32,7 @@ class ExportFormat(StrEnum):
     json = "json"
 
 
-def list_runs(store: StoreOption = None, as_json: JsonOption = False) -> None:
+def list_runs(store: console.StoreOption = None, as_json: console.JsonOption = False) -> None:
     """List the runs of the store, one line each."""
     frame, damaged = _load_table(store)
     if as_json:
@@ -53,22 +40,22 @@ def list_runs(store: StoreOption = None, as_json: JsonOption = False) -> None:
             "runs": json.loads(frame.to_json(orient="records")),
             "damaged": [{"path": d.where, "reason": d.reason} for d in damaged],
         }
-        print_json(content)
+        console.print_json(content)
         return
     if frame.empty:
-        out.print("no runs yet: train some with greencv run")
+        console.out.print("no runs yet: train some with greencv run")
         return
     # 80 columns hold it: the first half of an id is enough for `runs show`.
     studies = ", ".join(dict.fromkeys(frame["study"]))
-    table = borderless_table(f"{count(len(frame), 'run')} of {studies}")
+    table = console.borderless_table(f"{count(len(frame), 'run')} of {studies}")
     for heading in ("Run", "Architecture", "Environment"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "Run")
     for heading in ("Rep.", "Time", "Energy", "F1"):
         table.add_column(heading, justify="right")
     for row in frame.to_dict("records"):
         table.add_row(*_cells(row))
-    out.print(table)
-    out.print("mea. = measured, sam. = sampled, est. = estimated")
+    console.out.print(table)
+    console.out.print("mea. = measured, sam. = sampled, est. = estimated")
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
@@ -89,18 +76,18 @@ def _cells(row: dict[Any, Any]) -> list[str]:
 
 def show_run(
     run_id: Annotated[str, typer.Argument(help="A run's id, or the first characters of it.")],
-    store: StoreOption = None,
+    store: console.StoreOption = None,
 ) -> None:
     """Print one whole run record as JSON."""
     from greencv_core.records.record import RunRecord
 
-    records = open_store(store)
+    records = console.open_store(store)
     ids = [one for one in records.run_ids() if one.startswith(run_id)]
     matches = [record for record in records.load_all(ids) if isinstance(record, RunRecord)]
     if len(matches) != 1:
         problem = f"{len(matches)} runs begin so" if matches else "no such run"
         raise BadInputError(f"{run_id}: {problem}; greencv runs list names them")
-    print_json(matches[0].model_dump(mode="json"))
+    console.print_json(matches[0].model_dump(mode="json"))
 
 
 def export_runs(
@@ -111,14 +98,14 @@ def export_runs(
         Path | None,
         typer.Option("--output", "-o", help="File to write. Default: standard output."),
     ] = None,
-    store: StoreOption = None,
+    store: console.StoreOption = None,
 ) -> None:
     """Write the runs table: one row a run, the unit in each column's name."""
     frame = _load_table(store)[0]
     if file_format is ExportFormat.parquet:
         if output is None:
             raise BadInputError("parquet is binary: name a file with --output")
-        write_file(output, frame.to_parquet(index=False))
+        console.write_file(output, frame.to_parquet(index=False))
         return
     text = (
         frame.to_csv(index=False)
@@ -129,7 +116,7 @@ def export_runs(
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        write_file(output, text.encode())
+        console.write_file(output, text.encode())
 
 
 def merge_runs(
@@ -137,7 +124,7 @@ def merge_runs(
         list[str],
         typer.Argument(help="Folders or URLs of run records to copy from.", metavar="SOURCE"),
     ],
-    store: StoreOption = None,
+    store: console.StoreOption = None,
 ) -> None:
     """Copy the runs of other machines' stores into this one.
 
@@ -147,13 +134,13 @@ def merge_runs(
     """
     from greencv_core.records.merge import merge
 
-    with err.status("reading the run records"):
-        merged = merge(sources, open_store(store))
+    with console.err.status("reading the run records"):
+        merged = merge(sources, console.open_store(store))
     for conflict in merged.conflicts:
-        warn("conflict", conflict.describe())
-    warn_of_damage(merged.damaged)
+        console.warn("conflict", conflict.describe())
+    console.warn_of_damage(merged.damaged)
     kept = f", {len(merged.kept)} kept over worse ones" if merged.kept else ""
-    print_text(
+    console.print_text(
         f"{count(len(merged.copied), 'run')} copied, {len(merged.same)} the same already, "
         f"{len(merged.replaced)} replaced worse ones{kept}"
     )
@@ -161,8 +148,8 @@ def merge_runs(
 
 
 def bundle(
-    study: StudyArgument = "quick",
-    store: StoreOption = None,
+    study: console.StudyArgument = "quick",
+    store: console.StoreOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -184,30 +171,30 @@ def bundle(
     loaded = load_study(study)
     path = output or Path(f"{loaded.name}.parquet")
     check_name(path)
-    with err.status("reading the run records"):
-        packed = pack(loaded, open_store(store))
-    warn_of_damage(packed.damaged)
+    with console.err.status("reading the run records"):
+        packed = pack(loaded, console.open_store(store))
+    console.warn_of_damage(packed.damaged)
     write(packed, path)
     machines = count(packed.runs["machine"].nunique(), "machine")
     provenances = packed.runs["provenance"].fillna("not metered").value_counts()
     energy = ", ".join(f"{word} in {count(n, 'run')}" for word, n in sorted(provenances.items()))
-    print_text(
+    console.print_text(
         f"{path}: {count(len(packed.runs), 'run')} of study {loaded.name} by {machines}; "
         f"energy {energy}; {len(packed.content) / 1e3:,.0f} kB, licence {LICENCE}"
     )
     for line in packed.identifying_texts[:MOST_LINES]:
-        warn("may identify you", line)
+        console.warn("may identify you", line)
     more = len(packed.identifying_texts) - MOST_LINES
     if more > 0:
-        warn("may identify you", f"and {more} more texts")
+        console.warn("may identify you", f"and {more} more texts")
     if not packed.identifying_texts:
-        out.print("No path in it, and no name of this user or this computer.")
+        console.out.print("No path in it, and no name of this user or this computer.")
     raise typer.Exit(3 if packed.damaged else 0)
 
 
 def _load_table(store: str | None) -> tuple[pd.DataFrame, list[Damaged]]:
     from greencv_core.records.table_cache import cached_runs_table
 
-    frame, damaged = cached_runs_table(open_store(store))
-    warn_of_damage(damaged)
+    frame, damaged = cached_runs_table(console.open_store(store))
+    console.warn_of_damage(damaged)
     return frame, damaged

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,25 +12,12 @@ from sklearn.model_selection import train_test_split
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from greencv_core.datasets import augment
+from greencv_core.datasets import augment, loader, registry
 from greencv_core.datasets.decode import decode_all
-from greencv_core.datasets.loader import (
-    CHUNK,
-    ImageData,
-    Preparation,
-    ResidentImages,
-    StreamedImages,
-)
+from greencv_core.datasets.loader import ImageData, Preparation, ResidentImages, StreamedImages
 from greencv_core.datasets.normalisation import compute_moments
 from greencv_core.datasets.raw import ArrayPool, FilePool, Pool
-from greencv_core.datasets.registry import (
-    available_memory_bytes,
-    check_class_sizes,
-    check_dataset_name,
-    dataset_names,
-    known_size,
-    open_pool,
-)
+from greencv_core.datasets.registry import dataset_names
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
 
@@ -65,58 +51,37 @@ def check_dataset(spec: Dataset, *, download: bool = True) -> None:
     BadInputError
         The data set or a class is unknown, too small, damaged or not available.
     """
-    check_dataset_name(spec.name)
+    known = registry.known_size(spec)
     augment.check_padding(spec)
-    known = known_size(spec)
     _check_size(spec, known.classes, known.images)
-    pool = open_pool(spec, download=download)
+    pool = registry.open_pool(spec, download=download)
     if pool is None:
         return
     _check_pool(spec, pool)
     if download and isinstance(pool, FilePool):
         chosen = pool.select(np.concatenate(_split(spec, pool)))
-        decode_all(
-            chosen.root,
-            chosen.paths,
-            train=spec.train_images,
-            image_size=spec.image_size,
-            memory=available_memory_bytes(),
-        )
+        decode_all(chosen, spec, registry.available_memory_bytes())
 
 
 def is_downloaded(spec: Dataset) -> bool:
     """Return whether a data set is on this machine."""
-    return open_pool(spec, download=False) is not None
+    return registry.open_pool(spec, download=False) is not None
 
 
 def count_classes(spec: Dataset) -> int:
-    """Return the number of classes of a study, without opening its images where possible.
-
-    Raises
-    ------
-    BadInputError
-        The data set is unknown, or a folder that cannot be read.
-    """
-    check_dataset_name(spec.name)
-    classes = known_size(spec).classes
+    """Return the number of classes of a study, without opening its images where possible."""
+    classes = registry.known_size(spec).classes
     if classes is not None:
         return classes
-    pool = open_pool(spec, download=False)
+    pool = registry.open_pool(spec, download=False)
     assert pool is not None
     return len(pool.class_names)
 
 
 def count_images(spec: Dataset) -> int:
-    """Return the number of images in a study's classes.
-
-    Raises
-    ------
-    BadInputError
-        The data set is unknown, a folder that cannot be read, or needs to be downloaded first.
-    """
-    check_dataset_name(spec.name)
-    pool = open_pool(spec, download=False)
-    images = known_size(spec).images if pool is None else len(pool.labels)
+    """Return the number of images in a study's classes; some sets must be downloaded first."""
+    pool = registry.open_pool(spec, download=False)
+    images = registry.known_size(spec).images if pool is None else len(pool.labels)
     if images is None:
         raise BadInputError(
             f"dataset.name = {spec.name}: its number of images is unknown until it is downloaded"
@@ -144,16 +109,9 @@ def load_dataset(
         images, by channel (over all channels for ``digits``).
     workers
         Processes that load images which do not fit into memory.
-    download
-        Whether to download missing files.
-
-    Raises
-    ------
-    BadInputError
-        See :func:`check_dataset`.
     """
     augment.check_padding(spec)
-    pool = open_pool(spec, download=download)
+    pool = registry.open_pool(spec, download=download)
     if pool is None:
         raise BadInputError(
             f"dataset.name = {spec.name}: not downloaded yet, and downloads are switched off"
@@ -167,7 +125,7 @@ def load_dataset(
 
 def _check_pool(spec: Dataset, pool: Pool) -> None:
     _check_size(spec, len(pool.class_names), len(pool.labels))
-    check_class_sizes(spec, pool)
+    registry.check_class_sizes(spec, pool)
 
 
 def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
@@ -208,9 +166,9 @@ def _from_arrays(
     for array in (pool.images, pool.labels, train, validation):
         digest.update(np.ascontiguousarray(array).data)
     floats = pool.images.dtype == np.float32
-    resize = _interpolate if floats else _shrink
     train_images, validation_images = (
-        resize(torch.from_numpy(pool.images[part]), spec.image_size) for part in (train, validation)
+        _resize(torch.from_numpy(pool.images[part]), spec.image_size)
+        for part in (train, validation)
     )
     if normalisation is not None:
         mean, deviation = _tensors(normalisation)
@@ -238,13 +196,7 @@ def _from_files(
 ) -> ImageData:
     chosen = pool.select(np.concatenate([train, validation]))
     count = len(train)
-    decoded = decode_all(
-        chosen.root,
-        chosen.paths,
-        train=count,
-        image_size=spec.image_size,
-        memory=available_memory_bytes(),
-    )
+    decoded = decode_all(chosen, spec, registry.available_memory_bytes())
     mean, deviation = _tensors(normalisation or decoded.moments.mean_and_std())
     labels = torch.from_numpy(chosen.labels)
     parts = [labels[:count], labels[count:]]
@@ -255,7 +207,7 @@ def _from_files(
         return ResidentImages(
             pixels[:count], pixels[count:], parts, preparation, classes=classes, sha256=sha256
         )
-    files: list[Path] = [chosen.root / path for path in chosen.paths]
+    files = chosen.files()
     return StreamedImages(
         files[:count], files[count:], decoded.side, parts, preparation,
         workers=workers, classes=classes, sha256=sha256,
@@ -264,19 +216,18 @@ def _from_files(
 
 def _hash_of_files(chosen: FilePool) -> str:
     digest = hashlib.sha256()
-    for path, label in zip(chosen.paths, chosen.labels.tolist(), strict=True):
-        size = (chosen.root / path).stat().st_size
+    parts = zip(chosen.files(), chosen.paths, chosen.labels.tolist(), strict=True)
+    for file, path, label in parts:
+        size = file.stat().st_size
         digest.update(f"{path}\0{size}\0{label}\n".encode())
     return digest.hexdigest()
 
 
-def _interpolate(images: torch.Tensor, image_size: int) -> torch.Tensor:
-    # Not as for bytes, because recorded runs used it.
-    return interpolate(images, size=image_size, mode="bilinear")
-
-
-def _shrink(images: torch.Tensor, image_size: int) -> torch.Tensor:
-    """Return square images of at most the given size; only others are resized."""
+def _resize(images: torch.Tensor, image_size: int) -> torch.Tensor:
+    """Return square images: floats of the given size, bytes of at most that size."""
+    if images.is_floating_point():
+        # Not as for bytes, because recorded runs used it.
+        return interpolate(images, size=image_size, mode="bilinear")
     height, width = images.shape[-2:]
     if height == width <= image_size:
         return images
@@ -286,7 +237,7 @@ def _shrink(images: torch.Tensor, image_size: int) -> torch.Tensor:
         cropped: torch.Tensor = functional.center_crop(scaled, [image_size])
         return cropped
 
-    return torch.cat([fit(chunk) for chunk in images.split(CHUNK)])
+    return torch.cat([fit(chunk) for chunk in images.split(loader.CHUNK)])
 
 
 def _tensors(normalisation: Normalisation) -> tuple[torch.Tensor, torch.Tensor]:

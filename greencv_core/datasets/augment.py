@@ -7,7 +7,7 @@ are the same on every device.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from torchvision.transforms.v2 import functional
@@ -39,20 +39,15 @@ class Draws:
 
     def to(self, device: torch.device) -> Draws:
         """Return the draws on a device, except the hue steps."""
-        return Draws(
-            **{
-                name: value if name == "hue_steps" else value.to(device)
-                for name, value in self._active().items()
-            }
-        )
+        moved = {n: drawn.to(device) for n, drawn in self._drawn().items() if n != "hue_steps"}
+        return replace(self, **moved)
 
     def slice(self, start: int, size: int) -> Draws:
         """Return the draws of ``size`` images from ``start`` on."""
-        return Draws(**{n: value[start : start + size] for n, value in self._active().items()})
+        return Draws(**{n: drawn[start : start + size] for n, drawn in self._drawn().items()})
 
-    def _active(self) -> dict[str, torch.Tensor]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+    def _drawn(self) -> dict[str, torch.Tensor]:
+        return {name: values for name, values in vars(self).items() if values is not None}
 
 
 def check_padding(spec: Dataset) -> None:
@@ -63,11 +58,6 @@ def check_padding(spec: Dataset) -> None:
             f"dataset.augmentation.crop_padding = {padding}: must be at most {largest} for "
             f"images of {spec.image_size} pixels"
         )
-
-
-def is_enabled(spec: Augmentation) -> bool:
-    """Return whether any augmentation is on."""
-    return spec != Augmentation()
 
 
 def draw(spec: Augmentation, images: int, generator: torch.Generator) -> Draws:

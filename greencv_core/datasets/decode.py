@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -27,6 +27,8 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from greencv_core.datasets.download import downloads_folder
 from greencv_core.datasets.normalisation import Moments, compute_moments
+from greencv_core.datasets.raw import FilePool
+from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
@@ -35,6 +37,7 @@ program."""
 REVISION = 1
 """Version of the cache; to increase when the same files are decoded differently."""
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -53,10 +56,7 @@ class Decoded:
 def decode(path: Path, side: int) -> NDArray[np.uint8]:
     """Return an image as (3, side, side): RGB, the shorter side resized, cropped at the centre.
 
-    Raises
-    ------
-    BadInputError
-        The file is damaged or no image; the message names it.
+    A file that is damaged or no image raises :class:`BadInputError`.
     """
     with _naming_errors(path), Image.open(path, formats=FORMATS) as image:
         rgb = image.convert("RGB")
@@ -66,53 +66,36 @@ def decode(path: Path, side: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
 
 
-def decode_all(
-    root: Path, paths: Sequence[str], *, train: int, image_size: int, memory: float
-) -> Decoded:
-    """Decode files, and keep the pixels if they fit into memory.
+def decode_all(chosen: FilePool, spec: Dataset, memory_bytes: float) -> Decoded:
+    """Decode a study's files, training images first; keep the pixels if they fit into memory.
 
-    Square images that all have the same size, at most ``image_size``, keep that size.
-
-    Parameters
-    ----------
-    train
-        Number of training images, which come first.
-    memory
-        Bytes that the images may use.
-
-    Raises
-    ------
-    BadInputError
-        See :func:`decode`.
+    Square images that all have the same size, at most the study's ``image_size``, keep that size.
+    A file that is damaged or no image raises :class:`BadInputError`.
     """
-    files = [root / path for path in paths]
-    cached = _cache_path(root, paths, train, image_size)
+    files = chosen.files()
+    cached = _cache_path(chosen, spec)
     known = _read_cache(cached)
-    side = known.side if known is not None else _common_side(files, image_size)
+    side = known.side if known is not None else _common_side(files, spec.image_size)
     shape = len(files), 3, side, side
-    keep = float(np.prod(shape, dtype=np.float64)) <= memory
+    keep = float(np.prod(shape, dtype=np.float64)) <= memory_bytes
     if known is not None:
         if not keep:
             return known
-        images = _read_cached_images(cached)
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            return replace(known, images=np.load(cached.with_suffix(".npy")))
+    images = np.empty(shape, dtype=np.uint8) if keep else None
+
+    def read(number: int) -> Moments | None:
+        image = decode(files[number], side)
         if images is not None:
-            return Decoded(side, known.moments, images)
-    if keep:
-        images = np.empty(shape, dtype=np.uint8)
+            images[number] = image
+        return (
+            compute_moments(torch.from_numpy(image)[None]) if number < spec.train_images else None
+        )
 
-        def fill(number: int) -> None:
-            images[number] = decode(files[number], side)
-
-        _map_in_threads(fill, range(len(files)))
-        decoded = Decoded(side, compute_moments(torch.from_numpy(images[:train])), images)
-    else:
-
-        def check(number: int) -> Moments | None:
-            image = decode(files[number], side)
-            return compute_moments(torch.from_numpy(image)[None]) if number < train else None
-
-        parts = _map_in_threads(check, range(len(files)))
-        decoded = Decoded(side, Moments.total(part for part in parts if part is not None), None)
+    parts = _map_in_threads(read, range(len(files)))
+    moments = Moments.total(part for part in parts if part is not None)
+    decoded = Decoded(side, moments, images)
     _write_cache(cached, decoded)
     return decoded
 
@@ -131,39 +114,36 @@ def _naming_errors(path: Path) -> Iterator[None]:
         raise BadInputError(f"{path}: damaged, or not an image ({reason})") from error
 
 
-def _map_in_threads(work: Callable[[int], Result], numbers: Iterable[int]) -> list[Result]:
-    """Call a function for each number; after an error or interruption, start no further call."""
-    with ThreadPoolExecutor(_cpus()) as threads:
+def _map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Call a function for each item; after an error or interruption, start no further call."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cpus) as threads:
         try:
-            return list(threads.map(work, numbers))
+            return list(threads.map(work, items))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _common_side(files: Sequence[Path], image_size: int) -> int:
-    def size(number: int) -> tuple[int, int]:
-        with _naming_errors(files[number]), Image.open(files[number], formats=FORMATS) as image:
+    def size(file: Path) -> tuple[int, int]:
+        with _naming_errors(file), Image.open(file, formats=FORMATS) as image:
             return image.size
 
-    sizes = set(_map_in_threads(size, range(len(files))))
+    sizes = set(_map_in_threads(size, files))
     width, height = min(sizes)
     same_square = len(sizes) == 1 and width == height
     return min(width, image_size) if same_square else image_size
 
 
-def _cache_path(root: Path, paths: Sequence[str], train: int, image_size: int) -> Path:
+def _cache_path(chosen: FilePool, spec: Dataset) -> Path:
     """Return the path of the cached files, without suffix."""
-    digest = hashlib.sha256(f"{REVISION} {PIL.__version__} {train} {image_size} {root}".encode())
-    for path in paths:
-        with _naming_errors(root / path):
-            status = (root / path).stat()
+    version = f"{REVISION} {PIL.__version__}"
+    settings = f"{version} {spec.train_images} {spec.image_size} {chosen.root}"
+    digest = hashlib.sha256(settings.encode())
+    for path, file in zip(chosen.paths, chosen.files(), strict=True):
+        with _naming_errors(file):
+            status = file.stat()
         digest.update(f"\n{path}\0{status.st_size} {status.st_mtime_ns}".encode())
     return downloads_folder() / "decoded" / digest.hexdigest()[:32]
 
@@ -174,14 +154,6 @@ def _read_cache(cached: Path) -> Decoded | None:
         return Decoded(content["side"], Moments(**content["moments"]), None)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _read_cached_images(cached: Path) -> NDArray[np.uint8] | None:
-    try:
-        images: NDArray[np.uint8] = np.load(cached.with_suffix(".npy"), mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return np.array(images)
 
 
 def _write_cache(cached: Path, decoded: Decoded) -> None:

@@ -7,6 +7,7 @@ complete: torchvision accepts many sets as complete as soon as their folder exis
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -55,12 +56,8 @@ def downloads_folder() -> Path:
 def open_or_download(name: str, entry: TorchvisionSet, *, download: bool) -> Pool | None:
     """Return a data set from the folder of data sets, or download it first.
 
-    Returns None if it is not in the folder and ``download`` is false.
-
-    Raises
-    ------
-    BadInputError
-        The download failed or is not possible; one line.
+    Returns None if it is not in the folder and ``download`` is false, and raises
+    :class:`BadInputError` if the download fails or is not possible.
     """
     home = downloads_folder() / name
     found = _read(home, entry)
@@ -107,7 +104,9 @@ def _download(home: Path, entry: TorchvisionSet) -> Pool:
     with _torchvision_settings():
         entry.read_folder(partial, download=True)
     if home.is_dir():
-        home.rename(_free_name(home))
+        # No file of the user's is deleted.
+        names = (f"{home.name}.incomplete-{number}" for number in itertools.count(1))
+        home.rename(next(path for path in map(home.with_name, names) if not path.exists()))
     partial.rename(home)
     return entry.read_folder(home)
 
@@ -132,14 +131,6 @@ def _copy_archives(home: Path, partial: Path) -> None:
             copy = partial / file.relative_to(home)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-
-
-def _free_name(home: Path) -> Path:
-    """Return a new name for an incomplete folder: no file of the user's is deleted."""
-    number = 1
-    while (aside := home.with_name(f"{home.name}.incomplete-{number}")).exists():
-        number += 1
-    return aside
 
 
 @contextlib.contextmanager

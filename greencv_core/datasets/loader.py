@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -30,49 +30,6 @@ CHUNK = 256
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images, (n, 3, side, side) float32, normalised; and labels, (n,) int64."""
-
-
-class ImageData(Protocol):
-    """Training and validation images of a study, split once."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the images, their labels and the split."""
-
-    @property
-    def train_count(self) -> int:
-        """Number of training images."""
-
-    @property
-    def validation_count(self) -> int:
-        """Number of validation images."""
-
-    @property
-    def resident(self) -> bool:
-        """Whether the images are kept in memory."""
-
-    def to(self, device: torch.device, memory_format: torch.memory_format) -> ImageData:
-        """Return the images on a device, in a memory format."""
-
-    def train_batches(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Yield an epoch's batches: all training images in random order, augmented.
-
-        Order and augmentation are drawn from ``generator``, on the CPU, and are the same on every
-        device. An incomplete last batch is dropped: batch normalisation fails on a batch of one.
-        """
-
-    def validation_batches(self, size: int) -> Iterator[Batch]:
-        """Yield all validation images, in order and without augmentation."""
-
-    def sample(self, size: int) -> Batch:
-        """Return the first training images without augmentation; uses no generator."""
-
-    def close(self) -> None:
-        """Stop the processes that load images; the images can still be used."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +70,14 @@ class Preparation:
         return resized
 
 
-class _Images(ABC):
-    """Common part of both kinds of images; subclasses bring stored pixels to the device."""
+class ImageData(ABC):
+    """Training and validation images of a study, split once.
+
+    Subclasses bring stored pixels to the device.
+    """
 
     resident: bool
+    """Whether the images are kept in memory."""
 
     def __init__(
         self,
@@ -131,6 +92,7 @@ class _Images(ABC):
         self._memory_format = torch.contiguous_format
         self.classes = classes
         self.sha256 = sha256
+        """Hash of the images, their labels and the split."""
         self.train_count = len(self._train_labels)
         self.validation_count = len(self._validation_labels)
 
@@ -139,6 +101,7 @@ class _Images(ABC):
         return self._train_labels.device
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Self:
+        """Return the images on a device, in a memory format."""
         moved = copy.copy(self)
         moved._train_labels = self._train_labels.to(device)
         moved._validation_labels = self._validation_labels.to(device)
@@ -147,11 +110,16 @@ class _Images(ABC):
         return moved
 
     def train_batches(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield an epoch's batches: all training images in random order, augmented.
+
+        Order and augmentation are drawn from ``generator``, on the CPU, and are the same on every
+        device. An incomplete last batch is dropped: batch normalisation fails on a batch of one.
+        """
         order = torch.randperm(self.train_count, generator=generator)
         order = order[: self.train_count // size * size]
         draws = None
         augmentation = self._preparation.augmentation
-        if augment.is_enabled(augmentation):
+        if augmentation != Augmentation():
             draws = augment.draw(augmentation, len(order), generator).to(self._device)
         labels = self._train_labels[order.to(self._device)]
         start = 0
@@ -161,14 +129,19 @@ class _Images(ABC):
             start += size
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
+        """Yield all validation images, in order and without augmentation."""
         labels = self._validation_labels.split(size)
         for pixels, batch_labels in zip(self._validation_pixels(size), labels, strict=True):
             yield self._prepare(pixels, None), batch_labels
 
     def sample(self, size: int) -> Batch:
+        """Return the first training images without augmentation; uses no generator."""
         first = torch.arange(min(size, self.train_count))
         (pixels,) = self._train_pixels(first, size)
         return self._prepare(pixels, None), self._train_labels[: len(first)]
+
+    def close(self) -> None:  # noqa: B027 (images in memory have no processes)
+        """Stop the processes that load images; the images can still be used."""
 
     @abstractmethod
     def _train_pixels(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
@@ -182,7 +155,7 @@ class _Images(ABC):
         return self._preparation(pixels, draws).contiguous(memory_format=self._memory_format)
 
 
-class ResidentImages(_Images):
+class ResidentImages(ImageData):
     """Images in the device's memory if they fit, else in the machine's.
 
     A small data set without augmentation is normalised in advance, so that a batch only selects
@@ -204,9 +177,7 @@ class ResidentImages(_Images):
         super().__init__(labels, preparation, classes=classes, sha256=sha256)
         images = len(train) + len(validation)
         floats = images * 3 * preparation.side**2 * torch.float32.itemsize
-        self._ready = (
-            not augment.is_enabled(preparation.augmentation) and floats <= LARGEST_PREPARED
-        )
+        self._ready = preparation.augmentation == Augmentation() and floats <= LARGEST_PREPARED
         self._train, self._validation = train, validation
         if self._ready:
             self._train, self._validation = (
@@ -218,17 +189,12 @@ class ResidentImages(_Images):
         """Return the images on a device; data sets that do not fit there stay in memory."""
         moved = super().to(device, memory_format)
         stored = [self._train, self._validation]
-        if self._ready:
-            stored = [
-                images.to(device).contiguous(memory_format=memory_format) for images in stored
-            ]
-        elif _fits(stored, device):
+        if self._ready or _fits(stored, device):
             stored = [images.to(device) for images in stored]
+        if self._ready:
+            stored = [images.contiguous(memory_format=memory_format) for images in stored]
         moved._train, moved._validation = stored
         return moved
-
-    def close(self) -> None:
-        """Do nothing: there are no processes."""
 
     def _train_pixels(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
         for chosen in order.to(self._train.device).split(size):
@@ -242,7 +208,7 @@ class ResidentImages(_Images):
         return pixels if self._ready else super()._prepare(pixels, draws)
 
 
-class StreamedImages(_Images):
+class StreamedImages(ImageData):
     """Images in files, decoded in advance of each batch by worker processes."""
 
     resident = False
@@ -266,13 +232,13 @@ class StreamedImages(_Images):
         self._loader: DataLoader[torch.Tensor] | None = None
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Self:
-        """Return the images for a device, with new processes."""
+        """Return the images for a device, with new worker processes."""
         moved = super().to(device, memory_format)
         moved._order, moved._loader = _Order(), None
         return moved
 
     def close(self) -> None:
-        """Stop the processes that load images; the next batch starts them again."""
+        """Stop the worker processes; the next batch starts them again."""
         # Deleting the loader is not enough: an unfinished iterator would keep them alive.
         running = self._loader._iterator if self._loader is not None else None
         if isinstance(running, _MultiProcessingDataLoaderIter):

@@ -41,6 +41,10 @@ class FilePool:
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
 
+    def files(self) -> list[Path]:
+        """Return the path of every file."""
+        return [self.root / path for path in self.paths]
+
     def select(self, chosen: NDArray[np.intp]) -> FilePool:
         """Return the chosen images, in the given order."""
         paths = tuple(self.paths[i] for i in chosen.tolist())

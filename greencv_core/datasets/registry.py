@@ -50,8 +50,7 @@ def dataset_names() -> list[str]:
     return [*SOURCES, *TORCHVISION_SETS, f"{FOLDER}PATH"]
 
 
-def check_dataset_name(name: str) -> None:
-    """Raise :class:`BadInputError` with the nearest known names if a name is unknown."""
+def _check_name(name: str) -> None:
     known = dataset_names()
     if name.startswith(FOLDER) or name in known:
         return
@@ -64,6 +63,7 @@ def check_dataset_name(name: str) -> None:
 
 def known_size(spec: Dataset) -> KnownSize:
     """Return what is known of the size of a study's data set without its files."""
+    _check_name(spec.name)
     if spec.name in SOURCES:
         size = SOURCES[spec.name].size(spec)
     elif spec.name in TORCHVISION_SETS:
@@ -83,7 +83,7 @@ def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
     BadInputError
         The data set or a class is unknown, or the files are not available.
     """
-    check_dataset_name(spec.name)
+    _check_name(spec.name)
     pool: Pool | None
     if spec.name in SOURCES:
         pool = SOURCES[spec.name].open(spec)

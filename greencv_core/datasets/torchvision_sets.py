@@ -105,10 +105,6 @@ def _read_caltech(pattern: str, folder: str) -> Callable[..., FilePool]:
     return read
 
 
-def _numbers(count: int, width: int) -> tuple[str, ...]:
-    return tuple(f"{number:0{width}d}" for number in range(count))
-
-
 def _mnist(kind: Callable[..., Any], names: tuple[str, ...] | None = None) -> TorchvisionSet:
     return TorchvisionSet(
         kind, _TRAIN_TEST, 10, 70_000, f"its four files *-ubyte.gz, as {kind.__name__}/raw/*,",
@@ -164,7 +160,7 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         datasets.GTSRB, _parts("split", "train", "test"), 43, 39_270,
         "GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip, "
         "all three as gtsrb/*,",
-        _numbers(43, 5),
+        tuple(f"{number:05d}" for number in range(43)),
     ),
     "imagenette": TorchvisionSet(
         datasets.Imagenette, _parts("split", "train", "val"), 10, 13_394, "imagenette2.tgz"

@@ -12,20 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from greencv_core.study.schema import (
-    Analysis,
-    Augmentation,
-    Budget,
-    Carbon,
-    Dataset,
-    EarlyStopping,
-    EnvironmentSpec,
-    Plateau,
-    Protocol,
-    Stage,
-    Study,
-    Target,
-)
+from greencv_core.study import schema
+from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.text import one_line
@@ -33,11 +21,9 @@ from greencv_core.utils.text import one_line
 LARGEST_FILE_BYTES = 128 << 10
 """Largest study file; those that come with greencv have 1 to 3 kB."""
 MOST_VALUES = 5000
-"""Most values in a study file."""
 MOST_ALIASES = 100
-"""Most aliases in a study file; none may be inside an anchored value, so they cannot multiply."""
+"""None may be inside an anchored value, so they cannot multiply."""
 MOST_LEVELS = 20
-"""Most levels of nested values."""
 LONGEST_NUMBER = 64
 """Most characters of a number; Python refuses, or takes long, to print longer ones."""
 MOST_PROBLEMS = 50
@@ -45,13 +31,7 @@ MOST_PROBLEMS = 50
 
 
 def find_study(source: str | Path) -> Path:
-    """Return the study file that ``source`` names: a path, or the name of a file in ``studies/``.
-
-    Raises
-    ------
-    BadInputError
-        There is no such file.
-    """
+    """Return the study file of a path or of the name of a file in ``studies/``."""
     path = Path(source)
     named = PROJECT_ROOT / "studies" / path.name
     candidates = [path, named, named.with_suffix(".yaml")] if path.name == str(path) else [path]
@@ -72,11 +52,6 @@ def load_study_file(source: str | Path) -> Study:
     ----------
     source
         Path of a YAML file, or the name of one in ``studies/`` (``quick`` or ``quick.yaml``).
-
-    Raises
-    ------
-    BadInputError
-        See :func:`parse_study`; or the file is missing or cannot be read.
     """
     path = find_study(source)
     where = one_line(path)
@@ -84,12 +59,7 @@ def load_study_file(source: str | Path) -> Study:
 
 
 def parse_study(text: str, where: str) -> Study:
-    """Parse and check the YAML text of a study.
-
-    Parameters
-    ----------
-    where
-        Origin of the text, for messages.
+    """Parse and check the YAML text of a study; messages name its origin, ``where``.
 
     Raises
     ------
@@ -105,12 +75,12 @@ def parse_study(text: str, where: str) -> Study:
         mark = getattr(error, "problem_mark", None)
         if isinstance(error, yaml.reader.ReaderError):
             line = text.count("\n", 0, error.position) + 1
-            problem = f" line {line}: a control character (U+{error.character:04X})"
+            problem = f"line {line}: a control character (U+{error.character:04X})"
         elif mark is not None:
-            problem = f" line {mark.line + 1}, column {mark.column + 1}: {error.problem}"  # type: ignore[attr-defined]
+            problem = f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"  # type: ignore[attr-defined]
         else:
-            problem = f" not valid YAML: {error}"
-        raise BadInputError(f"{where}:{_shortened(problem)}") from error
+            problem = f"not valid YAML: {error}"
+        raise BadInputError(f"{where}: {_shortened(problem)}") from error
     except RecursionError as error:
         raise BadInputError(f"{where}: {_TOO_DEEP}") from error
     except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -293,39 +263,32 @@ def _short(value: Any) -> str:
         text = value[:200] if isinstance(value, str) else _BRIEFLY.repr(value)
     except ValueError:  # Python refuses to print such a number
         text = "a number of thousands of digits"
-    text = one_line(text)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return _shortened(text, 60)
 
 
 _BRIEFLY = reprlib.Repr()
-
 _BRIEFLY.maxlevel = 3
-
 _BRIEFLY.maxlist = _BRIEFLY.maxdict = 20
 
 
-def _shortened(text: str) -> str:
+def _shortened(text: str, most: int = 400) -> str:
     line = one_line(text)
-    leading = " " if text.startswith(" ") else ""
-    return leading + (line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 3] + "...")
-
-
-_LONGEST_LINE = 400
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _model_at(location: Sequence[int | str]) -> type[BaseModel] | None:
     models: dict[str, type[BaseModel]] = {
-        "dataset": Dataset,
-        "protocol": Protocol,
-        "augmentation": Augmentation,
-        "frozen_stage": Stage,
-        "early_stopping": EarlyStopping,
-        "plateau": Plateau,
-        "target": Target,
-        "budget": Budget,
-        "carbon": Carbon,
-        "analysis": Analysis,
-        "environments": EnvironmentSpec,
+        "dataset": schema.Dataset,
+        "protocol": schema.Protocol,
+        "augmentation": schema.Augmentation,
+        "frozen_stage": schema.Stage,
+        "early_stopping": schema.EarlyStopping,
+        "plateau": schema.Plateau,
+        "target": schema.Target,
+        "budget": schema.Budget,
+        "carbon": schema.Carbon,
+        "analysis": schema.Analysis,
+        "environments": schema.EnvironmentSpec,
     }
     names = [part for part in location if isinstance(part, str) and part in models]
     return models[names[-1]] if names else Study

@@ -12,8 +12,6 @@ from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
 TRAINING_REVISION = 1
 """Increased when the same settings would train differently; part of every run id."""
-
-
 NOT_OF_ONE_RUN = ("repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s")
 """Fields of the protocol that do not change a single run; its seed is added to the id itself."""
 
@@ -57,13 +55,12 @@ class PlannedRun:
         The number of repetitions, their order and the carbon intensity are not part of it:
         finished runs stay valid when these change.
         """
-        protocol = self.protocol.model_dump(mode="json", exclude=set(NOT_OF_ONE_RUN))
         identity = {
             "revision": TRAINING_REVISION,
             "dataset": self.dataset.model_dump(mode="json"),
             "architecture": self.architecture,
             "environment": self.environment.model_dump(mode="json"),
-            "protocol": protocol,
+            "protocol": self.protocol.model_dump(mode="json", exclude=set(NOT_OF_ONE_RUN)),
             "repetition": self.repetition,
             "seed": self.seed,
             "machine": self.machine,
@@ -92,8 +89,6 @@ def plan(
     ----------
     environments
         Environments of this machine (:func:`greencv_core.machine.environment.resolve`).
-    machine
-        The machine's fingerprint.
     accelerators
         Product name of the GPU by environment, without environments on the CPU.
     architectures
@@ -102,7 +97,10 @@ def plan(
     wanted = set(study.architectures if architectures is None else architectures)
     protocol = study.protocol
     arrange = _in_blocks if protocol.order == "blocks" else _as_listed
-    ordered = (trial for wave in _waves(study, environments) for trial in arrange(study, wave))
+    waves = [environments]
+    if protocol.waves is not None:
+        waves = [[spec for spec in environments if spec.name in wave] for wave in protocol.waves]
+    ordered = (trial for wave in waves for trial in arrange(study, wave))
     runs = [
         PlannedRun(
             study=study.name,
@@ -125,17 +123,6 @@ def plan(
 
 Trial = tuple[str, EnvironmentSpec, int]
 """Architecture, environment, repetition."""
-
-
-def _waves(
-    study: Study, environments: Sequence[EnvironmentSpec]
-) -> Iterator[Sequence[EnvironmentSpec]]:
-    """Yield a machine's environments, together or by the study's waves."""
-    if study.protocol.waves is None:
-        yield environments
-        return
-    for wave in study.protocol.waves:
-        yield [spec for spec in environments if spec.name in wave]
 
 
 def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Trial]:

@@ -6,22 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
 
 from greencv_core.utils.energy import Component
 from greencv_core.utils.errors import BadInputError
 
 LARGEST_SEED = 2**31 - 1
 """Largest seed; with the repetitions added it still fits NumPy (less than 2**32)."""
-
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:+-]*$", max_length=80)]
 ClassName = Annotated[str, Field(pattern=r"^\P{Cc}+$", max_length=200)]
@@ -311,7 +302,8 @@ class Study(_Strict):
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> Study:
-        names = [] if self.environments == "auto" else [e.name for e in self.environments]
+        specs = [] if self.environments == "auto" else self.environments
+        names = [spec.name for spec in specs]
         for what, given in (("architectures", self.architectures), ("environments", names)):
             twice = _twice(given)
             if twice:
@@ -319,7 +311,7 @@ class Study(_Strict):
         if self.environments == []:
             raise ValueError("environments = []: must be auto or name at least one")
         sizes = {"protocol.batch_size": self.protocol.batch_size}
-        for spec in [] if self.environments == "auto" else self.environments:
+        for spec in specs:
             if spec.batch_size is not None:
                 sizes[f"environment {spec.name}: batch_size"] = spec.batch_size
         for where, size in sizes.items():

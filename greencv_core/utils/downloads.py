@@ -35,13 +35,8 @@ TIMEOUT_S = 5.0
 """For a connection to one address, and between two pieces of a response."""
 RETRY_WAITS_S = 1.0, 2.0, 0.0
 """After each attempt at a file that a broken connection ended."""
-BUSY = (429, 500, 502, 503, 504)
-BUSY_RETRIES = 4
-BUSY_BACKOFF_S = 0.5
-"""Doubled by urllib3 from retry to retry: 7 s in all."""
 SAMPLE = 3
 """Files that are looked up to find out how a mirror arranges them."""
-CHUNK_BYTES = 1 << 16
 MAX_LINES = 10
 """More problems than this are summarised by folder."""
 
@@ -216,7 +211,7 @@ def _download(
     except OSError as error:
         raise _unavailable(release, str(error)) from error
     finally:
-        server.close()
+        server.closed.set()
     fetched = _fetched(release, results)
     if not fetched.files:
         raise _unavailable(release, fetched.problems[0].partition(": ")[2])
@@ -233,19 +228,16 @@ class _Server:
 
         self._release, self._base_url, self._folder = release, base_url, folder
         self._layout = release.url_path
-        self._closed = threading.Event()
+        self.closed = threading.Event()
         self._last_response_s = 0.0
         self._session = requests.Session()
+        # A busy server is asked again at once, then after 1, 2 and 4 s.
         retry = Retry(
-            total=BUSY_RETRIES, connect=0, read=0, backoff_factor=BUSY_BACKOFF_S,
-            status_forcelist=BUSY, raise_on_status=False, respect_retry_after_header=False,
+            total=4, connect=0, read=0, backoff_factor=0.5, raise_on_status=False,
+            status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=False,
         )  # fmt: skip
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=retry))
-
-    def close(self) -> None:
-        """Request no further file."""
-        self._closed.set()
 
     def connect(self, paths: Sequence[str], layouts: Sequence[Layout]) -> None:
         """Find out how the server arranges the files; close it if it does not respond."""
@@ -264,7 +256,7 @@ class _Server:
         if found:
             self._layout = found[0]
         else:
-            self.close()
+            self.closed.set()
 
     def _find_layout(self, paths: Sequence[str], layouts: Sequence[Layout]) -> Layout:
         for layout in layouts:
@@ -281,7 +273,7 @@ class _Server:
 
         started_s, url = time.monotonic(), without_secrets(self._base_url)
         for wait_s in RETRY_WAITS_S:
-            if self._closed.is_set():
+            if self.closed.is_set():
                 break
             try:
                 result: Path | str = Path(
@@ -294,7 +286,7 @@ class _Server:
                 status = getattr(error.response, "status_code", None)
                 result = f"{path}: {url} responds with {status}"
             except requests.RequestException:
-                self._closed.wait(wait_s)
+                self.closed.wait(wait_s)
                 continue
             except ValueError:
                 result = _wrong_hash(path, f"the copy at {url}", self._release)
@@ -303,7 +295,7 @@ class _Server:
             self._last_response_s = time.monotonic()
             return result
         if self._last_response_s < started_s:
-            self.close()
+            self.closed.set()
         return f"{path}: no response from {url}"
 
     def _write(self, url: str, output_file: str, _: Any) -> None:
@@ -311,7 +303,7 @@ class _Server:
         with self._session.get(url, timeout=TIMEOUT_S, stream=True) as response:
             response.raise_for_status()
             with Path(output_file).open("wb") as file:
-                file.writelines(response.iter_content(CHUNK_BYTES))
+                file.writelines(response.iter_content(1 << 16))
 
 
 def _map(

@@ -12,8 +12,6 @@ from greencv_core.architectures.keras import PAPER_ARCHITECTURES
 from greencv_core.architectures.keras.keras_weights import keras_tensors
 
 NAMES = list(PAPER_ARCHITECTURES)
-
-
 KIND = re.compile("kernel|gamma|beta|moving_mean|moving_variance")
 
 
@@ -39,7 +37,7 @@ def layer_kinds(module):
 
 
 def in_keras_layout(base):
-    """Return the fresh_network-up weights of a network, in the order that its loader expects."""
+    """Return made-up weights of a network, in the order that its loader expects."""
     kinds = {}
     for module in base.modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
@@ -61,6 +59,13 @@ def write_keras_file(path, layers):
             group.attrs["weight_names"] = [weight.encode() for weight in weights]
             for weight, array in weights.items():
                 group.create_dataset(weight, data=array)
+
+
+def write_base(path, base):
+    """Write made-up weights of a network, one a layer; return them."""
+    weights = in_keras_layout(base)
+    write_keras_file(path, [(f"l{k}", {"w:0": w}) for k, w in enumerate(weights)])
+    return weights
 
 
 def mobilenet_layers():

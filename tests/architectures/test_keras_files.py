@@ -6,17 +6,14 @@ import pytest
 import torch
 
 from greencv_core.architectures.keras import build_paper
-from greencv_core.architectures.keras.keras_weights import (
-    keras_tensors,
-    load_keras_file,
-)
+from greencv_core.architectures.keras.keras_weights import keras_tensors, load_keras_file
 from greencv_core.utils.errors import BadInputError
 from tests.architectures.keras_files import (
-    in_keras_layout,
     mobilenet_layers,
     one_line,
     same,
     weights_of,
+    write_base,
     write_keras_file,
 )
 
@@ -52,8 +49,7 @@ def test_the_file_of_a_whole_model_is_accepted(keras_file, tmp_path):
 
 def test_caffe_weights_have_their_first_kernel_flipped(tmp_path):
     model = build_paper("vgg16", 2)
-    weights = in_keras_layout(model.base)
-    write_keras_file(tmp_path / "w.h5", [(f"l{k}", {"w:0": w}) for k, w in enumerate(weights)])
+    weights = write_base(tmp_path / "w.h5", model.base)
     load_keras_file(model, "vgg16", tmp_path / "w.h5")
     first, second = (model.base[0][i].weight.detach().numpy() for i in (0, 2))
     assert np.array_equal(first, weights[0][:, :, ::-1].transpose(3, 2, 0, 1))

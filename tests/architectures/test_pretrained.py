@@ -38,16 +38,6 @@ def test_weights_of_a_file_are_loaded_and_hashed(tmp_path):
     assert build.build("squeezenet1_1", 10, 32).weights_sha256 == ""
 
 
-class Harmful:
-    """What a file of pickled objects could do."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
 def test_an_unusable_weight_file_is_one_line(tmp_path):
     path = tmp_path / "weights.pth"
 
@@ -60,9 +50,6 @@ def test_an_unusable_weight_file_is_one_line(tmp_path):
     assert "no such file" in error_message()
     path.write_bytes(b"no weights")
     assert "not a readable file of weights" in error_message()
-    torch.save(Harmful(tmp_path / "harmed"), path)
-    assert "not a readable file of weights" in error_message()
-    assert not (tmp_path / "harmed").exists()
     torch.save(build.build("resnet18", 10, 32).module.state_dict(), path)
     message = error_message()
     assert "does not fit squeezenet1_1: features.0.weight is absent, and" in message
@@ -76,8 +63,8 @@ def test_safetensors_are_read(tmp_path):
     source = build.build("squeezenet1_1", 10, 32).module
     path = tmp_path / "weights.safetensors"
     save_file(source.state_dict(), path)
-    loaded_ = build.build("squeezenet1_1", 10, 32, f"file:{path}").module
-    assert torch.equal(loaded_.features[0].weight, source.features[0].weight)
+    loaded = build.build("squeezenet1_1", 10, 32, f"file:{path}").module
+    assert torch.equal(loaded.features[0].weight, source.features[0].weight)
 
 
 def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(server, tmp_path, monkeypatch):

@@ -74,12 +74,6 @@ def test_a_payload_in_a_file_of_weights_does_not_run(tmp_path, trace, net, suffi
     assert "weights_only" not in message, "the message must not explain how to run the file"
 
 
-def test_a_payload_runs_in_no_study(tmp_path, trace):
-    path = tmp_path / "weights.pt"
-    path.write_bytes(pickle.dumps(Payload(trace), protocol=2))
-    assert "more than weights" in refused(build.build, NET, 10, 32, f"file:{path}")
-
-
 def test_a_payload_in_a_downloaded_file_does_not_run(tmp_path, trace, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)

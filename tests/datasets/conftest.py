@@ -2,7 +2,7 @@
 
 import pytest
 
-from greencv_core import datasets
+from greencv_core.datasets import registry
 from tests.datasets.helpers import picture
 from tests.support.file_server import FileServer
 
@@ -18,7 +18,7 @@ def downloads(tmp_path, monkeypatch):
 @pytest.fixture
 def streamed(monkeypatch):
     """Let no image fit into memory."""
-    monkeypatch.setattr(datasets, "available_memory_bytes", lambda: 0.0)
+    monkeypatch.setattr(registry, "available_memory_bytes", lambda: 0.0)
 
 
 @pytest.fixture

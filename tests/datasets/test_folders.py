@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from greencv_core import datasets
-from greencv_core.datasets import decode
+from greencv_core.datasets import decode, registry
 from greencv_core.utils.errors import BadInputError
 from tests.datasets.helpers import epoch, of_folder, one_line, picture
 
@@ -43,7 +43,7 @@ def test_a_relative_folder_is_of_the_working_directory(folder, monkeypatch):
 @pytest.mark.parametrize("fits", [True, False])
 def test_a_damaged_image_is_named_before_training(folder, monkeypatch, fits):
     if not fits:
-        monkeypatch.setattr(datasets, "available_memory_bytes", lambda: 0.0)
+        monkeypatch.setattr(registry, "available_memory_bytes", lambda: 0.0)
     whole = (folder / "bee" / "06.jpg").read_bytes()
     (folder / "bee" / "06.jpg").write_bytes(whole[: len(whole) // 2])
     for step in (datasets.check_dataset, datasets.load_dataset):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from greencv_core import datasets
-from greencv_core.datasets import loader
+from greencv_core.datasets import loader, registry
 from greencv_core.datasets.raw import ArrayPool
 from greencv_core.study.schema import Augmentation
 from tests.datasets.helpers import (
@@ -36,7 +36,7 @@ def test_streamed_and_resident_images_are_the_same(request, monkeypatch, workers
     requested = of_folder(root, 14, 8, augmentation=changes)
     resident = datasets.load_dataset(requested)
     with monkeypatch.context() as patched:
-        patched.setattr(datasets, "available_memory_bytes", lambda: 0.0)
+        patched.setattr(registry, "available_memory_bytes", lambda: 0.0)
         # Where nothing is remembered of the images in memory.
         patched.setenv("GREENCV_DATASETS", str(root.with_name("others")))
         stream = datasets.load_dataset(requested, workers=workers)
@@ -82,7 +82,7 @@ def test_native_size_in_bytes_equals_prepared(alike, monkeypatch):
 def test_large_arrays_are_scaled_down_and_small_ones_on_the_device(monkeypatch):
     pixels = np.stack([np.asarray(picture(seed, 40, 40)) for seed in range(30)])
     pool = ArrayPool(pixels.transpose(0, 3, 1, 2), np.arange(30) % 3, ("a", "b", "c"))
-    monkeypatch.setattr(datasets, "open_pool", lambda *_, **__: pool)
+    monkeypatch.setattr(registry, "open_pool", lambda *_, **__: pool)
     requested = spec("cifar10", 18, 9, augmentation=EVERYTHING)
     assert datasets.load_dataset(requested)._train.shape == (18, 3, 32, 32)
     larger = requested.model_copy(update={"image_size": 48})
@@ -126,10 +126,11 @@ def test_an_interruption_leaves_no_process(folder, tmp_path):
         textwrap.dedent(f"""
         import torch
         from greencv_core import datasets
+        from greencv_core.datasets import registry
         from greencv_core.study.schema import Dataset
 
         if __name__ == "__main__":
-            datasets.available_memory_bytes = lambda: 0.0
+            registry.available_memory_bytes = lambda: 0.0
             spec = Dataset(name="imagefolder:{folder}", train_images=20, validation_images=10)
             data = datasets.load_dataset(spec, workers=2)
             while True:

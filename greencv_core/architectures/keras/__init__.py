@@ -16,16 +16,12 @@ import torch.nn.functional as F  # noqa: N812 (torch's own documentation calls i
 from torch import nn
 
 from greencv_core.architectures.keras.mobilenet import mobilenet_v2
-from greencv_core.architectures.keras.nasnet import HeConv2d, nasnet_mobile
+from greencv_core.architectures.keras.nasnet import HeConv2d, NASNet
 from greencv_core.architectures.keras.resnet import resnet50
 from greencv_core.architectures.keras.vgg import vgg16
 from greencv_core.architectures.keras.xception import xception
-from greencv_core.utils.errors import BadInputError
 
 Triple = tuple[float, float, float]
-
-IMAGENET_MEAN: Triple = (123.68 / 255, 116.779 / 255, 103.939 / 255)
-"""Red, green and blue, as Keras subtracts them."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ PAPER_ARCHITECTURES: dict[str, PaperArchitecture] = {
         ),
     ),
     "nasnet_mobile": PaperArchitecture(
-        nasnet_mobile, 1056, (512,), caffe=False,
+        NASNet, 1056, (512,), caffe=False,
         weights=WeightFile(
             "nasnet", "NASNet-mobile-no-top.h5", "1ed92395b5b598bdda52abe5c0dbfd63",
             cached_name="nasnet_mobile_no_top.h5",
@@ -96,14 +92,6 @@ PAPER_ARCHITECTURES: dict[str, PaperArchitecture] = {
 }  # fmt: skip
 
 
-def find_paper_architecture(name: str) -> PaperArchitecture:
-    """Return one of the five, or raise :class:`BadInputError`."""
-    if name not in PAPER_ARCHITECTURES:
-        known = ", ".join(PAPER_ARCHITECTURES)
-        raise BadInputError(f"architectures: {name}: not one of the paper's architectures: {known}")
-    return PAPER_ARCHITECTURES[name]
-
-
 class PaperNet(nn.Module):
     """A network of the paper: :attr:`base`, up to the pooled channels, and :attr:`head`.
 
@@ -129,26 +117,16 @@ class PaperNet(nn.Module):
 
 
 def build_paper(name: str, classes: int) -> PaperNet:
-    """Return a network of the paper, with initial weights from torch's global generator.
-
-    Parameters
-    ----------
-    name
-        One of :data:`PAPER_ARCHITECTURES`.
-    classes
-        Number of classes, at least two.
-    """
-    if classes < 2:
-        raise BadInputError(f"classes: {classes}: must be at least 2")
-    network = PaperNet(find_paper_architecture(name), classes)
+    """Return a network of the paper, with initial weights from torch's global generator."""
+    network = PaperNet(PAPER_ARCHITECTURES[name], classes)
     network.apply(_initialise)
     return network
 
 
 def preprocessing(name: str) -> tuple[Triple, Triple]:
     """Return mean and standard deviation of Keras's normalisation, for RGB images from 0 to 1."""
-    if find_paper_architecture(name).caffe:
-        return IMAGENET_MEAN, (1 / 255, 1 / 255, 1 / 255)
+    if PAPER_ARCHITECTURES[name].caffe:
+        return (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)
     return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 

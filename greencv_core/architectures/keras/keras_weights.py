@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from greencv_core.architectures.keras import find_paper_architecture
+from greencv_core.architectures.keras import PAPER_ARCHITECTURES
 from greencv_core.utils.downloads import DataUnavailableError, Release, fetch
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import one_line
@@ -26,21 +26,9 @@ def load_imagenet(model: nn.Module, name: str) -> str:
 
     ``$GREENCV_WEIGHTS`` names a folder that already holds the file (never written to), or the URL
     of a mirror. The file has its name on Keras's server; in a folder, that of Keras's cache is
-    accepted, too.
-
-    Parameters
-    ----------
-    model
-        Result of :func:`greencv_core.architectures.keras.build_paper`.
-    name
-        Its architecture.
-
-    Raises
-    ------
-    GreencvError
-        The file is not available, or is not what Keras published.
+    accepted, too. A file that is not what Keras published is refused.
     """
-    weights = find_paper_architecture(name).weights
+    weights = PAPER_ARCHITECTURES[name].weights
     release = Release(
         name="weights",
         base_url="https://storage.googleapis.com/tensorflow/keras-applications",
@@ -63,24 +51,9 @@ def load_keras_file(model: nn.Module, name: str, path: Path) -> None:
     """Copy weights that Keras saved as HDF5, without top, into ``model.base``.
 
     Like Keras, match weights by the order of layers: Keras numbers unnamed layers, so that their
-    names differ from file to file.
-
-    Parameters
-    ----------
-    model
-        Network of :func:`~greencv_core.architectures.keras.build_paper`; unchanged if the file does
-        not fit.
-    name
-        Its architecture.
-    path
-        The file.
-
-    Raises
-    ------
-    BadInputError
-        The file is damaged, or its weights are not those of this architecture.
+    names differ from file to file. A file that is damaged or made for another architecture raises
+    :class:`BadInputError` and leaves the model unchanged.
     """
-    caffe = find_paper_architecture(name).caffe
     found = _read(path)
     wanted = list(keras_tensors(model.get_submodule("base")))
     for (where, array), (tensor, order) in zip(found, wanted, strict=False):
@@ -99,7 +72,7 @@ def load_keras_file(model: nn.Module, name: str, path: Path) -> None:
     with torch.no_grad():
         for (_, array), (tensor, order) in zip(found, wanted, strict=True):
             tensor.copy_(torch.from_numpy(array).permute(order))
-        if caffe:
+        if PAPER_ARCHITECTURES[name].caffe:
             # Keras's first kernel expects blue first.
             first = wanted[0][0]
             first.copy_(first.flip(1))
@@ -119,8 +92,7 @@ def keras_tensors(module: nn.Module) -> Iterator[tuple[torch.Tensor, list[int]]]
             yield tensor, [0]
     else:
         # Keras sorts layers by their distance from the output, which mixes parallel branches.
-        in_order = getattr(module, "keras_order", module.children)
-        for child in in_order():
+        for child in getattr(module, "keras_order", module.children)():
             yield from keras_tensors(child)
 
 

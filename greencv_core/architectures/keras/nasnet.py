@@ -82,17 +82,12 @@ def _average(x: torch.Tensor) -> torch.Tensor:
 class NormalCell(nn.Module):
     """The cell that preserves the image size (figure 4 of the paper, left).
 
-    Parameters
-    ----------
-    inputs
-        Channels of the last cell's output.
-    earlier
-        Adapts the output of the second last cell to this cell's size.
-    filters
-        Channels within the cell; its output has six times as many.
+    ``inputs`` is the number of channels of the last cell's output, and ``filters`` that within the
+    cell; ``earlier`` adapts the output of the second last cell to this cell's size.
     """
 
     multiple = 6
+    """Output channels for each channel within the cell."""
 
     def __init__(self, inputs: int, earlier: HalvedInput | ProjectedInput, filters: int) -> None:
         super().__init__()
@@ -130,15 +125,7 @@ class NormalCell(nn.Module):
 class ReductionCell(nn.Module):
     """The cell that halves the image size (figure 4 of the paper, right).
 
-    Parameters
-    ----------
-    inputs
-        Channels of the last cell's output.
-    earlier
-        Adapts the output of the second last cell to this cell's size; None in the first cell,
-        which has a single input.
-    filters
-        Channels within the cell; its output has four times as many.
+    Parameters are those of :class:`NormalCell`; the first cell has no ``earlier`` input.
     """
 
     multiple = 4
@@ -186,7 +173,10 @@ class ReductionCell(nn.Module):
 
 
 class NASNet(nn.Module):
-    """A stem and cells; each cell takes the outputs of the last two."""
+    """The convolutional layers, with 1056 output channels.
+
+    They are a stem and cells; each cell takes the outputs of the last two.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,8 +200,3 @@ class NASNet(nn.Module):
         for cell in self.cells:
             x, before = cell(x, before), x
         return x
-
-
-def nasnet_mobile() -> nn.Module:
-    """Return the convolutional layers, with 1056 output channels."""
-    return NASNet()

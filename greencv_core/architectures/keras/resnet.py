@@ -18,14 +18,8 @@ _norm = partial(nn.BatchNorm2d, eps=1.001e-5, momentum=0.01)
 class Bottleneck(nn.Module):
     """Three convolutions with a shortcut, which is a projection in the first block of a stage.
 
-    Parameters
-    ----------
-    inputs
-        Input channels.
-    width
-        Channels of the inner convolutions; the output has four times as many.
-    stride
-        Of the first convolution and the projection.
+    The inner convolutions have ``width`` channels, the output four times as many; the first
+    convolution and the projection have the stride.
     """
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:

@@ -19,14 +19,8 @@ _norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 class Block(nn.Module):
     """Separable convolutions with an identity shortcut.
 
-    Parameters
-    ----------
-    inputs
-        Input channels.
-    outputs
-        Output channels of each separable convolution.
-    activate_input
-        Whether the block starts with a ReLU.
+    The block starts with a ReLU if ``activate_input``; ``outputs`` are the channels of each
+    convolution.
     """
 
     def __init__(self, inputs: int, outputs: tuple[int, ...], activate_input: bool = True) -> None:
