@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from greencv_core.records.store import Damaged
 
-MOST_LINES = 10
-"""Most warnings of one kind that are printed."""
-
 
 class ExportFormat(StrEnum):
     """File formats of the runs table."""
@@ -36,11 +33,9 @@ def list_runs(store: console.StoreOption = None, as_json: console.JsonOption = F
     """List the runs of the store, one line each."""
     frame, damaged = _load_table(store)
     if as_json:
-        content: dict[str, Any] = {
-            "runs": json.loads(frame.to_json(orient="records")),
-            "damaged": [{"path": d.where, "reason": d.reason} for d in damaged],
-        }
-        console.print_json(content)
+        runs = json.loads(frame.to_json(orient="records"))
+        files = [{"path": file.where, "reason": file.reason} for file in damaged]
+        console.print_json({"runs": runs, "damaged": files})
         return
     if frame.empty:
         console.out.print("no runs yet: train some with greencv run")
@@ -182,9 +177,9 @@ def bundle(
         f"{path}: {count(len(packed.runs), 'run')} of study {loaded.name} by {machines}; "
         f"energy {energy}; {len(packed.content) / 1e3:,.0f} kB, licence {LICENCE}"
     )
-    for line in packed.identifying_texts[:MOST_LINES]:
+    for line in packed.identifying_texts[:10]:
         console.warn("may identify you", line)
-    more = len(packed.identifying_texts) - MOST_LINES
+    more = len(packed.identifying_texts) - 10
     if more > 0:
         console.warn("may identify you", f"and {more} more texts")
     if not packed.identifying_texts:

@@ -40,7 +40,9 @@ def read_arrays(parts: Sequence[Any], root: Path, class_names: Sequence[str]) ->
         images = images[:, None]
     elif images.shape[-1] == 3:
         images = images.transpose(0, 3, 1, 2)
-    labels = np.concatenate([_labels(part) for part in parts])
+    labels = np.concatenate(
+        [part.targets if hasattr(part, "targets") else part.labels for part in parts]
+    )
     return ArrayPool(np.ascontiguousarray(images), labels.astype(np.int64), tuple(class_names))
 
 
@@ -78,10 +80,6 @@ def _samples(part: Any) -> list[tuple[str | Path, int]]:
             return list(getattr(part, name))
     files = part._images if hasattr(part, "_images") else part._image_files
     return list(zip(files, part._labels, strict=True))
-
-
-def _labels(part: Any) -> Any:
-    return np.asarray(part.targets if hasattr(part, "targets") else part.labels)
 
 
 def _class_names(part: Any) -> tuple[str, ...]:

@@ -21,6 +21,10 @@ EACH = [
 ]
 
 
+UNCHANGED = ([0.0] * 3, [1.0] * 3)
+"""A normalisation that leaves pixels between 0 and 1."""
+
+
 def spec(name="digits", train=256, validation=200, **changes):
     settings = {"image_size": 32, **changes}
     return Dataset(name=name, train_images=train, validation_images=validation, **settings)

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional
 from greencv_core import datasets
 from greencv_core.datasets import augment
 from greencv_core.study.schema import Augmentation
-from tests.datasets.helpers import EACH, EVERYTHING, epoch, seeded, spec, validation
+from tests.datasets.helpers import EACH, EVERYTHING, UNCHANGED, epoch, seeded, spec, validation
 
 
 def one_by_one(batch, draws, requested):
@@ -89,7 +89,7 @@ def test_augmentation_precedes_normalisation():
     requested = spec("synthetic", 40, 20, image_size=16, augmentation=EVERYTHING)
     plain = datasets.load_dataset(
         requested.model_copy(update={"augmentation": Augmentation()}),
-        normalisation=([0.0] * 3, [1.0] * 3),
+        normalisation=UNCHANGED,
     )
     data = datasets.load_dataset(requested, normalisation=([0.5] * 3, [0.25] * 3))
     generator = seeded(3)

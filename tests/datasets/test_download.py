@@ -5,7 +5,7 @@ import io
 import os
 import pickle
 import tarfile
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from greencv_core import datasets
 from greencv_core.datasets import download
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.utils.errors import BadInputError
-from tests.datasets.helpers import epoch, one_line, picture, spec, validation
+from tests.datasets.helpers import UNCHANGED, epoch, one_line, picture, spec, validation
 
 
 def md5(content):
@@ -50,17 +50,8 @@ def cifar10(site, monkeypatch):
         for name in names
     }
     words = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ]  # fmt: skip
     files["batches.meta"] = pickle.dumps({"label_names": words})
     packed = archive({f"cifar-10-batches-py/{name}": c for name, c in files.items()})
     site.files["/cifar-10-python.tar.gz"] = packed
@@ -90,19 +81,23 @@ def dtd(site, monkeypatch):
         files[f"dtd/labels/{part}1.txt"] = "\n".join(lines).encode()
     packed = archive(files)
     site.files["/dtd-r1.0.1.tar.gz"] = packed
-    monkeypatch.setattr(torchvision.datasets.DTD, "_URL", f"{site.url}/dtd-r1.0.1.tar.gz")
     monkeypatch.setattr(torchvision.datasets.DTD, "_MD5", md5(packed))
-    monkeypatch.setitem(
-        TORCHVISION_SETS, "dtd", replace(TORCHVISION_SETS["dtd"], classes=2, images=24)
-    )
-    return spec("dtd", 12, 10)
+    return offer_small("dtd", f"{site.url}/dtd-r1.0.1.tar.gz", monkeypatch)
+
+
+def offer_small(name, url, monkeypatch):
+    """Offer a set of 24 images in two classes at a URL; return a study's part of it."""
+    entry = replace(TORCHVISION_SETS[name], classes=2, images=24)
+    monkeypatch.setattr(entry.kind, "_URL", url)
+    monkeypatch.setitem(TORCHVISION_SETS, name, entry)
+    return spec(name, 12, 10)
 
 
 def test_cifar10_is_downloaded_once(cifar10, site, downloads, capfd):
     requested = spec("cifar10", 80, 40)
     datasets.check_dataset(requested)
     assert capfd.readouterr() == ("", "")
-    data = datasets.load_dataset(requested, normalisation=([0.0] * 3, [1.0] * 3))
+    data = datasets.load_dataset(requested, normalisation=UNCHANGED)
     assert site.downloads_of("/cifar-10-python.tar.gz") == 1
     assert (data.classes, data.train_count, data.validation_count) == (10, 80, 40)
     pooled = np.concatenate(
@@ -203,14 +198,8 @@ def test_an_incomplete_archive_without_checksum_is_deleted(site, monkeypatch):
     for part in lines:
         files.update({f"{root}/images/{part}{n}.jpg": png(n) for n in range(12)})
     whole = archive(files)
-    kind = torchvision.datasets.FGVCAircraft
-    monkeypatch.setattr(kind, "_URL", f"{site.url}/fgvc-aircraft-2013b.tar.gz")
-    monkeypatch.setitem(
-        TORCHVISION_SETS,
-        "fgvc_aircraft",
-        replace(TORCHVISION_SETS["fgvc_aircraft"], classes=2, images=24),
-    )
-    requested = spec("fgvc_aircraft", 12, 10)
+    url = f"{site.url}/fgvc-aircraft-2013b.tar.gz"
+    requested = offer_small("fgvc_aircraft", url, monkeypatch)
     site.files["/fgvc-aircraft-2013b.tar.gz"] = whole[: len(whole) // 2]
     with pytest.raises(BadInputError) as caught:
         datasets.load_dataset(requested)
@@ -240,17 +229,9 @@ def test_files_put_by_hand_need_no_network_and_no_lock(site, dtd, downloads, mon
 
 def test_parallel_processes_download_once(site, dtd, downloads):
     site.pause_s = 0.3
-    got = []
-    threads = [
-        threading.Thread(target=lambda: got.append(datasets.load_dataset(dtd).sha256))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(got) == 3
-    assert len(set(got)) == 1
+    with ThreadPoolExecutor(3) as threads:
+        loaded = list(threads.map(datasets.load_dataset, [dtd] * 3))
+    assert len({data.sha256 for data in loaded}) == 1
     assert site.downloads_of("/dtd-r1.0.1.tar.gz") == 1
     assert not list(downloads.glob("*.incomplete-*"))
 

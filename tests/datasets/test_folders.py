@@ -11,11 +11,11 @@ from torchvision.transforms.v2 import functional
 from greencv_core import datasets
 from greencv_core.datasets import decode, registry
 from greencv_core.utils.errors import BadInputError
-from tests.datasets.helpers import epoch, of_folder, one_line, picture
+from tests.datasets.helpers import UNCHANGED, epoch, of_folder, one_line, picture
 
 
 def test_files_become_square_rgb_images(folder):
-    data = datasets.load_dataset(of_folder(folder), normalisation=([0.0] * 3, [1.0] * 3))
+    data = datasets.load_dataset(of_folder(folder), normalisation=UNCHANGED)
     assert data.resident
     assert data.classes == datasets.count_classes(of_folder(folder)) == 3
     paths = sorted(p for p in folder.rglob("*.*") if p.suffix in (".jpg", ".PNG"))
@@ -56,15 +56,12 @@ def test_a_damaged_image_is_named_before_training(folder, monkeypatch, fits):
     assert "none of JPEG, PNG" in one_line(caught)
 
 
-def test_an_empty_class_is_refused(folder):
+def test_an_empty_class_and_a_folder_without_classes_are_refused(folder):
     (folder / "dog").mkdir()
     with pytest.raises(BadInputError) as caught:
         datasets.check_dataset(of_folder(folder))
     assert "class dog has no images (.jpg, " in one_line(caught)
     datasets.check_dataset(of_folder(folder, 16, 6, classes={"a": ["ant"], "b": ["bee"]}))
-
-
-def test_a_folder_without_classes_is_refused(folder):
     with pytest.raises(BadInputError) as caught:
         datasets.check_dataset(of_folder(folder / "ant"))
     assert "at least two folders" in one_line(caught)

@@ -9,9 +9,8 @@ import torchvision
 from PIL import Image
 
 from greencv_core import datasets
-from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
-from tests.datasets.helpers import one_line
+from tests.datasets.helpers import of_folder, one_line, spec
 
 
 def refused(dataset):
@@ -67,8 +66,7 @@ def test_no_archive_is_unpacked_outside_its_folder(
             {**torchvision.datasets.utils._ARCHIVE_EXTRACTORS, ".tar": unpack_as_before},
         )  # fmt: skip
     offered(*members)
-    dataset = Dataset(name="fgvc_aircraft", train_images=200, validation_images=200)
-    message = refused(dataset)
+    message = refused(spec("fgvc_aircraft", 200, 200))
     assert message.startswith("dataset.name = fgvc_aircraft: could not be downloaded")
     assert "outside its folder" in message
     inside = tmp_path / "downloads"
@@ -84,8 +82,7 @@ def unpack_as_before(from_path, to_path, compression):
 
 def test_absolute_members_stay_within(tmp_path, offered):
     offered(member(f"{tmp_path}/evil"))
-    dataset = Dataset(name="fgvc_aircraft", train_images=200, validation_images=200)
-    refused(dataset)
+    refused(spec("fgvc_aircraft", 200, 200))
     assert not (tmp_path / "evil").exists()
 
 
@@ -115,7 +112,4 @@ def test_only_image_formats_are_decoded_whatever_the_file_name(tmp_path, monkeyp
         folder.mkdir(parents=True)
         for number in range(4):
             (folder / f"{number}.jpg").write_bytes(of_kind("JPEG") if number else content)
-    dataset = Dataset(
-        name=f"imagefolder:{tmp_path / 'images'}", train_images=4, validation_images=4
-    )
-    assert "damaged, or not an image" in refused(dataset)
+    assert "damaged, or not an image" in refused(of_folder(tmp_path / "images", 4, 4))

@@ -14,7 +14,16 @@ from torchvision.transforms.v2 import functional
 
 from greencv_core import datasets
 from greencv_core.study.schema import Augmentation
-from tests.datasets.helpers import CPU, EVERYTHING, epoch, of_folder, seeded, spec, validation
+from tests.datasets.helpers import (
+    CPU,
+    EVERYTHING,
+    UNCHANGED,
+    epoch,
+    of_folder,
+    seeded,
+    spec,
+    validation,
+)
 
 
 def reference_digits(requested):
@@ -111,7 +120,7 @@ def test_normalisation_is_of_the_training_images_or_as_given(folder):
         given = datasets.load_dataset(requested).sample(requested.train_images)[0]
         assert given.mean().abs() < 1e-4
         assert (given.std() - 1).abs() < 0.02
-        plain = datasets.load_dataset(requested, normalisation=([0.0] * 3, [1.0] * 3))
+        plain = datasets.load_dataset(requested, normalisation=UNCHANGED)
         other = datasets.load_dataset(requested, normalisation=([0.5, 0.4, 0.3], [0.2, 0.1, 0.3]))
         zero_to_one = plain.sample(8)[0]
         assert 0 <= zero_to_one.min() < zero_to_one.max() <= 1

@@ -11,7 +11,7 @@ from greencv_core.datasets.raw import ArrayPool
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.study.schema import Augmentation
 from greencv_core.utils.errors import BadInputError
-from tests.datasets.helpers import epoch, of_folder, one_line, spec, validation
+from tests.datasets.helpers import UNCHANGED, epoch, of_folder, one_line, spec, validation
 
 
 def test_class_counts_need_no_download():
@@ -48,22 +48,20 @@ def test_impossible_data_sets_are_one_line(requested, message):
 
 
 def test_possible_data_sets_pass(folder):
-    datasets.check_dataset(spec())
-    datasets.check_dataset(of_folder(folder))
-    datasets.check_dataset(spec("synthetic", 30, 30))
+    for possible in (spec(), of_folder(folder), spec("synthetic", 30, 30)):
+        datasets.check_dataset(possible)
     datasets.check_dataset(spec("cifar10", 50_000, 10_000), download=False)
 
 
 def test_classes_of_a_study_join_those_of_the_data_set(folder):
     requested = spec(classes={"round": ["0", "6", "9"], "straight": ["1", "7"]})
-    data = datasets.load_dataset(requested, normalisation=([0.0] * 3, [1.0] * 3))
-    assert data.classes == datasets.count_classes(requested) == 2
+    assert datasets.load_dataset(requested).classes == datasets.count_classes(requested) == 2
     bunch = load_digits()
     known = {}
     for image, digit in zip(bunch.images, bunch.target, strict=True):
         known.setdefault((image / 16).astype(np.float32).tobytes(), digit)
     small = datasets.load_dataset(
-        requested.model_copy(update={"image_size": 8}), normalisation=([0.0] * 3, [1.0] * 3)
+        requested.model_copy(update={"image_size": 8}), normalisation=UNCHANGED
     )
     for given, labels in (validation(small), epoch(small)):
         for image, label in zip(given, labels.tolist(), strict=True):
@@ -81,14 +79,8 @@ def test_the_seed_determines_synthetic_images():
     assert torch.equal(epoch(first)[0], epoch(again)[0])
     assert first.sample(4)[0].shape == (4, 3, 24, 24)
     changed = requested.model_copy(update={"split_seed": 9})
-
-    def plain(given):
-        return datasets.load_dataset(given, normalisation=([0.0] * 3, [1.0] * 3))
-
-    drawn, others = (
-        {one.numpy().tobytes() for one in given.sample(60)[0]}
-        for given in (plain(requested), plain(changed))
-    )
+    plain = [datasets.load_dataset(one, normalisation=UNCHANGED) for one in (requested, changed)]
+    drawn, others = ({one.numpy().tobytes() for one in data.sample(60)[0]} for data in plain)
     assert not drawn & others
     assert torch.bincount(epoch(first, 60)[1]).tolist() == [20] * 3
 

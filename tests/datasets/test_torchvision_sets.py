@@ -15,6 +15,7 @@ from greencv_core.datasets.download import open_or_download
 from greencv_core.datasets.raw import FilePool
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
 from greencv_core.study.schema import Dataset
+from tests.datasets.helpers import UNCHANGED
 
 
 def image(path, label):
@@ -31,7 +32,7 @@ def lines(path, rows):
 def class_folders(root, names, pattern="{number}.jpg"):
     for label, name in enumerate(names):
         for number in range(1, 4):
-            image(root / name / pattern.format(number=number), label)
+            image(root / name / pattern.format(label=label + 1, number=number), label)
 
 
 def caltech101(root):
@@ -44,9 +45,7 @@ def caltech101(root):
 def caltech256(root):
     base = root / "caltech256" / "256_ObjectCategories"
     names = ["001.ak47", "002.flag"]
-    for label, name in enumerate(names):
-        for number in range(1, 4):
-            image(base / name / f"{label + 1:03d}_{number:04d}.jpg", label)
+    class_folders(base, names, pattern="{label:03d}_{number:04d}.jpg")
     (base / "002.flag" / "RENAME2").write_text("")
     return names, 6
 
@@ -63,7 +62,8 @@ def idx(path, array):
     path.write_bytes(head + array.tobytes())
 
 
-def mnist_files(folder, prefixes):
+def mnist_files(root, name, prefixes=("train", "t10k")):
+    folder = root / name / "raw"
     for prefix in prefixes:
         labels = np.arange(20, dtype=np.uint8) % 10
         pixels = np.repeat(labels, 28 * 28).reshape(20, 28, 28)
@@ -72,22 +72,22 @@ def mnist_files(folder, prefixes):
 
 
 def mnist(root):
-    mnist_files(root / "MNIST" / "raw", ("train", "t10k"))
+    mnist_files(root, "MNIST")
     return list("0123456789"), 40
 
 
 def fashionmnist(root):
-    mnist_files(root / "FashionMNIST" / "raw", ("train", "t10k"))
+    mnist_files(root, "FashionMNIST")
     return 10, 40
 
 
 def kmnist(root):
-    mnist_files(root / "KMNIST" / "raw", ("train", "t10k"))
+    mnist_files(root, "KMNIST")
     return 10, 40
 
 
 def emnist(root):
-    mnist_files(root / "EMNIST" / "raw", ("emnist-balanced-train", "emnist-balanced-test"))
+    mnist_files(root, "EMNIST", ("emnist-balanced-train", "emnist-balanced-test"))
     return 47, 40
 
 
@@ -195,9 +195,7 @@ def stl10(root):
 def sun397(root):
     base = root / "SUN397"
     lines(base / "ClassName.txt", ["/a/abbey", "/a/access_road/indoor"])
-    for label, name in enumerate(("a/abbey", "a/access_road/indoor")):
-        for number in range(3):
-            image(base / name / f"sun_{number}.jpg", label)
+    class_folders(base, ["a/abbey", "a/access_road/indoor"], pattern="sun_{number}.jpg")
     return ["abbey", "access_road/indoor"], 6
 
 
@@ -270,7 +268,7 @@ def test_a_set_is_read_as_it_is_arranged(layout, tmp_path, monkeypatch):
     if kinds == len(pool.class_names):
         half = count // 2
         spec = Dataset(name=name, image_size=16, train_images=half, validation_images=half)
-        data = datasets.load_dataset(spec, normalisation=([0.0] * 3, [1.0] * 3))
+        data = datasets.load_dataset(spec, normalisation=UNCHANGED)
         given, labels = data.sample(half)
         if name != "semeion":
             assert (given[:, 0, 8, 8] * 255).round().long().tolist() == labels.tolist()

@@ -31,7 +31,7 @@ def written(tmp_path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"protocol__epochs": -3}, ["protocol.epochs = -3", "greater than or equal to 1"]),
         ({"protocol__epochs": "many"}, ["protocol.epochs = many", "integer"]),
@@ -62,14 +62,14 @@ def written(tmp_path, **changes):
         ({"protocol__seed": 2**32}, ["protocol.seed = 4294967296", "less than"]),
     ],
 )
-def test_a_bad_field_is_one_line_with_file_field_value_and_what_is_allowed(tmp_path, changes, told):
+def test_a_bad_field_is_one_line_with_file_value_and_what_is_allowed(tmp_path, changes, expected):
     path = written(tmp_path, **changes)
     with pytest.raises(BadInputError) as caught:
         load_study(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert len(message.splitlines()) == 1, message
-    for part in told:
+    for part in expected:
         assert part in message
 
 
@@ -91,7 +91,7 @@ def test_a_number_may_have_an_exponent(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("name: [", "line 1"),
         ("name: a\nname: b\n", "name is given twice"),
@@ -101,10 +101,10 @@ def test_a_number_may_have_an_exponent(tmp_path, text):
         ("!!python/object/apply:os.system ['true']", "a tag .*os.system"),
     ],
 )
-def test_a_file_that_is_no_study(tmp_path, text, told):
+def test_a_file_that_is_no_study(tmp_path, text, expected):
     path = tmp_path / "study.yaml"
     path.write_text(text)
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=expected):
         load_study(path)
 
 
@@ -114,7 +114,7 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "changes", "told"),
+    ("command", "changes", "expected"),
     [
         ("plan", {"architectures": ["resnet81"]}, "did you mean resnet18"),
         ("run", {"architectures": ["resnet81"]}, "did you mean resnet18"),
@@ -135,13 +135,13 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
         ("plan", {"carbon__country": "XXX"}, "no carbon intensity known"),
     ],
 )
-def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, told):
+def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, expected):
     store, path = tmp_path / "store", written(tmp_path, **changes)
     done = greencv_here(command, path, "--store", store)
     assert done.returncode == 2
     assert str(path) in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert told in done.stderr
+    assert expected in done.stderr
     assert not store.exists()
 
 

@@ -3,17 +3,15 @@
 from dataclasses import replace
 
 import pytest
-import yaml
 
 from greencv_core.machine.environment import is_environment_of, missing_environments, resolve
 from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.records.source import load_study
 from greencv_core.study.plan import plan
-from greencv_core.study.schema import (
-    EnvironmentSpec,
-)
+from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import BadInputError
-from tests.conftest import ROOT, greencv_here
+from tests.conftest import greencv_here
+from tests.study.test_loading import written
 
 SMOKE = load_study("smoke")
 
@@ -57,20 +55,13 @@ def test_waves_do_not_change_run_ids():
     ],
 )
 def test_waves_hold_each_environment_once(tmp_path, waves, expected):
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["protocol"]["waves"] = waves
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
     with pytest.raises(BadInputError) as refused:
-        load_study(path)
+        load_study(written(tmp_path, protocol__waves=waves))
     assert expected in str(refused.value)
 
 
 def test_waves_name_environments_that_the_study_lists(tmp_path):
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["environments"], content["protocol"]["waves"] = "auto", WAVES
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = written(tmp_path, environments="auto", protocol__waves=WAVES)
     with pytest.raises(BadInputError, match=r"waves: environments = auto has none to name"):
         load_study(path)
 
@@ -139,13 +130,11 @@ def test_device_auto_is_the_first_gpu_that_can_be_metered_else_the_cpu():
 
 
 def test_a_study_without_an_environment_here_exits_with_2(tmp_path):
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["environments"] = [
+    environments = [
         {"name": "a", "device": "cpu", "threads": 4096},
         {"name": "b", "device": "cpu", "precision": "fp16"},
     ]
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = written(tmp_path, environments=environments)
     for command in ("plan", "run"):
         done = greencv_here(command, path, "--store", tmp_path / "store")
         assert done.returncode == 2

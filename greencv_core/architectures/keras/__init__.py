@@ -32,7 +32,7 @@ class WeightFile:
     """On Keras's server."""
     name: str
     md5: str | None
-    """From Keras's source; None where Keras itself checks nothing."""
+    """None where Keras itself checks nothing."""
     cached_name: str = ""
     """Name in Keras's own cache, if it is another."""
 
