@@ -81,7 +81,7 @@ def arguments():
 
 
 def chaos(folder, options):
-    """Return what the figures, and reasons why something does not hold."""
+    """Return the figures, and reasons why something does not hold."""
     study = folder / "study.yaml"
     study.write_text(STUDY.format(repetitions=options.runs // 2))
     runs = [run.run_id for run in plan_here(load_study(study))[0]]

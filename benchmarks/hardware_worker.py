@@ -77,9 +77,7 @@ class Sensor:
     """Polls the counter and the instantaneous power, and records their changes."""
 
     def __init__(self, _):
-        from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids
-
-        self._gpu = NvmlSource(visible_gpu_uuids()[0])
+        self._gpu = first_gpu()
 
     def __call__(self, task):
         reads = {"instant": self._gpu.instant_power_w}
@@ -103,9 +101,7 @@ class Card:
     """Describes the card."""
 
     def __init__(self, _):
-        from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids
-
-        self._gpu = NvmlSource(visible_gpu_uuids()[0])
+        self._gpu = first_gpu()
         self._handle = pynvml.nvmlDeviceGetHandleByUUID(self._gpu.uuid)
 
     def __call__(self, task):
@@ -189,6 +185,12 @@ class Load:
         self._model.eval()
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
             self._model(self._images)
+
+
+def first_gpu():
+    from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids
+
+    return NvmlSource(visible_gpu_uuids()[0])
 
 
 def sleep_until(time_s):

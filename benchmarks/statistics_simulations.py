@@ -286,7 +286,7 @@ def settings():
 
 
 def simulated():
-    """Return (hits, simulations, mean width) by kind, what was question, scenario and n."""
+    """Return (hits, simulations, mean width) by kind, question, scenario and n."""
     tasks = []
     for simulate, scenario, count, given in settings():
         key = (simulate.__name__, scenario, given["n"])
