@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.result import CONFIDENCE
-
-Values = NDArray[np.float64]
+from greencv_core.analysis.result import CONFIDENCE, Values
 
 RESAMPLES = 10_000
 SEED = 2022
@@ -24,6 +21,13 @@ _AT_ONCE = 4_000_000
 def generator(name: str) -> np.random.Generator:
     """Return the random generator of a group, the same in every analysis."""
     return np.random.default_rng([SEED, zlib.crc32(name.encode())])
+
+
+def parts(rows: int, values: int) -> Iterator[slice]:
+    """Cut rows of so many values each into parts that can be held in memory at once."""
+    step = max(1, _AT_ONCE // max(1, values))
+    for begin in range(0, rows, step):
+        yield slice(begin, min(begin + step, rows))
 
 
 def median_draws(values: Values, rng: np.random.Generator, resamples: int = RESAMPLES) -> Values:
@@ -44,18 +48,7 @@ def median_draws(values: Values, rng: np.random.Generator, resamples: int = RESA
 
 def medians_without_each(values: Values) -> Values:
     """Return the median without the first value, without the second, and so on."""
-    ordered = np.sort(values)
-    n, m = len(ordered), len(ordered) // 2
-    place = np.empty(n, dtype=int)
-    place[np.argsort(values, kind="stable")] = np.arange(n)
-    if n % 2 == 0:
-        medians: Values = np.where(place < m, ordered[m], ordered[m - 1])
-        return medians
-    low, mid, high = ordered[m - 1], ordered[m], ordered[m + 1]
-    medians = np.select(
-        [place < m, place == m], [(mid + high) / 2, (low + high) / 2], (low + mid) / 2
-    )
-    return medians
+    return np.array([np.median(np.delete(values, i)) for i in range(len(values))])
 
 
 def mean_draws(
@@ -65,9 +58,7 @@ def mean_draws(
     values = np.sort(values)  # draws do not depend on the order of the runs
     n = len(values)
     means, errors = np.empty(resamples), np.empty(resamples)
-    step = max(1, _AT_ONCE // n)
-    for begin in range(0, resamples, step):
-        part = slice(begin, min(begin + step, resamples))
+    for part in parts(resamples, n):
         sample = values[rng.integers(0, n, (part.stop - part.start, n))]
         means[part] = sample.mean(axis=1)
         errors[part] = sample.std(axis=1, ddof=1) / math.sqrt(n)

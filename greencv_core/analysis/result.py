@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from greencv_core.utils.errors import NotEnoughDataError
 
-__all__ = ["ALPHA", "CONFIDENCE", "NotEnoughDataError", "Unavailable", "attempt"]
+__all__ = ["ALPHA", "CONFIDENCE", "NotEnoughDataError", "Unavailable", "Values", "attempt"]
 
 ALPHA = 0.05
 """Significance level of every test."""
 CONFIDENCE = 0.95
 """Coverage of every interval."""
 
+Values = NDArray[np.float64]
 Question = ParamSpec("Question")
 Result = TypeVar("Result")
 

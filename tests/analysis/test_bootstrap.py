@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from greencv_core.analysis import bootstrap as bootstrap
+from greencv_core.analysis import bootstrap
 from greencv_core.analysis.bootstrap import (
     bca,
     generator,
@@ -17,7 +17,6 @@ from greencv_core.analysis.bootstrap import (
     medians_without_each,
     studentised,
 )
-from greencv_core.analysis.comparison import pairwise as pairwise
 
 
 def furthest_apart(drawn, reference):

@@ -7,12 +7,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis import (
-    break_even,
-    break_evens,
-)
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import break_even, break_evens
 from greencv_core.analysis.regression.breakeven import _crossing, _Line
 from tests.support.tables import ENERGY, check_sentences, made_up_runs
 

@@ -9,12 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
-from greencv_core.analysis import (
-    NotEnoughDataError,
-    architecture_by_environment,
-)
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import NotEnoughDataError, architecture_by_environment
 from greencv_core.analysis.regression.interaction import aligned_ranks_anova, welch_james
 from tests.support.tables import ENERGY, made_up_runs
 

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from greencv_core.analysis import (
-    NotEnoughDataError,
-    non_inferiority,
-    savings_without_loss,
-)
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import NotEnoughDataError, non_inferiority, savings_without_loss
 from tests.support.tables import F1, lognormal, runs_of
 
 

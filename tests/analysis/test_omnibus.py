@@ -4,13 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from greencv_core.analysis import (
-    NotEnoughDataError,
-    compare,
-    compare_each,
-)
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import NotEnoughDataError, compare, compare_each
 from tests.support.tables import made_up_runs
 
 

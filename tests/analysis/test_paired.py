@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from greencv_core.analysis import (
-    NotEnoughDataError,
-    compare,
-    paired_by_environment,
-)
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import NotEnoughDataError, compare, paired_by_environment
 from tests.support.tables import made_up_runs
 
 

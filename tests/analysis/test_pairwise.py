@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis import (
-    cliffs_delta,
-)
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import cliffs_delta
+from greencv_core.analysis.comparison import pairwise
 from greencv_core.analysis.comparison.pairwise import (
     _u_distribution,
     cliffs_delta_interval,

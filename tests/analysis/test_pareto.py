@@ -6,13 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from greencv_core.analysis import (
-    attempt,
-    energy_to_target,
-    pareto_front,
-)
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
+from greencv_core.analysis import attempt, energy_to_target, pareto_front
 from tests.support.tables import ENERGY, F1, check_sentences, lognormal, made_up_runs, runs_of
 
 

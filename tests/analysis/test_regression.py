@@ -16,8 +16,6 @@ from greencv_core.analysis import (
     mixed_model,
     nested_models,
 )
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
 from tests.support.tables import ENERGY, check_sentences, made_up_runs
 
 

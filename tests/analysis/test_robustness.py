@@ -17,8 +17,6 @@ from greencv_core.analysis import (
     repetitions_needed,
     specification_curve,
 )
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.comparison import pairwise as pairwise
 from tests.support.tables import ENERGY, made_up_runs, runs_of
 
 

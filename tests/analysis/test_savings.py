@@ -15,14 +15,8 @@ from greencv_core.analysis import (
     saving,
     savings_table,
 )
-from greencv_core.analysis import bootstrap as bootstrap
-from greencv_core.analysis.bootstrap import (
-    bca,
-    generator,
-    median_draws,
-)
+from greencv_core.analysis.bootstrap import bca, generator, median_draws
 from greencv_core.analysis.choice.savings import pick_largest
-from greencv_core.analysis.comparison import pairwise as pairwise
 from tests.support.tables import ENERGY, architecture, lognormal, made_up_runs, runs_of
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from greencv_core.analysis import bootstrap as bootstrap
 from greencv_core.analysis import (
     fastest_environment,
     filter_by,
@@ -11,7 +10,6 @@ from greencv_core.analysis import (
     summarise,
     weakest_provenance,
 )
-from greencv_core.analysis.comparison import pairwise as pairwise
 from greencv_core.utils.errors import BadInputError
 from tests.support.tables import made_up_runs
 

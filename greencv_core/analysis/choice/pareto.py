@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from greencv_core.analysis.bootstrap import generator
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.bootstrap import generator, parts
+from greencv_core.analysis.result import NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name, summarise
 from greencv_core.utils.text import F1_DECIMALS, count, listed, number, percent, quantity
 
 RESAMPLES = 2_000
 """Bootstrap samples; the front probability is then known to about 0.01."""
 SURE = 0.95
-_AT_ONCE = 4_000_000
-_ENERGY = "energy_j_per_image"
+_ENERGY, _F1 = "energy_j_per_image", "f1_macro"
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,9 @@ class TradeOff:
             self.conditions["front_probability"].between(1 - SURE, SURE, inclusive="neither")
         ]
         if len(open_ones):
-            parts = [
-                f"{name} ({percent(p, 0)})"
-                for name, p in zip(
-                    self._names(open_ones), open_ones["front_probability"], strict=True
-                )
-            ]
-            text += f" Runs vary, and resampled leave open: {listed(parts)} of resamples."
+            chances = zip(self._names(open_ones), open_ones["front_probability"], strict=True)
+            texts = [f"{name} ({percent(p, 0)})" for name, p in chances]
+            text += f" Runs vary, and resampled leave open: {listed(texts)} of resamples."
         return text
 
     def efficiency_sentence(self) -> str:
@@ -67,13 +61,13 @@ class TradeOff:
         known = self.conditions.dropna(subset=["correctness_per_kj"])
         if known.empty:
             return ""
-        ends = known.loc[
-            [known["correctness_per_kj"].idxmax(), known["correctness_per_kj"].idxmin()]
-        ]
-        (most, least), values = self._names(ends), ends["correctness_per_kj"].to_list()
+        per_kj = known["correctness_per_kj"]
+        most, least = self._names(known.loc[[per_kj.idxmax(), per_kj.idxmin()]])
         name = quantity(self.correctness)
-        text = f"{most} has the most {name} for a kilojoule of training, {number(values[0])}"
-        return f"{text}; {least} the least, {number(values[1])}." if most != least else f"{text}."
+        text = f"{most} has the most {name} for a kilojoule of training, {number(per_kj.max())}"
+        if most != least:
+            text += f"; {least} the least, {number(per_kj.min())}"
+        return f"{text}."
 
     def _names(self, rows: pd.DataFrame) -> list[str]:
         return [condition_name(row) for row in rows[list(self.by)].to_numpy()]
@@ -98,8 +92,10 @@ class EnergyToTarget:
         if known.empty:
             return f"No condition reached {target} in most of its runs."
         first, last = known.iloc[0], known.iloc[-1]
-        least = number(first["energy_j"])
-        text = f"To reach {target} took least energy with {self._name(first)}: {least} J"
+        text = (
+            f"To reach {target} took least energy with {self._name(first)}: "
+            f"{number(first['energy_j'])} J"
+        )
         if len(known) > 1:
             times = last["energy_j"] / first["energy_j"]
             text += (
@@ -116,42 +112,36 @@ class EnergyToTarget:
         return condition_name(row[list(self.by)])
 
 
-def pareto_front(
-    runs: pd.DataFrame, by: Sequence[str] = CONDITION, correctness: str = "f1_macro"
-) -> TradeOff:
+def pareto_front(runs: pd.DataFrame, correctness: str = "f1_macro") -> TradeOff:
     """Find the conditions that no other dominates in both energy and F1.
 
     F1 is compared to three decimals. A condition without a median of either is not on the front.
     """
-    table = summarise(runs, by, values=(_ENERGY, correctness))
+    table = summarise(runs, values=(_ENERGY, correctness))
     medians = table[[_ENERGY, correctness]].to_numpy(dtype=float).T[:, None, :]
     table["on_front"] = _on_front(*medians)[0]
     probability = np.full(len(table), np.nan)
     together = runs[_ENERGY].notna() & runs[correctness].notna()
-    of_both = together.groupby([runs[c] for c in by], sort=False, observed=True).any()
+    columns = [runs[column] for column in CONDITION]
+    of_both = together.groupby(columns, sort=False, observed=True).any()
     known = np.isfinite(medians[:, 0, :]).all(axis=0) & of_both.to_numpy(dtype=bool)
     if known.any():
-        drawn = _joint_draws(runs, by, correctness, table[known])
+        drawn = _joint_draws(runs, correctness, table[known])
         probability[known] = _on_front(*drawn).mean(axis=0)
     table["front_probability"] = probability
     per_kj = runs[correctness] / (runs["energy_j"].where(runs["energy_j"] > 0) / 1e3)
-    groups = per_kj.groupby([runs[c] for c in by], sort=False, observed=True)
+    groups = per_kj.groupby(columns, sort=False, observed=True)
     table["correctness_per_kj"] = groups.median().to_numpy()
-    return TradeOff(table, tuple(by), correctness)
+    return TradeOff(table, CONDITION, correctness)
 
 
-def energy_to_target(
-    epochs: pd.DataFrame,
-    target: float | None = None,
-    by: Sequence[str] = CONDITION,
-    correctness: str = "f1_macro",
-) -> EnergyToTarget:
-    """Compute the energy of each condition until a correctness was reached.
+def energy_to_target(epochs: pd.DataFrame, target: float | None = None) -> EnergyToTarget:
+    """Compute the energy of each condition until a macro F1 was reached.
 
     Parameters
     ----------
     epochs
-        Epochs table with the condition's columns, run_id, epoch, energy_j and the correctness.
+        Epochs table with the condition's columns, run_id, epoch, energy_j and f1_macro.
     target
         Default is the highest, to two decimals, that half of the runs of every condition reach.
 
@@ -161,7 +151,7 @@ def energy_to_target(
         No epoch has both an energy and a correctness.
     """
     complete = epochs.groupby("run_id")["energy_j"].transform(lambda e: e.notna().all())
-    scored = epochs.groupby("run_id")[correctness].transform("count") > 0
+    scored = epochs.groupby("run_id")[_F1].transform("count") > 0
     epochs = epochs[complete.astype(bool) & scored]
     if epochs.empty:
         raise NotEnoughDataError("no epoch has both an energy and a correctness")
@@ -169,16 +159,16 @@ def energy_to_target(
     spent = epochs.astype({"energy_j": float}).groupby("run_id")["energy_j"].cumsum()
     epochs = epochs.assign(spent=spent)
     runs = epochs.groupby("run_id", sort=False).agg(
-        {**dict.fromkeys(by, "first"), correctness: "max"}
+        {**dict.fromkeys(CONDITION, "first"), _F1: "max"}
     )
     if target is None:
         # The lower median is reached by most of an even number of runs.
-        scores = runs.groupby(list(by), sort=False)[correctness]
+        scores = runs.groupby(list(CONDITION), sort=False)[_F1]
         lowest = scores.quantile(0.5, interpolation="lower").min()
         target = float(np.floor(round(100 * lowest, 9)) / 100)
-    first = epochs[epochs[correctness] >= target].groupby("run_id")["spent"].first()
+    first = epochs[epochs[_F1] >= target].groupby("run_id")["spent"].first()
     runs["spent"] = first.reindex(runs.index).fillna(np.inf)
-    groups = runs.groupby(list(by), sort=False, observed=True)["spent"]
+    groups = runs.groupby(list(CONDITION), sort=False, observed=True)["spent"]
     table = pd.DataFrame(
         {
             "n": groups.size(),
@@ -186,35 +176,32 @@ def energy_to_target(
             "energy_j": groups.median().replace(np.inf, np.nan),
         }
     ).reset_index()
-    return EnergyToTarget(target, correctness, table, tuple(by))
+    return EnergyToTarget(target, _F1, table, CONDITION)
 
 
-def _on_front(energy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _on_front(energy: Values, score: Values) -> NDArray[np.bool_]:
     """Return which conditions are on the front in each draw; shapes (draws, conditions)."""
     score = score.round(F1_DECIMALS)
     on_front = np.isfinite(energy) & np.isfinite(score)
-    step = max(1, _AT_ONCE // max(1, energy.shape[1]) ** 2)
-    for begin in range(0, len(energy), step):
-        e, s = energy[begin : begin + step], score[begin : begin + step]
+    for part in parts(len(energy), energy.shape[1] ** 2):
+        e, s = energy[part], score[part]
         no_more, no_less = e[:, :, None] <= e[:, None, :], s[:, :, None] >= s[:, None, :]
         better = (e[:, :, None] < e[:, None, :]) | (s[:, :, None] > s[:, None, :])
-        on_front[begin : begin + step] &= ~(no_more & no_less & better).any(axis=1)
+        on_front[part] &= ~(no_more & no_less & better).any(axis=1)
     return on_front
 
 
 def _joint_draws(
-    runs: pd.DataFrame, by: Sequence[str], correctness: str, conditions: pd.DataFrame
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    runs: pd.DataFrame, correctness: str, conditions: pd.DataFrame
+) -> tuple[Values, Values]:
     """Return medians of both values in resamples of whole runs; shapes (draws, conditions)."""
-    groups = runs.groupby(list(by), sort=False, observed=True)
-    keys = list(conditions[list(by)].itertuples(index=False, name=None))
+    groups = runs.groupby(list(CONDITION), sort=False, observed=True)
+    keys = list(conditions[list(CONDITION)].itertuples(index=False, name=None))
     drawn = np.empty((2, RESAMPLES, len(keys)))
     for k, key in enumerate(keys):
         values = groups.get_group(key)[[_ENERGY, correctness]].dropna().to_numpy(dtype=float)
         rng = generator(condition_name(key))
-        step = max(1, _AT_ONCE // max(1, len(values)))
-        for begin in range(0, RESAMPLES, step):
-            stop = min(begin + step, RESAMPLES)
-            taken = rng.integers(0, len(values), (stop - begin, len(values)))
-            drawn[:, begin:stop, k] = np.median(values[taken], axis=1).T
+        for part in parts(RESAMPLES, len(values)):
+            taken = rng.integers(0, len(values), (part.stop - part.start, len(values)))
+            drawn[:, part, k] = np.median(values[taken], axis=1).T
     return drawn[0], drawn[1]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,8 @@ DIFFERENCE = 0.05
 POWER = 0.80
 MOST_REPETITIONS = 100_000
 Headline = Callable[[pd.DataFrame], Saving]
-_ALL = "all"
-_SELECTIONS: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] = MappingProxyType(
-    {
-        _ALL: lambda runs: runs,
-        "without outliers": lambda runs: find_outliers(runs).kept,
-        "without disturbed": lambda runs: runs[~runs["contended"].eq(True)],
-    }
-)
+ROUNDING = 1e-9
+"""Largest relative difference of equal sums."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +119,7 @@ class SpecificationCurve:
 
 
 def leave_one_repetition_out(
-    runs: pd.DataFrame, headline: Headline = best_against_worst, column: str = "repetition"
+    runs: pd.DataFrame, headline: Headline = best_against_worst
 ) -> LeaveOneOut:
     """Compute the largest saving without each repetition in turn.
 
@@ -134,14 +128,14 @@ def leave_one_repetition_out(
     NotEnoughDataError
         There are fewer than two repetitions, or one is needed for a result.
     """
-    repetitions = sorted(runs[column].unique())
+    repetitions = sorted(runs["repetition"].unique())
     if len(repetitions) < 2:
         raise NotEnoughDataError("with one repetition none can be left out")
     whole = headline(runs)
     rows = []
     for repetition in repetitions:
         try:
-            result = headline(runs[runs[column] != repetition])
+            result = headline(runs[runs["repetition"] != repetition])
         except NotEnoughDataError as error:
             raise NotEnoughDataError(f"without repetition {repetition}, {error}") from error
         rows.append({"left_out": repetition, **_saving_row(result)})
@@ -151,10 +145,8 @@ def leave_one_repetition_out(
 def repetitions_needed(
     runs: pd.DataFrame,
     value: str = "energy_j_per_image",
-    by: Sequence[str] = CONDITION,
-    difference: float = DIFFERENCE,
 ) -> Power:
-    """Compute the repetitions that detect a relative difference with 80 % power.
+    """Compute the repetitions that detect a difference of 5 % with 80 % power.
 
     For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.
 
@@ -164,24 +156,23 @@ def repetitions_needed(
         No condition has two runs.
     """
     known = runs[runs[value] > 0]
-    groups = known.groupby(list(by), sort=False, observed=True)[value]
     rows = []
-    for key, values in groups:
+    for key, values in known.groupby(list(CONDITION), sort=False, observed=True)[value]:
         logs = np.log(values.to_numpy(dtype=float))
         varied = len(logs) > 1 and np.ptp(logs) > 0
         spread = float(logs.std(ddof=1)) if varied else math.nan
         rows.append(
             {
-                **dict(zip(by, key, strict=True)),
+                **dict(zip(CONDITION, key, strict=True)),
                 "n": len(logs),
                 "variation": spread,
-                "repetitions_needed": _needed(spread, math.log1p(difference)),
+                "repetitions_needed": _needed(spread),
                 "smallest_difference": _smallest(spread, len(logs)),
             }
         )
     if not any(row["n"] > 1 for row in rows):
         raise NotEnoughDataError("a power analysis needs a condition of at least 2 runs")
-    return Power(value, difference, pd.DataFrame(rows), tuple(by))
+    return Power(value, DIFFERENCE, pd.DataFrame(rows), CONDITION)
 
 
 def specification_curve(
@@ -208,14 +199,16 @@ def specification_curve(
     rows: list[dict[str, object]] = []
     unanswered = 0
     statistics: tuple[Statistic, ...] = ("median", "mean")
-    for (energy, table), (selection, select) in itertools.product(
-        energies.items(), _SELECTIONS.items()
-    ):
+    for energy, table in energies.items():
         known = table.dropna(subset=["energy_j_per_image"])
-        kept = select(known)
-        if selection != _ALL and len(kept) == len(known):
-            continue  # the same runs as "all"
-        for statistic in statistics:
+        selections = {
+            "all": known,
+            "without outliers": find_outliers(known).kept,
+            "without disturbed": known[~known["contended"].eq(True)],
+        }
+        for (selection, kept), statistic in itertools.product(selections.items(), statistics):
+            if selection != "all" and len(kept) == len(known):
+                continue  # the same runs as "all"
             result = attempt(
                 best_against_worst, kept, by, statistic=statistic, correctness=correctness
             )
@@ -228,10 +221,6 @@ def specification_curve(
         raise NotEnoughDataError("no combination of choices has an answer")
     table = pd.DataFrame(rows).sort_values("saving", kind="stable", ignore_index=True)
     return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
-
-
-ROUNDING = 1e-9
-"""Largest relative difference of equal sums."""
 
 
 def energy_definitions(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -263,10 +252,9 @@ def outliers_sentence(runs: pd.DataFrame, headline: Headline = best_against_wors
     rule = find_outliers(runs)
     if rule.left_out.empty:
         return rule.sentence()
-    both = [attempt(headline, table) for table in (runs, rule.kept)]
-    if not all(isinstance(result, Saving) for result in both):
+    with_all, without = (attempt(headline, table) for table in (runs, rule.kept))
+    if not isinstance(with_all, Saving) or not isinstance(without, Saving):
         return rule.sentence()
-    with_all, without = (result for result in both if isinstance(result, Saving))
     same = (with_all.dear, with_all.cheap) == (without.dear, without.cheap)
     pair = "the same pair" if same else f"{without.cheap} against {without.dear}"
     return (
@@ -285,33 +273,25 @@ def _saving_row(result: Saving) -> dict[str, object]:
     }
 
 
-def _needed(spread: float, difference: float) -> float:
+def _needed(spread: float) -> float:
     if math.isnan(spread):
         return math.nan
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         power = TTestIndPower()
-        effect = difference / spread
-        # By bisection: the solver fails between two and three repetitions. NaN is a power near 1.
-        enough = 2
-        while power.power(effect, enough, ALPHA) < POWER:
-            enough *= 2
-            if enough > MOST_REPETITIONS:
-                return math.nan
-        few = max(1, enough // 2)
-        while enough - few > 1:
-            middle = (few + enough) // 2
-            if power.power(effect, middle, ALPHA) < POWER:
-                few = middle
-            else:
-                enough = middle
-    return float(enough)
+        effect = math.log1p(DIFFERENCE) / spread
+        # The solver fails between two and three repetitions. NaN is a power near 1.
+        enough = bisect.bisect_left(
+            range(MOST_REPETITIONS + 1),
+            True,
+            lo=2,
+            key=lambda n: not power.power(effect, n, ALPHA) < POWER,
+        )
+    return float(enough) if enough <= MOST_REPETITIONS else math.nan
 
 
 def _smallest(spread: float, n: int) -> float:
     if math.isnan(spread) or n < 2:
         return math.nan
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         effect = TTestIndPower().solve_power(nobs1=n, alpha=ALPHA, power=POWER)
     return math.expm1(float(np.ravel(effect)[0]) * spread)

@@ -11,34 +11,24 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.bootstrap import (
-    bca,
-    generator,
-    mean_draws,
-    median_draws,
-    medians_without_each,
-    studentised,
-)
+from greencv_core.analysis import bootstrap
 from greencv_core.analysis.choice.selection_bias import selection_bias
-from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
+from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.utils.text import F1_DECIMALS, percent, quantity
 
 Statistic = Literal["median", "mean"]
-Values = NDArray[np.float64]
 
 FEWEST_FOR_BOOTSTRAP = 10
 """Runs in each condition. With three, the bootstrap covers too little; with five, it is wider than
 Welch's t (``benchmarks/statistics.py``)."""
-_T, _BCA, _STUDENTISED, _PERCENTILE = "t", "BCa", "studentised", "percentile"
 _METHODS = {
-    _T: "t interval of logarithms",
-    _BCA: "BCa bootstrap interval",
-    _STUDENTISED: "studentised bootstrap interval",
-    _PERCENTILE: "percentile bootstrap interval",
+    "t": "t interval of logarithms",
+    "BCa": "BCa bootstrap interval",
+    "studentised": "studentised bootstrap interval",
+    "percentile": "percentile bootstrap interval",
 }
 
 
@@ -88,13 +78,11 @@ class Saving:
             cost = f", at a median {name} lower by {change:.{F1_DECIMALS}f}"
         else:
             cost = f", with a median {name} higher by {-change:.{F1_DECIMALS}f}"
-        share, word = self.saving, "less"
-        if share < 0:
-            share, word = -share, "more"
+        word = "more" if self.saving < 0 else "less"
         of = "mean " if self.statistic == "mean" else ""
         return (
-            f"{self.cheap} takes {percent(share)} {word} {of}{quantity(self.value)} than "
-            f"{self.dear} ({self.interval()}; n = {self.n_to} and {self.n_from}){cost}."
+            f"{self.cheap} takes {percent(abs(self.saving))} {word} {of}{quantity(self.value)} "
+            f"than {self.dear} ({self.interval()}; n = {self.n_to} and {self.n_from}){cost}."
         )
 
     def interval(self) -> str:
@@ -195,27 +183,24 @@ def pick_largest(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
     if not candidates:
         raise NotEnoughDataError("no pair of conditions is left to pick from")
     best = max(candidates, key=lambda result: result.saving)
-    groups: dict[str, _Group] = {}
+    conditions: dict[str, Mapping[str, object]] = {}
     for result in candidates:
-        for condition in (result.from_condition, result.to_condition):
-            name = condition_name(condition.values())
-            if name not in groups:
-                groups[name] = _group(
-                    runs, condition, result.value, result.statistic, result.correctness
-                )
-    names = list(groups)
+        conditions.setdefault(result.dear, result.from_condition)
+        conditions.setdefault(result.cheap, result.to_condition)
+    groups = [
+        _group(runs, condition, best.value, best.statistic, best.correctness)
+        for condition in conditions.values()
+    ]
+    names = list(conditions)
     pairs = [(names.index(c.dear), names.index(c.cheap)) for c in candidates]
-    return _largest(best, list(groups.values()), pairs, len(candidates))
+    return _largest(best, groups, pairs, len(candidates))
 
 
 def _largest(result: Saving, groups: Sequence[_Group], pairs: Sequence[tuple[int, int]],
              compared: int) -> Saving:  # fmt: skip
     """Return the largest saving of the pairs with an interval that allows for its being picked."""
-    bias = selection_bias(
-        np.array([group.log_draws for group in groups]),
-        [group.estimate for group in groups],
-        pairs,
-    )
+    draws = np.array([group.log_draws for group in groups])
+    bias = selection_bias(draws, [group.estimate for group in groups], pairs)
     low = 1 - (1 - result.ci_low) * math.exp(bias)
     return replace(result, ci_low=min(low, result.ci_low), picked_from=compared)
 
@@ -287,14 +272,13 @@ class _Group:
 
     @cached_property
     def draws(self) -> Values:
-        rng = generator(self.name)
         if self.statistic == "median":
-            return median_draws(self.values, rng)
+            return bootstrap.median_draws(self.values, bootstrap.generator(self.name))
         return self._means[0]
 
     @cached_property
     def _means(self) -> tuple[Values, Values]:
-        return mean_draws(self.values, generator(self.name))
+        return bootstrap.mean_draws(self.values, bootstrap.generator(self.name))
 
     @cached_property
     def log_draws(self) -> Values:
@@ -310,7 +294,7 @@ class _Group:
 
     @cached_property
     def without_each(self) -> Values:
-        return medians_without_each(self.values)
+        return bootstrap.medians_without_each(self.values)
 
     @cached_property
     def log_scale(self) -> tuple[float, float]:
@@ -350,32 +334,26 @@ def _interval(dear: _Group, cheap: _Group, estimate: float) -> tuple[float, floa
     a, b = dear.values, cheap.values
     few = min(len(a), len(b)) < FEWEST_FOR_BOOTSTRAP
     if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return estimate, estimate, _T if few else _BCA
+        return estimate, estimate, "t" if few else "BCa"
     if min(a.min(), b.min()) <= 0:
         with np.errstate(all="ignore"):
             draws = 1 - cheap.draws / dear.draws
         draws = draws[np.isfinite(draws)]
         low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return float(low), float(high), _PERCENTILE
+        return float(low), float(high), "percentile"
     if few:
         low, high = _welch_of_logarithms(dear, cheap)
-        return 1 - math.exp(high), 1 - math.exp(low), _T
+        return 1 - math.exp(high), 1 - math.exp(low), "t"
     if dear.statistic == "mean":
         errors = np.hypot(dear.relative_errors, cheap.relative_errors)
         error = math.sqrt(dear.log_scale[1] + cheap.log_scale[1])
-        low, high = studentised(
-            cheap.log_draws - dear.log_draws,
-            errors,
-            math.log(cheap.estimate / dear.estimate),
-            error,
-        )
-        return 1 - math.exp(high), 1 - math.exp(low), _STUDENTISED
-    without = (
-        1 - cheap.estimate / dear.without_each,
-        1 - cheap.without_each / dear.estimate,
-    )
-    low, high = bca(1 - cheap.draws / dear.draws, estimate, without)
-    return low, high, _BCA
+        log_ratio = math.log(cheap.estimate / dear.estimate)
+        draws = cheap.log_draws - dear.log_draws
+        low, high = bootstrap.studentised(draws, errors, log_ratio, error)
+        return 1 - math.exp(high), 1 - math.exp(low), "studentised"
+    without = (1 - cheap.estimate / dear.without_each, 1 - cheap.without_each / dear.estimate)
+    low, high = bootstrap.bca(1 - cheap.draws / dear.draws, estimate, without)
+    return low, high, "BCa"
 
 
 def _welch_of_logarithms(dear: _Group, cheap: _Group) -> tuple[float, float]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.float64]
+from greencv_core.analysis.result import Values
 
 CONTENDER = 0.1
 """Smallest share of resamples in which a contender for the largest saving has it."""

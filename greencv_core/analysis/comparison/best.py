@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.result import ALPHA
-
-Values = NDArray[np.float64]
+from greencv_core.analysis.result import ALPHA, Values
 
 
 def loss_bounds(scores: Sequence[Values]) -> Values:

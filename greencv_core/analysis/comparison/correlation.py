@@ -8,19 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.bootstrap import RESAMPLES, generator
-from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Unavailable, attempt
+from greencv_core.analysis.bootstrap import RESAMPLES, generator, parts
+from greencv_core.analysis.result import (
+    CONFIDENCE,
+    NotEnoughDataError,
+    Unavailable,
+    Values,
+    attempt,
+)
 from greencv_core.utils.text import as_opening, quantity
 
 FEWEST = 3
 """Architectures, and runs of each; with two runs, the interval is too narrow."""
-_AT_ONCE = 4_000_000
-"""Resampled values that are held in memory at once."""
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,9 @@ def _draws(values: Values, sizes: Sequence[int], name: str) -> Values:
     n, drawn_n = len(values), len(values) - len(sizes)
     untied = [12 * float(stats.rankdata(column).var()) / (n**2 - 1) for column in values.T]
     squares = math.sqrt(math.prod(untied)) * drawn_n * (drawn_n**2 - 1) / 12
-    step = max(1, _AT_ONCE // n)
     draws = []
-    for begin in range(0, RESAMPLES, step):
-        rows = min(step, RESAMPLES - begin)
+    for part in parts(RESAMPLES, n):
+        rows = part.stop - part.start
         drawn = np.concatenate(
             [rng.multinomial(size - 1, np.full(size, 1 / size), rows) for size in sizes], axis=1
         ).astype(float)

@@ -9,23 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from greencv_core.analysis.choice.savings import Saving, pick_largest, savings_table
 from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.result import ALPHA, NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
 """Loss of F1 (two points) that counts as negligible by default."""
-Values = NDArray[np.float64]
-PAIR_COLUMNS = [
-    "from", "to", "saving", "ci_low", "ci_high", "correctness_loss", "loss_high",
-    "non_inferiority_p", "non_inferiority_p_holm", "non_inferiority_p_ranks", "passes",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,8 @@ class SavingsWithoutLoss:
                 "learned nothing, which is no saving"
             )
         if self.best is not None:
-            row = self._row(self.best)
+            chosen = (self.pairs["from"] == self.best.dear) & (self.pairs["to"] == self.best.cheap)
+            row = self.pairs[chosen].iloc[0]
             return (
                 f"{text}. The largest saving among them: {self.best.sentence()} "
                 f"{_loss_sentence(row['loss_high'], row['non_inferiority_p_holm'])}"
@@ -138,10 +133,6 @@ class SavingsWithoutLoss:
             alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
             text += f", {alone} if each were tested alone"
         return f"{text}. No saving can be called free of a loss of correctness."
-
-    def _row(self, result: Saving) -> pd.Series:
-        chosen = (self.pairs["from"] == result.dear) & (self.pairs["to"] == result.cheap)
-        return self.pairs[chosen].iloc[0]
 
 
 def savings_without_loss(
@@ -175,28 +166,27 @@ def savings_without_loss(
         taught and (p < ALPHA if math.isfinite(p) else test.passes)
         for taught, test, p in zip(learned, tests, adjusted, strict=True)
     ]
-    rows = [
+    pairs = pd.DataFrame(
         {
-            "from": result.dear,
-            "to": result.cheap,
-            "saving": result.saving,
-            "ci_low": result.ci_low,
-            "ci_high": result.ci_high,
-            "correctness_loss": result.correctness_loss,
-            "loss_high": test.loss_high,
-            "non_inferiority_p": test.p,
-            "non_inferiority_p_holm": p,
-            "non_inferiority_p_ranks": test.p_ranks,
-            "passes": ok,
+            "from": [result.dear for result in saving],
+            "to": [result.cheap for result in saving],
+            "saving": [result.saving for result in saving],
+            "ci_low": [result.ci_low for result in saving],
+            "ci_high": [result.ci_high for result in saving],
+            "correctness_loss": [result.correctness_loss for result in saving],
+            "loss_high": [test.loss_high for test in tests],
+            "non_inferiority_p": [test.p for test in tests],
+            "non_inferiority_p_holm": adjusted,
+            "non_inferiority_p_ranks": [test.p_ranks for test in tests],
+            "passes": passes,
         }
-        for result, test, p, ok in zip(saving, tests, adjusted, passes, strict=True)
-    ]
+    )
     passing = [result for result, ok in zip(saving, passes, strict=True) if ok]
     return SavingsWithoutLoss(
         value=value,
         correctness=correctness,
         margin=margin,
-        pairs=pd.DataFrame(rows, columns=PAIR_COLUMNS),
+        pairs=pairs,
         compared=len(every),
         learned_nothing=learned.count(False),
         best=pick_largest(runs, passing) if passing else None,
@@ -220,7 +210,5 @@ def _by_ranks(a: Values, raised: Values) -> float:
         return 0.0
     if raised.max() < a.min():
         return 1.0
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        p = float(stats.brunnermunzel(raised, a, alternative="greater").pvalue)
-    return p
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        return float(stats.brunnermunzel(raised, a, alternative="greater").pvalue)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis.comparison.pairwise import compared_pairs, holm
-from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Unavailable, attempt
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Unavailable, Values, attempt
 from greencv_core.utils.text import (
     as_opening,
     count,
@@ -69,12 +68,9 @@ class Comparison:
     @property
     def p(self) -> float:
         """P value of the primary omnibus test, adjusted if there is a family."""
-        return self._p_of(self.primary)
-
-    def _p_of(self, test: str) -> float:
-        if test == self.primary and self.family_p is not None:
+        if self.family_p is not None:
             return self.family_p
-        return self.kruskal_p if test == "kruskal" else self.welch_p
+        return self.kruskal_p if self.primary == "kruskal" else self.welch_p
 
     @property
     def significant(self) -> bool:
@@ -90,15 +86,17 @@ class Comparison:
     def sentence(self) -> str:
         """Describe the tests, the effect size and the pairs; negative effect sizes read as 0."""
         k, n = len(self.groups), int(self.groups["n"].sum())
+        by_ranks = self.primary == "kruskal"
+        welch_p = self.welch_p if by_ranks else self.p
+        kruskal_p = self.p if by_ranks else self.kruskal_p
         means = (
-            f"Welch's F = {number(self.welch_f)}, {p_value(self._p_of('welch'))}",
+            f"Welch's F = {number(self.welch_f)}, {p_value(welch_p)}",
             f"omega squared = {max(0.0, self.omega_squared):.2f}",
         )
         ranks = (
-            f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(self._p_of('kruskal'))}",
+            f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(kruskal_p)}",
             f"eta squared = {max(0.0, self.eta_squared):.2f}",
         )
-        by_ranks = self.primary == "kruskal"
         test, effect = ranks if by_ranks else means
         pairwise = "Dunn's test with Holm's correction" if by_ranks else "the Games-Howell test"
         if self.family_p is not None:
@@ -114,9 +112,8 @@ class Comparison:
                 f"; {pairwise} tells {self.pairs_differing} of "
                 f"{count(len(self.pairs), 'pair')} apart, and the values of {apart} do not overlap"
             )
-        other_p = self.welch_p if by_ranks else self.kruskal_p
-        if np.isfinite(other_p):
-            agrees = (other_p < ALPHA) == ((self.kruskal_p if by_ranks else self.welch_p) < ALPHA)
+        if np.isfinite(self.welch_p if by_ranks else self.kruskal_p):
+            agrees = (self.welch_p < ALPHA) == (self.kruskal_p < ALPHA)
             word = "means" if by_ranks else "ranks"
             other = ", ".join(means if by_ranks else ranks)
             text += f"; by {word} the answer is {'the same' if agrees else 'another'} ({other})"
@@ -146,14 +143,9 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """Return the omnibus tests, one row each."""
         k, n = len(self.groups), int(self.groups["n"].sum())
+        welch_df = f"{self.welch_df1:.0f}; {self.welch_df2:.1f}"
         rows = [
-            (
-                "Welch's ANOVA (means)",
-                "F",
-                self.welch_f,
-                f"{self.welch_df1:.0f}; {self.welch_df2:.1f}",
-                self.welch_p,
-            ),
+            ("Welch's ANOVA (means)", "F", self.welch_f, welch_df, self.welch_p),
             ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p),
             ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p),
         ]
@@ -189,12 +181,12 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
     described = pd.DataFrame([_describe(name, v) for name, v in groups.items()])
     n, k = sum(map(len, values)), len(values)
     constant = np.ptp(np.concatenate(values)) == 0
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         # Groups without spread make these tests divide by zero; the result is NaN.
-        warnings.simplefilter("ignore")
         levene = stats.levene(*values, center="median")
         welch = anova_oneway(values, use_var="unequal")
         h, p = (0.0, 1.0) if constant else stats.kruskal(*values)
+    between = float(welch.df[0]) * (float(welch.statistic) - 1)
     by_ranks = described["n"].min() < FEWEST_FOR_MEANS or described["sd"].min() == 0
     return Comparison(
         value=value,
@@ -211,7 +203,7 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         kruskal_p=float(p),
         eta_squared=float((h - k + 1) / (n - k)),
         epsilon_squared=float(h / (n - 1)),
-        omega_squared=_omega_squared(float(welch.statistic), float(welch.df[0]), n),
+        omega_squared=between / (between + n) if np.isfinite(between) else np.nan,
         pairs=compared_pairs(groups),
         primary="kruskal" if by_ranks else "welch",
         left_out=tuple(name for name in every if name not in groups),
@@ -249,20 +241,14 @@ def compare_each(
     return every
 
 
-def shapiro_wilk(values: NDArray[np.float64]) -> tuple[float, float]:
+def shapiro_wilk(values: Values) -> tuple[float, float]:
     """Return W and p of the test of normality; p is approximate above 5000 values."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         w, p = stats.shapiro(values)
     return float(w), float(p)
 
 
-def _omega_squared(f: float, df1: float, n: int) -> float:
-    between = df1 * (f - 1)
-    return between / (between + n) if np.isfinite(f) else np.nan
-
-
-def _describe(name: str, values: NDArray[np.float64]) -> dict[str, object]:
+def _describe(name: str, values: Values) -> dict[str, object]:
     varied = len(values) >= 3 and np.ptp(values) > 0
     w, p = shapiro_wilk(values) if varied else (np.nan, np.nan)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import warnings
@@ -11,14 +12,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import scikit_posthocs
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.nonparametric import rank_compare_2indep
 
-from greencv_core.analysis.result import CONFIDENCE
+from greencv_core.analysis.result import CONFIDENCE, Values
 
-Values = NDArray[np.float64]
 Groups = Mapping[str, Values]
 
 MOST_FOR_EXACT = 50
@@ -42,7 +41,8 @@ def compared_pairs(groups: Groups) -> pd.DataFrame:
     for (i, a), (j, b) in itertools.combinations(enumerate(groups), 2):
         x, y = groups[a], groups[b]
         delta = cliffs_delta(x, y)
-        shift = hodges_lehmann(x, y)
+        delta_low, delta_high = cliffs_delta_interval(x, y)
+        shift, shift_low, shift_high = hodges_lehmann(x, y)
         rows.append(
             {
                 "a": a,
@@ -54,10 +54,12 @@ def compared_pairs(groups: Groups) -> pd.DataFrame:
                 "dunn_p": float(dunn[i, j]),
                 "games_howell_p": float(games_howell[i, j]),
                 "cliffs_delta": delta,
-                **_bounds("cliffs_delta", cliffs_delta_interval(x, y)),
+                "cliffs_delta_low": delta_low,
+                "cliffs_delta_high": delta_high,
                 "cliffs_magnitude": _magnitude(delta),
-                "hodges_lehmann_shift": shift[0],
-                **_bounds("hodges_lehmann_shift", shift[1:]),
+                "hodges_lehmann_shift": shift,
+                "hodges_lehmann_shift_low": shift_low,
+                "hodges_lehmann_shift_high": shift_high,
             }
         )
     frame = pd.DataFrame(rows)
@@ -65,7 +67,7 @@ def compared_pairs(groups: Groups) -> pd.DataFrame:
     return frame
 
 
-def holm(p: Sequence[float] | NDArray[np.float64]) -> list[float]:
+def holm(p: Sequence[float] | Values) -> list[float]:
     """Return p values adjusted by Holm's method; NaN stays NaN."""
     values = np.asarray(p, dtype=float)
     defined = np.isfinite(values)
@@ -93,8 +95,7 @@ def cliffs_delta_interval(a: Values, b: Values) -> tuple[float, float]:
         n, z2 = min(len(a), len(b)), float(stats.norm.ppf((1 + CONFIDENCE) / 2)) ** 2
         bound = (n - z2) / (n + z2)
         return (bound, 1.0) if delta > 0 else (-1.0, -bound)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         low, high = rank_compare_2indep(a, b).confint_lintransf(-1, 2, alpha=1 - CONFIDENCE)
     if not low < high:
         return math.nan, math.nan
@@ -129,7 +130,7 @@ def _lower_rank(m: int, n: int) -> int:
 
 
 @lru_cache(maxsize=512)
-def _u_distribution(m: int, n: int) -> NDArray[np.float64]:
+def _u_distribution(m: int, n: int) -> Values:
     """Return the cumulative null distribution of Mann-Whitney's U, without ties."""
     # Coefficients of the Gaussian binomial: the product of (1 - x^(n+i)) / (1 - x^i).
     count = np.zeros(m * n + 1)
@@ -139,7 +140,7 @@ def _u_distribution(m: int, n: int) -> NDArray[np.float64]:
             count[u] -= count[u - n - i]
         for u in range(i, m * n + 1):
             count[u] += count[u - i]
-    cumulative: NDArray[np.float64] = np.cumsum(count) / count.sum()
+    cumulative: Values = np.cumsum(count) / count.sum()
     return cumulative
 
 
@@ -162,29 +163,21 @@ def _differences(a: Values, b: Values, ranks: Sequence[int]) -> list[float]:
     return found
 
 
-def _dunn(groups: Groups) -> NDArray[np.float64]:
+def _dunn(groups: Groups) -> Values:
     values = list(groups.values())
     if np.ptp(np.concatenate(values)) == 0:
         return np.ones((len(values), len(values)))
     return np.asarray(scikit_posthocs.posthoc_dunn(values), dtype=float)
 
 
-def _games_howell(groups: Groups) -> NDArray[np.float64]:
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+def _games_howell(groups: Groups) -> Values:
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         # Groups without spread make it divide by zero; the result is NaN.
-        warnings.simplefilter("ignore")
         p = stats.tukey_hsd(*groups.values(), equal_var=False).pvalue
     return np.asarray(p, dtype=float)
 
 
-def _bounds(name: str, interval: Sequence[float]) -> dict[str, float]:
-    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
-
-
 def _magnitude(delta: float) -> str:
     # Thresholds of Romano et al. (2006), as the original study uses them.
-    size = abs(delta)
-    for limit, word in ((0.147, "negligible"), (0.33, "small"), (0.474, "medium")):
-        if size < limit:
-            return word
-    return "large"
+    words = ("negligible", "small", "medium", "large")
+    return words[bisect.bisect_right((0.147, 0.33, 0.474), abs(delta))]

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError, Unavailable, attempt
+from greencv_core.analysis.result import (
+    ALPHA,
+    CONFIDENCE,
+    NotEnoughDataError,
+    Unavailable,
+    Values,
+    attempt,
+)
 from greencv_core.utils.text import number, p_value
 
 FEWEST = 4
@@ -201,9 +207,7 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     )  # fmt: skip
 
 
-def _points(
-    names: pd.Index, x: NDArray[np.float64], y: NDArray[np.float64], line: _Line
-) -> pd.DataFrame:
+def _points(names: pd.Index, x: Values, y: Values, line: _Line) -> pd.DataFrame:
     half, fitted = line.half_width(x), line.at(x)
     return pd.DataFrame(
         {
@@ -250,7 +254,7 @@ class _Line:
     df: int
 
     @classmethod
-    def through(cls, x: NDArray[np.float64], y: NDArray[np.float64]) -> _Line:
+    def through(cls, x: Values, y: Values) -> _Line:
         centre = float(x.mean())
         around = x - centre
         squares = float(around @ around)
@@ -267,12 +271,12 @@ class _Line:
         t = abs(self.slope) / math.sqrt(self.slope_variance)
         return 2 * float(stats.t.sf(t, self.df))
 
-    def at(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(self, x: Values) -> Values:
         return self.level + self.slope * (x - self.centre)
 
-    def half_width(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def half_width(self, x: Values) -> Values:
         variance = self.level_variance + self.slope_variance * (x - self.centre) ** 2
-        half: NDArray[np.float64] = self._t * np.sqrt(variance)
+        half: Values = self._t * np.sqrt(variance)
         return half
 
     def where_zero(self, first: float, last: float) -> tuple[float, float, bool]:
@@ -316,10 +320,10 @@ def _fieller(
 
 def _crossing(
     names: list[str],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    variances: NDArray[np.float64],
-    dfs: NDArray[np.float64],
+    x: Values,
+    y: Values,
+    variances: Values,
+    dfs: Values,
 ) -> Crossing | None:
     changes = np.flatnonzero(np.sign(y[:-1]) * np.sign(y[1:]) < 0)
     if len(changes) != 1 or x[changes[0]] == x[changes[0] + 1]:

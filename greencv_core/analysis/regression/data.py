@@ -124,11 +124,6 @@ def leave_one_out(data: pd.DataFrame, formula: str, column: str) -> float | None
     return float(np.median(np.concatenate(errors))) if errors else None
 
 
-def term_of(name: str) -> str:
-    """Return the term that a column of the design belongs to."""
-    return name.split("[")[0]
-
-
 def readable_name(name: str) -> str:
     """Return a coefficient's readable name: ``environment: gpu``."""
     if name in TERMS:

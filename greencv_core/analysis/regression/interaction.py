@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError, Values
 from greencv_core.utils.text import left_out_clause, listed, number, p_value
 
 FEWEST_FOR_WELCH_JAMES = 3
@@ -201,10 +201,10 @@ def _complete_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def welch_james(
-    means: NDArray[np.float64],
-    variances: NDArray[np.float64],
-    counts: NDArray[np.float64],
-    contrasts: NDArray[np.float64],
+    means: Values,
+    variances: Values,
+    counts: Values,
+    contrasts: Values,
 ) -> HeteroscedasticTest:
     """Test that contrasts of group means are 0, with a variance for each group.
 
@@ -260,8 +260,7 @@ def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
         aligned = (data["value"] - cell + effect).round(12)
         ranked = data.assign(ranked=stats.rankdata(aligned))
         fit = smf.ols("ranked ~ C(a, Sum) * C(b, Sum)", ranked).fit()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             table = anova_lm(fit, typ=3)
         f, df, p = (float(table.loc[row, column]) for column in ("F", "df", "PR(>F)"))
         rows.append(
@@ -270,9 +269,7 @@ def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _check(
-    cells: list[list[NDArray[np.float64]]], architectures: list[str], environments: list[str]
-) -> None:
+def _check(cells: list[list[Values]], architectures: list[str], environments: list[str]) -> None:
     for (i, a), (j, b) in itertools.product(enumerate(architectures), enumerate(environments)):
         if len(cells[i][j]) < FEWEST_FOR_WELCH_JAMES:
             raise NotEnoughDataError(
@@ -285,13 +282,11 @@ def _check(
             )
 
 
-def _analysis_of_variance(
-    data: pd.DataFrame, cells: list[list[NDArray[np.float64]]]
-) -> pd.DataFrame:
+def _analysis_of_variance(data: pd.DataFrame, cells: list[list[Values]]) -> pd.DataFrame:
     every = [values for row in cells for values in row]
     means, variances, counts = (
         np.array([statistic(v) for v in every], dtype=float)
-        for statistic in (np.mean, _variance, len)
+        for statistic in (np.mean, partial(np.var, ddof=1), len)
     )
     one, other = (np.ones((1, k)) / k for k in (len(cells), len(cells[0])))
     between_a, between_b = (_differences(k) for k in (len(cells), len(cells[0])))
@@ -311,10 +306,7 @@ def _analysis_of_variance(
         rows.append(
             {
                 "term": term,
-                "f": test.f,
-                "df1": test.df1,
-                "df2": test.df2,
-                "p": test.p,
+                **asdict(test),
                 "sum_sq": float(squares[row]),
                 "partial_eta_squared": float(squares[row] / (squares[row] + squares["Residual"])),
                 "aligned_f": float(aligned.loc[name, "f"]),
@@ -325,47 +317,39 @@ def _analysis_of_variance(
 
 
 def _simple_effects(
-    cells: list[list[NDArray[np.float64]]], architectures: list[str], environments: list[str]
+    cells: list[list[Values]], architectures: list[str], environments: list[str]
 ) -> pd.DataFrame:
     rows = []
-    for j in range(1, len(environments)):
-        for i, architecture in enumerate(architectures):
-            reference, values = cells[i][0], cells[i][j]
-            test = stats.ttest_ind(values, reference, equal_var=False)
-            interval = test.confidence_interval(CONFIDENCE)
-            rows.append(
-                {
-                    "architecture": architecture,
-                    "environment": environments[j],
-                    "reference": environments[0],
-                    "n": len(values) + len(reference),
-                    "ratio": 10 ** float(values.mean() - reference.mean()),
-                    "ci_low": 10 ** float(interval.low),
-                    "ci_high": 10 ** float(interval.high),
-                    "p": float(test.pvalue),
-                }
-            )
+    for (j, environment), (architecture, of_architecture) in itertools.product(
+        enumerate(environments[1:], start=1), zip(architectures, cells, strict=True)
+    ):
+        reference, values = of_architecture[0], of_architecture[j]
+        test = stats.ttest_ind(values, reference, equal_var=False)
+        interval = test.confidence_interval(CONFIDENCE)
+        rows.append(
+            {
+                "architecture": architecture,
+                "environment": environment,
+                "reference": environments[0],
+                "n": len(values) + len(reference),
+                "ratio": 10 ** float(values.mean() - reference.mean()),
+                "ci_low": 10 ** float(interval.low),
+                "ci_high": 10 ** float(interval.high),
+                "p": float(test.pvalue),
+            }
+        )
     frame = pd.DataFrame(rows)
     return frame.assign(p_holm=holm(frame["p"]))
 
 
 def _ratios(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
-    medians = (
-        runs.groupby(["architecture", "environment"], sort=False, observed=True)[
-            "energy_j_per_image"
-        ]
-        .median()
-        .unstack("environment")
-    )
+    groups = runs.groupby([_ARCHITECTURE, _ENVIRONMENT], sort=False, observed=True)
+    medians = groups["energy_j_per_image"].median().unstack(_ENVIRONMENT)
     ratios = medians.div(medians[reference], axis=0).drop(columns=reference)
     tidy = ratios.stack().rename("ratio").reset_index()
     tidy.insert(2, "reference", reference)
     return tidy
 
 
-def _differences(levels: int) -> NDArray[np.float64]:
+def _differences(levels: int) -> Values:
     return np.hstack([np.ones((levels - 1, 1)), -np.eye(levels - 1)])
-
-
-def _variance(values: NDArray[np.float64]) -> float:
-    return float(values.var(ddof=1)) if len(values) > 1 else math.nan

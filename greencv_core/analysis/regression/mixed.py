@@ -74,8 +74,7 @@ def mixed_model(runs: pd.DataFrame) -> MixedModel:
             f"a mixed model of {architectures} architectures and {coefficients} coefficients needs "
             f"more than {architectures + coefficients} runs, and there are {len(data)}"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             fit = smf.mixedlm(formula_of(terms), data, groups=data["architecture"]).fit(
                 reml=True, method=["powell"]
@@ -94,8 +93,7 @@ def mixed_model(runs: pd.DataFrame) -> MixedModel:
 
 def _mixed_coefficients(fit: MixedLMResultsWrapper, architectures: int, n: int) -> pd.DataFrame:
     names = list(fit.fe_params.index)
-    of_architecture = [name for name in names if name in ("Intercept", "log_gflops",
-                                                          "log_parameters")]  # fmt: skip
+    of_architecture = {"Intercept", "log_gflops", "log_parameters"} & set(names)
     rows = []
     for name in names:
         between = name in of_architecture

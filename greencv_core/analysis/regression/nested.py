@@ -18,7 +18,6 @@ from greencv_core.analysis.regression.data import (
     formula_of,
     leave_one_out,
     logarithms,
-    term_of,
 )
 from greencv_core.analysis.regression.interaction import welch_james
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
@@ -38,7 +37,8 @@ class NestedModels:
 
     def sentence(self) -> str:
         """Describe whether GFLOPs are enough, and whether the whole model is."""
-        simple, last = self._by_gflops, self.models.iloc[-1]
+        without_parameters = ~self.models["model"].str.contains("parameters")
+        simple, last = self.models[without_parameters].iloc[-1], self.models.iloc[-1]
         where = "" if self.environments == 1 else "Within an environment, "
         if not np.isfinite(simple["lack_of_fit_p"]):
             verdict = "Whether GFLOPs are enough needs repetitions to tell"
@@ -54,7 +54,7 @@ class NestedModels:
                 f"{where}GFLOPs alone are not shown to fall short "
                 f"(Welch-James, {p_value(simple['lack_of_fit_p'])})"
             )
-        if not any("parameters" in name for name in self.models["model"]):
+        if without_parameters.all():
             return f"{verdict}."
         enough = (
             "what is left is not shown to be more than noise"
@@ -65,12 +65,6 @@ class NestedModels:
             f"{verdict}. With parameters as well, each environment with its own slopes, the "
             f"typical misfit is {percent(last['typical_misfit'], 1)}; {enough}."
         )
-
-    @property
-    def _by_gflops(self) -> pd.Series:
-        """The largest model without parameters."""
-        simple = self.models[~self.models["model"].str.contains("parameters")]
-        return simple.iloc[-1]
 
 
 def nested_models(runs: pd.DataFrame) -> NestedModels:
@@ -90,13 +84,9 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
         if len(data) <= np.linalg.matrix_rank(model.exog):
             break
         fit = model.fit(cov_type="HC3", use_t=True)
-        added = [n for n in model.exog_names if term_of(n) == step]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            wald = fit.wald_test(
-                np.eye(len(model.exog_names))[[model.exog_names.index(n) for n in added]],
-                use_f=True, scalar=True,
-            )  # fmt: skip
+        with warnings.catch_warnings(action="ignore"):
+            added = [name.split("[")[0] == step for name in model.exog_names]
+            wald = fit.wald_test(np.eye(len(added))[added], use_f=True, scalar=True)
         lack, misfit = _lack_of_fit(data, fit)
         rows.append(
             {

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
-from numpy.typing import NDArray
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.outliers_influence import variance_inflation_factor
@@ -25,7 +24,7 @@ from greencv_core.analysis.regression.data import (
     logarithms,
     readable_name,
 )
-from greencv_core.analysis.result import ALPHA, NotEnoughDataError
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
 from greencv_core.utils.text import listed, number, p_value, percent
 
 LARGE_VIF = 5.0
@@ -50,9 +49,9 @@ class EnergyRegression:
     anova: pd.DataFrame
     """term, f, df1, df2, p: Type II, robust (HC3)."""
     r_squared: float
-    fitted: NDArray[np.float64]
-    residuals: NDArray[np.float64]
-    leverage: NDArray[np.float64]
+    fitted: Values
+    residuals: Values
+    leverage: Values
     vif: pd.DataFrame
     """term, vif."""
     breusch_pagan_p: float
@@ -204,8 +203,7 @@ def _slopes(fit: Any, names: Sequence[str], environments: Sequence[str]) -> pd.D
 
 
 def _type_ii(ordinary: Any) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         table = anova_lm(ordinary, typ=2, robust="hc3").reset_index(names="term")
     residual = float(table.loc[table["term"] == "Residual", "df"].iloc[0])
     table = table[table["term"] != "Residual"]
