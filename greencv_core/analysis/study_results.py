@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import pandas as pd
 
+from greencv_core.analysis.choice import pareto, robustness
 from greencv_core.analysis.choice.decision import Decision, decide
-from greencv_core.analysis.choice.pareto import (
-    EnergyToTarget,
-    TradeOff,
-    energy_to_target,
-    pareto_front,
-)
-from greencv_core.analysis.choice.robustness import (
-    Headline,
-    LeaveOneOut,
-    Power,
-    SpecificationCurve,
-    energy_definitions,
-    leave_one_repetition_out,
-    outliers_sentence,
-    repetitions_needed,
-    specification_curve,
-)
 from greencv_core.analysis.choice.savings import Saving, best_against_worst
+from greencv_core.analysis.comparison import noninferiority
 from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
-from greencv_core.analysis.comparison.noninferiority import (
-    DEFAULT_MARGIN,
-    SavingsWithoutLoss,
-    savings_without_loss,
-)
 from greencv_core.analysis.comparison.omnibus import Comparison, compare, compare_each
 from greencv_core.analysis.comparison.paired import PairedComparison, paired_by_environment
 from greencv_core.analysis.regression.breakeven import BreakEven, break_evens
@@ -63,7 +43,9 @@ class Robustness:
     runs: pd.DataFrame
     value: str
     by: str | Sequence[str]
-    headline: Headline
+
+    def _largest_saving(self, runs: pd.DataFrame) -> Saving:
+        return best_against_worst(runs, self.by)
 
     @cached_property
     def outliers(self) -> Outliers:
@@ -73,22 +55,23 @@ class Robustness:
     @cached_property
     def outliers_sentence(self) -> str:
         """The outlier rule, and the largest saving with and without it."""
-        return outliers_sentence(self.runs, self.headline)
+        return robustness.outliers_sentence(self.runs, self._largest_saving)
 
     @cached_property
-    def leave_one_repetition_out(self) -> LeaveOneOut | Unavailable:
+    def leave_one_repetition_out(self) -> robustness.LeaveOneOut | Unavailable:
         """The largest saving without each repetition."""
-        return attempt(leave_one_repetition_out, self.runs, self.headline)
+        return attempt(robustness.leave_one_repetition_out, self.runs, self._largest_saving)
 
     @cached_property
-    def specification_curve(self) -> SpecificationCurve | Unavailable:
+    def specification_curve(self) -> robustness.SpecificationCurve | Unavailable:
         """The largest saving under every combination of reasonable choices."""
-        return attempt(specification_curve, energy_definitions(self.runs), by=self.by)
+        energies = robustness.energy_definitions(self.runs)
+        return attempt(robustness.specification_curve, energies, by=self.by)
 
     @cached_property
-    def repetitions_needed(self) -> Power | Unavailable:
+    def repetitions_needed(self) -> robustness.Power | Unavailable:
         """Power analysis of the chosen value."""
-        return attempt(repetitions_needed, self.runs, self.value)
+        return attempt(robustness.repetitions_needed, self.runs, self.value)
 
 
 @dataclass(frozen=True)
@@ -149,15 +132,15 @@ class ArchitectureResults:
         return attempt(mixed_model, self.runs)
 
     @cached_property
-    def pareto_front(self) -> TradeOff:
+    def pareto_front(self) -> pareto.TradeOff:
         """Energy against macro F1."""
-        return pareto_front(self.within)
+        return pareto.pareto_front(self.within)
 
     @cached_property
-    def energy_to_target(self) -> EnergyToTarget | Unavailable:
+    def energy_to_target(self) -> pareto.EnergyToTarget | Unavailable:
         """Energy until a macro F1 that every architecture reaches."""
         epochs = self.epochs[self.epochs["run_id"].isin(self.within["run_id"])]
-        return attempt(energy_to_target, epochs)
+        return attempt(pareto.energy_to_target, epochs)
 
     @cached_property
     def largest_saving(self) -> Saving | Unavailable:
@@ -172,15 +155,17 @@ class ArchitectureResults:
         )
 
     @cached_property
-    def savings_without_loss(self) -> SavingsWithoutLoss | Unavailable:
+    def savings_without_loss(self) -> noninferiority.SavingsWithoutLoss | Unavailable:
         """Savings that lose less macro F1 than the margin."""
-        return attempt(savings_without_loss, self.within, self.margin, "architecture", self.value)
+        return attempt(
+            noninferiority.savings_without_loss,
+            self.within, self.margin, "architecture", self.value,
+        )  # fmt: skip
 
     @cached_property
     def robustness(self) -> Robustness:
         """Checks of the largest saving."""
-        headline = partial(best_against_worst, by="architecture")
-        return Robustness(self.within, self.value, "architecture", headline)
+        return Robustness(self.within, self.value, "architecture")
 
 
 @dataclass(frozen=True)
@@ -213,9 +198,9 @@ class EnvironmentResults:
         return attempt(paired_by_environment, self.runs, CORRECTNESS)
 
     @cached_property
-    def pareto_front(self) -> TradeOff:
+    def pareto_front(self) -> pareto.TradeOff:
         """Energy against macro F1, over all conditions."""
-        return pareto_front(self.runs)
+        return pareto.pareto_front(self.runs)
 
     @cached_property
     def largest_saving(self) -> Saving | Unavailable:
@@ -231,14 +216,16 @@ class EnvironmentResults:
         }
 
     @cached_property
-    def savings_without_loss(self) -> SavingsWithoutLoss | Unavailable:
+    def savings_without_loss(self) -> noninferiority.SavingsWithoutLoss | Unavailable:
         """Savings over all conditions that lose less macro F1 than the margin."""
-        return attempt(savings_without_loss, self.runs, self.margin, value=self.value)
+        return attempt(
+            noninferiority.savings_without_loss, self.runs, self.margin, value=self.value
+        )
 
     @cached_property
     def robustness(self) -> Robustness:
         """Checks of the largest saving."""
-        return Robustness(self.runs, self.value, CONDITION, best_against_worst)
+        return Robustness(self.runs, self.value, CONDITION)
 
 
 @dataclass(frozen=True)
@@ -284,13 +271,9 @@ class StudyResults:
             No run can be analysed.
         """
         environment = self.environment or fastest_environment(self.runs)
+        within = filter_by(self.runs, "environment", environment)
         return ArchitectureResults(
-            runs=self.runs,
-            within=filter_by(self.runs, "environment", environment),
-            epochs=self.epochs,
-            environment=environment,
-            margin=self.margin,
-            value=self.value,
+            self.runs, within, self.epochs, environment, self.margin, self.value
         )
 
     @cached_property
@@ -308,7 +291,7 @@ def analyse(
     runs: pd.DataFrame,
     epochs: pd.DataFrame,
     *,
-    margin: float = DEFAULT_MARGIN,
+    margin: float = noninferiority.DEFAULT_MARGIN,
     environment: str | None = None,
     value: str = ENERGY,
 ) -> StudyResults:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,9 +103,8 @@ class Decision:
 
     def step(self, accepted_loss: float) -> Step:
         """Return the answer for an accepted loss (0.02 is two points of F1)."""
-        within = [
-            step for step in self.steps if _hundredths(step.from_loss) <= _hundredths(accepted_loss)
-        ]
+        accepted = _hundredths(accepted_loss)
+        within = [step for step in self.steps if _hundredths(step.from_loss) <= accepted]
         return within[-1] if within else self.steps[0]
 
     def choice(self, accepted_loss: float) -> Candidate | None:
@@ -115,11 +115,8 @@ class Decision:
     @property
     def answers(self) -> tuple[Step, ...]:
         """The steps at which the choice changes."""
-        return tuple(
-            step
-            for before, step in zip((None, *self.steps), self.steps, strict=False)
-            if before is None or before.choice != step.choice
-        )
+        groups = itertools.groupby(self.steps, key=lambda step: step.choice)
+        return tuple(next(steps) for _, steps in groups)
 
     def headline(self, step: Step) -> str:
         """Return the recommendation."""
@@ -190,7 +187,17 @@ class Decision:
             "summary": self.summary(),
             "reference": self.reference,
             "left_out": list(self.left_out),
-            "candidates": [_candidate_json(candidate) for candidate in self.candidates],
+            "candidates": [
+                {
+                    "name": candidate.name,
+                    **vars(candidate),
+                    "levels": [str(level) for level in candidate.levels],
+                    "duration_s_per_image": _finite(candidate.duration_s_per_image),
+                    "power_w": _finite(candidate.power_w),
+                    "saving": _saving_json(candidate.saving),
+                }
+                for candidate in self.candidates
+            ],
             "steps": [
                 {
                     "from_loss": step.from_loss,
@@ -360,17 +367,6 @@ def _provenance_sentence(chosen: Candidate, reference: Candidate) -> str:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _candidate_json(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "name": candidate.name,
-        **{field.name: getattr(candidate, field.name) for field in fields(candidate)},
-        "levels": [str(level) for level in candidate.levels],
-        "duration_s_per_image": _finite(candidate.duration_s_per_image),
-        "power_w": _finite(candidate.power_w),
-        "saving": _saving_json(candidate.saving),
-    }
 
 
 def _saving_json(result: Saving | None) -> dict[str, float | int | str] | None:

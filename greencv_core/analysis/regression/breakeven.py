@@ -39,10 +39,9 @@ class Crossing:
 
     def sentence(self) -> str:
         """Describe the crossing."""
-        interval = (
-            "" if math.isnan(self.low)
-            else f" (95 % interval by the runs alone {number(self.low)} to {number(self.high)})"
-        )  # fmt: skip
+        interval = f" (95 % interval by the runs alone {number(self.low)} to {number(self.high)})"
+        if math.isnan(self.low):
+            interval = ""
         return (
             "Of the architectures themselves, the cheaper environment changes between "
             f"{self.below} and {self.above}, at {number(self.gflops)} GFLOPs on a line between the "
@@ -190,10 +189,21 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     line = _Line.through(x, y)
     low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
     crossing = line.centre - line.level / line.slope if line.slope else math.nan
+    half, fitted = line.half_width(x), line.at(x)
+    points = pd.DataFrame(
+        {
+            "architecture": means.index.astype(str),
+            "gflops_per_image": 10**x,
+            "ratio": 10**y,
+            "fitted": 10**fitted,
+            "low": 10 ** (fitted - half),
+            "high": 10 ** (fitted + half),
+        }
+    )
     return BreakEven(
         a=a,
         b=b,
-        points=_points(means.index, x, y, line),
+        points=points,
         exponent=line.slope,
         exponent_p=line.slope_p,
         gflops=10**crossing if abs(crossing) < 300 else math.nan,
@@ -205,20 +215,6 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
             of_means.to_numpy(dtype=float), dfs.to_numpy(dtype=float),
         ),
     )  # fmt: skip
-
-
-def _points(names: pd.Index, x: Values, y: Values, line: _Line) -> pd.DataFrame:
-    half, fitted = line.half_width(x), line.at(x)
-    return pd.DataFrame(
-        {
-            "architecture": names.astype(str),
-            "gflops_per_image": 10**x,
-            "ratio": 10**y,
-            "fitted": 10**fitted,
-            "low": 10 ** (fitted - half),
-            "high": 10 ** (fitted + half),
-        }
-    )
 
 
 def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unavailable]:

@@ -33,7 +33,9 @@ class Matching:
 
         Shown by architectures of both kinds, or by a break-even whose interval is within range.
         """
-        return self._rank_difference() > 0 or self._crosses
+        line = self.line
+        crosses = isinstance(line, BreakEven) and line.within_range and line.above == self.powerful
+        return crosses or self._rank_difference() > 0
 
     @property
     def opposed(self) -> bool:
@@ -43,23 +45,17 @@ class Matching:
     @property
     def cheaper_for_all(self) -> str | None:
         """Environment shown to take less for every architecture, or None."""
-        for name, less in (
-            (self.powerful, self.less_in_powerful),
-            (self.other, self.less_in_other),
-        ):
-            if len(less) == len(self.architectures):
-                return name
-        return None
+        if len(self.less_in_powerful) == len(self.architectures):
+            return self.powerful
+        return self.other if len(self.less_in_other) == len(self.architectures) else None
 
     def sentence(self) -> str:
         """Describe which takes less for which architectures, and the break-even."""
         everywhere = f"all {len(self.architectures)} architectures"
+        of_each = {self.other: self.less_in_other, self.powerful: self.less_in_powerful}
         parts = [
             f"{name} takes less for {everywhere if name == self.cheaper_for_all else listed(less)}"
-            for name, less in (
-                (self.other, self.less_in_other),
-                (self.powerful, self.less_in_powerful),
-            )
+            for name, less in of_each.items()
             if less
         ]
         text = f"{self.powerful} against {self.other}: {'; '.join(parts) or 'none is told apart'}"
@@ -79,11 +75,6 @@ class Matching:
             for less in (self.less_in_powerful, self.less_in_other)
         )
         return powerful - other
-
-    @property
-    def _crosses(self) -> bool:
-        line = self.line
-        return isinstance(line, BreakEven) and line.within_range and line.above == self.powerful
 
 
 def most_powerful(runs: pd.DataFrame) -> str:
@@ -130,12 +121,11 @@ def powerful_against_each(runs: pd.DataFrame) -> list[Matching]:
             reason = result.reason
     if not crossed:
         raise NotEnoughDataError(reason)
-    adjusted = holm(np.concatenate([result.effects["p"] for result in crossed.values()]))
-    found, begin = [], 0
+    adjusted = iter(holm(np.concatenate([result.effects["p"] for result in crossed.values()])))
+    found = []
     for other, result in crossed.items():
         effects = result.effects
-        sure = np.array(adjusted[begin : begin + len(effects)]) < ALPHA
-        begin += len(effects)
+        sure = np.array([next(adjusted) for _ in effects.index]) < ALPHA
         found.append(
             Matching(
                 powerful,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,17 +12,15 @@ from greencv_core.analysis.result import NotEnoughDataError
 
 FEWEST_FOR_PARAMETERS = 4
 """Architectures needed to estimate two slopes."""
-TERMS: Mapping[str, str] = MappingProxyType(
-    {
-        "log_gflops": "log10(GFLOPs)",
-        "log_parameters": "log10(parameters)",
-        "C(environment)": "environment",
-        "log_gflops:C(environment)": "log10(GFLOPs) x environment",
-        "log_parameters:C(environment)": "log10(parameters) x environment",
-        "Intercept": "intercept",
-        "Residual": "residual",
-    }
-)
+TERMS = {
+    "log_gflops": "log10(GFLOPs)",
+    "log_parameters": "log10(parameters)",
+    "C(environment)": "environment",
+    "log_gflops:C(environment)": "log10(GFLOPs) x environment",
+    "log_parameters:C(environment)": "log10(parameters) x environment",
+    "Intercept": "intercept",
+    "Residual": "residual",
+}
 STEPS = ("log_gflops", "C(environment)", "log_gflops:C(environment)", "log_parameters",
           "log_parameters:C(environment)")  # fmt: skip
 """Terms in the order in which they enter."""

@@ -163,7 +163,7 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
                 "p": fit.pvalues.to_numpy(),
             }
         ),
-        slopes=_slopes(fit, names, list(data["environment"].unique())),
+        slopes=_slopes(fit, names, data["environment"].unique()),
         anova=_type_ii(ordinary),
         r_squared=float(fit.rsquared),
         fitted=np.asarray(fit.fittedvalues),
@@ -180,26 +180,14 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
 
 
 def _slopes(fit: Any, names: Sequence[str], environments: Sequence[str]) -> pd.DataFrame:
+    if not any("C(environment)" in name for name in names):
+        environments = environments[:1]
     rows = []
     for environment in environments:
-        contrast = np.zeros(len(names))
-        contrast[list(names).index("log_gflops")] = 1
-        own = f"log_gflops:C(environment)[T.{environment}]"
-        if own in names:
-            contrast[list(names).index(own)] = 1
-        test = fit.t_test(contrast)
-        low, high = np.ravel(test.conf_int())
-        rows.append(
-            {
-                "environment": environment,
-                "exponent": float(np.ravel(test.effect)[0]),
-                "ci_low": float(low),
-                "ci_high": float(high),
-            }
-        )
-        if not any("C(environment)" in name for name in names):
-            break
-    return pd.DataFrame(rows)
+        own = ("log_gflops", f"log_gflops:C(environment)[T.{environment}]")
+        test = fit.t_test(np.array([float(name in own) for name in names]))
+        rows.append((environment, test.effect.item(), *test.conf_int().ravel().tolist()))
+    return pd.DataFrame(rows, columns=["environment", "exponent", "ci_low", "ci_high"])
 
 
 def _type_ii(ordinary: Any) -> pd.DataFrame:
@@ -219,9 +207,9 @@ def _type_ii(ordinary: Any) -> pd.DataFrame:
 
 
 def _inflation(model: Any) -> pd.DataFrame:
-    rows = [
-        {"term": readable_name(name), "vif": float(variance_inflation_factor(model.exog, i))}
+    vif = {
+        readable_name(name): float(variance_inflation_factor(model.exog, i))
         for i, name in enumerate(model.exog_names)
         if name != "Intercept"
-    ]
-    return pd.DataFrame(rows)
+    }
+    return pd.DataFrame(vif.items(), columns=["term", "vif"])
