@@ -4,7 +4,6 @@ import json
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
@@ -12,27 +11,16 @@ from greencv_core.analysis import NotEnoughDataError, attempt, decide, saving
 from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP
 from greencv_core.analysis.comparison.best import loss_bounds
 from greencv_core.report.pages.decision import decision_panel
+from tests.support import tables
 from tests.support.tables import made_up_runs
 
 
-def runs_of(conditions, provenance="measured"):
-    """Return a runs table: name to energies and F1s, or to those and a provenance."""
-    rows = []
-    for name, (energies, scores, *told) in conditions.items():
-        for energy, score in zip(energies, scores, strict=True):
-            rows.append(
-                {
-                    "run_id": str(len(rows)),
-                    "architecture": name,
-                    "environment": "gpu",
-                    "energy_j_per_image": energy,
-                    "duration_s_per_image": energy / 100,
-                    "power_w": 100.0,
-                    "f1_macro": score,
-                    "provenance": told[0] if told else provenance,
-                }
-            )
-    return pd.DataFrame(rows)
+def runs_of(conditions):
+    """Return a runs table: name to energies and F1s."""
+    energies, scores = ({name: two[i] for name, two in conditions.items()} for i in range(2))
+    runs = tables.runs_of(energies, scores)
+    runs["duration_s_per_image"] = runs["energy_j_per_image"] / 100
+    return runs.assign(environment="gpu", power_w=100.0, provenance="measured")
 
 
 def two_hundred_losses(decision):
@@ -127,15 +115,10 @@ def test_a_loss_equal_to_the_bound_is_enough_and_a_hundredth_of_a_point_less_is_
 
 def test_bounds_are_rounded_up_to_a_hundredth_of_a_point():
     runs = made_up_runs(n=4, seed=8)
-    exact = loss_bounds(
-        [
-            runs[(runs["architecture"] + " @ " + runs["environment"]) == c.name][
-                "f1_macro"
-            ].to_numpy()
-            for c in decide(runs).candidates
-        ]
-    )
-    for candidate, bound in zip(decide(runs).candidates, exact, strict=True):
+    candidates = decide(runs).candidates
+    groups = runs.groupby(["architecture", "environment"])["f1_macro"]
+    exact = loss_bounds([groups.get_group(c.levels).to_numpy() for c in candidates])
+    for candidate, bound in zip(candidates, exact, strict=True):
         assert 0 <= candidate.loss_high - bound < 1 / GRID
         assert (GRID * candidate.loss_high) == pytest.approx(round(GRID * candidate.loss_high))
 
@@ -184,18 +167,10 @@ def test_the_interval_of_the_picked_saving_holds_the_truth():
     studies, held = 120, 0
     rng = np.random.default_rng(17)
     for _ in range(studies):
-        decision = decide(
-            runs_of(
-                {
-                    "best": (rng.lognormal(math.log(2), 0.05, 5), [0.91] * 5),
-                    **{
-                        f"net{k}": (rng.lognormal(0, 0.05, 5), rng.normal(0.90, 0.001, 5))
-                        for k in range(5)
-                    },
-                }
-            )
-        )
-        picked = decision.step(0.05).saving
+        conditions = {"best": (rng.lognormal(math.log(2), 0.05, 5), [0.91] * 5)}
+        for k in range(5):
+            conditions[f"net{k}"] = (rng.lognormal(0, 0.05, 5), rng.normal(0.90, 0.001, 5))
+        picked = decide(runs_of(conditions)).step(0.05).saving
         held += picked.ci_low <= 0.5 <= picked.ci_high
     assert held / studies > 0.95 - 3 * math.sqrt(0.95 * 0.05 / studies)
 
@@ -235,15 +210,14 @@ def test_where_nothing_qualifies_the_reference_is_named_and_the_least_bound():
 
 
 def test_a_choice_that_takes_more_than_the_reference_says_more():
-    decision = decide(
-        runs_of(
-            {
-                "wild": ([1.0, 1.1, 0.9, 1.0] * 2, [0.82, 1.0] * 4),
-                "calm": ([2.0, 2.1, 1.9, 2.0] * 2, [0.904, 0.905] * 4),
-                "wild too": ([3.0, 3.1, 2.9, 3.0] * 2, [0.819, 0.999] * 4),
-            }
-        )
+    runs = runs_of(
+        {
+            "wild": ([1.0, 1.1, 0.9, 1.0] * 2, [0.82, 1.0] * 4),
+            "calm": ([2.0, 2.1, 1.9, 2.0] * 2, [0.904, 0.905] * 4),
+            "wild too": ([3.0, 3.1, 2.9, 3.0] * 2, [0.819, 0.999] * 4),
+        }
     )
+    decision = decide(runs)
     assert decision.candidates[decision.reference].name == "wild @ gpu"
     loss = next(c.loss_high for c in decision.candidates if c.name == "calm @ gpu")
     step = decision.step(loss)
@@ -252,11 +226,10 @@ def test_a_choice_that_takes_more_than_the_reference_says_more():
 
 
 def test_energies_of_another_provenance_are_told_apart():
-    conditions = {
-        "best": ([2.0, 2.1, 1.9], [0.950, 0.951, 0.952], "measured"),
-        "less": ([1.0, 1.1, 0.9], [0.940, 0.941, 0.942], "estimated"),
-    }
-    decision = decide(runs_of(conditions))
+    runs = runs_of({"best": ([2.0, 2.1, 1.9], [0.950, 0.951, 0.952]),
+                    "less": ([1.0, 1.1, 0.9], [0.940, 0.941, 0.942])})  # fmt: skip
+    runs.loc[runs["architecture"] == "less", "provenance"] = "estimated"
+    decision = decide(runs)
     told = decision.details(decision.step(0.1))
     assert "1.00 J per image (estimated)" in told
     assert "The energy of the other is measured" in told

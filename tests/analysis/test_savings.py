@@ -41,9 +41,7 @@ def test_bca_of_the_same_draws_is_scipys(sizes):
 
 def test_the_interval_of_a_saving_is_scipys_but_for_the_draws():
     dear, cheap = lognormal(1, 25, 2.0, 0.3), lognormal(2, 18, 1.0, 0.2)
-    ours = saving(
-        runs_of({"dear": dear, "cheap": cheap}), architecture("dear"), architecture("cheap")
-    )
+    ours = saved(runs_of({"dear": dear, "cheap": cheap}))
     theirs = stats.bootstrap(
         (dear, cheap), ratio_of_medians, n_resamples=20_000, method="BCa", vectorized=True,
         rng=np.random.default_rng(3),
@@ -52,6 +50,10 @@ def test_the_interval_of_a_saving_is_scipys_but_for_the_draws():
     width = theirs.high - theirs.low
     assert ours.ci_low == pytest.approx(theirs.low, abs=0.05 * width)
     assert ours.ci_high == pytest.approx(theirs.high, abs=0.05 * width)
+
+
+def saved(runs, **how):
+    return saving(runs, architecture("dear"), architecture("cheap"), **how)
 
 
 def three_apart(n=12):
@@ -68,32 +70,22 @@ def three_apart(n=12):
 @pytest.mark.parametrize("n", [6, 12, 13])
 def test_a_pair_has_one_interval_whatever_else_is_compared(n, statistic):
     runs = three_apart(n)
-    alone = saving(runs, architecture("dear"), architecture("cheap"), statistic=statistic)
+    alone = saved(runs, statistic=statistic)
     table = savings_table(runs, "architecture", statistic=statistic)
     assert {(s.dear, s.cheap) for s in table[1:]} == {("dear", "middle"), ("middle", "cheap")}
     assert table[0] == alone
+    picked = best_against_worst(runs, "architecture", statistic=statistic)
+    assert picked.picked_from == 3
+    assert replace(picked, picked_from=1) == alone  # nothing else comes near
 
 
 @pytest.mark.parametrize("statistic", ["median", "mean"])
 def test_an_interval_does_not_depend_on_the_order_of_the_runs(statistic):
     runs = three_apart(12)
     one, other = (
-        saving(table, architecture("dear"), architecture("cheap"), statistic=statistic)
-        for table in (runs, runs.sample(frac=1, random_state=0))
+        saved(table, statistic=statistic) for table in (runs, runs.sample(frac=1, random_state=0))
     )
     assert (one.ci_low, one.ci_high) == pytest.approx((other.ci_low, other.ci_high), rel=1e-9)
-
-
-@pytest.mark.parametrize("statistic", ["median", "mean"])
-@pytest.mark.parametrize("n", [6, 12, 13])
-def test_the_largest_saving_has_the_pairs_interval_where_nothing_else_is_in_the_running(
-    n, statistic
-):
-    runs = three_apart(n)
-    alone = saving(runs, architecture("dear"), architecture("cheap"), statistic=statistic)
-    picked = best_against_worst(runs, "architecture", statistic=statistic)
-    assert picked.picked_from == 3
-    assert replace(picked, picked_from=1) == alone
 
 
 @pytest.mark.parametrize("n", [6, 12, 13])
@@ -103,11 +95,8 @@ def test_the_largest_of_one_saving_is_that_saving(n):
         picked = pick_largest(runs, [one])
         assert picked.picked_from == 1
         assert picked == one
-
-
-def test_there_is_no_largest_of_no_savings():
     with pytest.raises(NotEnoughDataError, match="no pair of conditions is left"):
-        pick_largest(three_apart(), [])
+        pick_largest(runs, [])
 
 
 @pytest.mark.parametrize("n", [6, 12])
@@ -133,9 +122,7 @@ def test_picking_among_near_ties_lowers_the_lower_bound_alone(n):
 
 def test_with_few_runs_the_interval_is_welchs_of_logarithms():
     dear, cheap = lognormal(1, 5, 2.0, 0.2), lognormal(2, 8, 1.0, 0.1)
-    result = saving(
-        runs_of({"dear": dear, "cheap": cheap}), architecture("dear"), architecture("cheap")
-    )
+    result = saved(runs_of({"dear": dear, "cheap": cheap}))
     test = stats.ttest_ind(np.log(cheap), np.log(dear), equal_var=False)
     low, high = test.confidence_interval(0.95)
     assert result.method == "t"
@@ -146,7 +133,7 @@ def test_with_few_runs_the_interval_is_welchs_of_logarithms():
 def test_with_few_runs_the_interval_of_means_is_by_the_delta_method():
     dear, cheap = lognormal(1, 5, 2.0, 0.2), lognormal(2, 8, 1.0, 0.1)
     runs = runs_of({"dear": dear, "cheap": cheap})
-    result = saving(runs, architecture("dear"), architecture("cheap"), statistic="mean")
+    result = saved(runs, statistic="mean")
     va, vb = (v.var(ddof=1) / len(v) / v.mean() ** 2 for v in (dear, cheap))
     df = (va + vb) ** 2 / (va**2 / 4 + vb**2 / 7)
     log_ratio = math.log(cheap.mean() / dear.mean())
@@ -160,7 +147,7 @@ def test_with_few_runs_the_interval_of_means_is_by_the_delta_method():
 def test_with_many_runs_the_interval_of_means_is_studentised_and_near_welchs():
     dear, cheap = lognormal(1, 40, 2.0, 0.05), lognormal(2, 30, 1.0, 0.05)
     runs = runs_of({"dear": dear, "cheap": cheap})
-    result = saving(runs, architecture("dear"), architecture("cheap"), statistic="mean")
+    result = saved(runs, statistic="mean")
     low, high = stats.ttest_ind(
         np.log(cheap), np.log(dear), equal_var=False
     ).confidence_interval(0.95)  # fmt: skip
@@ -176,7 +163,7 @@ def test_energies_that_are_not_above_zero_use_the_percentile(n):
     cheap = lognormal(2, n, 1.0)
     cheap[:2] = [0.0, -0.01]  # net of idle power
     runs = runs_of({"dear": lognormal(1, n, 2.0), "cheap": cheap})
-    result = saving(runs, architecture("dear"), architecture("cheap"))
+    result = saved(runs)
     assert result.method == "percentile"
     drawn = 1 - median_draws(cheap, generator("cheap")) / median_draws(
         runs.loc[runs["architecture"] == "dear", ENERGY].to_numpy(), generator("dear")
@@ -188,17 +175,14 @@ def test_energies_that_are_not_above_zero_use_the_percentile(n):
     assert best_against_worst(runs, "architecture").ci_low == result.ci_low
 
 
-def test_what_takes_nothing_cannot_be_saved_against():
+def test_what_takes_nothing_or_has_a_single_run_cannot_be_saved_against():
     runs = runs_of({"dear": np.zeros(5), "cheap": np.array([-1.0, 0, -1, -1, 0])})
     answer = attempt(saving, runs, architecture("dear"), architecture("cheap"))
     assert isinstance(answer, Unavailable)
     assert "dear takes, whose median energy per image is not above 0" in answer.sentence()
-
-
-def test_a_saving_against_a_single_run_is_refused_with_its_count():
-    runs = runs_of({"dear": np.array([2.0]), "cheap": lognormal(1, 5, 1.0)})
+    single = runs_of({"dear": np.array([2.0]), "cheap": lognormal(1, 5, 1.0)})
     with pytest.raises(NotEnoughDataError, match="dear has 1 of the at least 2 runs"):
-        saving(runs, architecture("dear"), architecture("cheap"))
+        saved(single)
 
 
 def test_saving_is_the_ratio_of_medians_within_its_interval():
