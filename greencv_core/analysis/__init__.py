@@ -1,5 +1,8 @@
 """Runs table in, result objects out: no plotting, no training.
 
+An analysis that the runs do not allow raises :class:`NotEnoughDataError` with what they lack;
+:func:`attempt` returns that as an :class:`Unavailable` result.
+
 Names are loaded when they are first used: statistics take seconds to load, and a training that is
 forecast needs few of them.
 """

@@ -101,11 +101,6 @@ def fastest_environment(runs: pd.DataFrame) -> str:
 
     The median is over the architectures' medians; if possible, only architectures that were trained
     in every environment count.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There is no run.
     """
     if runs.empty:
         raise NotEnoughDataError("there is none to analyse")

@@ -263,13 +263,7 @@ class StudyResults:
 
     @cached_property
     def rq1(self) -> ArchitectureResults:
-        """Results on the architecture.
-
-        Raises
-        ------
-        NotEnoughDataError
-            No run can be analysed.
-        """
+        """Results on the architecture."""
         environment = self.environment or fastest_environment(self.runs)
         within = filter_by(self.runs, "environment", environment)
         return ArchitectureResults(
@@ -295,19 +289,9 @@ def analyse(
     environment: str | None = None,
     value: str = ENERGY,
 ) -> StudyResults:
-    """Analyse the runs of a study.
+    """Analyse the runs of a study; parameters as the attributes of :class:`StudyResults`.
 
-    Parameters
-    ----------
-    runs
-        Runs table of all runs, as :func:`greencv_core.runs_table` returns it.
-    epochs
-        Epochs table of the same runs, as :func:`greencv_core.epochs_table` returns it.
-    margin
-        Loss of macro F1 that counts as negligible.
-    environment
-        Environment in which architectures are compared; the fastest if omitted.
-    value
-        Column that is compared.
+    ``runs`` is the table of all runs that :func:`greencv_core.runs_table` returns, ``epochs`` that
+    of :func:`greencv_core.epochs_table` of the same runs.
     """
     return StudyResults(runs, epochs, margin, environment, value)

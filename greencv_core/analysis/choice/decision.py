@@ -220,14 +220,7 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     A condition is admissible at an accepted loss if :func:`loss_bounds` shows that its mean
     correctness is no further below that of the best condition. Savings of the median energy per
     image are against the condition of the highest mean correctness. The intervals do not allow for
-    its having been picked.
-
-    Parameters
-    ----------
-    runs
-        Runs table; runs without energy or correctness are left out.
-    correctness
-        Column of the correctness, from 0 to 1.
+    its having been picked. Runs without energy or correctness (from 0 to 1) are left out.
 
     Raises
     ------

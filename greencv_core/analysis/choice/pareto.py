@@ -144,11 +144,6 @@ def energy_to_target(epochs: pd.DataFrame, target: float | None = None) -> Energ
         Epochs table with the condition's columns, run_id, epoch, energy_j and f1_macro.
     target
         Default is the highest, to two decimals, that half of the runs of every condition reach.
-
-    Raises
-    ------
-    NotEnoughDataError
-        No epoch has both an energy and a correctness.
     """
     complete = epochs.groupby("run_id")["energy_j"].transform(lambda e: e.notna().all())
     scored = epochs.groupby("run_id")[_F1].transform("count") > 0

@@ -121,13 +121,7 @@ class SpecificationCurve:
 def leave_one_repetition_out(
     runs: pd.DataFrame, headline: Headline = best_against_worst
 ) -> LeaveOneOut:
-    """Compute the largest saving without each repetition in turn.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two repetitions, or one is needed for a result.
-    """
+    """Compute the largest saving without each repetition in turn."""
     repetitions = sorted(runs["repetition"].unique())
     if len(repetitions) < 2:
         raise NotEnoughDataError("with one repetition none can be left out")
@@ -149,11 +143,6 @@ def repetitions_needed(
     """Compute the repetitions that detect a difference of 5 % with 80 % power.
 
     For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.
-
-    Raises
-    ------
-    NotEnoughDataError
-        No condition has two runs.
     """
     known = runs[runs[value] > 0]
     rows = []
@@ -190,11 +179,6 @@ def specification_curve(
     ----------
     energies
         Runs table of each definition, as :func:`energy_definitions` returns them.
-
-    Raises
-    ------
-    NotEnoughDataError
-        No combination has a result.
     """
     rows: list[dict[str, object]] = []
     unanswered = 0

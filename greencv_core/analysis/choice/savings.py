@@ -109,13 +109,7 @@ def saving(
     statistic: Statistic = "median",
     correctness: str = "f1_macro",
 ) -> Saving:
-    """Compare two conditions, each given as column to level.
-
-    Raises
-    ------
-    NotEnoughDataError
-        A condition has fewer than two runs, or the median to compare with is not above 0.
-    """
+    """Compare two conditions, each given as column to level."""
     dear, cheap = (
         _group(runs, condition, value, statistic, correctness)
         for condition in (from_condition, to_condition)
@@ -135,11 +129,6 @@ def best_against_worst(
 
     The largest of several savings tends to be too large, so its interval is extended downwards.
     Groups with a single run are left out.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two groups of at least two runs, or all are the same.
     """
     groups = _groups(runs, by, value, statistic, correctness)
     estimates = np.array([group.estimate for group in groups])
@@ -159,13 +148,7 @@ def savings_table(
     statistic: Statistic = "median",
     correctness: str = "f1_macro",
 ) -> list[Saving]:
-    """Return the saving of each pair of groups, the largest first.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two groups of at least two runs.
-    """
+    """Return the saving of each pair of groups, the largest first."""
     groups = _groups(runs, by, value, statistic, correctness)
     ordered = sorted(groups, key=lambda group: -group.estimate)
     found = [_between(dear, cheap) for dear, cheap in itertools.combinations(ordered, 2)]
@@ -173,13 +156,7 @@ def savings_table(
 
 
 def pick_largest(runs: pd.DataFrame, candidates: Sequence[Saving]) -> Saving:
-    """Return the largest of some savings of these runs, with an interval that allows for that.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are no candidates.
-    """
+    """Return the largest of some savings of these runs, with an interval that allows for that."""
     if not candidates:
         raise NotEnoughDataError("no pair of conditions is left to pick from")
     best = max(candidates, key=lambda result: result.saving)

@@ -58,11 +58,6 @@ def non_inferiority(a: Values, b: Values, margin: float) -> NonInferiority:
     """Test whether ``b`` loses less than ``margin`` against ``a``, at 5 %, one-sided.
 
     By Welch's t (Schuirmann 1987) and by ranks (Brunner and Munzel 2000).
-
-    Raises
-    ------
-    NotEnoughDataError
-        One of the two has fewer than two values.
     """
     if min(len(a), len(b)) < 2:
         raise NotEnoughDataError("whether a loss is negligible needs at least 2 runs on each side")
@@ -143,13 +138,7 @@ def savings_without_loss(
     *,
     correctness: str = "f1_macro",
 ) -> SavingsWithoutLoss:
-    """Test every pair of conditions of which one saves for a loss of correctness.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two conditions of at least two runs.
-    """
+    """Test every pair of conditions of which one saves for a loss of correctness."""
     runs = runs.dropna(subset=[value, correctness])
     every = savings_table(runs, by, value, correctness=correctness)
     saving = [result for result in every if result.ci_low > 0]

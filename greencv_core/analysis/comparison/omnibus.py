@@ -160,13 +160,7 @@ class Comparison:
 
 
 def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
-    """Compare ``value`` between the groups of column ``by`` that have at least two values.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two such groups.
-    """
+    """Compare ``value`` between the groups of column ``by`` that have at least two values."""
     every = {
         str(name): part[value].dropna().to_numpy(dtype=float)
         for name, part in runs.groupby(by, sort=False, observed=True)

@@ -48,12 +48,6 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     """Compare a value between environments, paired by architecture and seed.
 
     The test is Wilcoxon's signed-rank test for two environments, Friedman's for more.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two environments, or fewer than six combinations of architecture and
-        seed that each of them has.
     """
     table = runs.pivot_table(
         index=["architecture", "seed"], columns="environment", values=value, sort=False

@@ -82,11 +82,6 @@ def most_powerful(runs: pd.DataFrame) -> str:
 
     Only architectures trained in at least two environments count. Simple ones are no criterion:
     they may leave a large GPU idle.
-
-    Raises
-    ------
-    NotEnoughDataError
-        No architecture of known complexity was trained in two environments.
     """
     timed = runs.dropna(subset=["gflops_per_image", "duration_s_per_image"])
     environments = timed.groupby("architecture", observed=True)["environment"].nunique()
@@ -103,11 +98,6 @@ def powerful_against_each(runs: pd.DataFrame) -> list[Matching]:
 
     By Welch's t test of logarithms for each architecture, with Holm's correction over all
     architectures and pairs. Pairs of too few runs are left out.
-
-    Raises
-    ------
-    NotEnoughDataError
-        As :func:`most_powerful`; or no pair has two architectures of three runs in each.
     """
     powerful = most_powerful(runs)
     crossed: dict[str, Interaction] = {}

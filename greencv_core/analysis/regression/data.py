@@ -36,12 +36,6 @@ def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         architecture, environment, log_energy (J per image), log_gflops and, if known,
         log_parameters; the predictors are centred at the mean of the architectures.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than three architectures, all have the same GFLOPs, or all runs took the
-        same energy.
     """
     columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
     if not runs["parameters"].notna().any():

@@ -52,11 +52,6 @@ def mixed_model(runs: pd.DataFrame) -> MixedModel:
     """Fit the regression with a random intercept for each architecture.
 
     Parameters enter with at least six architectures.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than five architectures, or the model does not converge on these runs.
     """
     data = logarithms(runs)
     architectures = data["architecture"].nunique()

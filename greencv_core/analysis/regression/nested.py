@@ -68,13 +68,7 @@ class NestedModels:
 
 
 def nested_models(runs: pd.DataFrame) -> NestedModels:
-    """Build the regression term by term, from GFLOPs alone.
-
-    Raises
-    ------
-    NotEnoughDataError
-        As :func:`energy_regression`.
-    """
+    """Build the regression term by term, from GFLOPs alone."""
     data = logarithms(runs)
     steps = estimable_terms(data, STEPS)
     rows = []

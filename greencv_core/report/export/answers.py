@@ -52,11 +52,7 @@ _KEYS = {
 def results_json(study: Study, results: StudyResults) -> dict[str, Any]:
     """Return the results of a study as JSON values.
 
-    Returns
-    -------
-    dict
-        schema_version, keys (units of keys that do not name theirs), study, runs, conditions,
-        rq1_architecture and rq2_environment.
+    ``keys`` states the units of keys that do not name theirs.
     """
     runs = results.runs
     none = Unavailable("there is none to analyse")

@@ -46,20 +46,11 @@ _RESOURCES: dict[str, dict[str, Any]] = {
 def data_package(
     folder: Path, *, study: Study, runs: int, commit: str, homepage: str | None = None
 ) -> dict[str, Any]:
-    """Describe the results' files in a folder.
+    """Describe the results' files in a folder: ``results.json``, ``runs.csv``, ``runs.parquet``.
 
-    Parameters
-    ----------
-    folder
-        Holds ``results.json``, ``runs.csv`` and ``runs.parquet``.
-    runs
-        Rows of the runs table.
-    commit
-        Of the code that computed the results.
-    homepage
-        The project's public address, where there is one.
+    ``runs`` is the number of rows of the runs table, ``commit`` that of the code that computed the
+    results, ``homepage`` the project's public address, where there is one.
     """
-    resources = [_resource(folder / name, about) for name, about in _RESOURCES.items()]
     return {
         "$schema": f"{_PROFILES}/datapackage.json",
         "name": f"greencv-{re.sub(r'[^a-z0-9]+', '-', study.name.lower()).strip('-')}",
@@ -72,7 +63,7 @@ def data_package(
         "licenses": [LICENCE],
         "contributors": [{"title": "The greencv contributors", "roles": ["author"]}],
         "sources": [{"title": f"Run records of the study {study.name}, metered by greencv"}],
-        "resources": resources,
+        "resources": [_resource(folder / name, about) for name, about in _RESOURCES.items()],
         "provenance": {
             "software": "greencv",
             "software_version": __version__,
@@ -85,27 +76,19 @@ def data_package(
 
 def _resource(path: Path, about: dict[str, Any]) -> dict[str, Any]:
     content = path.read_bytes()
-    described = {
-        **about,
-        "path": path.name,
-        "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
-    }
+    digest = hashlib.sha256(content).hexdigest()
+    described = {**about, "path": path.name, "hash": f"sha256:{digest}"}
     if path.name != TABLE:
         # The standard's own tool rejects any byte count of a Parquet file.
         described["bytes"] = len(content)
     if path.name == TEXT_TABLE:
-        described["schema"] = _schema()
+        described["schema"] = {
+            "$schema": f"{_PROFILES}/tableschema.json",
+            "fields": [
+                {"name": name, "type": column.kind, "description": column.description}
+                for name, column in RUNS_COLUMNS.items()
+            ],
+            "missingValues": [""],
+            "primaryKey": ["run_id"],
+        }
     return described
-
-
-def _schema() -> dict[str, Any]:
-    fields = [
-        {"name": name, "type": column.kind, "description": column.description}
-        for name, column in RUNS_COLUMNS.items()
-    ]
-    return {
-        "$schema": f"{_PROFILES}/tableschema.json",
-        "fields": fields,
-        "missingValues": [""],
-        "primaryKey": ["run_id"],
-    }

@@ -34,26 +34,9 @@ def write_results(
     """Write the results' files beside the HTML.
 
     ``results.json`` has every result, ``runs.parquet`` and ``runs.csv`` the table of all runs,
-    ``datapackage.json`` describes them with their hashes. The same runs give the same
-    ``results.json`` on every machine.
-
-    Parameters
-    ----------
-    folder
-        Exists; files of these names are replaced.
-    study
-        The study that the report is about.
-    records
-        Its runs, in the study's order.
-    commit
-        Of the code that computes the results.
-    homepage
-        The project's public address, where there is one.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be written to.
+    ``datapackage.json`` describes them with their hashes. The same runs, in the study's order, give
+    the same ``results.json`` on every machine. The folder exists; files of these names are
+    replaced. ``commit`` is that of the code, ``homepage`` the project's public address.
     """
     results = analyse(
         runs_table(records), epochs_table(list(records)), margin=study.analysis.correctness_margin

@@ -31,22 +31,15 @@ def plain(value: Any, name: str = "", digits: int = DIGITS) -> Any:
 
     A result object becomes an object of its fields and ``sentences``, a table a list of rows, an
     unavailable result its reason, an undefined figure null. Arrays (a figure a run) are left
-    out.
-
-    Parameters
-    ----------
-    name
-        Key of the value; decides whether it is a p value.
-    digits
-        Significant digits.
+    out. ``name`` is the key of the value (it decides whether that is a p value), ``digits`` the
+    number of significant digits.
     """
     if isinstance(value, Unavailable):
         return {"unanswered": value.reason}
     if dataclasses.is_dataclass(value):
         return _result(value, digits)
     if isinstance(value, pd.DataFrame):
-        rows = value.to_dict("records")
-        return [plain(row, digits=digits) for row in rows]
+        return [plain(row, digits=digits) for row in value.to_dict("records")]
     if isinstance(value, Mapping):
         return {str(key): plain(part, str(key), digits) for key, part in value.items()}
     if isinstance(value, list | tuple):
