@@ -19,6 +19,15 @@ from greencv_core.analysis.bootstrap import (
 )
 
 
+def traced(call, *args):
+    """Return what a call returns, and its peak memory in bytes."""
+    tracemalloc.start()
+    try:
+        return call(*args), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def furthest_apart(drawn, reference):
     """Return the Kolmogorov distance of two samples, ties by rounding errors being removed."""
     drawn, reference = np.sort(drawn.round(9)), np.sort(reference.round(9))
@@ -53,12 +62,7 @@ def test_the_order_of_the_values_does_not_matter_to_drawn_medians():
 
 def test_drawing_medians_of_a_million_values_holds_no_samples():
     values = np.random.default_rng(0).normal(size=1_000_000)
-    tracemalloc.start()
-    try:
-        drawn = median_draws(values, generator("large"))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    drawn, peak = traced(median_draws, values, generator("large"))
     assert peak < 3 * values.nbytes
     # The standard error of a normal sample's median.
     assert drawn.std() == pytest.approx(math.sqrt(math.pi / 2 / 1e6), rel=0.1)
@@ -85,12 +89,7 @@ def test_drawn_means_are_the_same_in_pieces_and_need_little_memory(monkeypatch):
     values = np.random.default_rng(0).lognormal(size=1000)
     whole = mean_draws(values, generator("a"), 1000)
     monkeypatch.setattr(bootstrap, "_AT_ONCE", 7_000)
-    tracemalloc.start()
-    try:
-        pieces = mean_draws(values, generator("a"), 1000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    pieces, peak = traced(mean_draws, values, generator("a"), 1000)
     assert (whole[0] == pieces[0]).all()
     assert (whole[1] == pieces[1]).all()
     assert peak < 1_000_000  # all samples at once would be 8 million bytes

@@ -44,8 +44,8 @@ def test_welch_james_does_not_depend_on_how_contrasts_are_written():
 
 
 def test_the_interaction_of_two_by_two_is_welchs_t_of_a_difference_of_differences():
-    result = architecture_by_environment(made_up_runs(n=5, architectures=2))
     runs = made_up_runs(n=5, architectures=2)
+    result = architecture_by_environment(runs)
     cells = [np.log10(g[ENERGY]) for _, g in runs.groupby(["architecture", "environment"])]
     of_means = np.array([c.var(ddof=1) / 5 for c in cells])
     t = (np.array([1, -1, -1, 1]) @ [c.mean() for c in cells]) / math.sqrt(of_means.sum())

@@ -24,9 +24,7 @@ def test_comparison_against_recomputation_by_hand():
     weights = [len(v) / v.var(ddof=1) for v in values]
     grand = sum(w * v.mean() for w, v in zip(weights, values, strict=True)) / sum(weights)
     between = sum(w * (v.mean() - grand) ** 2 for w, v in zip(weights, values, strict=True)) / 2
-    lam = sum(
-        (1 - w / sum(weights)) ** 2 / (len(v) - 1) for w, v in zip(weights, values, strict=True)
-    )
+    lam = sum((1 - w / sum(weights)) ** 2 / (n / 3 - 1) for w in weights)
     assert result.welch_f == pytest.approx(between / (1 + 2 * (3 - 2) / (3**2 - 1) * lam))
 
 

@@ -46,10 +46,9 @@ def test_correctness_for_a_kilojoule_is_the_median_over_runs():
                       {"a": np.array([0.5, 0.8, 0.8]), "b": np.full(3, 0.9)})  # fmt: skip
     result = pareto_front(runs)
     assert result.conditions["correctness_per_kj"].tolist() == pytest.approx([0.4, 0.09])
-    assert "a @ env0 has the most macro F1 for a kilojoule of training, 0.400" in (
-        result.efficiency_sentence()
-    )
-    assert "b @ env0 the least, 0.0900" in result.efficiency_sentence()
+    text = result.efficiency_sentence()
+    assert "a @ env0 has the most macro F1 for a kilojoule of training, 0.400" in text
+    assert "b @ env0 the least, 0.0900" in text
     unmetered = pareto_front(runs.assign(energy_j=0.0))
     assert unmetered.conditions["correctness_per_kj"].isna().all()
     assert unmetered.efficiency_sentence() == ""
@@ -97,10 +96,7 @@ def test_runs_that_never_reach_the_target_count_as_more_than_any():
     assert "nan" not in result.sentence()
     nowhere = energy_to_target(epochs_table(), 0.99).sentence()
     assert nowhere == "No condition reached a macro F1 of 0.99 in most of its runs."
-
-
-def test_half_the_runs_at_the_target_are_not_most():
-    epochs = epochs_table()
+    epochs = epochs_table()  # half of the runs are not most
     two = epochs[epochs["run_id"].isin(["quick0", "slow0", "quick2", "slow2"])]
     table = energy_to_target(two, 0.6).conditions.set_index("architecture")
     assert table.loc["slow", "reached"] == 1
@@ -113,6 +109,8 @@ def test_the_default_target_is_one_that_half_of_every_conditions_runs_reach():
     assert result.target == pytest.approx(0.60)  # the median of slow's 0.707, 0.607, 0.307
     assert (result.conditions["reached"] >= 2).all()
     assert "a macro F1 of 0.60" in result.sentence()
+    for score in (0.29, 0.57, 0.58, 0.9):  # where every run has just it
+        assert energy_to_target(epochs.assign(f1_macro=score)).target == pytest.approx(score)
 
 
 @pytest.mark.filterwarnings("error")
@@ -133,12 +131,6 @@ def test_an_epoch_that_was_not_validated_still_took_energy():
     table = energy_to_target(epochs, 0.6).conditions.set_index("architecture")
     # quick: 2 epochs of 10, 11 and 12 J.
     assert table.loc["quick", "energy_j"] == 22
-
-
-@pytest.mark.parametrize("score", [0.29, 0.57, 0.58, 0.9])
-def test_the_default_target_is_reached_where_every_run_has_just_it(score):
-    result = energy_to_target(epochs_table().assign(f1_macro=score))
-    assert result.target == pytest.approx(score)
 
 
 @pytest.mark.filterwarnings("error")
