@@ -245,18 +245,27 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     if not means[reference] > 0:
         raise NotEnoughDataError(f"no condition has a {quantity(correctness)} above 0")
     levels = [dict(zip(CONDITION, key, strict=True)) for key, _ in groups]
-    bounds = loss_bounds(scores)
+    savings = [
+        None if own is levels[reference]
+        else saving(known, levels[reference], own, correctness=correctness)
+        for own in levels
+    ]  # fmt: skip
     candidates = tuple(
-        _candidate(
-            key,
-            part,
-            correctness=correctness,
-            loss_high=math.ceil(round(GRID * bounds[i], _NOISE)) / GRID,
-            saved=None
-            if i == reference
-            else saving(known, levels[reference], levels[i], correctness=correctness),
+        Candidate(
+            levels=key,
+            n=len(part),
+            energy_j_per_image=float(part[ENERGY].median()),
+            duration_s_per_image=float(part["duration_s_per_image"].median()),
+            power_w=float(part["power_w"].median()),
+            correctness=mean,
+            loss_high=math.ceil(round(GRID * bound, _NOISE)) / GRID,
+            varies=bool(np.ptp(part[correctness]) > 0),
+            provenance=weakest_provenance(part),
+            saving=saved,
         )
-        for i, (key, part) in enumerate(groups)
+        for (key, part), mean, bound, saved in zip(
+            groups, means, loss_bounds(scores), savings, strict=True
+        )
     )
     compared = {candidate.name for candidate in candidates}
     return Decision(
@@ -266,28 +275,6 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
         left_out=tuple(name for name in names if name not in compared),
         provenance=weakest_provenance(pd.concat([part for _, part in groups])),
         correctness=correctness,
-    )
-
-
-def _candidate(
-    levels: tuple[object, ...],
-    runs: pd.DataFrame,
-    *,
-    correctness: str,
-    loss_high: float,
-    saved: Saving | None,
-) -> Candidate:
-    return Candidate(
-        levels=levels,
-        n=len(runs),
-        energy_j_per_image=float(runs[ENERGY].median()),
-        duration_s_per_image=float(runs["duration_s_per_image"].median()),
-        power_w=float(runs["power_w"].median()),
-        correctness=float(runs[correctness].to_numpy(dtype=float).mean()),
-        loss_high=loss_high,
-        varies=bool(np.ptp(runs[correctness]) > 0),
-        provenance=weakest_provenance(runs),
-        saving=saved,
     )
 
 

@@ -19,7 +19,6 @@ TERMS = {
     "log_gflops:C(environment)": "log10(GFLOPs) x environment",
     "log_parameters:C(environment)": "log10(parameters) x environment",
     "Intercept": "intercept",
-    "Residual": "residual",
 }
 STEPS = ("log_gflops", "C(environment)", "log_gflops:C(environment)", "log_parameters",
           "log_parameters:C(environment)")  # fmt: skip

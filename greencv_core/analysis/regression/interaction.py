@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 import warnings
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
@@ -96,18 +94,17 @@ class Interaction:
         for (environment, reference), part in self.effects.groupby(
             ["environment", "reference"], sort=False
         ):
-            sure = part[part["p_holm"] < ALPHA]
+            sure = part["p_holm"] < ALPHA
+            answers = {
+                "more for": sure & (part["ratio"] > 1),
+                "less for": sure & (part["ratio"] < 1),
+                "not shown to differ for": ~sure,
+            }
             phrases = [
-                f"{word} for {listed(list(some['architecture']))}"
-                for word, some in (
-                    ("more", sure[sure["ratio"] > 1]),
-                    ("less", sure[sure["ratio"] < 1]),
-                )
-                if len(some)
+                f"{answer} {listed(list(part.loc[chosen, 'architecture']))}"
+                for answer, chosen in answers.items()
+                if chosen.any()
             ]
-            open_ones = list(part.loc[~(part["p_holm"] < ALPHA), "architecture"])
-            if open_ones:
-                phrases.append(f"not shown to differ for {listed(open_ones)}")
             parts.append(f"{environment} against {reference}: {', '.join(phrases)}")
         return f"By architecture (Welch's t of logarithms, Holm's correction), {'; '.join(parts)}."
 
@@ -144,9 +141,9 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
         str(name)
         for column in (_ARCHITECTURE, _ENVIRONMENT)
         for name in runs[column].unique()
-        if not kept.empty and name not in set(kept[column])
+        if name not in set(kept[column])
     ]
-    runs = runs if kept.empty else kept
+    runs = kept
     environments = list(runs["environment"].unique())
     if len(environments) < 2:
         raise NotEnoughDataError(
@@ -187,7 +184,7 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
 
 
 def _complete_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the largest complete table of conditions, or none."""
+    """Return the runs of the largest complete table of conditions; all if there is none."""
     names = [_ARCHITECTURE, _ENVIRONMENT]
     counts = runs.groupby(names, sort=False, observed=True).size().unstack(fill_value=0)
     while (short := counts < FEWEST_FOR_WELCH_JAMES).any(axis=None):
@@ -196,8 +193,9 @@ def _complete_table(runs: pd.DataFrame) -> pd.DataFrame:
             counts = counts.drop(index=of_rows.idxmax())
         else:
             counts = counts.drop(columns=of_columns.idxmax())
-    whole = counts if min(counts.shape) >= 2 else counts.iloc[:0]
-    return runs[runs[_ARCHITECTURE].isin(whole.index) & runs[_ENVIRONMENT].isin(whole.columns)]
+    if min(counts.shape) < 2:
+        return runs
+    return runs[runs[_ARCHITECTURE].isin(counts.index) & runs[_ENVIRONMENT].isin(counts.columns)]
 
 
 def welch_james(
@@ -284,24 +282,21 @@ def _check(cells: list[list[Values]], architectures: list[str], environments: li
 
 def _analysis_of_variance(data: pd.DataFrame, cells: list[list[Values]]) -> pd.DataFrame:
     every = [values for row in cells for values in row]
-    means, variances, counts = (
-        np.array([statistic(v) for v in every], dtype=float)
-        for statistic in (np.mean, partial(np.var, ddof=1), len)
-    )
+    means = np.array([values.mean() for values in every])
+    variances = np.array([values.var(ddof=1) for values in every])
+    counts = np.array([float(len(values)) for values in every])
     one, other = (np.ones((1, k)) / k for k in (len(cells), len(cells[0])))
     between_a, between_b = (_differences(k) for k in (len(cells), len(cells[0])))
-    contrasts: dict[str, NDArray[Any]] = {
-        _ARCHITECTURE: np.kron(between_a, other),
-        _ENVIRONMENT: np.kron(one, between_b),
-        _BOTH: np.kron(between_a, between_b),
-    }
+    terms: tuple[tuple[str, str, str, Any], ...] = (
+        (_ARCHITECTURE, "C(a)", "a", np.kron(between_a, other)),
+        (_ENVIRONMENT, "C(b)", "b", np.kron(one, between_b)),
+        (_BOTH, "C(a):C(b)", "a x b", np.kron(between_a, between_b)),
+    )
     fit = smf.ols("value ~ C(a) * C(b)", data).fit()
     squares = anova_lm(fit, typ=2)["sum_sq"]
     aligned = aligned_ranks_anova(data).set_index("term")
     rows = []
-    for (term, contrast), row, name in zip(
-        contrasts.items(), ("C(a)", "C(b)", "C(a):C(b)"), ("a", "b", "a x b"), strict=True
-    ):
+    for term, row, name, contrast in terms:
         test = welch_james(means, variances, counts, contrast)
         rows.append(
             {

@@ -193,14 +193,13 @@ def _slopes(fit: Any, names: Sequence[str], environments: Sequence[str]) -> pd.D
 def _type_ii(ordinary: Any) -> pd.DataFrame:
     with warnings.catch_warnings(action="ignore"):
         table = anova_lm(ordinary, typ=2, robust="hc3").reset_index(names="term")
-    residual = float(table.loc[table["term"] == "Residual", "df"].iloc[0])
     table = table[table["term"] != "Residual"]
     return pd.DataFrame(
         {
             "term": [TERMS[term] for term in table["term"]],
             "f": table["F"].to_numpy(),
             "df1": table["df"].to_numpy(),
-            "df2": residual,
+            "df2": float(ordinary.df_resid),
             "p": table["PR(>F)"].to_numpy(),
         }
     )
