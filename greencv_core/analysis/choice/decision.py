@@ -221,12 +221,6 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     correctness is no further below that of the best condition. Savings of the median energy per
     image are against the condition of the highest mean correctness. The intervals do not allow for
     its having been picked. Runs without energy or correctness (from 0 to 1) are left out.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two conditions of at least two runs, none learned anything, or the
-        reference takes nothing.
     """
     names = [condition_name(key) for key, _ in _by_condition(runs)]
     known = runs.dropna(subset=[ENERGY, correctness])

@@ -84,11 +84,6 @@ def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
     ----------
     runs
         Runs table of one environment; runs without a value are left out.
-
-    Raises
-    ------
-    NotEnoughDataError
-        Fewer than three architectures have three runs with both values, or a column is constant.
     """
     known = runs.dropna(subset=[x, y])
     sizes = known.groupby("architecture", observed=True)["architecture"].transform("size")

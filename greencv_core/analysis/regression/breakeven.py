@@ -157,11 +157,6 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
 
     The interval is Fieller's (1954) of the zero of a line, with the residual variance of the
     architectures about it.
-
-    Raises
-    ------
-    NotEnoughDataError
-        Fewer than four architectures of different GFLOPs were trained in both.
     """
     runs = runs[(runs["energy_j_per_image"] > 0) & (runs["gflops_per_image"] > 0)]
     runs = runs[runs["environment"].isin((a, b))]

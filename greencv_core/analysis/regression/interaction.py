@@ -128,12 +128,6 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
     The reference environment is the first in the table. If conditions have too few runs, the
     architecture or environment with the largest share of such conditions is left out, until none
     is incomplete.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than two such architectures or two environments, or a condition has fewer
-        than three runs, or no spread.
     """
     runs = runs[runs["energy_j_per_image"] > 0]
     kept = _complete_table(runs)

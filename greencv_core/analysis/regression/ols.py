@@ -125,12 +125,6 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
 
     Parameters enter with at least four architectures, the environment and its interaction with
     GFLOPs with at least two environments.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are fewer than three architectures, no more runs than coefficients, no spread, or a
-        term that rests on a single run.
     """
     data = logarithms(runs)
     formula = formula_of(estimable_terms(data, REPORTED))
