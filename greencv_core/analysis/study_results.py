@@ -86,7 +86,6 @@ class ArchitectureResults:
     within: pd.DataFrame
     """Usable runs of :attr:`environment`."""
     epochs: pd.DataFrame
-    """Epochs table of all runs."""
     environment: str
     margin: float
     value: str = ENERGY
@@ -173,7 +172,6 @@ class EnvironmentResults:
     """RQ2: how the training environment decides energy and correctness."""
 
     runs: pd.DataFrame
-    """Usable runs."""
     margin: float
     value: str = ENERGY
 
@@ -238,7 +236,6 @@ class StudyResults:
     all_runs: pd.DataFrame
     """Runs table, including runs that are not analysed."""
     epochs: pd.DataFrame
-    """Epochs table."""
     margin: float
     """Loss of macro F1 that counts as negligible."""
     environment: str | None = None

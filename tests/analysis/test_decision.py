@@ -23,13 +23,6 @@ def runs_of(conditions):
     return runs.assign(environment="gpu", power_w=100.0, provenance="measured")
 
 
-def two_hundred_losses(decision):
-    """Return losses near and at every bound, and on a grid."""
-    bounds = [candidate.loss_high for candidate in decision.candidates]
-    near = [bound + shift for bound in bounds for shift in (-1e-4, 0, 1e-4)]
-    return [loss for loss in (*near, *np.linspace(0, 0.2, 201)) if loss >= 0]
-
-
 def test_a_bound_is_that_of_a_sum_done_by_hand():
     a, b = np.array([0.90, 0.92]), np.array([0.80, 0.84])
     # Means differ by 0.09; their variances are 0.0002/2 and 0.0008/2.
@@ -93,7 +86,9 @@ def test_bounds_are_no_wider_than_they_must_be():
 @pytest.mark.parametrize(("n", "seed"), [(2, 0), (3, 1), (5, 2), (12, 3)])
 def test_the_choice_is_the_least_energy_among_those_that_qualify(n, seed):
     decision = decide(made_up_runs(n=n, seed=seed))
-    for loss in two_hundred_losses(decision):
+    bounds = [candidate.loss_high for candidate in decision.candidates]
+    near = [bound + shift for bound in bounds for shift in (-1e-4, 0, 1e-4) if bound + shift >= 0]
+    for loss in (*near, *np.linspace(0, 0.2, 201)):
         allowed = math.floor(round(GRID * loss, 6))
         fit = [c for c in decision.candidates if round(GRID * c.loss_high) <= allowed]
         chosen = decision.choice(loss)

@@ -45,9 +45,8 @@ class Saving:
     ``t``: Welch's for the ratio of geometric means (of means, by the delta method); ``percentile``
     if a value is not above 0."""
     from_condition: Mapping[str, object]
-    """Condition to compare with, column to level."""
+    """Condition to compare with, column to level; ``to_condition`` is the one that saves."""
     to_condition: Mapping[str, object]
-    """Condition that saves."""
     n_from: int
     n_to: int
     correctness_loss: float

@@ -37,7 +37,6 @@ class RankCorrelation:
     low: float
     high: float
     n: int
-    """Runs."""
     architectures: int
 
     @property

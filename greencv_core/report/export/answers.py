@@ -6,23 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from greencv_core.analysis import (
-    SpecificationCurve,
-    StudyResults,
-    Unavailable,
-    summarise,
-    weakest_provenance,
-)
-from greencv_core.analysis.describe import (
-    correctness_sentence,
-    environments_sentence,
-    study_cost_sentence,
-)
-from greencv_core.analysis.selection import CONDITION
+from greencv_core.analysis import SpecificationCurve, Unavailable, describe
+from greencv_core.analysis.selection import CONDITION, summarise, weakest_provenance
 from greencv_core.analysis.study_results import (
     ArchitectureResults,
     EnvironmentResults,
     Robustness,
+    StudyResults,
 )
 from greencv_core.report.export.to_json import plain
 from greencv_core.study.schema import Study
@@ -32,6 +22,14 @@ SCHEMA_VERSION = 1
 SUMMARISED = (
     "energy_j", "energy_j_per_image", "net_energy_j", "duration_s", "duration_s_per_image",
     "power_w", "device_utilization_pct", "emissions_gco2e", "accuracy", "f1_macro",
+)  # fmt: skip
+_OF_ARCHITECTURE = (
+    "environment", "energy", "correctness", "regression", "nested_models", "pareto_front",
+    "energy_to_target", "largest_saving", "largest_saving_of_means", "savings_without_loss",
+)  # fmt: skip
+_OF_ENVIRONMENT = (
+    "energy_by_architecture", "interaction", "break_evens", "correctness", "pareto_front",
+    "largest_saving", "largest_savings_by_architecture", "savings_without_loss",
 )  # fmt: skip
 _KEYS = {
     "saving": "share of the energy per image of the condition it is saved against: 0.2 is 20 %",
@@ -77,7 +75,8 @@ def _runs(results: StudyResults) -> dict[str, Any]:
     metered = all_runs[all_runs["energy_j"].notna()]
     sentences = [selection.sentence()]
     if not runs.empty:
-        sentences = [environments_sentence(runs), *sentences, study_cost_sentence(all_runs)]
+        sentences.insert(0, describe.environments_sentence(runs))
+        sentences.append(describe.study_cost_sentence(all_runs))
     return {
         "made": len(all_runs),
         "analysed": len(runs),
@@ -119,35 +118,19 @@ def _conditions(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _architecture(rq1: ArchitectureResults) -> dict[str, Any]:
     return {
-        "environment": rq1.environment,
+        **{name: getattr(rq1, name) for name in _OF_ARCHITECTURE},
         "energy_provenance": _provenance(rq1.within),
-        "energy": rq1.energy,
-        "correctness": rq1.correctness,
-        "regression": rq1.regression,
-        "nested_models": rq1.nested_models,
         # Powell's search stops within a tolerance, so processors differ from the fifth digit on.
         "mixed_model": plain(rq1.mixed_model, digits=4),
-        "pareto_front": rq1.pareto_front,
-        "energy_to_target": rq1.energy_to_target,
-        "largest_saving": rq1.largest_saving,
-        "largest_saving_of_means": rq1.largest_saving_of_means,
-        "savings_without_loss": rq1.savings_without_loss,
         "robustness": _robustness(rq1.robustness),
-        "sentences": [correctness_sentence(rq1.within)],
+        "sentences": [describe.correctness_sentence(rq1.within)],
     }
 
 
 def _environment(rq2: EnvironmentResults) -> dict[str, Any]:
     return {
+        **{name: getattr(rq2, name) for name in _OF_ENVIRONMENT},
         "energy_provenance": _provenance(rq2.runs),
-        "energy_by_architecture": rq2.energy_by_architecture,
-        "interaction": rq2.interaction,
-        "break_evens": rq2.break_evens,
-        "correctness": rq2.correctness,
-        "pareto_front": rq2.pareto_front,
-        "largest_saving": rq2.largest_saving,
-        "largest_savings_by_architecture": rq2.largest_savings_by_architecture,
-        "savings_without_loss": rq2.savings_without_loss,
         "robustness": _robustness(rq2.robustness),
     }
 
