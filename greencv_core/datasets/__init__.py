@@ -45,11 +45,6 @@ def check_dataset(spec: Dataset, *, download: bool = True) -> None:
     download
         Whether to download missing files and to decode images, so that no run needs to. If false,
         only files on this machine are checked.
-
-    Raises
-    ------
-    BadInputError
-        The data set or a class is unknown, too small, damaged or not available.
     """
     known = registry.known_size(spec)
     augment.check_padding(spec)

@@ -72,10 +72,7 @@ def make_file_pool(
 def regroup(pool: Pool, name: str, classes: Mapping[str, Sequence[str]]) -> Pool:
     """Return the images of a study's classes, each of which joins one or more of the data set's.
 
-    Raises
-    ------
-    BadInputError
-        A class is unknown; the message names the nearest known ones.
+    If a class is unknown, the error message names the nearest known ones.
     """
     _check_class_names(name, pool.class_names, classes)
     label_of = dict.fromkeys(range(len(pool.class_names)), -1)

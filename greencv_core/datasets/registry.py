@@ -76,13 +76,7 @@ def known_size(spec: Dataset) -> KnownSize:
 
 
 def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
-    """Return the images of a study's classes, or None if a download is needed but not allowed.
-
-    Raises
-    ------
-    BadInputError
-        The data set or a class is unknown, or the files are not available.
-    """
+    """Return the images of a study's classes, or None if a download is needed but not allowed."""
     _check_name(spec.name)
     pool: Pool | None
     if spec.name in SOURCES:

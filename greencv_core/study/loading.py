@@ -46,26 +46,17 @@ def find_study(source: str | Path) -> Path:
 
 
 def load_study_file(source: str | Path) -> Study:
-    """Read and check a study file.
-
-    Parameters
-    ----------
-    source
-        Path of a YAML file, or the name of one in ``studies/`` (``quick`` or ``quick.yaml``).
-    """
+    """Read and check a study file: a path, or the name of one in ``studies/`` (``quick``)."""
     path = find_study(source)
     where = one_line(path)
     return parse_study(_text_of(path, where), where)
 
 
 def parse_study(text: str, where: str) -> Study:
-    """Parse and check the YAML text of a study; messages name its origin, ``where``.
+    """Parse and check the YAML text of a study.
 
-    Raises
-    ------
-    BadInputError
-        The text is too long, not YAML, or not a valid study: one line a problem, with file, field,
-        value and what is allowed.
+    :class:`BadInputError` has one line a problem: its origin ``where``, field, value and what is
+    allowed.
     """
     if len(text) > LARGEST_FILE_BYTES:
         raise _too_large(where)

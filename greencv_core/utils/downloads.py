@@ -120,11 +120,7 @@ def fetch(release: Release, progress: Progress | None = None) -> Fetched:
     The release's environment variable, ``$GREENCV_DATA``, may name a folder that already holds the
     files (never written to) or the URL of a mirror. There, the files may be arranged as in the
     manifest, in a folder of the release's name or not, or as their publisher arranged them.
-
-    Raises
-    ------
-    DataUnavailableError
-        Not one file is available: the folder does not exist, or the server does not respond.
+    :class:`DataUnavailableError` is raised only if not one file is available.
     """
     location = data_location(release.variable)
     if not location:

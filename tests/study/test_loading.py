@@ -20,7 +20,7 @@ def written(tmp_path, **changes):
         *parents, last = field.split("__")
         place = content
         for parent in parents:
-            place = place[parent]
+            place = place[int(parent) if parent.isdigit() else parent]
         if value is None:
             del place[last]
         else:
@@ -42,14 +42,8 @@ def written(tmp_path, **changes):
         ({"protocol__batch_size": 4096}, ["protocol.batch_size = 4096", "train_images"]),
         ({"environments": []}, ["environments"]),
         ({"environments": "all"}, ["environments = all", "must be auto or a list"]),
-        (
-            {"environments": [{"name": "x", "device": "tpu"}]},
-            ["environments.0.device = tpu", "cpu, cuda"],
-        ),
-        (
-            {"environments": [{"name": "x", "device": "cpu", "threads": 0}]},
-            ["environments.0.threads = 0", "at least 1"],
-        ),
+        ({"environments__0__device": "tpu"}, ["environments.0.device = tpu", "cpu, cuda"]),
+        ({"environments__0__threads": 0}, ["environments.0.threads = 0", "at least 1"]),
         ({"architectures": ["resnet18", "resnet18"]}, ["architectures", "resnet18 named twice"]),
         ({"carbon__country": "Spain"}, ["carbon.country = Spain", "ESP"]),
         (
