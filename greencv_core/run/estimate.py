@@ -177,13 +177,12 @@ def _plan(study: Study, environment: str | None) -> tuple[list[PlannedRun], Mach
 def _run_probes(
     runs: list[PlannedRun], machine: Machine
 ) -> tuple[dict[str, ProbeResult], dict[str, str]]:
-    """Return the probes by environment, and the reasons of those that failed."""
     results = {run.environment.name: run_probe(run, machine, PROBE_S) for run in runs}
-    failed = {name: one for name, one in results.items() if isinstance(one, str)}
+    failed = {name: reason for name, reason in results.items() if isinstance(reason, str)}
     if len(failed) == len(runs):
-        problems = (f"environment {name}: {reason}" for name, reason in failed.items())
-        raise GreencvError("\n".join(f"{WHERE}: {problem}" for problem in problems))
-    return {name: one for name, one in results.items() if not isinstance(one, str)}, failed
+        problems = (f"{WHERE}: environment {name}: {reason}" for name, reason in failed.items())
+        raise GreencvError("\n".join(problems))
+    return {name: r for name, r in results.items() if not isinstance(r, str)}, failed
 
 
 def _estimate(

@@ -50,10 +50,8 @@ class RunQueue:
     """Number of computers that train in parallel, by machine fingerprint; 1 if missing."""
     _finished: int = field(default=0, init=False)
     """Finished runs in the store that have not been reported to ``progress`` yet."""
-    _remaining: list[tuple[str, RemainingTime]] = field(default_factory=list, init=False)
-    """Remaining time, with the machine's fingerprint."""
-    _remaining_with: dict[str, RemainingTime] = field(default_factory=dict, init=False)
-    """The same by run id."""
+    _remaining: dict[str, RemainingTime] = field(default_factory=dict, init=False)
+    """By run id; the same one for all runs of one calibration."""
 
     def prepare_store(self) -> None:
         """Make the store ready to be written to, and report damaged files or a full disk."""
@@ -77,8 +75,7 @@ class RunQueue:
         forecasters, costs = self._predict(runs, calibration)
         expected_s = {condition: cost.total_s for condition, cost in calibration.costs.items()}
         remaining = RemainingTime(runs, expected_s)
-        self._remaining.append((machine, remaining))
-        self._remaining_with.update({run.run_id: remaining for run in runs})
+        self._remaining.update({run.run_id: remaining for run in runs})
         total = total_cost(runs, costs)
         parallel = min(self.computers.get(machine, 1), len(runs))
         finished, self._finished = self._finished, 0
@@ -121,7 +118,7 @@ class RunQueue:
             record = newer
             duration_s = (newer.duration_s or 0.0) + (newer.setup_s or 0.0)
         self.new_records.append(record)
-        self._remaining_with[job.run.run_id].learn(job.run, duration_s)
+        self._remaining[job.run.run_id].learn(job.run, duration_s)
         self.progress.run_ended(job.run, record, self._remaining_s())
 
     def _write(self, job: Job, record: RunRecord) -> RunRecord | None:
@@ -148,7 +145,8 @@ class RunQueue:
     def _remaining_s(self) -> float:
         remaining_s: defaultdict[str, float] = defaultdict(float)
         runs: defaultdict[str, int] = defaultdict(int)
-        for machine, remaining in self._remaining:
+        machines = {each: self.runs[run_id].machine for run_id, each in self._remaining.items()}
+        for remaining, machine in machines.items():
             remaining_s[machine] += remaining.remaining_s()
             runs[machine] += remaining.runs_left
         return max(

@@ -81,7 +81,11 @@ def call_in_fresh_process(
                 raise content
             return content  # type: ignore[no-any-return]
         process.join(EXIT_CODE_S)
-        raise _lost(process.exitcode, count_oom_kills() > oom_kills)
+        if count_oom_kills() > oom_kills:
+            reason = "out of memory: the system killed the training process"
+            raise ProcessLostError(reason, retry=False)
+        by = [f" by {each.name}" for each in signal.Signals if process.exitcode == -each]
+        raise ProcessLostError("".join(["the training process was killed", *by]))
     finally:
         receiving.close()
         # After an interrupt or a hang, do not wait for the end of the training.
@@ -158,15 +162,6 @@ def _messages(
                 return
         elif ready:
             return
-
-
-def _lost(exit_code: int | None, out_of_memory: bool) -> ProcessLostError:
-    if out_of_memory:
-        return ProcessLostError(
-            "out of memory: the system killed the training process", retry=False
-        )
-    by = [f" by {each.name}" for each in signal.Signals if exit_code == -each]
-    return ProcessLostError("".join(["the training process was killed", *by]))
 
 
 def _end(process: Any) -> None:
