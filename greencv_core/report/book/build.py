@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -43,25 +43,13 @@ PUBLISHED_PAGES = ("claims", "decision", "reanalysis", "rq3_estimation")
 """Notebooks that use published data."""
 BUNDLED_PAGES = ("claims", "decision")
 """Notebooks that also show the bundled runs."""
-EXTRA = "beside"
-"""Folder of files copied into the HTML unchanged; also named in ``_config.yml``."""
-_NOT_NOTEBOOKS = shutil.ignore_patterns(".*", "__pycache__")
-KERNEL_STARTS = 4
-"""Attempts to start a notebook's kernel."""
-
-# The package has no __main__, and its script is not on the path of every caller.
-_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
 def download_published(log: Log, progress: DownloadProgress) -> str:
     """Download missing published data; return a description of the available files.
 
-    Parameters
-    ----------
-    log
-        Receives a line about each file that is left out.
-    progress
-        Returns a context for the download of a data set, with a callback for its progress.
+    ``log`` receives a line about each file that is left out; ``progress`` returns a context for
+    the download of a data set, with a callback for its progress.
     """
     lines = []
     for name in DATA_SETS:
@@ -97,8 +85,6 @@ def build_book(
         Holds the finished runs; the book trains nothing.
     records
         The runs to report, in the study's order.
-    log
-        Receives a line about each step.
     published
         Describes the published data; pages that use them are executed again if it changes.
 
@@ -117,10 +103,8 @@ def build_book(
         "store": _portable_path(root / "notebooks", store.location, root),
         "train": False,
     }
-    stamps = store.stamps()
-    versions = {r.run_id: stamps[r.run_id].text for r in records if r.run_id in stamps}
     loaded = load_study(study)
-    shared = _shared_key(root, parameters, loaded, versions)
+    shared = _shared_key(root, parameters, loaded, store, records)
     executed, outdated = [], []
     for notebook in _notebooks(root):
         copy = root / "book" / "notebooks" / notebook.name
@@ -166,7 +150,7 @@ def _execute(
     partial.parent.mkdir(parents=True, exist_ok=True)
     declared = papermill.inspect_notebook(str(notebook))
     parameters = {name: value for name, value in parameters.items() if name in declared}
-    for _ in range(KERNEL_STARTS):
+    for _ in range(4):
         # In a separate process: notebooks run in parallel, and an interrupt ends them all.
         done = subprocess.run(
             [
@@ -179,7 +163,9 @@ def _execute(
             text=True,
             env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", VARIABLE: data_location()},
         )  # fmt: skip
-        if not _kernel_never_started(done.stderr):
+        # Jupyter picks free ports before it binds them, so that of two kernels that start at the
+        # same time one may die. No cell has run by then.
+        if "Kernel died before replying to kernel_info" not in done.stderr:
             break
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -197,12 +183,6 @@ def _execute(
             cell.metadata["tags"] += visibility
     nbformat.write(content, partial)
     partial.replace(executed)
-
-
-def _kernel_never_started(stderr: str) -> bool:
-    # Jupyter picks free ports before it binds them, so that of two kernels that start at the same
-    # time one may die. No cell has run by then.
-    return "Kernel died before replying to kernel_info" in stderr
 
 
 def _render(
@@ -227,16 +207,19 @@ def _render(
     shutil.copytree(root / "book", source / "book")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, source)
-    files = source / EXTRA
+    files = source / "beside"  # copied into the HTML unchanged, by _config.yml
+    ignored = shutil.ignore_patterns(".*", "__pycache__")
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
-    shutil.copytree(root / "notebooks", files / "notebooks", ignore=_NOT_NOTEBOOKS)
+    shutil.copytree(root / "notebooks", files / "notebooks", ignore=ignored)
     write_pages(executed, source / "book" / "notebooks", files, links)
     write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)
     shutil.rmtree(root / "_build" / "html", ignore_errors=True)
     done = subprocess.run(
         [
-            sys.executable, "-c", _JUPYTER_BOOK, "build", str(source),
+            # The package has no __main__, and its script is not on the path of every caller.
+            sys.executable, "-c", "from jupyter_book.cli.main import main; main()",
+            "build", str(source),
             "--path-output", str(root), "--warningiserror", "--keep-going", "--quiet",
         ],
         capture_output=True,
@@ -252,7 +235,11 @@ def _render(
 
 
 def _shared_key(
-    root: Path, parameters: dict[str, Any], study: Study, records: Mapping[str, str]
+    root: Path,
+    parameters: dict[str, Any],
+    study: Study,
+    store: Store,
+    records: Sequence[RunRecord],
 ) -> str:
     """Return a digest of the inputs that all notebooks share."""
     parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
@@ -260,18 +247,18 @@ def _shared_key(
         parts += [str(file), file.read_bytes()]
     lock = root / "requirements.lock"
     parts.append(lock.read_bytes() if lock.is_file() else b"")
-    parts += [f"{run_id} {stamp}" for run_id, stamp in sorted(records.items())]
+    stamps = store.stamps()
+    parts += sorted(f"{r.run_id} {stamps[r.run_id].text}" for r in records if r.run_id in stamps)
     return _digest(parts)
 
 
 def _notebook_key(notebook: Path, shared: str, published: str) -> str:
-    """Return a digest of the inputs of one notebook."""
-    data = published if notebook.stem in PUBLISHED_PAGES else ""
-    bundles = shipped_bundles().values() if notebook.stem in BUNDLED_PAGES else ()
-    modified = str(notebook.stat().st_mtime_ns)
-    return _digest(
-        [shared, modified, notebook.read_bytes(), data, *(path.read_bytes() for path in bundles)]
-    )
+    parts: list[str | bytes] = [shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes()]
+    if notebook.stem in PUBLISHED_PAGES:
+        parts.append(published)
+    if notebook.stem in BUNDLED_PAGES:
+        parts += [path.read_bytes() for path in shipped_bundles().values()]
+    return _digest(parts)
 
 
 def _digest(parts: Iterable[str | bytes]) -> str:

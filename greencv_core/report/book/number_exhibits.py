@@ -10,6 +10,7 @@ import hashlib
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,6 @@ PREFIXES = {
 FOLDER = "exhibits"
 """Folder of the exhibits' files in the built HTML."""
 _UP = "../../"
-_NAMES = {"csv": "CSV", "svg": "SVG", "png": "PNG"}
 _NOTEBOOK = re.compile(r'href="(\w+)\.ipynb"')
 
 
@@ -49,10 +49,11 @@ class _Page:
 
     name: str
     basis: list[str] = field(default_factory=list)
-    numbers: dict[str, int] = field(default_factory=dict)
+    """Ids of the runs behind exhibits that have none of their own."""
+    numbers: Counter[str] = field(default_factory=Counter)
 
     def next_number(self, kind: str) -> str:
-        self.numbers[kind] = self.numbers.get(kind, 0) + 1
+        self.numbers[kind] += 1
         return f"{PREFIXES.get(self.name, self.name)}.{self.numbers[kind]}"
 
 
@@ -83,15 +84,11 @@ def write_pages(
                 found += _number_cell(cell, page, folder)
         notebook.cells.append(_ending(path.stem, links.get(path.stem, {})))
         nbformat.write(notebook, pages / path.name)
-    index = json.dumps(_index(found), indent=1, sort_keys=True)
-    (folder / "index.json").write_text(index + "\n", encoding="utf-8")
-
-
-def _index(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the exhibits, and each set of runs behind them once."""
+    # Each set of runs is in the index once.
     sets = {_digest_of(about["run_ids"]): about["run_ids"] for about in found}
     exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
-    return {"exhibits": exhibits, "run_ids": sets}
+    index = json.dumps({"exhibits": exhibits, "run_ids": sets}, indent=1, sort_keys=True)
+    (folder / "index.json").write_text(index + "\n", encoding="utf-8")
 
 
 def _digest_of(run_ids: Sequence[str]) -> str:
@@ -159,7 +156,7 @@ def _numbered_html(
     )
     links = []
     for file in names:
-        form = _NAMES[file.rsplit(".", 1)[1]]
+        form = file.rsplit(".", 1)[1].upper()
         links.append(
             f'<a href="{_UP}{FOLDER}/{file}" download="{file}" '
             f'aria-label="{name} as {form}">{form}</a>'
@@ -179,9 +176,9 @@ def _runs_link(run_ids: Sequence[str], page: _Page, of: str) -> list[str]:
         return []
     published = any("/" in run_id for run_id in run_ids)  # these are named after their source
     target = "reanalysis.html" if published else "provenance.html#runs"
-    words = count(len(run_ids), "published run" if published else "run")
     if target.startswith(page.name):
         return []
+    words = count(len(run_ids), "published run" if published else "run")
     return [f'<a href="{target}" aria-label="{words} behind {of}">{words}</a>']
 
 

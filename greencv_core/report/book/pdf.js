@@ -32,17 +32,12 @@
     for (const { key, article, title } of chapters) {
       article.id = key;
       article.style.page = key;
-      const frame = document.createElement("div");
-      frame.className = "bd-content bd-article-container greencv-chapter";
-      frame.append(article);
-      body.append(frame);
+      const classes = "bd-content bd-article-container greencv-chapter";
+      body.append(this.element("div", classes, article));
       const head = JSON.stringify(title).replaceAll("\\n", " ");
       this.style(`@page ${key} { @top-right { color: #555; content: ${head}; font: 8pt sans-serif } }`);
     }
-    const main = document.createElement("main");
-    main.className = "bd-main";
-    main.append(...body.childNodes);
-    body.append(main);
+    body.append(this.element("main", "bd-main", ...body.childNodes));
     document.body.replaceWith(body);
     document.title = title;
     document.documentElement.dataset.theme = "light";
@@ -89,13 +84,8 @@
   },
 
   titlePage(title, authors) {
-    const page = document.createElement("section");
-    page.className = "greencv-title";
-    for (const [name, text] of [["p", title], ["p", authors]]) {
-      const line = document.createElement(name);
-      line.textContent = text;
-      page.append(line);
-    }
+    const page = this.element("section", "greencv-title");
+    page.append(this.element("p", "", title), this.element("p", "", authors));
     this.style(`
       .greencv-title { break-after: page; padding-top: 70mm; text-align: center; page: title }
       .greencv-title p:first-child { font-size: 26pt; line-height: 1.2; margin-bottom: 12mm }
@@ -110,34 +100,19 @@
   },
 
   contents(chapters) {
-    const frame = document.createElement("nav");
-    frame.className = "greencv-contents";
-    const heading = document.createElement("h1");
-    heading.textContent = "Contents";
-    const list = document.createElement("ol");
+    const list = this.element("ol", "");
     let part = "";
     for (const chapter of chapters) {
       if (chapter.part !== part) {
         part = chapter.part;
-        const caption = document.createElement("li");
-        caption.className = "part";
-        caption.textContent = part;
-        list.append(caption);
+        list.append(this.element("li", "part", part));
       }
-      const link = document.createElement("a");
+      const title = this.element("span", "title", chapter.title);
+      const link = this.element("a", "", title, this.element("span", "number"));
       link.href = `#${chapter.key}`;
-      for (const [name, text] of [["title", chapter.title], ["number", ""]]) {
-        const span = document.createElement("span");
-        span.className = name;
-        span.textContent = text;
-        link.append(span);
-      }
-      const item = document.createElement("li");
-      item.append(link);
-      list.append(item);
+      list.append(this.element("li", "", link));
     }
-    frame.append(heading, list);
-    return frame;
+    return this.element("nav", "greencv-contents", this.element("h1", "", "Contents"), list);
   },
 
   // MathJax, with the settings of the first page that has it.
@@ -174,9 +149,14 @@
     });
   },
 
+  element(tag, className, ...content) {
+    const made = document.createElement(tag);
+    made.className = className;
+    made.append(...content);
+    return made;
+  },
+
   style(text) {
-    const sheet = document.createElement("style");
-    sheet.textContent = text;
-    document.head.append(sheet);
+    document.head.append(this.element("style", "", text));
   },
 })

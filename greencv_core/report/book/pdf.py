@@ -30,14 +30,12 @@ Log = Callable[[str], None]
 BROWSER = "GREENCV_BROWSER"
 """Environment variable that names the browser's program."""
 
-_NAMES = (
+_PROGRAMS = (
     "chromium",
     "chromium-browser",
     "google-chrome",
     "google-chrome-stable",
     "microsoft-edge",
-)
-_MACOS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
@@ -47,32 +45,19 @@ _HOST = "http://report.invalid/"
 _COLUMN_PX = 657
 """The width between the margins of print.css, 174 mm, at the 96 pixels an inch of CSS."""
 _TIMEOUT_MS = 300_000
-_REFERENCE = "book/api/"
 
 
 def find_browser() -> str | None:
-    """Return the path of a browser based on Chromium.
-
-    Returns
-    -------
-    str or None
-        The one that ``GREENCV_BROWSER`` names, or the first one found; None if there is none.
-    """
+    """Return the path of the browser that ``GREENCV_BROWSER`` names, or else of a Chromium."""
     named = os.environ.get(BROWSER)
     if named:
         return shutil.which(named)
-    found = (shutil.which(name) for name in (*_NAMES, *_MACOS))
+    found = map(shutil.which, _PROGRAMS)
     return next((path for path in found if path), None)
 
 
 def browser_arguments() -> list[str]:
-    """Return the arguments that keep the browser off the network.
-
-    Returns
-    -------
-    list of str
-        Chromium's command-line switches.
-    """
+    """Return the arguments that keep Chromium off the network."""
     quiet = ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
     # Chromium refuses to start its sandbox as root, as in a container.
     return [*quiet, *(["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else [])]
@@ -167,12 +152,7 @@ def _print(page: Page, pypdf: Any, pages: Sequence[dict[str, str]], authors: str
     page.evaluate("maker => maker.fit()", maker)
 
     def as_pdf() -> bytes:
-        return page.pdf(
-            prefer_css_page_size=True,
-            print_background=True,
-            outline=True,
-            tagged=True,
-        )
+        return page.pdf(prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
 
     # The contents' page numbers are known once it is printed; they take no space.
     first = pypdf.PdfReader(io.BytesIO(as_pdf()))
@@ -211,9 +191,8 @@ def _pages(root: Path) -> list[dict[str, str]]:
     pages = [{"path": f"{toc['root']}.html", "part": ""}]
     for part in toc["parts"]:
         for chapter in part["chapters"]:
-            if chapter["file"].startswith(_REFERENCE):
-                continue
-            pages.append({"path": f"{chapter['file']}.html", "part": part["caption"]})
+            if not chapter["file"].startswith("book/api/"):
+                pages.append({"path": f"{chapter['file']}.html", "part": part["caption"]})
     return pages
 
 

@@ -27,9 +27,6 @@ from greencv_core.utils.text import count
 MIME = "application/vnd.greencv.exhibit+json"
 """MIME type of an exhibit's data for the book; Jupyter shows the HTML."""
 
-_LONGEST_LABEL = 28
-"""Characters in a line of an axis label of a narrow figure."""
-
 Kind = Literal["figure", "table"]
 Shown = TypeVar("Shown")
 Value = TypeVar("Value")
@@ -75,8 +72,7 @@ class Exhibit:
             "notes": list(self.notes),
             "body": self.body,
             "files": {
-                suffix: base64.b64encode(content).decode("ascii")
-                for suffix, content in self.files.items()
+                name: base64.b64encode(data).decode("ascii") for name, data in self.files.items()
             },
             "run_ids": list(self.run_ids),
         }
@@ -101,8 +97,8 @@ def figure_exhibit(
     with narrow_layout():
         slim = draw()
     for axes in slim.axes:
-        axes.set_xlabel(textwrap.fill(axes.get_xlabel(), _LONGEST_LABEL))
-        axes.set_ylabel(textwrap.fill(axes.get_ylabel(), _LONGEST_LABEL))
+        axes.set_xlabel(textwrap.fill(axes.get_xlabel(), 28))
+        axes.set_ylabel(textwrap.fill(axes.get_ylabel(), 28))
     svg = to_svg(wide)
     name = hashlib.sha256((caption + svg).encode()).hexdigest()[:8]
     shown = [
@@ -121,15 +117,7 @@ def figure_exhibit(
 
 
 def table_exhibit(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
-    """Return a table as an exhibit.
-
-    Parameters
-    ----------
-    body
-        Its HTML.
-    frame
-        Content of its CSV file, with headings.
-    """
+    """Return a table's HTML as an exhibit, with a frame as its CSV file."""
     # A table wider than the page scrolls, also with the keyboard.
     framed = (
         f'<div class="gcv-table" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
@@ -146,15 +134,7 @@ def attach_runs(runs: pd.DataFrame | Unavailable, exhibit: Exhibit | None) -> Ex
 
 
 def render_exhibit(kind: Kind, body: str, *, caption: str, anchor: str = "", more: str = "") -> str:
-    """Return an exhibit's HTML.
-
-    Parameters
-    ----------
-    caption, more
-        HTML of the caption, and of what follows it.
-    anchor
-        Anchor for links to it.
-    """
+    """Return an exhibit's HTML; ``more`` is HTML below its caption, ``anchor`` is for links."""
     named = f' id="{anchor}"' if anchor else ""
     figcaption = f'<figcaption class="{NO_FORMULAS}"><p>{caption}</p>{more}</figcaption>'
     # Captions of tables are above them, captions of figures below.

@@ -28,15 +28,11 @@ _HEADINGS = {
     "games_howell_p": "p (Games-Howell)",
     "cliffs_delta": "Cliff's delta",
     "hodges_lehmann_shift": "Shift (Hodges-Lehmann)",
-    "eta_squared": "Eta squared",
-    "partial_eta_squared": "Partial eta squared",
     "shapiro_w": "Shapiro-Wilk W",
     "shapiro_p": "Shapiro-Wilk p",
     "sum_sq": "Sum of squares",
     "sd": "SD",
     "df": "df",
-    "effect_size": "Effect size",
-    "f": "F",
     "vif": "VIF",
     "a": "First",
     "b": "Second",
@@ -61,7 +57,6 @@ _HEADINGS = {
     "start_s": "Start (s)",
     "end_s": "End (s)",
     "on_front": "On the front",
-    "logs": "Logs",
     "epoch_s": "Epoch (s)",
     "published_begin": "Second stage begins after, published count",
     "corrected_begin": "Second stage begins after, corrected count",
@@ -88,8 +83,6 @@ _HEADINGS = {
     "shared_memory_mib": "Memory, shared (MiB)",
     "shared_share": "Shared, of its time",
     "against_median": "Energy against the condition's median",
-    "removed_by": "Removed by",
-    "unlike_all_others": "Unlike all others",
     "printed": "In print",
     "in_figure": "In a figure",
     "from_data": "From the data",
@@ -99,32 +92,26 @@ _HEADINGS = {
     "energy_variation": "Coefficient of variation of energy per image",
     "removed_by_hand": "Runs removed by hand",
     "removed_by_rule": "Runs removed by the rule",
-    "agreeing": "Agreeing",
     "with_a_run_put_back": "of these, with a run put back",
     "put_back": "Run put back",
-    "h": "H",
     "pairs_told_apart": "Pairs told apart (Dunn)",
 }
 
-SHORT_S = 1e-4
-"""Times per image are shown in microseconds if the shortest is below this."""
 MICROSECONDS = "Time per image (\N{MICRO SIGN}s)"
-"""Their heading then."""
+"""Heading of times per image if the shortest is below 100 microseconds."""
 
 
 def heading(column: str, provenance: str | None = None, of: str = "") -> str:
     """Return a column's heading; energy carries its provenance: Energy (J, estimated).
 
-    Parameters
-    ----------
-    of
-        The component whose energy it is, where it is that of one alone: GPU energy (J, measured).
+    With ``of``, it is the energy of one component: GPU energy (J, measured).
     """
     if known := RUNS_COLUMNS.get(column):
         text = known.heading(of)
         return text.replace(")", f", {provenance})") if provenance and known.provenance else text
-    in_words = " " in column  # a heading already
-    return _HEADINGS.get(column, column if in_words else column.replace("_", " ").capitalize())
+    if " " in column:  # a heading already
+        return column
+    return _HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
 def axis_label(runs: pd.DataFrame, column: str) -> str:
@@ -160,6 +147,6 @@ def convert_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
 
 def _display_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
     """Return the factor to a column's display unit, and its heading if the unit changes."""
-    if column == "duration_s_per_image" and frame[column].min() < SHORT_S:
+    if column == "duration_s_per_image" and frame[column].min() < 1e-4:
         return 1e6, MICROSECONDS
     return 1.0, ""

@@ -25,11 +25,8 @@ _MEANING = {
     "not metered": "not available",
 }
 
-
 NO_FORMULAS = "tex2jax_ignore mathjax_ignore"
 """HTML classes in which MathJax (any version) looks for no formulas."""
-
-
 BASIS_MIME = "application/vnd.greencv.basis+json"
 """MIME type of the runs behind a page, for the book; Jupyter shows the text."""
 
@@ -102,13 +99,12 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
         if word == "estimated":
             text += " What is estimated is what a model makes of time and load."
     kind = "note" if word in ("measured", "sampled") else "warning"
-    left_out = (
-        f" Metered besides, and by the study's choice not counted: {listed(uncounted)}."
-        if uncounted
-        else ""
-    )
-    components = html.escape(f"By component: {listed(parts) or 'none'}.{''.join(mixed)}{left_out}")
-    note = admonition(kind, f"Energy here is {in_part}{word}", f"{text} {components}")
+    components = f"By component: {listed(parts) or 'none'}.{''.join(mixed)}"
+    if uncounted:
+        components += (
+            f" Metered besides, and by the study's choice not counted: {listed(uncounted)}."
+        )
+    note = admonition(kind, f"Energy here is {in_part}{word}", f"{text} {html.escape(components)}")
     return with_basis(note, runs)
 
 

@@ -24,12 +24,10 @@ def to_svg(figure: Figure, *, background: str = "none") -> str:
         written, format="svg", facecolor=background,
         metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
     )  # fmt: skip
-    return _normalise(written.getvalue())
-
-
-def _normalise(svg: str) -> str:
-    """Round coordinates and number ids: both depend on the processor's last digits."""
-    svg = _FRACTION.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), svg)
+    # Round coordinates and number ids: both depend on the processor's last digits.
+    svg = _FRACTION.sub(
+        lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), written.getvalue()
+    )
     names = dict.fromkeys(found[1] for found in _ID.finditer(svg))
     numbers = {name: f"e{number}" for number, name in enumerate(names)}
     svg = _ID.sub(lambda found: f' id="{numbers[found[1]]}"', svg)
@@ -48,13 +46,7 @@ def inline_svg(svg: str, *, prefix: str, label: str, style: str) -> str:
 
     Its ids begin with ``prefix``, so that a page may hold several; its text has the page's
     font; its colours are variables that :func:`dark_mode_css` defines for a dark page.
-
-    Parameters
-    ----------
-    label
-        Description for screen readers.
-    style
-        CSS class of the element.
+    ``label`` is for screen readers, ``style`` is a CSS class.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)

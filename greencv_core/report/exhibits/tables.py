@@ -191,16 +191,9 @@ def collapsible_tables(
     first: pd.DataFrame | None = None,
     provenance: str | None = None,
 ) -> str:
-    """Return the HTML of tables, each folded under a line.
+    """Return the HTML of tables, each folded under the line that is its key.
 
-    Parameters
-    ----------
-    parts
-        Tables, keyed by the line.
-    first
-        A table shown above them.
-    provenance
-        Provenance of the energies shown.
+    A table given as ``first`` is shown above them.
     """
     opened = "" if first is None else table_html(first, provenance)
     return opened + "".join(
@@ -213,22 +206,17 @@ def collapse_rows(
     frame: pd.DataFrame,
     row: str,
     rows: str | None = None,
-    *,
-    most: int = FIRST_ROWS,
     provenance: str | None = None,
 ) -> str:
     """Return the HTML of a table that shows its first rows and folds the others.
 
-    Parameters
-    ----------
-    row, rows
-        Names of a row and of several.
-    most
-        Number of rows shown.
+    ``row`` and ``rows`` name one of them and several.
     """
-    rest = frame.iloc[most:].reset_index(drop=True)
+    rest = frame.iloc[FIRST_ROWS:].reset_index(drop=True)
     line = f"The other {count(len(rest), row, rows)}"
-    return collapsible_tables({} if rest.empty else {line: rest}, frame.head(most), provenance)
+    return collapsible_tables(
+        {} if rest.empty else {line: rest}, frame.head(FIRST_ROWS), provenance
+    )
 
 
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:

@@ -24,8 +24,6 @@ INK, FAINT = "#262626", "#e6e6e6"
 
 _WIDE_IN, _NARROW_IN = 7.5, 3.6
 _LEGEND_ROW_IN = 0.2
-_FEW_PANELS = 3
-"""More panels than this are drawn in two columns on a narrow screen."""
 _CHARACTER_IN, _KEY_IN = 0.068, 0.5
 """Widths in a legend: of a character, and of an entry's mark and spacing."""
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
@@ -97,7 +95,7 @@ def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, A
     if is_narrow():
         _, height = options.pop("figsize", (_WIDE_IN, 4.2))
         if columns > 1:
-            panels_per_row = 2 if columns > _FEW_PANELS else 1
+            panels_per_row = 2 if columns > 3 else 1
             height *= 0.72 * columns / panels_per_row
             rows, columns = rows * columns // panels_per_row, panels_per_row
         options["figsize"] = (_NARROW_IN, height)
@@ -111,18 +109,18 @@ def legend(axes: Axes, handles: Sequence[Artist] | None = None, title: str | Non
     """Put the legend of a figure's only axes beside them or, on a narrow screen, below them."""
     if handles is None:
         handles = axes.get_legend_handles_labels()[0]
-    if not is_narrow():
+    if is_narrow():
+        _below_or_above(axes.figure, handles, "outside lower center", title)
+    else:
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), title=title)
-        return
-    _below_or_above(axes.figure, handles, "outside lower center", title)
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
     """Put the legend of several panels above them."""
-    if not is_narrow():
+    if is_narrow():
+        _below_or_above(figure, handles, "outside upper center", None)
+    else:
         figure.legend(handles=handles, loc="outside upper center", ncols=columns)
-        return
-    _below_or_above(figure, handles, "outside upper center", None)
 
 
 def _below_or_above(figure: Any, handles: Sequence[Artist], place: str, title: str | None) -> None:
@@ -136,9 +134,8 @@ def _below_or_above(figure: Any, handles: Sequence[Artist], place: str, title: s
 
 def order_by_complexity(runs: pd.DataFrame) -> list[str]:
     """Return the architectures from the fewest GFLOPs to the most."""
-    return list(
-        runs.groupby("architecture", observed=True)["gflops_per_image"].median().sort_values().index
-    )
+    gflops = runs.groupby("architecture", observed=True)["gflops_per_image"].median()
+    return list(gflops.sort_values().index)
 
 
 def architecture_palette(runs: pd.DataFrame) -> dict[str, Colour]:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from greencv_core.report.exhibits.theme import Colour, is_narrow
+from greencv_core.report.exhibits.theme import is_narrow
 
 _NAME_PT = 8
 """Font size of point labels, in points."""
-_NAME_WIDTH = 0.62
-"""Width of a character relative to the font size."""
 
 
 def list_environments(runs: pd.DataFrame) -> list[str]:
     """Return the environments in the study's order."""
     return list(runs["environment"].unique())
-
-
-def legend_dots(colours: Mapping[str, Colour]) -> list[Line2D]:
-    """Return a legend entry for each name: a dot in its colour."""
-    return [
-        Line2D([], [], color=colour, marker="o", linestyle="", label=name)
-        for name, colour in colours.items()
-    ]
 
 
 def name_ticks(axes: Axes, names: list[str]) -> None:
@@ -59,14 +46,12 @@ def log_scale(axes: Axes, which: str) -> None:
     getattr(axes, f"set_{which}scale")("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    wide = high / low > 30
-    axis.set_major_locator(
-        MaxNLocator(5)
-        if high / low < 4
-        else LogLocator(
-            subs=(1.0,) if high / low > 3000 else (1.0, 3.0) if wide else (1.0, 2.0, 5.0)
-        )
-    )
+    if high / low < 4:
+        axis.set_major_locator(MaxNLocator(5))
+    elif high / low <= 30:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 3000 else (1.0, 3.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _with_prefix(value)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -86,7 +71,7 @@ def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[n
     left, right = axes.bbox.x0 * to_pt, axes.bbox.x1 * to_pt + _NAME_PT
     occupied: list[tuple[float, ...]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
     for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
-        width = _NAME_PT * _NAME_WIDTH * len(name)
+        width = 0.62 * _NAME_PT * len(name)
         heights = [*((5, -11) if i % 2 else (-11, 5)), 15, -21, 25, -31, 35, -41]
         offsets = [(dx, dy) for dx in (4, -4 - width) for dy in heights]
         boxes = {
@@ -107,6 +92,6 @@ def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[n
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Return whether two boxes (left, bottom, right, top) have a common part."""
+    # Of boxes: left, bottom, right, top.
     apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
     return not apart

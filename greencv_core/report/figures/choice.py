@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,7 @@ from greencv_core.report.exhibits.theme import (
     legend,
     subplots,
 )
-from greencv_core.report.figures.axes import (
-    legend_dots,
-    list_environments,
-    log_scale,
-)
+from greencv_core.report.figures.axes import list_environments, log_scale
 from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import as_opening, percent, quantity
 
@@ -38,12 +35,7 @@ _ALL_COMPONENTS = "all components"
 def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) -> Exhibit | None:
     """Show energy per image against correctness: runs, medians with quartiles, Pareto front.
 
-    None where no condition has both.
-
-    Parameters
-    ----------
-    best
-        A saving whose two conditions are named in the figure.
+    None where no condition has both. An arrow leads between the two conditions of ``best``.
     """
     score = result.correctness
     if result.conditions[["energy_j_per_image", score]].isna().any(axis="columns").all():
@@ -88,27 +80,23 @@ def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) 
             zorder=4,
         )
     front = result.front
-    axes.plot(
-        front["energy_j_per_image"],
-        front[score],
-        color="black",
-        linewidth=1,
-        linestyle="--",
-        zorder=3,
-        label="Pareto front",
-    )
+    dashed: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
+    axes.plot(front["energy_j_per_image"], front[score], zorder=3, **dashed)
     log_scale(axes, "x")
     if named is not None:
         _draw_arrow(axes, result, named)
     axes.set_xlabel(axis_label(runs, "energy_j_per_image"))
     axes.set_ylabel(as_opening(quantity(score)))
     handles = [
-        *legend_dots(colours),
         *(
-            Line2D([], [], color="0.4", marker=m, linestyle="", label=name)
-            for name, m in markers.items()
+            Line2D([], [], color=colour, marker="o", linestyle="", label=name)
+            for name, colour in colours.items()
         ),
-        Line2D([], [], color="black", linestyle="--", linewidth=1, label="Pareto front"),
+        *(
+            Line2D([], [], color="0.4", marker=marker, linestyle="", label=name)
+            for name, marker in markers.items()
+        ),
+        Line2D([], [], **dashed, label="Pareto front"),
     ]
     legend(axes, handles)
     return figure

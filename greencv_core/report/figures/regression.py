@@ -26,12 +26,7 @@ from greencv_core.report.exhibits.theme import (
     order_by_complexity,
     subplots,
 )
-from greencv_core.report.figures.axes import (
-    label_points,
-    list_environments,
-    log_scale,
-    name_ticks,
-)
+from greencv_core.report.figures.axes import label_points, list_environments, log_scale, name_ticks
 
 
 def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
@@ -122,14 +117,8 @@ def _draw_interaction(runs: pd.DataFrame) -> Figure:
         runs.groupby(["architecture", "environment"])["energy_j_per_image"].median().unstack()
     ).reindex(order_by_complexity(runs))
     for name in environments:
-        axes.plot(
-            medians.index,
-            medians[name],
-            color=colours[name],
-            marker=markers[name],
-            linestyle=dashes[name],
-            label=name,
-        )
+        looks = {"color": colours[name], "marker": markers[name], "linestyle": dashes[name]}
+        axes.plot(medians.index, medians[name], label=name, **looks)
     log_scale(axes, "y")
     name_ticks(axes, list(medians.index))
     axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
@@ -206,10 +195,6 @@ def _draw_break_even(result: BreakEven) -> Figure:
     )
     legend(axes)
     ordered = points.sort_values("gflops_per_image")
-    label_points(
-        figure,
-        axes,
-        list(ordered["architecture"]),
-        ordered[["gflops_per_image", "ratio"]].to_numpy(),
-    )
+    places = ordered[["gflops_per_image", "ratio"]].to_numpy()
+    label_points(figure, axes, list(ordered["architecture"]), places)
     return figure

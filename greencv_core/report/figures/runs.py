@@ -32,18 +32,12 @@ from greencv_core.report.figures.axes import (
 )
 from greencv_core.utils.text import as_opening, listed, quantity
 
-_FEW_COLOURS = 6
-"""Number of architectures that can be distinguished by colour alone."""
-_MOST_EPOCHS = 12
-"""Most epochs at which every epoch is marked and numbered."""
-
 
 def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every architecture, from the fewest GFLOPs to the most."""
+    order = order_by_complexity(runs)
     return figure_exhibit(
-        partial(
-            _draw_every_run, runs, column, "architecture", order_by_complexity(runs), "environment"
-        ),
+        partial(_draw_every_run, runs, column, "architecture", order, "environment"),
         f"{axis_label(runs, column)} by architecture, from the fewest GFLOPs to the most; every "
         "mark is a run, every line a median",
         runs,
@@ -52,10 +46,9 @@ def by_architecture(runs: pd.DataFrame, column: str) -> Exhibit:
 
 def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
     """Show every run of every environment, the architectures side by side."""
+    order = list_environments(runs)
     return figure_exhibit(
-        partial(
-            _draw_every_run, runs, column, "environment", list_environments(runs), "architecture"
-        ),
+        partial(_draw_every_run, runs, column, "environment", order, "architecture"),
         f"{axis_label(runs, column)} by training environment; every mark is a run, every line a "
         "median",
         runs,
@@ -72,8 +65,8 @@ def _draw_every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], 
     else:
         names = order_by_complexity(runs)
         colours = architecture_palette(runs)
-        # A few architectures need no markers.
-        cycle = MARKERS if len(names) > _FEW_COLOURS else "o"
+        # Colour alone distinguishes a few architectures.
+        cycle = MARKERS if len(names) > 6 else "o"
         markers = dict(zip(names, itertools.cycle(cycle), strict=False))
     width = 0.7 / len(names)
     rng = np.random.default_rng(0)
@@ -151,12 +144,11 @@ def _draw_learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         style = {"color": colours[architecture], "alpha": 0.2, "linewidth": 1}
         axes.plot(part["epoch"], part["f1_macro"], **style)
     shown = sorted(epochs["epoch"].unique())
-    every = 1 + len(shown) // _MOST_EPOCHS
+    every = 1 + len(shown) // 12  # of so many epochs, some are marked and numbered
     for architecture, part in epochs.groupby("architecture"):
         median = part.groupby("epoch")["f1_macro"].median()
-        axes.plot(
-            median, color=colours[architecture], marker=markers[architecture], markevery=every
-        )
+        style = {"color": colours[architecture], "marker": markers[architecture]}
+        axes.plot(median, markevery=every, **style)
     axes.set(xlabel="Epoch", ylabel=heading("f1_macro"), ylim=(0, 1.02))
     if every == 1:
         axes.set_xticks(shown)
@@ -173,10 +165,7 @@ def _draw_learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, run: pd.DataFrame) -> Exhibit:
     """Show a run's power by component over time, the training phases shaded.
 
-    Parameters
-    ----------
-    run
-        The run's row of the runs table.
+    ``run`` is its row of the runs table.
     """
     return figure_exhibit(
         partial(_draw_power_trace, trace, phases),
@@ -188,18 +177,14 @@ def power_trace(trace: pd.DataFrame, phases: pd.DataFrame, run: pd.DataFrame) ->
 
 def _draw_power_trace(trace: pd.DataFrame, phases: pd.DataFrame) -> Figure:
     figure, axes = subplots(figsize=(7.5, 3.6))
-    palette = dict(zip(("gpu", "cpu", "ram"), sns.color_palette("colorblind", 3), strict=True))
-    dashes = {"gpu": "-", "cpu": "--", "ram": ":"}
+    blue, orange, green = sns.color_palette("colorblind", 3)
+    looks = {"gpu": (blue, "-"), "cpu": (orange, "--"), "ram": (green, ":")}
     words = list(trace["provenance"].unique())
     for (component, word), part in trace.groupby(["component", "provenance"], sort=False):
-        axes.plot(
-            part["time_s"],
-            part["power_w"],
-            color=palette[component],
-            linestyle=dashes[component],
-            label=f"{str(component).upper()} ({word})",
-            marker=".",
-        )
+        colour, dashes = looks[component]
+        label = f"{str(component).upper()} ({word})"
+        style = {"color": colour, "linestyle": dashes, "marker": "."}
+        axes.plot(part["time_s"], part["power_w"], label=label, **style)
     training = phases[phases["name"].str.endswith("training")]
     for row in training.itertuples():
         axes.axvspan(row.start_s, row.end_s, color="0.93", zorder=0)

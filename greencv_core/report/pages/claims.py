@@ -31,26 +31,17 @@ def claims_table(replication: Replication) -> Exhibit:
 
 
 def other_claims_table(others: Mapping[str, Replication | Unavailable]) -> Exhibit | None:
-    """Return the same for other runs, a table for each that opens on demand.
+    """Return the same for other runs, keyed by their name: a table for each opens on demand.
 
     None where no others have an answer.
-
-    Parameters
-    ----------
-    others
-        By the words that name their runs.
     """
-    known = {
-        name: replication
-        for name, replication in others.items()
-        if isinstance(replication, Replication)
-    }
+    known = {name: other for name, other in others.items() if isinstance(other, Replication)}
     if not known:
         return None
-    body = collapsible_tables({name: _shown(replication) for name, replication in known.items()})
-    data = pd.concat([replication.claims.assign(runs=name) for name, replication in known.items()])
+    body = collapsible_tables({name: _shown(other) for name, other in known.items()})
+    data = pd.concat([other.claims.assign(runs=name) for name, other in known.items()])
     exhibit = table_exhibit("The same claims, put to other runs", body, to_csv_frame(data))
-    behind = pd.concat([replication.runs[["run_id"]] for replication in known.values()])
+    behind = pd.concat([other.runs[["run_id"]] for other in known.values()])
     return replace(
         exhibit.with_runs(behind), notes=("n = runs that a verdict rests on, in the last column",)
     )

@@ -17,14 +17,8 @@ Correlations = Mapping[str, RankCorrelation | Unavailable]
 def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Exhibit | None:
     """Return rank correlations with their intervals, an environment in each line.
 
-    None where none has an answer.
-
-    Parameters
-    ----------
-    asked
-        By the heading: the correlations of one pair of columns, by environment.
-    provenance
-        Of the energies among them.
+    None where none has an answer. ``asked`` holds, by the heading, the correlations of a pair of
+    columns by environment; ``provenance`` is that of the energies among them.
     """
     rows, data = [], []
     for environment in next(iter(asked.values()), {}):
@@ -55,6 +49,5 @@ def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Ex
         return None
     caption = f"Spearman's rank correlations within each environment; energy {provenance}"
     frame = pd.DataFrame(rows)
-    return show_table(
-        frame[[*(c for c in frame if c != "n"), "n"]], caption, data=pd.DataFrame(data)
-    )
+    frame.insert(len(frame.columns) - 1, "n", frame.pop("n"))
+    return show_table(frame, caption, data=pd.DataFrame(data))

@@ -29,9 +29,6 @@ from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
 
 Answer = Decision | Unavailable
 
-MOST_POINTS = 10.0
-"""Largest loss, in points of F1, that the controls offer."""
-STEP_POINTS = 0.1
 _ABSENT, _MINUS, _NBSP = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
 
@@ -44,11 +41,6 @@ def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAU
         Keyed by a name of their runs; a reader switches between them.
     accepted_loss
         Initial loss, between 0 and 1 as F1 is.
-
-    Raises
-    ------
-    ValueError
-        There is no decision.
     """
     if not decisions:
         raise ValueError("a panel needs at least one decision")
@@ -56,7 +48,7 @@ def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAU
     names = list(decisions)
     first = next((place for place, name in enumerate(names) if decisions[name]), 0)
     sources = [_source(name, answer) for name, answer in decisions.items()]
-    most = max(MOST_POINTS, start)
+    most = max(10.0, start)
     shown, answer = sources[first], decisions[names[first]]
     step: dict[str, Any] = {"headline": "", "details": "", "rows": []}
     if isinstance(answer, Decision):
@@ -67,11 +59,11 @@ def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAU
         f'<script type="application/json">{_for_a_script({"sources": sources})}</script>'
         f"{_controls(names, first, start, most)}"
         # Outside the live region: screen readers announce changed answers, not every loss.
-        f"<p data-asked>{_text(f'{before}{start:g}{after}')}</p>"
+        f"<p data-asked>{html.escape(f'{before}{start:g}{after}')}</p>"
         '<div class="gcv-decision-answer" aria-live="polite" aria-atomic="true">'
-        f"<p data-headline>{_text(step['headline'])}</p>"
-        f"<p data-details>{_text(step['details'])}</p>"
-        f"<p data-about>{_text(shown['about'])}</p></div>"
+        f"<p data-headline>{html.escape(step['headline'])}</p>"
+        f"<p data-details>{html.escape(step['details'])}</p>"
+        f"<p data-about>{html.escape(shown['about'])}</p></div>"
         f"{_table(shown['heads'], step['rows'])}</div>"
     )
 
@@ -95,18 +87,13 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
 
 
 def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
-    """Return the published runs with every correction that leaves energy gross.
-
-    Like ``Reanalysis.corrected``; the time per image is
-    corrected for the epochs as well.
-    """
+    """Return ``reanalysis.corrected()``, its time per image also corrected for the epochs."""
     runs = reanalysis.corrected()
     images = IMAGES_PER_EPOCH * runs["epochs_true"]
     return runs.assign(duration_s_per_image=(runs["duration_s"] + runs["missing_s"]) / images)
 
 
 def _source(name: str, answer: Answer) -> dict[str, Any]:
-    """Return the data of a decision for the page's script: texts and cells ready to show."""
     source: dict[str, Any] = {
         "name": name,
         "asked": [f"{name}: at an accepted loss of up to ", " points of F1"],
@@ -127,10 +114,10 @@ def _source(name: str, answer: Answer) -> dict[str, Any]:
 def _controls(names: Sequence[str], first: int, start: float, most: float) -> str:
     sources = "".join(
         f'<label><input type="radio" name="gcv-decision-source" value="{place}"'
-        f"{' checked' if place == first else ''}> <span>{_text(name)}</span></label>"
+        f"{' checked' if place == first else ''}> <span>{html.escape(name)}</span></label>"
         for place, name in enumerate(names)
     )
-    limits = f'min="0" max="{most:g}" step="{STEP_POINTS:g}" value="{start:g}"'
+    limits = f'min="0" max="{most:g}" step="0.1" value="{start:g}"'
     # Hidden until the script runs.
     return (
         '<div class="gcv-decision-controls" hidden>'
@@ -143,7 +130,6 @@ def _controls(names: Sequence[str], first: int, start: float, most: float) -> st
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the choice and its runners-up as a table, hidden where there are none."""
     return (
         f'<div class="gcv-decision-table"{"" if rows else " hidden"}>'
         "<p>The choice and its runners-up, from the least energy on; medians. The interval of the "
@@ -188,7 +174,6 @@ def _alike(decision: Decision) -> bool:
 
 
 def _answers(decision: Decision) -> pd.DataFrame:
-    """Return the choice for every accepted loss, a row each, as the page shows it."""
     rows = []
     for step, following in zip(decision.answers, (*decision.answers[1:], None), strict=True):
         loss = {"Accepted loss (points)": _range(step, following)}
@@ -256,11 +241,9 @@ def _reference(decision: Decision) -> str:
 
 
 def _paragraph(title: str, text: str) -> str:
-    return f'<p class="{NO_FORMULAS}"><strong>{_text(title)}</strong>: {_text(text)}</p>'
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
+    return (
+        f'<p class="{NO_FORMULAS}"><strong>{html.escape(title)}</strong>: {html.escape(text)}</p>'
+    )
 
 
 def _for_a_script(data: Mapping[str, Any]) -> str:

@@ -12,14 +12,10 @@ from greencv_core.analysis.result import Unavailable
 from greencv_core.estimation.evaluate import EARLY, HELD_OUT, OURS, HeldOut, OracleMode, Scores
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.seaa2023.followup import PUBLISHED_PRE_RMSE_KJ
-from greencv_core.report.exhibits.exhibit import (
-    Exhibit,
-    skip_unavailable,
-    table_exhibit,
-)
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.markdown import admonition, bullet_list, paragraph
 from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
-from greencv_core.utils.downloads import VARIABLE
+from greencv_core.report.pages.reanalysis import missing_note
 from greencv_core.utils.text import count, listed, number, percent
 
 ORACLE_LABELS: dict[OracleMode, str] = {
@@ -66,9 +62,8 @@ def _errors(scores: Scores, held_out: HeldOut, oracle: OracleMode) -> pd.DataFra
     frame = pd.DataFrame({"Method": errors.index})
     for share in errors.columns:
         best = errors[share].min()
-        frame[_moment(share)] = [
-            _error(value, best=value == best) for value in errors[share].to_numpy()
-        ]
+        moment = "before" if share == 0 else percent(share, 0)
+        frame[moment] = [_share(e) + (" *" if e == best else "") for e in errors[share].to_numpy()]
     frame.loc[len(frame)] = [
         "Our 95 % intervals held", *(_share(value) for value in coverage.to_numpy())
     ]  # fmt: skip
@@ -159,9 +154,6 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
     by_method = errors.set_index("method")
     limit, used = by_method.loc["TDP x time"], by_method.loc["TDP x utilisation x time"]
     step = by_method.loc["STEP, epoch energy"]
-    flops = math.nan
-    if isinstance(scores, Scores) and "architecture" in held_out_kinds(scores):
-        flops = scores.by_share("architecture", "known").loc["FLOPs"].iloc[0]
     text = (
         f"The power limit times the time errs by {percent(limit['mape'], 1)} on average, although "
         f"it is told the time, and nearly always too high ({100 * limit['bias']:+.1f} %): few "
@@ -173,7 +165,8 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
         f"{number(limit['published_rmse_kj'] / step['published_rmse_kj'])} and "
         f"{number(used['published_rmse_kj'] / step['published_rmse_kj'])} times."
     )
-    if not math.isnan(flops):
+    if isinstance(scores, Scores) and "architecture" in held_out_kinds(scores):
+        flops = scores.by_share("architecture", "known").loc["FLOPs"].iloc[0]
         text += (
             f" Operations alone, at the joules that others took for one, miss an architecture by "
             f"{percent(flops, 0)}: how many an architecture gets out of a joule varies more than "
@@ -214,13 +207,7 @@ def verdict(scores: Scores) -> Markdown:
 def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown:
     """Return a box on the data of the page's first part, or on how to get them."""
     if isinstance(trajectories, Unavailable):
-        return admonition(
-            "warning",
-            "The published measurements are not here, and that part of the page has no figures",
-            "To get them, build the book again with a network, which downloads them once; or set "
-            f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
-            [trajectories.reason],
-        )
+        return missing_note(trajectories, "that part of the page")
     tasks = [trajectory.task for trajectory in trajectories]
     return admonition(
         "note",
@@ -235,14 +222,6 @@ def held_out_kinds(scores: Scores) -> list[HeldOut]:
     """Return the kinds of novelty that the scores hold, in order."""
     known = set(scores.table["held_out"])
     return [kind for kind in NOVELTY_LABELS if kind in known]
-
-
-def _moment(share: float) -> str:
-    return "before" if share == 0 else percent(share, 0)
-
-
-def _error(value: float, *, best: bool) -> str:
-    return _NONE if math.isnan(value) else _share(value) + (" *" if best else "")
 
 
 def _share(value: float) -> str:

@@ -13,11 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from greencv_core.estimation.evaluate import EARLY, OURS, OracleMode, Scores
-from greencv_core.report.exhibits.exhibit import (
-    Exhibit,
-    figure_exhibit,
-    skip_unavailable,
-)
+from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit, skip_unavailable
 from greencv_core.report.exhibits.theme import (
     DASHES,
     MARKERS,

@@ -22,18 +22,13 @@ from greencv_core.report.exhibits.tables import show_table
 from greencv_core.utils.energy import J_PER_KWH, emissions_gco2e
 from greencv_core.utils.text import listed, number, percent, quantity
 
-IMAGES = 1_000_000_000
-"""Number of images in the everyday terms, on the scale of research trainings."""
 _UNKNOWN = "These runs cannot tell"
 
 
 def answer_cards(*cards: tuple[str, str, str, str]) -> HTML:
     """Return questions with their answers, side by side where there is room.
 
-    Parameters
-    ----------
-    cards
-        Question, answer in short, the sentence behind it, the notebook with the evidence.
+    Each card: question, answer in short, the sentence behind it, the notebook with the evidence.
     """
     shown = "".join(
         f'<div class="gcv-answer"><p class="gcv-question">{html.escape(question)}</p>'
@@ -44,10 +39,6 @@ def answer_cards(*cards: tuple[str, str, str, str]) -> HTML:
         for question, verdict, sentence, page in cards
     )
     return HTML(f'<div class="gcv-answers {NO_FORMULAS}">{shown}</div>')
-
-
-MOST_NAMED = 3
-"""Most environments that a sentence names; more are counted."""
 
 
 def architecture_verdict(
@@ -65,7 +56,7 @@ def architecture_verdict(
         return (
             f"Yes: {best.to_condition['architecture']} takes {percent(best.saving, 0)} less energy "
             f"than {best.from_condition['architecture']}, and is shown to learn as well, to within "
-            f"{_points(harmless)}."
+            f"{100 * harmless.margin:g} points of {quantity(harmless.correctness)}."
         )
     return (
         f"Yes: {largest.cheap} takes {percent(largest.saving, 0)} less energy than {largest.dear}. "
@@ -83,9 +74,7 @@ def environment_verdict(crossed: Interaction | Unavailable) -> str:
     low, high = float(ratios["ratio"].min()), float(ratios["ratio"].max())
     reference = str(ratios["reference"].iloc[0])
     names = list(map(str, ratios["environment"].unique()))
-    others = listed(names)
-    if len(names) > MOST_NAMED:
-        others = f"the {len(names)} other environments"
+    others = listed(names) if len(names) <= 3 else f"the {len(names)} other environments"
     text = (
         f"Yes: in {others} the same training takes {_change(low)} to {_change(high)} energy "
         f"{'than' if (low - 1) * (high - 1) > 0 else 'compared with'} {reference}"
@@ -99,21 +88,10 @@ def _change(ratio: float) -> str:
     return f"{percent(abs(ratio - 1), 0)} {'less' if ratio < 1 else 'more'}"
 
 
-def _points(result: SavingsWithoutLoss) -> str:
-    return f"{100 * result.margin:g} points of {quantity(result.correctness)}"
-
-
 def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
     """Return the energy, emissions and cost of a saving's conditions for a billion images.
 
-    Parameters
-    ----------
-    runs
-        Runs of the conditions; emissions use the study's carbon intensity.
-    saving
-        A saving of energy per image.
-    price_eur_per_kwh
-        Price of electricity.
+    A billion is on the scale of research trainings; emissions use the study's carbon intensity.
     """
     provenance = weakest_provenance(runs)
     intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
@@ -122,7 +100,7 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
         chosen = runs
         for column, level in condition.items():
             chosen = chosen[chosen[column] == level]
-        rows.append(float(chosen["energy_j_per_image"].median()) * IMAGES)
+        rows.append(float(chosen["energy_j_per_image"].median()) * 1e9)
     rows.append(rows[0] - rows[1])
     energies_kwh = [energy_j / J_PER_KWH for energy_j in rows]
     frame = pd.DataFrame(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,13 +18,7 @@ from greencv_core.utils.paths import git_commit
 
 
 def example_run(records: Sequence[RunRecord], architecture: str | None = None) -> RunRecord:
-    """Return a run with its whole energy, of an architecture; None is the one of most GFLOPs.
-
-    Raises
-    ------
-    BadInputError
-        There is no such run.
-    """
+    """Return a run with its whole energy, of an architecture; None is the one of most GFLOPs."""
     metered = [r for r in records if r.status == "finished" and r.complete]
     ordered = sorted(metered, key=lambda r: r.gflops_per_image or 0.0, reverse=True)
     for record in ordered:
@@ -60,7 +55,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def _field(fields: Mapping[str, Any], name: str) -> Any:
-    """Return a field of an untrusted record if it is text or a number, or else "unknown"."""
+    # A record may hold anything here.
     value = fields.get(name)
     return value if isinstance(value, str | int | float) else "unknown"
 
@@ -82,6 +77,11 @@ def machines_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         }
         for r in records
     ]
+    return _count_runs(rows)
+
+
+def _count_runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return each different row once, with the number of runs that have it."""
     frame = pd.DataFrame(rows)
     return frame.groupby(list(frame.columns), sort=False).size().rename("runs").reset_index()
 
@@ -102,8 +102,7 @@ def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         for r in records
         for name, version in {**r.versions, "commit": r.git_commit}.items()
     ]
-    frame = pd.DataFrame(rows)
-    return frame.groupby(["software", "version"], sort=False).size().rename("runs").reset_index()
+    return _count_runs(rows)
 
 
 def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -136,16 +135,8 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 def runs_listing(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each run: its condition and its results."""
-    columns = [
-        "run_id",
-        "architecture",
-        "environment",
-        "seed",
-        "duration_s",
-        "energy_j",
-        "f1_macro",
-    ]
-    return runs[columns]
+    shown = ["run_id", "architecture", "environment", "seed", "duration_s", "energy_j", "f1_macro"]
+    return runs[shown]
 
 
 def problem_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -248,29 +239,19 @@ def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     rows = [
         {
             "environment": r.environment["name"],
-            "utilization_pct": r.gpu.get("utilization_pct"),
+            **{name: r.gpu.get(name) for name in _GPU_COLUMNS},
             "memory_used_gib": (r.gpu.get("memory_used_bytes") or math.nan) / 2**30,
-            "temperature_c": r.gpu.get("temperature_c"),
-            "sm_clock_mhz": r.gpu.get("sm_clock_mhz"),
-            "memory_clock_mhz": r.gpu.get("memory_clock_mhz"),
-            "power_limit_w": r.gpu.get("power_limit_w"),
             "slowed_by": tuple(r.gpu_slowed_share),
         }
         for r in records
         if r.gpu
     ]
-    columns = ["environment", *(name for name in _GPU_COLUMNS)]
+    columns = ["environment", *_GPU_COLUMNS]
     frame = pd.DataFrame(rows, columns=[*columns, "slowed_by"])
-    medians = (
-        frame[columns]
-        .astype(dict.fromkeys(_GPU_COLUMNS, float))
-        .groupby("environment", sort=False)
-        .median()
-    )
+    numbers = frame[columns].astype(dict.fromkeys(_GPU_COLUMNS, float))
+    medians = numbers.groupby("environment", sort=False).median()
     reasons = frame.groupby("environment", sort=False)["slowed_by"].agg(
-        lambda shares: (
-            ", ".join(sorted({reason for each in shares for reason in each})) or "nothing"
-        )
+        lambda each: ", ".join(sorted({*itertools.chain(*each)})) or "nothing"
     )
     return medians.join(reasons).reset_index()
 

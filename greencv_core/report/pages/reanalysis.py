@@ -91,13 +91,7 @@ class Answer(Protocol):
 def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
     """Return a box on the data of the page or, if they are missing, on how to get them."""
     if isinstance(reanalysis, Unavailable):
-        return admonition(
-            "warning",
-            "The published measurements are not here, and this page has no figures",
-            "To get them, build the book again with a network, which downloads them once; or set "
-            f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
-            [reanalysis.reason],
-        )
+        return missing_note(reanalysis, "this page")
     runs = reanalysis.every_run
     text = (
         f"{count(len(runs), 'run')} of {runs['architecture'].nunique()} architectures in "
@@ -109,6 +103,17 @@ def data_note(reanalysis: Reanalysis | Unavailable) -> Markdown | Basis:
     title = f"{count(len(reanalysis.problems), 'file')} could not be used; the rest is analysed"
     return with_basis(
         admonition("warning", title, text, summarise_problems(reanalysis.problems)), runs
+    )
+
+
+def missing_note(missing: Unavailable, part: str) -> Markdown:
+    """Return a box on how to get the published data, without which ``part`` has no figures."""
+    return admonition(
+        "warning",
+        f"The published measurements are not here, and {part} has no figures",
+        "To get them, build the book again with a network, which downloads them once; or set "
+        f"<code>{VARIABLE}</code> to a folder that holds them or to a mirror's URL.",
+        [missing.reason],
     )
 
 
@@ -158,16 +163,11 @@ def disagreements_table(claims: pd.DataFrame) -> Exhibit | Markdown:
 def compared_claims_table(claims: pd.DataFrame, part: str, *figures: str) -> Exhibit:
     """Return published and recomputed figures of one part side by side.
 
-    Parameters
-    ----------
-    figures
-        Names of which a claim has to hold one: ``energy_j_per_image``, ``kruskal_h``. All where
-        none is named.
+    Where ``figures`` are named (``energy_j_per_image``, ``kruskal_h``), claims of one of them only.
     """
     chosen = claims[claims["part"] == part]
     if figures:
-        wanted = set(figures)
-        chosen = chosen[[bool(wanted & set(claim.split("/"))) for claim in chosen["claim"]]]
+        chosen = chosen[[not {*figures}.isdisjoint(claim.split("/")) for claim in chosen["claim"]]]
     return show_table(_beside(chosen).drop(columns="put_back"), f"Published and recomputed: {part}")
 
 
@@ -227,21 +227,14 @@ def headline_table(reanalysis: Reanalysis) -> Exhibit:
     rows = []
     for variant, label in VARIANTS.items():
         first = savings["by_hand"][variant]
-        known = isinstance(first, Saving)
-        rows.append(
-            {
-                "energy": label,
-                "saved_by": first.cheap if isinstance(first, Saving) else "",
-                "saved_against": first.dear if isinstance(first, Saving) else "",
-                **{
-                    REMOVALS[removals]: _interval(results[variant]) if known else ""
-                    for removals, results in savings.items()
-                },
-            }
-        )
-    return show_table(
-        pd.DataFrame(rows), "Largest saving between two conditions, 95 % interval below"
-    )
+        row = {"energy": label}
+        if isinstance(first, Saving):
+            row |= {"saved_by": first.cheap, "saved_against": first.dear}
+            row |= {REMOVALS[name]: _interval(found[variant]) for name, found in savings.items()}
+        rows.append(row)
+    columns = ["energy", "saved_by", "saved_against", *REMOVALS.values()]
+    frame = pd.DataFrame(rows, columns=columns).fillna("")
+    return show_table(frame, "Largest saving between two conditions, 95 % interval below")
 
 
 @skip_unavailable
@@ -283,33 +276,27 @@ def headline_sentence(reanalysis: Reanalysis) -> Markdown:
     first, published, corrected = (
         savings[variant] for variant in ("first_formula", "published", "ends_restored")
     )
-    if not (
-        isinstance(first, Saving)
-        and isinstance(published, Saving)
-        and isinstance(corrected, Saving)
+    if (
+        isinstance(first, Unavailable)
+        or isinstance(published, Unavailable)
+        or isinstance(corrected, Unavailable)
     ):
         return paragraph("The runs at hand do not hold the conditions of the headline.")
-    pair = (
-        "the same pair"
-        if (published.dear, published.cheap) == (first.dear, first.cheap)
-        else "another pair"
-    )
+    same = (published.dear, published.cheap) == (first.dear, first.cheap)
+    environments = "one environment" if _alike(published, "environment") else "two environments"
+    pair = "the same pair" if same else "another pair"
     return paragraph(
         f"The first version's {percent(first.saving, 2)} compares {first.cheap} with {first.dear}; "
         "its quantity grows with the square of the time, so that the slowest environment looks "
         f"worst. Integrated, the largest saving is {percent(published.saving, 2)} "
         f"({percent(published.ci_low)} to {percent(published.ci_high)}), of {published.cheap} "
-        f"against {published.dear}: {pair}{_within(published)}. With every correction of this page "
+        f"against {published.dear}: {pair}, in {environments}. With every correction of this page "
         f"that leaves energy gross it is {percent(corrected.saving, 2)} "
         f"({percent(corrected.ci_low)} to {percent(corrected.ci_high)}). What remains of the "
         "abstract's claim: in these data, and gross, so much of the energy of the GPU's board can "
         f"be saved among these conditions{_by_what(corrected)}. The largest of many savings is "
         "biased upwards, and its interval allows for the choice."
     )
-
-
-def _within(result: Saving) -> str:
-    return ", in one environment" if _alike(result, "environment") else ", in two environments"
 
 
 def _by_what(result: Saving) -> str:

@@ -26,8 +26,6 @@ from greencv_core.report.exhibits.theme import (
 )
 from greencv_core.report.pages.reanalysis import REMOVALS
 
-BEGINNING_S = 420.0
-
 
 @skip_unavailable
 def headline_figure(reanalysis: Reanalysis) -> Exhibit:
@@ -111,7 +109,7 @@ def beginning_figure(
     title = f"{architecture}, {environment}, run {repetition}"
     caption = (
         "Power (W, published) and utilisation (%) of the GPU in the first "
-        f"{BEGINNING_S / 60:.0f} minutes of one run ({title}); dashed: power without work"
+        f"7 minutes of one run ({title}); dashed: power without work"
     )
     runs = reanalysis.every_run
     draw = partial(_beginning_figure, read_log(path), reanalysis.idle_power.loc[environment], title)
@@ -120,7 +118,7 @@ def beginning_figure(
 
 def _beginning_figure(log: Log, idle: pd.Series[float], title: str) -> Figure:
     time_s = log.time_s - log.time_s[0]
-    shown = time_s <= BEGINNING_S
+    shown = time_s <= 7 * 60
     figure, panels = subplots(2, 1, sharex=True, figsize=(7.5, 4.2))
     panels[0].plot(time_s[shown], log.power_w[shown], linewidth=0.8)
     panels[1].plot(time_s[shown], log.utilization_pct[shown], linewidth=0.8, color="0.3")

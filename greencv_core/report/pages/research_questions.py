@@ -95,7 +95,7 @@ def nested_table(result: NestedModels) -> Exhibit:
         {
             "Model": models["model"],
             "Coefficients": models["coefficients"],
-            "Adjusted R squared": [f"{v:.3f}" for v in models["adjusted_r_squared"]],
+            "Adjusted R squared": models["adjusted_r_squared"].map("{:.3f}".format),
             "AIC": [f"{v:.1f}".replace("-", _MINUS) for v in models["aic"]],
             "added_p": models["added_p"],
             "lack_of_fit_f": models["lack_of_fit_f"],
@@ -325,9 +325,8 @@ def _opening(
     return table_exhibit(caption, body, to_csv_frame(frame if data is None else data))
 
 
-def _against(pairs: pd.DataFrame) -> list[str]:
-    both = zip(pairs["to"], pairs["from"], strict=True)
-    return [f"{to}\n{dear}".replace(" ", _NBSP) for to, dear in both]
+def _against(pairs: pd.DataFrame) -> pd.Series[str]:
+    return (pairs["to"] + "\n" + pairs["from"]).str.replace(" ", _NBSP)
 
 
 def _savings(pairs: pd.DataFrame) -> list[str]:
