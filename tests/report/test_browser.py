@@ -1,8 +1,6 @@
 """The report as its readers meet it, in a real browser."""
 
 import io
-from dataclasses import dataclass
-from functools import cache
 
 import pytest
 from PIL import Image
@@ -31,63 +29,6 @@ DARK, LIGHT = 60, 200
 
 
 FROM_SPHINX = {"genindex.html", "py-modindex.html"}
-# The scope makes a page's tests follow each other, so that one process looks at it once for all.
-each_page = pytest.mark.parametrize("path", PAGES, scope="session")
-
-
-@dataclass
-class Seen:
-    """What one visit to a page found."""
-
-    problems: list[str]
-    foreign: list[str]
-    unresolved: list[str]
-    stderr: int
-    broken_drawings: list[str]
-    violations: dict[str, list[str]]
-    unreadable: dict[str, list[str]]
-    narrow_px: int
-    cut_off: list[str]
-
-
-@pytest.fixture(scope="module")
-def look(browser, address):
-    """Visit a page once, for all that is asked of it: light, dark and narrow."""
-
-    @cache
-    def visit(path):
-        with tab(browser, address) as visited:
-            page = visited.page
-            visited.open(path)
-            unresolved = page.evaluate(
-                "() => [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src)"
-            )
-            stderr = page.locator(".output.stderr").count()
-            broken = page.evaluate(BROKEN_DRAWINGS)
-            found, unreadable = {"light": violations(page)}, {"light": page.evaluate(UNREADABLE)}
-            _turn_dark(page)
-            # Nothing but colours changes with the theme, and nothing of them with the width.
-            found["dark"] = violations(page, only=["color-contrast"])
-            unreadable["dark"] = page.evaluate(UNREADABLE)
-            page.set_viewport_size(NARROW)
-            page.wait_for_timeout(RESIZED_MS)
-            page.evaluate("scrollTo(0, 0)")
-            narrow_px = page.evaluate("document.scrollingElement.scrollWidth")
-            found["narrow"] = violations(page, without=["color-contrast"])
-            cut_off = page.evaluate(CUT_OFF)
-            return Seen(
-                visited.problems,
-                visited.foreign,
-                unresolved,
-                stderr,
-                broken,
-                found,
-                unreadable,
-                narrow_px,
-                cut_off,
-            )
-
-    return visit
 
 
 def _turn_dark(page):
@@ -109,47 +50,34 @@ def test_every_page_is_looked_at(html):
     assert built - FROM_SPHINX == set(PAGES) - FROM_SPHINX
 
 
-@each_page
-def test_a_page_loads_without_an_error_or_a_foreign_request(path, look):
-    seen = look(path)
-    assert seen.problems == []
-    assert seen.foreign == []
-
-
-@each_page
-def test_every_link_and_picture_resolves(path, look, html):
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_and_legible_in_light_dark_and_narrow(path, browser, address, html):
     assert dead_links(html, path) == []
-    seen = look(path)
-    assert seen.unresolved == []
-    assert seen.broken_drawings == []
-
-
-@each_page
-def test_names_of_places_are_given_once(path, html):
     names = references(html / path).names
     assert sorted({name for name in names if names.count(name) > 1}) == []
-
-
-@each_page
-def test_a_page_has_no_serious_accessibility_violation(path, look):
-    assert look(path).violations == {"light": [], "dark": [], "narrow": []}
-
-
-@each_page
-def test_words_in_drawings_can_be_read_in_both_themes(path, look):
-    assert look(path).unreadable == {"light": [], "dark": []}
-
-
-@each_page
-def test_a_narrow_window_shows_the_whole_page(path, look):
-    seen = look(path)
-    assert seen.narrow_px <= NARROW["width"]
-    assert seen.cut_off == []
-
-
-@each_page
-def test_no_page_shows_what_a_program_complained_of(path, look):
-    assert look(path).stderr == 0
+    with tab(browser, address) as visited:
+        page = visited.page
+        visited.open(path)
+        pictures = page.evaluate(
+            "() => [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src)"
+        )
+        assert pictures == []
+        assert page.evaluate(BROKEN_DRAWINGS) == []
+        assert page.locator(".output.stderr").count() == 0
+        assert violations(page) == []
+        assert page.evaluate(UNREADABLE) == []
+        _turn_dark(page)
+        # Nothing but colours changes with the theme, and nothing of them with the width.
+        assert violations(page, only=["color-contrast"]) == []
+        assert page.evaluate(UNREADABLE) == []
+        page.set_viewport_size(NARROW)
+        page.wait_for_timeout(RESIZED_MS)
+        page.evaluate("scrollTo(0, 0)")
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"]
+        assert violations(page, without=["color-contrast"]) == []
+        assert page.evaluate(CUT_OFF) == []
+    assert visited.problems == []
+    assert visited.foreign == []
 
 
 def test_the_landing_page_is_light(browser, address):

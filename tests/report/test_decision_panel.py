@@ -1,48 +1,22 @@
 """The panel and the table of the decision page."""
 
-import html.parser
 import json
 import re
 
 import pandas as pd
 import pytest
 
-from greencv_core.analysis import Unavailable, attempt, decide
+from greencv_core.analysis import Unavailable, attempt, decide, select_runs
 from greencv_core.published.seaa2023.reanalysis import CORRECTNESS, load_reanalysis
 from greencv_core.report.pages.decision import corrected_runs, decision_panel, decisions_table
 from tests.conftest import ROOT
+from tests.report.reader import Reader
+from tests.support.browser import tab
 from tests.support.tables import made_up_runs
 
 STATIC = ROOT / "book" / "_static"
 HOSTILE = ("</script><script>alert(1)</script>", "$x$", "<!--", '"><img src=x onerror=alert(1)>',
            "<b>&amp;", r"\(y\)", "$&")  # fmt: skip
-
-
-class Reader(html.parser.HTMLParser):
-    """Takes HTML apart: elements with attributes, texts outside of scripts, scripts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.words, self.scripts, self._inside = [], [], [], None
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        self._inside = tag
-
-    def handle_endtag(self, tag):
-        self._inside = None
-
-    def handle_comment(self, data):
-        self.elements.append(("comment", {}))
-
-    def handle_data(self, data):
-        (self.scripts if self._inside == "script" else self.words).append(data)
-
-    @property
-    def text(self):
-        return " ".join(self.words)
 
 
 def decided(**names):
@@ -238,6 +212,37 @@ def test_a_phone_shows_the_panel_without_scrolling_sideways(page):
     page.set_viewport_size({"width": 400, "height": 800})
     page.add_style_tag(content=(STATIC / "greencv.css").read_text(encoding="utf-8"))
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+DECISION = "book/notebooks/decision.html"
+
+
+def test_the_panel_of_the_report_answers_as_python_does(browser, address, html):
+    # The runs are beside the pages, so that anybody can compute again.
+    decision = decide(select_runs(pd.read_parquet(html / "runs.parquet")).runs)
+    with tab(browser, address) as visited:
+        visited.open(DECISION)
+        panel = visited.page.locator(".gcv-decision")
+        panel.locator("input[type=radio]").first.check()
+        for tenths in range(101):
+            panel.locator("input[type=number]").fill(f"{tenths / 10:g}")
+            headline = panel.locator("[data-headline]").text_content()
+            assert headline == decision.headline(decision.step(tenths / 1000))
+        panel.locator("input[type=number]").fill("3.5")
+        panel.locator("input[type=number]").blur()
+        asked, link = panel.locator("[data-asked]").text_content(), visited.page.url
+        assert "3.5" in asked
+        visited.page.goto("about:blank")
+        visited.page.goto(link)
+        assert panel.locator("[data-asked]").text_content() == asked
+        assert visited.problems == []
+
+
+def test_the_report_shows_every_choice_without_scripts(browser, address):
+    with tab(browser, address, java_script_enabled=False) as visited:
+        visited.page.goto(address + DECISION)
+        assert not visited.page.locator(".gcv-decision-controls").is_visible()
+        assert visited.page.locator("table", has_text="Accepted loss").first.is_visible()
 
 
 def test_time_and_power_of_the_corrected_runs_make_their_energy():

@@ -1,7 +1,5 @@
 """Nothing from a study file or a record is HTML, Markdown, a link or a formula in the report."""
 
-import html
-import html.parser
 import re
 
 import nbformat
@@ -21,6 +19,7 @@ from greencv_core.report.exhibits.theme import apply_theme
 from greencv_core.report.pages import provenance, research_questions
 from greencv_core.report.pages.estimation import published_note
 from greencv_core.report.pages.reanalysis import data_note
+from tests.report.reader import Reader
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -40,27 +39,6 @@ HOSTILE = [
     "$x$", "$$x$$", r"\(\href{javascript:alert(1)}{x}\)", r"\[x\]", r"\begin{align}x\end{align}",
     "|a|b|\n|-|-|\n|c|d|", "line\\\nbreak", "line  \nbreak", "a\0b\x1b[31mc\x85d\u2028e", "\\",
 ]  # fmt: skip
-ALLOWED = {"p", "em", "div", "span", "section"}
-
-
-def elements(text):
-    """Return the elements of HTML, each with its attributes, and what is left as text."""
-    found, words = [], []
-
-    class Reader(html.parser.HTMLParser):
-        def handle_starttag(self, tag, attributes):
-            found.append((tag, dict(attributes)))
-
-        def handle_comment(self, _):
-            found.append(("comment", {}))
-
-        def handle_data(self, data):
-            words.append(data)
-
-    reader = Reader()
-    reader.feed(text)
-    reader.close()
-    return found, " ".join("".join(words).split())
 
 
 def plain(text):
@@ -80,7 +58,7 @@ RENDERERS = {
         lambda _: __import__("markdown_it").renderer.RendererHTML(),
     ),
 }  # fmt: skip
-PLAIN_TOKENS = {"paragraph_open", "paragraph_close", "inline", "text"}
+PLAIN_TOKENS = {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
 LIST_TOKENS = {"bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close"}
 
 
@@ -92,29 +70,17 @@ def kinds(tokens):
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_sentence_is_plain_words(renderer, text):
+def test_sentences_items_and_code_are_plain_words(renderer, text):
     parser = RENDERERS[renderer]
     for given in (text, f"Trained on {text} and more."):
-        shown = markdown.paragraph(given).data
-        tokens = parser.parse(shown)
-        if not plain(given):
-            continue
-        assert kinds(tokens) <= PLAIN_TOKENS | {"text_special"}, shown
-        words = "".join(c.content for t in tokens for c in t.children or ())
-        assert plain(words) == plain(given)
-
-
-@pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize("text", HOSTILE)
-def test_an_item_is_plain_words(renderer, text):
-    shown = markdown.bullet_list([text, f"{text}: and more", "the last"]).data
-    assert kinds(RENDERERS[renderer].parse(shown)) <= PLAIN_TOKENS | LIST_TOKENS | {"text_special"}
-
-
-@pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize("text", HOSTILE)
-def test_a_block_of_code_is_that_alone(renderer, text):
-    tokens = RENDERERS[renderer].parse(markdown.code_block(f"description: {text}\nlast").data)
+        tokens = parser.parse(markdown.paragraph(given).data)
+        if plain(given):
+            assert kinds(tokens) <= PLAIN_TOKENS
+            words = "".join(c.content for t in tokens for c in t.children or ())
+            assert plain(words) == plain(given)
+    items = parser.parse(markdown.bullet_list([text, f"{text}: and more", "the last"]).data)
+    assert kinds(items) <= PLAIN_TOKENS | LIST_TOKENS
+    tokens = parser.parse(markdown.code_block(f"description: {text}\nlast").data)
     assert [token.type for token in tokens] == ["code_block"]
 
 
@@ -127,19 +93,17 @@ def test_a_box_holds_words(text):
     ):
         tokens = RENDERERS["book"].parse(shown.data)
         assert [token.type for token in tokens] == ["html_block"], shown.data
-        found, words = elements(tokens[0].content)
-        assert {tag for tag, _ in found} <= {"div", "p", "ul", "li", "code"}
-        assert all(set(attributes) <= {"class"} for _, attributes in found)
-        assert "tex2jax_ignore mathjax_ignore" in found[0][1]["class"]
-        assert plain(text) in plain(words)
+        shown = Reader(tokens[0].content)
+        assert shown.tags <= {"div", "p", "ul", "li", "code"}
+        assert shown.attributes <= {"class"}
+        assert "tex2jax_ignore mathjax_ignore" in shown.elements[0][1]["class"]
+        assert plain(text) in plain("".join(shown.words))
 
 
 TABLE_TAGS = {
     "figure", "figcaption", "p", "div", "table", "thead", "tbody", "tr", "th", "td", "details",
     "summary",
 }  # fmt: skip
-
-
 DRAWN_TAGS = {
     "figure", "figcaption", "p", "div", "style", "svg", "g", "path", "use", "defs", "text", "tspan",
     "clippath", "rect",
@@ -150,24 +114,23 @@ DRAWN_ATTRIBUTES = {
 }  # fmt: skip
 
 
-def check_table(style, text):
-    found, words = elements(style.to_html())
-    assert {tag for tag, _ in found} <= TABLE_TAGS
-    assert {name for _, attributes in found for name in attributes} <= {
-        "class", "scope", "tabindex", "role", "aria-label"
-    }  # fmt: skip
-    for tag, attributes in found:
+def check_table(exhibit):
+    """Return the words of a table that holds nothing else."""
+    shown = Reader(exhibit.to_html())
+    assert shown.tags <= TABLE_TAGS
+    assert shown.attributes <= {"class", "scope", "tabindex", "role", "aria-label"}
+    for tag, attributes in shown.elements:
         if tag == "table":
             assert "mathjax_ignore" in attributes["class"]
-    return words
+    return " ".join("".join(shown.words).split())
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_table_holds_words(text):
     frame = pd.DataFrame({"run_id": ["a"], text: [1.5], "problems": [text], "machine": [text]})
-    words = check_table(tables.show_table(frame, text, text), text)
+    words = check_table(tables.show_table(frame, text, text))
     assert " ".join(text.split()) in words or "\0" in text or text.startswith("<![")
-    check_table(tables.show_table_or_text(frame, text, text), text)
+    check_table(tables.show_table_or_text(frame, text, text))
     shown = tables.show_table_or_text(frame.iloc[:0], text, text)
     assert isinstance(shown, Markdown)
 
@@ -175,7 +138,7 @@ def test_a_table_holds_words(text):
 def test_a_long_table_holds_words():
     text = HOSTILE[1]
     shown = research_questions._opening(pd.DataFrame({"a": [text] * 60}), text, "row")
-    check_table(shown, text)
+    check_table(shown)
     assert "The other 48 rows" in shown.to_html()
 
 
@@ -217,17 +180,17 @@ def test_pages_of_hostile_records_hold_words(theirs):
         provenance.versions_table, provenance.idle_table, provenance.gpu_states_table,
         provenance.comparisons_table,
     ):  # fmt: skip
-        check_table(tables.show_table(make(records), text), text)
+        check_table(tables.show_table(make(records), text))
     for frame in (provenance.runs_listing(runs), provenance.problem_runs(runs)):
-        check_table(tables.show_table(frame, text), text)
-    check_table(tables.conditions_table(runs), text)
-    check_table(tables.show_table(provenance.uncertainty_table(records[0]), text), text)
+        check_table(tables.show_table(frame, text))
+    check_table(tables.conditions_table(runs))
+    check_table(tables.show_table(provenance.uncertainty_table(records[0]), text))
     for said in (
         describe.environments_sentence(runs), describe.correctness_sentence(runs),
         provenance.dates_sentence(records), describe.study_cost_sentence(runs),
     ):  # fmt: skip
         tokens = RENDERERS["book"].parse(markdown.paragraph(said).data)
-        assert kinds(tokens) <= PLAIN_TOKENS | {"text_special"}
+        assert kinds(tokens) <= PLAIN_TOKENS
     note = RENDERERS["book"].parse(markdown.provenance_note(runs).data)
     assert [token.type for token in note] == ["html_block"]
 
@@ -242,10 +205,10 @@ def test_figures_of_hostile_records_are_drawn(theirs):
         figures.energy_against_complexity(runs),
         figures.interaction(runs),
     ):
-        found, _ = elements(shown.to_html())
-        assert {tag for tag, _ in found} <= DRAWN_TAGS
-        for tag, attributes in found:
-            assert set(attributes) <= DRAWN_ATTRIBUTES, tag
+        drawing = Reader(shown.to_html())
+        assert drawing.tags <= DRAWN_TAGS
+        assert drawing.attributes <= DRAWN_ATTRIBUTES
+        for _, attributes in drawing.elements:
             for name in ("xlink:href", "href"):
                 assert attributes.get(name, "#").startswith("#")
             assert "url(" not in attributes.get("style", "").replace("url(#", "")
@@ -264,20 +227,13 @@ def test_a_rendered_notebook_runs_nothing(theirs):
         {"text/html": tables.show_table(provenance.machines_table(records), text).to_html()},
         {"text/html": tables.show_table(provenance.problem_runs(runs), text).to_html()},
     ]
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(
-                "", outputs=[nbformat.v4.new_output("display_data", data) for data in outputs]
-            )
-        ]
-    )
+    outputs = [nbformat.v4.new_output("display_data", data) for data in outputs]
+    cell = nbformat.v4.new_code_cell("", outputs=outputs)
     exporter = HTMLExporter(template_name="basic")
-    body, _ = exporter.from_notebook_node(notebook)
-    found, _ = elements(body)
-    tags = [tag for tag, _ in found]
-    for tag in ("script", "img", "iframe", "a", "h1", "b", "comment", "svg", "object"):
-        assert tag not in tags, tag
-    assert not any(name.startswith("on") for _, told in found for name in told)
-    # What is read aloud is words: it may hold any.
-    followed = [v for _, told in found for name, v in told.items() if name != "aria-label"]
+    body, _ = exporter.from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    shown = Reader(body)
+    assert not shown.tags & {"script", "img", "iframe", "a", "h1", "b", "comment", "svg", "object"}
+    assert not any(name.startswith("on") for name in shown.attributes)
+    # Labels for screen readers are plain text and may hold anything.
+    followed = [v for _, has in shown.elements for name, v in has.items() if name != "aria-label"]
     assert "javascript:" not in str(followed)
