@@ -69,18 +69,15 @@ def test_an_axis_names_the_component_that_counts_and_what_its_meter_was(gpu_alon
     assert axis_label(gpu_alone, "power_w") == "Mean GPU power (W, measured)"
     assert axis_label(with_host, ENERGY) == "Energy per image (J, estimated)"
     assert axis_label(gpu_alone, "f1_macro") == "Macro F1"
-
-
-@pytest.mark.parametrize("which", ["gpu_alone", "with_host"])
-def test_a_components_energy_has_that_components_provenance(which, request):
-    runs = request.getfixturevalue(which)
-    assert axis_label(runs, "gpu_energy_j") == "GPU energy (J, measured)"
-    assert axis_label(runs, "cpu_energy_j") == "CPU energy (J, estimated)"
+    for runs in (gpu_alone, with_host):
+        assert axis_label(runs, "gpu_energy_j") == "GPU energy (J, measured)"
+        assert axis_label(runs, "cpu_energy_j") == "CPU energy (J, estimated)"
 
 
 def test_a_cpus_report_names_no_component():
     runs = runs_table(made_up_records(n=2))
     assert axis_label(runs, ENERGY) == "Energy per image (J, estimated)"
+    assert axis_label(runs, "duration_s_per_image") == "Time per image (s)"
 
 
 def exhibits_of(runs):
@@ -116,9 +113,9 @@ def test_each_exhibit_of_energy_says_measured_or_estimated_and_never_the_other(
     runs = request.getfixturevalue(which)
     runs = runs[runs["environment"].isin(["fp32", "bf16", "bf16-batch-64"])]
     for shown in exhibits_of(runs):
-        told = html.unescape(shown.to_html())
-        assert word in shown.caption + told, shown.caption
-        assert never not in told, shown.caption
+        text = html.unescape(shown.to_html())
+        assert word in shown.caption + text, shown.caption
+        assert never not in text, shown.caption
 
 
 def test_the_box_of_a_page_gives_the_shares_of_what_is_measured_and_estimated(gpu_alone, with_host):
@@ -140,7 +137,7 @@ def test_the_cost_of_a_study_says_what_part_is_estimated(gpu_alone, with_host):
     assert "kWh, estimated)" in study_cost_sentence(runs_table(made_up_records(n=2)))
 
 
-def test_a_trace_tells_the_provenance_of_each_component(gpu_records):
+def test_a_trace_states_the_provenance_of_each_component(gpu_records):
     run = gpu_records[0]
     shown = figures.power_trace(power_trace_table(run), phases_table(run), runs_table([run]))
     assert "measured and estimated" in shown.caption
@@ -158,15 +155,13 @@ def test_a_table_whose_rows_state_their_provenance_has_none_in_its_headings(gpu_
 
 
 def test_analyses_that_count_estimates_besides_say_so(gpu_alone, with_host):
-    chosen = ["squeezenet1_1", "resnet50"]
-    captions = []
-    for runs in (gpu_alone, with_host):
-        some = runs[runs["architecture"].isin(chosen)]
-        captions.append(
-            figures.specification_curve(specification_curve(energy_definitions(some)), some).caption
-        )
-    assert "(%, measured; all components: estimated)" in captions[0]
-    assert "(%, estimated)" in captions[1]
+    for runs, provenances in (
+        (gpu_alone, "(%, measured; all components: estimated)"),
+        (with_host, "(%, estimated)"),
+    ):
+        some = runs[runs["architecture"].isin(["squeezenet1_1", "resnet50"])]
+        curve = specification_curve(energy_definitions(some))
+        assert provenances in figures.specification_curve(curve, some).caption
 
 
 def test_meters_that_do_not_count_are_listed_as_such(gpu_records):
@@ -180,10 +175,9 @@ def test_meters_that_do_not_count_are_listed_as_such(gpu_records):
     assert "counted" not in provenance.meters_table(gpu_records)
 
 
-def test_what_the_gpu_told_stands_in_the_studys_order(gpu_alone, gpu_records):
-    in_order = list(gpu_alone["environment"].unique())
-    told = provenance.gpu_states_table(sort_records(gpu_records, made_up_gpu_study()))
-    assert list(told["environment"]) == in_order
+def test_states_of_the_gpu_are_in_the_studys_order(gpu_alone, gpu_records):
+    states = provenance.gpu_states_table(sort_records(gpu_records, made_up_gpu_study()))
+    assert list(states["environment"]) == list(gpu_alone["environment"].unique())
 
 
 HOLES = {"begun": begun, "with_a_hole": with_a_hole}
@@ -208,26 +202,25 @@ def holed(request, tmp_path_factory):
 def test_a_campaign_with_holes_goes_through_every_cell_of_a_page(holed, name, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", NOBODY)
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
-    given = {"study": str(holed), "store": str(holed), "train": False}
     known = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
             continue
         run_cell("".join(cell["source"]), known)
         if "parameters" in cell["metadata"].get("tags", []):
-            known.update(given)
+            known |= {"study": str(holed), "store": str(holed), "train": False}
     assert not isinstance(known.get("front"), Unavailable)
 
 
 def run_cell(source, known):
     """Run a cell and show its last expression, as Jupyter does; a warning is an error."""
     *body, last = ast.parse(source).body
+    if isinstance(last, ast.Expr):
+        last = ast.Assign([ast.Name("_shown", ast.Store())], last.value)
+    module = ast.fix_missing_locations(ast.Module([*body, last], []))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        exec(compile(ast.Module([*body], []), "cell", "exec"), known)
-        if not isinstance(last, ast.Expr):
-            exec(compile(ast.Module([last], []), "cell", "exec"), known)
-            return
-        shown = eval(compile(ast.Expression(last.value), "cell", "eval"), known)
+        exec(compile(module, "cell", "exec"), known)
+    shown = known.pop("_shown", None)
     if hasattr(shown, "_repr_mimebundle_"):
         assert shown._repr_mimebundle_()

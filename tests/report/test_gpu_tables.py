@@ -18,16 +18,13 @@ from greencv_core.report.exhibits import tables
 from greencv_core.report.exhibits.labels import axis_label
 from greencv_core.report.figures import runs as runs_figures
 from greencv_core.report.pages import provenance, research_questions
-from tests.support.made_up_gpu import (
-    made_up_gpu_runs,
-    with_a_hole,
-)
+from tests.support.made_up_gpu import made_up_gpu_runs, with_a_hole
 
 ENERGY = "energy_j_per_image"
 pytestmark = pytest.mark.usefixtures("theme")
 
 
-def test_short_times_are_told_in_microseconds_in_figure_and_table(gpu_alone):
+def test_short_times_are_in_microseconds_in_figure_and_table(gpu_alone):
     assert axis_label(gpu_alone, "duration_s_per_image") == "Time per image (\N{MICRO SIGN}s)"
     order = list(gpu_alone["environment"].unique())
     figure = runs_figures._draw_every_run(
@@ -36,16 +33,12 @@ def test_short_times_are_told_in_microseconds_in_figure_and_table(gpu_alone):
     low, high = figure.axes[0].get_ylim()
     assert low < 1e6 * gpu_alone["duration_s_per_image"].min()
     assert high > 1e6 * gpu_alone["duration_s_per_image"].max()
-    shown = tables.conditions_table(
-        filter_by(gpu_alone, "environment", "bf16"), by=["architecture"]
-    )
-    table = first_table(shown.body)
-    seconds = filter_by(gpu_alone, "environment", "bf16").groupby("architecture")[
-        "duration_s_per_image"
-    ]
-    told = table.set_index("Architecture")["Time per image (\N{MICRO SIGN}s)"]
-    for name, median_s in seconds.median().items():
-        assert float(told[name]) == pytest.approx(1e6 * median_s, rel=0.01)
+    within = filter_by(gpu_alone, "environment", "bf16")
+    shown = tables.conditions_table(within, by=["architecture"])
+    times = first_table(shown.body).set_index("Architecture")["Time per image (\N{MICRO SIGN}s)"]
+    medians_s = within.groupby("architecture")["duration_s_per_image"].median()
+    for name, median_s in medians_s.items():
+        assert float(times[name]) == pytest.approx(1e6 * median_s, rel=0.01)
     assert b"duration_s_per_image" in shown.files["csv"]
 
 
@@ -60,14 +53,12 @@ def first_table(body):
 
 
 def rows_of(body):
-    """Return the rows of a table's HTML: those that stand open, and all of them."""
+    """Return the number of rows of a table's HTML: those that are open, and all of them."""
     opened = re.sub(r"<details>.*?</details>", "", body, flags=re.S)
-    return opened.count("<tr>") - opened.count("<thead>"), body.count("<tr>") - body.count(
-        "<thead>"
-    )
+    return tuple(part.count("<tr>") - part.count("<thead>") for part in (opened, body))
 
 
-def test_many_conditions_stand_as_a_matrix_of_energies_and_all_else_opens(gpu_alone):
+def test_many_conditions_are_a_matrix_of_energies_and_all_else_opens(gpu_alone):
     shown = tables.conditions_table(gpu_alone)
     opened, every = rows_of(shown.body)
     assert (opened, every) == (9, 9 + 54)
@@ -104,7 +95,7 @@ def test_many_effects_open_by_environment(gpu_alone):
     assert "bf16-compiled against fp32: 9 architectures" in shown.body
 
 
-def test_of_many_conditions_those_on_the_front_stand_open(gpu_alone):
+def test_of_many_conditions_those_on_the_front_are_open(gpu_alone):
     front = pareto_front(gpu_alone)
     shown = research_questions.trade_off_table(front, "measured")
     opened = re.sub(r"<details>.*?</details>", "", shown.body, flags=re.S)
@@ -112,15 +103,14 @@ def test_of_many_conditions_those_on_the_front_stand_open(gpu_alone):
     assert rows_of(shown.body)[1] == 54
 
 
-def test_of_many_conditions_those_that_vary_most_stand_open(gpu_alone):
+def test_of_many_conditions_those_that_vary_most_are_open(gpu_alone):
     power = repetitions_needed(gpu_alone, ENERGY)
     shown = research_questions.power_table(power)
     assert rows_of(shown.body) == (tables.FIRST_ROWS, 54)
     worst = power.conditions.sort_values("variation", ascending=False).iloc[0]
     first = first_table(shown.body).iloc[0]
-    assert (first["Architecture"], first["Environment"]) == (
-        worst["architecture"], worst["environment"],
-    )  # fmt: skip
+    columns = ["architecture", "environment"]
+    assert list(first[[name.capitalize() for name in columns]]) == list(worst[columns])
 
 
 def test_a_list_of_runs_stays_whole(gpu_alone):

@@ -1,4 +1,4 @@
-"""What the metering page and the doctor tell of the meters."""
+"""What the metering page and the doctor report of the meters."""
 
 import json
 
@@ -41,20 +41,13 @@ def test_the_sentence_holds_the_runs_own_figures(smoke_runs):
 
 def test_two_meters_side_by_side(smoke_records):
     first = EnergyRecord(energy_j=10.0, provenance="measured", source="counter", uncertainty_j=0.1)
-    told = [
-        ComparisonRecord(
-            component="cpu",
-            first=first,
-            second=EnergyRecord(
-                energy_j=energy_j, provenance="estimated", source="model", uncertainty_j=1.5
-            ),
+    records = []
+    for record, energy_j in zip(smoke_records, (9.0, 12.0, 15.0), strict=False):
+        second = EnergyRecord(
+            energy_j=energy_j, provenance="estimated", source="model", uncertainty_j=1.5
         )
-        for energy_j in (9.0, 12.0, 15.0)
-    ]
-    records = [
-        record.model_copy(update={"comparisons": [comparison]})
-        for record, comparison in zip(smoke_records, told, strict=False)
-    ]
+        comparison = ComparisonRecord(component="cpu", first=first, second=second)
+        records.append(record.model_copy(update={"comparisons": [comparison]}))
     [row] = comparisons_table(records).to_dict("records")
     assert row["first"] == "counter (measured)"
     assert (row["n"], row["second_to_first"]) == (3, 1.2)
@@ -65,7 +58,7 @@ def test_two_meters_side_by_side(smoke_records):
     assert "There is one meter." in said.data
 
 
-def test_what_gpus_told(smoke_records):
+def test_states_of_gpus(smoke_records):
     gpu = {
         "utilization_pct": 80.0,
         "memory_used_bytes": 2.0**31,
@@ -83,7 +76,7 @@ def test_what_gpus_told(smoke_records):
     assert gpu_states_table(smoke_records).empty
 
 
-def test_the_doctor_tells_refresh_and_uncertainty():
+def test_the_doctor_reports_refresh_and_uncertainty():
     told = json.loads(greencv("doctor", "--json").stdout)
     refreshed = {meter["component"]: meter["resolution_s"] for meter in told["meters"]}
     assert refreshed.pop("ram") is None  # a constant

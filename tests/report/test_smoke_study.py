@@ -43,6 +43,18 @@ def test_every_planned_run_is_there_once(smoke_records):
     assert len(cells) == expected
 
 
+def start_study(store):
+    """Start the smoke study in a process and session of its own."""
+    command = [str(GREENCV), "run", "smoke", "--store", str(store)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def wait_for_records(store, n):
+    deadline = time.monotonic() + 300
+    while len(list(store.glob("*.json"))) < n and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def test_energy_is_the_sum_of_its_parts(smoke_records, smoke_runs):
     for record in smoke_records:
         row = smoke_runs.set_index("run_id").loc[record.run_id]
@@ -111,15 +123,8 @@ def test_another_country_prices_the_runs_there_are(smoke_store, smoke_records, t
 @pytest.mark.slow
 def test_a_killed_study_resumes_where_it_stopped(tmp_path):
     store = tmp_path / "store"
-    process = subprocess.Popen(
-        [str(GREENCV), "run", "smoke", "--store", str(store)],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 300
-    while len(list(store.glob("*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    process = start_study(store)
+    wait_for_records(store, 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
@@ -194,16 +199,9 @@ def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
 
 @pytest.mark.slow
 def test_training_ends_with_a_driver_that_is_killed(tmp_path):
-    process = subprocess.Popen(
-        [str(GREENCV), "run", "smoke", "--store", str(tmp_path)],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    driver = psutil.Process(process.pid)
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    children = driver.children(recursive=True)
+    process = start_study(tmp_path)
+    wait_for_records(tmp_path, 1)
+    children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.kill()  # the driver alone, as when memory runs out
     process.wait()
@@ -242,14 +240,12 @@ def test_a_parameter_changed_changes_the_result(smoke_store):
     assert first != other
 
 
+# The reanalysis shows published runs alone.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path",
-    # What is published has no part in a study of ours.
-    [path for path in NOTEBOOKS if path.stem != "reanalysis"],
-    ids=lambda p: p.stem,
+    "path", [p for p in NOTEBOOKS if p.stem != "reanalysis"], ids=lambda p: p.stem
 )
-def test_a_notebook_stands_an_incomplete_study(path, smoke_store, tmp_path, monkeypatch):
+def test_a_notebook_accepts_an_incomplete_study(path, smoke_store, tmp_path, monkeypatch):
     if path.stem == "rq3_estimation":  # whose other part rests on what is downloaded
         monkeypatch.setenv("GREENCV_DATA", NOWHERE)
     # Whole: one condition; a single run of a second; nothing of the other two.
