@@ -141,6 +141,10 @@ def test_at_the_bound_of_a_choice_the_panel_has_it(page, decisions):
         if step.from_loss <= 0.1:
             page.fill("input[type=number]", f"{100 * step.from_loss:.2f}")
             assert answer_of(page)[1] == decisions["Ours"].details(step)
+            if step.from_loss > 0:
+                page.fill("input[type=number]", f"{100 * step.from_loss - 0.01:.2f}")
+                before = decisions["Ours"].step(step.from_loss - 1e-4)
+                assert answer_of(page)[0] == decisions["Ours"].headline(before)
 
 
 def test_the_slider_is_moved_by_keyboard_and_moves_the_number(page):
@@ -217,6 +221,7 @@ def test_a_phone_shows_the_panel_without_scrolling_sideways(page):
 DECISION = "book/notebooks/decision.html"
 
 
+@pytest.mark.slow
 def test_the_panel_of_the_report_answers_as_python_does(browser, address, html):
     # The runs are beside the pages, so that anybody can compute again.
     decision = decide(select_runs(pd.read_parquet(html / "runs.parquet")).runs)
@@ -238,6 +243,7 @@ def test_the_panel_of_the_report_answers_as_python_does(browser, address, html):
         assert visited.problems == []
 
 
+@pytest.mark.slow
 def test_the_report_shows_every_choice_without_scripts(browser, address):
     with tab(browser, address, java_script_enabled=False) as visited:
         visited.page.goto(address + DECISION)
