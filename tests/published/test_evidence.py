@@ -5,27 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from greencv_core.published.seaa2023.evidence import (
-    begins_evidence,
-    counted_epochs,
-    idle_evidence,
-    idle_sentence,
-    lost_ends_evidence,
-    lost_ends_sentence,
-    odd_counts,
-    odd_counts_sentence,
-    removals_evidence,
-    removals_sentence,
-    shared_evidence,
-    shared_sentence,
-    truncation_evidence,
-)
+from greencv_core.published.seaa2023 import evidence
 from greencv_core.published.seaa2023.logs import raw_runs
 from greencv_core.published.seaa2023.verdicts import verdicts
 
 
 def test_the_loss_by_whole_watts_is_that_of_each_condition(reanalysis):
-    table = truncation_evidence(reanalysis).set_index(["environment", "architecture"])
+    table = evidence.truncation_evidence(reanalysis).set_index(["environment", "architecture"])
     expected = {
         ("Cloud", "mobilenet_v2"): 0.334, ("Cloud", "nasnet_mobile"): 0.251,
         ("Cloud", "resnet50"): 0.152, ("Cloud", "vgg16"): 0.147, ("Cloud", "xception"): 0.185,
@@ -39,7 +25,7 @@ def test_the_loss_by_whole_watts_is_that_of_each_condition(reanalysis):
 
 
 def test_the_logs_alone_show_the_corrected_epochs(reanalysis):
-    counted = counted_epochs(reanalysis)
+    counted = evidence.counted_epochs(reanalysis)
     assert len(counted) == 265
     assert (counted["corrected_off"].round() == 0).sum() == 246
     assert (counted["published_off"].round() == 0).sum() == 0
@@ -47,27 +33,27 @@ def test_the_logs_alone_show_the_corrected_epochs(reanalysis):
     assert (medians.median()["published_off"] - 9).abs().max() < 0.15
     assert medians.median()["corrected_off"].abs().max() < 0.15
     # And without any rhythm, from lengths alone: the second stage begins after 10 epochs.
-    table = begins_evidence(reanalysis)
+    table = evidence.begins_evidence(reanalysis)
     assert (table["corrected_begin"] - 10).abs().max() < 2
     assert table["corrected_begin"].median() == pytest.approx(10, abs=0.2)
     assert table["published_begin"].median() == pytest.approx(19, abs=0.2)
 
 
 def test_logs_with_another_count_are_listed_with_a_reason(reanalysis):
-    table = odd_counts(reanalysis).set_index(["environment", "architecture", "repetition"])
+    table = evidence.odd_counts(reanalysis).set_index(["environment", "architecture", "repetition"])
     assert len(table) == 19
     assert "more memory in use for 16.0 minutes" in table.loc[("Cloud", "vgg16", 24), "sign"]
     assert "second stage found after 10.7" in table.loc[("Local ML", "vgg16", 1), "sign"]
     assert "epoch of 11.5 s" in table.loc[("Local ML", "mobilenet_v2", 9), "sign"]
     assert "goes on for 52.2 s" in table.loc[("Cloud", "xception", 9), "sign"]
     assert "62.1 s without work" in table.loc[("Local ML", "nasnet_mobile", 26), "sign"]
-    sentence = odd_counts_sentence(reanalysis)
+    sentence = evidence.odd_counts_sentence(reanalysis)
     assert "15 of them show a sign of something else, and 7 of the 246 that agree" in sentence
     assert "26 of 30 of mobilenet_v2 in Local ML" in sentence
 
 
 def test_logs_that_end_before_their_training(reanalysis):
-    table = lost_ends_evidence(reanalysis).set_index("architecture")
+    table = evidence.lost_ends_evidence(reanalysis).set_index("architecture")
     assert table["lost_ends"].to_dict() == {"mobilenet_v2": 1, "resnet50": 27, "vgg16": 24}
     runs = reanalysis.raw.runs
     cut = runs[runs["ending"] != "whole line"]
@@ -87,7 +73,7 @@ def test_a_whole_last_line_may_hide_a_lost_end(reanalysis):
     run = reanalysis.raw.runs.set_index("run_id").loc[run_id]
     assert run["ending"] == "whole line"
     assert run["missing_s"] == pytest.approx(73.7, abs=0.1)
-    counted = counted_epochs(reanalysis).set_index("run_id").loc[run_id]
+    counted = evidence.counted_epochs(reanalysis).set_index("run_id").loc[run_id]
     assert abs(counted["corrected_off"]) < 0.1
 
 
@@ -97,7 +83,7 @@ def test_a_processors_log_that_stops_early_gives_no_load(reanalysis):
     assert set(early["architecture"] + early["environment"]) == {"nasnet_mobileCloud"}
     assert sorted(early["repetition"]) == list(range(23, 30))
     assert (early["missing_s"] == 0).all()  # their GPU's logs are whole
-    assert "In 7 runs" in lost_ends_sentence(reanalysis)
+    assert "In 7 runs" in evidence.lost_ends_sentence(reanalysis)
 
 
 def test_without_a_processors_log_a_lost_end_is_not_known(reanalysis):
@@ -111,27 +97,27 @@ def test_without_a_processors_log_a_lost_end_is_not_known(reanalysis):
     assert run["full_correction"] > 0
     assert np.isnan(run["ends_restored"])
     assert np.isnan(table.epochs_from_logs.set_index("run_id").loc[cut, "fine_tuning_epochs"])
-    assert "Of 1 run there is no processor's log" in lost_ends_sentence(table)
+    assert "Of 1 run there is no processor's log" in evidence.lost_ends_sentence(table)
     others = table.every_run[table.every_run["run_id"] != cut]
     assert others["ends_restored"].notna().all()
 
 
 def test_runs_that_shared_their_gpu_are_listed(reanalysis):
-    table = shared_evidence(reanalysis)
+    table = evidence.shared_evidence(reanalysis)
     assert set(table["environment"] + " " + table["architecture"]) == {"Cloud vgg16"}
     assert table["repetition"].tolist() == [0, 3, 4, 9, 24, 26]
     assert (table["memory_used_mib"] < 11_200).all()
     assert (table["shared_memory_mib"] > 23_600).all()
     assert (table["against_median"] > 0).all()
     assert len(reanalysis.without_shared().table) == 363
-    sentence = shared_sentence(reanalysis)
+    sentence = evidence.shared_sentence(reanalysis)
     assert "In 6 runs (vgg16 in Cloud)" in sentence
     assert "It could show itself only in vgg16 in Cloud" in sentence
     assert "largest saving in Cloud, 64.60 % instead of 64.72 %;" in sentence
 
 
 def test_idle_power_and_net_energy(reanalysis):
-    table = idle_evidence(reanalysis).set_index("environment")
+    table = evidence.idle_evidence(reanalysis).set_index("environment")
     assert 8 < table.loc["Cloud", "low_power_w"] < 13
     assert table.loc["Cloud", "before_power_w"] == pytest.approx(105.6, abs=1)
     assert table.loc["Local ML", "before_power_w"] == pytest.approx(55.3, abs=1)
@@ -149,16 +135,13 @@ def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summa
     assert move["net_of_low"].ci_low > 0.4
     assert move["net_of_before"].ci_low < 0 < move["net_of_before"].ci_high
     assert move["net_of_after"].ci_high < 0
-    sentence = idle_sentence(reanalysis)
+    sentence = evidence.idle_sentence(reanalysis)
     assert "A saving is left net of the low-power state alone" in sentence
-    assert (
-        "6 logs (mobilenet_v2 in Cloud, nasnet_mobile in Cloud and xception in Cloud)" in sentence
-    )
+    logs = "6 logs (mobilenet_v2 in Cloud, nasnet_mobile in Cloud and xception in Cloud)"
+    assert logs in sentence
     verdict = verdicts(reanalysis).set_index("claim")["verdict"]
-    assert (
-        "for: none; vgg16; mobilenet_v2 and vgg16"
-        in verdict["GPUs should scale with the complexity of the model"]
-    )
+    scaling = verdict["GPUs should scale with the complexity of the model"]
+    assert "for: none; vgg16; mobilenet_v2 and vgg16" in scaling
     assert "1.00 gross" in verdict["RQ2: environments differ in energy"]
     assert "2 of 3 leave no saving" in verdict["MobileNetV2 saves by moving from Cloud to Local ML"]
     assert summary["headline"]["net_of_low"]["n_runs"] == 291
@@ -166,11 +149,11 @@ def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summa
 
 
 def test_removals_by_hand_and_by_rule_are_listed(reanalysis):
-    table = removals_evidence(reanalysis).set_index(["environment", "architecture"])
+    table = evidence.removals_evidence(reanalysis).set_index(["environment", "architecture"])
     assert table.loc[("Local ML", "mobilenet_v2"), "removed_by_hand"] == "30 to 36"
     assert table.loc[("Cloud", "nasnet_mobile"), "removed_by_rule"] == "0 to 3"
     assert reanalysis.every_run["removed_by_hand"].sum() == 18
-    sentence = removals_sentence(reanalysis)
+    sentence = evidence.removals_sentence(reanalysis)
     assert "those of nasnet_mobile in Cloud (2022-12-06)" in sentence
     assert "those of mobilenet_v2 in Local ML (2023-02-21)" in sentence
     assert "resnet50" not in sentence  # that day, others were kept

@@ -9,11 +9,7 @@ import pandas as pd
 import pytest
 
 from greencv_core.analysis import find_outliers
-from greencv_core.published import (
-    DATA_SETS,
-    load_adapter,
-    load_published,
-)
+from greencv_core.published import DATA_SETS, load_adapter, load_published
 from greencv_core.published.seaa2023.claims import compare_with_published, printed
 from greencv_core.published.seaa2023.reanalysis import QUESTIONS
 from greencv_core.published.seaa2023.runs import RELEASE
