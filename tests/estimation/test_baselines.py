@@ -7,10 +7,10 @@ import pytest
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.baselines import FirstEpoch, Operations, PowerLimit, PowerLimitUsed
 from greencv_core.estimation.trajectory import NO_ORACLE, NOTHING_OBSERVED, Oracle
-from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
+from tests.support.trajectories import made_up_task, made_up_trajectory, planned
 
 SIX = made_up_trajectory(
-    [700, 500, 500, 500, 500, 500], before=(5, 70), task=made_up_task([stage(6)]), used_pct=40
+    [700, 500, 500, 500, 500, 500], before=(5, 70), task=made_up_task([planned(6)]), used_pct=40
 )
 """Six epochs of 10 s, after 5 s."""
 
@@ -42,7 +42,7 @@ def test_a_time_that_is_told_needs_no_epoch_and_a_time_that_is_not_needs_one():
 @pytest.mark.parametrize("method", [PowerLimit(), PowerLimitUsed()])
 def test_a_power_limit_that_is_not_known_is_not_made_up(method):
     trajectory = made_up_trajectory(
-        [1, 1], task=made_up_task([stage(2)], limit_w=math.nan), used_pct=40
+        [1, 1], task=made_up_task([planned(2)], limit_w=math.nan), used_pct=40
     )
     with pytest.raises(NotEnoughDataError, match="power limit is not known"):
         energy_j(method, trajectory, 1, Oracle(duration_s=50.0))
@@ -80,7 +80,7 @@ def test_without_trainings_learned_from_there_is_no_interval():
 
 def took(joules_per_tflop, **condition):
     """Return a training of 3 of at most 5 epochs, in two stages: 2 + 3 = 5 TFLOP."""
-    task = made_up_task([stage(2, tflop=1), stage(3, tflop=3)], **condition)
+    task = made_up_task([planned(2, tflop=1), planned(3, tflop=3)], **condition)
     return made_up_trajectory([joules_per_tflop, joules_per_tflop, 3 * joules_per_tflop], task=task)
 
 
@@ -117,7 +117,7 @@ def test_operations_have_no_answer_without_trainings_that_tell_their_cost():
     with pytest.raises(NotEnoughDataError, match="no training shows"):
         method.predict(SIX.task, NOTHING_OBSERVED, NO_ORACLE)
     method.fit(MEASURED)
-    nothing_computed = made_up_trajectory([1], task=made_up_task([stage(1, tflop=0)]))
+    nothing_computed = made_up_trajectory([1], task=made_up_task([planned(1, tflop=0)]))
     for trajectories in [], [nothing_computed]:
         with pytest.raises(NotEnoughDataError, match="no training shows"):
             method.fit(trajectories)

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from greencv_core.estimation.bayesian.early_stopping import EpochCountModel, fit_epoch_counts
-from tests.support.made_up_trajectories import made_up_task
-from tests.support.simulated_trajectories import planned, training
+from tests.support.trajectories import made_up_task, planned, training
 
 MAY_STOP = planned(100, fewest=5)
 
 
 def epoch_counts(*kinds, plan=MAY_STOP):
-    """Return a epoch_counts from (architecture, epochs of each of its trainings)."""
+    """Return a model from (architecture, epochs of each of its trainings)."""
     names = [name for name, epochs in kinds for _ in epochs]
     epochs = [n for _, some in kinds for n in some]
     return EpochCountModel(tuple(names), np.array(epochs, dtype=np.int64), (plan,) * len(names))
@@ -79,11 +78,8 @@ def test_the_other_architectures_count_alike_however_often_they_were_trained():
     of = epoch_counts(("b", [20] * 300), ("c", [60]))
     new = draws(of, "new", n=4000)
     # A third each, the last third being anything.
-    third = pytest.approx(1 / 3, abs=0.12)
-    near_b = np.mean(np.abs(new - 20) <= 5)
-    near_c = np.mean(np.abs(new - 60) <= 16)
-    assert near_b == third
-    assert near_c == pytest.approx(1 / 3 + 1 / 9, abs=0.12)
+    assert np.mean(np.abs(new - 20) <= 5) == pytest.approx(1 / 3, abs=0.12)
+    assert np.mean(np.abs(new - 60) <= 16) == pytest.approx(1 / 3 + 1 / 9, abs=0.12)
 
 
 def test_without_experience_it_is_anything_between_the_fewest_and_the_most():
@@ -161,10 +157,7 @@ def test_the_middle_counts_the_earlier_stages_and_moves_with_what_was_had():
     assert of.median(task(), 10 + 40) == pytest.approx(10 + 60, abs=5)
     assert of.median(task(), 10 + 100) == 110
     assert len({epoch_counts().median(task(), 0) for _ in range(10)}) == 1
-
-
-def test_the_middle_where_nothing_stops_early_is_what_was_planned():
-    assert epoch_counts().median(task(plan=planned(30)), 3) == 40
+    assert epoch_counts().median(task(plan=planned(30)), 3) == 40  # nothing stops it early
 
 
 def test_experience_is_the_last_stages_epochs():

@@ -15,7 +15,7 @@ from greencv_core.estimation.bayesian.projection import Projection
 from greencv_core.estimation.evaluate import HELD_OUT, METHODS, OURS, SHARES, score
 from greencv_core.estimation.step import StepEpochs
 from greencv_core.estimation.trajectory import NO_ORACLE, NOTHING_OBSERVED, Oracle
-from tests.support.simulated_trajectories import simulated
+from tests.support.trajectories import simulated
 
 
 @pytest.fixture(scope="module")

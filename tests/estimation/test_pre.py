@@ -7,7 +7,7 @@ from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation import pre
 from greencv_core.estimation.pre import PreEpochs, PrePower
 from greencv_core.estimation.trajectory import NO_ORACLE, NOTHING_OBSERVED, Oracle
-from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
+from tests.support.trajectories import made_up_task, made_up_trajectory, planned
 
 SMALL, LARGE = {"gflops": 1.0, "batch": 64.0}, {"gflops": 10.0, "batch": 32.0}
 TOLD = Oracle(epochs=7, duration_s=50.0)
@@ -19,7 +19,7 @@ def few_draws(monkeypatch):
 
 
 def task_of(features):
-    return made_up_task([stage(4)], features)
+    return made_up_task([planned(4)], features=features)
 
 
 def trained(features, epoch_j, n=6):
@@ -75,10 +75,7 @@ def test_what_is_measured_on_the_way_changes_nothing(variant):
 
 def test_a_features_unit_does_not_matter():
     def in_units(factor):
-        trajectories = [
-            *trained({"x": factor * 1.0}, 1000.0),
-            *trained({"x": factor * 2.0}, 2000.0),
-        ]
+        trajectories = trained({"x": factor}, 1000.0) + trained({"x": factor * 2.0}, 2000.0)
         return predicted_j(PreEpochs(), trajectories, {"x": factor * 1.2})
 
     assert in_units(1e6) == pytest.approx(in_units(1.0), rel=1e-6)
@@ -88,10 +85,7 @@ def test_features_that_tell_nothing_are_left_out():
     def more(features, memory):
         return {**features, "a_constant": 3.0, "memory": memory}
 
-    trajectories = [
-        *trained(more(SMALL, 8.0), 1000.0),
-        *trained(more(LARGE, np.nan), 2000.0),
-    ]
+    trajectories = trained(more(SMALL, 8.0), 1000.0) + trained(more(LARGE, np.nan), 2000.0)
     new = {"gflops": 4.0, "batch": 48.0}
     joules = predicted_j(PreEpochs(), MEASURED, new)
     # Of the new one, they need not be known, nor be the same.
@@ -102,9 +96,8 @@ def test_features_that_tell_nothing_are_left_out():
 def test_features_are_told_by_their_names_not_by_their_order():
     turned = [*trained(dict(reversed(SMALL.items())), 1000.0), *trained(LARGE, 2000.0)]
     new = {"batch": 48.0, "gflops": 2.0}
-    assert predicted_j(PreEpochs(), turned, new) == predicted_j(
-        PreEpochs(), MEASURED, dict(reversed(new.items()))
-    )
+    usual = predicted_j(PreEpochs(), MEASURED, dict(reversed(new.items())))
+    assert predicted_j(PreEpochs(), turned, new) == usual
 
 
 @pytest.mark.parametrize("new", [{"gflops": np.nan, "batch": 64.0}, {"batch": 64.0}])

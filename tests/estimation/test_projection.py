@@ -10,7 +10,6 @@ from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.base import QUANTILES
 from greencv_core.estimation.baselines import FirstEpoch
 from greencv_core.estimation.trajectory import (
-    NO_EPOCHS,
     NO_ORACLE,
     NOTHING_OBSERVED,
     Epochs,
@@ -19,13 +18,7 @@ from greencv_core.estimation.trajectory import (
     Trajectory,
 )
 from tests.support.projections import after, fitted, holds, in_order, width
-from tests.support.simulated_trajectories import (
-    condition,
-    planned,
-    probe_epochs,
-    simulated,
-    training,
-)
+from tests.support.trajectories import made_up_task, planned, probe_epochs, simulated, training
 
 
 def amplified(trajectory: Trajectory, factor: float) -> Trajectory:
@@ -58,7 +51,7 @@ def new(known):
 
 
 def test_without_trainings_epochs_and_batches_there_is_no_answer():
-    trajectory = training(condition([planned(30)]), [500.0] * 30, before=(5, 50))
+    trajectory = training(made_up_task([planned(30)]), [500.0] * 30, before=(5, 50))
     for observed in NOTHING_OBSERVED, trajectory.observe(0.005), trajectory.observe(0.02):
         assert not len(observed.epochs)
         with pytest.raises(NotEnoughDataError, match="tells"):
@@ -66,7 +59,7 @@ def test_without_trainings_epochs_and_batches_there_is_no_answer():
 
 
 def test_without_trainings_rehearsed_epochs_are_answer_enough():
-    task = condition([planned(5, name="frozen"), planned(20, name="main", tflop=3)], idle_w=3)
+    task = made_up_task([planned(5, name="frozen"), planned(20, name="main", tflop=3)], idle_w=3)
     estimate = fitted().predict(probe_epochs(task, [100, 250]), NOTHING_OBSERVED, NO_ORACLE)
     assert estimate.energy_j == pytest.approx(5 * 100 + 20 * 250, rel=0.05)
     assert estimate.duration_s == pytest.approx(25 * 10, rel=0.05)
@@ -75,7 +68,7 @@ def test_without_trainings_rehearsed_epochs_are_answer_enough():
 
 
 def test_measured_epochs_outweigh_rehearsed_ones():
-    trajectory = training(condition([planned(30)]), [500.0] * 30)
+    trajectory = training(made_up_task([planned(30)]), [500.0] * 30)
     task = probe_epochs(trajectory.task, [600], each_s=12)
     before, later = (
         fitted().predict(task, trajectory.observe_epochs(n), NO_ORACLE).energy_j for n in (0, 10)
@@ -86,7 +79,7 @@ def test_measured_epochs_outweigh_rehearsed_ones():
 
 @pytest.mark.parametrize("idle_w", [0, 20])
 def test_constant_epochs_are_projected_and_the_interval_shrinks(idle_w):
-    trajectory = training(condition([planned(30)], idle_w=idle_w), [500.0] * 30, before=(7, 140))
+    trajectory = training(made_up_task([planned(30)], idle_w=idle_w), [500.0] * 30, before=(7, 140))
     estimates = [after(fitted(), trajectory, n) for n in (1, 2, 4, 8, 15, 25)]
     for estimate in estimates:
         assert estimate.energy_j == pytest.approx(trajectory.energy_j, rel=0.02)
@@ -104,7 +97,7 @@ def test_a_stage_not_seen_yet_is_known_from_other_trainings():
 
     def of(name, gflops, each_j, run_id="run"):
         stages = planned(5, gflops, "frozen"), planned(20, 2 * gflops, "main")
-        task = condition(stages, gflops, architecture=name)
+        task = made_up_task(stages, gflops, architecture=name)
         return training(task, [each_j] * 5, [2.5 * each_j] * 20, run_id=run_id)
 
     method = fitted(
@@ -124,7 +117,7 @@ def test_a_stage_not_seen_yet_is_known_from_other_trainings():
 
 def test_a_first_epoch_that_costs_more_is_known_from_other_trainings():
     def of(name, each_j, run_id="run"):
-        task = condition([planned(30)], architecture=name)
+        task = made_up_task([planned(30)], architecture=name)
         return training(task, [1.2 * each_j] + [each_j] * 29, run_id=run_id)
 
     method = fitted(of(f"a{i}", 100 * (1 + i), f"{i} {run}") for i in range(6) for run in range(5))
@@ -148,7 +141,7 @@ def test_before_training_a_known_condition_is_expected_as_it_was(known):
 
 
 def test_before_training_a_known_condition_is_as_unsure_as_its_runs_scatter():
-    task = condition([planned(30)])
+    task = made_up_task([planned(30)])
     usual = np.exp(np.random.default_rng(1).normal(np.log(500), 0.2, 40))
     method = fitted(training(task, [j] * 30, run_id=str(i)) for i, j in enumerate(usual))
     estimate = method.predict(task, NOTHING_OBSERVED, NO_ORACLE)
@@ -156,7 +149,7 @@ def test_before_training_a_known_condition_is_as_unsure_as_its_runs_scatter():
 
 
 def test_a_run_that_strays_from_its_condition_does_not_take_it_along():
-    task = condition([planned(30)])
+    task = made_up_task([planned(30)])
     trajectories = [training(task, [j] * 30, run_id=str(j)) for j in (1500, 500, 501, 502, 503)]
     estimate = fitted(trajectories).predict(task, NOTHING_OBSERVED, NO_ORACLE)
     assert np.interp(0.5, QUANTILES, estimate.quantiles_j) == pytest.approx(15000, rel=0.1)
@@ -173,7 +166,7 @@ def test_before_training_a_new_architecture_is_less_sure_than_a_known_one(known,
 
 def test_what_comes_before_the_first_epoch_is_expected_as_others_had_it():
     """A hundred seconds at 30 W, before ten epochs of a second and 50 J."""
-    task = condition([planned(10)], idle_w=30)
+    task = made_up_task([planned(10)], idle_w=30)
     trajectories = [
         training(task, [50.0] * 10, each_s=1.0, before=(100, 3000), run_id=str(i)) for i in range(8)
     ]
@@ -191,7 +184,7 @@ def test_another_training_of_the_fit_is_forgotten_at_the_next_fit(known, new):
 
 def test_no_estimate_is_below_what_was_metered():
     """The epoch that goes on takes longer, and more, than all that was to come."""
-    task = condition([planned(3)])
+    task = made_up_task([planned(3)])
     epochs = Epochs(np.zeros(1, dtype=np.int64), np.array([10.0]), np.array([100.0]))
     for oracle in NO_ORACLE, Oracle(epochs=2), Oracle(3, 900.0):
         estimate = fitted().predict(task, Observed(1000.0, 1e6, epochs), oracle)
@@ -202,7 +195,7 @@ def test_no_estimate_is_below_what_was_metered():
 
 @pytest.mark.parametrize("epochs", [30, 31])
 def test_when_nothing_is_left_it_is_what_was_metered(epochs):
-    trajectory = training(condition([planned(30)]), [500.0] * 30, before=(5, 77))
+    trajectory = training(made_up_task([planned(30)]), [500.0] * 30, before=(5, 77))
     estimate = after(fitted(), trajectory, epochs)
     assert estimate.energy_j == estimate.low_j == estimate.high_j == pytest.approx(15077)
     assert estimate.duration_s == pytest.approx(305)
@@ -221,9 +214,9 @@ def test_quantiles_are_in_order_and_the_interval_is_among_them(experienced, new)
 
 def test_the_estimate_is_in_its_interval_however_little_is_known():
     """One training of something else entirely: the interval spans powers of ten."""
-    task = condition([planned(5, name="frozen"), planned(20, 3.0, "main")])
+    task = made_up_task([planned(5, name="frozen"), planned(20, 3.0, "main")])
     method = fitted([training(task, [100.0] * 5, [250.0] * 20)])
-    other = condition(task.stages, 20.0, architecture="new", environment="other")
+    other = made_up_task(task.stages, 20.0, architecture="new", environment="other")
     for one in other, task:
         assert in_order(method.predict(one, NOTHING_OBSERVED, NO_ORACLE))
     rows = training(task, [100.0] * 5, [250.0] * 20)
@@ -254,7 +247,7 @@ def test_power_in_half_an_epoch_times_the_known_time_is_the_energy():
     """Power alone does not tell how long it lasts, nor does the time alone tell the power."""
 
     def of(name, each_j, each_s, run_id="run"):
-        task = condition([planned(30)], architecture=name)
+        task = made_up_task([planned(30)], architecture=name)
         return training(task, [each_j] * 30, each_s=each_s, run_id=run_id)
 
     kinds = {"a0": (200, 4), "a1": (900, 9), "a2": (500, 20), "a3": (400, 5), "a4": (3000, 25)}
@@ -282,7 +275,7 @@ def test_power_in_an_epoch_that_goes_on_moves_the_estimate(experienced, new):
 
 def test_power_in_the_first_epoch_of_the_next_stage_tells_of_that_stage():
     stages = planned(10, name="frozen"), planned(6, 2.0, name="main")
-    trajectory = training(condition(stages), [100.0] * 10, [400.0] * 6)
+    trajectory = training(made_up_task(stages), [100.0] * 10, [400.0] * 6)
     now = trajectory.observe((10 + 0.5) / 16)
     assert len(now.epochs) == 10
     told = fitted().predict(trajectory.task, now, trajectory.oracle)
@@ -302,7 +295,7 @@ def test_a_part_so_small_that_it_tells_nothing_does_not_move_it(experienced, new
 @pytest.mark.parametrize("power_w", [50, 20], ids=["all idle", "less than idle"])
 def test_an_epoch_that_is_all_idle_is_projected_too(power_w):
     """The idle power, said to be 50 W, is as much as was metered, or more."""
-    task = condition([planned(30)], idle_w=50)
+    task = made_up_task([planned(30)], idle_w=50)
     trajectory = training(task, [10.0 * power_w] * 30)
     for method in fitted(), fitted([replace(trajectory, run_id=str(i)) for i in range(4)]):
         estimate = after(method, trajectory, 10)
@@ -320,7 +313,7 @@ def test_a_moment_before_the_first_epoch_is_no_harm(experienced, new):
 
 
 def test_a_single_training_is_enough_to_answer_before_the_next():
-    task = condition([planned(30)])
+    task = made_up_task([planned(30)])
     method = fitted([training(task, [500.0] * 30)])
     estimate = method.predict(task, NOTHING_OBSERVED, NO_ORACLE)
     assert estimate.energy_j == pytest.approx(15000, rel=0.05)
@@ -329,22 +322,19 @@ def test_a_single_training_is_enough_to_answer_before_the_next():
 
 def test_a_training_that_lacks_its_last_stage_teaches_the_one_it_had():
     stages = planned(5, name="frozen"), planned(20, name="main", fewest=1)
-    cut = training(condition(stages), [100.0] * 3, [])
+    cut = training(made_up_task(stages), [100.0] * 3, [])
     estimate = fitted([cut]).predict(cut.task, NOTHING_OBSERVED, Oracle(epochs=5))
     assert estimate.energy_j == pytest.approx(500, rel=0.05)
 
 
-def test_an_observation_without_epochs_equals_none(experienced, new):
-    blank = Observed(0.0, 0.0, NO_EPOCHS)
-    assert experienced.predict(new.task, blank, NO_ORACLE) == experienced.predict(
-        new.task, NOTHING_OBSERVED, NO_ORACLE
-    )
-
-
-def test_predicting_twice_gives_the_same(experienced, new):
+def test_predicting_and_fitting_and_pickling_again_give_the_same(known, experienced, new):
     moments = [(n, oracle) for n in (0, 2, 6) for oracle in (NO_ORACLE, new.oracle)]
     once = [after(experienced, new, *moment) for moment in moments]
     assert [after(experienced, new, *moment) for moment in reversed(moments)] == once[::-1]
+    pickled = pickle.loads(pickle.dumps(experienced))
+    assert [after(pickled, new, *moment) for moment in moments] == once
+    others = [trajectory for trajectory in known if trajectory.task.architecture != "a2"]
+    assert after(fitted(others), new, 2) == after(experienced, new, 2)
 
 
 def test_what_was_asked_of_another_condition_does_not_matter(known, new):
@@ -357,28 +347,13 @@ def test_what_was_asked_of_another_condition_does_not_matter(known, new):
         assert after(asked_of_all, other, 2) == after(pickle.loads(unasked), other, 2)
 
 
-def test_fitting_twice_gives_the_same(known, experienced, new):
-    others = [trajectory for trajectory in known if trajectory.task.architecture != "a2"]
-    assert after(fitted(others), new, 2) == after(experienced, new, 2)
-
-
-def test_it_pickles_and_predicts_the_same_after(experienced, new):
-    expected = [after(experienced, new, n) for n in (0, 2, 6)]
-    again = pickle.loads(pickle.dumps(experienced))
-    assert [after(again, new, n) for n in (0, 2, 6)] == expected
-
-
 def test_of_trainings_as_it_assumes_them_its_intervals_hold_most():
     """Six architectures in two environments, five runs each; each architecture is new once."""
     trajectories = simulated(np.random.default_rng(2022))
     inside, errors, widths = [], [], []
-    for name in {trajectory.task.architecture: None for trajectory in trajectories}:
-        method = fitted(
-            trajectory for trajectory in trajectories if trajectory.task.architecture != name
-        )
-        for trajectory in (
-            trajectory for trajectory in trajectories if trajectory.task.architecture == name
-        ):
+    for name in {each.task.architecture: None for each in trajectories}:
+        method = fitted(each for each in trajectories if each.task.architecture != name)
+        for trajectory in (each for each in trajectories if each.task.architecture == name):
             estimate = method.predict(trajectory.task, trajectory.observe(0.25), NO_ORACLE)
             inside.append(holds(estimate, trajectory.energy_j))
             errors.append(abs(estimate.energy_j / trajectory.energy_j - 1))

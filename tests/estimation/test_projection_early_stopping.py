@@ -6,21 +6,15 @@ import numpy as np
 import pytest
 
 from greencv_core.estimation.base import QUANTILES
-from greencv_core.estimation.trajectory import (
-    Oracle,
-)
+from greencv_core.estimation.trajectory import Oracle
 from tests.support.projections import after, fitted, in_order, width
-from tests.support.simulated_trajectories import (
-    condition,
-    planned,
-    training,
-)
+from tests.support.trajectories import made_up_task, planned, training
 
 MAY_STOP = (planned(100, fewest=5),)
 
 
 def stopped(name, epochs, each_j=500.0, run_id="run"):
-    task = condition(MAY_STOP, architecture=name)
+    task = made_up_task(MAY_STOP, architecture=name)
     return training(task, [each_j] * epochs, run_id=run_id)
 
 
@@ -65,7 +59,7 @@ def test_epochs_that_are_over_are_none_of_those_to_come(stopping):
 def test_epochs_of_earlier_stages_are_none_of_those_that_may_stop():
     """Ten frozen epochs, and then eight."""
     stages = planned(10, name="frozen"), planned(100, name="main", fewest=5)
-    task = condition(stages, architecture="a")
+    task = made_up_task(stages, architecture="a")
     trajectory = training(task, [100.0] * 10, [500.0] * 8)
     method = fitted(replace(trajectory, run_id=str(i)) for i in range(30))
     estimate = after(method, trajectory, 13)

@@ -6,13 +6,13 @@ import pytest
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.estimation.step import StepEpochs, StepPower, find_stable_window, fixed_step
 from greencv_core.estimation.trajectory import NO_ORACLE, Oracle
-from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
+from tests.support.trajectories import made_up_task, made_up_trajectory, planned
 
 BOTH = pytest.mark.parametrize("method", [StepEpochs(), StepPower()], ids=["epochs", "power"])
 
 
-def of(energies_j, planned=20, **more):
-    return made_up_trajectory(energies_j, task=made_up_task([stage(planned)]), **more)
+def of(energies_j, most=20, **more):
+    return made_up_trajectory(energies_j, task=made_up_task([planned(most)]), **more)
 
 
 def energy_j(method, trajectory, epochs, oracle=NO_ORACLE):
@@ -105,7 +105,7 @@ def test_without_an_epoch_there_is_no_answer(method):
 
 @BOTH
 def test_a_second_stage_is_overlooked_until_it_has_been_stable(method):
-    two_stages = of([10] * 10 + [30] * 20, planned=30)
+    two_stages = of([10] * 10 + [30] * 20, most=30)
     assert energy_j(method, two_stages, 8) == pytest.approx(300)
     assert energy_j(method, two_stages, 14) == pytest.approx(300)
     assert energy_j(method, two_stages, 15) == pytest.approx(10 * 10 + 20 * 30)
@@ -114,21 +114,10 @@ def test_a_second_stage_is_overlooked_until_it_has_been_stable(method):
 
 @BOTH
 def test_no_estimate_is_less_than_what_the_meter_shows(method):
-    trajectory = of([10] * 5 + [100] * 2, planned=7, before=(3, 6))
+    trajectory = of([10] * 5 + [100] * 2, most=7, before=(3, 6))
     oracle = Oracle(7, trajectory.duration_s)
     assert energy_j(method, trajectory, 5, oracle) < 6 + 50 + 100
     assert energy_j(method, trajectory, 6, oracle) == pytest.approx(6 + 50 + 100)
-
-
-def test_the_interval_is_where_the_trainings_learned_from_were():
-    method = StepEpochs()
-    # Estimated at 100 J after five epochs, they took 100 and 150 J.
-    flat, rising = of([10] * 10, planned=10), of([10] * 5 + [20] * 5, planned=10)
-    method.fit([flat, rising])
-    estimate = method.predict(SETTLES.task, SETTLES.observe_epochs(7), NO_ORACLE)
-    assert estimate.energy_j == pytest.approx(220)
-    assert estimate.low_j == pytest.approx(220 * (1 + 0.025 * 0.5))
-    assert estimate.high_j == pytest.approx(220 * (1.5 - 0.025 * 0.5))
 
 
 # --- the original's own figures ---------------------------------------------------------------

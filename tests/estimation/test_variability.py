@@ -16,7 +16,7 @@ from greencv_core.estimation.bayesian.variability import (
     late_mean,
     log_mean,
 )
-from tests.support.made_up_trajectories import made_up_task, made_up_trajectory, stage
+from tests.support.trajectories import made_up_task, made_up_trajectory, planned
 
 
 def conditions(n, runs):
@@ -143,9 +143,8 @@ def test_the_more_epochs_were_seen_the_better_they_tell_the_rest():
     assert (np.diff(sds) < 0).all()
     assert sds[0] == pytest.approx(0.1, rel=0.25)
     assert sds[-1] < sds[0] / 4
-    assert [got.remaining_error(n)[0] for n in OBSERVED_EPOCHS] == pytest.approx(
-        np.zeros(len(OBSERVED_EPOCHS)), abs=0.03
-    )
+    shifts = [got.remaining_error(n)[0] for n in OBSERVED_EPOCHS]
+    assert shifts == pytest.approx([0] * len(OBSERVED_EPOCHS), abs=0.03)
 
 
 def test_a_first_epoch_that_costs_more_is_learned():
@@ -199,7 +198,7 @@ def test_the_mean_is_of_what_the_logarithms_are_of_and_the_settled_one_of_the_la
 
 def constant(n=20, environment="e"):
     return made_up_trajectory(
-        [500.0] * n, before=(3, 40), task=made_up_task([stage(n)], environment=environment)
+        [500.0] * n, before=(3, 40), task=made_up_task([planned(n)], environment=environment)
     )
 
 
@@ -261,11 +260,9 @@ def test_without_trainings_a_part_tells_what_was_guessed():
 def test_the_first_epoch_warms_up_and_is_not_asked_unless_it_is_the_only_one():
     odd, even = halves(50, 150, n=2), halves(100, 100, n=2)
     so_far_j = np.concatenate([odd.energy_so_far_j[:4], even.energy_so_far_j[4:]])
-    shift, sd = estimate_partial_epochs([replace(even, energy_so_far_j=so_far_j)]).remaining_error(
-        0.5
-    )
+    got = estimate_partial_epochs([replace(even, energy_so_far_j=so_far_j)])
+    shift, sd = got.remaining_error(0.5)
     assert shift == pytest.approx(0)
     assert sd < PARTIAL_GUESS
-    assert estimate_partial_epochs([halves(50, 150, n=1)]).remaining_error(0.5)[0] == pytest.approx(
-        np.log(2)
-    )
+    alone = estimate_partial_epochs([halves(50, 150, n=1)])
+    assert alone.remaining_error(0.5)[0] == pytest.approx(np.log(2))

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from greencv_core.estimation.trajectory import tflop_per_epoch
-from greencv_core.published import (
-    DataUnavailableError,
-    published_trajectories,
-    seaa2023,
-)
+from greencv_core.published import DataUnavailableError, published_trajectories, seaa2023
 from greencv_core.published.seaa2023.logs import RawRuns, gpu_log
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH, METRICS
 from greencv_core.published.seaa2023.trajectories import (
@@ -50,6 +46,7 @@ def test_each_training_with_a_log_is_a_course(found, raw):
 
 
 def test_energy_and_time_are_the_logs_and_what_it_lacks(found, raw):
+    """And those of the epochs and of what precedes them."""
     runs = raw.runs.set_index("run_id")
     assert (runs["missing_s"] > 10).sum() > 40  # else the end would go untested
     for trajectory in found:
@@ -60,10 +57,9 @@ def test_energy_and_time_are_the_logs_and_what_it_lacks(found, raw):
         assert trajectory.duration_s == pytest.approx(duration_s, rel=1e-9)
         assert (np.diff(trajectory.time_s) > 0).all()
         assert (np.diff(trajectory.energy_so_far_j) > 0).all()
-
-
-def test_epochs_and_what_precedes_them_are_the_whole(found):
-    for trajectory in found:
+        assert len(trajectory.utilization_so_far_pct) == len(trajectory.time_s)
+        used_pct = trajectory.utilization_so_far_pct[-1]
+        assert used_pct == pytest.approx(run["device_utilization_pct"])
         cut_j = trajectory.before_j + trajectory.epochs.energy_j.sum()
         cut_s = trajectory.before_s + trajectory.epochs.duration_s.sum()
         assert cut_j == pytest.approx(trajectory.energy_j, rel=1e-9)
@@ -108,13 +104,6 @@ def test_the_first_epoch_begins_with_the_work(files, by_id):
     assert begin > 0
     assert used_pct[: begin + 1].max() <= 10.0
     assert used_pct[begin + 1] > 10.0
-
-
-def test_utilization_so_far_ends_as_the_runs_mean(found, raw):
-    means = raw.runs.set_index("run_id")["device_utilization_pct"]
-    for trajectory in found:
-        assert len(trajectory.utilization_so_far_pct) == len(trajectory.time_s)
-        assert trajectory.utilization_so_far_pct[-1] == pytest.approx(means[trajectory.run_id])
 
 
 def test_the_task_tells_what_was_known_before(by_id):

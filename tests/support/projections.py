@@ -3,9 +3,7 @@
 import math
 
 from greencv_core.estimation.bayesian.projection import Projection
-from greencv_core.estimation.trajectory import (
-    NO_ORACLE,
-)
+from greencv_core.estimation.trajectory import NO_ORACLE
 
 
 def fitted(trajectories=()):

@@ -1,11 +1,10 @@
-"""Trainings of several stages, typed in or drawn from what the projection assumes."""
+"""Trainings whose epochs are typed in, or drawn from what the projection assumes."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from greencv_core.estimation.trajectory import Epochs, StagePlan, Trajectory
-from tests.support.made_up_trajectories import made_up_task, made_up_trajectory
+from greencv_core.estimation.trajectory import Epochs, StagePlan, TrainingTask, Trajectory
 
 
 def planned(most, tflop=1.0, name="whole", fewest=None):
@@ -13,14 +12,40 @@ def planned(most, tflop=1.0, name="whole", fewest=None):
     return StagePlan(name, most, most if fewest is None else fewest, tflop)
 
 
-def condition(stages, gflops=1.0, idle_w=0.0, **named):
-    """Return a task; ``named`` are its architecture, environment and setting."""
-    task = made_up_task(stages, **named)
-    return replace(task, gflops_per_image=gflops, idle_power_w=idle_w)
+def made_up_task(stages, gflops=1.0, idle_w=0.0, limit_w=100.0, features=(), **condition):
+    """Return a task; its condition is its architecture, environment and setting."""
+    return TrainingTask(
+        **{"architecture": "a", "environment": "e", "setting": "s", **condition},
+        gflops_per_image=gflops,
+        stages=tuple(stages),
+        idle_power_w=idle_w,
+        power_limit_w=limit_w,
+        features=dict(features),
+    )
+
+
+def made_up_trajectory(
+    energies_j, each_s=10.0, task=None, before=(0.0, 0.0), after=(0.0, 0.0), used_pct=None
+):
+    """Return a training; ``before`` and ``after`` its epochs are seconds and joules."""
+    energies_j = np.array(energies_j, dtype=float)
+    n = len(energies_j)
+    durations_s = np.broadcast_to(np.asarray(each_s, dtype=float), n).copy()
+    time_s = np.cumsum([0, before[0], *durations_s, after[0]])
+    return Trajectory(
+        run_id="run",
+        task=task or made_up_task([planned(n)]),
+        epochs=Epochs(np.zeros(n, dtype=np.int64), durations_s, energies_j),
+        before_s=before[0],
+        before_j=before[1],
+        time_s=time_s,
+        energy_so_far_j=np.cumsum([0, before[1], *energies_j, after[1]]),
+        utilization_so_far_pct=np.empty(0) if used_pct is None else np.full(len(time_s), used_pct),
+    )
 
 
 def probe_epochs(task, energies_j, each_s=10.0):
-    """Return the task with an epoch of each stage probe_epochs."""
+    """Return the task with a probed epoch of each stage."""
     durations_s = np.full(len(energies_j), float(each_s))
     epochs = Epochs(np.arange(len(energies_j)), durations_s, np.array(energies_j, dtype=float))
     return replace(task, probe_epochs=epochs)
@@ -65,9 +90,7 @@ def simulated(
         )
         for e in range(environments):
             of_condition = rng.normal(0.0, 0.1, 2)
-            task = condition(
-                stages, gflops, idle_w, architecture=f"a{a}", environment=f"e{e}", setting="s"
-            )
+            task = made_up_task(stages, gflops, idle_w, architecture=f"a{a}", environment=f"e{e}")
             level = np.log([200.0, 3.0]) + of_environment[e] + of_architecture + of_condition
             level += slopes * np.log(gflops)
             for r in range(runs):
