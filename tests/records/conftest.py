@@ -10,6 +10,7 @@ import pytest
 
 from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends.bundle import KEY, study_digest
+from greencv_core.records.store import Store
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import greencv_here
 
@@ -53,9 +54,17 @@ def smoke_bundle(smoke_store, tmp_path_factory):
     return path
 
 
-def refusal(call, *arguments):
+def filled(folder, records):
+    """Return a store of records."""
+    store = Store(folder)
+    for record in records:
+        store.write(record)
+    return store
+
+
+def refusal(call, *arguments, kind=BadInputError):
     """Return the error of a call, which is one line."""
-    with pytest.raises(BadInputError) as error:
+    with pytest.raises(kind) as error:
         call(*arguments)
     text = str(error.value)
     assert "\n" not in text

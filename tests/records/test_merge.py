@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 
 from greencv_core.records.merge import SUPERSEDED, Conflict, Merge, merge
 from greencv_core.records.store import Store
-from greencv_core.utils.errors import BadInputError, GreencvError
+from greencv_core.utils.errors import GreencvError
+from tests.records.conftest import filled, refusal
 from tests.support.made_up_records import RUN, STARTED, record
 
 EARLIER, LATER = STARTED, "2026-01-02T08:00:00+00:00"
 
 
 def store(folder, *records):
-    made = Store(folder)
-    for one in records:
-        made.write(one)
-    return folder
+    return filled(folder, records).location
 
 
 def files(folder):
@@ -190,13 +188,12 @@ def test_an_invalid_source_is_one_line_and_nothing_is_copied(tmp_path):
         ("missing", "No such file or directory"),
         ("file", "Not a directory"),
         ("loop", "Too many levels of symbolic links"),
-        ("empty", "contains no run records$"),
+        ("empty", "contains no run records"),
         ("strange", "contains no run records; package.json: record version None"),
     ):
-        with pytest.raises(BadInputError, match=text) as raised:
-            merge([good, tmp_path / name], Store(tmp_path / "dest"))
-        assert str(raised.value).startswith(f"{tmp_path / name}: ")
-        assert len(str(raised.value).splitlines()) == 1
+        line = refusal(merge, [good, tmp_path / name], Store(tmp_path / "dest"))
+        assert line.startswith(f"{tmp_path / name}: ")
+        assert line.partition("; this greencv")[0].endswith(text)
         assert not (tmp_path / "dest").exists()
 
 
@@ -204,8 +201,7 @@ def test_a_store_is_not_merged_into_itself(tmp_path):
     good, other = store(tmp_path / "good", record()), store(tmp_path / "other", record("aa"))
     (tmp_path / "link").symlink_to(good)
     for source, dest in itertools.permutations([good, tmp_path / "link", good / ".." / "good"], 2):
-        with pytest.raises(BadInputError, match="is the store that is merged into"):
-            merge([other, source], Store(dest))
+        assert "is the store that is merged into" in refusal(merge, [other, source], Store(dest))
     assert list(files(good)) == [f"{RUN}.json"]
 
 

@@ -1,7 +1,6 @@
 """The cached runs table equals a new one, whatever happens to the store or the cache."""
 
 import itertools
-import json
 import os
 import time
 
@@ -15,6 +14,7 @@ from greencv_core.records.source import load_study
 from greencv_core.records.store import Damaged, RecordFile, Store, parse_file
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.records.tables import runs_table
+from tests.records.conftest import filled
 from tests.records.test_backends import BROKEN, newer_record
 from tests.support.made_up_records import record
 
@@ -43,9 +43,8 @@ def age(folder):
 
 def uncached(store):
     every = list(store.records())
-    whole = sorted(
-        (r for r in every if isinstance(r, RunRecord)), key=lambda r: (r.study, r.order, r.run_id)
-    )
+    whole = [r for r in every if isinstance(r, RunRecord)]
+    whole.sort(key=lambda r: (r.study, r.order, r.run_id))
     return runs_table(whole), [r for r in every if isinstance(r, Damaged)]
 
 
@@ -101,22 +100,19 @@ def test_the_cached_table_equals_a_new_one(tmp_path, parsed):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_columns_have_the_types_of_their_values(tmp_path, count):
     for chosen in itertools.combinations(some_records(4), count):
-        store = Store(tmp_path / "-".join(r.run_id for r in chosen))
-        for one in chosen:
-            store.write(one)
+        store = filled(tmp_path / "-".join(r.run_id for r in chosen), chosen)
         check(store)
         check(store)
 
 
 def test_real_records_make_the_same_table(smoke_store):
-    check(Store(smoke_store))
-    check(Store(smoke_store))
+    for _ in range(2):
+        check(Store(smoke_store))
 
 
 def test_every_kind_of_damage_gets_the_same_verdict(tmp_path):
     folder = tmp_path / "runs"
-    store = Store(folder)
-    store.write(record())
+    store = filled(folder, [record()])
     for number, written in enumerate(BROKEN.values()):
         store.write_file(f"{number:04}.json", written)
     store.write_file("newer.json", newer_record())
@@ -143,9 +139,7 @@ def test_a_repeated_key_is_found_in_any_notation(hiding):
 
 
 def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
-    store = Store(tmp_path / "runs")
-    for one in some_records(60):
-        store.write(one)
+    store = filled(tmp_path / "runs", some_records(60))
     store.write_file("bad.json", b"{")
     monkeypatch.setattr(table_cache, "PARALLEL_FROM", 10)
     monkeypatch.setattr(table_cache, "CHUNK", 30)
@@ -153,8 +147,7 @@ def test_many_records_are_read_by_several_processes(tmp_path, monkeypatch):
 
 
 def test_a_file_too_new_for_its_time_is_read_again(tmp_path, parsed):
-    store = Store(tmp_path / "runs")
-    store.write(record("aa", duration_s=1.0))
+    store = filled(tmp_path / "runs", [record("aa", duration_s=1.0)])
     path = tmp_path / "runs" / "aa.json"
     check(store)
     status = path.stat()
@@ -181,9 +174,7 @@ def test_a_file_too_new_for_its_time_is_read_again(tmp_path, parsed):
     ids=["header alone", "cut", "empty", "another table", "a folder", "not for us"],
 )
 def test_a_damaged_cache_is_replaced(tmp_path, cache, damage):
-    store = Store(tmp_path / "runs")
-    for one in some_records(4):
-        store.write(one)
+    store = filled(tmp_path / "runs", some_records(4))
     age(tmp_path / "runs")
     check(store)
     [path] = cache.rglob("*.parquet")
@@ -195,8 +186,7 @@ def test_a_damaged_cache_is_replaced(tmp_path, cache, damage):
 
 def test_a_cache_that_cannot_be_written_is_skipped(tmp_path, cache):
     cache.write_text("a file where a folder should be")
-    store = Store(tmp_path / "runs")
-    store.write(record())
+    store = filled(tmp_path / "runs", [record()])
     assert len(check(store)) == 1
 
 
@@ -211,15 +201,12 @@ def test_names_of_one_store_share_a_table_and_stores_do_not(tmp_path, cache):
 
 def test_find_records_uses_the_cached_table(smoke_store, smoke_records, tmp_path):
     study = load_study("smoke")
-    store = Store(tmp_path / "runs")
-    for one in smoke_records:
-        store.write(one)
-    content = json.loads(smoke_records[0].model_dump_json())
-    store.write_file("other.json", json.dumps({**content, "run_id": "other"}).encode())
+    other = smoke_records[0].model_copy(update={"run_id": "other"})
+    store = filled(tmp_path / "runs", [*smoke_records, other])
     store.write_file("bad.json", b"{")
     names = {r.architecture for r in smoke_records}
     found = find_records(study, store, names)
     assert found == sorted(smoke_records, key=lambda r: r.run_id)
-    [one] = sorted(names)[:1]
+    one = min(names)
     assert {r.architecture for r in find_records(study, store, [one])} == {one}
     assert find_records(study, Store(tmp_path / "nowhere"), names) == []
