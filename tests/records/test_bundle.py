@@ -15,38 +15,38 @@ from greencv_core.records.backends import bundle as bundles
 from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.pack import LICENCE, pack, write
-from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.run.collect import plan_size, run_study
 from greencv_core.study import plan as plan_module
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
+from greencv_core.utils.energy import weakest
 from tests.conftest import ROOT, greencv_here
-from tests.records.conftest import another_machine, one_line, refusal, rewritten
+from tests.records.conftest import another_machine, filled, one_line, refusal, rewritten
 from tests.support.made_up_records import record
 
 REFUSAL = "is a bundle, which is read-only: name a folder"
 
 
-def made(run, **changed):
+def made(run):
     """Return the record of a planned run."""
-    fields = {
-        "study": run.study,
-        "architecture": run.architecture,
-        "environment": run.environment.model_dump(mode="json"),
-        "dataset": run.dataset.model_dump(mode="json"),
-        "protocol": run.protocol.model_dump(mode="json"),
-        "carbon": run.carbon.model_dump(mode="json"),
-        "repetition": run.repetition,
-        "order": run.order,
-        "seed": run.seed,
-        "machine": {"fingerprint": run.machine},
-    }
-    return record(run.run_id, **{**fields, **changed})
+    return record(
+        run.run_id,
+        study=run.study,
+        architecture=run.architecture,
+        environment=run.environment.model_dump(mode="json"),
+        dataset=run.dataset.model_dump(mode="json"),
+        protocol=run.protocol.model_dump(mode="json"),
+        carbon=run.carbon.model_dump(mode="json"),
+        repetition=run.repetition,
+        order=run.order,
+        seed=run.seed,
+        machine={"fingerprint": run.machine},
+    )
 
 
-def made_by(study, machine, **changed):
+def made_by(study, machine):
     """Return the records of all runs of a study, made by a machine with one CPU."""
     if study.environments == "auto":
         specs = [EnvironmentSpec(name="cpu-1-thread", device="cpu", threads=1)]
@@ -55,14 +55,12 @@ def made_by(study, machine, **changed):
             spec.model_copy(update={"threads": 1} if spec.threads == "all" else {})
             for spec in study.environments
         ]
-    return [made(run, **changed) for run in plan(study, specs, machine)]
+    return [made(run) for run in plan(study, specs, machine)]
 
 
 def packed(study, records, folder):
     """Return the path of a bundle of records."""
-    store = Store(folder / "store")
-    for one in records:
-        store.write(one)
+    store = filled(folder / "store", records)
     path = folder / f"{study.name}.parquet"
     write(pack(study, store), path)
     return path
@@ -288,7 +286,9 @@ def test_nothing_to_pack_is_one_line(smoke_store, tmp_path, monkeypatch):
     assert "cannot be written" in one_line(done, 1)
 
 
-def test_the_bundle_command_describes_what_it_packed(smoke_store, tmp_path, monkeypatch):
+def test_the_bundle_command_describes_what_it_packed(
+    smoke_store, smoke_records, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     store = tmp_path / "store"
     shutil.copytree(smoke_store, store)
@@ -300,18 +300,13 @@ def test_the_bundle_command_describes_what_it_packed(smoke_store, tmp_path, monk
         "line 1 column 1"
     ]
     first, second = done.stdout.splitlines()
-    provenance = sorted({r.total.components["cpu"].provenance for r in Store(store).records()
-                         if isinstance(r, RunRecord)})  # fmt: skip
+    word = weakest(record.total.components["cpu"].provenance for record in smoke_records)
     assert first.startswith(
-        f"smoke.parquet: 8 runs of study smoke by 1 machine; energy {weakest(provenance)} in 8 runs"
+        f"smoke.parquet: 8 runs of study smoke by 1 machine; energy {word} in 8 runs"
     )
     assert LICENCE in first
     assert second == "No path in it, and no name of this user or this computer."
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["smoke.parquet"]
-
-
-def weakest(words):
-    return next(word for word in ("estimated", "sampled", "measured") if word in words)
 
 
 @pytest.mark.parametrize(
@@ -327,9 +322,8 @@ def weakest(words):
 def test_packing_lists_texts_that_identify_the_maker(changed, line, tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "node", lambda: "NODE")
     study = load_study("smoke")
-    store = Store(tmp_path / "store")
-    for one in made_by(study, "0123abcd"):
-        store.write(one.model_copy(update=changed))
+    made = [one.model_copy(update=changed) for one in made_by(study, "0123abcd")]
+    store = filled(tmp_path / "store", made)
     done = greencv_here("bundle", "smoke", "--store", store.where, "-o", tmp_path / "a.parquet")
     assert done.returncode == 0
     expected = [] if line is None else [f"may identify you: {line}"]
@@ -341,9 +335,7 @@ def test_the_folder_of_a_study_identifies_the_maker(tmp_path):
     study = load_study("smoke")
     dataset = study.dataset.model_copy(update={"name": "imagefolder:/home/somebody/birds"})
     study = study.model_copy(update={"dataset": dataset})
-    store = Store(tmp_path)
-    for one in made_by(study, "0123abcd"):
-        store.write(one)
+    store = filled(tmp_path, made_by(study, "0123abcd"))
     assert pack(study, store).identifying_texts == (
         "dataset.name: imagefolder:/home/somebody/birds",
     )

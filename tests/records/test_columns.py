@@ -35,7 +35,6 @@ store, study = Store("store"), made_up_study()
 for record in records:
     store.write(record)
 write_results(Path("."), study=study, records=records, commit="unknown")
-from greencv_core.records.pack import _parquet
 files = list(store.load_files(store.run_ids()))
 Path("bundle.parquet").write_bytes(_parquet(study, files))
 cached_runs_table(store)

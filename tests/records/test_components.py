@@ -7,12 +7,11 @@ import yaml
 from greencv_core import collect, runs_table
 from greencv_core.analysis.choice.robustness import energy_definitions
 from greencv_core.records.components import restrict_to_components
-from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.tables import epochs_table
 from greencv_core.report.exhibits.markdown import provenance_note
-from greencv_core.utils.errors import BadInputError
 from tests.conftest import ROOT
+from tests.records.conftest import refusal
 from tests.support.made_up_records import made_up_records
 
 SHARES = {"gpu": 0.5, "cpu": 0.3, "ram": 0.2}
@@ -21,7 +20,6 @@ SHARES = {"gpu": 0.5, "cpu": 0.3, "ram": 0.2}
 @pytest.fixture
 def record():
     """Return a run with a measured GPU and estimated CPU and memory."""
-    made = made_up_records(n=1, architectures=1, environments=1)[0]
     parts = {
         name: {
             "energy_j": 1000 * share,
@@ -37,22 +35,28 @@ def record():
         for number in (1, 2)
         for part in ("training", "validation")
     ]
-    return RunRecord.model_validate(
-        {
-            **made.model_dump(),
-            "total": total,
-            "phases": phases,
-            "duration_s": 20.0,
-            "idle_power_w": {"gpu": 5.0, "cpu": 4.0, "ram": 3.0},
-            "net_energy_j": 1000.0 - 12 * 20.0,
-            "emissions_gco2e": 1000 / 3.6e6 * 174.05,
-            "complete": True,
-            "trace": {
-                "time_s": {"gpu": [0.0], "cpu": [0.0]},
-                "power_w": {"gpu": [9.0], "cpu": [1]},
-            },
-        }
+    [made] = made_up_records(
+        n=1,
+        architectures=1,
+        environments=1,
+        total=total,
+        phases=phases,
+        duration_s=20.0,
+        idle_power_w={"gpu": 5.0, "cpu": 4.0, "ram": 3.0},
+        net_energy_j=1000.0 - 12 * 20.0,
+        emissions_gco2e=1000 / 3.6e6 * 174.05,
+        trace={"time_s": {"gpu": [0.0], "cpu": [0.0]}, "power_w": {"gpu": [9.0], "cpu": [1]}},
     )
+    return made
+
+
+def study_of(components, folder):
+    """Return the smoke study's file, changed to count these components."""
+    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
+    content["analysis"]["components"] = components
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
 
 
 def row_of(record):
@@ -70,10 +74,8 @@ def test_energies_include_only_counted_components(record):
     assert row["net_energy_j"] == 500.0 - 5.0 * 20.0
     assert row["emissions_gco2e"] == pytest.approx(500 / 3.6e6 * 174.05)
     assert row["train_energy_j"] == row["validation_energy_j"] == 2 * 500.0
-    assert list(epochs_table([restrict_to_components(record, ["gpu"])])["energy_j"]) == [
-        1000.0,
-        1000.0,
-    ]
+    epochs = epochs_table([restrict_to_components(record, ["gpu"])])
+    assert list(epochs["energy_j"]) == [1000.0, 1000.0]
 
 
 def test_other_components_stay_in_the_table(record):
@@ -117,16 +119,13 @@ def test_all_components_count_by_default(record):
 
 
 def test_excluded_components_are_not_written(record):
-    written = restrict_to_components(record, ["gpu"]).model_dump_json()
-    assert "excluded_components" not in written
-    assert "excluded_components" not in restrict_to_components(record, ["gpu"]).model_dump()
+    restricted = restrict_to_components(record, ["gpu"])
+    assert "excluded_components" not in restricted.model_dump_json()
+    assert "excluded_components" not in restricted.model_dump()
 
 
 def test_collect_restricts_records_to_the_studys_components(smoke_store, tmp_path):
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["analysis"]["components"] = ["cpu"]
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = study_of(["cpu"], tmp_path)
     every = runs_table(collect("smoke", store=smoke_store, train=False))
     runs = runs_table(collect(path, store=smoke_store, train=False))
     assert len(runs) == len(every)
@@ -147,10 +146,4 @@ def test_collect_restricts_records_to_the_studys_components(smoke_store, tmp_pat
     ],
 )
 def test_a_study_counts_the_component_that_trains(tmp_path, components, text):
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["analysis"]["components"] = components
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
-    with pytest.raises(BadInputError) as refused:
-        load_study(path)
-    assert text in str(refused.value)
+    assert text in refusal(load_study, study_of(components, tmp_path))
