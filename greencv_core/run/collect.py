@@ -134,11 +134,10 @@ def run_study(
             runs = list(run_queue.runs.values())
         new = run_queue.new_records
         store.stamps()  # finds the new records
-    loaded = store.load_all([run.run_id for run in runs])
-    here = [record for record in loaded if isinstance(record, RunRecord)]
-    elsewhere = find_records(study, store, chosen, {run.run_id for run in runs})
+    ids = [run.run_id for run in runs]
+    here = [record for record in store.load_all(ids) if isinstance(record, RunRecord)]
     return _outcome(
-        study, [*here, *elsewhere],
+        study, [*here, *find_records(study, store, chosen, set(ids))],
         new=new, missing=len(runs) - len(here), every_component=every_component,
     )  # fmt: skip
 
