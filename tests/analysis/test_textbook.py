@@ -232,7 +232,7 @@ def test_hc3_errors_of_public_schools():
 
 def test_hc3_errors_of_longley():
     formula = "TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF)
-    fit = smf.ols(formula, textbook.longley_table()).fit(cov_type="HC3", use_t=True)
+    fit = smf.ols(formula, textbook_models.longley_table()).fit(cov_type="HC3", use_t=True)
     intercept, *slopes = fit.bse.tolist()
     *known_slopes, known_intercept = textbook_models.LONGLEY_HC3
     assert slopes == pytest.approx(known_slopes, abs=6e-6)
@@ -240,7 +240,7 @@ def test_hc3_errors_of_longley():
 
 
 def test_breusch_pagan_of_investment_growth():
-    model = smf.ols("investment ~ gdp + interest", textbook.investment_growth())
+    model = smf.ols("investment ~ gdp + interest", textbook_models.investment_growth())
     statistic, p, *_ = het_breuschpagan(model.fit().resid, model.exog)
     answer = textbook_models.INVESTMENT_GROWTH_BREUSCH_PAGAN
     assert statistic == pytest.approx(answer["statistic"], rel=1e-10)
@@ -248,7 +248,7 @@ def test_breusch_pagan_of_investment_growth():
 
 
 def test_variance_inflation_of_longley():
-    model = smf.ols("TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF), textbook.longley_table())
+    model = smf.ols("TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF), textbook_models.longley_table())
     found = {
         name: variance_inflation_factor(model.exog, i)
         for i, name in enumerate(model.exog_names)
