@@ -248,7 +248,9 @@ def test_breusch_pagan_of_investment_growth():
 
 
 def test_variance_inflation_of_longley():
-    model = smf.ols("TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF), textbook_models.longley_table())
+    model = smf.ols(
+        "TOTEMP ~ " + " + ".join(textbook_models.LONGLEY_VIF), textbook_models.longley_table()
+    )
     found = {
         name: variance_inflation_factor(model.exog, i)
         for i, name in enumerate(model.exog_names)
