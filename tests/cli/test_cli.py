@@ -75,6 +75,7 @@ def test_plan_and_estimate_predict_the_same_from_the_same_runs(smoke_store):
         assert row["expected_s"] == pytest.approx(estimate["duration_s"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_interruption_says_how_to_go_on(tmp_path):
     code, text = interrupted(
         "run", "smoke", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))

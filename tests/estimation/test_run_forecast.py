@@ -251,6 +251,7 @@ def test_a_stopped_run_is_made_again_unless_it_would_be_stopped_again(run, stopp
     assert left(1181.0) == [run]
 
 
+@pytest.mark.slow
 def test_the_command_stops_a_run_and_makes_it_without_the_option(tmp_path):
     one_run_study(tmp_path)
     command = ["run", tmp_path / "study.yaml", "--store", tmp_path / "store"]

@@ -93,6 +93,7 @@ def test_metered_training_reports_its_cost_and_images_per_joule(library):
     assert result["vs_plain"]["resnet18"] > 0
 
 
+@pytest.mark.slow
 def test_training_on_a_cpu_shows_no_images_per_joule():
     code, last, errors = run_python(
         [ROOT / "benchmarks" / "training.py", "--quick", "--devices", "cpu", "--rounds", "1",

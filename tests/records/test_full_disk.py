@@ -31,6 +31,7 @@ def files(disk):
     return {path.name: path.read_bytes() for path in disk.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_during_a_study_costs_no_finished_run(study, small_disk):
     command = [str(GREENCV), "run", str(study), "--store", str(small_disk)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)

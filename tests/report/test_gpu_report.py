@@ -198,6 +198,7 @@ def holed(request, tmp_path_factory):
     return made_up_gpu_bundle(path, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["index", "rq1_architecture", "rq2_environment", "decision"])
 def test_a_campaign_with_holes_goes_through_every_cell_of_a_page(holed, name, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", NOBODY)

@@ -182,6 +182,7 @@ def test_auto_leaves_out_what_cannot_be_metered():
     assert not any("cuda" in spec.name for spec in resolve(study, there))
 
 
+@pytest.mark.slow
 def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
     text = (ROOT / "studies" / "smoke.yaml").read_text()
     path = tmp_path / "study.yaml"
@@ -208,6 +209,7 @@ def test_training_ends_with_a_driver_that_is_killed(tmp_path):
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):
     text = (ROOT / "studies" / "smoke.yaml").read_text()
     for sound, diverging in (("adamw", "sgd"), ("0.002", "10.0"), ("one_cycle", "constant")):

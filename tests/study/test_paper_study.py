@@ -63,6 +63,7 @@ def small(tmp_path_factory):
     return Store(folder / "store"), done.stderr
 
 
+@pytest.mark.slow
 def test_all_five_architectures_are_trained_in_both_stages(small):
     records = list(small[0].records())
     assert {r.architecture for r in records} == set(PAPER.architectures)

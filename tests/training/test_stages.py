@@ -158,6 +158,7 @@ def test_augmented_images_are_drawn_by_the_seed():
     assert first != trained(protocol())[1]
 
 
+@pytest.mark.slow
 def test_a_compiled_model_learns_the_same():
     plain_net, model = small_net(), small_net()
     for net in (plain_net, model):
