@@ -278,7 +278,7 @@ def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path
     code = (
         "import sys; from pathlib import Path; "
         "from greencv_core.report.book.build import build_book; "
-        "from greencv_core.records.record import Store; "
+        "from greencv_core.records.store import Store; "
         # Named from where the caller is, not from where the notebooks are.
         "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), log=print, "
         "records=list(Store('runs').records()))"
