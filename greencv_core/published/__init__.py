@@ -22,6 +22,7 @@ from typing import Protocol, cast
 import pandas as pd
 
 from greencv_core.estimation.trajectory import Trajectory
+from greencv_core.published.card import Card
 from greencv_core.utils.downloads import (
     DataUnavailableError,
     Fetched,
@@ -55,6 +56,8 @@ class Adapter(Protocol):
     """Address of the publication, and its files by hash."""
     NEEDED: tuple[str, ...]
     """Files that the runs table is made from."""
+    CARD: Card
+    """What was measured, its defects and the rules for them."""
 
     def published_runs(self, files: Mapping[str, Path]) -> pd.DataFrame:
         """Return the runs table from the available files, which include all of ``NEEDED``."""
