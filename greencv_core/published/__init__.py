@@ -34,7 +34,11 @@ from greencv_core.utils.downloads import (
 )
 from greencv_core.utils.errors import BadInputError
 
-DATA_SETS = ("seaa2023",)
+DATA_SETS = (
+    "seaa2023",
+    "fischer2022",
+    "zeus2023",
+)
 """Names of the data sets, which are the names of their modules in this package."""
 
 __all__ = [

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-DefectEffect = Literal["corrected", "left out", "correctness left out"]
-"""What a rule does with the rows that it finds."""
+DefectEffect = Literal["corrected", "left out", "correctness left out", "kept"]
+"""What a rule does with the rows that it finds; ``kept`` rows are marked and count."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Defect:
     """A defect of published measurements, and the rule that handles it."""
 
     key: str
-    """Reason in the columns ``left_out`` and ``correctness_left_out``."""
+    """Reason in the columns ``left_out``, ``correctness_left_out`` and ``marked``."""
     found: str
     """What is wrong, with the numbers; one or two sentences."""
     rule: str
@@ -51,6 +51,8 @@ class Card:
     columns: Mapping[str, str]
     """Column of the runs table to its source in the files."""
     defects: tuple[Defect, ...]
+    limits: tuple[str, ...] = ()
+    """What a reader must know before comparing these runs; a sentence each."""
 
     def defect(self, key: str) -> Defect:
         """Return the defect with a key; KeyError if there is none."""

@@ -31,7 +31,7 @@ def test_every_data_set_offers_what_an_adapter_must():
         assert module.RELEASE.name == name
         assert set(module.NEEDED) <= set(module.RELEASE.hashes)
         assert callable(module.published_runs)
-    with pytest.raises(BadInputError, match="no such published data; known: seaa2023"):
+    with pytest.raises(BadInputError, match="no such published data; known: seaa2023, fischer2022"):
         load_adapter("nobodys")
 
 

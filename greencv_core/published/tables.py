@@ -1,0 +1,75 @@
+"""Columns that the runs tables of all published data sets share."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from greencv_core.published.table_format import EVIDENCE_COLUMNS
+from greencv_core.records.columns import RUNS_COLUMNS, Kind
+
+
+def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Add the missing columns of the runs table and the evidence table to published runs.
+
+    Energy and time per image, images per second and mean power follow from the others; ``run_id``
+    follows from the column ``run``, which is dropped. Reasons are empty where there are none.
+
+    Parameters
+    ----------
+    runs
+        One row a run, with ``run`` (unique), ``architecture``, ``environment`` and ``energy_j``.
+    source
+        Key of the data set.
+    """
+    runs = runs.assign(
+        run_id=source + "/" + runs["run"].astype(str),
+        source=source,
+        study=source,
+        status="finished",
+        provenance="published",
+        complete=True,
+        contended=False,
+    ).drop(columns="run")
+    for reason in ("left_out", "correctness_left_out"):
+        runs[reason] = runs[reason].fillna("") if reason in runs else ""
+    known = list(dict.fromkeys([*RUNS_COLUMNS, *EVIDENCE_COLUMNS]))
+    runs = runs.reindex(columns=[*known, *(c for c in runs.columns if c not in known)])
+    images = pd.to_numeric(runs["images_processed"]).astype(float)
+    duration_s = pd.to_numeric(runs["duration_s"]).astype(float)
+    return runs.assign(
+        energy_j_per_image=runs["energy_j"] / images,
+        power_w=runs["energy_j"] / duration_s,
+        duration_s_per_image=duration_s / images,
+        images_per_s=images / duration_s,
+    )
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns have the same types whether it is derived or read from a file.
+
+    Whole numbers are float where a row has none.
+    """
+    return pd.DataFrame({name: _typed(table[name]) for name in table.columns})
+
+
+def _typed(values: pd.Series) -> pd.Series:
+    kind = column_kind(values)
+    complete = bool(values.notna().all())
+    if kind in ("integer", "number"):
+        numbers = pd.to_numeric(values).astype(float)
+        return numbers.astype("int64") if complete and kind == "integer" else numbers
+    if kind == "boolean" and complete:
+        return values.astype(bool)
+    return values.astype("str")
+
+
+def column_kind(values: pd.Series) -> Kind:
+    """Return the kind of a column: as defined, or of its values."""
+    name = str(values.name)
+    if name in RUNS_COLUMNS:
+        return RUNS_COLUMNS[name].kind
+    if name in EVIDENCE_COLUMNS:
+        return EVIDENCE_COLUMNS[name].kind
+    if pd.api.types.is_bool_dtype(values):
+        return "boolean"
+    return "number" if pd.api.types.is_numeric_dtype(values) else "string"
