@@ -85,5 +85,7 @@ _COLUMNS = (
 )  # fmt: skip
 EVIDENCE_COLUMNS: Mapping[str, Field] = {field.name: field for field in _COLUMNS}
 """The columns of the evidence table by name, in order."""
+MISSING = ("", "NA", "NaN", "nan")
+"""What a cell without a value holds."""
 REQUIRED = tuple(field.name for field in _COLUMNS if field.required)
 """Columns that a table must have, with a value in each row."""
