@@ -24,6 +24,7 @@ from greencv_core.utils.text import (
 
 FEWEST_FOR_MEANS = 5
 """Runs in a group. With fewer, Welch's test does not keep its level."""
+_PAIRED = ["a", "b", "cliffs_delta", "dunn_p", "dunn_p_holm", "games_howell_p"]
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,11 @@ class Comparison:
         return frame
 
 
-def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
-    """Compare ``value`` between the groups of column ``by`` that have at least two values."""
+def compare(runs: pd.DataFrame, value: str, by: str, *, pairs: bool = True) -> Comparison:
+    """Compare ``value`` between the groups of column ``by`` that have at least two values.
+
+    Without ``pairs`` (which take long with many groups), the table of pairs is empty.
+    """
     every = {
         str(name): part[value].dropna().to_numpy(dtype=float)
         for name, part in runs.groupby(by, sort=False, observed=True)
@@ -198,14 +202,14 @@ def compare(runs: pd.DataFrame, value: str, by: str) -> Comparison:
         eta_squared=float((h - k + 1) / (n - k)),
         epsilon_squared=float(h / (n - 1)),
         omega_squared=between / (between + n) if np.isfinite(between) else np.nan,
-        pairs=compared_pairs(groups),
+        pairs=compared_pairs(groups) if pairs else pd.DataFrame(columns=_PAIRED),
         primary="kruskal" if by_ranks else "welch",
         left_out=tuple(name for name in every if name not in groups),
     )
 
 
 def compare_each(
-    runs: pd.DataFrame, value: str, by: str, within: str
+    runs: pd.DataFrame, value: str, by: str, within: str, *, pairs: bool = True
 ) -> dict[str, Comparison | Unavailable]:
     """Compare groups within each level of another column, as one family.
 
@@ -214,7 +218,7 @@ def compare_each(
     number of levels (for two groups they equal the omnibus test and share its adjusted p).
     """
     every = {
-        str(name): attempt(compare, part, value, by)
+        str(name): attempt(compare, part, value, by, pairs=pairs)
         for name, part in runs.groupby(within, sort=False, observed=True)
     }
     answered = {name: c for name, c in every.items() if isinstance(c, Comparison)}
@@ -223,14 +227,14 @@ def compare_each(
     omnibus = holm([c.p for c in answered.values()])
     dunn = iter(holm(np.concatenate([c.pairs["dunn_p"] for c in answered.values()])))
     for (name, comparison), p in zip(answered.items(), omnibus, strict=True):
-        pairs = comparison.pairs.assign(dunn_p_holm=[next(dunn) for _ in comparison.pairs.index])
-        by_omnibus = len(pairs) == 1 and comparison.primary == "welch"
-        games_howell = (pairs["games_howell_p"] * len(answered)).clip(upper=1.0)
+        table = comparison.pairs.assign(dunn_p_holm=[next(dunn) for _ in comparison.pairs.index])
+        by_omnibus = len(table) == 1 and comparison.primary == "welch"
+        games_howell = (table["games_howell_p"] * len(answered)).clip(upper=1.0)
         every[name] = replace(
             comparison,
             family=len(answered),
             family_p=p,
-            pairs=pairs.assign(games_howell_p=p if by_omnibus else games_howell),
+            pairs=table.assign(games_howell_p=p if by_omnibus else games_howell),
         )
     return every
 

@@ -2,7 +2,7 @@
 
 ``claims.csv`` is the one table of the paper's figures: here they are recomputed, and
 :mod:`~greencv_core.published.seaa2023.verdicts` and
-:mod:`~greencv_core.published.seaa2023.replication` quote them.
+:mod:`~greencv_core.published.claims` quote them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from greencv_core.analysis import Unavailable, weakest_provenance
-from greencv_core.published.seaa2023.replication import Replication
+from greencv_core.published.claims import Replication
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
 

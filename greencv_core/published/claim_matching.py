@@ -1,0 +1,162 @@
+"""The claim that hardware should match the complexity of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from greencv_core.analysis import BreakEven, NotEnoughDataError, Unavailable, attempt
+from greencv_core.analysis.regression.breakeven import break_even
+from greencv_core.analysis.regression.crossings import (
+    Matching,
+    most_powerful,
+    powerful_against_each,
+)
+from greencv_core.analysis.result import CONFIDENCE
+from greencv_core.published.claim_answers import (
+    CONDITIONS,
+    ENERGY,
+    GFLOPS,
+    Answer,
+    cannot,
+    has_repetitions,
+    k_of_n,
+    missing,
+    rounded,
+)
+from greencv_core.published.claim_differences import MOST_CONDITIONS, thin
+
+
+@dataclass(frozen=True)
+class _ByLine:
+    """The most powerful environment against another, by a line through architectures alone."""
+
+    powerful: str
+    other: str
+    line: BreakEven
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        return tuple(self.line.points["architecture"])
+
+    @property
+    def turns(self) -> bool:
+        return self.line.within_range and self.line.above == self.powerful
+
+    @property
+    def opposed(self) -> bool:
+        return self.line.excluded or (self.line.within_range and not self.turns)
+
+    @property
+    def cheaper_for_all(self) -> str | None:
+        return self.line.cheaper_throughout
+
+    def sentence(self) -> str:
+        return self.line.sentence()
+
+
+_Pair = Matching | _ByLine
+
+
+def ask_matching(runs: pd.DataFrame) -> Answer:
+    """Ask whether the more powerful environment takes less for complex architectures alone.
+
+    Only environments of one framework and batch on each device are compared: the most powerful with
+    each other one. With repetitions, architectures and the break-even decide; with one run a condition,
+    the break-even alone, whose interval has architectures as units. The figure is the exponent of
+    the ratio of energies (the more powerful to the other) over GFLOPs, of the pair in which it is
+    highest: below 0, the more powerful environment gains with complexity.
+    """
+    reason = missing(runs, "environment", ENERGY) or missing(runs, "architecture", ENERGY, GFLOPS)
+    if not reason and ("duration_s_per_image" not in runs or _untimed(runs)):
+        reason = "none of them has a time, which says what environment is the more powerful"
+    if reason:
+        return cannot(reason)
+    answers = [attempt(_pairs, part) for part in _comparable(runs)]
+    pairs = list(chain.from_iterable(a for a in answers if not isinstance(a, Unavailable)))
+    if not pairs:
+        why = [a.reason for a in answers if isinstance(a, Unavailable)]
+        return cannot(
+            why[0] if why else "no two environments share framework and batch on each device"
+        )
+    standing, verdict = k_of_n(sum(pair.turns for pair in pairs), len(pairs), "pair")
+    if all(pair.opposed for pair in pairs):
+        cheaper = {pair.cheaper_for_all for pair in pairs}
+        best = cheaper.pop() if len(cheaper) == 1 else None
+        standing = "does not hold"
+        verdict = (
+            "Does not hold: complexity does not turn the order of the environments this way."
+            if best is None
+            else f"Does not hold: {best} takes less for every architecture."
+        )
+    here = "\n".join(pair.sentence().removesuffix(".") for pair in pairs)
+    exponents = [_exponent(pair.line) for pair in pairs if isinstance(pair.line, BreakEven)]
+    figures = max(exponents) if exponents else (None, None, None)
+    return Answer(standing, verdict, here, _runs_behind(runs, pairs), *map(rounded, figures))
+
+
+def _untimed(runs: pd.DataFrame) -> bool:
+    return bool(runs["duration_s_per_image"].isna().all())
+
+
+def _comparable(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the runs by framework and batch on each device, where these have two environments."""
+    names = [n for n in ("framework", "device_batch") if n in runs and runs[n].nunique() > 1]
+    if not names:
+        return [runs]
+    parts = [part for _, part in runs.groupby(names, sort=False, dropna=False, observed=True)]
+    return [part for part in parts if part["environment"].nunique() > 1]
+
+
+def _pairs(runs: pd.DataFrame) -> Sequence[_Pair]:
+    conditions = runs.groupby(CONDITIONS, observed=True).ngroups
+    if conditions <= MOST_CONDITIONS and has_repetitions(runs):
+        by_runs = attempt(powerful_against_each, thin(runs))
+        if not isinstance(by_runs, Unavailable):
+            return by_runs
+    return list(_lines(runs))
+
+
+def _lines(runs: pd.DataFrame) -> Iterator[_ByLine]:
+    powerful, reason = most_powerful(runs), ""
+    columns = [ENERGY, GFLOPS]
+    medians = runs.groupby(CONDITIONS, observed=True, sort=False)[columns].median().reset_index()
+    parts = {str(name): part for name, part in medians.groupby("environment", sort=False)}
+    found = 0
+    for other, part in parts.items():
+        if other == powerful:
+            continue
+        line = attempt(break_even, pd.concat([part, parts[powerful]]), other, powerful)
+        if isinstance(line, BreakEven):
+            found += 1
+            yield _ByLine(powerful, other, line)
+        else:
+            reason = line.reason
+    if not found:
+        raise NotEnoughDataError(reason)
+
+
+def _exponent(line: BreakEven) -> tuple[float, float, float]:
+    """Return the exponent of the ratio over GFLOPs, with its 95 % interval."""
+    x, y = (np.log10(line.points[name].to_numpy()) for name in ("gflops_per_image", "ratio"))
+    fit = stats.linregress(x, y)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * float(fit.stderr)
+    slope = float(fit.slope)
+    return slope, slope - half, slope + half
+
+
+def _runs_behind(runs: pd.DataFrame, pairs: Sequence[_Pair]) -> int:
+    """Return the number of runs of the pairs' conditions."""
+    used = {
+        (architecture, environment)
+        for pair in pairs
+        for environment in (pair.powerful, pair.other)
+        for architecture in pair.architectures
+    }
+    conditions = pd.MultiIndex.from_frame(runs[CONDITIONS])
+    return int(conditions.isin(list(used)).sum())
