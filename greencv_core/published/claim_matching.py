@@ -67,10 +67,10 @@ def ask_matching(runs: pd.DataFrame) -> Answer:
     """Ask whether the more powerful environment takes less for complex architectures alone.
 
     Only environments of one framework and batch on each device are compared: the most powerful with
-    each other one. With repetitions, architectures and the break-even decide; with one run a condition,
-    the break-even alone, whose interval has architectures as units. The figure is the exponent of
-    the ratio of energies (the more powerful to the other) over GFLOPs, of the pair in which it is
-    highest: below 0, the more powerful environment gains with complexity.
+    each other one. With repetitions, architectures and the break-even decide. With one run a
+    condition, the break-even alone decides, with architectures as units. The figure is the exponent
+    of the ratio of energies (the more powerful to the other) over GFLOPs, of the pair in which it
+    is highest: below 0, the more powerful environment gains with complexity.
     """
     reason = missing(runs, "environment", ENERGY) or missing(runs, "architecture", ENERGY, GFLOPS)
     if not reason and ("duration_s_per_image" not in runs or _untimed(runs)):
