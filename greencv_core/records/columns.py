@@ -145,6 +145,8 @@ _COLUMNS = (
     Column("host", "string", "Hash of the computer's name."),
     Column("cpu_model", "string", "Product name of the CPU.", "CPU model"),
     Column("started_at", "string", "When the run began (ISO 8601)."),
+    Column("session", "string",
+        "Session of the run: one invocation of the driver; missing in records before version 6."),
     Column("git_commit", "string", "Commit of the code that made the run."),
     Column("greencv_version", "string", "Version of greencv that made the run."),
     Column("torch_version", "string", "Version of PyTorch that made the run."),

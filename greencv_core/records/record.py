@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from greencv_core.utils.energy import Component, Provenance, combined_uncertainty_j
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class _Record(BaseModel):
@@ -115,6 +115,8 @@ class RunRecord(_Record):
     order: int
     seed: int
     started_at: str
+    session: str = ""
+    """Invocation of the driver that made the run; empty in records of versions 1 to 5."""
     machine: dict[str, Any]
     host: str = ""
     """Hash of the computer's name, which distinguishes computers of the same hardware."""

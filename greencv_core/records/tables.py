@@ -101,6 +101,7 @@ def table_row(record: RunRecord) -> dict[str, Any]:
         "host": record.host,
         "cpu_model": record.machine.get("cpu_model"),
         "started_at": record.started_at,
+        "session": record.session or None,
         "git_commit": record.git_commit,
         "greencv_version": record.versions.get("greencv"),
         "torch_version": record.versions.get("torch"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from greencv_core.estimation import run_forecast
 from greencv_core.estimation.run_cost import RemainingTime, RunCost, total_cost
@@ -26,6 +28,11 @@ from greencv_core.utils.text import clock
 WRITE_TIMEOUT_S = 600.0
 """How long the queue retries to write a finished run to a store that does not respond."""
 RETRY_EVERY_S = 5.0
+
+
+def new_session() -> str:
+    """Return a new session's name: the time, and four digits against two at the same second."""
+    return f"{datetime.now(UTC).isoformat(timespec='seconds')} {secrets.token_hex(2)}"
 
 
 @dataclass
@@ -48,6 +55,8 @@ class RunQueue:
     new_records: list[RunRecord] = field(default_factory=list, init=False)
     computers: Mapping[str, int] = field(default_factory=dict, init=False)
     """Number of computers that train in parallel, by machine fingerprint; 1 if missing."""
+    session: str = field(default_factory=new_session, init=False)
+    """Name of this invocation of the driver, which all of its records carry."""
     _finished: int = field(default=0, init=False)
     """Finished runs in the store that have not been reported to ``progress`` yet."""
     _remaining: dict[str, RemainingTime] = field(default_factory=dict, init=False)
@@ -113,6 +122,7 @@ class RunQueue:
 
         ``duration_s`` includes the set-up.
         """
+        record = record.model_copy(update={"session": self.session})
         newer = self._write(job, record)
         if newer is not None:
             record = newer

@@ -14,6 +14,7 @@ from greencv_core.estimation.run_cost import ProbeResult, StudyCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunHistory
 from greencv_core.machine.hardware import describe_machine
 from greencv_core.metering import EnergyMeter
+from greencv_core.records.record import SCHEMA_VERSION
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
@@ -227,7 +228,7 @@ def test_a_stopped_run_says_why_and_keeps_what_it_has(stopped, tmp_path):
     assert stopped.trace.time_s
     Store(tmp_path).write(stopped)
     read = Store(tmp_path).read(stopped.run_id)
-    assert (read.schema_version, read.forecast) == (5, stopped.forecast)
+    assert (read.schema_version, read.forecast) == (SCHEMA_VERSION, stopped.forecast)
 
 
 def test_a_stopped_run_is_not_analysed_but_listed(stopped, tmp_path):

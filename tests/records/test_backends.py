@@ -107,7 +107,7 @@ def test_records_of_a_newer_greencv_are_left_alone(location):
     stamp = store.stamps()[RUN].text
     text = refusal(store.write, record(), kind=GreencvError)
     assert "newer greencv and is not replaced" in text
-    assert re.search(r"1 record was .* \(schema 6; .*: update greencv", refusal(store.prepare))
+    assert re.search(rrf"1 record was .* \(schema {SCHEMA_VERSION + 1}; .*: update greencv", refusal(store.prepare))
     assert store.stamps()[RUN].text == stamp
 
 

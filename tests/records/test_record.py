@@ -23,7 +23,7 @@ def test_nan_survives_the_store(smoke_records, tmp_path):
 
 def test_records_of_earlier_versions_are_read(smoke_records, tmp_path):
     content = smoke_records[0].model_dump(mode="json") | {"schema_version": 3}
-    del content["forecast"]
+    del content["forecast"], content["session"]
     path = tmp_path / f"{content['run_id']}.json"
     path.write_text(json.dumps(content))
     [record] = Store(tmp_path).records()
@@ -38,6 +38,7 @@ def test_records_of_earlier_versions_are_read(smoke_records, tmp_path):
     row = runs_table(list(Store(tmp_path).records())).iloc[0]
     assert row["energy_j"] == pytest.approx(smoke_records[0].total.energy_j)
     assert math.isnan(row["energy_uncertainty_j"])
+    assert row["session"] is None
 
 
 def test_commands_name_a_damaged_file_and_leave_it_out(smoke_records, tmp_path):

@@ -25,7 +25,7 @@ from tests.run.conftest import started, until
 
 SMOKE = ROOT / "studies" / "smoke.yaml"
 STUDY = load_study(SMOKE)
-VARYING = ("energy", "emissions", "duration", "images_per_s", "power_w", "started_at")
+VARYING = ("energy", "emissions", "duration", "images_per_s", "power_w", "started_at", "session")
 """Parts of the names of columns that differ from one training to its repetition."""
 
 

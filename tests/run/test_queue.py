@@ -9,6 +9,7 @@ from greencv_core.machine.hardware import Accelerator
 from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
+from greencv_core.records.tables import runs_table
 from greencv_core.run.calibration import Calibration
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker
@@ -107,6 +108,18 @@ def test_a_record_that_another_driver_wrote_meanwhile_stays(queue, jobs, smoke_s
     queue.finish(job, ours, 10.0)
     assert Store(queue.store.location).read(job.run.run_id) == theirs
     assert queue.new_records == [theirs]
+
+
+def test_all_records_of_one_invocation_have_its_session(queue, jobs, smoke_store):
+    for job in jobs[:2]:
+        queue.start(job)
+        queue.finish(job, Store(smoke_store).read(job.run.run_id), 10.0)
+    assert {record.session for record in Store(queue.store.location).records()} == {queue.session}
+    again = queue_of(queue.store.location)
+    assert again.session != queue.session
+    trained = set(runs_table(list(Store(smoke_store).records()))["session"])
+    assert len(trained) == 1
+    assert queue.session not in trained
 
 
 def test_an_unknown_cost_is_extrapolated_from_the_architecture_and_the_environment(queue):

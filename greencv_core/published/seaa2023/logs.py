@@ -57,7 +57,7 @@ WEAKEST_RHYTHM = 0.3
 INITIAL_EPOCHS = 10
 """Epochs of the first stage."""
 _HEADERS = {"nvidia-smi's own": "nvidia-smi's own header", "renamed": "a renamed header"}
-_NAMES = ("environment", "architecture", "device_name", "day", "header", "ending")
+_NAMES = ("environment", "architecture", "device_name", "started_at", "day", "header", "ending")
 _NUMBERS = (
     "duration_s", "energy_j", "energy_j_whole_watts", "power_sum_w_whole_watts", "power_w",
     "device_utilization_pct", "temperature_c", "low_power_w", "before_power_w", "after_power_w",
@@ -260,6 +260,7 @@ def _figures(log: Log) -> dict[str, Any]:
         "power_w": power_w.mean(),
         "device_utilization_pct": kept.utilization_pct.mean(),
         "temperature_c": kept.temperature_c.mean(),
+        "started_at": str(np.datetime64(int(log.time_s[0]), "s")),
         "day": str(np.datetime64(int(log.time_s[0]), "s").astype("datetime64[D]")),
         "fallback_s": fallback_s,
         "fallback_power_w": fallback_w,

@@ -25,6 +25,7 @@ from greencv_core.analysis import (
     find_outliers,
     saving,
 )
+from greencv_core.analysis.sessions import find_sessions
 from greencv_core.published import runs_from_files
 from greencv_core.published.seaa2023.logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
 from greencv_core.published.seaa2023.runs import CONDITION, IMAGES_PER_EPOCH, KEY, NAME, RELEASE
@@ -119,9 +120,11 @@ class Reanalysis:
 
         If a run has no raw log (``from_raw`` is false), the power lost by cutting it to whole watts
         is that of the others. If a log has lost an end of unknown length, the energy with this end
-        is NaN.
+        is NaN. ``session`` and ``started_at`` are those of the logs; missing without one.
         """
-        runs = self.table.copy()
+        starts = self.raw.runs.set_index("run_id")["started_at"]
+        runs = self.table.assign(started_at=self.table["run_id"].map(starts))
+        runs["session"] = find_sessions(runs)
         columns = ["energy_j", "missing_s", "missing_energy_j"]
         raw = self.raw.runs.set_index("run_id").reindex(columns=columns)
         logged = raw.reindex(runs["run_id"]).astype(float)
