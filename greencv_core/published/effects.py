@@ -26,12 +26,13 @@ FEWEST_ARCHITECTURES = 4
 """Fewest points of a line: with three, its standard error has one degree of freedom."""
 PAIR_RULE = (
     "Two pieces of hardware are compared if the same architectures were trained on the same data "
-    "set, with the same framework and the same batch on each device, each at its largest power "
-    "limit. The larger one is the one that trains the most complex common architecture faster."
+    "set, with the same framework and optimiser and the same batch on each device, each at its "
+    "largest power limit. The larger one is the one that trains the most complex common "
+    "architecture faster."
 )
 """The rule for comparable pairs of hardware."""
 _ENERGY, _GFLOPS = "energy_j_per_image", "gflops_per_image"
-_SETTING = ["dataset", "framework", "batch"]
+_SETTING = ["dataset", "framework", "batch", "optimizer"]
 _SPEARMAN_SE = 1.06
 """Fieller and Pearson's (1961) factor of the standard error of Fisher's z of a rank correlation."""
 
@@ -50,7 +51,7 @@ def counted(table: pd.DataFrame) -> pd.DataFrame:
     runs["duration_s_per_image"] = duration_s / images
     for name in (_GFLOPS, "correctness", "power_limit_w"):
         runs[name] = _numbers(runs, name)
-    for name in ("dataset", "framework", "hardware", "correctness_name"):
+    for name in ("dataset", "framework", "optimizer", "hardware"):
         runs[name] = _texts(runs, name)
     runs["hardware"] = runs["hardware"].where(runs["hardware"] != "", runs["environment"])
     devices = runs["hardware"].str.extract(r"^(\d+)\s*x\s", expand=False).astype(float).fillna(1)
@@ -72,7 +73,7 @@ def hardware_scaling(table: pd.DataFrame) -> list[Effect]:
     for setting, part in runs.groupby(_SETTING, sort=False):
         for larger, smaller, both in _pairs(part, ["architecture"]):
             complexity = np.log10(both["complexity"].to_numpy())
-            name = _pair_name(runs, larger, smaller, *setting)
+            name = _pair_name(runs, larger, smaller, *setting[:3])
             found += _slope_effect(table, name, complexity, both, len(both))
     return found
 
@@ -86,7 +87,7 @@ def batch_scaling(table: pd.DataFrame) -> list[Effect]:
     runs = _at_largest_limit(counted(table)).dropna(subset=[_GFLOPS])
     runs = runs[runs["batch"] > 0]
     found = []
-    for framework, part in runs.groupby("framework", sort=False):
+    for (framework, _), part in runs.groupby(["framework", "optimizer"], sort=False):
         if part.groupby(["hardware", "architecture"])["batch"].nunique().max() < 2:
             continue
         for larger, smaller, both in _pairs(part, ["dataset", "architecture", "batch"]):
@@ -186,6 +187,8 @@ class EnvironmentSaving:
     def sentence(self) -> str:
         """Describe the saving and its interval."""
         where = f"{self.dataset}, {self.environment}" if self.dataset else self.environment
+        if self.architectures == 1:
+            return f"{where}: no other architecture qualifies than {self.dear}."
         if self.cheap == self.dear:
             return (
                 f"{where}: none of {self.architectures} architectures saves energy against "

@@ -107,7 +107,8 @@ def test_records_of_a_newer_greencv_are_left_alone(location):
     stamp = store.stamps()[RUN].text
     text = refusal(store.write, record(), kind=GreencvError)
     assert "newer greencv and is not replaced" in text
-    assert re.search(rrf"1 record was .* \(schema {SCHEMA_VERSION + 1}; .*: update greencv", refusal(store.prepare))
+    newer = rf"1 record was .* \(schema {SCHEMA_VERSION + 1}; .*: update greencv"
+    assert re.search(newer, refusal(store.prepare))
     assert store.stamps()[RUN].text == stamp
 
 

@@ -1,0 +1,113 @@
+"""Batch of the least energy to an accuracy, compared with that of the least energy per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.published import zeus2023
+from greencv_core.utils.downloads import DataUnavailableError, Progress, fetch
+from greencv_core.utils.text import listed, percent
+
+TARGET = 0.6
+"""Accuracy that the published trainings of both architectures reach with almost every batch."""
+
+
+@dataclass(frozen=True)
+class BatchChoice:
+    """The best batch of one architecture on one GPU, over all of its power limits."""
+
+    dataset: str
+    architecture: str
+    hardware: str
+    target: float
+    """Accuracy to reach (0 to 1)."""
+    batch_per_image: int
+    """Batch of the least energy per image."""
+    batch_to_target: int
+    """Batch of the least energy until the target."""
+    excess: float | None
+    """Energy until the target with the batch of the least energy per image, over the least, less
+    1; None if some trainings with it do not reach the target."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two batches differ."""
+        return self.batch_per_image != self.batch_to_target
+
+
+def batch_choices(reached: pd.DataFrame, target: float = TARGET) -> list[BatchChoice]:
+    """Return the choice for each architecture and GPU.
+
+    Parameters
+    ----------
+    reached
+        As :func:`.zeus2023.energy_to_target` returns it: a row for each batch, power limit and
+        target, with ``energy_j`` of an epoch and ``energy_j_to_target``.
+
+    Raises
+    ------
+    NotEnoughDataError
+        No training reaches the target.
+    """
+    chosen = reached[(reached["target"] - target).abs() < 1e-6]
+    found = []
+    for keys, part in chosen.groupby(["dataset", "architecture", "hardware"]):
+        arrived = part.dropna(subset=["energy_j_to_target"])
+        if arrived.empty:
+            continue
+        per_image = int(part.loc[part["energy_j"].idxmin(), "batch_size"])
+        best = arrived.loc[arrived["energy_j_to_target"].idxmin()]
+        same = arrived.loc[arrived["batch_size"] == per_image, "energy_j_to_target"]
+        excess = float(same.min() / best["energy_j_to_target"] - 1) if len(same) else None
+        names = [str(key) for key in keys]
+        found.append(BatchChoice(*names, target, per_image, int(best["batch_size"]), excess))
+    if not found:
+        raise NotEnoughDataError(f"no training reaches an accuracy of {target:g}")
+    return found
+
+
+def load_batch_choices(
+    target: float = TARGET, progress: Progress | None = None
+) -> list[BatchChoice]:
+    """Return the choices of Zeus' traces; downloads them if necessary.
+
+    Raises
+    ------
+    DataUnavailableError
+        The traces cannot be downloaded.
+    NotEnoughDataError
+        No training reaches the target.
+    """
+    fetched = fetch(zeus2023.RELEASE, progress)
+    if not set(zeus2023.NEEDED) <= fetched.files.keys():
+        raise DataUnavailableError("\n".join(fetched.problems))
+    runs = zeus2023.published_runs(fetched.files)
+    epochs = zeus2023.epochs_to_target(fetched.files)
+    return batch_choices(zeus2023.energy_to_target(runs, epochs), target)
+
+
+def batch_choices_sentence(choices: Sequence[BatchChoice]) -> str:
+    """Say for how many GPUs the best batch differs, and what the wrong one costs."""
+    parts = []
+    for name in dict.fromkeys(choice.architecture for choice in choices):
+        some = [choice for choice in choices if choice.architecture == name]
+        differ = [choice for choice in some if choice.differs]
+        text = (
+            f"{name} on {some[0].dataset}: the best batch differs on {len(differ)} of "
+            f"{len(some)} GPUs"
+        )
+        if differ:
+            first = max(differ, key=lambda choice: choice.excess or 0.0)
+            text += f" (on {first.hardware} {first.batch_to_target}, not {first.batch_per_image}"
+            if first.excess is not None:
+                text += f", which takes {percent(first.excess, 0)} more energy until then"
+            text += ")"
+        parts.append(text)
+    return (
+        f"The batch of the least energy per image is compared with that of the least energy until "
+        f"an accuracy of {choices[0].target:g}. {listed(parts)}."
+    )

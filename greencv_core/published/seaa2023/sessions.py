@@ -1,0 +1,78 @@
+"""The headline of the re-analysis with sessions as units, beside that by runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from greencv_core.analysis import NotEnoughDataError, Saving, Unavailable, attempt
+from greencv_core.analysis.sessions import (
+    RULE,
+    SessionSaving,
+    SessionSpread,
+    session_saving,
+    session_spread,
+)
+from greencv_core.published.seaa2023.reanalysis import CORRECTED, Reanalysis
+from greencv_core.utils.text import percent
+
+
+@dataclass(frozen=True)
+class SessionHeadline:
+    """The largest corrected saving, by runs and by sessions."""
+
+    by_runs: Saving
+    """Without the runs removed by hand, as the original; runs as independent units."""
+    by_sessions: SessionSaving
+    """Of all runs, with sessions as units."""
+    without_removed: SessionSaving | Unavailable
+    """The same without the runs removed by hand, which are whole sessions."""
+    spread: SessionSpread
+    """Spread between and within sessions of all conditions with logs."""
+
+    def sentence(self) -> str:
+        """State the saving both ways, and why the intervals differ."""
+        runs, sessions = self.by_runs, self.by_sessions
+        text = (
+            f"The headline both ways: {runs.cheap} uses {percent(runs.saving)} less energy per "
+            f"image than {runs.dear} if runs count as independent (95 % interval "
+            f"{percent(runs.ci_low)} to {percent(runs.ci_high)}; {runs.n_to} and {runs.n_from} "
+            f"runs), and {percent(sessions.saving)} less if sessions do "
+            f"({percent(sessions.ci_low)} to {percent(sessions.ci_high)}; {sessions.sessions_to} "
+            f"and {sessions.sessions_from} sessions of all runs)."
+        )
+        if isinstance(self.without_removed, SessionSaving):
+            rest = self.without_removed
+            text += (
+                f" Without the runs removed by hand it is {percent(rest.saving)} "
+                f"({percent(rest.ci_low)} to {percent(rest.ci_high)}; {rest.sessions_to} and "
+                f"{rest.sessions_from} sessions)."
+            )
+        return (
+            f"{text} Runs of one session resemble each other, so thirty of them in one session say "
+            "little about other sessions."
+        )
+
+    def rule(self) -> str:
+        """State how sessions are found, and how much they differ."""
+        return f"{RULE} {self.spread.sentence()}"
+
+
+def session_headline(reanalysis: Reanalysis) -> SessionHeadline:
+    """Return the largest corrected saving by runs and by sessions.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is no such saving, or a condition's logs are missing.
+    """
+    by_runs = reanalysis.headline()[CORRECTED]
+    if isinstance(by_runs, Unavailable):
+        raise NotEnoughDataError(by_runs.reason)
+    ends = (by_runs.from_condition, by_runs.to_condition)
+    every = reanalysis.runs(CORRECTED, "none")
+    return SessionHeadline(
+        by_runs=by_runs,
+        by_sessions=session_saving(every, *ends),
+        without_removed=attempt(session_saving, reanalysis.runs(CORRECTED), *ends),
+        spread=session_spread(every),
+    )
