@@ -226,7 +226,7 @@ def test_a_batch_that_does_not_reach_the_accuracy_has_no_excess():
     [choice] = batch_choices(reached)
     assert (choice.batch_per_image, choice.batch_to_target, choice.excess) == (32, 16, None)
     assert choice.differs
-    with pytest.raises(NotEnoughDataError, match="no training reaches an accuracy of 0.9"):
+    with pytest.raises(NotEnoughDataError, match=r"an accuracy of 0\.9"):
         batch_choices(reached, target=0.9)
 
 
