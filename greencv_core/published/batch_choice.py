@@ -63,8 +63,12 @@ def batch_choices(reached: pd.DataFrame, target: float = TARGET) -> list[BatchCh
         best = arrived.loc[arrived["energy_j_to_target"].idxmin()]
         same = arrived.loc[arrived["batch_size"] == per_image, "energy_j_to_target"]
         excess = float(same.min() / best["energy_j_to_target"] - 1) if len(same) else None
-        names = [str(key) for key in keys]
-        found.append(BatchChoice(*names, target, per_image, int(best["batch_size"]), excess))
+        dataset, architecture, hardware = map(str, keys)
+        found.append(
+            BatchChoice(
+                dataset, architecture, hardware, target, per_image, int(best["batch_size"]), excess
+            )
+        )
     if not found:
         raise NotEnoughDataError(f"no training reaches an accuracy of {target:g}")
     return found
