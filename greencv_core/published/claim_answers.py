@@ -50,6 +50,8 @@ class Terms:
     """Column of correctness."""
     name: str
     """Name of correctness in a claim."""
+    whole_runs: bool = False
+    """Whether numbers of images are unknown, so that energy is that of whole runs."""
 
 
 def cannot(reason: str) -> Answer:

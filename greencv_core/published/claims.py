@@ -10,7 +10,7 @@ utilisation of a CPU by its threads, or a value that never varies, cannot be ask
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
@@ -58,6 +58,14 @@ _COUNTED: tuple[tuple[Standing, str, str], ...] = (
     ("cannot be asked", "cannot be asked", "cannot be asked"),
 )
 """Each verdict in a sentence, of one claim and of several."""
+
+
+_NOT_OF_ENERGY = {
+    "architectures_utilisation",
+    "architectures_correctness",
+    "environments_utilisation",
+    "utilisation_gflops",
+}
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,10 @@ class _Question:
     ask: Ask
     worst: Choice = min
 
+    @property
+    def of_energy(self) -> bool:
+        return self.id not in _NOT_OF_ENERGY
+
 
 def evaluate_claims(
     runs: pd.DataFrame, margin: float = DEFAULT_MARGIN, *, correctness: str = "f1_macro"
@@ -173,7 +185,8 @@ def _prepare(runs: pd.DataFrame, margin: float) -> tuple[Terms, pd.DataFrame]:
         if images is not None and total in runs:
             known = known.fillna(runs[total] / images)
         derived[name] = known
-    if derived[ENERGY].isna().all():
+    whole_runs = bool(derived[ENERGY].isna().all())
+    if whole_runs:
         derived[ENERGY] = runs["energy_j"]
         derived["duration_s_per_image"] = runs.get("duration_s", derived["duration_s_per_image"])
     if "batch_size" in runs and "hardware" in runs:
@@ -184,14 +197,14 @@ def _prepare(runs: pd.DataFrame, margin: float) -> tuple[Terms, pd.DataFrame]:
         uncounted = runs["correctness_left_out"].fillna("").ne("")
         runs["correctness"] = runs["correctness"].mask(uncounted)
     if "correctness" not in runs or runs["correctness"].isna().all():
-        return Terms(margin, "correctness", "correctness"), runs
+        return Terms(margin, "correctness", "correctness", whole_runs), runs
     names = _names_of_correctness(runs)
     name = names[0] if len(names) == 1 else "correctness"
     if len(names) > 1:
-        return Terms(margin, name, name), runs.assign(correctness=float("nan"))
+        return Terms(margin, name, name, whole_runs), runs.assign(correctness=float("nan"))
     if name != "correctness":
         runs = runs.drop(columns=name, errors="ignore").rename(columns={"correctness": name})
-    return Terms(margin, name, name), runs
+    return Terms(margin, name, name, whole_runs), runs
 
 
 def _names_of_correctness(runs: pd.DataFrame) -> list[str]:
@@ -205,7 +218,7 @@ def _evaluate(runs: pd.DataFrame, parts: Mapping[str, tuple[Terms, pd.DataFrame]
     names = {terms.name for terms, _ in parts.values()}
     claims = []
     for question in _questions(names.pop() if len(names) == 1 else "correctness"):
-        answers = {name: question.ask(terms, part) for name, (terms, part) in parts.items()}
+        answers = {name: _ask(question, terms, part) for name, (terms, part) in parts.items()}
         answer = combine(answers, question.worst)
         claims.append(
             Claim(
@@ -216,6 +229,18 @@ def _evaluate(runs: pd.DataFrame, parts: Mapping[str, tuple[Terms, pd.DataFrame]
     table = pd.DataFrame(claims)
     numbers = ["figure", "ci_low", "ci_high"]
     return Replication(runs, table.astype(dict.fromkeys(numbers, "float64")))
+
+
+def _ask(question: _Question, terms: Terms, runs: pd.DataFrame) -> Answer:
+    answer = question.ask(terms, runs)
+    if terms.whole_runs and question.of_energy and answer.here:
+        return replace(answer, here=f"Energy of whole runs. {answer.here}")
+    return answer
+
+
+def claim_texts() -> dict[str, str]:
+    """Return each claim by its id, in words that fit every measure of correctness."""
+    return {question.id: question.claim for question in _questions("correctness")}
 
 
 def _questions(correctness: str) -> list[_Question]:
