@@ -16,6 +16,8 @@ from rich.markup import escape
 from greencv_core.cli.book import book
 from greencv_core.cli.console import err
 from greencv_core.cli.doctor import doctor
+from greencv_core.cli.evidence import evidence_app
+from greencv_core.cli.imports import import_app
 from greencv_core.cli.plan import estimate, plan
 from greencv_core.cli.reanalyse import reanalyse
 from greencv_core.cli.run import run
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="List, show, export or merge the run records.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+app.add_typer(evidence_app, name="evidence")
+app.add_typer(import_app, name="import")
 
 _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (doctor, "doctor"),

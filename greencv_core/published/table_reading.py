@@ -120,7 +120,8 @@ def table_csv(table: pd.DataFrame) -> str:
         for name, field in EVIDENCE_COLUMNS.items()
         if name in table and (field.required or not _is_empty(table[name]))
     ]
-    text: str = table[names].to_csv(index=False, lineterminator="\n")
+    whole = {name: "Int64" for name in names if EVIDENCE_COLUMNS[name].kind == "integer"}
+    text: str = table[names].astype(whole).to_csv(index=False, lineterminator="\n")
     return text
 
 

@@ -104,7 +104,7 @@ def read_log(path: Path) -> Log:
         time_s=time_s,
         temperature_c=_floats(table["temperature_c"]),
         device_name=_fields(content.slice(header_ends))[_COLUMNS.index("device_name")],
-        ending=_ending(rest, separators=len(titles) - 1),
+        ending=ending_of(rest, separators=len(titles) - 1),
         **numbers,
     )
 
@@ -122,7 +122,8 @@ def _fields(content: pa.Buffer) -> list[str]:
     return [field.strip() for field in line.decode("utf-8", "replace").split(",")]
 
 
-def _ending(rest: bytes, separators: int) -> Ending:
+def ending_of(rest: bytes, separators: int) -> Ending:
+    """Return what follows the last whole line of a log, whose lines have so many commas."""
     if not rest:
         return "whole line"
     return "half a line" if rest.count(b",") < separators else "line without end"
