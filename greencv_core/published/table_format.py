@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from greencv_core.records.columns import Kind
 from greencv_core.utils.energy import Provenance
@@ -89,3 +89,32 @@ MISSING = ("", "NA", "NaN", "nan")
 """What a cell without a value holds."""
 REQUIRED = tuple(field.name for field in _COLUMNS if field.required)
 """Columns that a table must have, with a value in each row."""
+
+
+def table_schema() -> dict[str, Any]:
+    """Return the evidence table's description as a Table Schema (https://datapackage.org)."""
+    return {
+        "$schema": "https://datapackage.org/profiles/2.0/tableschema.json",
+        "title": "Evidence table: measured energy of training image classifiers, one row a run",
+        "fields": [_described(field) for field in _COLUMNS],
+        "missingValues": list(MISSING),
+    }
+
+
+def _described(field: Field) -> dict[str, Any]:
+    limits = {
+        "required": field.required or None,
+        "exclusiveMinimum": 0 if field.positive else None,
+        "minimum": field.minimum,
+        "maximum": field.maximum,
+        "enum": list(field.allowed) or None,
+        "unique": field.name == "run_id" or None,
+    }
+    constraints = {name: limit for name, limit in limits.items() if limit is not None}
+    return {
+        "name": field.name,
+        "type": field.kind,
+        "description": field.description,
+        **({"unit": field.unit} if field.unit else {}),
+        **({"constraints": constraints} if constraints else {}),
+    }

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from greencv_core.published.table_format import EVIDENCE_COLUMNS
 from tests.conftest import NOBODY, ROOT, copy_project
 from tests.support.guides import blocks, in_kind, run_page
 
@@ -56,6 +57,18 @@ def test_a_guide_makes_a_study_in_pieces(tmp_path):
     assert set(packed["started_at"]) >= set(
         pd.read_parquet(tmp_path / "piece-1.parquet")["started_at"]
     )
+
+
+def test_a_guide_makes_a_table_of_own_measurements(tmp_path):
+    page = ROOT / "book" / "guides" / "own_measurements.md"
+    assert run_page(page, tmp_path) == []
+    joules = pd.read_csv(tmp_path / "logged.csv")["energy_j"].tolist()
+    assert joules == [59 * 200, 59 * 230]
+    shown = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert shown == [
+        f"| `{field.name}` | {'yes' if field.required else ''} | {field.description} |"
+        for field in EVIDENCE_COLUMNS.values()
+    ]
 
 
 @pytest.mark.slow

@@ -160,6 +160,14 @@ def _check_times(gpu: _Gpu) -> list[tuple[int, str]]:
         back = duration(-steps[falls[0]])
         text = f"the time is {back} before that of the line before (a clock set back, or two logs "
         return [(gpu.line[falls[0] + 1], text + "in one); split the log")]
+    gaps = np.flatnonzero(steps > max(_GAP_S, _GAP_INTERVALS * gpu.usual_s))
+    if len(gaps):
+        return [
+            (gpu.line[place + 1],
+             f"no power for {duration(steps[place])} before this line, where {gpu.usual_s:g} s is "
+             "usual (two trainings, or a stopped logger); split the log")
+            for place in gaps
+        ]  # fmt: skip
     identified = gpu.label and gpu.label != gpu.name
     usual = float(np.quantile(steps, 0.9))
     short = np.flatnonzero(steps < _SHORT * usual)
@@ -168,13 +176,7 @@ def _check_times(gpu: _Gpu) -> list[tuple[int, str]]:
         place = int(repeated[0] if len(repeated) else short[0])
         text = f"a second reading after {steps[place]:g} s, perhaps of another GPU of this name"
         return [(gpu.line[place + 1], f"{text}; {_ADVICE}")]
-    gaps = np.flatnonzero(steps > max(_GAP_S, _GAP_INTERVALS * gpu.usual_s))
-    return [
-        (gpu.line[place + 1],
-         f"no power for {duration(steps[place])} before this line, where {gpu.usual_s:g} s is "
-         "usual (two trainings, or a stopped logger); split the log")
-        for place in gaps
-    ]  # fmt: skip
+    return []
 
 
 def _check_edges(gpus: Sequence[_Gpu]) -> list[tuple[int, str]]:
