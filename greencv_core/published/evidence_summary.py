@@ -1,0 +1,129 @@
+"""Verdicts on every claim for several sources, and effects pooled over them, as one object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from greencv_core.analysis import Unavailable, attempt
+from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
+from greencv_core.published.claims import count_conditions, counted_runs, evaluate_evidence
+from greencv_core.published.effects import (
+    batch_scaling,
+    energy_gflops_correlations,
+    hardware_scaling,
+    largest_savings,
+    savings_at_margin,
+)
+from greencv_core.published.pooling import Effect, Pooled, pool
+
+FEWEST_SOURCES = 2
+"""Sources for a pooled figure: one source has no spread between sources."""
+_POOLED = (
+    "mean", "ci_low", "ci_high", "prediction_low", "prediction_high", "q", "i_squared",
+    "tau_squared",
+)  # fmt: skip
+_FIGURES = ("figure", "ci_low", "ci_high")
+
+
+def summarise(tables: Mapping[str, pd.DataFrame], margin: float = DEFAULT_MARGIN) -> dict[str, Any]:
+    """Return verdicts and pooled effects, as values that JSON has; what is undefined is None.
+
+    ``sources`` has, for each table: ``runs`` and ``conditions`` that count, ``left_out`` (runs by
+    reason) and ``claims`` by id, each with ``claim``, ``verdict``, ``figure``, ``ci_low``,
+    ``ci_high``, ``n``, ``estimates`` and ``explanation``. ``pooled`` has, for each quantity, its
+    ``effects`` and, from three effects of two sources on, the random-effects mean with its
+    intervals; else ``reason`` says why there is none.
+
+    Parameters
+    ----------
+    tables
+        Evidence table of each source, by the name that the source goes by.
+    margin
+        Largest negligible loss of correctness, from 0 to 1.
+    """
+    return {
+        "sources": {name: _source(table, margin) for name, table in tables.items()},
+        "pooled": {name: _pooled(effects) for name, effects in _effects(tables, margin).items()},
+    }
+
+
+def _source(table: pd.DataFrame, margin: float) -> dict[str, Any]:
+    runs = counted_runs(table)
+    claims = evaluate_evidence(table, margin).claims
+    reasons = table["left_out"].fillna("") if "left_out" in table else pd.Series(dtype=str)
+    left_out = reasons[reasons != ""].value_counts()
+    return {
+        "runs": len(runs),
+        "conditions": count_conditions(runs),
+        "left_out": {str(reason): int(n) for reason, n in left_out.items()},
+        "claims": {
+            row["id"]: {
+                "claim": row["claim"],
+                "verdict": row["standing"],
+                **{name: _finite(row[name]) for name in _FIGURES},
+                "n": int(row["n"]),
+                "estimates": row["here"],
+                "explanation": row["verdict"],
+            }
+            for row in claims.to_dict("records")
+        },
+    }
+
+
+def _effects(tables: Mapping[str, pd.DataFrame], margin: float) -> dict[str, list[Effect]]:
+    """Return the effects of each quantity, over all tables, under the tables' names."""
+    quantities: dict[str, Callable[[pd.DataFrame], Sequence[Effect]]] = {
+        "hardware_scaling": hardware_scaling,
+        "batch_scaling": batch_scaling,
+        "saving_at_margin": lambda table: [s.effect for s in savings_at_margin(table, margin)],
+        "largest_saving": lambda table: [s.effect for s in largest_savings(table)],
+        "energy_gflops": energy_gflops_correlations,
+    }
+    return {
+        quantity: [
+            replace(effect, source=name) for name, table in tables.items() for effect in find(table)
+        ]
+        for quantity, find in quantities.items()
+    }
+
+
+def _pooled(effects: Sequence[Effect]) -> dict[str, Any]:
+    listed = [
+        {
+            "source": effect.source,
+            "laboratory": effect.laboratory,
+            "pair": effect.pair,
+            "architectures": effect.architectures,
+            "estimate": _finite(effect.estimate),
+            "se": _finite(effect.se),
+        }
+        for effect in effects
+    ]
+    pooled = _pool(effects)
+    if isinstance(pooled, Unavailable):
+        return {"effects": listed, **dict.fromkeys(_POOLED), "reason": pooled.reason}
+    without = pooled.leave_one_out.to_dict("records")
+    return {
+        "effects": listed,
+        **{name: _finite(getattr(pooled, name)) for name in _POOLED},
+        "leave_one_out": [
+            {str(key): value if key == "left_out" else _finite(value) for key, value in row.items()}
+            for row in without
+        ],
+    }
+
+
+def _pool(effects: Sequence[Effect]) -> Pooled | Unavailable:
+    sources = {effect.source for effect in effects if math.isfinite(effect.se)}
+    if len(sources) < FEWEST_SOURCES and len(effects):
+        return Unavailable(f"a pooled figure needs effects of at least {FEWEST_SOURCES} sources")
+    return attempt(pool, effects)
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
