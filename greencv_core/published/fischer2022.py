@@ -79,7 +79,7 @@ class _Document:
 def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     """Return the runs table, a row per training.
 
-    Beside the columns of the evidence table it has ``accuracy`` (of the last epoch, as published),
+    It has the columns of the evidence table, ``accuracy`` (of the last epoch, as published),
     ``cpu_energy_j`` (RAPL's, on the machine that has it; not part of ``energy_j``),
     ``published_energy_j``, ``published_gflops_per_image`` and ``marked`` (key of a defect of a run
     that counts nevertheless).

@@ -97,8 +97,8 @@ _VALUES = ("time_per_epoch", "average_power")
 def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     """Return the runs table: one epoch for each GPU, batch size, power limit and optimiser.
 
-    Beside the columns of the evidence table it has ``optimizer``. The traces tell no correctness
-    of these epochs; see :func:`energy_to_target`.
+    It has the columns of the evidence table and ``optimizer``. The traces have no correctness for
+    these epochs; see :func:`energy_to_target`.
 
     Raises
     ------
@@ -253,7 +253,7 @@ CARD = Card(
     trained=(
         "ShuffleNetV2 on CIFAR-100 and ResNet-50 on ImageNet, one epoch for each combination of "
         "GPU (A40, P100, Quadro RTX 6000, V100), batch size (8 to 8,192) and power limit (100 to "
-        "300 W): 596 runs, one per condition. For each batch size, 1 to 10 trainings tell how many "
+        "300 W): 596 runs, one per condition. For each batch size, 1 to 10 trainings show how many "
         "epochs an accuracy needs."
     ),
     measured="Energy of one GPU over an epoch: its mean power times the epoch's duration.",
