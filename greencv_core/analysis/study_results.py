@@ -31,6 +31,12 @@ from greencv_core.analysis.selection import (
     select_runs,
     weakest_provenance,
 )
+from greencv_core.analysis.sessions import (
+    SessionSaving,
+    SessionSpread,
+    session_saving,
+    session_spread,
+)
 
 ENERGY, CORRECTNESS = "energy_j_per_image", "f1_macro"
 UTILISATION = "device_utilization_pct"
@@ -145,6 +151,20 @@ class ArchitectureResults:
     def largest_saving(self) -> Saving | Unavailable:
         """The architecture of the lowest median against that of the highest."""
         return attempt(best_against_worst, self.within, "architecture", self.value)
+
+    @cached_property
+    def largest_saving_by_sessions(self) -> SessionSaving | Unavailable:
+        """The same pair, with sessions as units."""
+        largest = self.largest_saving
+        if isinstance(largest, Unavailable):
+            return largest
+        ends = (largest.from_condition, largest.to_condition)
+        return attempt(session_saving, self.within, *ends, self.value)
+
+    @cached_property
+    def sessions(self) -> SessionSpread | Unavailable:
+        """Spread of the chosen value between and within sessions."""
+        return attempt(session_spread, self.within, self.value)
 
     @cached_property
     def largest_saving_of_means(self) -> Saving | Unavailable:

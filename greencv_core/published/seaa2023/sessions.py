@@ -33,28 +33,28 @@ class SessionHeadline:
         """State the saving both ways, and why the intervals differ."""
         runs, sessions = self.by_runs, self.by_sessions
         text = (
-            f"The headline both ways: {runs.cheap} uses {percent(runs.saving)} less energy per "
-            f"image than {runs.dear} if runs count as independent (95 % interval "
-            f"{percent(runs.ci_low)} to {percent(runs.ci_high)}; {runs.n_to} and {runs.n_from} "
-            f"runs), and {percent(sessions.saving)} less if sessions do "
-            f"({percent(sessions.ci_low)} to {percent(sessions.ci_high)}; {sessions.sessions_to} "
-            f"and {sessions.sessions_from} sessions of all runs)."
+            f"With runs as independent units, {runs.cheap} uses {percent(runs.saving)} less energy "
+            f"per image than {runs.dear} (95 % interval {percent(runs.ci_low)} to "
+            f"{percent(runs.ci_high)}; {runs.n_to} and {runs.n_from} runs). With sessions as "
+            f"units, all runs give {_saving(sessions)}"
         )
         if isinstance(self.without_removed, SessionSaving):
-            rest = self.without_removed
-            text += (
-                f" Without the runs removed by hand it is {percent(rest.saving)} "
-                f"({percent(rest.ci_low)} to {percent(rest.ci_high)}; {rest.sessions_to} and "
-                f"{rest.sessions_from} sessions)."
-            )
+            text += f", and the runs that the original kept give {_saving(self.without_removed)}"
         return (
-            f"{text} Runs of one session resemble each other, so thirty of them in one session say "
-            "little about other sessions."
+            f"{text}. Runs of one session resemble each other, so thirty of them say little about "
+            "another session."
         )
 
     def rule(self) -> str:
         """State how sessions are found, and how much they differ."""
         return f"{RULE} {self.spread.sentence()}"
+
+
+def _saving(result: SessionSaving) -> str:
+    return (
+        f"{percent(result.saving)} ({percent(result.ci_low)} to {percent(result.ci_high)}; "
+        f"{result.sessions_to} and {result.sessions_from} sessions)"
+    )
 
 
 def session_headline(reanalysis: Reanalysis) -> SessionHeadline:

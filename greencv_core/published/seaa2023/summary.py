@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from greencv_core.analysis import Saving, Unavailable
+from greencv_core.analysis import Saving, Unavailable, attempt
 from greencv_core.published.seaa2023.claims import claims_table
 from greencv_core.published.seaa2023.reanalysis import Reanalysis, Removals
 from greencv_core.published.seaa2023.runs import COMMIT, CONDITION, DOI, NAME
+from greencv_core.published.seaa2023.sessions import session_headline
 
 _RENAMED = {
     "device_utilization_pct": "gpu_utilization_pct",
@@ -19,7 +20,8 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
     """Return the recomputed data, headline, medians and tests, and the number of agreeing claims.
 
     ``headline`` excludes the runs that the original removed by hand, ``headline_by_rule`` those
-    that the declared rule removes; ``headline_all_runs`` has all runs.
+    that the declared rule removes; ``headline_all_runs`` has all runs. ``headline_by_sessions`` is
+    the corrected headline of all runs with sessions as units.
     """
     claims = claims_table(reanalysis)
     columns = [*CONDITION, "n", "energy_j_per_image", *_RENAMED, "f1"]
@@ -37,6 +39,7 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
         "headline": _headline(reanalysis, "by_hand"),
         "headline_all_runs": _headline(reanalysis, "none"),
         "headline_by_rule": _headline(reanalysis, "rule"),
+        "headline_by_sessions": _by_sessions(reanalysis),
         "medians": medians.to_dict("records"),
         "tests": {
             name: {"h": test.kruskal_h, "p": test.kruskal_p, "eta_squared": test.eta_squared}
@@ -63,6 +66,23 @@ def _headline(reanalysis: Reanalysis, removals: Removals) -> dict[str, Any]:
             result, int(reanalysis.runs(variant, removals)["energy_j_per_image"].count())
         )
         for variant, result in reanalysis.headline(removals).items()
+    }
+
+
+def _by_sessions(reanalysis: Reanalysis) -> dict[str, Any]:
+    found = attempt(session_headline, reanalysis)
+    if isinstance(found, Unavailable):
+        return {"reason": found.reason}
+    by_sessions = found.by_sessions
+    return {
+        "saving": by_sessions.saving,
+        "ci_low": by_sessions.ci_low,
+        "ci_high": by_sessions.ci_high,
+        "from": dict(by_sessions.from_condition),
+        "to": dict(by_sessions.to_condition),
+        "sessions_from": by_sessions.sessions_from,
+        "sessions_to": by_sessions.sessions_to,
+        "reason": None,
     }
 
 

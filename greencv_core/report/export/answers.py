@@ -25,7 +25,8 @@ SUMMARISED = (
 )  # fmt: skip
 _OF_ARCHITECTURE = (
     "environment", "energy", "correctness", "regression", "nested_models", "pareto_front",
-    "energy_to_target", "largest_saving", "largest_saving_of_means", "savings_without_loss",
+    "energy_to_target", "largest_saving", "largest_saving_of_means", "largest_saving_by_sessions",
+    "sessions", "savings_without_loss",
 )  # fmt: skip
 _OF_ENVIRONMENT = (
     "energy_by_architecture", "interaction", "break_evens", "correctness", "pareto_front",
@@ -41,6 +42,8 @@ _KEYS = {
     "correctness_loss, loss_high": "of macro F1 (0 to 1)",
     "correctness_per_kj": "macro F1 over the kilojoules of the whole training",
     "variation": "standard deviation of natural logarithms",
+    "sd_between, sd_within": "between and within sessions, of natural logarithms",
+    "icc": "share of the variance of logarithms that lies between sessions (0 to 1)",
     "unanswered": "why these runs have no answer",
     "null": "a figure that the runs do not define",
     "digits": "figures have six significant digits, p values four; a p value below 5e-10 is 0",

@@ -17,6 +17,7 @@ from greencv_core.analysis.result import ALPHA
 from greencv_core.published.seaa2023.claims import claims_summary
 from greencv_core.published.seaa2023.evidence import removals_sentence
 from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.published.seaa2023.sessions import SessionHeadline
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import (
@@ -309,6 +310,18 @@ def _by_what(result: Saving) -> str:
 
 def _alike(result: Saving, factor: str) -> bool:
     return result.from_condition[factor] == result.to_condition[factor]
+
+
+@skip_unavailable
+def sessions_sentence(headline: SessionHeadline) -> Markdown:
+    """State the headline by runs and by sessions, and how sessions are found."""
+    return paragraph(headline.sentence(), headline.rule())
+
+
+@skip_unavailable
+def sessions_table(headline: SessionHeadline) -> Exhibit:
+    """Return the spread between and within sessions, by condition."""
+    return show_table(headline.spread.table(), "Sessions of each condition, and how they differ")
 
 
 @skip_unavailable

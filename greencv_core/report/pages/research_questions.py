@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -21,6 +22,8 @@ from greencv_core.analysis import (
     Unavailable,
 )
 from greencv_core.analysis.regression.breakeven import most_precise
+from greencv_core.analysis.sessions import SessionSaving
+from greencv_core.analysis.study_results import ArchitectureResults
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import bullet_list, paragraph
@@ -351,3 +354,11 @@ def _share(value: float) -> str:
 
 def _degrees(table: pd.DataFrame) -> list[str]:
     return [f"{a:.0f}; {b:.1f}" for a, b in zip(table["df1"], table["df2"], strict=True)]
+
+
+def sessions_sentence(rq1: ArchitectureResults) -> str:
+    """State how sessions differ, and the largest saving with sessions as units."""
+    text, saving = rq1.sessions.sentence(), rq1.largest_saving_by_sessions
+    if isinstance(saving, SessionSaving) and math.isfinite(saving.ci_low):
+        text += f" {saving.sentence()}"
+    return text
