@@ -22,6 +22,7 @@ RESULTS = (
     "selection", "decision",
     "rq1.energy", "rq1.correctness", "rq1.utilisation", "rq1.regression", "rq1.nested_models",
     "rq1.mixed_model", "rq1.pareto_front", "rq1.largest_saving", "rq1.largest_saving_of_means",
+    "rq1.sessions", "rq1.largest_saving_by_sessions",
     "rq2.energy_by_architecture", "rq2.interaction", "rq2.break_evens", "rq2.correctness",
     "rq2.largest_savings_by_architecture", "rq2.savings_without_loss",
     "rq2.robustness.outliers", "rq2.robustness.outliers_sentence",
@@ -66,6 +67,9 @@ RUNS = {
     "constant conditions": constant_conditions,
     "a constant condition": lambda: pd.concat(
         [constant_conditions().head(5), made_up_runs(n=5).iloc[5:]], ignore_index=True
+    ),
+    "two sessions": lambda: made_up_runs(n=4).assign(
+        session=lambda runs: [f"session {number % 2}" for number in range(len(runs))]
     ),
     "no run at all": lambda: select_runs(made_up_runs(n=3).assign(status="failed")).runs,
     "F1 of 0": lambda: made_up_runs(n=5).assign(f1_macro=0.0),
