@@ -38,11 +38,16 @@ DATA_SETS = (
     "seaa2023",
     "fischer2022",
     "zeus2023",
+    "ecnas2022",
+    "pepr2024",
 )
 """Names of the data sets, which are the names of their modules in this package."""
+METER_COMPARISONS = ("xu2023",)
+"""Data sets that compare meters; no claim is evaluated on them."""
 
 __all__ = [
     "DATA_SETS",
+    "METER_COMPARISONS",
     "DataUnavailableError",
     "fetch",
     "load_adapter",
@@ -75,8 +80,9 @@ def load_adapter(name: str) -> Adapter:
     BadInputError
         The name is unknown.
     """
-    if name not in DATA_SETS:
-        raise BadInputError(f"{name}: no such published data; known: {', '.join(DATA_SETS)}")
+    known = (*DATA_SETS, *METER_COMPARISONS)
+    if name not in known:
+        raise BadInputError(f"{name}: no such published data; known: {', '.join(known)}")
     return cast(Adapter, importlib.import_module(f"{__name__}.{name}"))
 
 
