@@ -13,7 +13,7 @@ To add a data set NAME, add three things:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -55,6 +55,7 @@ __all__ = [
     "load_published",
     "published_trajectories",
     "runs_from_files",
+    "smallest_first",
 ]
 
 
@@ -84,6 +85,17 @@ def load_adapter(name: str) -> Adapter:
     if name not in known:
         raise BadInputError(f"{name}: no such published data; known: {', '.join(known)}")
     return cast(Adapter, importlib.import_module(f"{__name__}.{name}"))
+
+
+def smallest_first(names: Iterable[str]) -> list[str]:
+    """Return the names of data sets, those with the fewest files first.
+
+    Raises
+    ------
+    BadInputError
+        A name is unknown.
+    """
+    return sorted(names, key=lambda name: len(load_adapter(name).RELEASE.hashes))
 
 
 def load_manifest(name: str) -> Mapping[str, str]:

@@ -27,9 +27,7 @@ class Cost:
     parameters: int
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.multiply_adds + other.multiply_adds, self.parameters + other.parameters
-        )
+        return Cost(self.multiply_adds + other.multiply_adds, self.parameters + other.parameters)
 
 
 def network_cost(edges: Sequence[Sequence[int]], operations: Sequence[int]) -> Cost:

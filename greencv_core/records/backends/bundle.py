@@ -24,6 +24,8 @@ from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.secrets import safe_line
 
 SUFFIX = ".parquet"
+PUBLISHED_BUNDLE = "published.parquet"
+"""File among the project's bundles with others' measurements, which holds no study."""
 FORMAT_VERSION = 1
 KEY = b"greencv"
 """Key of the bundle's metadata, a JSON object, in the metadata of the Parquet file."""
@@ -87,9 +89,10 @@ def study_digest(study: str) -> str:
 
 
 def shipped_bundles() -> dict[str, Path]:
-    """Return the bundles that are part of the project, by the name of their study."""
+    """Return the bundles of runs that are part of the project, by the name of their study."""
     paths = sorted((PROJECT_ROOT / "bundles").glob(f"*{SUFFIX}"))
-    return {read_metadata(path).study_name: path for path in paths}
+    studies = [path for path in paths if path.name != PUBLISHED_BUNDLE]
+    return {read_metadata(path).study_name: path for path in studies}
 
 
 class BundleFile(Backend):

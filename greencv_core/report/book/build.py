@@ -24,7 +24,15 @@ import nbformat
 import papermill
 import yaml
 
-from greencv_core.published import DATA_SETS, DataUnavailableError, fetch, load_adapter
+from greencv_core.published import (
+    DATA_SETS,
+    METER_COMPARISONS,
+    DataUnavailableError,
+    fetch,
+    load_adapter,
+    smallest_first,
+)
+from greencv_core.published.evidence_bundle import shipped_evidence
 from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
@@ -39,20 +47,20 @@ from greencv_core.utils.paths import git_commit
 Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
 
-PUBLISHED_PAGES = ("claims", "decision", "reanalysis", "rq3_estimation")
+PUBLISHED_PAGES = ("claims", "decision", "metering", "reanalysis", "rq3_estimation")
 """Notebooks that use published data."""
 BUNDLED_PAGES = ("claims", "decision")
 """Notebooks that also show the bundled runs."""
 
 
 def download_published(log: Log, progress: DownloadProgress) -> str:
-    """Download missing published data; return a description of the available files.
+    """Download missing published data, small data sets first; describe the available files.
 
     ``log`` receives a line about each file that is left out; ``progress`` returns a context for
     the download of a data set, with a callback for its progress.
     """
     lines = []
-    for name in DATA_SETS:
+    for name in smallest_first((*DATA_SETS, *METER_COMPARISONS)):
         try:
             with progress(name) as show:
                 problems = fetch(load_adapter(name).RELEASE, show).problems
@@ -256,6 +264,8 @@ def _notebook_key(notebook: Path, shared: str, published: str) -> str:
     parts: list[str | bytes] = [shared, str(notebook.stat().st_mtime_ns), notebook.read_bytes()]
     if notebook.stem in PUBLISHED_PAGES:
         parts.append(published)
+        bundle = shipped_evidence()
+        parts.append(bundle.read_bytes() if bundle.is_file() else b"")
     if notebook.stem in BUNDLED_PAGES:
         parts += [path.read_bytes() for path in shipped_bundles().values()]
     return _digest(parts)
