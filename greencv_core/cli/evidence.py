@@ -14,7 +14,10 @@ from greencv_core.utils.text import count, listed
 if TYPE_CHECKING:
     import pandas as pd
 
-evidence_app = typer.Typer(help="Check a table of your own measurements.", no_args_is_help=True)
+evidence_app = typer.Typer(
+    help="Check a table of your own measurements, or bundle the published ones.",
+    no_args_is_help=True,
+)
 
 
 def check(
@@ -68,4 +71,42 @@ def _absent(table: pd.DataFrame) -> list[str]:
     return [name for name in absent if not (name == "images_processed" and per_image)]
 
 
+def evidence_bundle(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            help="The Parquet file to write. Default: the project's bundles/published.parquet.",
+        ),
+    ] = None,
+) -> None:
+    """Derive the tables of all published data sets and write them to one Parquet file.
+
+    All published files are needed (143 MB); missing ones are downloaded.
+    """
+    from greencv_core.published import DATA_SETS, METER_COMPARISONS, smallest_first
+    from greencv_core.published.evidence import derive_table
+    from greencv_core.published.evidence_bundle import pack_evidence, shipped_evidence
+    from greencv_core.records.pack import check_name
+    from greencv_core.run.progress import file_progress
+
+    path = output or shipped_evidence()
+    check_name(path)
+    names = (*DATA_SETS, *METER_COMPARISONS)
+    tables = {}
+    for name in smallest_first(names):
+        with file_progress(console.err, f"published data {name}") as progress:
+            tables[name] = derive_table(name, progress)
+    content = pack_evidence({name: tables[name] for name in names})
+    console.write_file(path, content)
+    shown = console.borderless_table(f"{path.name}: {len(content) / 1e3:.0f} kB")
+    for heading in ("Data set", "Runs", "Counted"):
+        shown.add_column(heading, justify="left" if heading == "Data set" else "right")
+    for name in names:
+        counted = int((tables[name]["left_out"] == "").sum())
+        shown.add_row(name, str(len(tables[name])), str(counted))
+    console.out.print(shown)
+
+
 evidence_app.command(epilog="Example: greencv evidence check runs.csv")(check)
+evidence_app.command("bundle", epilog="Example: greencv evidence bundle")(evidence_bundle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +18,10 @@ import pandas as pd
 
 from greencv_core.published import load_manifest
 from greencv_core.published.card import Card, Defect
-from greencv_core.published.nasbench import network_cost
-from greencv_core.published.tables import complete_table
+from greencv_core.published.nasbench import Cost, network_cost
+from greencv_core.published.tables import complete_table, read_content
 from greencv_core.utils.downloads import Release
+from greencv_core.utils.errors import BadInputError
 
 NAME = "ecnas2022"
 COMMIT = "1a82fdde59bf61cb6a2b9d41bc984c3edbd2b2bf"
@@ -62,15 +64,11 @@ CARD = Card(
     laboratory="SAINTS Lab, University of Copenhagen",
     trained=(
         "The 91 cells of NAS-Bench-101 with at most four vertices, in TensorFlow on CIFAR-10 "
-        "(32 x 32 pixels, batch size 256) for four epochs, three times each: 273 runs. After four "
-        "epochs the accuracy is far from final: 0.17 to 0.73 (median of three runs)."
+        "(32 x 32 pixels, batch size 256) for four epochs, three times each: 273 runs."
     ),
     measured=(
         "Energy of one GPU and both CPUs over the whole run, evaluations and idle power included, "
-        "by carbontracker. Two machines did about three runs at once each, and the CPU energy of "
-        "a run includes the work for the others. The rank correlation with the multiply-adds is "
-        "the same with GPU energy alone. The files have the energy before training, after one "
-        "epoch and after four, so they do not test a forecast from epoch to epoch."
+        "by carbontracker."
     ),
     columns=MappingProxyType(
         {
@@ -96,6 +94,13 @@ CARD = Card(
             effect="corrected",
         ),
     ),
+    limits=(
+        "After four epochs the accuracy is far from final: 0.17 to 0.73 (medians of three runs).",
+        "Two machines did about three runs at once each, so the CPU energy of a run includes work "
+        "for others. With GPU energy alone, the rank correlation with GFLOPs is the same (0.88).",
+        "The energy is known before training, after one epoch and after four, each with the start "
+        "of a new session. These three readings cannot test a forecast from epoch to epoch.",
+    ),
 )
 
 
@@ -104,13 +109,23 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
 
     Besides the columns of the runs table and the evidence table, it has ``energy_j_first_epoch``
     and ``energy_j_later_epochs``.
+
+    Raises
+    ------
+    BadInputError
+        Files cannot be read; one line each, and no file is used.
     """
-    graphs = json.loads(files[GRAPHS].read_bytes())
-    costs = {name: network_cost(*graph) for name, graph in graphs.items()}
-    results = [path for path in files if path.endswith("/results.json")]
+    problems: list[str] = []
     with ThreadPoolExecutor() as executor:
-        contents = list(executor.map(lambda path: files[path].read_bytes(), results))
-    rows = [_row(path, json.loads(text)) for path, text in zip(results, contents, strict=True)]
+        contents = dict(zip(files, executor.map(Path.read_bytes, files.values()), strict=True))
+    costs = read_content(NAME, GRAPHS, partial(_costs, contents[GRAPHS]), problems) or {}
+    rows = [
+        read_content(NAME, path, partial(_row, path, contents[path]), problems)
+        for path in files
+        if path != GRAPHS
+    ]
+    if problems:
+        raise BadInputError("\n".join(problems))
     runs = pd.DataFrame(rows)
     cost = [costs[cell] for cell in runs["cell"]]
     agree = runs["parameters"] == [one.parameters for one in cost]
@@ -119,7 +134,12 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     return complete_table(runs.drop(columns="cell"), NAME)
 
 
-def _row(path: str, result: Mapping[str, Any]) -> dict[str, Any]:
+def _costs(content: bytes) -> dict[str, Cost]:
+    return {name: network_cost(*graph) for name, graph in json.loads(content).items()}
+
+
+def _row(path: str, content: bytes) -> dict[str, Any]:
+    result = json.loads(content)
     cell, repetition = PurePosixPath(path).parts[-3:-1]
     used = result["avg_power_usages:"]
     gpu_j, cpu_j = (

@@ -137,8 +137,8 @@ def _read(path: Path, name: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise
     except KeyError as error:
         raise BadInputError(
-            f"{safe_line(path)}: not a bundle of published data: its metadata lack {safe_line(error)}; "
-            "greencv evidence bundle writes it"
+            f"{safe_line(path)}: not a bundle of published data (no {safe_line(error)} in its "
+            "metadata); greencv evidence bundle writes one"
         ) from error
     except Exception as error:  # the bytes may come from anybody
         raise BadInputError(

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pandas as pd
 
 from greencv_core.published.table_format import EVIDENCE_COLUMNS
 from greencv_core.records.columns import RUNS_COLUMNS, Kind
+from greencv_core.utils.secrets import safe_line
+
+Content = TypeVar("Content")
+
+
+def read_content(
+    source: str, path: str, read: Callable[[], Content], problems: list[str]
+) -> Content | None:
+    """Return what a function reads from a file; None, and a line in ``problems``, if it cannot."""
+    try:
+        return read()
+    except KeyError as error:
+        reason = f"{error} is missing"
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        reason = f"not as published ({safe_line(error)})"
+    problems.append(f"{source}: {path}: {reason}")
+    return None
 
 
 def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:

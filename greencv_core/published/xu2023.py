@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +17,10 @@ import pandas as pd
 
 from greencv_core.published import load_manifest
 from greencv_core.published.card import Card, Defect
-from greencv_core.published.tables import complete_table
+from greencv_core.published.tables import complete_table, read_content
 from greencv_core.utils.downloads import Release
+from greencv_core.utils.energy import J_PER_KWH
+from greencv_core.utils.errors import BadInputError
 
 NAME = "xu2023"
 COMMIT = "490f61aeac4cf05e29e0409eb6f8e6efadde6341"
@@ -27,7 +30,6 @@ IMAGES_PER_EPOCH = {"CIFAR10": 60_000, "MNIST": 70_000}
 """Images of training and test."""
 DATASETS = {"CIFAR10": "CIFAR-10", "MNIST": "MNIST"}
 NODE = "8x Tesla V100-SXM2-32GB"
-JOULES_PER_KWH = 3.6e6
 
 RELEASE = Release(
     name=NAME,
@@ -52,11 +54,11 @@ CARD = Card(
     trained=(
         "New fully connected layers on frozen VGG16, VGG19 and ResNet-50 in Keras, for 50 epochs "
         "on CIFAR-10 and MNIST (32 x 32 and 48 x 48 pixels, batch size 32), three times each: 18 "
-        "runs. It shares two authors with the original study."
+        "runs."
     ),
     measured=(
-        "Energy of the whole node at the wall, idle power included. The eight GPUs together take "
-        "343 to 357 W, and most of them are idle. CodeCarbon estimated the same runs."
+        "Energy of the whole node at the wall, idle power included. CodeCarbon estimated the "
+        "same runs."
     ),
     columns=MappingProxyType(
         {
@@ -78,6 +80,12 @@ CARD = Card(
             effect="corrected",
         ),
     ),
+    limits=(
+        "It shares two authors with the original study.",
+        "The eight GPUs together take 343 to 357 W, so most of them are idle.",
+        "CodeCarbon assumes 188 W for the memory. Its CPU energy amounts to 2 to 44 W, although it "
+        "states a CPU power of 148 to 237 W in the same file.",
+    ),
 )
 
 
@@ -88,13 +96,25 @@ def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     ``codecarbon_energy_j``, its parts (``codecarbon_gpu_j``, ``codecarbon_cpu_j``,
     ``codecarbon_ram_j``), the ratio ``wall_to_estimate``, and ``codecarbon_cpu_power_w``, the CPU
     power that CodeCarbon states besides its CPU energy.
+
+    Raises
+    ------
+    BadInputError
+        Files cannot be read; one line each, and no file is used.
     """
     folders: dict[str, dict[str, Path]] = {}
     for path, file in files.items():
         place = PurePosixPath(path)
         if place.name.startswith(("summary_", "emissions", "accuracy")):
             folders.setdefault(place.parent.name, {})[place.name.partition("_")[0]] = file
-    runs = pd.DataFrame([_row(name, found) for name, found in sorted(folders.items())])
+    problems: list[str] = []
+    rows = [
+        read_content(NAME, f"{FOLDER}/{name}", partial(_row, name, found), problems)
+        for name, found in sorted(folders.items())
+    ]
+    if problems:
+        raise BadInputError("\n".join(problems))
+    runs = pd.DataFrame(rows)
     parts = runs[[f"codecarbon_{part}_j" for part in ("gpu", "cpu", "ram")]]
     usable = (parts > 0).all(axis="columns")
     runs["codecarbon_energy_j"] = runs["codecarbon_energy_j"].where(usable)
@@ -129,9 +149,9 @@ def _row(folder: str, found: Mapping[str, Path]) -> dict[str, Any]:
         "correctness": accuracy,
         "correctness_name": "accuracy",
         "accuracy": accuracy,
-        "codecarbon_energy_j": JOULES_PER_KWH * estimate["energy_consumed"],
-        "codecarbon_gpu_j": JOULES_PER_KWH * estimate["gpu_energy"],
-        "codecarbon_cpu_j": JOULES_PER_KWH * estimate["cpu_energy"],
-        "codecarbon_ram_j": JOULES_PER_KWH * estimate["ram_energy"],
+        "codecarbon_energy_j": J_PER_KWH * estimate["energy_consumed"],
+        "codecarbon_gpu_j": J_PER_KWH * estimate["gpu_energy"],
+        "codecarbon_cpu_j": J_PER_KWH * estimate["cpu_energy"],
+        "codecarbon_ram_j": J_PER_KWH * estimate["ram_energy"],
         "codecarbon_cpu_power_w": estimate["cpu_power"],
     }
