@@ -1,7 +1,9 @@
 """The tables of all published data sets: from their files, else from the project's bundle."""
 
+import os
 import shutil
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,7 +21,6 @@ from greencv_core.published.evidence_bundle import shipped_evidence
 from greencv_core.published.table_format import REQUIRED
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.utils.errors import BadInputError
-from tests.conftest import REFERENCE
 
 SMALL = [name for name in DATA_SETS if name != "seaa2023"]
 COPIES = {"ecnas2022": "ecnas", "pepr2024": "pepr", "xu2023": "xu2023"}
@@ -28,12 +29,13 @@ COPIES = {"ecnas2022": "ecnas", "pepr2024": "pepr", "xu2023": "xu2023"}
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     """Return a function: a copy of a data set's folder, which the loader reads."""
-    if not REFERENCE.is_dir():
+    files = Path(os.environ["GREENCV_DATA"])
+    if not files.is_dir():
         pytest.skip("the published files are not here")
 
     def make(name):
         monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
-        return shutil.copytree(REFERENCE / COPIES[name], tmp_path / COPIES[name])
+        return shutil.copytree(files / COPIES[name], tmp_path / COPIES[name])
 
     return make
 
@@ -106,7 +108,7 @@ def test_a_damaged_file_is_refused_and_the_bundle_replaces_it(copy, name):
 def test_without_files_and_bundle_the_reason_is_the_download(tmp_path, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
     monkeypatch.setattr(module, "shipped_evidence", lambda: tmp_path / "published.parquet")
-    with pytest.raises(DataUnavailableError, match="GREENCV_DATA names .* no file of pepr2024"):
+    with pytest.raises(DataUnavailableError, match=r"GREENCV_DATA names .* has no data/all_results\.csv"):
         load_evidence(["pepr2024"])
 
 

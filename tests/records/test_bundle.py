@@ -346,6 +346,7 @@ def test_shipped_bundles_are_found_by_their_study(smoke_bundle, tmp_path, monkey
     assert shipped_bundles() == {}
     (tmp_path / "bundles").mkdir()
     shutil.copy(smoke_bundle, tmp_path / "bundles" / "of_ours.parquet")
+    shutil.copy(smoke_bundle, tmp_path / "bundles" / bundles.PUBLISHED_BUNDLE)
     assert shipped_bundles() == {"smoke": tmp_path / "bundles" / "of_ours.parquet"}
 
 
