@@ -108,7 +108,9 @@ def test_a_damaged_file_is_refused_and_the_bundle_replaces_it(copy, name):
 def test_without_files_and_bundle_the_reason_is_the_download(tmp_path, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
     monkeypatch.setattr(module, "shipped_evidence", lambda: tmp_path / "published.parquet")
-    with pytest.raises(DataUnavailableError, match=r"GREENCV_DATA names .* has no data/all_results\.csv"):
+    with pytest.raises(
+        DataUnavailableError, match=r"GREENCV_DATA names .* has no data/all_results\.csv"
+    ):
         load_evidence(["pepr2024"])
 
 
