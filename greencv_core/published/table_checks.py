@@ -148,9 +148,12 @@ def _duplicates(table: pd.DataFrame, rows: Rows) -> list[Problem]:
     )
     for names, asked, what in ways:
         part = table.loc[asked, list(names)]
+        again = part.duplicated()
+        if not again.any():
+            continue
         groups = part.groupby(list(names), dropna=False, sort=False)
         first = part.index.to_series().groupby(groups.ngroup()).transform("first")
-        for place in np.flatnonzero(part.duplicated()):
+        for place in np.flatnonzero(again):
             here = part.index[place]
             text = f"the run of row {rows[first[here]]} again ({what})"
             found.setdefault(int(here), Problem("duplicate", text, int(rows[here])))
@@ -176,10 +179,9 @@ def _contradictions(table: pd.DataFrame, rows: Rows) -> list[Problem]:
     names = ["source", "dataset", "framework", "architecture"]
     if given.empty:
         return []
-    groups = given.groupby(names, dropna=False, sort=False)["gflops_per_image"]
-    first = groups.transform("first")
-    places = given.index.to_series()
-    first_place = places.groupby([given[name].fillna("") for name in names]).transform("first")
+    group = given.groupby(names, dropna=False, sort=False).ngroup()
+    first = given["gflops_per_image"].groupby(group).transform("first")
+    first_place = given.index.to_series().groupby(group).transform("first")
     off = (given["gflops_per_image"] / first - 1).abs() > LARGEST_GFLOPS_SPREAD
     return [
         Problem(
