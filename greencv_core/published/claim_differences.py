@@ -143,9 +143,13 @@ def ask_correlation(x: str, y: str, runs: pd.DataFrame) -> Answer:
 
 
 def _correlations(runs: pd.DataFrame, x: str, y: str) -> dict[str, RankCorrelation | Unavailable]:
+    known = runs.dropna(subset=[x, y])
+    medians = known.groupby(["environment", "architecture"], observed=True)[[x, y]].median()
+    sizes = known["environment"].value_counts()
+    parts = dict(list(medians.groupby(level="environment", sort=False)))
     by_units = {
-        str(name): attempt(correlate_architectures, part, x, y)
-        for name, part in runs.groupby("environment", sort=False, observed=True)
+        str(name): attempt(_of_medians, parts.get(name, medians[:0]), int(sizes.get(name, 0)))
+        for name in runs["environment"].unique()
     }
     conditions = runs.groupby(CONDITIONS, observed=True).ngroups
     if conditions > MOST_CONDITIONS or not has_repetitions(runs, y):
@@ -161,8 +165,11 @@ def correlate_architectures(runs: pd.DataFrame, x: str, y: str) -> RankCorrelati
     (2000). A perfect order, whose error would be 0, is taken as one swap short of it.
     """
     known = runs.dropna(subset=[x, y])
-    medians = known.groupby("architecture", observed=True)[[x, y]].median()
-    n = len(medians)
+    return _of_medians(known.groupby("architecture", observed=True)[[x, y]].median(), len(known))
+
+
+def _of_medians(medians: pd.DataFrame, runs: int) -> RankCorrelation:
+    n, (x, y) = len(medians), medians.columns
     if n < FEWEST_UNITS:
         raise NotEnoughDataError(
             f"with fewer than 3 runs each, a correlation needs at least {FEWEST_UNITS} "
@@ -177,7 +184,7 @@ def correlate_architectures(runs: pd.DataFrame, x: str, y: str) -> RankCorrelati
     error = math.sqrt((1 + kept**2 / 2) / (n - 3))
     half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
     low, high = math.tanh(math.atanh(kept) - half), math.tanh(math.atanh(kept) + half)
-    return RankCorrelation(x, y, rho, min(low, rho), max(high, rho), len(known), n)
+    return RankCorrelation(x, y, rho, min(low, rho), max(high, rho), runs, n)
 
 
 def compare_over_blocks(

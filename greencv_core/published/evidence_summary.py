@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -23,6 +24,8 @@ from greencv_core.published.pooling import Effect, Pooled, pool
 
 FEWEST_SOURCES = 2
 """Sources for a pooled figure: one source has no spread between sources."""
+MOST_HARDWARE = 40
+"""Kinds of hardware in a table that are compared pair by pair; of more, none are."""
 _POOLED = (
     "mean", "ci_low", "ci_high", "prediction_low", "prediction_high", "q", "i_squared",
     "tau_squared",
@@ -37,7 +40,8 @@ def summarise(tables: Mapping[str, pd.DataFrame], margin: float = DEFAULT_MARGIN
     reason) and ``claims`` by id, each with ``claim``, ``verdict``, ``figure``, ``ci_low``,
     ``ci_high``, ``n``, ``estimates`` and ``explanation``. ``pooled`` has, for each quantity, its
     ``effects`` and, from three effects of two sources on, the random-effects mean with its
-    intervals; else ``reason`` says why there is none.
+    intervals; else ``reason`` says why there is none. A table with more than
+    :data:`MOST_HARDWARE` kinds of hardware has no effects of pairs of hardware.
 
     Parameters
     ----------
@@ -78,8 +82,8 @@ def _source(table: pd.DataFrame, margin: float) -> dict[str, Any]:
 def _effects(tables: Mapping[str, pd.DataFrame], margin: float) -> dict[str, list[Effect]]:
     """Return the effects of each quantity, over all tables, under the tables' names."""
     quantities: dict[str, Callable[[pd.DataFrame], Sequence[Effect]]] = {
-        "hardware_scaling": hardware_scaling,
-        "batch_scaling": batch_scaling,
+        "hardware_scaling": partial(_of_few_kinds, hardware_scaling),
+        "batch_scaling": partial(_of_few_kinds, batch_scaling),
         "saving_at_margin": lambda table: [s.effect for s in savings_at_margin(table, margin)],
         "largest_saving": lambda table: [s.effect for s in largest_savings(table)],
         "energy_gflops": energy_gflops_correlations,
@@ -90,6 +94,14 @@ def _effects(tables: Mapping[str, pd.DataFrame], margin: float) -> dict[str, lis
         ]
         for quantity, find in quantities.items()
     }
+
+
+def _of_few_kinds(
+    find: Callable[[pd.DataFrame], Sequence[Effect]], table: pd.DataFrame
+) -> Sequence[Effect]:
+    """Return effects of pairs of hardware, unless there are so many that pairs take too long."""
+    kind = "hardware" if "hardware" in table and table["hardware"].notna().any() else "environment"
+    return find(table) if table[kind].nunique() <= MOST_HARDWARE else []
 
 
 def _pooled(effects: Sequence[Effect]) -> dict[str, Any]:
