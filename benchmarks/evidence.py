@@ -19,6 +19,7 @@ import sys
 from rich.console import Console
 
 from benchmarks import evidence_simulations as sims
+from benchmarks.evidence_speed import measure_claims
 from benchmarks.output import new_table, show_progress
 
 SIMULATIONS = 2_000
@@ -46,6 +47,9 @@ def main():
         "prediction_coverage": nested(pooled, sims.PREDICTION),
         "session_coverage": nested(sessions, sims.WELCH),
     }
+    show_progress("claims on a million runs")
+    answer |= measure_claims()
+    show_progress("")
     print(json.dumps(answer))
 
 

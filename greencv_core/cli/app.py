@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from greencv_core.cli.book import book
+from greencv_core.cli.claims import claims
 from greencv_core.cli.console import err
 from greencv_core.cli.doctor import doctor
 from greencv_core.cli.evidence import evidence_app
@@ -48,6 +49,7 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (estimate, "estimate resnet18 --probe"),
     (run, "run studies/smoke.yaml"),
     (bundle, "bundle quick --output quick.parquet"),
+    (claims, "claims --json"),
     (reanalyse, "reanalyse --json"),
     (book, "book studies/quick.yaml"),
 )
