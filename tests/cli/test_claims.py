@@ -38,7 +38,7 @@ def test_the_terminal_shows_every_claim_with_its_reason(table):
     for claim in claim_texts().values():
         named = claim.partition(":")[0].replace("correctness", "accuracy")
         assert f"{named}. " in done.stdout
-    assert "mine.csv: 40 runs, 20 conditions" in done.stdout
+    assert "mine.csv: 40 runs, 10 conditions" in done.stdout
 
 
 def test_80_columns_hold_a_matrix_of_five_sources(tmp_path):
