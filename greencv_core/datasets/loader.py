@@ -80,12 +80,7 @@ class ImageData(ABC):
     """Whether the images are kept in memory."""
 
     def __init__(
-        self,
-        labels: Sequence[torch.Tensor],
-        preparation: Preparation,
-        *,
-        classes: int,
-        sha256: str,
+        self, labels: Sequence[torch.Tensor], preparation: Preparation, *, classes: int, sha256: str
     ) -> None:
         self._train_labels, self._validation_labels = labels
         self._preparation = preparation

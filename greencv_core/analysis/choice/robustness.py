@@ -136,10 +136,7 @@ def leave_one_repetition_out(
     return LeaveOneOut(whole, pd.DataFrame(rows))
 
 
-def repetitions_needed(
-    runs: pd.DataFrame,
-    value: str = "energy_j_per_image",
-) -> Power:
+def repetitions_needed(runs: pd.DataFrame, value: str = "energy_j_per_image") -> Power:
     """Compute the repetitions that detect a difference of 5 % with 80 % power.
 
     For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.

@@ -193,10 +193,7 @@ def _complete_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def welch_james(
-    means: Values,
-    variances: Values,
-    counts: Values,
-    contrasts: Values,
+    means: Values, variances: Values, counts: Values, contrasts: Values
 ) -> HeteroscedasticTest:
     """Test that contrasts of group means are 0, with a variance for each group.
 

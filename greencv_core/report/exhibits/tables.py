@@ -203,10 +203,7 @@ def collapsible_tables(
 
 
 def collapse_rows(
-    frame: pd.DataFrame,
-    row: str,
-    rows: str | None = None,
-    provenance: str | None = None,
+    frame: pd.DataFrame, row: str, rows: str | None = None, provenance: str | None = None
 ) -> str:
     """Return the HTML of a table that shows its first rows and folds the others.
 
