@@ -169,13 +169,8 @@ def specification_curve(
 ) -> SpecificationCurve:
     """Compute the largest saving under every combination of reasonable choices.
 
-    Choices are the definition of energy, the runs (all, without outliers, or without contended
-    ones) and the statistic (median or mean).
-
-    Parameters
-    ----------
-    energies
-        Runs table of each definition, as :func:`energy_definitions` returns them.
+    Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them),
+    the runs (all, without outliers, or without contended ones) and the statistic (median or mean).
     """
     rows: list[dict[str, object]] = []
     unanswered = 0

@@ -69,7 +69,7 @@ def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
 def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
     """Return the coefficients of the regression."""
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
-    return show_table(result.table(), response)
+    return show_table(result.coefficients, response)
 
 
 @skip_unavailable
