@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from pandas.io.formats.style import Styler
 
 from greencv_core.analysis.comparison.omnibus import Comparison
 from greencv_core.analysis.result import Unavailable
@@ -100,53 +99,29 @@ def table_html(
     names
         Columns whose name comes from the study and is the heading.
     """
-    shown = frame.copy()
-    for column in shown.columns:
-        shown[column] = [_cell(str(column), value) for value in frame[column]]
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
+    classes = {c: "" for c in frame.columns}
+    classes |= dict.fromkeys(_NAMES, ' class="gcv-name"')
+    classes |= dict.fromkeys((*numeric, *_MEDIANS, MICROSECONDS), ' class="gcv-number"')
     headings = _headings(frame, provenance, names)
-    shown = shown.rename(columns=headings)
-    # No ids, which would differ between builds: classes style the cells.
-    style = Styler(shown, uuid="", cell_ids=False).hide(axis="index")
-    style = style.format(escape="html", na_rep=_ABSENT)
-    style = style.format_index(escape="html", axis="columns")
-    classes = {
-        headings[column]: " ".join(
-            name
-            for name, holds in (
-                ("gcv-number", column in (*numeric, *_MEDIANS, MICROSECONDS)),
-                ("gcv-name", column in _NAMES),
-            )
-            if holds
-        )
-        for column in frame.columns
-    }  # fmt: skip
-    style = style.set_td_classes(
-        pd.DataFrame([classes] * len(shown), columns=shown.columns, index=shown.index)
-    )
+    head = [f'<th scope="col"{classes[c]}>{html.escape(headings[c])}</th>' for c in frame.columns]
+    rows = [
+        [
+            f"<td{classes[c]}>{html.escape(_cell(str(c), value))}</td>"
+            for c, value in zip(frame.columns, row, strict=True)
+        ]
+        for row in frame.itertuples(index=False, name=None)
+    ]
     # MathJax would look for formulas in the table, and a formula can hold a link.
-    style = style.set_table_attributes(f'class="gcv-data {NO_FORMULAS}"')
-    return _strip_ids(str(style.to_html()), list(classes.values()))
-
-
-def _strip_ids(written: str, classes: Sequence[str]) -> str:
-    """Remove the ids and classes that pandas gives each cell."""
-    written = re.sub(r'(<table) id="\w+"', r"\1", written[written.index("<table") :], count=1)
-    written = re.sub(
-        r'<th class="col_heading level0 col(\d+)" ?>',
-        lambda found: f'<th scope="col"{_class(classes[int(found[1])])}>',
-        written,
-    )
-    return re.sub(
-        r'<td class="data row\d+ col\d+ ?([\w -]*?)" ?>',
-        lambda found: f"<td{_class(found[1])}>",
-        written,
+    return (
+        f'<table class="gcv-data {NO_FORMULAS}">\n<thead>\n{_row(head)}</thead>\n'
+        f"<tbody>\n{''.join(map(_row, rows))}</tbody>\n</table>\n"
     )
 
 
-def _class(names: str) -> str:
-    return f' class="{names}"' if names else ""
+def _row(cells: Sequence[str]) -> str:
+    return "<tr>\n{}\n</tr>\n".format("\n".join(cells))
 
 
 def _headings(
@@ -304,10 +279,10 @@ def _interval(
 def _median(column: str, median: float, q1: float, q3: float, *, quartiles: bool) -> str:
     if math.isnan(median):
         return _ABSENT
-    return _interval(column, median, q1, q3) if quartiles else str(_cell(column, median))
+    return _interval(column, median, q1, q3) if quartiles else _cell(column, median)
 
 
-def _cell(column: str, value: Any) -> Any:
+def _cell(column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
