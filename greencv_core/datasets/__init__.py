@@ -36,15 +36,9 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 
 
 def check_dataset(spec: Dataset, *, download: bool = True) -> None:
-    """Check a study's data set and prepare its images.
+    """Check a study's data set; unless ``download`` is false, prepare its images for the runs.
 
     Sizes that are known without the files are checked before any download.
-
-    Parameters
-    ----------
-    download
-        Whether to download missing files and to decode images, so that no run needs to. If false,
-        only files on this machine are checked.
     """
     known = registry.known_size(spec)
     augment.check_padding(spec)
@@ -97,13 +91,8 @@ def load_dataset(
     ``sha256`` covers all pixels and labels of the data set and the split; for images in files, the
     selected files' relative paths, sizes in bytes and labels, in the order of the split.
 
-    Parameters
-    ----------
-    normalisation
-        Mean and standard deviation that an architecture requires. Default: those of the training
-        images, by channel (over all channels for ``digits``).
-    workers
-        Processes that load images which do not fit into memory.
+    ``normalisation`` is what an architecture requires; by default that of the training images, by
+    channel (over all channels for ``digits``). ``workers`` load images that do not fit into memory.
     """
     augment.check_padding(spec)
     pool = registry.open_pool(spec, download=download)

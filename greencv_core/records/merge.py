@@ -75,13 +75,8 @@ def merge(sources: Sequence[str | Path], into: Store) -> Merge:
     replaces the store's own record, that is moved into the subfolder ``superseded``. The sources
     stay unchanged; repeating an interrupted merge completes it.
 
-    Raises
-    ------
-    BadInputError
-        A source is missing, not a folder, without records or the store itself; or the store
-        cannot be written to or contains records of a newer greencv. Nothing is copied then.
-    GreencvError
-        The disk is full; records that were copied before are complete and stay.
+    Nothing is copied if a source is missing, has no records or is the store itself, or if the store
+    cannot be written to or has records of a newer greencv.
     """
     by_identity: dict[str, Store] = {}
     for store in map(Store, sources):

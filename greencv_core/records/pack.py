@@ -58,11 +58,6 @@ def pack(study: Study, store: Store) -> Bundle:
     """Pack the runs of a study that are in a store, whichever machine made them.
 
     The same runs give the same bytes, with the same versions of greencv and pyarrow.
-
-    Raises
-    ------
-    BadInputError
-        The store does not exist or contains no run of the study.
     """
     store.check_readable()
     files, damaged = find_record_files(study, store, study.architectures)

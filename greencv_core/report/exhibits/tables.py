@@ -65,17 +65,8 @@ def show_table(
 ) -> Exhibit:
     """Return a table; text from records and studies becomes neither HTML nor a formula.
 
-    Parameters
-    ----------
-    caption
-        Plain text, without its full stop.
-    provenance
-        Provenance of the energies shown, for their headings.
-    runs
-        The runs behind it, if not all of the page.
-    data
-        Content of its file if the table shows several numbers in a cell; by default, the file
-        holds what is shown.
+    ``provenance`` is that of the energies, for their headings; ``runs`` are those behind it, if not
+    all of the page; ``data`` is the content of its file if a cell shows several numbers.
     """
     csv = add_headings(frame, provenance) if data is None else to_csv_frame(data)
     # A list of runs stays whole.
@@ -90,15 +81,7 @@ def show_table(
 def table_html(
     frame: pd.DataFrame, provenance: str | None = None, names: Collection[str] = ()
 ) -> str:
-    """Return a table's HTML alone.
-
-    Parameters
-    ----------
-    provenance
-        Provenance of the energies; left out of headings if rows have their own.
-    names
-        Columns whose name comes from the study and is the heading.
-    """
+    """Return a table's HTML alone; ``names`` are columns whose name is the heading as it is."""
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
     classes = {c: "" for c in frame.columns}
@@ -166,10 +149,7 @@ def collapsible_tables(
     first: pd.DataFrame | None = None,
     provenance: str | None = None,
 ) -> str:
-    """Return the HTML of tables, each folded under the line that is its key.
-
-    A table given as ``first`` is shown above them.
-    """
+    """Return the HTML of tables, each folded under the line that is its key, below the first."""
     opened = "" if first is None else table_html(first, provenance)
     return opened + "".join(
         f"<details><summary>{html.escape(line)}</summary>{table_html(part, provenance)}</details>"
@@ -180,10 +160,7 @@ def collapsible_tables(
 def collapse_rows(
     frame: pd.DataFrame, row: str, rows: str | None = None, provenance: str | None = None
 ) -> str:
-    """Return the HTML of a table that shows its first rows and folds the others.
-
-    ``row`` and ``rows`` name one of them and several.
-    """
+    """Return the HTML of a table that folds all but its first rows; one is called ``row``."""
     rest = frame.iloc[FIRST_ROWS:].reset_index(drop=True)
     line = f"The other {count(len(rest), row, rows)}"
     return collapsible_tables(

@@ -35,15 +35,8 @@ _ABSENT, _MINUS, _NBSP = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
     """Return the panel in which a reader sets an accepted loss and sees what to train with.
 
-    Parameters
-    ----------
-    decisions
-        Keyed by a name of their runs; a reader switches between them.
-    accepted_loss
-        Initial loss, between 0 and 1 as F1 is.
+    The decisions, of which there is at least one, are keyed by a name of their runs.
     """
-    if not decisions:
-        raise ValueError("a panel needs at least one decision")
     start = round(100 * accepted_loss, 2)
     names = list(decisions)
     first = next((place for place, name in enumerate(names) if decisions[name]), 0)
