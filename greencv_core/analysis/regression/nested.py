@@ -118,6 +118,6 @@ def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[float, float, float]:
     contrasts = linalg.null_space(design.T).T
     if not len(contrasts) or not (of_cell["variance"] > 0).all():
         return np.nan, np.nan, misfit
-    moments = of_cell[["mean", "variance", "n"]].to_numpy(dtype=float).T
-    test = welch_james(*moments, contrasts)
+    means, variances, counts = of_cell[["mean", "variance", "n"]].to_numpy(dtype=float).T
+    test = welch_james(means, variances, counts, contrasts)
     return test.f, test.p, misfit
