@@ -12,7 +12,7 @@ from greencv_core.machine import hardware
 from greencv_core.report.export.files import write_results
 from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
 from tests.records.conftest import another_machine, one_line
-from tests.report.test_smoke_study import NOTEBOOKS, NOWHERE
+from tests.report.test_smoke_study import NOWHERE, check_pages
 
 
 def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
@@ -47,26 +47,48 @@ def test_make_html_takes_a_bundle(given, command):
 
 
 @pytest.mark.slow
-def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
+def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
+    smoke_bundle, tmp_path, monkeypatch
+):
     root = tmp_path / "greencv"
     copy_project(root)
     (root / "bundles").mkdir(exist_ok=True)
     shutil.copy(smoke_bundle, root / "bundles" / "smoke.parquet")
-    done = subprocess.run(
-        [
-            GREENCV.with_name("python"), "-c", "from greencv_core.cli.app import entry; entry()",
-            "book", "--runs", "bundles/smoke.parquet",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={**os.environ, "GREENCV_DATA": NOWHERE, "GREENCV_STORE": str(tmp_path / "nowhere")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "not made on this machine" not in done.stderr
+
+    # The first kernel to start dies, as one of two does that draw the same port.
+    dead = tmp_path / "dead"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
+        f"    open({str(dead)!r}, 'x').close()\n"
+        "    os._exit(1)\n"
+    )
+
+    def build():
+        done = subprocess.run(
+            [
+                GREENCV.with_name("python"), "-c",
+                "from greencv_core.cli.app import entry; entry()",
+                "book", "--runs", "bundles/smoke.parquet",
+            ],
+            capture_output=True,
+            text=True,
+            cwd=root,
+            env={
+                **os.environ, "PYTHONPATH": str(tmp_path), "GREENCV_DATA": NOWHERE,
+                "GREENCV_STORE": str(tmp_path / "nowhere"),
+            },
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    printed = build()
+    assert "executing 9 of 9" in printed
+    assert "not made on this machine" not in printed
+    assert dead.exists()
+    assert not (root / "runs").exists()
     html = root / "_build" / "html"
-    pages = {path.stem for path in (html / "book" / "notebooks").glob("*.html")}
-    assert pages == {path.stem for path in NOTEBOOKS}
+    check_pages(html)
     executed = nbformat.read(root / "book" / "notebooks" / "provenance.ipynb", as_version=4)
     source = "\n".join(cell.source for cell in executed.cells)
     assert 'study = "../bundles/smoke.parquet"' in source
@@ -74,7 +96,7 @@ def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypat
     page = (html / "book" / "notebooks" / "provenance.html").read_text()
     assert "File: smoke.parquet" in page
     assert "8 of 8 planned runs are analysed" in page
-    assert not (root / "runs").exists()
+
     # Another machine makes the same figures of it.
     there = another_machine()
     monkeypatch.setattr(hardware, "describe_machine", lambda: there)
@@ -87,3 +109,7 @@ def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypat
     )
     again = (tmp_path / "again" / "results.json").read_bytes()
     assert again == (html / "results.json").read_bytes()
+
+    assert "nothing changed" in build()
+    (root / "notebooks" / "metering.ipynb").touch()
+    assert "executing 1 of 9 notebooks: metering" in build()

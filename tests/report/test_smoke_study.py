@@ -27,7 +27,7 @@ from greencv_core.run.collect import collect
 from greencv_core.run.experiment import execute
 from greencv_core.run.planning import plan_here, select_unfinished
 from greencv_core.run.worker import describe_worker
-from tests.conftest import GREENCV, ROOT, copy_project, greencv
+from tests.conftest import GREENCV, ROOT, greencv
 from tests.metering.test_meter import Powercap
 
 STUDY = load_study("smoke")
@@ -268,52 +268,6 @@ def test_a_book_without_a_finished_run_is_one_line(tmp_path):
     assert done.returncode == 1
     assert "no run is finished with its energy" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):
-    root = tmp_path / "greencv"
-    copy_project(root)
-    shutil.copytree(smoke_store, root / "runs")
-    code = (
-        "import sys; from pathlib import Path; "
-        "from greencv_core.report.book.build import build_book; "
-        "from greencv_core.records.store import Store; "
-        # Named from where the caller is, not from where the notebooks are.
-        "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), log=print, "
-        "records=list(Store('runs').records()))"
-    )
-
-    # The first kernel to start dies, as one of two does that draw the same port.
-    dead = tmp_path / "dead"
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
-        f"    open({str(dead)!r}, 'x').close()\n"
-        "    os._exit(1)\n"
-    )
-
-    def build():
-        python = GREENCV.with_name("python")
-        done = subprocess.run(
-            [python, "-c", code],
-            capture_output=True,
-            text=True,
-            cwd=root,
-            # The published data have tests of their own, and take minutes.
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "GREENCV_DATA": NOWHERE},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "executing 9 of 9" in build()
-    assert dead.exists()
-    assert "nothing changed" in build()
-    (root / "notebooks" / "metering.ipynb").touch()
-    assert "executing 1 of 9 notebooks: metering" in build()
-    html = root / "_build" / "html"
-    assert (html / "index.html").is_file()
-    check_pages(html)
 
 
 def check_pages(html):
