@@ -190,10 +190,10 @@ def _planned(record: RunRecord) -> PlannedRun | None:
 
 def _epoch_starts_s(record: RunRecord) -> list[float] | None:
     """Return when the training of each epoch started, or None unless all are known."""
-    phase_starts_s = {phase.name: phase.start_s for phase in record.phases}
-    starts_s = [phase_starts_s.get(phase_name(epoch.epoch, "training")) for epoch in record.epochs]
-    known_s = [start_s for start_s in starts_s if start_s is not None]
-    return known_s if known_s and len(known_s) == len(starts_s) else None
+    starts_s = {phase.name: phase.start_s for phase in record.phases}
+    names = [phase_name(epoch.epoch, "training") for epoch in record.epochs]
+    known = names and starts_s.keys() >= set(names)
+    return [starts_s[name] for name in names] if known else None
 
 
 def _energy_so_far(record: RunRecord) -> tuple[Floats, Floats] | None:

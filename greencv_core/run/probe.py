@@ -15,8 +15,7 @@ from greencv_core.metering import EnergyMeter
 from greencv_core.run.experiment import TrainingSetup, prepare, synchronizer
 from greencv_core.study.plan import PlannedRun
 
-FEW_BATCHES = 16
-"""Number of batches of synthetic images, which are trained on repeatedly."""
+FEW_BATCHES = 16  # number of batches of synthetic images, which are trained on repeatedly
 
 
 def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) -> ProbeResult:

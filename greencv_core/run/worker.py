@@ -44,12 +44,10 @@ from greencv_core.study.schema import Study
 from greencv_core.utils.energy import Component, Provenance
 from greencv_core.utils.errors import BadInputError
 
-ATTEMPTS = 2
-"""Attempts at a run whose process is killed from outside."""
+ATTEMPTS = 2  # attempts at a run whose process is killed from outside
 SETUP_SILENCE_S = 1800.0
 """Time that a training may take before its first epoch: to load images and models, to compile."""
-EPOCH_SILENCE_S = 120.0
-"""Time that any epoch may take."""
+EPOCH_SILENCE_S = 120.0  # time that any epoch may take
 SLOWDOWN = 10.0
 """An epoch may take this many times longer than expected before the training counts as hung."""
 

@@ -135,7 +135,5 @@ def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterato
 
 
 def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Trial]:
-    for environment in environments:
-        for architecture in study.architectures:
-            for repetition in range(study.protocol.repetitions):
-                yield architecture, environment, repetition
+    repetitions = range(study.protocol.repetitions)
+    return ((a, e, r) for e in environments for a in study.architectures for r in repetitions)
