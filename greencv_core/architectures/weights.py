@@ -113,4 +113,5 @@ def _last_name(module: torch.nn.Module) -> str:
     if isinstance(named, str):
         return named
     kinds = torch.nn.Linear | torch.nn.Conv2d
-    return [name for name, layer in module.named_modules() if isinstance(layer, kinds)][-1]
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, kinds)]
+    return str(layers[-1])

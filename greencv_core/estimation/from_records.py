@@ -33,21 +33,10 @@ def describe_task(
     power_limit_w: float = NAN,
     probe_epochs: Epochs | None = None,
 ) -> TrainingTask:
-    """Describe a planned run as a task.
+    """Describe a planned run as a task; figures as in :class:`TrainingTask`.
 
-    Parameters
-    ----------
-    run
-        Run on this machine: its ``threads`` are a number, see
-        :func:`~greencv_core.machine.environment.resolve`.
-    gflops_per_image, parameters
-        Size of the architecture.
-    idle_power_w
-        Idle power of all metered components; 0 if unknown.
-    power_limit_w
-        Power limit of the GPU; NaN if unknown, and for a CPU.
-    probe_epochs
-        An epoch of each stage, extrapolated from a few timed batches.
+    The run is one of this machine: its ``threads`` are a number, see
+    :func:`~greencv_core.machine.environment.resolve`.
     """
     data, protocol, spec = run.dataset, run.protocol, run.environment
     assert isinstance(spec.threads, int), "resolve() comes first"

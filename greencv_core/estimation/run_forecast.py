@@ -13,7 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from greencv_core.estimation.from_records import describe_task, read_trajectory
 from greencv_core.estimation.run_cost import ProbeResult, RunCost, epoch_s
+from greencv_core.estimation.trajectory import (
+    NO_ORACLE,
+    NOTHING_OBSERVED,
+    Epochs,
+    Observed,
+    TrainingTask,
+    Trajectory,
+)
 from greencv_core.records.record import ForecastRecord, RunRecord
 from greencv_core.records.store import Damaged
 from greencv_core.study.plan import PlannedRun
@@ -23,7 +34,6 @@ from greencv_core.utils.text import joules, joules_between
 if TYPE_CHECKING:
     from greencv_core.estimation.base import Estimate
     from greencv_core.estimation.bayesian.projection import Projection
-    from greencv_core.estimation.trajectory import Epochs, Observed, TrainingTask, Trajectory
 
 NAN = float("nan")
 
@@ -49,14 +59,10 @@ class RunForecaster:
         :class:`NotEnoughDataError` is raised if there is no finished run, and neither an epoch nor
         a probe of this one.
         """
-        from greencv_core.estimation.trajectory import NO_ORACLE
-
         return self.projection.predict(self.task, observed, NO_ORACLE)
 
     def predict_before(self) -> Estimate:
         """Predict the run before it starts; errors as of :meth:`predict`."""
-        from greencv_core.estimation.trajectory import NOTHING_OBSERVED
-
         return self.predict(NOTHING_OBSERVED)
 
 
@@ -127,7 +133,6 @@ class RunHistory:
     def from_records(cls, records: Iterable[RunRecord | Damaged]) -> RunHistory:
         """Learn from the finished records of a store that have their whole energy."""
         from greencv_core.estimation.bayesian.projection import Projection
-        from greencv_core.estimation.from_records import read_trajectory
 
         trajectories: list[Trajectory] = []
         sizes: dict[str, Size] = {}
@@ -167,17 +172,9 @@ class RunHistory:
     ) -> RunForecaster:
         """Return the forecaster of a planned run.
 
-        Parameters
-        ----------
-        idle_power_w
-            Idle power of all metered components; that of earlier runs of the environment if None.
-        power_limit_w
-            Power limit of the GPU; NaN where it is unknown, and for a CPU.
-        probe
-            A probe of the run, if there is one.
+        ``idle_power_w`` is that of all metered components; of earlier runs of the environment if
+        None. ``power_limit_w`` is the GPU's; NaN where it is unknown, and for a CPU.
         """
-        from greencv_core.estimation.from_records import describe_task
-
         task = describe_task(
             run,
             gflops_per_image=size.gflops_per_image,
@@ -239,10 +236,6 @@ def predict_costs(
 
 def _probed_epochs(run: PlannedRun, probe: ProbeResult) -> Epochs | None:
     """Return an epoch of each stage at a probe's speed; None where it metered no energy."""
-    import numpy as np
-
-    from greencv_core.estimation.trajectory import Epochs
-
     if probe.power_w is None:
         return None
     seconds = np.array([epoch_s(run, probe, name) for name, _ in run.protocol.stages])

@@ -123,16 +123,12 @@ def estimate_training(
     probes, untried = _run_probes(runs, machine) if probe else ({}, {})
     carbon = wanted.carbon
     intensity = carbon_intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
-    return EstimateReport(
-        estimates=tuple(
-            _estimate(run, probes.get(run.environment.name), history, machine, intensity)
-            for run in runs
-            if run.environment.name not in untried
-        ),
-        untried=untried,
-        runs=history.runs,
-        architectures=history.architectures,
+    estimates = tuple(
+        _estimate(run, probes.get(run.environment.name), history, machine, intensity)
+        for run in runs
+        if run.environment.name not in untried
     )
+    return EstimateReport(estimates, untried, history.runs, history.architectures)
 
 
 def one_training(

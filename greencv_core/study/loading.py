@@ -207,12 +207,10 @@ def _describe(problem: Any) -> str:
     """Describe one of pydantic's problems: field, value, what is allowed."""
     kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
     # The location also names the branch of a union, which means nothing to a user.
-    branches = ("list", "word", "number", "mapping")
-    parts = [p for p in problem["loc"] if p not in branches]
+    parts = [p for p in problem["loc"] if p not in ("list", "word", "number", "mapping")]
     field = ".".join(str(p) for p in parts)
     if kind == "value_error":
-        inner = str(context["error"])
-        return f"{field + '.' if field else ''}{inner}"
+        return f"{field}.{context['error']}".removeprefix(".")
     if kind == "missing":
         return f"{field}: missing: must be given"
     value = _short(problem["input"])
