@@ -10,9 +10,10 @@ import pytest
 from greencv_core import collect, load_study
 from greencv_core.machine import hardware
 from greencv_core.report.export.files import write_results
-from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
-from tests.records.conftest import another_machine, one_line
-from tests.report.test_smoke_study import NOWHERE, check_pages
+from tests.conftest import GREENCV, NOBODY, ROOT, copy_project, greencv_here
+from tests.records.conftest import another_machine
+from tests.report.test_smoke_study import check_pages
+from tests.support.refusals import one_line
 
 
 def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
@@ -75,7 +76,7 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
             text=True,
             cwd=root,
             env={
-                **os.environ, "PYTHONPATH": str(tmp_path), "GREENCV_DATA": NOWHERE,
+                **os.environ, "PYTHONPATH": str(tmp_path), "GREENCV_DATA": NOBODY,
                 "GREENCV_STORE": str(tmp_path / "nowhere"),
             },
         )  # fmt: skip

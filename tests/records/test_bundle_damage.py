@@ -18,7 +18,8 @@ from greencv_core.records.select import find_records
 from greencv_core.records.store import Damaged, Store
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import greencv_here
-from tests.records.conftest import refusal, rewritten
+from tests.records.conftest import rewritten
+from tests.support.refusals import refusal
 
 
 def with_column(name, values, kind):
