@@ -65,14 +65,12 @@ class Projection:
     """
 
     name = "Bayesian projection"
-
-    def __init__(self) -> None:
-        self._fitted: _Fitted | None = None
-        self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
+    _fitted: _Fitted | None = None
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
         """Learn from trainings, possibly none."""
-        self._fitted, self._priors = _fit(trajectories), {}
+        self._fitted = _fit(trajectories)
+        self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
 
     def predict(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> Estimate:
         """Predict the cost of a training.
