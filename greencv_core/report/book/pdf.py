@@ -31,15 +31,11 @@ BROWSER = "GREENCV_BROWSER"
 """Environment variable that names the browser's program."""
 
 _PROGRAMS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "microsoft-edge",
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-)
+)  # fmt: skip
 _HOST = "http://report.invalid/"
 """Address of the pages in the browser; they are read from disk, and all else is refused."""
 _COLUMN_PX = 657

@@ -37,38 +37,24 @@ def apply_theme() -> None:
         context="notebook",
         style="ticks",
         rc={
-            "figure.figsize": (_WIDE_IN, 4.2),
-            "figure.dpi": 110,
+            "figure.figsize": (_WIDE_IN, 4.2), "figure.dpi": 110,
             "figure.constrained_layout.use": True,
-            "savefig.facecolor": "white",
-            "axes.facecolor": "none",
+            "savefig.facecolor": "white", "axes.facecolor": "none",
             # Comes with matplotlib, so that layouts are equal on every machine.
             "font.sans-serif": ["DejaVu Sans"],
-            "text.color": INK,
-            "axes.labelcolor": INK,
-            "axes.edgecolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.grid": True,
-            "axes.grid.axis": "both",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "grid.color": FAINT,
-            "font.size": 10,
-            "axes.labelsize": 10,
-            "axes.titlesize": 11,
-            "axes.titlelocation": "left",
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
+            "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
+            "xtick.color": INK, "ytick.color": INK,
+            "axes.grid": True, "axes.grid.axis": "both", "grid.color": FAINT,
+            "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+            "font.size": 10, "axes.labelsize": 10, "legend.fontsize": 9,
+            "xtick.labelsize": 9, "ytick.labelsize": 9,
+            "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False,
             # Names come from study files and records: a dollar sign must not start a formula.
             "text.parse_math": False,
             # Keep text as text: it can be searched, copied and read aloud.
             "svg.fonttype": "none",
         },
-    )
+    )  # fmt: skip
     mpl.rcParams["svg.hashsalt"] = "greencv"
 
 

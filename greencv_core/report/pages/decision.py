@@ -68,7 +68,12 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
         if isinstance(answer, Unavailable):
             parts.append(_paragraph(name, answer.sentence()))
             continue
-        parts.append(_paragraph(name, f"{answer.summary()} {_reference(answer)}"))
+        reference = answer.candidates[answer.reference]
+        against = (
+            f"Savings are against {reference.name}, which has the highest mean "
+            f"{quantity(answer.correctness)}, {reference.correctness:.{F1_DECIMALS}f}."
+        )
+        parts.append(_paragraph(name, f"{answer.summary()} {against}"))
         parts.append(table_html(_answers(answer)))
         data.append(_answers_data(name, answer))
     frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
@@ -223,14 +228,6 @@ def _saving(result: Saving | None) -> str:
 
 def _number(value: float) -> str:
     return number(value) if math.isfinite(value) else _ABSENT
-
-
-def _reference(decision: Decision) -> str:
-    reference = decision.candidates[decision.reference]
-    return (
-        f"Savings are against {reference.name}, which has the highest mean "
-        f"{quantity(decision.correctness)}, {reference.correctness:.{F1_DECIMALS}f}."
-    )
 
 
 def _paragraph(title: str, text: str) -> str:

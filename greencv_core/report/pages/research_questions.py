@@ -184,7 +184,9 @@ def break_even_table(
             "Environments": name,
             "Break-even (GFLOPs, 95 %)": _break_even_cell(result),
             **_either_side(result),
-            "Cheaper one changes between": _changes_between(result),
+            "Cheaper one changes between": (
+                f"{result.crossing.below}\n{result.crossing.above}" if result.crossing else _ABSENT
+            ),
             "Architectures": f"{len(result.points)}",
         }
         for name, result in results.items()
@@ -212,11 +214,6 @@ def _either_side(result: BreakEven) -> dict[str, str]:
         (result.below, result.above) if result.inside else (result.cheaper_throughout,) * 2
     )
     return {"Takes less below": below or _ABSENT, "Takes less above": above or _ABSENT}
-
-
-def _changes_between(result: BreakEven) -> str:
-    crossing = result.crossing
-    return _ABSENT if crossing is None else f"{crossing.below}\n{crossing.above}"
 
 
 def _break_even_data(results: Mapping[str, BreakEven | Unavailable]) -> pd.DataFrame:
