@@ -22,14 +22,9 @@ from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
 
 __all__ = [
-    "ImageData",
-    "check_dataset",
-    "count_classes",
-    "count_images",
-    "dataset_names",
-    "is_downloaded",
-    "load_dataset",
-]
+    "ImageData", "check_dataset", "count_classes", "count_images", "dataset_names",
+    "is_downloaded", "load_dataset",
+]  # fmt: skip
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, of pixels from 0 to 1."""
