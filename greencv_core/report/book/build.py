@@ -244,11 +244,9 @@ def _digest(parts: Iterable[str | bytes]) -> str:
 
 def _stored_key(executed: Path) -> str | None:
     try:
-        content = json.loads(executed.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(json.loads(executed.read_text(encoding="utf-8"))["metadata"]["greencv"]["key"])
+    except (OSError, ValueError, LookupError):
         return None
-    key = content.get("metadata", {}).get("greencv", {}).get("key")
-    return str(key) if key else None
 
 
 _CLONE_URL = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,11 +137,9 @@ def _csv_value(value: Any) -> Any:
     return f"'{line}" if line.startswith(_FORMULA) else line
 
 
-def show_table_or_text(
-    frame: pd.DataFrame, caption: str, otherwise: str, runs: pd.DataFrame | None = None
-) -> Exhibit | Markdown:
+def show_table_or_text(frame: pd.DataFrame, caption: str, otherwise: str) -> Exhibit | Markdown:
     """Return a table, or a sentence if it would be empty."""
-    return paragraph(otherwise) if frame.empty else show_table(frame, caption, runs=runs)
+    return paragraph(otherwise) if frame.empty else show_table(frame, caption)
 
 
 def collapsible_tables(
@@ -242,6 +240,12 @@ def pairs_table(
             }
         )
     return table_exhibit(caption, body, to_csv_frame(numbers))
+
+
+def with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
+    """Return a cell: the estimate and, below, its interval."""
+    texts = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
+    return f"{texts[0]}\n{texts[1]} to {texts[2]}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _interval(

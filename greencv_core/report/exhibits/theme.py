@@ -126,11 +126,7 @@ def order_by_complexity(runs: pd.DataFrame) -> list[str]:
 
 def architecture_palette(runs: pd.DataFrame) -> dict[str, Colour]:
     """Return a colour for each architecture: the more GFLOPs, the darker."""
-    return complexity_palette(order_by_complexity(runs))
-
-
-def complexity_palette(names: Sequence[str]) -> dict[str, Colour]:
-    """Return a colour for each architecture, given from the fewest GFLOPs to the most."""
+    names = order_by_complexity(runs)
     colours = sns.color_palette("viridis_r", n_colors=len(names) + 1)[1:]
     return dict(zip(names, colours, strict=True))
 

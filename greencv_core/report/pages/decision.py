@@ -24,12 +24,12 @@ from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import table_html, to_csv_frame
+from greencv_core.report.exhibits.tables import table_html, to_csv_frame, with_interval
 from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
 
 Answer = Decision | Unavailable
 
-_ABSENT, _MINUS, _NBSP = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+_ABSENT = "\N{EN DASH}"
 
 
 def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
@@ -219,11 +219,8 @@ def _range(step: Step, following: Step | None) -> str:
 def _saving(result: Saving | None) -> str:
     if result is None:
         return _ABSENT
-    saved, low, high = (
-        percent(share).replace("-", _MINUS).replace(" ", _NBSP)
-        for share in (result.saving, result.ci_low, result.ci_high)
-    )
-    return saved if result.ci_low == result.ci_high else f"{saved}\n{low}{_NBSP}to{_NBSP}{high}"
+    cell = with_interval(percent, result.saving, result.ci_low, result.ci_high)
+    return cell.partition("\n")[0] if result.ci_low == result.ci_high else cell
 
 
 def _number(value: float) -> str:

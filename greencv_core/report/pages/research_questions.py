@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ from greencv_core.report.exhibits.tables import (
     collapsible_tables,
     show_table,
     to_csv_frame,
+    with_interval,
 )
 from greencv_core.utils.text import as_opening, count, number, percent, quantity
 
@@ -129,7 +130,7 @@ def effects_table(result: Interaction) -> Exhibit:
             "environment": effects["environment"],
             "Against": effects["reference"],
             "Ratio of energy (95 %)": [
-                _with_interval(number, *row)
+                with_interval(number, *row)
                 for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
             ],
             "p_holm": effects["p_holm"],
@@ -206,7 +207,7 @@ def _break_even_cell(result: BreakEven) -> str:
         return "none seen, not ruled out"
     if not result.bounded:
         return f"{number(result.gflops)}\nno interval bounds it"
-    return _with_interval(number, result.gflops, result.low, result.high)
+    return with_interval(number, result.gflops, result.low, result.high)
 
 
 def _either_side(result: BreakEven) -> dict[str, str]:
@@ -328,14 +329,9 @@ def _against(pairs: pd.DataFrame) -> pd.Series[str]:
 
 def _savings(pairs: pd.DataFrame) -> list[str]:
     return [
-        _with_interval(percent, *row)
+        with_interval(percent, *row)
         for row in pairs[["saving", "ci_low", "ci_high"]].itertuples(index=False)
     ]
-
-
-def _with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
-    texts = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
-    return f"{texts[0]}\n{texts[1]} to {texts[2]}".replace(" ", _NBSP)
 
 
 def _decimals(value: float) -> str:
