@@ -285,7 +285,6 @@ def _silence_worker(_: int) -> None:
 
 
 def _fits(stored: Sequence[torch.Tensor], device: torch.device) -> bool:
-    """Return whether images use at most half of a GPU's free memory."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

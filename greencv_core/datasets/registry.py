@@ -141,7 +141,6 @@ def _open_folder(name: str) -> FilePool:
 
 
 def _find_images(folder: Path) -> list[Path]:
-    """Return the images in a folder and all folders below."""
     found = []
     for entry in folder.iterdir():
         if entry.name.startswith("."):

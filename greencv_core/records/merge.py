@@ -110,7 +110,6 @@ def _check_source(source: Store, into: Store) -> None:
 
 
 def _merge_run(run_id: str, candidates: list[RecordFile], into: Store, done: Merge) -> None:
-    """Write the best record of one run, unless the store has it."""
     own = into.load_file(run_id)
     if isinstance(own, RecordFile):
         # The store's record comes first: of two with the same content, it is the one to keep.

@@ -136,7 +136,6 @@ def _parquet(study: Study, files: Sequence[RecordFile]) -> bytes:
 
 
 def _find_texts(content: Any, pattern: re.Pattern[str], field: str = "") -> Iterator[str]:
-    """Yield each text that matches, with the name of its field."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield from _find_texts(value, pattern, f"{field}.{key}" if field else str(key))

@@ -214,7 +214,6 @@ def _render(
 def _shared_key(
     root: Path, parameters: dict[str, Any], study: Study, store: Store, records: Sequence[RunRecord]
 ) -> str:
-    """Return a digest of the inputs that all notebooks share."""
     parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
     for file in sorted((root / "greencv_core").rglob("*.py")):
         parts += [str(file), file.read_bytes()]

@@ -125,7 +125,6 @@ def _number_cell(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
 
 
 def _write_files(files: Mapping[str, str], folder: Path, anchor: str) -> dict[str, str]:
-    """Write the files of an exhibit; return their hashes by name."""
     names = {}
     for suffix, encoded in files.items():
         content = base64.b64decode(encoded)

@@ -136,9 +136,17 @@ def environment_markers(names: Sequence[str]) -> dict[str, str]:
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
 
 
-def environment_dashes(names: Sequence[str]) -> dict[str, str]:
-    """Return a line style for each environment, in the order given."""
-    return {name: DASHES[i % len(DASHES)] for i, name in enumerate(names)}
+def environment_looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and line style of each environment, for matplotlib."""
+    colours, markers = environment_palette(names), environment_markers(names)
+    return {
+        name: {
+            "color": colours[name],
+            "marker": markers[name],
+            "linestyle": DASHES[i % len(DASHES)],
+        }
+        for i, name in enumerate(names)
+    }
 
 
 def environment_palette(names: Sequence[str]) -> dict[str, Colour]:

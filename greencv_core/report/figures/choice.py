@@ -92,7 +92,6 @@ def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) 
 
 
 def _draw_arrow(axes: Axes, result: TradeOff, named: Saving) -> None:
-    """Draw an arrow from the condition that is saved against to the one that saves."""
     conditions = result.conditions.set_index(list(result.by))
     columns = ["energy_j_per_image", result.correctness]
     ends = [

@@ -147,7 +147,6 @@ def _choice_and_runners_up(decision: Decision, step: Step) -> list[dict[str, str
 
 
 def _cells(decision: Decision, place: int, saving: Saving | None) -> dict[str, str]:
-    """Return the cells of a candidate's row, by their headings."""
     candidate = decision.candidates[place]
     of_each = "" if _alike(decision) else f"\n{candidate.provenance}"
     return {
