@@ -28,6 +28,8 @@ __all__ = [
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, of pixels from 0 to 1."""
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Indices of the training and of the validation images."""
 
 
 def check_dataset(spec: Dataset, *, download: bool = True) -> None:
@@ -96,10 +98,10 @@ def load_dataset(
             f"dataset.name = {spec.name}: not downloaded yet, and downloads are switched off"
         )
     _check_pool(spec, pool)
-    train, validation = _split(spec, pool)
+    split = _split(spec, pool)
     if isinstance(pool, FilePool):
-        return _from_files(spec, pool, train, validation, normalisation, workers)
-    return _from_arrays(spec, pool, train, validation, normalisation)
+        return _from_files(spec, pool, split, normalisation, workers)
+    return _from_arrays(spec, pool, split, normalisation)
 
 
 def _check_pool(spec: Dataset, pool: Pool) -> None:
@@ -123,7 +125,7 @@ def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
         )
 
 
-def _split(spec: Dataset, pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _split(spec: Dataset, pool: Pool) -> Split:
     train, validation = train_test_split(
         np.arange(len(pool.labels)),
         train_size=spec.train_images,
@@ -135,30 +137,24 @@ def _split(spec: Dataset, pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _from_arrays(
-    spec: Dataset,
-    pool: ArrayPool,
-    train: NDArray[np.int64],
-    validation: NDArray[np.int64],
-    normalisation: Normalisation | None,
+    spec: Dataset, pool: ArrayPool, split: Split, normalisation: Normalisation | None
 ) -> ResidentImages:
     digest = hashlib.sha256()
-    for array in (pool.images, pool.labels, train, validation):
+    for array in (pool.images, pool.labels, *split):
         digest.update(np.ascontiguousarray(array).data)
-    floats = pool.images.dtype == np.float32
     train_images, validation_images = (
-        _resize(torch.from_numpy(pool.images[part]), spec.image_size)
-        for part in (train, validation)
+        _resize(torch.from_numpy(pool.images[part]), spec.image_size) for part in split
     )
     if normalisation is not None:
         mean, deviation = _tensors(normalisation)
-    elif floats:
+    elif train_images.is_floating_point():
         mean, deviation = train_images.mean(), train_images.std()
     else:
         mean, deviation = _tensors(compute_moments(train_images).mean_and_std())
     return ResidentImages(
         train_images,
         validation_images,
-        [torch.from_numpy(pool.labels[part]) for part in (train, validation)],
+        [torch.from_numpy(pool.labels[part]) for part in split],
         Preparation(spec.image_size, mean, deviation, spec.augmentation),
         classes=len(pool.class_names),
         sha256=digest.hexdigest(),
@@ -166,15 +162,10 @@ def _from_arrays(
 
 
 def _from_files(
-    spec: Dataset,
-    pool: FilePool,
-    train: NDArray[np.int64],
-    validation: NDArray[np.int64],
-    normalisation: Normalisation | None,
-    workers: int,
+    spec: Dataset, pool: FilePool, split: Split, normalisation: Normalisation | None, workers: int
 ) -> ImageData:
-    chosen = pool.select(np.concatenate([train, validation]))
-    count = len(train)
+    chosen = pool.select(np.concatenate(split))
+    count = len(split[0])
     decoded = decode_all(chosen, spec, registry.available_memory_bytes())
     mean, deviation = _tensors(normalisation or decoded.moments.mean_and_std())
     labels = torch.from_numpy(chosen.labels)
