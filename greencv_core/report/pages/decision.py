@@ -35,8 +35,10 @@ _ABSENT = "\N{EN DASH}"
 def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
     """Return the panel in which a reader sets an accepted loss and sees what to train with.
 
-    The decisions, of which there is at least one, are keyed by a name of their runs.
+    The decisions are keyed by a name of their runs; a reader switches between them.
     """
+    if not decisions:
+        raise ValueError("a panel needs at least one decision")
     start = round(100 * accepted_loss, 2)
     names = list(decisions)
     first = next((place for place, name in enumerate(names) if decisions[name]), 0)
