@@ -163,6 +163,7 @@ def test_without_a_forecast_a_limit_holds_for_what_is_spent(forecaster):
     assert watched(forecaster, Window())[2] == [False] * 3
 
 
+@pytest.mark.realtime
 def test_a_window_is_read_before_its_end_without_delay():
     with EnergyMeter(()) as window:
         with window.phase("one"):
