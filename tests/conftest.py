@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from tests.support import simulated_gpu
+from tests.support.file_server import FileServer
 
 ROOT = Path(__file__).resolve().parent.parent
 GREENCV = Path(sys.executable).with_name("greencv")
@@ -110,20 +111,48 @@ def greencv_here(*arguments):
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
-def interrupted(*arguments, when):
-    """Run the command and press Ctrl-C as soon as ``when()``; return exit code and errors told."""
-    process = subprocess.Popen(
-        [str(GREENCV), *map(str, arguments)],
+def python(*arguments, cwd=ROOT, **environment):
+    """Run Python in a process of its own, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def started(*command, stdout=None, **environment):
+    """Start a command in a session of its own."""
+    return subprocess.Popen(
+        list(map(str, command)),
         cwd=ROOT,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "COLUMNS": "160", **environment},
         start_new_session=True,
         # A shell's background job ignores Ctrl-C, and so would what is started from it.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 300
-    while not when() and time.monotonic() < deadline:
-        time.sleep(0.05)
+
+
+def until(condition, seconds=300):
+    """Wait for a condition and return its first true value."""
+    deadline_s = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def interrupted(*arguments, when):
+    """Run the command and press Ctrl-C as soon as ``when()``; return exit code and errors told."""
+    process = started(GREENCV, *arguments)
+    until(when)
     os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
     try:
         _, told = process.communicate(timeout=60)
@@ -134,13 +163,16 @@ def interrupted(*arguments, when):
 
 
 @pytest.fixture(scope="session")
-def smoke_store(tmp_path_factory):
-    """Return the folder of the smoke study's records, trained by the command line.
-
-    Processes that share the tests share it, too: the first one trains.
-    """
+def shared_folder(tmp_path_factory):
+    """Return a folder that all processes of this session have in common."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke-store"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def smoke_store(shared_folder):
+    """Return the folder of the smoke study's records, trained by the first process to need it."""
+    folder = shared_folder / "smoke-store"
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not folder.is_dir():
             made = folder.with_suffix(".made")
@@ -168,13 +200,12 @@ def smoke_runs(smoke_records):
 
 
 @pytest.fixture(scope="session")
-def smoke_report(request, tmp_path_factory):
+def smoke_report(request, shared_folder):
     """Return a copy of the project in which the smoke study's report is built, once for all."""
     if REPORT:
         return Path(REPORT).resolve().parents[1]
     store = request.getfixturevalue("smoke_store")
-    base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke-report"
+    root = shared_folder / "smoke-report"
     with filelock.FileLock(root.with_suffix(".lock")):
         if not (root / "_build" / "html.key").is_file():
             shutil.rmtree(root, ignore_errors=True)
@@ -188,6 +219,14 @@ def smoke_report(request, tmp_path_factory):
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
     return root
+
+
+@pytest.fixture
+def site():
+    """Serve files on this machine alone."""
+    files = FileServer()
+    yield files
+    files.close()
 
 
 @pytest.fixture(scope="session")

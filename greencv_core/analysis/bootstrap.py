@@ -73,12 +73,7 @@ def mean_draws(
 def bca(draws: Values, estimate: float, without_each: Sequence[Values]) -> tuple[float, float]:
     """Return the bias-corrected and accelerated interval (Efron 1987).
 
-    Parameters
-    ----------
-    draws
-        Statistic of each bootstrap sample.
-    without_each
-        For each group, the statistic without each of its values.
+    ``without_each`` holds, for each group, the statistic without each of its values.
     """
     if np.ptp(draws) == 0:
         return float(draws[0]), float(draws[0])

@@ -82,13 +82,7 @@ def summarise(
 
 
 def filter_by(runs: pd.DataFrame, column: str, level: str) -> pd.DataFrame:
-    """Return the runs of one level of a column.
-
-    Raises
-    ------
-    BadInputError
-        No run has that level.
-    """
+    """Return the runs of one level of a column; :class:`BadInputError` if there are none."""
     chosen = runs[runs[column] == level]
     if chosen.empty:
         present = ", ".join(sorted(map(str, runs[column].unique())))

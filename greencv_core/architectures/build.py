@@ -40,12 +40,8 @@ class Architecture:
 
 def architecture_names() -> list[str]:
     """Return the names of all architectures but timm's, which are ``timm:NAME``."""
-    return [
-        _full_name(library, name)
-        for library, entry in LIBRARIES.items()
-        if library != "timm"
-        for name in entry.names()
-    ]
+    libraries = {name: entry for name, entry in LIBRARIES.items() if name != "timm"}
+    return [_full_name(name, one) for name, entry in libraries.items() for one in entry.names()]
 
 
 def check_architecture(name: str, weights: str = "none", image_size: int = 32) -> None:

@@ -109,10 +109,9 @@ def hash_weights(module: torch.nn.Module) -> str:
 
 
 def _last_name(module: torch.nn.Module) -> str:
-    layers = [
-        name
-        for name, layer in module.named_modules()
-        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
-    ]
     named = getattr(module, "default_cfg", {}).get("classifier")  # timm's
-    return named if isinstance(named, str) else layers[-1]
+    if isinstance(named, str):
+        return named
+    kinds = torch.nn.Linear | torch.nn.Conv2d
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, kinds)]
+    return str(layers[-1])

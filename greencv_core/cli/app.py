@@ -52,17 +52,15 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (claims, "claims --json"),
     (reanalyse, "reanalyse --json"),
     (book, "book studies/quick.yaml"),
+    (list_runs, "runs list --json"),
+    (show_run, "runs show 0123456789abcdef"),
+    (export_runs, "runs export --format csv --output runs.csv"),
+    (merge_runs, "runs merge /mnt/lab/runs --store runs"),
 )
 for _command, _example in _COMMANDS:
-    app.command(epilog=f"Example: greencv {_example}")(_command)
-_RUNS_COMMANDS: tuple[tuple[str, Callable[..., Any], str], ...] = (
-    ("list", list_runs, "--json"),
-    ("show", show_run, "0123456789abcdef"),
-    ("export", export_runs, "--format csv --output runs.csv"),
-    ("merge", merge_runs, "/mnt/lab/runs --store runs"),
-)
-for _name, _command, _example in _RUNS_COMMANDS:
-    runs_app.command(_name, epilog=f"Example: greencv runs {_name} {_example}")(_command)
+    _first, *_rest = _example.split()
+    _group, _name = (runs_app, _rest[0]) if _first == "runs" else (app, _first)
+    _group.command(_name, epilog=f"Example: greencv {_example}")(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

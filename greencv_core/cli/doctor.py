@@ -14,8 +14,7 @@ from greencv_core.utils.energy import COVERAGE_FACTOR
 if TYPE_CHECKING:
     from greencv_core.machine.hardware import Machine
 
-DOCTOR_S = 1.0
-"""Seconds that the meters are read for, to observe how often they refresh."""
+DOCTOR_S = 1.0  # seconds that the meters are read for, to observe how often they refresh
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -31,7 +30,7 @@ def doctor(as_json: JsonOption = False) -> None:
     meter = EnergyMeter([uuid for a in machine.accelerators for uuid in a.metered_uuids])
     with meter as window:  # some meters are listed and yet cannot be read
         time.sleep(DOCTOR_S)
-    meters: list[dict[str, Any]] = [
+    meters = [
         {
             "component": source.component,
             "provenance": source.provenance,
@@ -43,14 +42,8 @@ def doctor(as_json: JsonOption = False) -> None:
     ]
     absent, problems = dict(meter.discovery.unavailable), list(window.reading.problems)
     if as_json:
-        content = {
-            "machine": machine.as_dict(),
-            "versions": software_versions(),
-            "meters": meters,
-            "absent": absent,
-            "problems": problems,
-        }
-        print_json(content)
+        content = {"machine": machine.as_dict(), "versions": software_versions(), "meters": meters}
+        print_json(content | {"absent": absent, "problems": problems})
         return
     _print_machine(machine)
     out.print(_meters_table(meters))

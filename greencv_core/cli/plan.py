@@ -54,9 +54,7 @@ def plan(
             "study": loaded.name,
             "expected_s": round(rest.duration_s, 1),
             "before_the_first_run_s": round(startup_s, 1),
-            "setup_s": round(
-                sum(costs[r.condition].setup_s for r in left if r.condition in costs), 1
-            ),
+            "setup_s": round(rest.setup_s, 1),
             "expected_energy_j": rest.energy_j,
             "expected_energy_provenance": rest.provenance,
             "at_most": rest.at_most,
@@ -67,9 +65,8 @@ def plan(
         console.print_json(content)
         return
     _print_plan(f"Study {loaded.name}: {count(len(runs), 'run')}", rows)
-    done = len(runs) - len(left)
     subject = f"The {count(len(runs), 'run')}"
-    if done:
+    if done := len(runs) - len(left):
         subject = f"{done} of {len(runs)} finished; the rest"
         subject += ", as far as it could be timed," if untimed else ""
     console.out.print(f"{subject} will take {describe_cost(rest)}.", soft_wrap=True)

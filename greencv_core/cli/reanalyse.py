@@ -62,11 +62,8 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
 def _savings_table(title: str, rows: dict[str, Any]) -> Table:
     table = console.borderless_table(title)
     for heading in ("Energy", "Saving", "95 % interval", "By", "Against"):
-        table.add_column(
-            heading,
-            justify="right" if heading == "Saving" else "left",
-            no_wrap=heading not in ("By", "Against"),
-        )
+        side: Any = "right" if heading == "Saving" else "left"
+        table.add_column(heading, justify=side, no_wrap=heading not in ("By", "Against"))
     for name, row in rows.items():
         label = name.replace("_", " ")
         if row["saving"] is None:

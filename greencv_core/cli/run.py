@@ -67,13 +67,9 @@ def train_study(
     loaded, opened = load_study(study), open_store(store)
     with ProgressBar(err) as progress:
         outcome = run_study(
-            loaded,
-            store=opened,
-            progress=progress,
-            train=train,
-            stop_above_j=stop_above_j,
+            loaded, store=opened, progress=progress, train=train, stop_above_j=stop_above_j,
             scheduler=scheduler,
-        )
+        )  # fmt: skip
     if outcome.failed:
         command = "the same command" if train else "greencv run"
         advice = "" if opened.is_bundle else f"; {command} tries again"

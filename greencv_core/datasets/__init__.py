@@ -22,29 +22,20 @@ from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
 
 __all__ = [
-    "ImageData",
-    "check_dataset",
-    "count_classes",
-    "count_images",
-    "dataset_names",
-    "is_downloaded",
-    "load_dataset",
-]
+    "ImageData", "check_dataset", "count_classes", "count_images", "dataset_names",
+    "is_downloaded", "load_dataset",
+]  # fmt: skip
 
 Normalisation = tuple[Sequence[float], Sequence[float]]
 """Mean and standard deviation of red, green and blue, of pixels from 0 to 1."""
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Indices of the training and of the validation images."""
 
 
 def check_dataset(spec: Dataset, *, download: bool = True) -> None:
-    """Check a study's data set and prepare its images.
+    """Check a study's data set; unless ``download`` is false, prepare its images for the runs.
 
     Sizes that are known without the files are checked before any download.
-
-    Parameters
-    ----------
-    download
-        Whether to download missing files and to decode images, so that no run needs to. If false,
-        only files on this machine are checked.
     """
     known = registry.known_size(spec)
     augment.check_padding(spec)
@@ -97,13 +88,8 @@ def load_dataset(
     ``sha256`` covers all pixels and labels of the data set and the split; for images in files, the
     selected files' relative paths, sizes in bytes and labels, in the order of the split.
 
-    Parameters
-    ----------
-    normalisation
-        Mean and standard deviation that an architecture requires. Default: those of the training
-        images, by channel (over all channels for ``digits``).
-    workers
-        Processes that load images which do not fit into memory.
+    ``normalisation`` is what an architecture requires; by default that of the training images, by
+    channel (over all channels for ``digits``). ``workers`` load images that do not fit into memory.
     """
     augment.check_padding(spec)
     pool = registry.open_pool(spec, download=download)
@@ -112,10 +98,10 @@ def load_dataset(
             f"dataset.name = {spec.name}: not downloaded yet, and downloads are switched off"
         )
     _check_pool(spec, pool)
-    train, validation = _split(spec, pool)
+    split = _split(spec, pool)
     if isinstance(pool, FilePool):
-        return _from_files(spec, pool, train, validation, normalisation, workers)
-    return _from_arrays(spec, pool, train, validation, normalisation)
+        return _from_files(spec, pool, split, normalisation, workers)
+    return _from_arrays(spec, pool, split, normalisation)
 
 
 def _check_pool(spec: Dataset, pool: Pool) -> None:
@@ -139,7 +125,7 @@ def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
         )
 
 
-def _split(spec: Dataset, pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _split(spec: Dataset, pool: Pool) -> Split:
     train, validation = train_test_split(
         np.arange(len(pool.labels)),
         train_size=spec.train_images,
@@ -151,30 +137,24 @@ def _split(spec: Dataset, pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _from_arrays(
-    spec: Dataset,
-    pool: ArrayPool,
-    train: NDArray[np.int64],
-    validation: NDArray[np.int64],
-    normalisation: Normalisation | None,
+    spec: Dataset, pool: ArrayPool, split: Split, normalisation: Normalisation | None
 ) -> ResidentImages:
     digest = hashlib.sha256()
-    for array in (pool.images, pool.labels, train, validation):
+    for array in (pool.images, pool.labels, *split):
         digest.update(np.ascontiguousarray(array).data)
-    floats = pool.images.dtype == np.float32
     train_images, validation_images = (
-        _resize(torch.from_numpy(pool.images[part]), spec.image_size)
-        for part in (train, validation)
+        _resize(torch.from_numpy(pool.images[part]), spec.image_size) for part in split
     )
     if normalisation is not None:
         mean, deviation = _tensors(normalisation)
-    elif floats:
+    elif train_images.is_floating_point():
         mean, deviation = train_images.mean(), train_images.std()
     else:
         mean, deviation = _tensors(compute_moments(train_images).mean_and_std())
     return ResidentImages(
         train_images,
         validation_images,
-        [torch.from_numpy(pool.labels[part]) for part in (train, validation)],
+        [torch.from_numpy(pool.labels[part]) for part in split],
         Preparation(spec.image_size, mean, deviation, spec.augmentation),
         classes=len(pool.class_names),
         sha256=digest.hexdigest(),
@@ -182,15 +162,10 @@ def _from_arrays(
 
 
 def _from_files(
-    spec: Dataset,
-    pool: FilePool,
-    train: NDArray[np.int64],
-    validation: NDArray[np.int64],
-    normalisation: Normalisation | None,
-    workers: int,
+    spec: Dataset, pool: FilePool, split: Split, normalisation: Normalisation | None, workers: int
 ) -> ImageData:
-    chosen = pool.select(np.concatenate([train, validation]))
-    count = len(train)
+    chosen = pool.select(np.concatenate(split))
+    count = len(split[0])
     decoded = decode_all(chosen, spec, registry.available_memory_bytes())
     mean, deviation = _tensors(normalisation or decoded.moments.mean_and_std())
     labels = torch.from_numpy(chosen.labels)

@@ -100,7 +100,12 @@ def _download(home: Path, entry: TorchvisionSet) -> Pool:
     partial = home.with_name(f"{home.name}.partial")
     _clear(partial, keep_archives=entry.verified)
     partial.mkdir(exist_ok=True)
-    _copy_archives(home, partial)
+    for file in home.rglob("*"):
+        # The user put it there.
+        if file.is_file() and file.suffix in ARCHIVES:
+            copy = partial / file.relative_to(home)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
     with _torchvision_settings():
         entry.read_folder(partial, download=True)
     if home.is_dir():
@@ -122,15 +127,6 @@ def _clear(partial: Path, *, keep_archives: bool) -> None:
                 file.unlink()
         with contextlib.suppress(OSError):  # not empty
             Path(folder).rmdir()
-
-
-def _copy_archives(home: Path, partial: Path) -> None:
-    """Copy archives that the user put into a set's folder."""
-    for file in home.rglob("*"):
-        if file.is_file() and file.suffix in ARCHIVES:
-            copy = partial / file.relative_to(home)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
 
 
 @contextlib.contextmanager

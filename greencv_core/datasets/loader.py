@@ -54,20 +54,15 @@ class Preparation:
         three channels.
         """
         is_copy = not pixels.is_floating_point()  # then it is changed in place
-        images = self._resize(pixels.float().div_(255)) if is_copy else pixels
+        images = pixels.float().div_(255) if is_copy else pixels
+        if is_copy and images.shape[-1] != self.side:
+            size = [self.side, self.side]
+            images = functional.resize(images, size, InterpolationMode.BILINEAR, antialias=True)
         if draws is not None:
             images = augment.augment(images.expand(-1, 3, -1, -1), draws, self.augmentation)
         elif is_copy and self.mean.shape[1] in (1, images.shape[1]):
             return images.sub_(self.mean).div_(self.deviation).expand(-1, 3, -1, -1)
         return ((images - self.mean) / self.deviation).expand(-1, 3, -1, -1)
-
-    def _resize(self, images: torch.Tensor) -> torch.Tensor:
-        if images.shape[-1] == self.side:
-            return images
-        resized: torch.Tensor = functional.resize(
-            images, [self.side, self.side], InterpolationMode.BILINEAR, antialias=True
-        )
-        return resized
 
 
 class ImageData(ABC):
@@ -80,12 +75,7 @@ class ImageData(ABC):
     """Whether the images are kept in memory."""
 
     def __init__(
-        self,
-        labels: Sequence[torch.Tensor],
-        preparation: Preparation,
-        *,
-        classes: int,
-        sha256: str,
+        self, labels: Sequence[torch.Tensor], preparation: Preparation, *, classes: int, sha256: str
     ) -> None:
         self._train_labels, self._validation_labels = labels
         self._preparation = preparation
@@ -144,12 +134,10 @@ class ImageData(ABC):
         """Stop the processes that load images; the images can still be used."""
 
     @abstractmethod
-    def _train_pixels(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
-        """Yield batches of stored training images, by index, on the device."""
+    def _train_pixels(self, order: torch.Tensor, size: int) -> Iterator[torch.Tensor]: ...
 
     @abstractmethod
-    def _validation_pixels(self, size: int) -> Iterator[torch.Tensor]:
-        """Yield batches of all stored validation images, on the device."""
+    def _validation_pixels(self, size: int) -> Iterator[torch.Tensor]: ...
 
     def _prepare(self, pixels: torch.Tensor, draws: augment.Draws | None) -> torch.Tensor:
         return self._preparation(pixels, draws).contiguous(memory_format=self._memory_format)
@@ -254,22 +242,19 @@ class StreamedImages(ImageData):
     def _load(self, numbers: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
         self._order.batches = [batch.tolist() for batch in numbers.split(size)]
         if self._loader is None:
-            self._loader = self._start()
+            self._loader = DataLoader(
+                self._files,
+                batch_sampler=self._order,
+                num_workers=self._workers,
+                persistent_workers=self._workers > 0,
+                prefetch_factor=PREFETCH if self._workers else None,
+                pin_memory=self._device.type == "cuda",
+                worker_init_fn=_silence_worker,
+                # By default it draws from the global generator, which would change the training.
+                generator=torch.Generator(),
+            )
         for pixels in self._loader:
             yield pixels.to(self._device, non_blocking=True)
-
-    def _start(self) -> DataLoader[torch.Tensor]:
-        return DataLoader(
-            self._files,
-            batch_sampler=self._order,
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
-            prefetch_factor=PREFETCH if self._workers else None,
-            pin_memory=self._device.type == "cuda",
-            worker_init_fn=_silence_worker,
-            # By default it draws from the global generator, which would change the training.
-            generator=torch.Generator(),
-        )
 
 
 class _Files(TorchDataset[torch.Tensor]):
@@ -300,7 +285,6 @@ def _silence_worker(_: int) -> None:
 
 
 def _fits(stored: Sequence[torch.Tensor], device: torch.device) -> bool:
-    """Return whether images use at most half of a GPU's free memory."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

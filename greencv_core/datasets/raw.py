@@ -74,18 +74,7 @@ def regroup(pool: Pool, name: str, classes: Mapping[str, Sequence[str]]) -> Pool
 
     If a class is unknown, the error message names the nearest known ones.
     """
-    _check_class_names(name, pool.class_names, classes)
-    label_of = dict.fromkeys(range(len(pool.class_names)), -1)
-    for label, names in enumerate(classes.values()):
-        label_of.update((pool.class_names.index(one), label) for one in names)
-    labels = np.array([label_of[label] for label in pool.labels.tolist()], dtype=np.int64)
-    relabelled = replace(pool, labels=labels, class_names=tuple(classes))
-    return relabelled.select(np.flatnonzero(labels >= 0))
-
-
-def _check_class_names(
-    name: str, known: Sequence[str], classes: Mapping[str, Sequence[str]]
-) -> None:
+    known = pool.class_names
     problems = [
         f"dataset.classes.{label}: {one}: no class of {name}; {_nearest(one, known)}"
         for label, names in classes.items()
@@ -95,6 +84,12 @@ def _check_class_names(
     if problems:
         more = [f"and {len(problems) - MAX_NAMES} more"] if len(problems) > MAX_NAMES else []
         raise BadInputError("; ".join([*problems[:MAX_NAMES], *more]))
+    label_of = dict.fromkeys(range(len(pool.class_names)), -1)
+    for label, names in enumerate(classes.values()):
+        label_of.update((pool.class_names.index(one), label) for one in names)
+    labels = np.array([label_of[label] for label in pool.labels.tolist()], dtype=np.int64)
+    relabelled = replace(pool, labels=labels, class_names=tuple(classes))
+    return relabelled.select(np.flatnonzero(labels >= 0))
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

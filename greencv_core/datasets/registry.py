@@ -66,11 +66,9 @@ def known_size(spec: Dataset) -> KnownSize:
     _check_name(spec.name)
     if spec.name in SOURCES:
         size = SOURCES[spec.name].size(spec)
-    elif spec.name in TORCHVISION_SETS:
-        entry = TORCHVISION_SETS[spec.name]
-        size = KnownSize(entry.classes, entry.images)
     else:
-        size = KnownSize()
+        entry = TORCHVISION_SETS.get(spec.name)
+        size = KnownSize(entry.classes, entry.images) if entry else KnownSize()
     # The number of images of chosen classes is known only from the files.
     return KnownSize(len(spec.classes)) if isinstance(spec.classes, dict) else size
 
@@ -143,7 +141,6 @@ def _open_folder(name: str) -> FilePool:
 
 
 def _find_images(folder: Path) -> list[Path]:
-    """Return the images in a folder and all folders below."""
     found = []
     for entry in folder.iterdir():
         if entry.name.startswith("."):

@@ -7,6 +7,7 @@ that they were fitted on.
 from __future__ import annotations
 
 import bisect
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,19 +49,13 @@ class Estimator(Protocol):
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
         """Learn from measured trainings, if the method learns.
 
-        Raises
-        ------
-        NotEnoughDataError
-            The trainings do not suffice.
+        :class:`NotEnoughDataError` is raised if they do not suffice.
         """
 
     def predict(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> Estimate:
         """Predict the cost of a training from its plan, its measurements so far and its end.
 
-        Raises
-        ------
-        NotEnoughDataError
-            The method needs more than is known, for example a complete epoch.
+        :class:`NotEnoughDataError` is raised if the method needs more, such as a complete epoch.
         """
 
 
@@ -114,11 +109,9 @@ class PointEstimator(ABC):
                     past.oracle.epochs if key[1] else None,
                     past.oracle.duration_s if key[2] else None,
                 )
-                try:
+                with contextlib.suppress(NotEnoughDataError):
                     estimated_j = self._energy_j(past.task, past.observe_epochs(cut), same)
-                except NotEnoughDataError:
-                    continue
-                ratios.append(past.energy_j / estimated_j)
+                    ratios.append(past.energy_j / estimated_j)
             self._ratios[key] = np.quantile(ratios, QUANTILES) if ratios else np.empty(0)
         return self._ratios[key]
 
@@ -131,10 +124,7 @@ def expected_epochs(task: TrainingTask, oracle: Oracle) -> int:
 def expected_duration_s(task: TrainingTask, observed: Observed, oracle: Oracle) -> float:
     """Return the total duration if known, else that of epochs as long as those observed.
 
-    Raises
-    ------
-    NotEnoughDataError
-        The duration is unknown and no epoch is complete.
+    :class:`NotEnoughDataError` is raised if it is unknown and no epoch is complete.
     """
     if oracle.duration_s is not None:
         return oracle.duration_s

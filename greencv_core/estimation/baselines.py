@@ -63,10 +63,7 @@ class Operations(PointEstimator):
 
     name = "FLOPs"
     _UNKNOWN = "no training shows the energy per operation"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._j_per_tflop = math.nan
+    _j_per_tflop = math.nan
 
     def _learn(self, trajectories: Sequence[Trajectory]) -> None:
         self._j_per_tflop = math.nan

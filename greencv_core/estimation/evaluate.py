@@ -28,7 +28,6 @@ from greencv_core.estimation.trajectory import (
     Integers,
     Observed,
     Oracle,
-    TrainingTask,
     Trajectory,
 )
 from greencv_core.utils.text import listed, number, percent
@@ -59,21 +58,15 @@ HELD_OUT: Mapping[HeldOut, str] = MappingProxyType(
 OracleMode = Literal["known", "withheld", "believed"]
 """Oracle of all methods: the true epochs and duration; nothing, so that methods count on the
 planned epochs; or our median of the number of epochs."""
-SHARES = (0.0, 0.05, 0.1, 0.25, 0.5)
-"""Shares of the training's time at which methods predict."""
-EARLY = 0.1
-"""Share of the time at which a sentence compares the methods."""
-SMALLEST_SHARE = 0.05
-"""Share of the time before which almost nothing is measured."""
-NOMINAL = (0.5, 0.8, 0.9, 0.95, 0.99)
-"""Nominal coverages of intervals."""
+SHARES = (0.0, 0.05, 0.1, 0.25, 0.5)  # shares of the training's time at which methods predict
+EARLY = 0.1  # share of the time at which a sentence compares the methods
+SMALLEST_SHARE = 0.05  # share of the time before which almost nothing is measured
+NOMINAL = (0.5, 0.8, 0.9, 0.95, 0.99)  # nominal coverages of intervals
 GROUPS = ["held_out", "oracle", "share", "method"]
 RANDOM_FOLDS = 3
-CONDITION_FOLDS = 5
-"""Folds of conditions; architectures and environments are left out one by one."""
+CONDITION_FOLDS = 5  # folds of conditions; architectures and environments are left out one by one
 SEED = 2022
-PARALLEL_FROM = 100
-"""Number of trainings from which a process per processor is worth its start."""
+PARALLEL_FROM = 100  # number of trainings from which a process per processor is worth its start
 _MOST_UNANSWERED = 0.5
 """A method that leaves more than this share of the trainings without an answer has no score."""
 
@@ -97,9 +90,7 @@ class Scores:
         """
         answers = self.answers
         error_j = answers["estimate_j"] - answers["energy_j"]
-        inside = (answers["low_j"] <= answers["energy_j"]) & (
-            answers["energy_j"] <= answers["high_j"]
-        )
+        inside = answers["energy_j"].between(answers["low_j"], answers["high_j"])
         figures = answers.assign(
             answered=answers["estimate_j"].notna(),
             ape=(error_j / answers["energy_j"]).abs(),
@@ -124,29 +115,20 @@ class Scores:
         wide = some.pivot(index="method", columns="share", values=figure)
         return wide.reindex(list(dict.fromkeys(some["method"])))
 
-    def best_baseline(self, held_out: str, oracle: str, share: float) -> tuple[str, float] | None:
-        """Return the method other than ours with the smallest mean error, or None."""
-        some = self._select(held_out, oracle)
-        others = some[(some["share"] == share) & (some["method"] != OURS)].dropna(subset="mape")
-        if others.empty:
-            return None
-        best = others.loc[others["mape"].idxmin()]
-        return str(best["method"]), float(best["mape"])
-
     def compare_with_best(self, held_out: str, oracle: str) -> pd.DataFrame:
-        """Return ours and the best baseline at each share.
+        """Return ours and the other method with the smallest mean error at each share.
 
         Columns are share, mape, best, best_mape, ratio and coverage.
         """
-        rows = []
-        own = self._select(held_out, oracle)
-        for ours in own[own["method"] == OURS].itertuples():
-            best = self.best_baseline(held_out, oracle, float(ours.share))
-            name, error = best if best else ("", float("nan"))
-            ratio = ours.mape / error if error else np.inf
-            rows.append((ours.share, ours.mape, name, error, ratio, ours.coverage))
-        columns = ["share", "mape", "best", "best_mape", "ratio", "coverage"]
-        return pd.DataFrame(rows, columns=columns)
+        some = self._select(held_out, oracle)
+        ours = some.loc[some["method"] == OURS, ["share", "mape", "coverage"]]
+        others = some[some["method"] != OURS].dropna(subset="mape")
+        best = others.loc[others.groupby("share")["mape"].idxmin(), ["share", "method", "mape"]]
+        best = best.rename(columns={"method": "best", "mape": "best_mape"})
+        rows = ours.merge(best, on="share", how="left").fillna({"best": ""})
+        ratio = rows["mape"] / rows["best_mape"]
+        rows["ratio"] = ratio.where(rows["best_mape"] != 0, np.inf)
+        return rows[["share", "mape", "best", "best_mape", "ratio", "coverage"]]
 
     def calibration(self, oracle: str) -> pd.DataFrame:
         """Return how often intervals contain the truth: held_out, method, nominal, observed, n.
@@ -197,11 +179,8 @@ class Scores:
         where most runs were missed at the same moment. ``in_words`` is the oracle.
         """
         answers = self.answers.dropna(subset=["low_j", "high_j"])
-        ours = answers[
-            (answers["method"] == OURS)
-            & (answers["oracle"] == oracle)
-            & (answers["share"] >= SMALLEST_SHARE)
-        ]
+        ours = answers[(answers["method"] == OURS) & (answers["oracle"] == oracle)]
+        ours = ours[ours["share"] >= SMALLEST_SHARE]
         if ours.empty:
             return f"With {in_words}, no answer of the {OURS} has an interval."
         missed = ~ours["energy_j"].between(ours["low_j"], ours["high_j"])
@@ -245,11 +224,11 @@ def score(
             f"methods are fitted on some trainings and asked about others, and there are "
             f"{len(trajectories)}"
         )
-    folds = [(kind, fold) for kind in held_out for fold in _folds(trajectories, kind)]
     score_fold = joblib.delayed(_score_fold)
-    jobs = -1 if len(trajectories) >= PARALLEL_FROM else 1
-    parts = joblib.Parallel(n_jobs=jobs)(
-        score_fold(trajectories, fold, kind, oracle, shares, methods) for kind, fold in folds
+    parts = joblib.Parallel(n_jobs=-1 if len(trajectories) >= PARALLEL_FROM else 1)(
+        score_fold(trajectories, fold, kind, oracle, shares, methods)
+        for kind in held_out
+        for fold in _folds(trajectories, kind)
     )
     rows = [row for part in parts for row in part]
     if not rows:
@@ -263,7 +242,8 @@ def _folds(trajectories: Sequence[Trajectory], kind: HeldOut) -> Iterator[Intege
         order = np.random.default_rng(SEED).permutation(len(trajectories))
         yield from (part for part in np.array_split(order, RANDOM_FOLDS) if len(part))
         return
-    names = [_level(trajectory.task, kind) for trajectory in trajectories]
+    fields = ("architecture", "environment", "setting") if kind == "condition" else (kind,)
+    names = [tuple(getattr(each.task, name) for name in fields) for each in trajectories]
     levels = list(dict.fromkeys(names))
     if len(levels) < 2:
         return
@@ -272,13 +252,6 @@ def _folds(trajectories: Sequence[Trajectory], kind: HeldOut) -> Iterator[Intege
     for part in np.array_split(order, min(most, len(levels))):
         left_out = {levels[i] for i in part}
         yield np.array([i for i, name in enumerate(names) if name in left_out])
-
-
-def _level(task: TrainingTask, kind: HeldOut) -> tuple[str, ...]:
-    return {
-        "architecture": (task.architecture,),
-        "environment": (task.environment,),
-    }.get(kind, (task.architecture, task.environment, task.setting))
 
 
 def _score_fold(

@@ -33,21 +33,10 @@ def describe_task(
     power_limit_w: float = NAN,
     probe_epochs: Epochs | None = None,
 ) -> TrainingTask:
-    """Describe a planned run as a task.
+    """Describe a planned run as a task; figures as in :class:`TrainingTask`.
 
-    Parameters
-    ----------
-    run
-        Run on this machine: its ``threads`` are a number, see
-        :func:`~greencv_core.machine.environment.resolve`.
-    gflops_per_image, parameters
-        Size of the architecture.
-    idle_power_w
-        Idle power of all metered components; 0 if unknown.
-    power_limit_w
-        Power limit of the GPU; NaN if unknown, and for a CPU.
-    probe_epochs
-        An epoch of each stage, extrapolated from a few timed batches.
+    The run is one of this machine: its ``threads`` are a number, see
+    :func:`~greencv_core.machine.environment.resolve`.
     """
     data, protocol, spec = run.dataset, run.protocol, run.environment
     assert isinstance(spec.threads, int), "resolve() comes first"
@@ -190,10 +179,10 @@ def _planned(record: RunRecord) -> PlannedRun | None:
 
 def _epoch_starts_s(record: RunRecord) -> list[float] | None:
     """Return when the training of each epoch started, or None unless all are known."""
-    phase_starts_s = {phase.name: phase.start_s for phase in record.phases}
-    starts_s = [phase_starts_s.get(phase_name(epoch.epoch, "training")) for epoch in record.epochs]
-    known_s = [start_s for start_s in starts_s if start_s is not None]
-    return known_s if known_s and len(known_s) == len(starts_s) else None
+    starts_s = {phase.name: phase.start_s for phase in record.phases}
+    names = [phase_name(epoch.epoch, "training") for epoch in record.epochs]
+    known = names and starts_s.keys() >= set(names)
+    return [starts_s[name] for name in names] if known else None
 
 
 def _energy_so_far(record: RunRecord) -> tuple[Floats, Floats] | None:

@@ -43,19 +43,15 @@ tends to 0 and may become negative; such an energy is impossible."""
 class _Regression(PointEstimator):
     """Regression of one target per training on the task's features."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._names: tuple[str, ...] = ()
-        self._model: Any = None
-        self._least = 0.0
-        self._predicted: dict[tuple[float, ...], float] = {}
+    _model: Any = None
 
     @abstractmethod
     def _target(self, trajectory: Trajectory) -> float:
         """Return the quantity to predict."""
 
     def _learn(self, trajectories: Sequence[Trajectory]) -> None:
-        self._model, self._predicted = None, {}
+        self._model = None
+        self._predicted: dict[tuple[float, ...], float] = {}
         trajectories = [trajectory for trajectory in trajectories if len(trajectory.epochs)]
         if len(trajectories) < FEWEST_TRAININGS:
             raise NotEnoughDataError(

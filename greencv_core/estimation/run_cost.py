@@ -12,10 +12,8 @@ from greencv_core.records.record import RunRecord
 from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.energy import Provenance, weakest
 
-PROBE_S = 1.0
-"""Least duration of a probe of each stage, in seconds."""
-SETUP_S = 1.0
-"""Seconds from the start of a run's process to its training, where no record has them."""
+PROBE_S = 1.0  # least duration of a probe of each stage, in seconds
+SETUP_S = 1.0  # seconds from the start of a run's process to its training, where no record has them
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def total_cost(
 def from_history(records: Sequence[RunRecord]) -> RunCost:
     """Return the median cost of a condition's finished runs."""
     durations_s = [record.duration_s for record in records if record.duration_s]
-    totals = [r.total for r in records if r.total and r.complete and r.total.energy_j is not None]
+    totals = [record.total for record in records if record.total and record.complete]
     joules = [total.energy_j for total in totals if total.energy_j is not None]
     parts = [part.provenance for total in totals for part in total.components.values()]
     return RunCost(

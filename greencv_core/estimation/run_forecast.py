@@ -6,13 +6,25 @@ do without.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from greencv_core.estimation.from_records import describe_task, read_trajectory
 from greencv_core.estimation.run_cost import ProbeResult, RunCost, epoch_s
+from greencv_core.estimation.trajectory import (
+    NO_ORACLE,
+    NOTHING_OBSERVED,
+    Epochs,
+    Observed,
+    TrainingTask,
+    Trajectory,
+)
 from greencv_core.records.record import ForecastRecord, RunRecord
 from greencv_core.records.store import Damaged
 from greencv_core.study.plan import PlannedRun
@@ -22,7 +34,6 @@ from greencv_core.utils.text import joules, joules_between
 if TYPE_CHECKING:
     from greencv_core.estimation.base import Estimate
     from greencv_core.estimation.bayesian.projection import Projection
-    from greencv_core.estimation.trajectory import Epochs, Observed, TrainingTask, Trajectory
 
 NAN = float("nan")
 
@@ -45,33 +56,14 @@ class RunForecaster:
     def predict(self, observed: Observed) -> Estimate:
         """Predict the whole run from what has been measured of it.
 
-        Raises
-        ------
-        NotEnoughDataError
-            There is no finished run, and neither an epoch nor a probe of this one.
+        :class:`NotEnoughDataError` is raised if there is no finished run, and neither an epoch nor
+        a probe of this one.
         """
-        from greencv_core.estimation.trajectory import NO_ORACLE
-
         return self.projection.predict(self.task, observed, NO_ORACLE)
 
     def predict_before(self) -> Estimate:
         """Predict the run before it starts; errors as of :meth:`predict`."""
-        from greencv_core.estimation.trajectory import NOTHING_OBSERVED
-
         return self.predict(NOTHING_OBSERVED)
-
-    def predict_cost(self, cost: RunCost) -> RunCost:
-        """Return a cost with the predicted energy and duration.
-
-        It is returned as it is where no energy is metered, or there is nothing to predict from.
-        """
-        if cost.energy_j is None:
-            return cost
-        try:
-            whole = self.predict_before()
-        except NotEnoughDataError:
-            return cost
-        return replace(cost, duration_s=whole.duration_s, energy_j=whole.energy_j, at_most=False)
 
 
 @dataclass(frozen=True)
@@ -99,11 +91,10 @@ class EpochForecast:
 
     def record(self, limit_j: float) -> ForecastRecord:
         """Return the part of the record of a run that was stopped by this forecast."""
-        whole = self.whole
         return ForecastRecord(
-            energy_j=None if whole is None else whole.energy_j,
+            energy_j=None if self.whole is None else self.whole.energy_j,
             low_j=self._least_j,
-            high_j=None if whole is None else whole.high_j,
+            high_j=None if self.whole is None else self.whole.high_j,
             after_epoch=self.epoch,
             limit_j=limit_j,
         )
@@ -142,7 +133,6 @@ class RunHistory:
     def from_records(cls, records: Iterable[RunRecord | Damaged]) -> RunHistory:
         """Learn from the finished records of a store that have their whole energy."""
         from greencv_core.estimation.bayesian.projection import Projection
-        from greencv_core.estimation.from_records import read_trajectory
 
         trajectories: list[Trajectory] = []
         sizes: dict[str, Size] = {}
@@ -160,13 +150,9 @@ class RunHistory:
         idle_w: dict[str, list[float]] = {}
         for each in trajectories:
             idle_w.setdefault(each.task.environment, []).append(each.task.idle_power_w)
-        return cls(
-            projection=projection,
-            runs=len(trajectories),
-            architectures=len({each.task.architecture for each in trajectories}),
-            sizes=sizes,
-            idle_power_w={name: statistics.median(watts) for name, watts in idle_w.items()},
-        )
+        architectures = {each.task.architecture for each in trajectories}
+        idle_power_w = {name: statistics.median(watts) for name, watts in idle_w.items()}
+        return cls(projection, len(trajectories), len(architectures), sizes, idle_power_w)
 
     def size(self, run: PlannedRun, probe: ProbeResult | None = None) -> Size | None:
         """Return the size of a run's architecture from records or a probe; None if unknown."""
@@ -186,17 +172,9 @@ class RunHistory:
     ) -> RunForecaster:
         """Return the forecaster of a planned run.
 
-        Parameters
-        ----------
-        idle_power_w
-            Idle power of all metered components; that of earlier runs of the environment if None.
-        power_limit_w
-            Power limit of the GPU; NaN where it is unknown, and for a CPU.
-        probe
-            A probe of the run, if there is one.
+        ``idle_power_w`` is that of all metered components; of earlier runs of the environment if
+        None. ``power_limit_w`` is the GPU's; NaN where it is unknown, and for a CPU.
         """
-        from greencv_core.estimation.from_records import describe_task
-
         task = describe_task(
             run,
             gflops_per_image=size.gflops_per_image,
@@ -241,19 +219,23 @@ class RunHistory:
 def predict_costs(
     costs: Mapping[str, RunCost], forecasters: Mapping[str, RunForecaster]
 ) -> dict[str, RunCost]:
-    """Return costs by condition with what their forecasters predict."""
-    return {
-        name: forecasters[name].predict_cost(cost) if name in forecasters else cost
-        for name, cost in costs.items()
-    }
+    """Return costs by condition with the energy and duration that their forecasters predict.
+
+    A cost stays as it is where no energy is metered, or there is nothing to predict from.
+    """
+    predicted = dict(costs)
+    for name, cost in costs.items():
+        if name in forecasters and cost.energy_j is not None:
+            with contextlib.suppress(NotEnoughDataError):
+                whole = forecasters[name].predict_before()
+                predicted[name] = replace(
+                    cost, duration_s=whole.duration_s, energy_j=whole.energy_j, at_most=False
+                )
+    return predicted
 
 
 def _probed_epochs(run: PlannedRun, probe: ProbeResult) -> Epochs | None:
     """Return an epoch of each stage at a probe's speed; None where it metered no energy."""
-    import numpy as np
-
-    from greencv_core.estimation.trajectory import Epochs
-
     if probe.power_w is None:
         return None
     seconds = np.array([epoch_s(run, probe, name) for name, _ in run.protocol.stages])

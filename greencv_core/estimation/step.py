@@ -100,10 +100,7 @@ def fixed_step(
         the original, whose epochs begin with the log, the first epoch includes what was metered
         before it.
 
-    Raises
-    ------
-    NotEnoughDataError
-        The training ended before the window did.
+    Raises :class:`NotEnoughDataError` if the training ended before the window did.
 
     Notes
     -----

@@ -88,13 +88,9 @@ class Machine:
 def describe_machine() -> Machine:
     """Return the machine as this process sees it (CPU affinity and visible GPUs respected)."""
     accelerators, problem = _accelerators()
+    memory_bytes, system = psutil.virtual_memory().total, platform.platform()
     return Machine(
-        cpu_model=_cpu_model(),
-        cpu_count=available_cpus(),
-        memory_bytes=psutil.virtual_memory().total,
-        accelerators=tuple(accelerators),
-        system=platform.platform(),
-        accelerator_problem=problem,
+        _cpu_model(), available_cpus(), memory_bytes, tuple(accelerators), system, problem
     )
 
 
@@ -111,15 +107,9 @@ def host() -> str:
 def software_versions() -> dict[str, str]:
     """Return the versions of the libraries that a run's outcome may depend on."""
     packages = (
-        "torch",
-        "torchvision",
-        "torchmetrics",
-        "numpy",
-        "scikit-learn",
-        "timm",
-        "codecarbon",
+        "torch", "torchvision", "torchmetrics", "numpy", "scikit-learn", "timm", "codecarbon",
         "nvidia-ml-py",
-    )
+    )  # fmt: skip
     versions = {"python": platform.python_version(), "greencv": __version__}
     for package in packages:
         try:
@@ -183,32 +173,20 @@ def find_torch_accelerators() -> list[Accelerator]:
     if torch.cuda.is_available():
         found = []
         for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
+            card = torch.cuda.get_device_properties(index)
+            # NVML does not know the identifiers of AMD's build of torch.
+            uuid = "" if torch.version.hip else str(getattr(card, "uuid", ""))
+            if uuid and not uuid.startswith(("GPU-", "MIG-")):
+                uuid = f"GPU-{uuid}"
+            # Emulated bfloat16 (before Ampere) would be slower than no mixed precision.
+            bf16 = card.major >= 8
             found.append(
-                Accelerator(
-                    device=f"cuda:{index}",
-                    name=properties.name,
-                    # NVML does not know the identifiers of AMD's build of torch.
-                    uuid=None
-                    if torch.version.hip
-                    else _nvml_uuid(str(getattr(properties, "uuid", ""))),
-                    memory_bytes=properties.total_memory,
-                    # Emulated bfloat16 (before Ampere) would be slower than no mixed precision.
-                    bf16=properties.major >= 8,
-                )
+                Accelerator(f"cuda:{index}", card.name, uuid or None, card.total_memory, bf16)
             )
         return found
     if torch.backends.mps.is_available():
-        return [
-            Accelerator(device="mps", name="Apple GPU", uuid=None, memory_bytes=None, bf16=False)
-        ]
+        return [Accelerator("mps", "Apple GPU", uuid=None, memory_bytes=None, bf16=False)]
     return []
-
-
-def _nvml_uuid(uuid: str) -> str | None:
-    if not uuid:
-        return None
-    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
 
 
 def _cpu_model() -> str:

@@ -30,12 +30,7 @@ def machine_lock(still_wanted: Callable[[], None] | None = None) -> Iterator[Non
     ----------
     still_wanted
         Wait for the lock, and call this every second; an exception from it ends the wait. Without
-        it, do not wait.
-
-    Raises
-    ------
-    BadInputError
-        Another greencv is training here.
+        it, raise :class:`BadInputError` if another greencv is training here.
     """
     lock = filelock.ReadWriteLock(_folder() / "machine.lock", is_singleton=False)
     while True:

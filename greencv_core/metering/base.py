@@ -68,8 +68,5 @@ class EnergySource(Protocol):
     def record(self, poll_period_s: float) -> Recording:
         """Return a new recording, which starts with its first poll.
 
-        Parameters
-        ----------
-        poll_period_s
-            Longest time between polls of a meter whose refreshes need not be followed.
+        If the meter's refreshes need not be followed, it is polled every ``poll_period_s``.
         """

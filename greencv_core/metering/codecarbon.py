@@ -183,10 +183,7 @@ class CodeCarbonSource:
 def find_models(components: Sequence[Component]) -> list[CodeCarbonSource]:
     """Return a source for each of the components that CodeCarbon has a model of.
 
-    Raises
-    ------
-    MeterError
-        CodeCarbon cannot describe this machine.
+    :class:`MeterError` is raised if CodeCarbon cannot describe this machine.
     """
     if not components:
         return []

@@ -53,10 +53,7 @@ def summarise_states(states: Sequence[GpuState]) -> GpuSummary | None:
 def find_disturbances(states: Sequence[GpuState], *, own_process_on_gpu: bool) -> tuple[str, ...]:
     """Return what disturbed the GPUs: other processes, or clocks reduced by temperature.
 
-    Parameters
-    ----------
-    own_process_on_gpu
-        Whether this process works on a GPU and therefore appears in its list of processes.
+    With ``own_process_on_gpu``, this process works on a GPU and is in its list of processes.
     """
     found = []
     if any(_has_other_process(pids, own_process_on_gpu) for pids in {s.processes for s in states}):

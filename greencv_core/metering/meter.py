@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from greencv_core.metering.discovery import discover
@@ -68,23 +69,20 @@ class EnergyMeter:
         if poll_period_s <= 0:
             raise ValueError(f"poll_period_s = {poll_period_s}: must be greater than 0")
         self.discovery = discover((gpu,) if isinstance(gpu, str) else gpu, compare=compare)
-        self._synchronize = synchronize
-        self._intensity = carbon_intensity_gco2e_per_kwh
-        self._idle_power_w = idle_power_w
-        self._poll_period_s = poll_period_s
+        self._new_window = partial(
+            Window,
+            self.discovery,
+            synchronize or _synchronize_torch,
+            lambda: synchronize is not None or _initialised_cuda() is not None,
+            carbon_intensity_gco2e_per_kwh,
+            idle_power_w,
+            poll_period_s,
+        )
         self._windows: list[Window] = []
 
     def __enter__(self) -> Window:
         """Open a window; windows of the same meter may nest."""
-        window = Window(
-            self.discovery.sources,
-            self.discovery.comparison_sources,
-            self._synchronize or _synchronize_torch,
-            self._works_on_gpu,
-            self._intensity,
-            self._idle_power_w,
-            self._poll_period_s,
-        )
+        window = self._new_window()
         window.open()
         self._windows.append(window)
         return window
@@ -92,9 +90,6 @@ class EnergyMeter:
     def __exit__(self, *exception: object) -> None:
         """Close the window, even after an exception."""
         self._windows.pop().close()
-
-    def _works_on_gpu(self) -> bool:
-        return self._synchronize is not None or _initialised_cuda() is not None
 
 
 def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> Reading:
@@ -110,18 +105,13 @@ def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> 
 
 def _initialised_cuda() -> Any:
     """Return ``torch.cuda`` if this process works on a GPU, else None; never loads PyTorch."""
-    torch = sys.modules.get("torch")
-    cuda = getattr(torch, "cuda", None)
-    if cuda is not None and cuda.is_initialized():
-        return cuda
-    return None
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda if cuda is not None and cuda.is_initialized() else None
 
 
 def _synchronize_torch() -> None:
     cuda = _initialised_cuda()
-    if cuda is None:
-        return
-    for index in range(cuda.device_count()):
+    for index in range(cuda.device_count() if cuda is not None else 0):
         # Synchronising an unused card would open a context there.
         if index == cuda.current_device() or cuda.memory_allocated(index):
             cuda.synchronize(index)

@@ -123,10 +123,7 @@ class NvmlSource:
     use_counter
         False integrates power even if there is a counter, for comparison.
 
-    Raises
-    ------
-    MeterError
-        The card does not exist, or reports neither energy nor power.
+    Raises :class:`MeterError` if the card does not exist or reports neither energy nor power.
     """
 
     component: Component = "gpu"
@@ -172,13 +169,8 @@ class NvmlSource:
     @property
     def description(self) -> str:
         """Quantity that is read, and the card's name."""
-        what = (
-            "energy counter"
-            if self.uses_counter
-            else "power averaged over 1 s, integrated"
-            if self.averaged
-            else "power, integrated"
-        )
+        power = "power averaged over 1 s" if self.averaged else "power"
+        what = "energy counter" if self.uses_counter else f"{power}, integrated"
         return f"NVML {what} ({self.name})"
 
     @property
@@ -275,12 +267,8 @@ class NvmlSource:
 def visible_gpu_uuids() -> tuple[str, ...]:
     """Return the UUIDs of the NVIDIA GPUs visible to this process by ``CUDA_VISIBLE_DEVICES``.
 
-    NVML counts physical cards and ignores that variable, so indices are translated here.
-
-    Raises
-    ------
-    MeterError
-        There is no NVIDIA driver, or CUDA and NVML may number the cards differently.
+    NVML counts physical cards and ignores that variable, so indices are translated here. Without a
+    driver, or where CUDA and NVML may number the cards differently, :class:`MeterError` is raised.
     """
     try:
         pynvml.nvmlInit()

@@ -161,10 +161,7 @@ class Poller:
         return waited_s > LONGEST_WAIT_S or self._is_settled(self._stop_after_s)
 
     def _is_settled(self, time_s: float) -> bool:
-        return all(
-            index in self.failures or recording.is_settled(time_s)
-            for index, recording in enumerate(self.recordings)
-        )
+        return not self.unsettled(time_s, range(len(self.sources)))
 
     def _poll(self, index: int, timeout_s: float = -1) -> None:
         # Keep this short: it interrupts the training, with cold caches.
@@ -187,6 +184,5 @@ class Poller:
     def _fail(self, index: int, error: Exception) -> None:
         # A failing meter must neither end the training nor count as zero.
         name = self.sources[index].description
-        known = isinstance(error, MeterError)
-        reason = str(error) if known else f"{name}: {type(error).__name__}: {error}"
-        self.failures.setdefault(index, reason)
+        other = f"{name}: {type(error).__name__}: {error}"
+        self.failures.setdefault(index, str(error) if isinstance(error, MeterError) else other)

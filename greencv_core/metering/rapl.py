@@ -130,12 +130,8 @@ def find_rapl() -> tuple[list[RaplSource], str | None]:
     """Return the RAPL sources of this machine, and why DRAM zones are not among them, if so.
 
     Package zones meter the CPU, DRAM zones the RAM. ``psys`` contains the packages, ``core`` and
-    ``uncore`` are inside them, and ``intel-rapl-mmio`` repeats them: none of these is added.
-
-    Raises
-    ------
-    MeterError
-        There is no RAPL, or it is not readable; the message says what to do.
+    ``uncore`` are inside them, and ``intel-rapl-mmio`` repeats them: none of these is added. If
+    there is no RAPL or it is not readable, :class:`MeterError` says what to do.
     """
     root = Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
     packages, dram = [], []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greencv_core.metering.base import EnergySource
+from greencv_core.metering.discovery import Discovery
 from greencv_core.metering.energy_curves import EnergyCurve
 from greencv_core.metering.gpu_summary import GpuSummary, find_disturbances, summarise_states
 from greencv_core.metering.nvml import NvmlSource
@@ -51,16 +51,16 @@ class Window:
 
     def __init__(
         self,
-        sources: Sequence[EnergySource],
-        comparison_sources: Sequence[EnergySource],
+        discovery: Discovery,
         synchronize: Callable[[], None],
         works_on_gpu: Callable[[], bool],
         carbon_intensity_gco2e_per_kwh: float | None,
         idle_power_w: Mapping[Component, float] | None,
         poll_period_s: float,
     ) -> None:
-        self._best = range(len(sources))
-        self._poller = Poller([*sources, *comparison_sources], poll_period_s)
+        self._best = range(len(discovery.sources))
+        sources = [*discovery.sources, *discovery.comparison_sources]
+        self._poller = Poller(sources, poll_period_s)
         self._synchronize = synchronize
         self._works_on_gpu = works_on_gpu
         self._intensity = carbon_intensity_gco2e_per_kwh
@@ -114,19 +114,14 @@ class Window:
         self._synchronize()
         now_s = time.monotonic()
         self._poller.poll_all(at_end=True)  # a constant model is known until its last poll only
-        return self._read(self._start_s, now_s)
+        return self._read_until(now_s)
 
     def read_until(self, time_s: float) -> Reading:
-        """Return the reading from the start until a time, such as :attr:`part_end_s`.
+        """Return the reading of the first ``time_s`` seconds, such as :attr:`part_end_s`.
 
         May wait for a refresh of the meters, and be called from any thread.
-
-        Parameters
-        ----------
-        time_s
-            Seconds from the window's start.
         """
-        return self._read(self._start_s, self._start_s + time_s)
+        return self._read_until(self._start_s + time_s)
 
     @property
     def reading(self) -> Reading:
@@ -137,7 +132,7 @@ class Window:
         RuntimeError
             The window is still open.
         """
-        return self._read(self._start_s, self._closed_s())
+        return self._read_until(self._closed_s())
 
     @property
     def by_source(self) -> tuple[ComponentReading | None, ...]:
@@ -154,15 +149,10 @@ class Window:
         if not parts:
             return ()
         self._poller.wait_until_settled(max(end_s for _, _, end_s in parts))
-        curves = self._curves()
+        curves, zero_s = self._curves(), self._start_s
         return tuple(
-            Phase(
-                name,
-                start_s - self._start_s,
-                end_s - self._start_s,
-                self._settled_reading(start_s, end_s, curves),
-            )
-            for name, start_s, end_s in parts
+            Phase(name, start - zero_s, end - zero_s, self._settled_reading(start, end, curves))
+            for name, start, end in parts
         )
 
     @property
@@ -193,7 +183,7 @@ class Window:
     def comparisons(self) -> tuple[tuple[Component, ComponentReading, ComponentReading], ...]:
         """Component and the readings of its best and second meter, if ``compare`` was set."""
         end_s = self._closed_s()
-        best = self._read(self._start_s, end_s).components
+        best = self._read_until(end_s).components
         curves = self._curves()
         found = []
         for component, reading in best.items():
@@ -242,15 +232,13 @@ class Window:
         """Return each source's energy over time; cached once no more polls follow."""
         if self._final_curves is not None:
             return self._final_curves
-        finished = self._poller.finished
-        curves = self._poller.curves()
-        if finished:
-            self._final_curves = curves
+        finished, curves = self._poller.finished, self._poller.curves()
+        self._final_curves = curves if finished else None
         return curves
 
-    def _read(self, start_s: float, end_s: float) -> Reading:
+    def _read_until(self, end_s: float) -> Reading:
         self._poller.wait_until_settled(end_s)
-        return self._settled_reading(start_s, end_s, self._curves())
+        return self._settled_reading(self._start_s, end_s, self._curves())
 
     def _settled_reading(
         self, start_s: float, end_s: float, curves: Mapping[int, EnergyCurve]
@@ -258,9 +246,7 @@ class Window:
         parts = {c: self._component(c, start_s, end_s, curves) for c in COMPONENTS}
         metered = [component for component, part in parts.items() if part is not None]
         return Reading(
-            gpu=parts["gpu"],
-            cpu=parts["cpu"],
-            ram=parts["ram"],
+            **parts,
             duration_s=end_s - start_s,
             carbon_intensity_gco2e_per_kwh=self._intensity,
             idle_power_w=self._total_idle_power_w(metered),

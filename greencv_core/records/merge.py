@@ -75,13 +75,8 @@ def merge(sources: Sequence[str | Path], into: Store) -> Merge:
     replaces the store's own record, that is moved into the subfolder ``superseded``. The sources
     stay unchanged; repeating an interrupted merge completes it.
 
-    Raises
-    ------
-    BadInputError
-        A source is missing, not a folder, without records or the store itself; or the store
-        cannot be written to or contains records of a newer greencv. Nothing is copied then.
-    GreencvError
-        The disk is full; records that were copied before are complete and stay.
+    Nothing is copied if a source is missing, has no records or is the store itself, or if the store
+    cannot be written to or has records of a newer greencv.
     """
     by_identity: dict[str, Store] = {}
     for store in map(Store, sources):
@@ -115,7 +110,6 @@ def _check_source(source: Store, into: Store) -> None:
 
 
 def _merge_run(run_id: str, candidates: list[RecordFile], into: Store, done: Merge) -> None:
-    """Write the best record of one run, unless the store has it."""
     own = into.load_file(run_id)
     if isinstance(own, RecordFile):
         # The store's record comes first: of two with the same content, it is the one to keep.

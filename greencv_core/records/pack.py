@@ -58,11 +58,6 @@ def pack(study: Study, store: Store) -> Bundle:
     """Pack the runs of a study that are in a store, whichever machine made them.
 
     The same runs give the same bytes, with the same versions of greencv and pyarrow.
-
-    Raises
-    ------
-    BadInputError
-        The store does not exist or contains no run of the study.
     """
     store.check_readable()
     files, damaged = find_record_files(study, store, study.architectures)
@@ -141,7 +136,6 @@ def _parquet(study: Study, files: Sequence[RecordFile]) -> bytes:
 
 
 def _find_texts(content: Any, pattern: re.Pattern[str], field: str = "") -> Iterator[str]:
-    """Yield each text that matches, with the name of its field."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield from _find_texts(value, pattern, f"{field}.{key}" if field else str(key))

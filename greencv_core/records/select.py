@@ -22,19 +22,10 @@ from greencv_core.utils.secrets import safe_line
 def find_record_files(
     study: Study, store: Store, architectures: Collection[str], planned: Collection[str] = ()
 ) -> tuple[list[RecordFile], list[Damaged]]:
-    """Find a study's records in a store, sorted by run id, made by any machine or device.
+    """Find a study's records in a store, sorted by run id, and its files without a valid record.
 
-    Also returns the files that contain no valid record.
-
-    Parameters
-    ----------
-    planned
-        Run ids to leave out: those planned on this machine.
-
-    Raises
-    ------
-    BadInputError
-        The store is a bundle without a record of the study, or whose records contradict its study.
+    Any machine or device may have made them; run ids ``planned`` on this machine are left out. A
+    bundle has at least one record of the study, and none that contradicts its own study.
     """
     if store.is_bundle:
         files, damaged = _find_in_bundle(study, store)

@@ -22,11 +22,7 @@ def find_study(source: str | Path) -> Path:
 def load_study(source: str | Path) -> Study:
     """Read and check a study file, one by its name in ``studies/``, or the study in a bundle.
 
-    Raises
-    ------
-    BadInputError
-        The file is missing, not YAML, or states something a study cannot be; one line a problem,
-        each with file, field, value and what is allowed.
+    :class:`BadInputError` has one line a problem, with file, field, value and what is allowed.
     """
     path = Path(source)
     if bundle.is_bundle(path):

@@ -69,14 +69,10 @@ class RecordFile:
 class Store:
     """Run records, ``<run id>.json`` each, in a folder, an object store or a bundle.
 
-    A record is written completely or not at all, even if the power fails, and several processes
-    may write at the same time.
-
-    Parameters
-    ----------
-    location
-        Path of a folder, shared or not, or a URL that fsspec can open: ``s3://bucket/prefix``.
-        Or the path of a bundle, which is read-only: ``study.parquet``.
+    The location is the path of a folder, shared or not, a URL that fsspec can open
+    (``s3://bucket/prefix``), or the path of a bundle, which is read-only (``study.parquet``). A
+    record is written completely or not at all, even if the power fails, and several processes may
+    write at the same time.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -130,12 +126,7 @@ class Store:
     def check_writable(self) -> list[Damaged]:
         """Check that the store can be written to; return its damaged files, left in place.
 
-        Raises
-        ------
-        BadInputError
-            The store cannot be written to, or contains records of a newer greencv.
-        GreencvError
-            A server does not respond.
+        A store with records of a newer greencv raises :class:`BadInputError`, too.
         """
         self._writable.prepare()
         damaged = [entry for entry in self.records() if isinstance(entry, Damaged)]
@@ -157,27 +148,21 @@ class Store:
         """Write a record, unless the store has a better one of the same run.
 
         A finished run is better than a stopped one, that better than a failed one, and a complete
-        reading better than an incomplete one.
-
-        Raises
-        ------
-        GreencvError
-            The store cannot be written to, the disk is full, or a newer greencv wrote a record of
-            this run; no incomplete file is left.
+        reading better than an incomplete one. An error leaves no incomplete file.
         """
         backend, name = self._writable, f"{record.run_id}.json"
         content = record.model_dump_json().encode()
-        earlier = self.load(record.run_id)
+        earlier = self.load_file(record.run_id)
         if earlier is None:
             if backend.create(name, content):
                 return
-            earlier = self.load(record.run_id)  # written by another process in the meantime
+            earlier = self.load_file(record.run_id)  # written by another process in the meantime
         if isinstance(earlier, Damaged) and earlier.newer is not None:
             raise GreencvError(
                 f"{earlier.where}: was written by a newer greencv and is not replaced: update "
                 "greencv or name another store"
             )
-        if isinstance(earlier, RunRecord) and quality(earlier) > quality(record):
+        if isinstance(earlier, RecordFile) and quality(earlier.record) > quality(record):
             return
         backend.write(name, content)
 
@@ -187,12 +172,8 @@ class Store:
 
     def read(self, run_id: str) -> RunRecord | None:
         """Return the record of a run, or None if there is no valid one."""
-        loaded = self.load(run_id)
-        return loaded if isinstance(loaded, RunRecord) else None
-
-    def load(self, run_id: str) -> RunRecord | Damaged | None:
-        """Return the record of a run, the damaged file, or None if there is no file."""
-        return next(self.load_all([run_id]), None)
+        loaded = self.load_file(run_id)
+        return loaded.record if isinstance(loaded, RecordFile) else None
 
     def load_file(self, run_id: str) -> RecordFile | Damaged | None:
         """Return the file of a run with its record, or None if there is no file."""
@@ -239,13 +220,7 @@ def quality(record: RunRecord) -> tuple[int, bool]:
 
 
 def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
-    """Return the content of a file with its record and row; never raise an error.
-
-    Parameters
-    ----------
-    where
-        Path or URL of the file, which ends in the run's id and ``.json``.
-    """
+    """Return a file with its record and row; ``where`` ends in the run's id and ``.json``."""
     try:
         data = _parse_json(content)
     except (ValueError, RecursionError) as error:

@@ -18,16 +18,6 @@ from greencv_core.report.exhibits.tables import (
 from greencv_core.report.exhibits.theme import apply_theme
 
 __all__ = [
-    "apply_theme",
-    "attach_runs",
-    "bullet_list",
-    "code_block",
-    "conditions_table",
-    "figures",
-    "heading",
-    "pairs_table",
-    "paragraph",
-    "provenance_note",
-    "show_table",
-    "show_table_or_text",
-]
+    "apply_theme", "attach_runs", "bullet_list", "code_block", "conditions_table", "figures",
+    "heading", "pairs_table", "paragraph", "provenance_note", "show_table", "show_table_or_text",
+]  # fmt: skip

@@ -44,13 +44,9 @@ def estimate_costs(
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
     """Return the cost of one run by condition, and why other conditions cannot be trained.
 
-    Parameters
-    ----------
-    known
-        Costs from records, by condition; the other conditions are timed.
-    probe_all
-        False: stop timing after :data:`PROBING_S`, or after :data:`PROBING_SHARE` of the expected
-        time of all runs if that is longer, and extrapolate the cost of the remaining conditions.
+    ``known`` are costs from records, by condition; the other conditions are timed. Without
+    ``probe_all``, stop timing after :data:`PROBING_S`, or after :data:`PROBING_SHARE` of the
+    expected time of all runs if that is longer, and extrapolate the remaining costs.
     """
     costs: dict[str, RunCost] = {}
     problems: dict[str, str] = {}

@@ -33,7 +33,7 @@ from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker, find_study_errors
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Study
-from greencv_core.utils.energy import emissions_gco2e
+from greencv_core.utils.energy import Component, emissions_gco2e
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import default_store
 
@@ -61,12 +61,8 @@ def check(study: Study, *, download: bool) -> None:
     """Check the parts of a study that only the training libraries know.
 
     With ``download``, images and weights are downloaded if they are missing, and checked.
-
-    Raises
-    ------
-    BadInputError
-        An architecture, a data set or a country is unknown, or images are not available; one line
-        each. Or this machine has none of the study's environments.
+    :class:`BadInputError` has one line for each unknown architecture, data set or country, and for
+    images that are not available; or this machine has none of the study's environments.
     """
     problems = find_study_errors(study, download=download)
     machine = hardware.describe_machine()
@@ -118,11 +114,8 @@ def run_study(
         store.check_writable()  # raises: a bundle is read-only
     store.stamps()  # raises before any download if the store cannot be read
     chosen = list(study.architectures if architectures is None else architectures)
-    if store.is_bundle:
-        study.check_architectures(chosen)
-        packed = find_records(study, store, chosen)
-        return _outcome(study, packed, new=(), missing=0, every_component=every_component)
-    runs, _ = plan_here(study, architectures=chosen)
+    study.check_architectures(chosen)
+    runs = [] if store.is_bundle else plan_here(study, architectures=chosen)[0]
     new: list[RunRecord] = []
     on_cluster = scheduler is not None
     if train and (on_cluster or _is_unfinished(study, store, runs, chosen, stop_above_j)):
@@ -136,10 +129,12 @@ def run_study(
         store.stamps()  # finds the new records
     ids = [run.run_id for run in runs]
     here = [record for record in store.load_all(ids) if isinstance(record, RunRecord)]
-    return _outcome(
-        study, [*here, *find_records(study, store, chosen, set(ids))],
-        new=new, missing=len(runs) - len(here), every_component=every_component,
-    )  # fmt: skip
+    components = None if every_component else study.analysis.components
+    records = _adapt([*here, *find_records(study, store, chosen, set(ids))], study, components)
+    statuses = {(record.run_id, record.status) for record in [*new, *records]}
+    counts = Counter(status for _, status in statuses)
+    missing = len(runs) - len(here)
+    return Outcome(tuple(records), len(new), counts["failed"], counts["stopped"], missing)
 
 
 def _train_missing(run_queue: RunQueue, scheduler: str | None) -> None:
@@ -155,25 +150,17 @@ def _train_missing(run_queue: RunQueue, scheduler: str | None) -> None:
     run_on_cluster(run_queue, scheduler)
 
 
-def _outcome(
-    study: Study,
-    found: Sequence[RunRecord],
-    *,
-    new: Sequence[RunRecord],
-    missing: int,
-    every_component: bool,
-) -> Outcome:
-    components = None if every_component else study.analysis.components
+def _adapt(
+    found: Sequence[RunRecord], study: Study, components: Sequence[Component] | None
+) -> list[RunRecord]:
+    """Return records in the study's order, with its components and its electricity."""
     try:
-        records = [
+        return [
             restrict_to_components(_with_carbon(record, study.carbon), components)
             for record in sort_records(disambiguate_environments(found), study)
         ]
     except BadInputError as error:
         raise BadInputError(f"{study.where}: {error}") from error
-    statuses = {(record.run_id, record.status) for record in [*new, *records]}
-    counts = Counter(status for _, status in statuses)
-    return Outcome(tuple(records), len(new), counts["failed"], counts["stopped"], missing)
 
 
 def _is_unfinished(
@@ -240,14 +227,8 @@ def estimate_run_costs(
     """Predict the cost of one run of each condition.
 
     As in ``greencv estimate``, from all finished runs of the store; conditions that have none are
-    timed and metered for a few batches, each in a fresh process.
-
-    Returns
-    -------
-    costs
-        By condition.
-    problems
-        Why a condition could not be timed (too little memory, for example), by condition.
+    timed and metered for a few batches, each in a fresh process. Also returns why a condition could
+    not be timed (too little memory, for example), by condition.
     """
     store = StoreSnapshot(store)
     costs, problems = estimate_costs(runs, machine, costs_from_records(runs, store))

@@ -36,22 +36,15 @@ from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.text import count
 
-CHECK_EVERY_S = 2.0
-"""Interval between checks which workers are there."""
+CHECK_EVERY_S = 2.0  # interval between checks which workers are there
 CONNECT_S = 10.0
-ATTEMPTS = 4
-"""Workers that may be lost with a run before the run counts as failed."""
+ATTEMPTS = 4  # workers that may be lost with a run before the run counts as failed
 
 
 def run_on_cluster(run_queue: RunQueue, scheduler: str) -> None:
     """Train a study's runs on a cluster's workers, each on one with the device that it needs.
 
     Workers may come and go; a run whose worker is lost starts again on another one.
-
-    Raises
-    ------
-    GreencvError
-        No worker can be used, the scheduler is lost, or a record cannot be written.
     """
     run_queue.prepare_store()
     with _connected(scheduler) as client:

@@ -23,8 +23,7 @@ from greencv_core.study.schema import Study
 
 SLOT = "greencv"
 """The Dask resource that a training takes completely, so that a worker trains one run at a time."""
-NOTE, STARTED, FORECAST = "note", "started", "forecast"
-"""Kinds of messages to the driver."""
+NOTE, STARTED, FORECAST = "note", "started", "forecast"  # kinds of messages to the driver
 
 _workers: dict[str, Worker] = {}
 """The worker of this process, by session; only of the last session."""

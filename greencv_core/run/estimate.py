@@ -28,8 +28,7 @@ from greencv_core.utils.text import count
 
 PROBE_S = 5.0
 """Least duration of a probe in seconds: the speed of a machine varies from second to second."""
-WHERE = "greencv estimate"
-"""Start of error messages."""
+WHERE = "greencv estimate"  # start of error messages
 
 
 @dataclass(frozen=True)
@@ -124,28 +123,18 @@ def estimate_training(
     probes, untried = _run_probes(runs, machine) if probe else ({}, {})
     carbon = wanted.carbon
     intensity = carbon_intensity_gco2e_per_kwh(carbon.country, carbon.intensity_gco2e_per_kwh)
-    return EstimateReport(
-        estimates=tuple(
-            _estimate(run, probes.get(run.environment.name), history, machine, intensity)
-            for run in runs
-            if run.environment.name not in untried
-        ),
-        untried=untried,
-        runs=history.runs,
-        architectures=history.architectures,
+    estimates = tuple(
+        _estimate(run, probes.get(run.environment.name), history, machine, intensity)
+        for run in runs
+        if run.environment.name not in untried
     )
+    return EstimateReport(estimates, untried, history.runs, history.architectures)
 
 
 def one_training(
     study: Study, architecture: str, *, dataset: str | None = None, epochs: int | None = None
 ) -> Study:
-    """Return a study of one training by another study's protocol; see :func:`estimate_training`.
-
-    Raises
-    ------
-    BadInputError
-        A name is unknown, or the combination cannot be trained.
-    """
+    """Return a study of one training by another study's protocol; see :func:`estimate_training`."""
     content = study.model_dump()
     content["architectures"] = [architecture]
     content["protocol"]["repetitions"] = 1

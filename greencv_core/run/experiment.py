@@ -21,7 +21,6 @@ from greencv_core.machine import environment, hardware
 from greencv_core.metering import (
     ComponentReading,
     EnergyMeter,
-    GpuSummary,
     Phase,
     Reading,
     Window,
@@ -73,15 +72,6 @@ def execute(
         Called with the forecast, from another thread.
     stop_above_j
         Stop the training when its forecast exceeds this energy, and record that.
-
-    Raises
-    ------
-    BadInputError
-        The images or the weights are not available.
-    FloatingPointError
-        The loss diverged.
-    MeterError
-        The GPU that the run trains on cannot be metered.
     """
     start_s = time.monotonic()
     limit = EnergyLimit(run.protocol, forecaster, on_forecast, stop_above_j)
@@ -158,7 +148,8 @@ def _train_metered(
         others, own_pct = load.share_of_others(), load.own_pct()
     accelerator, gpu, phases = machine.accelerator_of(spec), window.gpu, window.phases
     lost, disturbances = _problems(window, accelerator, others)
-    gpu_pct = gpu.utilization_pct if gpu else None
+    gpu_fields = dict(vars(gpu)) if gpu else {}
+    gpu_pct = gpu_fields.get("utilization_pct")
     return RunRecord(
         **_status(history, limit),
         **build_identity(run, machine),
@@ -176,7 +167,8 @@ def _train_metered(
         idle_power_w=dict(idle_power_w),
         carbon_intensity_gco2e_per_kwh=intensity,
         device_utilization_pct=own_pct if accelerator is None else gpu_pct,
-        **_gpu_fields(gpu),
+        gpu_slowed_share=gpu_fields.pop("slowed_share", {}),
+        gpu=gpu_fields,
         contended=bool(disturbances),
         problems=[without_secrets(problem) for problem in (*lost, *disturbances)],
         trace=_trace_record(window),
@@ -291,13 +283,6 @@ def _window_record(name: str, start_s: float, end_s: float, reading: Reading) ->
 
 def _energy_record(reading: ComponentReading) -> EnergyRecord:
     return EnergyRecord.model_validate(vars(reading))
-
-
-def _gpu_fields(gpu: GpuSummary | None) -> dict[str, object]:
-    if gpu is None:
-        return {}
-    fields = dict(vars(gpu))
-    return {"gpu_slowed_share": fields.pop("slowed_share"), "gpu": fields}
 
 
 def _trace_record(window: Window) -> TraceRecord:

@@ -73,8 +73,8 @@ def select_unfinished(
         record = records.get(run.run_id)
         if record is None:
             return False
-        if record.status == "stopped":
-            return _stays_stopped(record, stop_above_j)
+        if record.status == "stopped" and record.forecast is not None:
+            return stop_above_j is not None and record.forecast.low_j > stop_above_j
         meters = worker.meters[environment.gpu_uuids(run.environment, worker.machine)]
         return record.status == "finished" and not _has_weaker_meters(record, meters)
 
@@ -102,11 +102,6 @@ def costs_from_records(runs: Sequence[PlannedRun], store: Store) -> dict[str, Ru
 def _read(store: Store, run_ids: Iterable[str]) -> dict[str, RunRecord]:
     loaded = store.load_all(run_ids)
     return {record.run_id: record for record in loaded if isinstance(record, RunRecord)}
-
-
-def _stays_stopped(record: RunRecord, stop_above_j: float | None) -> bool:
-    forecast = record.forecast
-    return stop_above_j is not None and forecast is not None and forecast.low_j > stop_above_j
 
 
 def _has_weaker_meters(record: RunRecord, meters: Mapping[Component, Provenance]) -> bool:

@@ -15,24 +15,17 @@ from greencv_core.metering import EnergyMeter
 from greencv_core.run.experiment import TrainingSetup, prepare, synchronizer
 from greencv_core.study.plan import PlannedRun
 
-FEW_BATCHES = 16
-"""Number of batches of synthetic images, which are trained on repeatedly."""
+FEW_BATCHES = 16  # number of batches of synthetic images, which are trained on repeatedly
 
 
 def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) -> ProbeResult:
     """Train and validate on a few batches of a condition, and return their time and energy.
 
     Nothing is downloaded for it: weights are random, and synthetic images of the same size replace
-    those that are not on this machine yet.
-
-    Parameters
-    ----------
-    for_s
-        Time the batches of each stage for at least this long.
+    those that are not on this machine yet. The batches of each stage take at least ``for_s``.
     """
     start_s = time.monotonic()
-    untrained = run.protocol.model_copy(update={"weights": "none"})
-    run = replace(run, protocol=untrained)
+    run = replace(run, protocol=run.protocol.model_copy(update={"weights": "none"}))
     if not datasets.is_downloaded(run.dataset):
         classes = datasets.count_classes(run.dataset)
         few = {"train_images": min(run.dataset.train_images, FEW_BATCHES * run.protocol.batch_size)}
@@ -40,10 +33,9 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
         synthetic = run.dataset.model_copy(update={"name": "synthetic", "classes": classes, **few})
         run = replace(run, dataset=synthetic)
     with prepare(run) as setup:
-        synchronize = synchronizer(setup.device) or (lambda: None)
-        meter = EnergyMeter(
-            environment.gpu_uuids(run.environment, machine), synchronize=synchronizer(setup.device)
-        )
+        waits = synchronizer(setup.device)
+        synchronize = waits or (lambda: None)
+        meter = EnergyMeter(environment.gpu_uuids(run.environment, machine), synchronize=waits)
         setup_s = time.monotonic() - start_s
         with meter as window:
             timed = {

@@ -18,8 +18,7 @@ from greencv_core.study.plan import PlannedRun
 from greencv_core.utils.text import clock, joules
 
 LINE_EVERY_S = 10.0
-FORECAST_EVERY_S = 30.0
-"""Interval between lines about a run in progress, if there is no bar."""
+FORECAST_EVERY_S = 30.0  # interval between lines about a run in progress, if there is no bar
 
 
 class RunProgress(Protocol):

@@ -89,20 +89,19 @@ class RunQueue:
         parallel = min(self.computers.get(machine, 1), len(runs))
         finished, self._finished = self._finished, 0
         self.progress.begin(runs, finished, replace(total, duration_s=total.duration_s / parallel))
-        jobs = []
-        for run in runs:
-            forecaster, earlier = forecasters.get(run.condition), self.store.read(run.run_id)
-            jobs.append(
-                Job(
-                    run=run,
-                    expected_s=expected_s.get(run.condition),
-                    forecaster=forecaster,
-                    stop_above_j=self.stop_above_j,
-                    refusal=self._refusal(run, forecaster),
-                    replaces="" if earlier is None else earlier.started_at,
-                )
+        earlier = {run.run_id: self.store.read(run.run_id) for run in runs}
+        starts = {run_id: record.started_at for run_id, record in earlier.items() if record}
+        return [
+            Job(
+                run=run,
+                expected_s=expected_s.get(run.condition),
+                forecaster=forecasters.get(run.condition),
+                stop_above_j=self.stop_above_j,
+                refusal=self._refusal(run, forecasters.get(run.condition)),
+                replaces=starts.get(run.run_id, ""),
             )
-        return jobs
+            for run in runs
+        ]
 
     def find_newer_record(self, job: Job) -> RunRecord | None:
         """Return the finished record that another driver wrote since the job was created."""
@@ -123,10 +122,8 @@ class RunQueue:
         ``duration_s`` includes the set-up.
         """
         record = record.model_copy(update={"session": self.session})
-        newer = self._write(job, record)
-        if newer is not None:
-            record = newer
-            duration_s = (newer.duration_s or 0.0) + (newer.setup_s or 0.0)
+        if (newer := self._write(job, record)) is not None:
+            record, duration_s = newer, (newer.duration_s or 0.0) + (newer.setup_s or 0.0)
         self.new_records.append(record)
         self._remaining[job.run.run_id].learn(job.run, duration_s)
         self.progress.run_ended(job.run, record, self._remaining_s())

@@ -26,10 +26,8 @@ Check = Callable[[], None]
 """Called every second while a process works; an exception from it ends the process."""
 
 CHECK_EVERY_S = 1.0
-ATTEMPTS = 5
-"""Attempts at a short task whose process is killed."""
-TERMINATE_S = 1.0
-"""Time that a terminated process has to end before it is killed."""
+ATTEMPTS = 5  # attempts at a short task whose process is killed
+TERMINATE_S = 1.0  # time that a terminated process has to end before it is killed
 EXIT_CODE_S = 10.0
 """Time that the fork server has, on a busy computer, to report how a process ended."""
 
@@ -37,10 +35,7 @@ EXIT_CODE_S = 10.0
 class ProcessLostError(GreencvError):
     """A process ended before its function did.
 
-    Attributes
-    ----------
-    retry
-        Whether another attempt may succeed; not if memory was too small or the process hung.
+    With ``retry``, another attempt may succeed; not if memory was too small or the process hung.
     """
 
     def __init__(self, reason: str, *, retry: bool = True) -> None:
@@ -57,11 +52,7 @@ def call_in_fresh_process(
     """Call a function in a new process, with torch already imported where there is a fork server.
 
     ``on_message`` receives what the function sends with :func:`send_to_driver`.
-
-    Raises
-    ------
-    ProcessLostError
-        The process was killed.
+    :class:`ProcessLostError` is raised if the process was killed.
     """
     context = _context()
     oom_kills = count_oom_kills()
@@ -96,13 +87,13 @@ def retry_in_fresh_process(
     function: Callable[..., Result], *arguments: Any, watch: Check | None = None
 ) -> Result:
     """Call a short function in a fresh process, and again if that process is killed."""
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             return call_in_fresh_process(function, *arguments, watch=watch)
         except ProcessLostError as error:
-            if attempt == ATTEMPTS or not error.retry:
+            if not error.retry:
                 raise
-    raise AssertionError("unreachable")
+    return call_in_fresh_process(function, *arguments, watch=watch)
 
 
 def send_to_driver(message: Any) -> None:

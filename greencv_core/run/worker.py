@@ -44,12 +44,10 @@ from greencv_core.study.schema import Study
 from greencv_core.utils.energy import Component, Provenance
 from greencv_core.utils.errors import BadInputError
 
-ATTEMPTS = 2
-"""Attempts at a run whose process is killed from outside."""
+ATTEMPTS = 2  # attempts at a run whose process is killed from outside
 SETUP_SILENCE_S = 1800.0
 """Time that a training may take before its first epoch: to load images and models, to compile."""
-EPOCH_SILENCE_S = 120.0
-"""Time that any epoch may take."""
+EPOCH_SILENCE_S = 120.0  # time that any epoch may take
 SLOWDOWN = 10.0
 """An epoch may take this many times longer than expected before the training counts as hung."""
 
@@ -94,14 +92,8 @@ class Job:
 class Worker:
     """Trains runs on this computer, one at a time.
 
-    The caller makes sure that nothing else trains on the same devices.
-
-    Parameters
-    ----------
-    note
-        Receives lines about problems.
-    check
-        Called every second; an exception from it ends the training in progress.
+    The caller makes sure that nothing else trains on the same devices. ``note`` receives lines
+    about problems. ``check`` is called every second; an exception from it ends the training.
     """
 
     info: WorkerInfo
@@ -187,14 +179,10 @@ class Worker:
         if duration_s:
             self.note(f"warming up for {duration_s:g} s on each device")
 
-        def cost_s(run: PlannedRun) -> float:
-            return costs[run.condition].duration_s if run.condition in costs else 0.0
-
-        by_device: dict[str, list[PlannedRun]] = {}
-        for run in runs:
-            by_device.setdefault(run.environment.device, []).append(run)
-        for device, candidates in by_device.items():
-            costliest = max(candidates, key=cost_s)
+        seconds = {condition: cost.duration_s for condition, cost in costs.items()}
+        for device in dict.fromkeys(run.environment.device for run in runs):
+            candidates = [run for run in runs if run.environment.device == device]
+            costliest = max(candidates, key=lambda run: seconds.get(run.condition, 0.0))
             if duration_s:
                 warm_up_device(costliest, duration_s, self.check)
             elif not any(costs[r.condition].probe for r in candidates if r.condition in costs):
@@ -246,14 +234,10 @@ def _execute(
 
     try:
         return execute(
-            run,
-            machine,
-            idle_power_w=idle_power_w,
-            on_epoch=lambda epoch: send_to_driver(epoch.epoch),
-            forecaster=forecaster,
-            on_forecast=send_to_driver,
+            run, machine, idle_power_w=idle_power_w, forecaster=forecaster,
+            on_epoch=lambda epoch: send_to_driver(epoch.epoch), on_forecast=send_to_driver,
             stop_above_j=stop_above_j,
-        )
+        )  # fmt: skip
     except Exception as error:  # an architecture may raise any exception; the study goes on
         return build_failed_record(run, machine, describe_error(error))
 

@@ -18,16 +18,13 @@ from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import PROJECT_ROOT
 from greencv_core.utils.text import one_line
 
-LARGEST_FILE_BYTES = 128 << 10
-"""Largest study file; those that come with greencv have 1 to 3 kB."""
+LARGEST_FILE_BYTES = 128 << 10  # largest study file; those that come with greencv have 1 to 3 kB
 MOST_VALUES = 5000
-MOST_ALIASES = 100
-"""None may be inside an anchored value, so they cannot multiply."""
+MOST_ALIASES = 100  # none may be inside an anchored value, so they cannot multiply
 MOST_LEVELS = 20
 LONGEST_NUMBER = 64
 """Most characters of a number; Python refuses, or takes long, to print longer ones."""
-MOST_PROBLEMS = 50
-"""Most error lines about one study file."""
+MOST_PROBLEMS = 50  # most error lines about one study file
 
 
 def find_study(source: str | Path) -> Path:
@@ -210,12 +207,10 @@ def _describe(problem: Any) -> str:
     """Describe one of pydantic's problems: field, value, what is allowed."""
     kind, context, message = problem["type"], problem.get("ctx", {}), problem["msg"]
     # The location also names the branch of a union, which means nothing to a user.
-    branches = ("list", "word", "number", "mapping")
-    parts = [p for p in problem["loc"] if p not in branches]
+    parts = [p for p in problem["loc"] if p not in ("list", "word", "number", "mapping")]
     field = ".".join(str(p) for p in parts)
     if kind == "value_error":
-        inner = str(context["error"])
-        return f"{field + '.' if field else ''}{inner}"
+        return f"{field}.{context['error']}".removeprefix(".")
     if kind == "missing":
         return f"{field}: missing: must be given"
     value = _short(problem["input"])

@@ -83,16 +83,11 @@ def plan(
     Each repetition is a block with every condition once, in an order drawn from the study's seed,
     so that a drift of the machine affects all conditions. ``protocol.order: listed`` has no such
     blocks; ``protocol.waves`` puts the blocks of one wave before those of the next. A run's
-    protocol has the batch size of its environment, if the environment has one.
+    protocol has the batch size of its environment, if the environment has one. With
+    ``architectures``, return only the runs of these, in the order of the whole plan.
 
-    Parameters
-    ----------
-    environments
-        Environments of this machine (:func:`greencv_core.machine.environment.resolve`).
-    accelerators
-        Product name of the GPU by environment, without environments on the CPU.
-    architectures
-        Return only the runs of these, in the order of the whole plan; of all if omitted.
+    ``environments`` are those of this machine (:func:`greencv_core.machine.environment.resolve`),
+    ``accelerators`` the product names of their GPUs, without environments on the CPU.
     """
     wanted = set(study.architectures if architectures is None else architectures)
     protocol = study.protocol
@@ -135,7 +130,5 @@ def _in_blocks(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterato
 
 
 def _as_listed(study: Study, environments: Sequence[EnvironmentSpec]) -> Iterator[Trial]:
-    for environment in environments:
-        for architecture in study.architectures:
-            for repetition in range(study.protocol.repetitions):
-                yield architecture, environment, repetition
+    repetitions = range(study.protocol.repetitions)
+    return ((a, e, r) for e in environments for a in study.architectures for r in repetitions)

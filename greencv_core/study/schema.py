@@ -311,15 +311,11 @@ class Study(_Strict):
         if self.environments == []:
             raise ValueError("environments = []: must be auto or name at least one")
         sizes = {"protocol.batch_size": self.protocol.batch_size}
-        for spec in specs:
-            if spec.batch_size is not None:
-                sizes[f"environment {spec.name}: batch_size"] = spec.batch_size
+        sizes |= {f"environment {s.name}: batch_size": s.batch_size or 0 for s in specs}
+        most = self.dataset.train_images
         for where, size in sizes.items():
-            if size > self.dataset.train_images:
-                raise ValueError(
-                    f"{where} = {size}: must be at most "
-                    f"dataset.train_images ({self.dataset.train_images})"
-                )
+            if size > most:
+                raise ValueError(f"{where} = {size}: must be at most dataset.train_images ({most})")
         self._check_waves(names)
         self._check_components()
         if self.protocol.target is not None and not self.dataset.meaningful:

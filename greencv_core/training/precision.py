@@ -12,9 +12,8 @@ from greencv_core.study.schema import EnvironmentSpec
 
 def memory_format(environment: EnvironmentSpec) -> torch.memory_format:
     """Return PyTorch's memory format of an environment."""
-    if environment.memory_format == "channels_last":
-        return torch.channels_last
-    return torch.contiguous_format
+    last = environment.memory_format == "channels_last"
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def mixed_precision(

@@ -27,18 +27,13 @@ from greencv_core.utils.errors import GreencvError, NotEnoughDataError
 from greencv_core.utils.secrets import without_secrets
 
 VARIABLE = "GREENCV_DATA"
-CONNECTIONS = 8
-"""Parallel downloads: most files are small, and most of the time is spent waiting."""
+CONNECTIONS = 8  # parallel downloads: most files are small, and most of the time is spent waiting
 FIRST_RESPONSE_S = 10.0
 """Time for the first response, name lookup included; after it, the machine counts as offline."""
-TIMEOUT_S = 5.0
-"""For a connection to one address, and between two pieces of a response."""
-RETRY_WAITS_S = 1.0, 2.0, 0.0
-"""After each attempt at a file that a broken connection ended."""
-SAMPLE = 3
-"""Files that are looked up to find out how a mirror arranges them."""
-MAX_LINES = 10
-"""More problems than this are summarised by folder."""
+TIMEOUT_S = 5.0  # for a connection to one address, and between two pieces of a response
+RETRY_WAITS_S = 1.0, 2.0, 0.0  # after each attempt at a file that a broken connection ended
+SAMPLE = 3  # files that are looked up to find out how a mirror arranges them
+MAX_LINES = 10  # more problems than this are summarised by folder
 
 Layout = Callable[[str], str]
 """A file's path in the release to its path on a server or in a folder."""

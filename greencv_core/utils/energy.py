@@ -30,13 +30,9 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
 def combined_uncertainty_j(parts: Iterable[tuple[float | None, Provenance]]) -> float | None:
     """Return the standard uncertainty of a sum of energies; None if that of a part is unknown.
 
-    The errors of meters are independent. Estimates of several components share the assumptions of
-    one tool, and their errors add up.
-
-    Parameters
-    ----------
-    parts
-        Standard uncertainty in joules and provenance of each part.
+    Each part is its standard uncertainty in joules and its provenance. The errors of meters are
+    independent. Estimates of several components share the assumptions of one tool, and their errors
+    add up.
     """
     parts = list(parts)
     known = [(u, provenance) for u, provenance in parts if u is not None]

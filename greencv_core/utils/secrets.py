@@ -49,12 +49,8 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
     replaced (``https://[…]@host``), and the values of parameters that sign or authorise
     (``token=[…]``).
 
-    Call it before a text is shortened: half a secret is not recognised.
-
-    Parameters
-    ----------
-    environment
-        Variables; those of this process if omitted.
+    Call it before a text is shortened: half a secret is not recognised. The variables are those of
+    this process if ``environment`` is omitted.
     """
     secrets = dict(_secrets(os.environ if environment is None else environment))
     # Longest first: of a secret that contains another one, the rest would stay.
@@ -79,14 +75,10 @@ def _parts(name: str) -> Iterator[str]:
 def _secrets(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each form of each secret, with the name of its variable."""
     for name, value in environment.items():
-        if is_secret_name(name) and not _is_path(value):
-            found = [value.strip(), *_lines(value)]
-        else:
-            found = list(_passwords(value))
-        for secret in found:
-            for form in _forms(secret):
-                if len(form) >= SHORTEST_SECRET:
-                    yield form, name
+        secret = is_secret_name(name) and not _is_path(value)
+        found = [value.strip(), *_lines(value)] if secret else _passwords(value)
+        forms = (form for each in found for form in _forms(each))
+        yield from ((form, name) for form in forms if len(form) >= SHORTEST_SECRET)
 
 
 def _is_path(value: str) -> bool:
@@ -107,19 +99,15 @@ def _lines(value: str) -> list[str]:
     return [" ".join(value.split()), *long]
 
 
-def _passwords(value: str) -> Iterator[str]:
-    for found in re.finditer(r"://[^\s:@/]{0,200}:(\S{1,200})@", value):
-        yield found[1]
-        yield unquote(found[1])
+def _passwords(value: str) -> list[str]:
+    found = re.findall(r"://[^\s:@/]{0,200}:(\S{1,200})@", value)
+    return [*found, *map(unquote, found)]
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it appears in texts, in URLs and in Python's repr."""
-    yield secret
-    yield quote(secret, safe="")
-    yield quote(secret)
-    yield quote_plus(secret)
-    yield repr(secret)[1:-1]
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret as it appears in texts, in URLs and in Python's repr."""
+    quoted = quote(secret, safe=""), quote(secret), quote_plus(secret)
+    return secret, *quoted, repr(secret)[1:-1]
 
 
 MESSAGE_CHARACTERS = 240

@@ -213,15 +213,6 @@ def test_an_environment_of_one_architecture_has_an_effect_and_no_slope_of_its_ow
     assert "nan" not in result.sentence() + nested_models(runs).sentence()
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_run_alone_in_its_environment_leaves_no_undefined_figure():
-    runs = made_up_runs(n=4, environments=3)
-    alone = (runs["environment"] == "env2") & (runs["run_id"] != "220")
-    runs = runs[~alone].reset_index(drop=True)
-    for analysis in (energy_regression, nested_models, mixed_model):
-        check_sentences(attempt(analysis, runs))
-
-
 def test_no_interval_rests_on_a_run_that_alone_tells_its_term():
     # Such a run has a leverage of 1 and no residual: HC3 is 0 over 0 there, and its errors are
     # whatever rounding makes of it.

@@ -41,26 +41,12 @@ def only_pair(comparison):
     return row
 
 
-# --- Shapiro-Wilk ---------------------------------------------------------------------------------
-
-
-def test_shapiro_wilk_of_roystons_data_and_of_the_weights_of_men():
-    groups = compared({"royston": textbook.ROYSTON, "men": textbook.MENS_WEIGHTS}).groups
-    royston, men = groups.to_dict("records")
+def test_shapiro_wilk_of_roystons_data():
+    groups = compared({"royston": textbook.ROYSTON, "other": [1.0, 2.0, 3.0]}).groups
+    royston = groups.iloc[0]
     assert royston["shapiro_w"] == pytest.approx(textbook.ROYSTON_SHAPIRO["w"], abs=5e-6)
     # The paper's program differs by one in the last digit that it prints.
     assert royston["shapiro_p"] == pytest.approx(textbook.ROYSTON_SHAPIRO["p"], abs=1e-6)
-    assert men["shapiro_w"] == pytest.approx(textbook.MENS_WEIGHTS_SHAPIRO_W, abs=5e-3)
-    assert men["shapiro_p"] < 0.01
-
-
-# --- Brown-Forsythe -------------------------------------------------------------------------------
-
-
-def test_brown_forsythe_of_nists_gears():
-    comparison = compared(textbook.GEARS)
-    assert comparison.levene_w == pytest.approx(textbook.GEARS_BROWN_FORSYTHE_W, abs=1e-5)
-    assert comparison.levene_p == pytest.approx(textbook.GEARS_BROWN_FORSYTHE_P, rel=1e-10)
 
 
 def test_brown_forsythe_of_three_groups_by_lawstat():
@@ -68,9 +54,6 @@ def test_brown_forsythe_of_three_groups_by_lawstat():
     answer = textbook.THREE_GROUPS_BROWN_FORSYTHE
     assert comparison.levene_w == pytest.approx(answer["w"], rel=1e-12)
     assert comparison.levene_p == pytest.approx(answer["p"], rel=1e-12)
-
-
-# --- Welch's analysis of variance -----------------------------------------------------------------
 
 
 def test_omnibus_tests_of_insect_sprays():
@@ -83,32 +66,21 @@ def test_omnibus_tests_of_insect_sprays():
     assert comparison.levene_p == pytest.approx(textbook.INSECT_SPRAYS_BROWN_FORSYTHE_P, abs=5e-7)
     assert comparison.kruskal_h == pytest.approx(textbook.INSECT_SPRAYS_KRUSKAL["h"], abs=5e-4)
     assert comparison.kruskal_p == pytest.approx(textbook.INSECT_SPRAYS_KRUSKAL["p"], abs=5e-14)
-    spray_d = comparison.groups.set_index("group").loc["D"]
-    answer = textbook.INSECT_SPRAYS_D_SHAPIRO
-    assert spray_d["shapiro_w"] == pytest.approx(answer["w"], abs=5e-6)
-    assert spray_d["shapiro_p"] == pytest.approx(answer["p"], abs=5e-7)
 
 
-def test_welch_and_games_howell_of_hair_colours():
+def test_welch_of_hair_colours():
     comparison = compared(textbook.HAIR_COLOURS)
     answer = textbook.HAIR_COLOURS_WELCH
     assert comparison.welch_f == pytest.approx(answer["f"], abs=5e-5)
     assert comparison.welch_df1 == pytest.approx(answer["df1"])
     assert comparison.welch_df2 == pytest.approx(answer["df2"], abs=5e-5)
     assert comparison.welch_p == pytest.approx(answer["p"], abs=5e-5)
-    pairs = by_pair(comparison, "games_howell_p")
-    assert pairs == pytest.approx(in_order(textbook.HAIR_COLOURS_GAMES_HOWELL), abs=5e-5)
 
 
-# --- Kruskal-Wallis and Dunn ----------------------------------------------------------------------
-
-
-def test_kruskal_wallis_of_mucociliary_efficiency_and_gizzard_shad():
+def test_kruskal_wallis_of_mucociliary_efficiency():
     comparison = compared(textbook.MUCOCILIARY)
     assert comparison.kruskal_h == pytest.approx(textbook.MUCOCILIARY_KRUSKAL["h"], abs=5e-6)
     assert comparison.kruskal_p == pytest.approx(textbook.MUCOCILIARY_KRUSKAL["p"], abs=5e-5)
-    shad = compared(textbook.GIZZARD_SHAD)
-    assert shad.kruskal_h == pytest.approx(textbook.GIZZARD_SHAD_KRUSKAL_H, abs=5e-5)
 
 
 def test_dunn_with_holm_of_pulses():
@@ -116,15 +88,9 @@ def test_dunn_with_holm_of_pulses():
     assert found == pytest.approx(in_order(textbook.PULSES_DUNN_HOLM), rel=1e-6)
 
 
-# --- Games-Howell ---------------------------------------------------------------------------------
-
-
 def test_games_howell_of_groups_of_unequal_sizes():
     found = by_pair(compared(textbook.UNEQUAL_SIZES), "games_howell_p")
     assert found == pytest.approx(in_order(textbook.UNEQUAL_SIZES_GAMES_HOWELL), abs=1e-7)
-
-
-# --- Effects of two groups ------------------------------------------------------------------------
 
 
 def test_cliffs_delta_of_hogarty_and_kromrey():
@@ -132,30 +98,19 @@ def test_cliffs_delta_of_hogarty_and_kromrey():
     assert pair["cliffs_delta"] == textbook.HOGARTY_KROMREY_DELTA
 
 
-@pytest.mark.parametrize(
-    ("scores", "answer", "of_estimate", "of_bounds"),
-    [
-        (textbook.PAIN_SCORES, textbook.PAIN_SCORES_BRUNNER_MUNZEL, {"abs": 1e-6}, {"abs": 1e-7}),
-        (
-            textbook.ORDERED_RATINGS, textbook.ORDERED_RATINGS_BRUNNER_MUNZEL,
-            {"rel": 1e-12}, {"rel": 1e-10},
-        ),
-    ],
-    ids=["pain scores", "ordered ratings"],
-)  # fmt: skip
-def test_cliffs_delta_and_brunner_munzel(scores, answer, of_estimate, of_bounds):
+def test_cliffs_delta_and_brunner_munzel_of_pain_scores():
     # The estimate is of P(a < b) and delta of P(a > b) - P(a < b): the bounds change places.
-    pair = only_pair(compared(scores))
-    assert pair["cliffs_delta"] == pytest.approx(1 - 2 * answer["estimate"], **of_estimate)
-    assert pair["cliffs_delta_low"] == pytest.approx(1 - 2 * answer["high"], **of_bounds)
-    assert pair["cliffs_delta_high"] == pytest.approx(1 - 2 * answer["low"], **of_bounds)
-    a, b = scores.values()
+    answer = textbook.PAIN_SCORES_BRUNNER_MUNZEL
+    pair = only_pair(compared(textbook.PAIN_SCORES))
+    assert pair["cliffs_delta"] == pytest.approx(1 - 2 * answer["estimate"], abs=1e-6)
+    assert pair["cliffs_delta_low"] == pytest.approx(1 - 2 * answer["high"], abs=1e-7)
+    assert pair["cliffs_delta_high"] == pytest.approx(1 - 2 * answer["low"], abs=1e-7)
+    a, b = textbook.PAIN_SCORES.values()
     found = stats.brunnermunzel(a, b)
     assert found.statistic == pytest.approx(answer["statistic"], rel=1e-12)
     assert found.pvalue == pytest.approx(answer["p"], rel=1e-10)
-    if "p_greater" in answer:
-        higher = stats.brunnermunzel(b, a, alternative="greater")
-        assert higher.pvalue == pytest.approx(answer["p_greater"], rel=1e-10)
+    higher = stats.brunnermunzel(b, a, alternative="greater")
+    assert higher.pvalue == pytest.approx(answer["p_greater"], rel=1e-10)
 
 
 def test_hodges_lehmann_shift_of_permeability():
@@ -164,9 +119,6 @@ def test_hodges_lehmann_shift_of_permeability():
     assert pair["hodges_lehmann_shift"] == pytest.approx(answer["shift"], abs=1e-12)
     assert pair["hodges_lehmann_shift_low"] == pytest.approx(answer["low"], abs=1e-12)
     assert pair["hodges_lehmann_shift_high"] == pytest.approx(answer["high"], abs=1e-12)
-
-
-# --- Paired ---------------------------------------------------------------------------------------
 
 
 def test_signed_rank_test_of_depression():
@@ -185,24 +137,14 @@ def test_friedman_test_of_rounding_times():
     assert found.p == pytest.approx(textbook.ROUNDING_TIMES_FRIEDMAN["p"], abs=5e-7)
 
 
-# --- Two factors ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("data", "answer", "relative"),
-    [
-        pytest.param(textbook_models.MOORE, textbook_models.MOORE_TYPE_II, 1e-11, id="moore"),
-        pytest.param(textbook_models.KIDNEY, textbook_models.KIDNEY_TYPE_II, 1e-6, id="kidney"),
-    ],
-)
-def test_type_ii_analysis_of_variance(data, answer, relative):
-    table = anova_lm(smf.ols("value ~ C(a) * C(b)", data).fit(), typ=2)
-    for term, row in answer.items():
+def test_type_ii_analysis_of_variance_of_kidney():
+    table = anova_lm(smf.ols("value ~ C(a) * C(b)", textbook_models.KIDNEY).fit(), typ=2)
+    for term, row in textbook_models.KIDNEY_TYPE_II.items():
         assert table.loc[term, "df"] == row["df"]
-        assert table.loc[term, "sum_sq"] == pytest.approx(row["sum_sq"], rel=relative)
+        assert table.loc[term, "sum_sq"] == pytest.approx(row["sum_sq"], rel=1e-6)
         if term != "Residual":
-            assert table.loc[term, "F"] == pytest.approx(row["F"], rel=relative)
-            assert table.loc[term, "PR(>F)"] == pytest.approx(row["p"], rel=relative)
+            assert table.loc[term, "F"] == pytest.approx(row["F"], rel=1e-6)
+            assert table.loc[term, "PR(>F)"] == pytest.approx(row["p"], rel=1e-6)
 
 
 def test_type_ii_analysis_of_variance_with_hc3_of_kidney():
@@ -212,22 +154,6 @@ def test_type_ii_analysis_of_variance_with_hc3_of_kidney():
         name = term.replace("(a)", "(a, Sum)").replace("(b)", "(b, Sum)")
         assert table.loc[name, "F"] == pytest.approx(row["F"], rel=1e-6)
         assert table.loc[name, "PR(>F)"] == pytest.approx(row["p"], rel=1e-6)
-
-
-# --- Regression -----------------------------------------------------------------------------------
-
-
-def test_hc3_errors_of_public_schools():
-    model = smf.ols("expenditure ~ income + I(income**2)", textbook_models.PUBLIC_SCHOOLS)
-    usual, robust = model.fit(), model.fit(cov_type="HC3", use_t=True)
-    estimates, errors = (
-        textbook_models.PUBLIC_SCHOOLS_ESTIMATES,
-        textbook_models.PUBLIC_SCHOOLS_ERRORS,
-    )
-    assert usual.params.tolist() == pytest.approx(list(estimates), abs=5e-5)
-    assert usual.bse.tolist() == pytest.approx(list(errors), abs=5e-5)
-    slopes = textbook_models.PUBLIC_SCHOOLS_HC3_OF_SLOPES
-    assert robust.bse.tolist()[1:] == pytest.approx(list(slopes), abs=5e-4)
 
 
 def test_hc3_errors_of_longley():
@@ -271,9 +197,6 @@ def test_mixed_model_of_dyestuff():
     assert -2 * fit.llf == pytest.approx(answer["reml_criterion"], abs=5e-5)
 
 
-# --- Power and outliers ---------------------------------------------------------------------------
-
-
 def test_power_of_the_t_test_by_power_t_test():
     power = TTestIndPower()
     # R leaves out, unless told otherwise, that the wrong direction may be found significant.
@@ -295,26 +218,18 @@ def test_modified_z_of_iglewicz_and_hoaglin():
     assert every.tolist() == pytest.approx(known, abs=1e-8)
 
 
-# --- Non-inferiority ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("variable", ["var1", "var2"])
-def test_equivalence_and_non_inferiority_of_the_clinic(variable):
-    first, second = (np.array(values) for values in textbook.CLINIC[variable])
-    answer = textbook.CLINIC_TOST[variable]
+def test_equivalence_and_non_inferiority_of_the_clinic():
+    first, second = (np.array(values) for values in textbook.CLINIC)
+    answer = textbook.CLINIC_TOST
     result = non_inferiority(first, second, answer["margin"])
     assert result.loss == pytest.approx(answer["difference"], rel=1e-9)
     assert result.loss_low == pytest.approx(answer["low"], rel=1e-9)
     assert result.loss_high == pytest.approx(answer["high"], rel=1e-9)
     assert result.p_equivalence == pytest.approx(answer["p"], rel=1e-9)
-    if variable == "var1":
-        answer = textbook.CLINIC_NON_INFERIORITY
-        result = non_inferiority(first, second, answer["margin"])
-        assert result.p == pytest.approx(answer["p"], rel=1e-9)
-        assert result.passes
-
-
-# --- Aligned ranks --------------------------------------------------------------------------------
+    answer = textbook.CLINIC_NON_INFERIORITY
+    result = non_inferiority(first, second, answer["margin"])
+    assert result.p == pytest.approx(answer["p"], rel=1e-9)
+    assert result.passes
 
 
 def test_aligned_ranks_of_midichlorians():
@@ -324,9 +239,6 @@ def test_aligned_ranks_of_midichlorians():
         assert row["f"] == pytest.approx(answer["f"], abs=5e-5)
         assert (row["df1"], row["df2"]) == (answer["df1"], answer["df2"])
         assert row["p"] == pytest.approx(answer["p"], rel=1e-4)
-
-
-# --- Intervals ------------------------------------------------------------------------------------
 
 
 def test_fiellers_interval_of_the_reaction_chamber(monkeypatch):

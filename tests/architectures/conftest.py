@@ -5,7 +5,6 @@ import torch
 
 from tests.architectures.keras_files import mobilenet_layers, write_keras_file
 from tests.conftest import NOBODY
-from tests.support.file_server import FileServer
 
 
 @pytest.fixture(scope="session")
@@ -13,13 +12,6 @@ def keras_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("keras") / "mobilenet.h5"
     write_keras_file(path, mobilenet_layers())
     return path
-
-
-@pytest.fixture
-def server():
-    files = FileServer()
-    yield files
-    files.close()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -106,12 +106,6 @@ def mobilenet_layers():
     ]
 
 
-def one_line(error):
-    text = str(error.value)
-    assert "\n" not in text
-    return text
-
-
 def weights_of(model):
     return {name: tensor.clone() for name, tensor in model.base.state_dict().items()}
 

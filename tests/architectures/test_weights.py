@@ -17,6 +17,7 @@ from greencv_core.architectures.keras import build_paper, keras_weights
 from greencv_core.architectures.keras.keras_weights import load_keras_file
 from greencv_core.architectures.weights import load_state
 from greencv_core.utils.errors import BadInputError
+from tests.support.refusals import refusal
 
 NET = "squeezenet1_1"
 
@@ -44,15 +45,6 @@ def net():
     return torchvision.models.get_model(NET, weights=None, num_classes=10)
 
 
-def refused(load, *arguments):
-    with pytest.raises(BadInputError) as caught:
-        load(*arguments)
-    message = str(caught.value)
-    assert message.isprintable()
-    assert len(message) < 600
-    return message
-
-
 def zipped_pickle(content):
     """Return a pickle as torch's own format has it."""
     packed = io.BytesIO()
@@ -68,7 +60,7 @@ def zipped_pickle(content):
 def test_a_payload_in_a_file_of_weights_does_not_run(tmp_path, trace, net, suffix, packed, inside):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(packed(inside(Payload(trace))))
-    message = refused(load_state, net, path, NET)
+    message = refusal(load_state, net, path, NET)
     assert message.startswith(f"protocol.weights = file:{path}: ")
     assert "more than weights" in message
     assert "weights_only" not in message, "the message must not explain how to run the file"
@@ -81,7 +73,7 @@ def test_a_payload_in_a_downloaded_file_does_not_run(tmp_path, trace, monkeypatc
     path = tmp_path / "checkpoints" / url.rpartition("/")[2]
     path.parent.mkdir()
     path.write_bytes(zipped_pickle(Payload(trace)))
-    message = refused(build.build, NET, 10, 32, "imagenet")
+    message = refusal(build.build, NET, 10, 32, "imagenet")
     assert message.startswith("protocol.weights = imagenet: ")
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
@@ -93,10 +85,10 @@ def test_a_payload_in_a_downloaded_file_does_not_run(tmp_path, trace, monkeypatc
         {f"k{n}": torch.zeros(1) for n in range(200)}, {}, torch.zeros(3), None,
     ],
 )  # fmt: skip
-def test_a_file_without_a_state_dictionary_is_refused(tmp_path, net, content):
+def test_a_file_without_a_state_dictionary_is_refusal(tmp_path, net, content):
     path = tmp_path / "weights.pt"
     torch.save(content, path)
-    refused(load_state, net, path, NET)
+    refusal(load_state, net, path, NET)
 
 
 @pytest.mark.parametrize("change", [lambda t: t.to_sparse(), lambda t: t.to(torch.complex64)])
@@ -112,10 +104,10 @@ def test_unusual_tensors_are_refused_or_loaded(tmp_path, net, change):
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors", "weights.h5"])
 @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"])
-def test_bytes_that_are_no_weights_are_refused(tmp_path, name, content):
+def test_bytes_that_are_no_weights_are_refusal(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
-    message = refused(build.build, "paper:vgg16", 2, 32, f"file:{path}")
+    message = refusal(build.build, "paper:vgg16", 2, 32, f"file:{path}")
     assert str(path) in message
 
 
@@ -154,10 +146,10 @@ def link_to_itself(_, group):
 @pytest.mark.parametrize(
     "make", [other_file, too_large, a_pickle, a_group, missing_link, link_to_itself]
 )
-def test_a_hostile_file_of_keras_is_refused(tmp_path, make):
+def test_a_hostile_file_of_keras_is_refusal(tmp_path, make):
     path = tmp_path / "weights.h5"
     keras_file(path, make)
-    message = refused(load_keras_file, build_paper("vgg16", 2), "vgg16", path)
+    message = refusal(load_keras_file, build_paper("vgg16", 2), "vgg16", path)
     assert message.startswith(f"{path}: ")
 
 
@@ -165,5 +157,5 @@ def test_messages_have_no_control_characters(tmp_path):
     path = tmp_path / "weights.h5"
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"a\nb\x1b[31m"]
-    refused(load_keras_file, build_paper("vgg16", 2), "vgg16", path)
+    refusal(load_keras_file, build_paper("vgg16", 2), "vgg16", path)
     assert keras_weights.MAX_NUMBERS > 2_400_000

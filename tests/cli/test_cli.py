@@ -9,16 +9,13 @@ import pytest
 
 import greencv_core
 from greencv_core.records.source import load_study
-from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here
 from tests.metering.test_meter import Powercap
 
 
 def test_the_doctor_says_what_each_figure_will_be(tmp_path):
     without = json.loads(greencv("doctor", "--json", GREENCV_POWERCAP=str(tmp_path)).stdout)
-    assert {m["component"]: m["provenance"] for m in without["meters"]} == {
-        "cpu": "estimated",
-        "ram": "estimated",
-    }
+    assert [m["provenance"] for m in without["meters"]] == ["estimated", "estimated"]
     assert "no RAPL counter" in without["absent"]["rapl"]
     tree = Powercap(tmp_path / "powercap")
     found = json.loads(greencv("doctor", "--json", GREENCV_POWERCAP=str(tree.root)).stdout)
@@ -73,16 +70,6 @@ def test_plan_and_estimate_predict_the_same_from_the_same_runs(smoke_store):
         estimate = by_environment[row["environment"]]
         assert row["expected_energy_j"] == pytest.approx(estimate["energy_j"], rel=1e-12)
         assert row["expected_s"] == pytest.approx(estimate["duration_s"], abs=0.05)
-
-
-@pytest.mark.slow
-def test_an_interruption_says_how_to_go_on(tmp_path):
-    code, text = interrupted(
-        "run", "smoke", "--store", tmp_path, when=lambda: list(tmp_path.glob("*.json"))
-    )
-    assert code == 130
-    assert text.splitlines()[-1].startswith("Interrupted. Finished runs are kept")
-    assert "Traceback" not in text
 
 
 def test_a_reader_that_has_read_enough_is_no_error(smoke_store):

@@ -1,10 +1,9 @@
-"""Folders of images, an empty folder of data sets, and a server."""
+"""Folders of images, and an empty folder of data sets."""
 
 import pytest
 
 from greencv_core.datasets import registry
 from tests.datasets.helpers import picture
-from tests.support.file_server import FileServer
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +49,3 @@ def alike(tmp_path):
         for number in range(12):
             picture(100 * label + number, 20, 20).save(root / name / f"{number}.png")
     return root
-
-
-@pytest.fixture
-def site():
-    here = FileServer()
-    yield here
-    here.close()

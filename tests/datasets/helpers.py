@@ -45,12 +45,6 @@ def validation(data, size=50):
     return torch.cat([one for one, _ in batches]), torch.cat([labels for _, labels in batches])
 
 
-def one_line(caught):
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
 def picture(seed, width, height):
     """Return a smooth image, as photographs are."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)

@@ -9,14 +9,8 @@ import torchvision
 from PIL import Image
 
 from greencv_core import datasets
-from greencv_core.utils.errors import BadInputError
-from tests.datasets.helpers import of_folder, one_line, spec
-
-
-def refused(dataset):
-    with pytest.raises(BadInputError) as caught:
-        datasets.check_dataset(dataset)
-    return one_line(caught)
+from tests.datasets.helpers import of_folder, spec
+from tests.support.refusals import refusal
 
 
 def member(name, **fields):
@@ -66,7 +60,7 @@ def test_no_archive_is_unpacked_outside_its_folder(
             {**torchvision.datasets.utils._ARCHIVE_EXTRACTORS, ".tar": unpack_as_before},
         )  # fmt: skip
     offered(*members)
-    message = refused(spec("fgvc_aircraft", 200, 200))
+    message = refusal(datasets.check_dataset, spec("fgvc_aircraft", 200, 200))
     assert message.startswith("dataset.name = fgvc_aircraft: could not be downloaded")
     assert "outside its folder" in message
     inside = tmp_path / "downloads"
@@ -82,7 +76,7 @@ def unpack_as_before(from_path, to_path, compression):
 
 def test_absolute_members_stay_within(tmp_path, offered):
     offered(member(f"{tmp_path}/evil"))
-    refused(spec("fgvc_aircraft", 200, 200))
+    refusal(datasets.check_dataset, spec("fgvc_aircraft", 200, 200))
     assert not (tmp_path / "evil").exists()
 
 
@@ -112,4 +106,6 @@ def test_only_image_formats_are_decoded_whatever_the_file_name(tmp_path, monkeyp
         folder.mkdir(parents=True)
         for number in range(4):
             (folder / f"{number}.jpg").write_bytes(of_kind("JPEG") if number else content)
-    assert "damaged, or not an image" in refused(of_folder(tmp_path / "images", 4, 4))
+    assert "damaged, or not an image" in refusal(
+        datasets.check_dataset, of_folder(tmp_path / "images", 4, 4)
+    )

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from functools import partial
 
 import numpy as np
 import psutil
@@ -16,6 +15,7 @@ from greencv_core import datasets
 from greencv_core.datasets import loader, registry
 from greencv_core.datasets.raw import ArrayPool
 from greencv_core.study.schema import Augmentation
+from tests.conftest import started
 from tests.datasets.helpers import (
     CPU,
     EVERYTHING,
@@ -138,15 +138,7 @@ def test_an_interruption_leaves_no_process(folder, tmp_path):
                     print("a batch", flush=True)
         """)
     )
-    run = subprocess.Popen(
-        [sys.executable, script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background job ignores Ctrl-C, and so would what is started from it.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    run = started(sys.executable, script, stdout=subprocess.PIPE)
     assert run.stdout.readline() == "a batch\n"
     workers = psutil.Process(run.pid).children(recursive=True)
     assert len(workers) == 2

@@ -19,9 +19,6 @@ def energy_j(method, trajectory, epochs, oracle=NO_ORACLE):
     return method.predict(trajectory.task, trajectory.observe_epochs(epochs), oracle).energy_j
 
 
-# --- the power limit --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("oracle", "seconds"),
     [(NO_ORACLE, 5 + 6 * 10), (Oracle(epochs=3), 5 + 3 * 10), (Oracle(duration_s=50.0), 50)],
@@ -75,9 +72,6 @@ def test_without_trainings_learned_from_there_is_no_interval():
     assert math.isnan(estimate.high_j)
 
 
-# --- operations -------------------------------------------------------------------------------
-
-
 def took(joules_per_tflop, **condition):
     """Return a training of 3 of at most 5 epochs, in two stages: 2 + 3 = 5 TFLOP."""
     task = made_up_task([planned(2, tflop=1), planned(3, tflop=3)], **condition)
@@ -124,9 +118,6 @@ def test_operations_have_no_answer_without_trainings_that_tell_their_cost():
         # Nor is the answer that of an earlier fit.
         with pytest.raises(NotEnoughDataError, match="no training shows"):
             method.predict(SIX.task, NOTHING_OBSERVED, NO_ORACLE)
-
-
-# --- the first epoch --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

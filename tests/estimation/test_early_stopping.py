@@ -24,9 +24,6 @@ def draws(of, architecture="a", had=0, n=1000, plan=MAY_STOP, seed=1):
     return of.sample(task(architecture, plan), had, n, np.random.default_rng(seed))
 
 
-# --- bounds -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("had", [0, 3, 30])
 def test_where_nothing_stops_early_it_is_what_was_planned(had):
     fixed = planned(30)
@@ -55,9 +52,6 @@ def test_never_fewer_than_were_had_nor_than_the_fewest_nor_more_than_the_most(of
 
 def test_more_epochs_than_planned_leave_none_to_come():
     assert (draws(epoch_counts(("a", [20] * 50)), had=130) == 100).all()
-
-
-# --- experience -------------------------------------------------------------------------------
 
 
 def test_many_trainings_of_its_own_architecture_dominate():
@@ -115,9 +109,6 @@ def test_experience_that_has_been_outlasted_does_not_count():
     assert np.median(still) == pytest.approx(60, abs=5)
 
 
-# --- outlasting all others --------------------------------------------------------------------
-
-
 def test_having_outlasted_all_others_still_answers():
     long = planned(1000, fewest=5)
     of = epoch_counts(("a", [10] * 3000), plan=long)
@@ -136,17 +127,11 @@ def test_having_outlasted_all_others_answers_with_few_draws_too(n):
         assert some.min() >= 98
 
 
-# --- the same again ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("had", [0, 30, 90])
 def test_the_same_generator_gives_the_same_draws(had):
     of = epoch_counts(("a", [20, 25, 70]), ("b", [60] * 5))
     assert np.array_equal(draws(of, had=had, seed=4), draws(of, had=had, seed=4))
     assert not np.array_equal(draws(of, had=had, seed=4), draws(of, had=had, seed=5))
-
-
-# --- the whole --------------------------------------------------------------------------------
 
 
 def test_the_middle_counts_the_earlier_stages_and_moves_with_what_was_had():

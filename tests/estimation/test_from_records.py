@@ -1,6 +1,7 @@
 """Our own runs as trajectories, whose epochs hold the run's whole energy."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from greencv_core.estimation.from_records import describe_task, read_trajectories, read_trajectory
 from greencv_core.estimation.trajectory import Epochs, StagePlan
 from greencv_core.records.record import (
-    EnergyRecord,
     EpochRecord,
     RunRecord,
     TraceRecord,
@@ -17,6 +17,8 @@ from greencv_core.records.record import (
 from greencv_core.records.select import disambiguate_environments
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
+from tests.support import made_up_records
+from tests.support.made_up_records import planned_record
 
 PROTOCOL = {
     "epochs": 5,
@@ -26,6 +28,8 @@ PROTOCOL = {
     "batch_size": 32,
     "repetitions": 1,
 }
+DATA = {"name": "digits", "train_images": 100, "validation_images": 40}
+GPU = {"name": "gpu", "device": "cuda:0", "threads": 4, "precision": "bf16"}
 PHASES = (
     ("epoch 1 training", 1.0, 3.0, 40.0),
     ("epoch 1 validation", 3.0, 4.0, 10.0),
@@ -41,19 +45,9 @@ LASTED_S, TOOK_J = 13.0, 248.0
 def planned(*, machine="ab12cd34", data=(), environment=(), **protocol):
     return PlannedRun(
         study="by-hand",
-        dataset=Dataset(
-            **{"name": "digits", "train_images": 100, "validation_images": 40, **dict(data)}
-        ),
+        dataset=Dataset(**{**DATA, **dict(data)}),
         architecture="resnet18",
-        environment=EnvironmentSpec(
-            **{
-                "name": "gpu",
-                "device": "cuda:0",
-                "threads": 4,
-                "precision": "bf16",
-                **dict(environment),
-            }
-        ),
+        environment=EnvironmentSpec(**{**GPU, **dict(environment)}),
         protocol=Protocol.model_validate({**PROTOCOL, **protocol}),
         carbon=Carbon(country="ESP"),
         repetition=0,
@@ -63,14 +57,7 @@ def planned(*, machine="ab12cd34", data=(), environment=(), **protocol):
     )
 
 
-def window(name, start_s, end_s, energy_j):
-    """Return a window whose energy is a GPU's by three quarters, and a CPU's."""
-    shares = {"gpu": 0.75, "cpu": 0.25}
-    parts = {
-        component: EnergyRecord(energy_j=share * energy_j, provenance="measured", source="a meter")
-        for component, share in shares.items()
-    }
-    return WindowRecord(name=name, start_s=start_s, end_s=end_s, components=parts)
+window = partial(made_up_records.window, shares={"gpu": 0.75, "cpu": 0.25})
 
 
 def recorded(run, *, phases=PHASES, total_j=TOOK_J, stages=("frozen", "frozen", "main"), **fields):
@@ -84,22 +71,6 @@ def recorded(run, *, phases=PHASES, total_j=TOOK_J, stages=("frozen", "frozen", 
         for number, stage in enumerate(stages, start=1)
     ]  # fmt: skip
     trajectory = {
-        "run_id": run.run_id,
-        "status": "finished",
-        "study": run.study,
-        "architecture": run.architecture,
-        "environment": run.environment.model_dump(mode="json"),
-        "dataset": run.dataset.model_dump(mode="json"),
-        "protocol": run.protocol.model_dump(mode="json"),
-        "carbon": run.carbon.model_dump(mode="json"),
-        "repetition": 0,
-        "order": 0,
-        "seed": run.seed,
-        "started_at": "2025-01-01T00:00:00+00:00",
-        "machine": {"fingerprint": run.machine},
-        "accelerator": run.accelerator,
-        "versions": {},
-        "git_commit": "",
         "device_name": "NVIDIA H100",
         "gflops_per_image": 2.0,
         "parameters": 1000,
@@ -111,7 +82,7 @@ def recorded(run, *, phases=PHASES, total_j=TOOK_J, stages=("frozen", "frozen", 
         "gpu": {"power_limit_w": 700.0},
         "device_utilization_pct": 80.0,
     }
-    return RunRecord(**{**trajectory, **fields})
+    return planned_record(run, **{**trajectory, **fields})
 
 
 def test_epochs_last_until_the_next_begins_and_share_the_whole():
@@ -152,9 +123,8 @@ def test_within_a_long_phase_energy_follows_the_trace():
     trajectory = read_trajectory(recorded(planned(), trace=trace))
 
     def between_j(start_s, end_s):
-        return np.diff(np.interp([start_s, end_s], trajectory.time_s, trajectory.energy_so_far_j))[
-            0
-        ]
+        edges_s = [start_s, end_s]
+        return np.diff(np.interp(edges_s, trajectory.time_s, trajectory.energy_so_far_j))[0]
 
     # Means since the point before: 5 W for 2 s, then 35 W for 2 s. RAM is no part of the energy.
     assert between_j(7.5, 9.5) == pytest.approx(120 * 10 / 80)

@@ -218,7 +218,10 @@ def test_the_estimate_is_in_its_interval_however_little_is_known():
     method = fitted([training(task, [100.0] * 5, [250.0] * 20)])
     other = made_up_task(task.stages, 20.0, architecture="new", environment="other")
     for one in other, task:
-        assert in_order(method.predict(one, NOTHING_OBSERVED, NO_ORACLE))
+        estimate = method.predict(one, NOTHING_OBSERVED, NO_ORACLE)
+        assert in_order(estimate)
+    assert estimate.energy_j == pytest.approx(5500, rel=0.05)
+    assert holds(estimate, 5500)
     rows = training(task, [100.0] * 5, [250.0] * 20)
     for epochs in 1, 5, 6:
         assert in_order(after(fitted(), rows, epochs))
@@ -310,14 +313,6 @@ def test_a_moment_before_the_first_epoch_is_no_harm(experienced, new):
     assert observed.duration_s < new.before_s
     estimate = experienced.predict(new.task, observed, NO_ORACLE)
     assert holds(estimate, new.energy_j)
-
-
-def test_a_single_training_is_enough_to_answer_before_the_next():
-    task = made_up_task([planned(30)])
-    method = fitted([training(task, [500.0] * 30)])
-    estimate = method.predict(task, NOTHING_OBSERVED, NO_ORACLE)
-    assert estimate.energy_j == pytest.approx(15000, rel=0.05)
-    assert holds(estimate, 15000)
 
 
 def test_a_training_that_lacks_its_last_stage_teaches_the_one_it_had():

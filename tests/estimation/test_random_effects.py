@@ -46,9 +46,6 @@ def model():
     return learnt(KNOWN)
 
 
-# --- before anything is known -----------------------------------------------------------------
-
-
 def test_without_levels_the_prior_is_the_line_and_the_effects_that_were_drawn():
     model = nothing_learnt()
     x = np.log(4.0)
@@ -113,9 +110,6 @@ def test_the_effects_drawn_before_anything_is_known_are_wide():
     medians = np.exp(np.median(log_sds, axis=0))
     assert medians == pytest.approx([0.5, 0.2, 0.3, 0.15, 0.2, 0.2, 0.1, 0.1], rel=0.35)
     assert log_sds.std(axis=0) == pytest.approx(np.ones(8), abs=0.2)
-
-
-# --- what levels tell -------------------------------------------------------------------------
 
 
 def test_a_new_architecture_is_expected_near_the_line_and_far_narrower_than_before(model):
@@ -215,9 +209,6 @@ def test_a_constant_in_all_levels_moves_what_is_expected_and_nothing_else(model)
     (mean, sd), (after, same) = at(model, *rows), at(moved, *rows)
     assert after - 100 == pytest.approx(mean, abs=0.01)
     assert same == pytest.approx(sd, rel=0.25)
-
-
-# --- draws ------------------------------------------------------------------------------------
 
 
 def test_the_same_levels_give_the_same_draws(model):

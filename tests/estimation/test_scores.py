@@ -121,17 +121,7 @@ BOTH = scores(
 )
 
 
-def test_the_best_other_is_the_one_that_errs_least_of_those_with_a_score():
-    name, error = BOTH.best_baseline("architecture", "known", 0.1)
-    assert (name, error) == ("good", pytest.approx(0.08))
-    name, error = BOTH.best_baseline("architecture", "known", 0.25)
-    assert (name, error) == ("bad", pytest.approx(0.03))
-    assert BOTH.best_baseline("architecture", "known", 0.5) is None
-    assert BOTH.best_baseline("run", "known", 0.1) is None
-    assert scores(answers(OURS, off(1))).best_baseline("architecture", "known", 0.1) is None
-
-
-def test_ours_against_the_best_at_each_share():
+def test_ours_against_the_best_with_a_score_at_each_share():
     rows = BOTH.compare_with_best("architecture", "known")
     assert rows["share"].tolist() == [0.0, 0.1, 0.25]
     assert rows["mape"].tolist() == pytest.approx([0.30, 0.04, 0.02])
@@ -139,6 +129,11 @@ def test_ours_against_the_best_at_each_share():
     assert rows["best_mape"].tolist() == pytest.approx([0.20, 0.08, 0.03])
     assert rows["ratio"].tolist() == pytest.approx([1.5, 0.5, 2 / 3])
     assert rows["coverage"].tolist() == pytest.approx([1, 1, 0.5])
+    assert BOTH.compare_with_best("run", "known").empty
+    alone = scores(answers(OURS, off(1))).compare_with_best("architecture", "known")
+    assert alone[["best"]].assign(lacks=alone["best_mape"].isna()).to_numpy().tolist() == [
+        ["", True]
+    ]
 
 
 def test_one_figure_by_share():

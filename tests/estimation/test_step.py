@@ -23,9 +23,6 @@ SETTLES = of([20, 14] + [10] * 18, each_s=[9, 7] + [5] * 18, before=(3, 6))
 """Stable from the third epoch on, at 2 W."""
 
 
-# --- the window -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("energies", "begin"),
     [
@@ -58,9 +55,6 @@ def test_the_window_is_the_first_five_epochs_of_little_spread(energies, begin):
 )
 def test_a_stable_window_gives_way_to_one_on_another_level(energies, begin):
     assert find_stable_window(np.array(energies, dtype=float)) == begin
-
-
-# --- projections ------------------------------------------------------------------------------
 
 
 @BOTH
@@ -118,9 +112,6 @@ def test_no_estimate_is_less_than_what_the_meter_shows(method):
     oracle = Oracle(7, trajectory.duration_s)
     assert energy_j(method, trajectory, 5, oracle) < 6 + 50 + 100
     assert energy_j(method, trajectory, 6, oracle) == pytest.approx(6 + 50 + 100)
-
-
-# --- the original's own figures ---------------------------------------------------------------
 
 
 def test_the_originals_figures_are_those_of_its_fixed_window():

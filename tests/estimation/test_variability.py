@@ -44,9 +44,6 @@ def of_epochs(epochs):
     )
 
 
-# --- runs -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("sd", [0.01, 0.2])
 @pytest.mark.parametrize(("runs", "wider"), [(2, 1.0), (3, 1.2), (5, 1.15), (20, 1.03)])
 def test_runs_scatter_about_their_condition_as_they_were_made_to(runs, wider, sd):
@@ -100,9 +97,6 @@ def test_stages_of_a_condition_do_not_count_as_conditions():
     assert got.run_sd > 2 * of_means(means).run_sd
 
 
-# --- a run's stages ---------------------------------------------------------------------------
-
-
 def strays(rng, correlation, runs=200):
     own = rng.normal(size=(runs, 2))
     both = own[:, 0], correlation * own[:, 0] + np.sqrt(1 - correlation**2) * own[:, 1]
@@ -131,9 +125,6 @@ def test_four_pairs_are_too_few_and_a_stage_that_never_strays_shares_nothing():
     assert of_means(alike, runs=10, stages=2).stage_correlation > 0.9
     alike[1::2] = 0
     assert of_means(alike, runs=10, stages=2).stage_correlation == 0
-
-
-# --- epochs -----------------------------------------------------------------------------------
 
 
 def test_the_more_epochs_were_seen_the_better_they_tell_the_rest():
@@ -191,9 +182,6 @@ def test_the_mean_is_of_what_the_logarithms_are_of_and_the_settled_one_of_the_la
     assert late_mean(np.log([9.0, 2.0])) == pytest.approx(np.log(2))
     assert late_mean(np.log([9.0, 2.0, 4.0])) == pytest.approx(np.log(3))
     assert late_mean(np.log([9.0, 9.0, 2.0, 4.0])) == pytest.approx(np.log(3))
-
-
-# --- parts of epochs --------------------------------------------------------------------------
 
 
 def constant(n=20, environment="e"):

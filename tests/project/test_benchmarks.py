@@ -1,11 +1,8 @@
 """Benchmarks start as scripts, in a folder whose names must not hide other modules."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, python
 
 BENCHMARKS = [
     path
@@ -25,8 +22,4 @@ print(statistics.__file__)
 @pytest.mark.slow
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_a_benchmark_finds_what_it_imports(path, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", START, path], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert not done.stdout.startswith(str(ROOT / "benchmarks"))
+    assert not python("-c", START, path, cwd=tmp_path).startswith(str(ROOT / "benchmarks"))

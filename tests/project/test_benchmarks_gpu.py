@@ -1,18 +1,22 @@
 """Benchmarks for a GPU, run on the CPU and on a simulated card."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, python
 from tests.support import simulated_gpu
+from tests.support.refusals import one_line
 from tests.support.simulated_gpu import UUID, constant
 
 POWER_W = 250.0
+TRAINING = (
+    ROOT / "benchmarks" / "training.py", "--quick", "--devices", "cpu", "--rounds", "1",
+    "--contenders",
+)  # fmt: skip
 ON_STAND_IN = """
 import runpy, sys
 from greencv_core.machine import environment
@@ -24,26 +28,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """Runs a script with the simulated card as the meter of the CPU."""
 
 
-def run_python(arguments, environment=None):
-    """Run Python and return its exit code, its last line and its errors."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**(environment or os.environ), "OMP_WAIT_POLICY": "PASSIVE"},
-        timeout=900,
-    )
-    return done.returncode, (done.stdout.splitlines() or [""])[-1], done.stderr
+def last_line(*arguments, **environment):
+    """Run a benchmark, and return what its last line tells."""
+    printed = python(*arguments, OMP_WAIT_POLICY="PASSIVE", **environment)
+    return json.loads(printed.splitlines()[-1])
 
 
 @pytest.mark.realtime
 def test_meters_are_compared_with_the_counter_and_the_simulated_truth(library, tmp_path):
     output = tmp_path / "windows.json"
     script = ROOT / "benchmarks" / "metering_hardware.py"
-    code, last, errors = run_python([script, "--simulated", "--quick", "--output", output])
-    assert code == 0, errors
-    result, saved = json.loads(last), json.loads(output.read_text())
+    result = last_line(script, "--simulated", "--quick", "--output", output)
+    saved = json.loads(output.read_text())
     assert result["card"]["name"] == "Stand-in"
     assert result["simulated"]
     for name in ("counter", "instant"):
@@ -66,23 +62,17 @@ def test_meters_are_compared_with_the_counter_and_the_simulated_truth(library, t
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to meter on")
 def test_without_a_gpu_one_line_says_why_meters_are_not_compared():
-    code, last, errors = run_python([ROOT / "benchmarks" / "metering_hardware.py"])
-    assert code == 1
-    assert not last
-    [line] = errors.splitlines()
-    assert line.startswith("error: no GPU to meter on: ")
+    script = ROOT / "benchmarks" / "metering_hardware.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=ROOT)
+    assert not done.stdout
+    assert one_line(done, 1).startswith("no GPU to meter on: ")
 
 
 @pytest.mark.realtime
 def test_metered_training_reports_its_cost_and_images_per_joule(library):
     environment = simulated_gpu.environment(library, constant(POWER_W), refresh_s=0.1)
-    code, last, errors = run_python(
-        ["-c", ON_STAND_IN, UUID, ROOT / "benchmarks" / "training.py", "--quick", "--devices",
-         "cpu", "--rounds", "1", "--contenders", "metered", "plain"],
-        environment,
-    )  # fmt: skip
-    assert code == 0, errors
-    result = {name: by["cpu"] for name, by in json.loads(last).items() if isinstance(by, dict)}
+    told = last_line("-c", ON_STAND_IN, UUID, *TRAINING, "metered", "plain", **environment)
+    result = {name: by["cpu"] for name, by in told.items() if isinstance(by, dict)}
     per_j, per_s = result["images_per_j"]["resnet18"], result["images_per_s"]["resnet18"]
     assert set(per_j) == set(per_s) == {"ours", "metered", "plain"}
     assert POWER_W * per_j["metered"] == pytest.approx(per_s["metered"], rel=0.05)
@@ -95,11 +85,6 @@ def test_metered_training_reports_its_cost_and_images_per_joule(library):
 
 @pytest.mark.slow
 def test_training_on_a_cpu_shows_no_images_per_joule():
-    code, last, errors = run_python(
-        [ROOT / "benchmarks" / "training.py", "--quick", "--devices", "cpu", "--rounds", "1",
-         "--contenders", "metered"],
-    )  # fmt: skip
-    assert code == 0, errors
-    result = json.loads(last)
+    result = last_line(*TRAINING, "metered")
     assert result["images_per_j"]["cpu"]["resnet18"] == {}
     assert set(result["images_per_s"]["cpu"]["resnet18"]) == {"ours", "metered"}

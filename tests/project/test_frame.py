@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import greencv_core
+from tests.conftest import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINS = {
@@ -71,12 +71,15 @@ def test_toc_names_pages_that_exist():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_are_stored_without_outputs_and_with_parameters(path):
+def test_notebooks_are_stored_without_outputs_and_hold_no_algorithms(path):
     cells = json.loads(path.read_text())["cells"]
     code = [c for c in cells if c["cell_type"] == "code"]
     assert not any(c["outputs"] or c["execution_count"] for c in code)
     assert sum("parameters" in c["metadata"].get("tags", []) for c in cells) == 1
     assert len({c["id"] for c in cells}) == len(cells)
+    source = "\n".join("".join(c["source"]) for c in code)
+    assert not re.search(r"^\s*(def|class|while) ", source, re.MULTILINE)
+    assert "import torch" not in source
 
 
 def test_hooks_find_nothing_to_change_in_the_notebooks():
@@ -97,22 +100,13 @@ def test_no_number_is_typed_in_a_notebooks_prose(path):
     assert re.findall(r"\d", prose) == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebooks_hold_no_algorithms(path):
-    cells = json.loads(path.read_text())["cells"]
-    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    assert not re.search(r"^\s*(def|class|while) ", code, re.MULTILINE)
-    assert "import torch" not in code
-
-
 def test_looking_for_accelerators_leaves_no_torch_in_the_process():
     code = (
         "import sys; import greencv_core.machine.hardware as e; "
         "e._may_have_accelerator = lambda: True; "
         "print(e.describe_machine().accelerators, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("False\n")
+    assert python("-c", code).endswith("False\n")
 
 
 def test_analysis_and_report_load_no_torch():
@@ -122,5 +116,4 @@ def test_analysis_and_report_load_no_torch():
         "greencv_core.run.collect; "
         "print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert python("-c", code) == "False\n"

@@ -18,22 +18,22 @@ BIBLIOGRAPHY = (BOOK / "references.bib").read_text()
 DIRECTIVE = re.compile(r"^\.\. auto(\w+):: ([\w.]+)(.*(?:\n   .+)*)", re.MULTILINE)
 
 
+def braced(text, start):
+    """Return the text from a place within braces to the brace that closes them."""
+    depth, end = 1, start
+    while depth:
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    return text[start : end - 1]
+
+
 def entry(text, key):
     """Return a BibTeX entry's fields, whatever its layout."""
     start = re.search(r"@\w+\{" + key + ",", text)
     assert start, key
-    depth, end = 1, start.end()
-    while depth:
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        end += 1
-    body, fields = text[start.end() : end - 1], {}
-    for name in re.finditer(r"(?:^|,)\s*(\w+)\s*=\s*\{", body):
-        depth, place = 1, name.end()
-        while depth:
-            depth += {"{": 1, "}": -1}.get(body[place], 0)
-            place += 1
-        fields[name[1]] = body[name.end() : place - 1]
-    return fields
+    body = braced(text, start.end())
+    fields = re.finditer(r"(?:^|,)\s*(\w+)\s*=\s*\{", body)
+    return {name[1]: braced(body, name.end()) for name in fields}
 
 
 def test_every_page_is_in_the_contents_once():

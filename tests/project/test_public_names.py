@@ -1,12 +1,9 @@
 """The public names: each exists, has an example on its page, and is imported on first use."""
 
-import subprocess
-import sys
-
 import pytest
 
 import greencv_core
-from tests.conftest import ROOT
+from tests.conftest import ROOT, python
 from tests.support.guides import blocks
 
 PAGE = ROOT / "book" / "api" / "overview.md"
@@ -23,16 +20,11 @@ def test_every_public_name_is_in_an_example():
 
 def test_importing_the_package_imports_no_library():
     code = "import sys, greencv_core; print({'numpy', 'pandas', 'torch'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert python("-c", code) == "set()\n"
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split()[3].rstrip(","))
 def test_an_example_runs(example):
     if "build_report" in example:
         pytest.skip("downloads the published data and builds a whole report, which have tests")
-    done = subprocess.run(
-        [sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert python("-c", example)

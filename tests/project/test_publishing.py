@@ -16,8 +16,8 @@ from packaging.version import Version
 
 from greencv_core.published.seaa2023 import runs as seaa2023
 from greencv_core.report.book.build import launch_links, repository_url
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 DEVCONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

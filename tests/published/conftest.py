@@ -20,6 +20,13 @@ def reanalysis():
     return loaded
 
 
+def link(files, folder):
+    """Link files into a folder of data, by their paths in it."""
+    for path, source in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).symlink_to(source)
+
+
 @pytest.fixture(scope="package")
 def summary(reanalysis):
     done = greencv("reanalyse", "--json")

@@ -14,6 +14,7 @@ from greencv_core.published.seaa2023.trajectories import (
     read_trajectories,
 )
 from greencv_core.utils.errors import BadInputError
+from tests.published.conftest import link
 
 STEP_UNSEEN = {"Cloud/vgg16/4", "Cloud/vgg16/26", "Local ML/vgg16/1"}
 """Another program, or an interruption, hides the step between their stages."""
@@ -138,9 +139,7 @@ def test_an_end_of_unknown_length_leaves_its_training_out(files, raw):
 def test_what_can_be_read_is_returned(files, tmp_path, monkeypatch):
     some = {p: f for p, f in files.items() if "/cloud/xception/" in f"/{p}" or p == METRICS}
     folder = tmp_path / "seaa2023"
-    for path, file in some.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).symlink_to(file)
+    link(some, folder)
     monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
     found = published_trajectories("seaa2023")
     assert {(c.task.environment, c.task.architecture) for c in found} == {("Cloud", "xception")}

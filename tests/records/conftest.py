@@ -11,7 +11,6 @@ import pytest
 from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.backends.bundle import KEY, study_digest
 from greencv_core.records.store import Store
-from greencv_core.utils.errors import BadInputError
 from tests.conftest import greencv_here
 
 
@@ -62,16 +61,6 @@ def filled(folder, records):
     return store
 
 
-def refusal(call, *arguments, kind=BadInputError):
-    """Return the error of a call, which is one line."""
-    with pytest.raises(kind) as error:
-        call(*arguments)
-    text = str(error.value)
-    assert "\n" not in text
-    assert len(text) < 400
-    return text
-
-
 def rewritten(path, about=None, table=None, **options):
     """Write a bundle again, with another table or other metadata."""
     table = pq.read_table(path) if table is None else table
@@ -88,13 +77,3 @@ def rewritten(path, about=None, table=None, **options):
 def another_machine():
     """Return a machine of which nothing is like ours."""
     return replace(describe_machine(), cpu_model="another", cpu_count=96)
-
-
-def one_line(done, code=2):
-    """Return what a command refused with: one line, and no traceback."""
-    assert done.returncode == code, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert len(lines[0]) < 400
-    return lines[0].removeprefix("error: ")

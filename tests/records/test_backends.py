@@ -19,8 +19,9 @@ from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import GreencvError, UnavailableError
 from greencv_core.utils.secrets import safe_line
 from tests.conftest import greencv_here
-from tests.records.conftest import fill_up, refusal
+from tests.records.conftest import fill_up
 from tests.support.made_up_records import RUN, record
+from tests.support.refusals import refusal
 
 HOUR_S = 3600
 

@@ -23,27 +23,12 @@ from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.energy import weakest
 from tests.conftest import ROOT, greencv_here
-from tests.records.conftest import another_machine, filled, one_line, refusal, rewritten
-from tests.support.made_up_records import record
+from tests.records.conftest import another_machine, filled, rewritten
+from tests.support.made_up_records import planned_record, record
+from tests.support.refusals import one_line, refusal
+from tests.support.studies import smoke_study
 
 REFUSAL = "is a bundle, which is read-only: name a folder"
-
-
-def made(run):
-    """Return the record of a planned run."""
-    return record(
-        run.run_id,
-        study=run.study,
-        architecture=run.architecture,
-        environment=run.environment.model_dump(mode="json"),
-        dataset=run.dataset.model_dump(mode="json"),
-        protocol=run.protocol.model_dump(mode="json"),
-        carbon=run.carbon.model_dump(mode="json"),
-        repetition=run.repetition,
-        order=run.order,
-        seed=run.seed,
-        machine={"fingerprint": run.machine},
-    )
 
 
 def made_by(study, machine):
@@ -55,7 +40,7 @@ def made_by(study, machine):
             spec.model_copy(update={"threads": 1} if spec.threads == "all" else {})
             for spec in study.environments
         ]
-    return [made(run) for run in plan(study, specs, machine)]
+    return [planned_record(run) for run in plan(study, specs, machine)]
 
 
 def packed(study, records, folder):
@@ -117,6 +102,7 @@ def test_metadata_describe_the_bundle(smoke_bundle):
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_study_survives_packing(path, tmp_path):
     study = load_study(path)
+    assert study.name == path.stem
     bundle = packed(study, made_by(study, "0123abcd")[:3], tmp_path)
     again = load_study(bundle)
     assert again.model_dump() == study.model_dump()
@@ -240,13 +226,7 @@ def test_runs_belong_to_their_bundle_even_if_ids_change(smoke_bundle, monkeypatc
 
 
 def test_another_study_reads_the_runs_of_a_bundle(smoke_bundle, tmp_path):
-    text = (ROOT / "studies" / "smoke.yaml").read_text()
-    path = tmp_path / "study.yaml"
-    path.write_text(
-        text.replace("{country: ESP}", "{country: ESP, intensity_gco2e_per_kwh: 36}").replace(
-            "repetitions: 2", "repetitions: 1"
-        )
-    )
+    path = smoke_study(tmp_path, carbon__intensity_gco2e_per_kwh=36, protocol__repetitions=1)
     records = collect(path, store=smoke_bundle)
     assert [r.repetition for r in records] == [0] * 4
     for one in records:

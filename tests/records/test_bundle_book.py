@@ -10,9 +10,10 @@ import pytest
 from greencv_core import collect, load_study
 from greencv_core.machine import hardware
 from greencv_core.report.export.files import write_results
-from tests.conftest import GREENCV, ROOT, copy_project, greencv_here
-from tests.records.conftest import another_machine, one_line
-from tests.report.test_smoke_study import NOTEBOOKS, NOWHERE
+from tests.conftest import GREENCV, NOBODY, ROOT, copy_project, greencv_here
+from tests.records.conftest import another_machine
+from tests.report.test_smoke_study import NOTEBOOKS, check_pages
+from tests.support.refusals import one_line
 
 
 def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
@@ -46,27 +47,53 @@ def test_make_html_takes_a_bundle(given, command):
     assert any(" ".join(line.split()).endswith(command) for line in done.stdout.splitlines())
 
 
+def kill_first_kernel(folder):
+    """Let the first kernel to start die, as one of two does that draw the same port."""
+    dead = folder / "dead"
+    (folder / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
+        f"    open({str(dead)!r}, 'x').close()\n"
+        "    os._exit(1)\n"
+    )
+    return dead
+
+
+def build_from_bundle(root, folder):
+    """Build the book of a copied project, with ``folder`` on Python's path, and return its log."""
+    code = "from greencv_core.cli.app import entry; entry()"
+    done = subprocess.run(
+        [GREENCV.with_name("python"), "-c", code, "book", "--runs", "bundles/smoke.parquet"],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={
+            **os.environ, "PYTHONPATH": str(folder), "GREENCV_DATA": NOBODY,
+            "GREENCV_STORE": str(folder / "nowhere"),
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
 @pytest.mark.slow
-def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypatch):
+def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
+    smoke_bundle, tmp_path, monkeypatch
+):
     root = tmp_path / "greencv"
     copy_project(root)
     (root / "bundles").mkdir(exist_ok=True)
     shutil.copy(smoke_bundle, root / "bundles" / "smoke.parquet")
-    done = subprocess.run(
-        [
-            GREENCV.with_name("python"), "-c", "from greencv_core.cli.app import entry; entry()",
-            "book", "--runs", "bundles/smoke.parquet",
-        ],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env={**os.environ, "GREENCV_DATA": NOWHERE, "GREENCV_STORE": str(tmp_path / "nowhere")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "not made on this machine" not in done.stderr
+    dead = kill_first_kernel(tmp_path)
+
+    printed = build_from_bundle(root, tmp_path)
+    everything = f"{len(NOTEBOOKS)} of {len(NOTEBOOKS)}"
+    assert f"executing {everything} notebooks" in printed
+    assert "not made on this machine" not in printed
+    assert dead.exists()
+    assert not (root / "runs").exists()
     html = root / "_build" / "html"
-    pages = {path.stem for path in (html / "book" / "notebooks").glob("*.html")}
-    assert pages == {path.stem for path in NOTEBOOKS}
+    check_pages(html)
     executed = nbformat.read(root / "book" / "notebooks" / "provenance.ipynb", as_version=4)
     source = "\n".join(cell.source for cell in executed.cells)
     assert 'study = "../bundles/smoke.parquet"' in source
@@ -74,7 +101,7 @@ def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypat
     page = (html / "book" / "notebooks" / "provenance.html").read_text()
     assert "File: smoke.parquet" in page
     assert "8 of 8 planned runs are analysed" in page
-    assert not (root / "runs").exists()
+
     # Another machine makes the same figures of it.
     there = another_machine()
     monkeypatch.setattr(hardware, "describe_machine", lambda: there)
@@ -87,3 +114,9 @@ def test_the_book_is_built_from_a_bundle_alone(smoke_bundle, tmp_path, monkeypat
     )
     again = (tmp_path / "again" / "results.json").read_bytes()
     assert again == (html / "results.json").read_bytes()
+
+    assert "nothing changed" in build_from_bundle(root, tmp_path)
+    (root / "notebooks" / "metering.ipynb").touch()
+    assert f"executing 1 of {len(NOTEBOOKS)} notebooks: metering" in build_from_bundle(
+        root, tmp_path
+    )

@@ -18,7 +18,8 @@ from greencv_core.records.select import find_records
 from greencv_core.records.store import Damaged, Store
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import greencv_here
-from tests.records.conftest import refusal, rewritten
+from tests.records.conftest import rewritten
+from tests.support.refusals import refusal
 
 
 def with_column(name, values, kind):
@@ -166,7 +167,7 @@ def test_an_invalid_record_is_reported_and_left_out(smoke_bundle, tmp_path):
     first, second, *_ = Store(smoke_bundle).run_ids()
     changed = [contents[1], contents[1], b"{", *contents[3:]]
     with_column("record", lambda c: changed, pa.binary())(path)
-    loaded = Store(path).load(first)
+    loaded = Store(path).load_file(first)
     assert isinstance(loaded, Damaged)
     assert loaded.where == f"{path}/{first}.json"
     assert loaded.reason == f"contains the record of run {second}"

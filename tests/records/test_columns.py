@@ -1,17 +1,14 @@
 """The registry of the runs table's columns: a new column needs an entry and its value."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.records.tables import table_row
 from greencv_core.utils.text import QUANTITIES
-from tests.conftest import ROOT
+from tests.conftest import ROOT, python
 from tests.support.made_up_records import record
 
 ENTRY = '    Column("host", "string", "Hash of the computer\'s name."),\n'
@@ -53,12 +50,8 @@ def test_a_new_column_needs_an_entry_and_its_value(tmp_path):
         path.write_text(text.replace(line, line + new))
     for name in ("tests", "studies", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
-    done = subprocess.run(
-        [sys.executable, "-c", EXPORT], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"heading": "Setup time (s)", "cached": [1.5, 1.5]}
+    told = json.loads(python("-c", EXPORT, cwd=tmp_path, PYTHONPATH=str(tmp_path)))
+    assert told == {"heading": "Setup time (s)", "cached": [1.5, 1.5]}
     for table in (
         pd.read_csv(tmp_path / "runs.csv"),
         pd.read_parquet(tmp_path / "runs.parquet"),

@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-import yaml
 
 from greencv_core import collect, runs_table
 from greencv_core.analysis.choice.robustness import energy_definitions
@@ -10,9 +9,9 @@ from greencv_core.records.components import restrict_to_components
 from greencv_core.records.source import load_study
 from greencv_core.records.tables import epochs_table
 from greencv_core.report.exhibits.markdown import provenance_note
-from tests.conftest import ROOT
-from tests.records.conftest import refusal
-from tests.support.made_up_records import made_up_records
+from tests.support.made_up_records import made_up_records, window
+from tests.support.refusals import refusal
+from tests.support.studies import smoke_study
 
 SHARES = {"gpu": 0.5, "cpu": 0.3, "ram": 0.2}
 
@@ -20,16 +19,8 @@ SHARES = {"gpu": 0.5, "cpu": 0.3, "ram": 0.2}
 @pytest.fixture
 def record():
     """Return a run with a measured GPU and estimated CPU and memory."""
-    parts = {
-        name: {
-            "energy_j": 1000 * share,
-            "provenance": "measured" if name == "gpu" else "estimated",
-            "source": "made up",
-            "uncertainty_j": 10 * share,
-        }
-        for name, share in SHARES.items()
-    }
-    total = {"name": "run", "start_s": 0.0, "end_s": 20.0, "components": parts}
+    gpu = {"provenance": "measured", "source": "made up"}
+    total = window("run", 0.0, 20.0, 1000.0, SHARES, 0.01, gpu=gpu)
     phases = [
         {**total, "name": f"epoch {number} {part}"}
         for number in (1, 2)
@@ -48,15 +39,6 @@ def record():
         trace={"time_s": {"gpu": [0.0], "cpu": [0.0]}, "power_w": {"gpu": [9.0], "cpu": [1]}},
     )
     return made
-
-
-def study_of(components, folder):
-    """Return the smoke study's file, changed to count these components."""
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["analysis"]["components"] = components
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
 
 
 def row_of(record):
@@ -125,7 +107,7 @@ def test_excluded_components_are_not_written(record):
 
 
 def test_collect_restricts_records_to_the_studys_components(smoke_store, tmp_path):
-    path = study_of(["cpu"], tmp_path)
+    path = smoke_study(tmp_path, analysis__components=["cpu"])
     every = runs_table(collect("smoke", store=smoke_store, train=False))
     runs = runs_table(collect(path, store=smoke_store, train=False))
     assert len(runs) == len(every)
@@ -146,4 +128,4 @@ def test_collect_restricts_records_to_the_studys_components(smoke_store, tmp_pat
     ],
 )
 def test_a_study_counts_the_component_that_trains(tmp_path, components, text):
-    assert text in refusal(load_study, study_of(components, tmp_path))
+    assert text in refusal(load_study, smoke_study(tmp_path, analysis__components=components))

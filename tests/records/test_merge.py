@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from greencv_core.records.merge import SUPERSEDED, Conflict, Merge, merge
 from greencv_core.records.store import Store
 from greencv_core.utils.errors import GreencvError
-from tests.records.conftest import filled, refusal
+from tests.records.conftest import filled
 from tests.support.made_up_records import RUN, STARTED, record
+from tests.support.refusals import refusal
 
 EARLIER, LATER = STARTED, "2026-01-02T08:00:00+00:00"
 

@@ -172,7 +172,8 @@ def lightness(colour):
 def test_colours_on_dark_pages_keep_their_order_and_can_be_seen():
     theme.apply_theme()
     figure, axes = theme.subplots()
-    for i, colour in enumerate(theme.complexity_palette(list("abcdef")).values()):
+    runs = pd.DataFrame({"architecture": list("abcdef"), "gflops_per_image": range(6)})
+    for i, colour in enumerate(theme.architecture_palette(runs).values()):
         axes.scatter([i], [i], color=colour)
     svg = inline_svg(to_svg(figure), prefix="a", label="b", style="c")
     mapped = dict(re.findall(r"--c([0-9a-f]{6}):(#[0-9a-f]{6})", dark_mode_css(svg)))

@@ -4,12 +4,8 @@ import csv
 import hashlib
 import json
 import math
-import os
 import platform
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,9 +29,9 @@ from greencv_core.analysis.choice.robustness import energy_definitions
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.report.export.files import write_results
 from greencv_core.report.export.to_json import plain, rounded
+from tests.conftest import ROOT, python
 from tests.support.made_up_records import made_up_records, made_up_study
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = {"results.json", "runs.csv", "runs.parquet", "datapackage.json"}
 COMMIT = "feedfacecafe"
 HOSTILE = (
@@ -112,15 +108,8 @@ def test_another_processors_linear_algebra_gives_the_same_bytes(folder, tmp_path
         "pools = [p for p in threadpool_info() if p['internal_api'] == 'openblas']\n"
         "print({p['architecture'] for p in pools})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env={**os.environ, "OPENBLAS_CORETYPE": other, "OPENBLAS_NUM_THREADS": "1"},
-    )
-    if done.stdout.strip() == str({pool["architecture"] for pool in blas}):
+    kernel = python("-c", code, tmp_path, OPENBLAS_CORETYPE=other, OPENBLAS_NUM_THREADS="1")
+    if kernel.strip() == str({pool["architecture"] for pool in blas}):
         pytest.skip("OpenBLAS has one kernel here")
     for name in FILES:
         assert digest(tmp_path / name) == digest(folder / name), name

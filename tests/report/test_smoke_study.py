@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,12 +25,13 @@ from greencv_core.run.collect import collect
 from greencv_core.run.experiment import execute
 from greencv_core.run.planning import plan_here, select_unfinished
 from greencv_core.run.worker import describe_worker
-from tests.conftest import GREENCV, ROOT, copy_project, greencv
+from tests.conftest import GREENCV, NOBODY, ROOT, greencv, started, until
 from tests.metering.test_meter import Powercap
+from tests.support.refusals import one_line
+from tests.support.studies import smoke_study
 
 STUDY = load_study("smoke")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NOWHERE = "http://127.0.0.1:9/nowhere"
 
 
 def test_every_planned_run_is_there_once(smoke_records):
@@ -41,18 +40,6 @@ def test_every_planned_run_is_there_once(smoke_records):
     assert {r.status for r in smoke_records} == {"finished"}
     cells = {(r.architecture, r.environment["name"], r.repetition) for r in smoke_records}
     assert len(cells) == expected
-
-
-def start_study(store):
-    """Start the smoke study in a process and session of its own."""
-    command = [str(GREENCV), "run", "smoke", "--store", str(store)]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
-
-
-def wait_for_records(store, n):
-    deadline = time.monotonic() + 300
-    while len(list(store.glob("*.json"))) < n and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def test_energy_is_the_sum_of_its_parts(smoke_records, smoke_runs):
@@ -111,9 +98,7 @@ def test_a_finished_study_trains_nothing_again(smoke_store):
 
 
 def test_another_country_prices_the_runs_there_are(smoke_store, smoke_records, tmp_path):
-    path = tmp_path / "study.yaml"
-    text = (ROOT / "studies" / "smoke.yaml").read_text()
-    path.write_text(text.replace("{country: ESP}", "{country: ESP, intensity_gco2e_per_kwh: 36}"))
+    path = smoke_study(tmp_path, carbon__intensity_gco2e_per_kwh=36)
     records = collect(path, store=smoke_store, train=False)
     assert {r.run_id for r in records} == {r.run_id for r in smoke_records}
     for record in records:
@@ -123,8 +108,8 @@ def test_another_country_prices_the_runs_there_are(smoke_store, smoke_records, t
 @pytest.mark.slow
 def test_a_killed_study_resumes_where_it_stopped(tmp_path):
     store = tmp_path / "store"
-    process = start_study(store)
-    wait_for_records(store, 2)
+    process = started(GREENCV, "run", "smoke", "--store", store)
+    until(lambda: len(list(store.glob("*.json"))) >= 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     kept = {p.name: p.read_bytes() for p in store.glob("[!.]*.json")}
@@ -184,11 +169,12 @@ def test_auto_leaves_out_what_cannot_be_metered():
 
 @pytest.mark.slow
 def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
-    text = (ROOT / "studies" / "smoke.yaml").read_text()
-    path = tmp_path / "study.yaml"
-    # 40 is no multiple of the patch's 16 pixels.
-    text = text.replace("squeezenet1_1", "vit_b_16").replace("image_size: 32", "image_size: 40")
-    path.write_text(text.replace("repetitions: 2", "repetitions: 1"))
+    path = smoke_study(
+        tmp_path,
+        architectures=["shufflenet_v2_x0_5", "vit_b_16"],
+        dataset__image_size=40,  # no multiple of the patch's 16 pixels
+        protocol__repetitions=1,
+    )
     done = greencv("run", path, "--store", tmp_path / "store")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
@@ -200,8 +186,8 @@ def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
 
 @pytest.mark.slow
 def test_training_ends_with_a_driver_that_is_killed(tmp_path):
-    process = start_study(tmp_path)
-    wait_for_records(tmp_path, 1)
+    process = started(GREENCV, "run", "smoke", "--store", tmp_path)
+    until(lambda: list(tmp_path.glob("*.json")))
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.kill()  # the driver alone, as when memory runs out
@@ -211,11 +197,9 @@ def test_training_ends_with_a_driver_that_is_killed(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):
-    text = (ROOT / "studies" / "smoke.yaml").read_text()
-    for sound, diverging in (("adamw", "sgd"), ("0.002", "10.0"), ("one_cycle", "constant")):
-        text = text.replace(sound, diverging)
-    path, store = tmp_path / "study.yaml", tmp_path / "store"
-    path.write_text(text.replace("epochs: 2", "epochs: 4"))
+    diverging = {"optimizer": "sgd", "learning_rate": 10.0, "schedule": "constant", "epochs": 4}
+    path = smoke_study(tmp_path, **{f"protocol__{name}": v for name, v in diverging.items()})
+    store = tmp_path / "store"
     done = greencv("run", path, "--store", store)
     assert done.returncode == 3
     failed = [r for r in Store(store).records() if r.status == "failed"]
@@ -249,7 +233,7 @@ def test_a_parameter_changed_changes_the_result(smoke_store):
 )
 def test_a_notebook_accepts_an_incomplete_study(path, smoke_store, tmp_path, monkeypatch):
     if path.stem == "rq3_estimation":  # whose other part rests on what is downloaded
-        monkeypatch.setenv("GREENCV_DATA", NOWHERE)
+        monkeypatch.setenv("GREENCV_DATA", NOBODY)
     # Whole: one condition; a single run of a second; nothing of the other two.
     records = [r for r in Store(smoke_store).records() if isinstance(r, RunRecord)]
     conditions = runs_table(records).groupby(["architecture", "environment"])["run_id"]
@@ -265,55 +249,7 @@ def test_a_notebook_accepts_an_incomplete_study(path, smoke_store, tmp_path, mon
 
 def test_a_book_without_a_finished_run_is_one_line(tmp_path):
     done = greencv("book", "smoke", "--no-train", "--store", tmp_path)
-    assert done.returncode == 1
-    assert "no run is finished with its energy" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_the_book_is_built_once_and_then_only_what_changed(smoke_store, tmp_path):
-    root = tmp_path / "greencv"
-    copy_project(root)
-    shutil.copytree(smoke_store, root / "runs")
-    code = (
-        "import sys; from pathlib import Path; "
-        "from greencv_core.report.book.build import build_book; "
-        "from greencv_core.records.store import Store; "
-        # Named from where the caller is, not from where the notebooks are.
-        "build_book(Path.cwd(), study=Path('studies/smoke.yaml'), store=Store('runs'), log=print, "
-        "records=list(Store('runs').records()))"
-    )
-
-    # The first kernel to start dies, as one of two does that draw the same port.
-    dead = tmp_path / "dead"
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
-        f"    open({str(dead)!r}, 'x').close()\n"
-        "    os._exit(1)\n"
-    )
-
-    def build():
-        python = GREENCV.with_name("python")
-        done = subprocess.run(
-            [python, "-c", code],
-            capture_output=True,
-            text=True,
-            cwd=root,
-            # The published data have tests of their own, and take minutes.
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "GREENCV_DATA": NOWHERE},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "executing 9 of 9" in build()
-    assert dead.exists()
-    assert "nothing changed" in build()
-    (root / "notebooks" / "metering.ipynb").touch()
-    assert "executing 1 of 9 notebooks: metering" in build()
-    html = root / "_build" / "html"
-    assert (html / "index.html").is_file()
-    check_pages(html)
+    assert "no run is finished with its energy" in one_line(done, 1)
 
 
 def check_pages(html):

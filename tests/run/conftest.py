@@ -1,11 +1,7 @@
-"""Commands in the background, and a simulated GPU for them."""
+"""A simulated GPU for commands."""
 
 import json
 import os
-import signal
-import subprocess
-import time
-from functools import partial
 
 import pytest
 
@@ -41,27 +37,6 @@ def card(library, tmp_path_factory):
         }.items():
             patch.setenv(name, value)
         yield log
-
-
-def started(*command, **environment):
-    """Start a command that obeys Ctrl-C, which a shell's background job ignores."""
-    return subprocess.Popen(
-        list(map(str, command)),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "160", **environment},
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def until(condition, seconds=300):
-    """Wait for a condition and return its first true value."""
-    deadline_s = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 def waits(card):

@@ -10,7 +10,7 @@ from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.run.collect import run_study
-from tests.run.test_queue import Progress
+from tests.support.progress import Progress
 
 STUDY = load_study("smoke")
 

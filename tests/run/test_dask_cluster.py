@@ -4,10 +4,8 @@ import contextlib
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
-from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import pandas as pd
 import psutil
@@ -20,8 +18,8 @@ from greencv_core.records.tables import runs_table
 from greencv_core.run.dask_worker import join, kind_of, offered_devices, required_device
 from greencv_core.run.planning import plan_on_machine
 from greencv_core.run.worker import describe_worker
-from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted
-from tests.run.conftest import started, until
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here, interrupted, started, until
+from tests.support.refusals import one_line
 
 SMOKE = ROOT / "studies" / "smoke.yaml"
 STUDY = load_study(SMOKE)
@@ -120,10 +118,8 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     done = greencv(*command)
     assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
     cluster.scheduler.kill()
-    done = greencv(*command)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"error: --scheduler {cluster.address}: no Dask scheduler responds there\n"
+    assert one_line(greencv(*command), 1) == (
+        f"--scheduler {cluster.address}: no Dask scheduler responds there"
     )
 
 
@@ -142,18 +138,13 @@ NO_CERTIFICATE = "Dask has no certificate here: name one in its configuration, d
 )
 def test_an_address_without_meaning_or_certificate_is_bad_input(address, reason, tmp_path):
     done = greencv_here("run", "smoke", "--store", tmp_path, "--scheduler", address)
-    assert done.returncode == 2
-    assert done.stderr == f"error: --scheduler {address}: {reason}\n"
+    assert one_line(done) == f"--scheduler {address}: {reason}"
 
 
-def test_a_server_of_another_kind_is_one_line(tmp_path):
-    server = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"tcp://127.0.0.1:{server.server_port}"
+def test_a_server_of_another_kind_is_one_line(site, tmp_path):
+    address = site.url.replace("http", "tcp")
     done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", address)
-    server.shutdown()
-    assert done.returncode == 1
-    assert done.stderr == f"error: --scheduler {address}: no Dask scheduler responds there\n"
+    assert one_line(done, 1) == f"--scheduler {address}: no Dask scheduler responds there"
 
 
 def test_a_worker_with_another_greencv_is_not_used():

@@ -4,13 +4,14 @@ import json
 import time
 
 import pytest
-import yaml
 
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.run.estimate import one_training
 from greencv_core.utils.errors import BadInputError
-from tests.conftest import ROOT, greencv, greencv_here, interrupted
+from tests.conftest import greencv, greencv_here, interrupted
+from tests.support.refusals import one_line
+from tests.support.studies import ONE_THREAD, smoke_study
 
 SMOKE = load_study("smoke")
 
@@ -50,13 +51,11 @@ def test_a_known_architecture_is_estimated_near_its_runs(smoke_store, smoke_reco
 
 @pytest.mark.realtime
 def test_a_few_batches_predict_the_cost_of_the_run(tmp_path):
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["architectures"] = ["squeezenet1_1"]
-    content["environments"] = content["environments"][:1]
-    content["dataset"] |= {"train_images": 1216, "validation_images": 300}
-    content["protocol"]["repetitions"] = 1
-    study, store = tmp_path / "study.yaml", tmp_path / "store"
-    study.write_text(yaml.safe_dump(content))
+    store = tmp_path / "store"
+    study = smoke_study(
+        tmp_path, architectures=["squeezenet1_1"], environments=[ONE_THREAD],
+        dataset__train_images=1216, dataset__validation_images=300, protocol__repetitions=1,
+    )  # fmt: skip
     answer = estimated(store, "squeezenet1_1", "--probe", study=study)
     assert not store.exists()
     [row] = answer["estimates"]
@@ -106,18 +105,12 @@ def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):
 )
 def test_a_bad_name_or_an_empty_store_is_one_line(tmp_path, options, code, message):
     done = greencv_here("estimate", "--study", "smoke", "--store", tmp_path, *options)
-    assert done.returncode == code
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in one_line(done, code)
 
 
 def test_a_probe_that_fails_is_reported(tmp_path):
     # 40 is no multiple of the patch's 16 pixels.
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["dataset"]["image_size"] = 40
-    content["environments"] = content["environments"][:1]
-    path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path = smoke_study(tmp_path, dataset__image_size=40, environments=[ONE_THREAD])
     done = greencv_here("estimate", "vit_b_16", "--study", path, "--store", tmp_path, "--probe")
     assert done.returncode == 1
     assert "environment cpu-1-thread: AssertionError" in done.stderr

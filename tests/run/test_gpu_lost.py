@@ -6,8 +6,8 @@ import pytest
 from greencv_core import phases_table, runs_table
 from greencv_core.analysis import select_runs
 from greencv_core.records.store import Store
-from tests.conftest import GREENCV, greencv, greencv_here
-from tests.run.conftest import LONG, POWER_W, started, until, waits
+from tests.conftest import GREENCV, greencv, greencv_here, started, until
+from tests.run.conftest import LONG, POWER_W, waits
 
 pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
 
@@ -42,7 +42,7 @@ def test_a_gpu_lost_during_a_run_leaves_no_partial_energy(lose_gpu, tmp_path):
     code, errors, record = lose_gpu("STAND_IN_LOST_FILE")
     assert code == 0, errors
     assert (record.status, record.complete) == ("finished", False)
-    assert any("GPU is lost" in problem for problem in record.problems)
+    assert any("energy counter lost: GPU is lost" in problem for problem in record.problems)
     assert "gpu" not in record.total.components
     assert (record.net_energy_j, record.emissions_gco2e) == (None, None)
     assert record.epochs[0].energy_j > 0
@@ -53,7 +53,9 @@ def test_a_gpu_lost_during_a_run_leaves_no_partial_energy(lose_gpu, tmp_path):
     energy_j = phases_table(record).set_index("name")["energy_j"]
     assert energy_j["epoch 1 training"] > 0
     assert np.isnan(energy_j["epoch 60 training"])
-    assert select_runs(runs).runs.empty
+    assert select_runs(runs).sentence() == (
+        "0 runs are analysed. Left out: 1 with an incomplete energy reading."
+    )
     store = tmp_path / "store"
     listed = greencv_here("runs", "list", "--store", store).stdout
     assert "incomplete" in listed

@@ -12,21 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from greencv_core import collect, epochs_table, runs_table
-from greencv_core.analysis import (
-    architecture_by_environment,
-    attempt,
-    best_against_worst,
-    break_evens,
-    compare_each,
-    energy_regression,
-    pareto_front,
-    savings_without_loss,
-    select_runs,
-)
+from greencv_core import runs_table
 from greencv_core.records.store import Store
-from tests.conftest import GREENCV, greencv, greencv_here
-from tests.run.conftest import LONG, POWER_W, REFRESH_S, started, until, waits
+from tests.conftest import GREENCV, greencv, started, until
+from tests.run.conftest import LONG, POWER_W, REFRESH_S, waits
 from tests.support.simulated_gpu import UUID
 
 pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
@@ -41,14 +30,7 @@ environments:
   - {name: tf32, device: cuda, threads: 1, precision: tf32}
   - {name: bf16, device: cuda, threads: 1, precision: bf16, memory_format: channels_last}
   - {name: bf16-batch-64, device: cuda, threads: 1, precision: bf16, batch_size: 64}
-protocol:
-  epochs: 2
-  batch_size: 32
-  optimizer: adamw
-  learning_rate: 0.002
-  schedule: one_cycle
-  repetitions: 2
-  idle_s: 0.5
+protocol: {epochs: 2, batch_size: 32, learning_rate: 0.002, repetitions: 2, idle_s: 0.5}
 carbon: {country: ESP}
 analysis: {correctness_margin: 0.02}
 """
@@ -254,41 +236,3 @@ def test_each_edge_of_a_phase_waits_for_the_card_in_the_precision_that_is_named(
         half = "torch.bfloat16" if precision == "bf16" else None
         assert {tuple(one["tf32"]) for one in logged} == {(precision == "tf32",) * 2}
         assert {one["half"] for one in logged} == {half}
-
-
-HALVES = {
-    "the first half": lambda record: record.order < RUNS / 2,
-    "one architecture": lambda record: record.architecture == "squeezenet1_1",
-    "two environments": lambda record: record.environment["name"] in ("fp32", "bf16"),
-}
-
-
-@pytest.mark.parametrize("half", HALVES)
-def test_a_bundle_of_half_of_the_runs_can_be_analysed(half, pieces, study, records, tmp_path):
-    store = tmp_path / "store"
-    store.mkdir()
-    for record in filter(HALVES[half], records):
-        shutil.copy(pieces.whole / f"{record.run_id}.json", store)
-    bundle = tmp_path / "one-card.parquet"
-    done = greencv_here("bundle", study, "--store", store, "--output", bundle)
-    assert done.returncode in (0, 3), done.stderr
-    found = collect(bundle, store=bundle)
-    assert len(found) == RUNS / 2
-    runs = select_runs(runs_table(found)).runs
-    assert len(runs) == RUNS / 2
-    assert len(epochs_table(found)) == RUNS
-    value = "energy_j_per_image"
-    comparisons = compare_each(runs, value, "environment", "architecture")
-    even = break_evens(runs)
-    asked = [
-        *comparisons.values(),
-        *even.values(),
-        pareto_front(runs),
-        attempt(architecture_by_environment, runs),
-        attempt(best_against_worst, runs, "environment", value),
-        attempt(best_against_worst, runs, "architecture", value),
-        attempt(savings_without_loss, runs, 0.02, value=value),
-        attempt(energy_regression, runs),
-    ]
-    assert all(answer.sentence() for answer in asked)
-    assert any(asked)

@@ -14,30 +14,9 @@ from greencv_core.run.calibration import Calibration
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker
 from greencv_core.utils.errors import GreencvError, UnavailableError
+from tests.support.progress import Progress
 
 STUDY = load_study("smoke")
-
-
-class Progress:
-    """Keeps the events that it receives."""
-
-    def __init__(self):
-        self.begins, self.remaining_s, self.notes = [], [], []
-
-    def begin(self, runs, finished, expected):
-        self.begins.append((len(runs), finished, expected.duration_s))
-
-    def run_started(self, run):
-        pass
-
-    def run_forecast(self, run, forecast):
-        pass
-
-    def run_ended(self, run, record, remaining_s):
-        self.remaining_s.append(remaining_s)
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 def queue_of(folder):

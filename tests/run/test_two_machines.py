@@ -5,13 +5,13 @@ import signal
 import subprocess
 
 import pytest
-import yaml
 
 from greencv_core import collect, runs_table
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
-from tests.conftest import GREENCV, ROOT, greencv
-from tests.run.conftest import until
+from tests.conftest import GREENCV, ROOT, greencv, until
+from tests.support.refusals import one_line
+from tests.support.studies import ONE_THREAD, smoke_study
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,11 +32,7 @@ REPRODUCIBLE = [
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Return a study file whose one environment both machines have."""
-    content = yaml.safe_load((ROOT / "studies" / "smoke.yaml").read_text())
-    content["environments"] = [{"name": "one-thread", "device": "cpu", "threads": 1}]
-    path = tmp_path_factory.mktemp("study") / "study.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return smoke_study(tmp_path_factory.mktemp("study"), environments=[ONE_THREAD])
 
 
 def run(study, store, cpus=None):
@@ -75,7 +71,7 @@ def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tm
     expected = table(study, whole)
     assert len(expected) == 8
     assert expected["environment"].nunique() == expected["machine"].nunique() == 2
-    assert all("one-thread (" in name for name in expected["environment"])
+    assert all("cpu-1-thread (" in name for name in expected["environment"])
     assert table(study, merged).equals(expected)
 
 
@@ -95,7 +91,4 @@ def test_the_merge_command_names_conflicts_and_refuses_nonsense(smoke_store, tmp
     assert damaged.startswith(f"left out: {other / 'broken.json'}: ")
     assert Store(target).read(record.run_id) == record
     for source, reason in ((target, "is the store"), (tmp_path / "nowhere", "no store of runs")):
-        done = greencv("runs", "merge", source, "--store", target)
-        assert done.returncode == 2
-        assert reason in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert reason in one_line(greencv("runs", "merge", source, "--store", target))

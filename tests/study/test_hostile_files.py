@@ -26,6 +26,7 @@ from greencv_core.study.loading import (
 from greencv_core.study.plan import plan
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import ROOT, greencv_here
+from tests.support.refusals import refusal
 
 SMOKE = (ROOT / "studies" / "smoke.yaml").read_text()
 MACHINE = Machine("Made up", cpu_count=8, memory_bytes=16 << 30, accelerators=(), system="none")
@@ -56,16 +57,27 @@ HOSTILE = {
     "bidirectional text": "name: \u202eevil",
     "unknown alias": "name: *nobody",
     "nothing": "",
+    "a list that does not end": "name: [",
+    "a list": "- a\n- b\n",
     "another encoding": b"\xff\xfe" + SMOKE.encode("utf-16-le"),
+}
+
+
+REASONS = {
+    "a list": "must be a mapping",
+    "a list that does not end": "line 1",
+    "code in a tag": "a tag .*os.system",
+    "date without such a day": "2026-02-30 is not a valid timestamp",
+    "key given twice": "is given twice",
 }
 
 
 def refused(path):
     """Return the lines of the error: each is short, printable and names the file, at once."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadInputError) as caught:
         load_study(path)
-    assert time.perf_counter() - started < 2, "1 s, and some for a busy machine"
+    assert time.process_time() - started < 10, "a fraction of a second, on any machine"
     lines = str(caught.value).split("\n")
     for line in lines:
         assert line.startswith(f"{path}:"), line
@@ -84,10 +96,11 @@ def path(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["study.yaml"]
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_file_is_refused_in_short_lines(path, text):
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_is_refused_in_short_lines(path, what):
+    text = HOSTILE[what]
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused(path)
+    assert re.search(REASONS.get(what, ""), refused(path)[0])
 
 
 def test_a_byte_order_mark_and_line_ends_of_windows_are_read(path):
@@ -118,10 +131,7 @@ def test_bounds_hold_where_they_are_stated(path):
 
 @pytest.mark.parametrize("source", ["x\0y", "x/" * 3_000, "a\nb", "", "/", "~nobody", "\x1b[31m"])
 def test_a_name_that_no_study_file_can_have(source):
-    with pytest.raises(BadInputError, match="no such study file") as caught:
-        load_study(source)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 600
+    assert "no such study file" in refusal(load_study, source)
 
 
 @pytest.mark.parametrize("name", ["../../escape", "/tmp/x", "..", "a\\b", "a\u2028b", "x" * 81, ""])
@@ -136,9 +146,8 @@ def test_names_are_not_paths(path, name):
 @pytest.mark.parametrize("name", ["/nowhere/../../etc", "~nobody-here/x", "x" * 900, "/dev/null"])
 def test_image_folders_and_weights_are_only_read(path, name):
     path.write_text(SMOKE.replace("name: digits", f"name: 'imagefolder:{name}'"))
-    with pytest.raises(BadInputError, match=r"^dataset.name = imagefolder:") as caught:
-        check_dataset(load_study(path).dataset)
-    assert str(caught.value).isprintable()
+    text = refusal(check_dataset, load_study(path).dataset, longest=3000)
+    assert text.startswith("dataset.name = imagefolder:")
     path.write_text(SMOKE.replace("protocol:", f"protocol:\n  weights: 'file:{name}'"))
     done = greencv_here("plan", path, "--store", path.parent / "runs")
     assert done.returncode == 2

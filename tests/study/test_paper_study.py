@@ -15,11 +15,6 @@ from tests.conftest import ROOT, greencv
 PAPER = load_study("paper")
 
 
-def test_every_study_file_is_a_study():
-    for path in sorted((ROOT / "studies").glob("*.yaml")):
-        assert load_study(path).name == path.stem
-
-
 def test_the_plan_is_the_originals_on_one_machine():
     runs, _ = plan_here(PAPER)
     assert len(runs) == 5 * 30  # the original's three machines lacked some: 369 in all
@@ -75,21 +70,19 @@ def test_all_five_architectures_are_trained_in_both_stages(small):
         assert record.total.energy_j > 0
 
 
-def test_made_up_images_get_no_correctness(small):
+@pytest.mark.slow
+def test_made_up_images_get_no_correctness_and_show_no_trade_off(small):
     table = runs_table(list(small[0].records()))
     assert table["f1_macro"].isna().all()
     assert table["energy_j_per_image"].notna().all()
     assert "F1" not in small[1]
-
-
-def test_a_report_of_made_up_images_shows_no_trade_off(small):
-    table = runs_table(list(small[0].records()))
     assert figures.trade_off(table, pareto_front(table)) is None
     assert "made up" in correctness_sentence(table)
     known = table.assign(f1_macro=0.5)
     assert figures.trade_off(known, pareto_front(known)) is not None
 
 
+@pytest.mark.slow
 def test_what_it_will_take_is_said_before_the_first_run(small):
     lines = small[1].splitlines()
     begin = next(i for i, line in enumerate(lines) if "5 of 5 runs to do: about" in line)

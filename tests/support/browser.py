@@ -245,11 +245,16 @@ def dead_links(html: Path, path: str) -> list[str]:
     return dead
 
 
+def built_pages(html):
+    """Return the paths of a built report's pages; the theme's own templates are none."""
+    found = (path.relative_to(html).as_posix() for path in Path(html).rglob("*.html"))
+    return sorted(path for path in found if not path.startswith("_static/"))
+
+
 def report_pages():
     """Return the paths of the report's pages: those of the built report, or of the contents."""
     if REPORT:
-        found = (path.relative_to(REPORT).as_posix() for path in Path(REPORT).rglob("*.html"))
-        return sorted(found)
+        return built_pages(REPORT)
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
     return sorted([f"{file}.html" for file in files] + ["index.html", "search.html"])

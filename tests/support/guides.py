@@ -11,6 +11,7 @@ BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 FILE = re.compile(r"\A# (?P<name>[\w/-]+\.(?:py|yaml))\n")
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 PROVENANCE = re.compile(r"\b(?:measured|sampled|estimated)\b")
+PROGRAMS = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,8 @@ def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
             (folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "diff":
             problems += apply_diff(block.text, folder)
-        elif block.language == "bash":
-            done = _run(["bash", "-euo", "pipefail", "-c", block.text], folder, variables)
-            printed = done.stdout
-            if done.returncode != 0:
-                problems.append(f"{block.text}ended with {done.returncode}: {done.stderr}")
-        elif block.language == "python":
-            done = _run([sys.executable, "-c", block.text], folder, variables)
+        elif block.language in PROGRAMS:
+            done = _run([*PROGRAMS[block.language], block.text], folder, variables)
             printed = done.stdout
             if done.returncode != 0:
                 problems.append(f"{block.text}ended with {done.returncode}: {done.stderr}")

@@ -20,6 +20,7 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.select import sort_records
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
+from greencv_core.run.unfinished import build_identity
 from greencv_core.study.loading import validate_study
 from greencv_core.study.plan import plan
 from greencv_core.utils.energy import emissions_gco2e
@@ -34,21 +35,7 @@ STUDY = """
 name: made-up-gpu
 description: >-
   Made up, for tests: nine architectures in six ways to use one GPU. No figure of it was measured.
-dataset:
-  name: digits
-  image_size: 128
-  train_images: 1280
-  validation_images: 512
-architectures:
-  - squeezenet1_1
-  - shufflenet_v2_x1_0
-  - mobilenet_v3_large
-  - resnet18
-  - efficientnet_b0
-  - resnet50
-  - vgg16
-  - convnext_tiny
-  - vit_b_16
+dataset: {name: digits, image_size: 128, train_images: 1280, validation_images: 512}
 environments:
   - {name: fp32, device: cuda}
   - {name: tf32, device: cuda, precision: tf32}
@@ -57,18 +44,9 @@ environments:
   - {name: bf16-batch-64, device: cuda, precision: bf16, batch_size: 64}
   - {name: fp32-batch-64, device: cuda, batch_size: 64}
 protocol:
-  epochs: 30
-  batch_size: 256
-  optimizer: adamw
-  learning_rate: 0.0005
-  weight_decay: 0.05
-  schedule: one_cycle
-  repetitions: 5
-  seed: 2022
-  idle_s: 10.0
-  warmup_s: 30.0
-carbon:
-  country: ESP
+  {epochs: 30, batch_size: 256, optimizer: adamw, learning_rate: 0.0005, weight_decay: 0.05,
+   schedule: one_cycle, repetitions: 5, seed: 2022, idle_s: 10.0, warmup_s: 30.0}
+carbon: {country: ESP}
 """
 
 NETS = {
@@ -92,6 +70,16 @@ METERS = {
 PEAK_FLOPS = {"fp32": 60e12, "tf32": 400e12, "bf16": 800e12}
 BYTES_PER_S = 3.0e12
 LAUNCH_S = 5e-6
+MADE = {
+    "status": "finished",
+    "host": "0fa4e0fa",
+    "versions": {"python": "3.12.0", "greencv": __version__, "torch": "2.11.0"},
+    "git_commit": "0123456789ab",
+    "device_name": GPU,
+    "data_sha256": "0" * 64,
+    "setup_s": 3.0,
+}
+"""Fields that are the same in each record."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +128,7 @@ def made_up_gpu_study(components=("gpu",), **protocol):
 
     The energy of the components is the outcome; None for all.
     """
-    content = yaml.safe_load(STUDY)
+    content = yaml.safe_load(STUDY) | {"architectures": list(NETS)}
     content["protocol"] = {**content["protocol"], **protocol}
     content["analysis"] = {"components": components and list(components)}
     return validate_study(content, "study made-up-gpu")
@@ -233,9 +221,10 @@ def _record(run, host, seed):
     others = rng.random() < 0.02
     cost = costs["training"]
     return RunRecord(
-        **_identity(run),
+        **{**build_identity(run, _machine()), **MADE},
         gflops_per_image=gflops,
         parameters=parameters,
+        started_at=f"2026-01-01T{run.order // 60 % 24:02d}:{run.order % 60:02d}:00+00:00",
         epochs=[_epoch(k, protocol.epochs, f1, phases) for k in range(1, protocol.epochs + 1)],
         final_epoch=protocol.epochs,
         images_processed=protocol.epochs * (steps["training"] * batch + held_out),
@@ -254,31 +243,6 @@ def _record(run, host, seed):
         problems=["other processes used 14% of the CPUs"] if others else [],
         trace=sample.trace(phases, duration_s),
     )
-
-
-def _identity(run):
-    return {
-        "run_id": run.run_id,
-        "status": "finished",
-        "study": run.study,
-        "architecture": run.architecture,
-        "environment": run.environment.model_dump(mode="json"),
-        "dataset": run.dataset.model_dump(mode="json"),
-        "protocol": run.protocol.model_dump(mode="json"),
-        "carbon": run.carbon.model_dump(mode="json"),
-        "repetition": run.repetition,
-        "order": run.order,
-        "seed": run.seed,
-        "started_at": f"2026-01-01T{run.order // 60 % 24:02d}:{run.order % 60:02d}:00+00:00",
-        "machine": _machine().as_dict(),
-        "host": "0fa4e0fa",
-        "accelerator": GPU,
-        "versions": {"python": "3.12.0", "greencv": __version__, "torch": "2.11.0"},
-        "git_commit": "0123456789ab",
-        "device_name": GPU,
-        "data_sha256": "0" * 64,
-        "setup_s": 3.0,
-    }
 
 
 def _phases(epochs, steps, costs, slower, sample, rng):

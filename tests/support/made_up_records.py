@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from greencv_core.machine.hardware import describe_machine
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
+from greencv_core.run.unfinished import build_identity
 
 EPOCHS = 2
 IMAGES = 456
@@ -73,15 +75,17 @@ def one(a, e, repetition, rng, **changed):
     return record(**{**fields, **changed})
 
 
-def window(name, start_s, end_s, energy_j):
-    """Return a window whose CPU takes two parts and whose memory takes one."""
-    shares = {"cpu": 2 / 3, "ram": 1 / 3}
+ESTIMATED = {"provenance": "estimated", "source": "CodeCarbon"}
+SHARES = {"cpu": 2 / 3, "ram": 1 / 3}
+
+
+def window(name, start_s, end_s, energy_j, shares=SHARES, uncertainty=0.2, **meters):
+    """Return a window; its components' energies are estimated, unless ``meters`` say otherwise."""
     parts = {
         component: {
             "energy_j": share * energy_j,
-            "provenance": "estimated",
-            "source": "CodeCarbon",
-            "uncertainty_j": 0.2 * share * energy_j,
+            "uncertainty_j": uncertainty * share * energy_j,
+            **meters.get(component, ESTIMATED),
         }
         for component, share in shares.items()
     }
@@ -99,6 +103,12 @@ def epoch(k, f1, energy_j, duration_s):
         "duration_s": duration_s / EPOCHS,
         "energy_j": energy_j / EPOCHS,
     }
+
+
+def planned_record(run, **changed):
+    """Return the record of a planned run, its machine known by the fingerprint alone."""
+    planned = build_identity(run, describe_machine())
+    return record(**{**planned, "machine": {"fingerprint": run.machine}, **changed})
 
 
 def record(run_id=RUN, **changed):

@@ -8,37 +8,6 @@ from tests.support.textbook import _numbers
 
 # --- Two factors ----------------------------------------------------------------------------------
 
-_MOORE = {
-    ("low", "low"): "8 7 10 6 13 12 7 6 8 12",
-    ("low", "medium"): "12 4 4 9",
-    ("low", "high"): "4 8 13 9 24 7 23 13",
-    ("high", "low"): "21 23 15 12 16",
-    ("high", "medium"): "12 17 14 16 20 8 14 17 7 17 15",
-    ("high", "high"): "19 9 7 11 14 13 10",
-}
-MOORE = pd.DataFrame(
-    [
-        {"value": value, "a": authoritarianism, "b": status}
-        for (status, authoritarianism), values in _MOORE.items()
-        for value in _numbers(values)
-    ]
-)
-"""Conformity (value) by authoritarianism (a) and the partner's status (b), unbalanced: Moore and
-Krupat (1971); R's ``carData::Moore``."""
-# R: car::Anova(lm(conformity ~ fcategory * partner.status, Moore)), the example of its help page
-# (Type II); more digits: the tests of R's parameters package.
-MOORE_TYPE_II = {
-    "C(a)": {"sum_sq": 11.6147000439174, "df": 2, "F": 0.276958464357662, "p": 0.759564473545402},
-    "C(b)": {"sum_sq": 212.213777777778, "df": 1, "F": 10.1206921894899, "p": 0.00287422991075648},
-    "C(a):C(b)": {
-        "sum_sq": 175.488927849928,
-        "df": 2,
-        "F": 4.18462326063615,
-        "p": 0.0225724417916786,
-    },
-    "Residual": {"sum_sq": 817.763961038961, "df": 39},
-}
-
 _KIDNEY = {
     (1, 1): "0 2 1 3 0 2 0 5 6 8",
     (1, 2): "2 4 7 12 15 4 3 1 5 20",
@@ -88,26 +57,6 @@ MIDICHLORIANS_ALIGNED_RANKS = {
 }
 
 # --- Regression -----------------------------------------------------------------------------------
-
-_PUBLIC_SCHOOLS = """
-275,6247 821,10851 339,7374 275,6183 387,8850 452,8001 531,8914 424,8604 316,7505 265,6700
-403,8380 304,6813 437,8745 345,7696 431,7873 355,8001 260,6615 316,6640 327,6333 427,8306
-427,8063 466,8442 477,7847 259,5736 274,7342 433,7051 294,7391 359,9032 279,7277 423,8818
-388,6505 447,8267 335,6607 311,7478 322,7812 320,6951 397,7839 412,7733 342,7526 315,6242
-321,6841 268,6489 315,7697 417,6622 353,6541 356,7624 415,8450 428,10022 320,6456 500,9096
-"""
-PUBLIC_SCHOOLS = pd.DataFrame(
-    [[float(number) for number in pair.split(",")] for pair in _PUBLIC_SCHOOLS.split()],
-    columns=["expenditure", "income"],
-).assign(income=lambda data: data["income"] * 1e-4)
-"""Expenditure on public schools by income in 49 states and Washington, DC: Greene (1993),
-Econometric Analysis, table 14.1; R's ``sandwich::PublicSchools``."""
-# R: lm(Expenditure ~ Income + I(Income^2)) and its usual errors, sandwich-Ex.Rout.save.
-PUBLIC_SCHOOLS_ESTIMATES = (832.9144, -1834.2029, 1587.0423)
-PUBLIC_SCHOOLS_ERRORS = (327.2925, 828.9855, 519.0768)
-# R: sandwich::vcovHC(type = "HC3") of both slopes, from a public tutorial of robust errors that
-# lists HC0 to HC4 of this example (HC0 is also in sandwich-Ex.Rout.save).
-PUBLIC_SCHOOLS_HC3_OF_SLOPES = (2975.411, 1995.242)
 
 LONGLEY_HC3 = (91.11939, 0.05562, 0.82213, 0.29879, 0.32491, 922.80784, 1799477)
 """HC3 errors of Longley's regression, of the constant last; Stata, in statsmodels' tests,

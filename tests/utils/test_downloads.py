@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from greencv_core.utils import downloads
 from greencv_core.utils.downloads import DataUnavailableError, Release, fetch, summarise_problems
 from tests.conftest import NOBODY, greencv
+from tests.support.refusals import one_line, refusal
 
 
 @pytest.fixture
@@ -85,6 +87,9 @@ def release_at(site, paths):
     return Release("made-up", f"{site.url}/there", hashes, url_path=lambda path: path)
 
 
+unavailable = partial(refusal, fetch, kind=DataUnavailableError)
+
+
 def test_files_are_downloaded_once(site):
     steps = []
     first = fetch(site.release, lambda done, total: steps.append((done, total)))
@@ -122,18 +127,17 @@ def test_an_interrupted_download_resumes(site):
 
 def test_a_server_without_any_response_is_one_line(site):
     site.dies_after = 0
-    with pytest.raises(DataUnavailableError, match="could not be downloaded") as caught:
-        fetch(site.release)
-    assert "finished downloads are kept" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    text = unavailable(site.release)
+    assert "could not be downloaded" in text
+    assert "finished downloads are kept" in text
 
 
 def test_a_silent_server_is_given_up_after_the_first_request(site, monkeypatch):
     monkeypatch.setattr(downloads, "FIRST_RESPONSE_S", 0.3)
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 60.0)
     site.silent = True
     started_s = time.monotonic()
-    with pytest.raises(DataUnavailableError, match="no response from"):
-        fetch(site.release)
+    assert "no response from" in unavailable(site.release)
     assert time.monotonic() - started_s < downloads.TIMEOUT_S
     assert site.requested == []
 
@@ -147,11 +151,10 @@ def test_parallel_fetches_download_each_file_once(site):
 
 def test_messages_do_not_show_the_password_of_a_mirror(site, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", "http://me:pass-word-1@127.0.0.1:9/?token=abcdef")
-    with pytest.raises(DataUnavailableError) as caught:
-        fetch(site.release)
-    assert "pass-word-1" not in str(caught.value)
-    assert "abcdef" not in str(caught.value)
-    assert "http://[…]@127.0.0.1:9/" in str(caught.value)
+    text = unavailable(site.release)
+    assert "pass-word-1" not in text
+    assert "abcdef" not in text
+    assert "http://[…]@127.0.0.1:9/" in text
 
 
 @pytest.mark.parametrize("how", ["drops", "is busy"])
@@ -182,7 +185,8 @@ def test_without_a_network_cached_files_are_used(site):
 
 
 @pytest.mark.parametrize("answered", [0, 1])
-def test_ctrl_c_does_not_wait_for_a_slow_server(site, answered):
+def test_ctrl_c_does_not_wait_for_a_slow_server(site, answered, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_S", 60.0)
     site.hangs_after = answered
 
     def interrupt():
@@ -196,7 +200,7 @@ def test_ctrl_c_does_not_wait_for_a_slow_server(site, answered):
         began_s = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             fetch(site.release)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < downloads.TIMEOUT_S
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -261,24 +265,19 @@ def test_a_mirror_with_another_layout_completes_a_cache(site, tmp_path, monkeypa
 @pytest.mark.parametrize("location", ["file:///data", "http://", "http://[bad", "~nosuchuser/x"])
 def test_an_invalid_location_is_one_line(site, location, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", location)
-    with pytest.raises(DataUnavailableError) as caught:
-        fetch(site.release)
-    assert "\n" not in str(caught.value)
-    assert "GREENCV_DATA" in str(caught.value)
-    assert location.removeprefix("~").rstrip("/") in str(caught.value)
+    text = unavailable(site.release)
+    assert "GREENCV_DATA" in text
+    assert location.removeprefix("~").rstrip("/") in text
 
 
 def test_a_folder_without_the_data_is_one_line(site, tmp_path, monkeypatch):
     monkeypatch.setenv("GREENCV_DATA", str(tmp_path))
-    with pytest.raises(DataUnavailableError, match="which has no file of made-up; unset it"):
-        fetch(site.release)
+    assert "which has no file of made-up; unset it" in unavailable(site.release)
 
 
 @pytest.mark.parametrize("named", [NOBODY, ""])
 def test_no_network_is_one_line(named, tmp_path):
     environment = {"GREENCV_DATA": named, "XDG_CACHE_HOME": str(tmp_path), "https_proxy": NOBODY}
-    done = greencv("reanalyse", **environment)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "could not be downloaded" in done.stderr
-    assert "GREENCV_DATA" in done.stderr
+    text = one_line(greencv("reanalyse", **environment), 1)
+    assert "could not be downloaded" in text
+    assert "GREENCV_DATA" in text

@@ -15,14 +15,7 @@ from greencv_core.analysis.choice.savings import Saving, pick_largest, saving
 from greencv_core.analysis.comparison.best import loss_bounds
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, weakest_provenance
-from greencv_core.utils.text import (
-    F1_DECIMALS,
-    count,
-    left_out_clause,
-    number,
-    percent,
-    quantity,
-)
+from greencv_core.utils.text import F1_DECIMALS, count, left_out_clause, number, percent, quantity
 
 ENERGY = "energy_j_per_image"
 RUNNERS_UP = 4

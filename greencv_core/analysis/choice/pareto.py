@@ -136,14 +136,10 @@ def pareto_front(runs: pd.DataFrame, correctness: str = "f1_macro") -> TradeOff:
 
 
 def energy_to_target(epochs: pd.DataFrame, target: float | None = None) -> EnergyToTarget:
-    """Compute the energy of each condition until a macro F1 was reached.
+    """Compute the energy of each condition until a macro F1 was reached, from the epochs table.
 
-    Parameters
-    ----------
-    epochs
-        Epochs table with the condition's columns, run_id, epoch, energy_j and f1_macro.
-    target
-        Default is the highest, to two decimals, that half of the runs of every condition reach.
+    The default target is the highest, to two decimals, that half of the runs of every condition
+    reach.
     """
     complete = epochs.groupby("run_id")["energy_j"].transform(lambda e: e.notna().all())
     scored = epochs.groupby("run_id")[_F1].transform("count") > 0

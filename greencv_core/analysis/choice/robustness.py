@@ -136,10 +136,7 @@ def leave_one_repetition_out(
     return LeaveOneOut(whole, pd.DataFrame(rows))
 
 
-def repetitions_needed(
-    runs: pd.DataFrame,
-    value: str = "energy_j_per_image",
-) -> Power:
+def repetitions_needed(runs: pd.DataFrame, value: str = "energy_j_per_image") -> Power:
     """Compute the repetitions that detect a difference of 5 % with 80 % power.
 
     For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.
@@ -172,13 +169,8 @@ def specification_curve(
 ) -> SpecificationCurve:
     """Compute the largest saving under every combination of reasonable choices.
 
-    Choices are the definition of energy, the runs (all, without outliers, or without contended
-    ones) and the statistic (median or mean).
-
-    Parameters
-    ----------
-    energies
-        Runs table of each definition, as :func:`energy_definitions` returns them.
+    Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them),
+    the runs (all, without outliers, or without contended ones) and the statistic (median or mean).
     """
     rows: list[dict[str, object]] = []
     unanswered = 0

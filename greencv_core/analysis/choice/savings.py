@@ -200,11 +200,7 @@ def _group(
 
 
 def _groups(
-    runs: pd.DataFrame,
-    by: str | Sequence[str],
-    value: str,
-    statistic: Statistic,
-    correctness: str,
+    runs: pd.DataFrame, by: str | Sequence[str], value: str, statistic: Statistic, correctness: str
 ) -> list[_Group]:
     columns = [by] if isinstance(by, str) else list(by)
     groups = [

@@ -22,19 +22,9 @@ def selection_bias(
     would exceed the truth by the median over the resamples of the largest of their deviations.
     Resampling the selection itself would double the bias (``benchmarks/statistics.py``).
 
-    Parameters
-    ----------
-    log_draws
-        Logarithms of bootstrap draws, shape (groups, resamples).
-    estimates
-        Each group's estimate.
-    pairs
-        Indices of the more expensive and of the cheaper group of each pair.
-
-    Returns
-    -------
-    float
-        Bias of the logarithm of the ratio; 0 if a draw is not above 0.
+    The bias is that of the logarithm of the ratio; 0 if a draw is not above 0. ``log_draws`` has
+    shape (groups, resamples); ``pairs`` are the indices of the more expensive and the cheaper
+    group.
     """
     if not np.isfinite(log_draws).all():
         return 0.0

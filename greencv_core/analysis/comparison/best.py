@@ -26,17 +26,8 @@ def loss_bounds(scores: Sequence[Values]) -> Values:
     :math:`u_i` is a maximum over all :math:`j`, including :math:`b`. Comparisons between other
     groups only raise :math:`u_i`, so they need no adjustment.
 
-    Where neither group of a pair varies, the bound is their difference.
-
-    Parameters
-    ----------
-    scores
-        Values of each of at least two groups, at least two a group.
-
-    Returns
-    -------
-    ndarray, shape (groups,)
-        In the unit of the scores; not below 0.
+    Where neither group of a pair varies, the bound is their difference. There are at least two
+    groups with at least two scores each.
     """
     means = np.array([values.mean() for values in scores])
     n = np.array([len(values) for values in scores])

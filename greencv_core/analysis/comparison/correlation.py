@@ -77,12 +77,7 @@ def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
 
     The interval is symmetrical about artanh(rho) (Fisher 1921), with the standard error of 10 000
     bootstrap samples and Student's t. Samples of an architecture have one run less than it has, as
-    few runs would vary too little (McCarthy and Snowden 1985).
-
-    Parameters
-    ----------
-    runs
-        Runs table of one environment; runs without a value are left out.
+    few runs would vary too little (McCarthy and Snowden 1985). ``runs`` are of one environment.
     """
     known = runs.dropna(subset=[x, y])
     sizes = known.groupby("architecture", observed=True)["architecture"].transform("size")
@@ -147,12 +142,9 @@ def _draws(values: Values, sizes: Sequence[int], name: str) -> Values:
 def _centred_ranks(column: Values, drawn: Values) -> Values:
     """Return the mid-ranks of the runs in each sample, less their mean."""
     distinct, place = np.unique(column, return_inverse=True)
-    if len(distinct) == len(column):
-        of_each = drawn[:, np.argsort(column)]
-    else:
-        order = np.argsort(place, kind="stable")
-        starts = np.searchsorted(place[order], np.arange(len(distinct)))
-        of_each = np.add.reduceat(drawn[:, order], starts, axis=1)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(len(distinct)))
+    of_each = np.add.reduceat(drawn[:, order], starts, axis=1)
     middle = np.cumsum(of_each, axis=1) - of_each / 2 - drawn.sum(axis=1, keepdims=True) / 2
     ranks: Values = middle[:, place]
     return ranks

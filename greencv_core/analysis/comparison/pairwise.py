@@ -22,21 +22,19 @@ Groups = Mapping[str, Values]
 
 MOST_FOR_EXACT = 50
 """Largest group for the exact distribution of Mann-Whitney's U, as in R."""
-MOST_DIFFERENCES = 4_000_000
-"""Differences that are held in memory at once."""
 
 
 def compared_pairs(groups: Groups) -> pd.DataFrame:
     """Compare each pair of groups.
 
-    Returns
-    -------
-    pandas.DataFrame
-        a, b, n_a, n_b, median_a, median_b, dunn_p, dunn_p_holm, games_howell_p; cliffs_delta and
-        hodges_lehmann_shift (of b against a), each with ``_low`` and ``_high`` of its 95 %
-        interval; cliffs_magnitude. Undefined figures are NaN.
+    Columns: a, b, n_a, n_b, median_a, median_b, dunn_p, dunn_p_holm, games_howell_p; cliffs_delta
+    and hodges_lehmann_shift (of b against a), each with ``_low`` and ``_high`` of its 95 %
+    interval; cliffs_magnitude. Undefined figures are NaN.
     """
-    dunn, games_howell = _dunn(groups), _games_howell(groups)
+    dunn = _dunn(list(groups.values()))
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        # Groups without spread make it divide by zero; the result is NaN.
+        games_howell = stats.tukey_hsd(*groups.values(), equal_var=False).pvalue
     rows = []
     for (i, a), (j, b) in itertools.combinations(enumerate(groups), 2):
         x, y = groups[a], groups[b]
@@ -109,14 +107,11 @@ def hodges_lehmann(a: Values, b: Values) -> tuple[float, float, float]:
     Mann-Whitney's test at 5 % does not reject (Hodges and Lehmann 1963; Lehmann 1975). With very
     few values, as three against three, there is none: the bounds are NaN.
     """
-    pairs = len(a) * len(b)
-    rank = _lower_rank(len(a), len(b))
-    middle = ((pairs + 1) // 2, pairs // 2 + 1)
-    ranks = [*middle, *((rank, pairs + 1 - rank) if rank else ())]
-    found = _differences(a, b, ranks)
-    shift = (found[0] + found[1]) / 2
-    low, high = found[2:] if rank else (math.nan, math.nan)
-    return shift, low, high
+    differences = np.sort(np.subtract.outer(b, a), axis=None)
+    shift, rank = float(np.median(differences)), _lower_rank(len(a), len(b))
+    if not rank:
+        return shift, math.nan, math.nan
+    return shift, float(differences[rank - 1]), float(differences[-rank])
 
 
 def _lower_rank(m: int, n: int) -> int:
@@ -144,37 +139,10 @@ def _u_distribution(m: int, n: int) -> Values:
     return cumulative
 
 
-def _differences(a: Values, b: Values, ranks: Sequence[int]) -> list[float]:
-    """Return the differences b - a of these ranks, from 1; large groups by bisection."""
-    if len(a) * len(b) <= MOST_DIFFERENCES:
-        every = np.subtract.outer(b, a).ravel()
-        return [float(d) for d in np.partition(every, np.array(ranks) - 1)[np.array(ranks) - 1]]
-    a, b = np.sort(a), np.sort(b)
-    found = []
-    for rank in ranks:
-        low, high = b[0] - a[-1], b[-1] - a[0]
-        while True:
-            middle = low + (high - low) / 2
-            if not low < middle < high:
-                break
-            below = len(a) * len(b) - int(np.searchsorted(a, b - middle, side="left").sum())
-            low, high = (low, middle) if below >= rank else (middle, high)
-        found.append(float(high))
-    return found
-
-
-def _dunn(groups: Groups) -> Values:
-    values = list(groups.values())
+def _dunn(values: Sequence[Values]) -> Values:
     if np.ptp(np.concatenate(values)) == 0:
         return np.ones((len(values), len(values)))
     return np.asarray(scikit_posthocs.posthoc_dunn(values), dtype=float)
-
-
-def _games_howell(groups: Groups) -> Values:
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        # Groups without spread make it divide by zero; the result is NaN.
-        p = stats.tukey_hsd(*groups.values(), equal_var=False).pvalue
-    return np.asarray(p, dtype=float)
 
 
 def _magnitude(delta: float) -> str:

@@ -310,11 +310,7 @@ def _fieller(
 
 
 def _crossing(
-    names: list[str],
-    x: Values,
-    y: Values,
-    variances: Values,
-    dfs: Values,
+    names: list[str], x: Values, y: Values, variances: Values, dfs: Values
 ) -> Crossing | None:
     changes = np.flatnonzero(np.sign(y[:-1]) * np.sign(y[1:]) < 0)
     if len(changes) != 1 or x[changes[0]] == x[changes[0] + 1]:

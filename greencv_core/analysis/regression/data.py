@@ -30,11 +30,8 @@ REPORTED = STEPS[:4]
 def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the base-10 logarithms of energy and complexity.
 
-    Returns
-    -------
-    pandas.DataFrame
-        architecture, environment, log_energy (J per image), log_gflops and, if known,
-        log_parameters; the predictors are centred at the mean of the architectures.
+    Columns: architecture, environment, log_energy (J per image), log_gflops and, if known,
+    log_parameters; the predictors are centred at the mean of the architectures.
     """
     columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
     if not runs["parameters"].notna().any():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,7 @@ FEWEST_FOR_WELCH_JAMES = 3
 _ARCHITECTURE, _ENVIRONMENT, _BOTH = "architecture", "environment", "architecture x environment"
 
 
-@dataclass(frozen=True)
-class HeteroscedasticTest:
+class HeteroscedasticTest(NamedTuple):
     """F test with a variance for each group."""
 
     f: float
@@ -108,10 +107,6 @@ class Interaction:
             parts.append(f"{environment} against {reference}: {', '.join(phrases)}")
         return f"By architecture (Welch's t of logarithms, Holm's correction), {'; '.join(parts)}."
 
-    def table(self) -> pd.DataFrame:
-        """Return the analysis of variance."""
-        return self.anova
-
     def _row(self, term: str) -> pd.Series:
         return self.anova.set_index("term").loc[term]
 
@@ -193,21 +188,12 @@ def _complete_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def welch_james(
-    means: Values,
-    variances: Values,
-    counts: Values,
-    contrasts: Values,
+    means: Values, variances: Values, counts: Values, contrasts: Values
 ) -> HeteroscedasticTest:
     """Test that contrasts of group means are 0, with a variance for each group.
 
-    Johansen's (1980) approximation, of which Welch's analysis of variance is the one-way case.
-
-    Parameters
-    ----------
-    means, variances, counts
-        Statistics of the groups, shape (groups,).
-    contrasts
-        Linearly independent rows, shape (contrasts, groups).
+    Johansen's (1980) approximation, of which Welch's analysis of variance is the one-way case. The
+    contrasts, shape (contrasts, groups), are linearly independent.
     """
     of_means = variances / counts
     inverse = np.linalg.inv(contrasts * of_means @ contrasts.T)
@@ -226,17 +212,8 @@ def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
     """Return the analysis of variance of aligned ranks (Higgins et al. 1990, Wobbrock et al. 2011).
 
     For each effect, the values without all other effects are ranked and analysed (Type III,
-    contrasts that sum to zero).
-
-    Parameters
-    ----------
-    data
-        Columns value, a and b (levels of the two factors).
-
-    Returns
-    -------
-    pandas.DataFrame
-        term (a, b, a x b), f, df1, df2, p.
+    contrasts that sum to zero). ``data`` has columns value, a and b (levels of the two factors),
+    the result term (a, b, a x b), f, df1, df2 and p.
     """
     cell = data.groupby(["a", "b"])["value"].transform("mean")
     of_a, of_b = (data.groupby(factor)["value"].transform("mean") for factor in ("a", "b"))
@@ -295,7 +272,7 @@ def _analysis_of_variance(data: pd.DataFrame, cells: list[list[Values]]) -> pd.D
         rows.append(
             {
                 "term": term,
-                **asdict(test),
+                **test._asdict(),
                 "sum_sq": float(squares[row]),
                 "partial_eta_squared": float(squares[row] / (squares[row] + squares["Residual"])),
                 "aligned_f": float(aligned.loc[name, "f"]),

@@ -81,7 +81,7 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
         with warnings.catch_warnings(action="ignore"):
             added = [name.split("[")[0] == step for name in model.exog_names]
             wald = fit.wald_test(np.eye(len(added))[added], use_f=True, scalar=True)
-        lack, misfit = _lack_of_fit(data, fit)
+        lack_f, lack_p, misfit = _lack_of_fit(data, fit)
         rows.append(
             {
                 "model": ("+ " if i else "") + TERMS[step],
@@ -90,8 +90,8 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
                 "aic": float(fit.aic),
                 "added_f": float(wald.statistic),
                 "added_p": float(wald.pvalue),
-                "lack_of_fit_f": lack[0],
-                "lack_of_fit_p": lack[1],
+                "lack_of_fit_f": lack_f,
+                "lack_of_fit_p": lack_p,
                 "typical_misfit": misfit,
                 "unseen_architecture_error": leave_one_out(data, formula, "architecture"),
             }
@@ -101,7 +101,7 @@ def nested_models(runs: pd.DataFrame) -> NestedModels:
     return NestedModels(pd.DataFrame(rows), data["environment"].nunique())
 
 
-def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[tuple[float, float], float]:
+def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[float, float, float]:
     """Return F and p of the lack of fit between conditions, and its typical size."""
     cells = data.assign(fitted=np.asarray(fit.fittedvalues)).groupby(
         ["architecture", "environment"], sort=False
@@ -117,11 +117,7 @@ def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[tuple[float, float], flo
     design = fit.model.exog[first]
     contrasts = linalg.null_space(design.T).T
     if not len(contrasts) or not (of_cell["variance"] > 0).all():
-        return (np.nan, np.nan), misfit
-    test = welch_james(
-        of_cell["mean"].to_numpy(),
-        of_cell["variance"].to_numpy(),
-        of_cell["n"].to_numpy(dtype=float),
-        contrasts,
-    )
-    return (test.f, test.p), misfit
+        return np.nan, np.nan, misfit
+    means, variances, counts = of_cell[["mean", "variance", "n"]].to_numpy(dtype=float).T
+    test = welch_james(means, variances, counts, contrasts)
+    return test.f, test.p, misfit

@@ -115,10 +115,6 @@ class EnergyRegression:
             f"{vif}. {weight} more than twice the mean leverage."
         )
 
-    def table(self) -> pd.DataFrame:
-        """Return the coefficients."""
-        return self.coefficients
-
 
 def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
     """Regress log10 energy per image on log10 GFLOPs, log10 parameters and the environment.

@@ -17,8 +17,7 @@ from greencv_core.utils.downloads import DataUnavailableError, Release, fetch
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import one_line
 
-MAX_NUMBERS = 1 << 28
-"""In one weight; the largest of these networks has about two million."""
+MAX_NUMBERS = 1 << 28  # in one weight; the largest of these networks has about two million
 
 
 def load_imagenet(model: nn.Module, name: str) -> str:

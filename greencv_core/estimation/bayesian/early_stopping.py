@@ -14,8 +14,7 @@ DRAWS = 200
 SEED = 2022
 OTHERS_COUNT_AS = 10
 """Weight of all trainings of other architectures, in trainings of the same architecture."""
-BLUR = 0.1
-"""Relative standard deviation of the number of epochs when a training is repeated."""
+BLUR = 0.1  # relative standard deviation of the number of epochs when a training is repeated
 BEYOND = 0.25
 """Mean number of further epochs, as a share of those completed, of a training that has lasted
 longer than all others."""
@@ -37,10 +36,8 @@ class EpochCountModel:
         if fewest == most:
             return np.full(n, most)
         least = min(max(fewest, completed), most)
-        alike = [
-            i for i, plan in enumerate(self.plans)
-            if (plan.fewest_epochs, plan.most_epochs) == bounds
-        ]  # fmt: skip
+        plans = enumerate(self.plans)
+        alike = [i for i, p in plans if (p.fewest_epochs, p.most_epochs) == bounds]
         weights = self._weights(task.architecture, alike)
         outcomes = np.concatenate([self.epochs[alike].astype(float), [np.nan]])
         chosen = outcomes[rng.choice(len(outcomes), 8 * n, p=weights)]

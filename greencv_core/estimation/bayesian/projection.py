@@ -65,22 +65,18 @@ class Projection:
     """
 
     name = "Bayesian projection"
-
-    def __init__(self) -> None:
-        self._fitted: _Fitted | None = None
-        self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
+    _fitted: _Fitted | None = None
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
         """Learn from trainings, possibly none."""
-        self._fitted, self._priors = _fit(trajectories), {}
+        self._fitted = _fit(trajectories)
+        self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
 
     def predict(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> Estimate:
         """Predict the cost of a training.
 
-        Raises
-        ------
-        NotEnoughDataError
-            There is neither a fitted training nor an observed or probed epoch.
+        :class:`NotEnoughDataError` is raised if there is neither a fitted training nor an observed
+        or probed epoch.
         """
         fitted = self._fitted
         assert fitted is not None, "fit() comes first"
@@ -102,7 +98,7 @@ class Projection:
             spent_s, spent_j = spent_s + wait_s, spent_j + task.idle_power_w * wait_s
         left_s = None if oracle.duration_s is None else max(0.0, oracle.duration_s - spent_s)
         if left_s and oracle.epochs is not None:
-            _observe_time_left(state, task, left[0], left_s)
+            state = _observe_time_left(state, task, left[0], left_s)
         weights, levels = state.sample(rng)
         n = len(task.stages)
         each = left[rng.integers(0, len(left), len(levels))] * _tflop(task)
@@ -292,24 +288,23 @@ def _observe_epoch_in_progress(
     _observe_power(state, task, stage, part, error)
 
 
-def _observe_time_left(state: LevelState, task: TrainingTask, left: Floats, left_s: float) -> None:
-    """Update on the known total time of the remaining epochs."""
-    n = len(task.stages)
-    tflop = _tflop(task)
+def _observe_time_left(
+    state: LevelState, task: TrainingTask, left: Floats, left_s: float
+) -> LevelState:
+    """Return the state updated on the known total time of the remaining epochs."""
+    n, tflop = len(task.stages), _tflop(task)
     if not (left * tflop).any():
-        return
-    prior = LevelState(state.means, state.covariances, state.log_weights)
-    around = prior.means
+        return state
+    around = state.means
     for _ in range(LINEARISATIONS):
         parts_s = left * tflop * np.exp(around[:, n:])
         total_s = parts_s.sum(axis=1)
         direction = np.concatenate([np.zeros_like(parts_s), parts_s / total_s[:, None]], axis=1)
         value = np.log(left_s) - np.log(total_s) + np.einsum("dp,dp->d", direction, around)
-        after = LevelState(prior.means, prior.covariances, prior.log_weights.copy())
+        after = replace(state, log_weights=state.log_weights.copy())
         after.observe(direction, value, ORACLE_SD**2)
         around = after.means
-    state.means, state.covariances = after.means, after.covariances
-    state.log_weights = after.log_weights
+    return after
 
 
 def _sample_epochs_left(
@@ -336,10 +331,8 @@ def _sample_epochs_left(
 
 def _until_last_epoch(observed: Observed) -> tuple[float, float]:
     """Return time and energy up to the end of the last complete epoch."""
-    return (
-        observed.before_s + float(observed.epochs.duration_s.sum()),
-        observed.before_j + float(observed.epochs.energy_j.sum()),
-    )
+    spent_s, spent_j = observed.epochs.duration_s.sum(), observed.epochs.energy_j.sum()
+    return observed.before_s + float(spent_s), observed.before_j + float(spent_j)
 
 
 def _unit(size: int, index: int) -> Floats:
@@ -351,16 +344,10 @@ def _unit(size: int, index: int) -> Floats:
 def _summarise(energies_j: Floats, durations_s: Floats, weights: Floats) -> Estimate:
     energy_j, joules = _point_and_quantiles(energies_j, weights)
     duration_s, seconds = _point_and_quantiles(durations_s, weights)
-    low, high = (QUANTILES.index(tail) for tail in TAILS)
-    return Estimate(
-        energy_j=energy_j,
-        low_j=joules[low],
-        high_j=joules[high],
-        duration_s=duration_s,
-        low_s=seconds[low],
-        high_s=seconds[high],
-        quantiles_j=joules,
+    (low_j, high_j), (low_s, high_s) = (
+        [values[QUANTILES.index(tail)] for tail in TAILS] for values in (joules, seconds)
     )
+    return Estimate(energy_j, low_j, high_j, duration_s, low_s, high_s, joules)
 
 
 def _point_and_quantiles(values: Floats, weights: Floats) -> tuple[float, tuple[float, ...]]:

@@ -24,23 +24,20 @@ from greencv_core.estimation.trajectory import Floats
 Cell = tuple[str, str, str, str, float]
 """Architecture, environment, setting, stage, and logarithm of GFLOPs."""
 
-DRAWS = 128
-"""Number of posterior draws of the standard deviations."""
+DRAWS = 128  # number of posterior draws of the standard deviations
 SEED = 2022
 UNLIKE_DF = 4.0
 """Degrees of freedom of the deviation of a new condition: heavier tails than a Gaussian."""
 _CANDIDATES = 1024
 _TAILS_DF = 5.0
 """Degrees of freedom of the proposal, whose tails must be heavier than the posterior's."""
-_DECIMALS = 3
-"""Decimals of the proposal's parameters."""
+_DECIMALS = 3  # decimals of the proposal's parameters
 _LINE_SD = (10.0, 1.0, 1.0)
 """Prior standard deviations of the line's level, its slope, and the step between stages."""
 _MEDIAN_SD = (0.5, 0.2, 0.3, 0.15, 0.2, 0.2, 0.1, 0.1)
 """Prior medians of the effects' standard deviations, in the order of :func:`_effects`, in natural
 logarithms: 0.2 is about 20 %."""
-_SPREAD = 1.0
-"""Prior standard deviation of the logarithm of each: a factor of e is not unusual."""
+_SPREAD = 1.0  # prior standard deviation of the logarithm of each: a factor of e is not unusual
 
 
 @dataclass(frozen=True)
@@ -195,8 +192,7 @@ def _sample_posterior(
 
 def _line(a: Design, b: Design) -> Floats:
     """Return the covariance of two sets of levels due to the line."""
-    products = np.outer(a.log_gflops, b.log_gflops)
-    stage = _same(a.stage, b.stage)
+    products, stage = np.outer(a.log_gflops, b.log_gflops), _same(a.stage, b.stage)
     level, slope, step = _LINE_SD
     covariance: Floats = level**2 + slope**2 * products + step**2 * stage
     return covariance

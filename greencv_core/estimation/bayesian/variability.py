@@ -16,10 +16,8 @@ OBSERVED_EPOCHS = (1, 2, 3, 5, 8, 12, 20, 30, 50)
 FIRST_GUESS = 0.03
 """Prior standard deviation of a run's level about its condition's, and of an epoch's about its
 run's."""
-GUESS_COUNTS_AS = 5
-"""Weight of the prior guess, in observations."""
-EPOCH_SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)
-"""Shares of an epoch's time."""
+GUESS_COUNTS_AS = 5  # weight of the prior guess, in observations
+EPOCH_SHARES = (0.1, 0.25, 0.5, 0.75, 0.95)  # shares of an epoch's time
 PARTIAL_GUESS = 0.1
 """As :data:`FIRST_GUESS`, of the power in a part of an epoch."""
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
@@ -145,8 +143,7 @@ def _deviations(values: Floats, groups: Sequence[Hashable]) -> Floats:
         of_group.setdefault(group, []).append(i)
     deviations = np.full(len(values), np.nan)
     for members in of_group.values():
-        if len(members) > 1:
-            n = len(members)
+        if (n := len(members)) > 1:
             off = values[members] - np.median(values[members])
             deviations[members] = off * np.sqrt(n / (n - 1))
     return deviations

@@ -72,13 +72,7 @@ def is_bundle(location: object) -> bool:
 
 
 def read_metadata(path: Path) -> BundleMetadata:
-    """Return the metadata of a bundle.
-
-    Raises
-    ------
-    BadInputError
-        The file is missing, unreadable or not a bundle.
-    """
+    """Return the metadata of a bundle; other files raise :class:`BadInputError`."""
     with _parquet_errors(path):
         return _metadata(_open(path), path)
 

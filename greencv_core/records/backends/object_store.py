@@ -213,14 +213,12 @@ def _object_stamp(entry: dict[str, Any]) -> Stamp:
     times = [entry[k] for k in keys if entry.get(k) is not None]
     size = int(entry.get("size") or 0)
     # A tag depends on the content; without one, the time decides, if there is one.
-    settled = bool(tags) or (bool(times) and _age_s(times[0]) > SETTLED_AFTER_S)
+    changed = times[0] if times else None
+    if isinstance(changed, datetime.datetime):
+        changed = changed.timestamp()
+    old = isinstance(changed, int | float) and time.time() - changed > SETTLED_AFTER_S
+    settled = bool(tags) or old
     return Stamp("-".join([*tags, str(size), *map(str, times[:1])]), settled, size)
-
-
-def _age_s(moment: Any) -> float:
-    if isinstance(moment, datetime.datetime):
-        moment = moment.timestamp()
-    return time.time() - moment if isinstance(moment, int | float) else 0.0
 
 
 def _kind(error: Exception) -> type[GreencvError]:

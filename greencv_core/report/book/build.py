@@ -54,11 +54,7 @@ BUNDLED_PAGES = ("claims", "decision")
 
 
 def download_published(log: Log, progress: DownloadProgress) -> str:
-    """Download missing published data, small data sets first; describe the available files.
-
-    ``log`` receives a line about each file that is left out; ``progress`` returns a context for
-    the download of a data set, with a callback for its progress.
-    """
+    """Download missing published data, small data sets first; describe the available files."""
     lines = []
     for name in smallest_first((*DATA_SETS, *METER_COMPARISONS)):
         try:
@@ -81,30 +77,11 @@ def build_book(
     log: Log,
     published: str = "",
 ) -> Path:
-    """Execute the notebooks whose inputs changed and build the HTML.
+    """Execute the notebooks whose inputs changed; return the path of the book's front page.
 
-    Parameters
-    ----------
-    root
-        The project's folder: ``notebooks/``, ``book/``, ``_config.yml`` and ``_toc.yml``.
-    study
-        The study's file.
-    store
-        Holds the finished runs; the book trains nothing.
-    records
-        The runs to report, in the study's order.
-    published
-        Describes the published data; pages that use them are executed again if it changes.
-
-    Returns
-    -------
-    Path
-        ``_build/html/index.html``.
-
-    Raises
-    ------
-    GreencvError
-        A cell failed, or Sphinx warned.
+    ``root`` is the project's folder, ``records`` are the runs to report in the study's order. Pages
+    that use published data are executed again if their description, ``published``, changes. A cell
+    that fails or a warning of Sphinx raises :class:`GreencvError`.
     """
     parameters = {
         "study": _portable_path(root / "notebooks", study, root),
@@ -243,13 +220,8 @@ def _render(
 
 
 def _shared_key(
-    root: Path,
-    parameters: dict[str, Any],
-    study: Study,
-    store: Store,
-    records: Sequence[RunRecord],
+    root: Path, parameters: dict[str, Any], study: Study, store: Store, records: Sequence[RunRecord]
 ) -> str:
-    """Return a digest of the inputs that all notebooks share."""
     parts: list[str | bytes] = [json.dumps(parameters), study.model_dump_json()]
     for file in sorted((root / "greencv_core").rglob("*.py")):
         parts += [str(file), file.read_bytes()]
@@ -281,11 +253,9 @@ def _digest(parts: Iterable[str | bytes]) -> str:
 
 def _stored_key(executed: Path) -> str | None:
     try:
-        content = json.loads(executed.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(json.loads(executed.read_text(encoding="utf-8"))["metadata"]["greencv"]["key"])
+    except (OSError, ValueError, LookupError):
         return None
-    key = content.get("metadata", {}).get("greencv", {}).get("key")
-    return str(key) if key else None
 
 
 _CLONE_URL = re.compile(
@@ -298,12 +268,8 @@ _CLONE_URL = re.compile(
 def repository_url(root: Path) -> str | None:
     """Return the public address of a checkout, without credentials; None if there is none.
 
-    It is the address of the remote ``origin``, or else of the repository of a GitHub runner.
-
-    Parameters
-    ----------
-    root
-        The folder of the checkout; a repository around it does not count.
+    It is the address of the remote ``origin`` (not of a repository around the checkout), or else
+    of the repository of a GitHub runner.
     """
     remote = subprocess.run(
         ["git", "-C", str(root), "remote", "get-url", "origin"],
@@ -322,17 +288,9 @@ def repository_url(root: Path) -> str | None:
 
 
 def launch_links(url: str | None, commit: str, notebook: str) -> dict[str, str]:
-    """Return the links to run and to read a notebook, keyed by their text.
+    """Return the links to run and to read a notebook file, keyed by their text.
 
-    Parameters
-    ----------
-    url
-        A result of :func:`repository_url`; without one there are no links.
-    commit
-        The commit of the report. Links lead to the newest commit if this one is unknown or has
-        local changes.
-    notebook
-        Name of its file in ``notebooks/``.
+    Links lead to the newest commit if ``commit`` is unknown or has local changes.
     """
     if url is None:
         return {}

@@ -60,18 +60,9 @@ class _Page:
 def write_pages(
     executed: Sequence[Path], pages: Path, files: Path, links: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Write the pages of executed notebooks, and the files of their exhibits.
+    """Write the pages of executed notebooks to one folder, the files of their exhibits to another.
 
-    Parameters
-    ----------
-    executed
-        Notebooks with their outputs.
-    pages
-        Folder for the notebooks that the book is built from.
-    files
-        Files in this folder are copied next to the pages; exhibits get a subfolder.
-    links
-        Links at the end of each page, label to address, keyed by the notebook's name.
+    ``links`` are those at the end of each page, label to address, keyed by the notebook's name.
     """
     folder = files / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +125,6 @@ def _number_cell(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
 
 
 def _write_files(files: Mapping[str, str], folder: Path, anchor: str) -> dict[str, str]:
-    """Write the files of an exhibit; return their hashes by name."""
     names = {}
     for suffix, encoded in files.items():
         content = base64.b64decode(encoded)

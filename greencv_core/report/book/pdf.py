@@ -31,15 +31,11 @@ BROWSER = "GREENCV_BROWSER"
 """Environment variable that names the browser's program."""
 
 _PROGRAMS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "microsoft-edge",
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-)
+)  # fmt: skip
 _HOST = "http://report.invalid/"
 """Address of the pages in the browser; they are read from disk, and all else is refused."""
 _COLUMN_PX = 657
@@ -64,24 +60,10 @@ def browser_arguments() -> list[str]:
 
 
 def build_pdf(root: Path, log: Log) -> Path:
-    """Print the built report.
+    """Print the report in a project's ``_build/html/``: A4, with contents, outline and links.
 
-    Parameters
-    ----------
-    root
-        The project's folder; the report is in its ``_build/html/``.
-    log
-        Receives a line about each step.
-
-    Returns
-    -------
-    Path
-        ``_build/greencv.pdf``: A4, with contents, outline, tags and links.
-
-    Raises
-    ------
-    GreencvError
-        There is no report, no browser or no Playwright, or the browser failed.
+    Without a report, a browser or Playwright, or if the browser fails, it raises
+    :class:`GreencvError`.
     """
     html = root / "_build" / "html"
     if not (html / "index.html").is_file():
@@ -100,9 +82,10 @@ def build_pdf(root: Path, log: Log) -> Path:
             f"(apt-get install chromium) or Google Chrome, or name one in {BROWSER}"
         )
     log("printing the PDF")
+    authors = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["author"]
     try:
         with _blank_page(playwright, browser, html) as page:
-            printed = _print(page, pypdf, _pages(root), _authors(root))
+            printed = _print(page, pypdf, _pages(root), authors)
     except playwright.Error as error:
         first = str(error).splitlines()[0]
         raise GreencvError(f"the browser did not print the report: {first}") from error
@@ -194,8 +177,3 @@ def _pages(root: Path) -> list[dict[str, str]]:
             if not chapter["file"].startswith("book/api/"):
                 pages.append({"path": f"{chapter['file']}.html", "part": part["caption"]})
     return pages
-
-
-def _authors(root: Path) -> str:
-    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    return str(config["author"])

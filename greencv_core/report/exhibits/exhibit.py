@@ -84,14 +84,8 @@ def figure_exhibit(
 ) -> Exhibit:
     """Return a figure as an exhibit, drawn for wide screens and print and again for narrow screens.
 
-    Parameters
-    ----------
-    draw
-        Draws the figure with :func:`greencv_core.report.exhibits.theme.subplots`.
-    caption
-        Plain text, without its n and its full stop.
-    runs
-        The runs it shows; the caption states their number.
+    ``draw`` uses :func:`greencv_core.report.exhibits.theme.subplots`. The caption is plain text
+    without full stop, and without the number of the runs, which is added.
     """
     wide = draw()
     with narrow_layout():

@@ -124,8 +124,7 @@ def axis_label(runs: pd.DataFrame, column: str) -> str:
     """
     known = RUNS_COLUMNS.get(column)
     provenance = weakest_provenance(runs, known.provenance) if known and known.provenance else None
-    text = heading(column, provenance, single_component(runs))
-    return _display_unit(column, runs)[1] or text
+    return heading(convert_unit(runs, column)[1], provenance, single_component(runs))
 
 
 def single_component(runs: pd.DataFrame) -> str:
@@ -144,12 +143,6 @@ def convert_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
 
     That is the unit in the column's name, but for times per image in microseconds.
     """
-    factor, name = _display_unit(column, frame)
-    return frame[column] * factor, name or column
-
-
-def _display_unit(column: str, frame: pd.DataFrame) -> tuple[float, str]:
-    """Return the factor to a column's display unit, and its heading if the unit changes."""
     if column == "duration_s_per_image" and frame[column].min() < 1e-4:
-        return 1e6, MICROSECONDS
-    return 1.0, ""
+        return frame[column] * 1e6, MICROSECONDS
+    return frame[column], column

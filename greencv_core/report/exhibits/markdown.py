@@ -109,16 +109,9 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
 
 
 def admonition(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:
-    """Return a box of the theme (``note``, ``warning``).
+    """Return a box of the theme (``note``, ``warning``), with a list of lines above its text.
 
-    Parameters
-    ----------
-    title
-        Plain text, as are the lines.
-    text
-        HTML: what comes from elsewhere must have been escaped.
-    lines
-        Shown as a list above the text.
+    Title and lines are plain text; ``text`` is HTML: what comes from elsewhere must be escaped.
     """
     items = "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in lines)
     title, text = html.escape(_one_line(title)), _one_line(text)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from pandas.io.formats.style import Styler
 
 from greencv_core.analysis.comparison.omnibus import Comparison
 from greencv_core.analysis.result import Unavailable
@@ -66,17 +65,8 @@ def show_table(
 ) -> Exhibit:
     """Return a table; text from records and studies becomes neither HTML nor a formula.
 
-    Parameters
-    ----------
-    caption
-        Plain text, without its full stop.
-    provenance
-        Provenance of the energies shown, for their headings.
-    runs
-        The runs behind it, if not all of the page.
-    data
-        Content of its file if the table shows several numbers in a cell; by default, the file
-        holds what is shown.
+    ``provenance`` is that of the energies, for their headings; ``runs`` are those behind it, if not
+    all of the page; ``data`` is the content of its file if a cell shows several numbers.
     """
     csv = add_headings(frame, provenance) if data is None else to_csv_frame(data)
     # A list of runs stays whole.
@@ -91,62 +81,30 @@ def show_table(
 def table_html(
     frame: pd.DataFrame, provenance: str | None = None, names: Collection[str] = ()
 ) -> str:
-    """Return a table's HTML alone.
-
-    Parameters
-    ----------
-    provenance
-        Provenance of the energies; left out of headings if rows have their own.
-    names
-        Columns whose name comes from the study and is the heading.
-    """
-    shown = frame.copy()
-    for column in shown.columns:
-        shown[column] = [_cell(str(column), value) for value in frame[column]]
+    """Return a table's HTML alone; ``names`` are columns whose name is the heading as it is."""
     numeric = [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
+    classes = {c: "" for c in frame.columns}
+    classes |= dict.fromkeys(_NAMES, ' class="gcv-name"')
+    classes |= dict.fromkeys((*numeric, *_MEDIANS, MICROSECONDS), ' class="gcv-number"')
     headings = _headings(frame, provenance, names)
-    shown = shown.rename(columns=headings)
-    # No ids, which would differ between builds: classes style the cells.
-    style = Styler(shown, uuid="", cell_ids=False).hide(axis="index")
-    style = style.format(escape="html", na_rep=_ABSENT)
-    style = style.format_index(escape="html", axis="columns")
-    classes = {
-        headings[column]: " ".join(
-            name
-            for name, holds in (
-                ("gcv-number", column in (*numeric, *_MEDIANS, MICROSECONDS)),
-                ("gcv-name", column in _NAMES),
-            )
-            if holds
-        )
-        for column in frame.columns
-    }  # fmt: skip
-    style = style.set_td_classes(
-        pd.DataFrame([classes] * len(shown), columns=shown.columns, index=shown.index)
-    )
+    head = [f'<th scope="col"{classes[c]}>{html.escape(headings[c])}</th>' for c in frame.columns]
+    rows = [
+        [
+            f"<td{classes[c]}>{html.escape(_cell(str(c), value))}</td>"
+            for c, value in zip(frame.columns, row, strict=True)
+        ]
+        for row in frame.itertuples(index=False, name=None)
+    ]
     # MathJax would look for formulas in the table, and a formula can hold a link.
-    style = style.set_table_attributes(f'class="gcv-data {NO_FORMULAS}"')
-    return _strip_ids(str(style.to_html()), list(classes.values()))
-
-
-def _strip_ids(written: str, classes: Sequence[str]) -> str:
-    """Remove the ids and classes that pandas gives each cell."""
-    written = re.sub(r'(<table) id="\w+"', r"\1", written[written.index("<table") :], count=1)
-    written = re.sub(
-        r'<th class="col_heading level0 col(\d+)" ?>',
-        lambda found: f'<th scope="col"{_class(classes[int(found[1])])}>',
-        written,
-    )
-    return re.sub(
-        r'<td class="data row\d+ col\d+ ?([\w -]*?)" ?>',
-        lambda found: f"<td{_class(found[1])}>",
-        written,
+    return (
+        f'<table class="gcv-data {NO_FORMULAS}">\n<thead>\n{_row(head)}</thead>\n'
+        f"<tbody>\n{''.join(map(_row, rows))}</tbody>\n</table>\n"
     )
 
 
-def _class(names: str) -> str:
-    return f' class="{names}"' if names else ""
+def _row(cells: Sequence[str]) -> str:
+    return "<tr>\n{}\n</tr>\n".format("\n".join(cells))
 
 
 def _headings(
@@ -179,11 +137,9 @@ def _csv_value(value: Any) -> Any:
     return f"'{line}" if line.startswith(_FORMULA) else line
 
 
-def show_table_or_text(
-    frame: pd.DataFrame, caption: str, otherwise: str, runs: pd.DataFrame | None = None
-) -> Exhibit | Markdown:
+def show_table_or_text(frame: pd.DataFrame, caption: str, otherwise: str) -> Exhibit | Markdown:
     """Return a table, or a sentence if it would be empty."""
-    return paragraph(otherwise) if frame.empty else show_table(frame, caption, runs=runs)
+    return paragraph(otherwise) if frame.empty else show_table(frame, caption)
 
 
 def collapsible_tables(
@@ -191,10 +147,7 @@ def collapsible_tables(
     first: pd.DataFrame | None = None,
     provenance: str | None = None,
 ) -> str:
-    """Return the HTML of tables, each folded under the line that is its key.
-
-    A table given as ``first`` is shown above them.
-    """
+    """Return the HTML of tables, each folded under the line that is its key, below the first."""
     opened = "" if first is None else table_html(first, provenance)
     return opened + "".join(
         f"<details><summary>{html.escape(line)}</summary>{table_html(part, provenance)}</details>"
@@ -203,15 +156,9 @@ def collapsible_tables(
 
 
 def collapse_rows(
-    frame: pd.DataFrame,
-    row: str,
-    rows: str | None = None,
-    provenance: str | None = None,
+    frame: pd.DataFrame, row: str, rows: str | None = None, provenance: str | None = None
 ) -> str:
-    """Return the HTML of a table that shows its first rows and folds the others.
-
-    ``row`` and ``rows`` name one of them and several.
-    """
+    """Return the HTML of a table that folds all but its first rows; one is called ``row``."""
     rest = frame.iloc[FIRST_ROWS:].reset_index(drop=True)
     line = f"The other {count(len(rest), row, rows)}"
     return collapsible_tables(
@@ -295,6 +242,12 @@ def pairs_table(
     return table_exhibit(caption, body, to_csv_frame(numbers))
 
 
+def with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
+    """Return a cell: the estimate and, below, its interval."""
+    texts = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
+    return f"{texts[0]}\n{texts[1]} to {texts[2]}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def _interval(
     column: str, estimate: float, low: float, high: float, size: str | None = None
 ) -> str:
@@ -307,10 +260,10 @@ def _interval(
 def _median(column: str, median: float, q1: float, q3: float, *, quartiles: bool) -> str:
     if math.isnan(median):
         return _ABSENT
-    return _interval(column, median, q1, q3) if quartiles else str(_cell(column, median))
+    return _interval(column, median, q1, q3) if quartiles else _cell(column, median)
 
 
-def _cell(column: str, value: Any) -> Any:
+def _cell(column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):

@@ -37,38 +37,24 @@ def apply_theme() -> None:
         context="notebook",
         style="ticks",
         rc={
-            "figure.figsize": (_WIDE_IN, 4.2),
-            "figure.dpi": 110,
+            "figure.figsize": (_WIDE_IN, 4.2), "figure.dpi": 110,
             "figure.constrained_layout.use": True,
-            "savefig.facecolor": "white",
-            "axes.facecolor": "none",
+            "savefig.facecolor": "white", "axes.facecolor": "none",
             # Comes with matplotlib, so that layouts are equal on every machine.
             "font.sans-serif": ["DejaVu Sans"],
-            "text.color": INK,
-            "axes.labelcolor": INK,
-            "axes.edgecolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.grid": True,
-            "axes.grid.axis": "both",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "grid.color": FAINT,
-            "font.size": 10,
-            "axes.labelsize": 10,
-            "axes.titlesize": 11,
-            "axes.titlelocation": "left",
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
+            "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
+            "xtick.color": INK, "ytick.color": INK,
+            "axes.grid": True, "axes.grid.axis": "both", "grid.color": FAINT,
+            "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+            "font.size": 10, "axes.labelsize": 10, "legend.fontsize": 9,
+            "xtick.labelsize": 9, "ytick.labelsize": 9,
+            "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False,
             # Names come from study files and records: a dollar sign must not start a formula.
             "text.parse_math": False,
             # Keep text as text: it can be searched, copied and read aloud.
             "svg.fonttype": "none",
         },
-    )
+    )  # fmt: skip
     mpl.rcParams["svg.hashsalt"] = "greencv"
 
 
@@ -140,11 +126,7 @@ def order_by_complexity(runs: pd.DataFrame) -> list[str]:
 
 def architecture_palette(runs: pd.DataFrame) -> dict[str, Colour]:
     """Return a colour for each architecture: the more GFLOPs, the darker."""
-    return complexity_palette(order_by_complexity(runs))
-
-
-def complexity_palette(names: Sequence[str]) -> dict[str, Colour]:
-    """Return a colour for each architecture, given from the fewest GFLOPs to the most."""
+    names = order_by_complexity(runs)
     colours = sns.color_palette("viridis_r", n_colors=len(names) + 1)[1:]
     return dict(zip(names, colours, strict=True))
 
@@ -154,9 +136,17 @@ def environment_markers(names: Sequence[str]) -> dict[str, str]:
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
 
 
-def environment_dashes(names: Sequence[str]) -> dict[str, str]:
-    """Return a line style for each environment, in the order given."""
-    return {name: DASHES[i % len(DASHES)] for i, name in enumerate(names)}
+def environment_looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and line style of each environment, for matplotlib."""
+    colours, markers = environment_palette(names), environment_markers(names)
+    return {
+        name: {
+            "color": colours[name],
+            "marker": markers[name],
+            "linestyle": DASHES[i % len(DASHES)],
+        }
+        for i, name in enumerate(names)
+    }
 
 
 def environment_palette(names: Sequence[str]) -> dict[str, Colour]:

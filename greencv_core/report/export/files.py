@@ -58,9 +58,7 @@ def runs_file(records: Sequence[RunRecord]) -> pa.Table:
     schema = pa.schema(
         [
             pa.field(
-                name,
-                pa.type_for_alias(column.arrow),
-                metadata={"description": column.description},
+                name, pa.type_for_alias(column.arrow), metadata={"description": column.description}
             )
             for name, column in RUNS_COLUMNS.items()
         ]

@@ -27,12 +27,11 @@ _SENTENCES = ("environment_sentence", "sentence", "effects_sentence", "efficienc
 
 
 def plain(value: Any, name: str = "", digits: int = DIGITS) -> Any:
-    """Return a result as JSON values.
+    """Return a result as JSON values, with so many significant digits.
 
     A result object becomes an object of its fields and ``sentences``, a table a list of rows, an
     unavailable result its reason, an undefined figure null. Arrays (a figure a run) are left
-    out. ``name`` is the key of the value (it decides whether that is a p value), ``digits`` the
-    number of significant digits.
+    out. ``name`` is the key of the value and decides whether that is a p value.
     """
     if isinstance(value, Unavailable):
         return {"unanswered": value.reason}

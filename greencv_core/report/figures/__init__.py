@@ -17,16 +17,7 @@ from greencv_core.report.figures.runs import (
 )
 
 __all__ = [
-    "break_even",
-    "by_architecture",
-    "by_environment",
-    "energy_against_complexity",
-    "group_quantiles",
-    "interaction",
-    "learning_curves",
-    "power_trace",
-    "regression_diagnostics",
-    "simple_effects",
-    "specification_curve",
-    "trade_off",
-]
+    "break_even", "by_architecture", "by_environment", "energy_against_complexity",
+    "group_quantiles", "interaction", "learning_curves", "power_trace", "regression_diagnostics",
+    "simple_effects", "specification_curve", "trade_off",
+]  # fmt: skip

@@ -55,30 +55,19 @@ def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) 
     colours, markers = architecture_palette(runs), environment_markers(list_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
         axes.scatter(
-            part["energy_j_per_image"],
-            part[score],
-            color=colours[architecture],
-            marker=markers[environment],
-            s=18,
-            alpha=0.35,
-            linewidths=0,
-        )
+            part["energy_j_per_image"], part[score], s=18, alpha=0.35, linewidths=0,
+            color=colours[architecture], marker=markers[environment],
+        )  # fmt: skip
     for row in result.conditions.itertuples():
         x, y = row.energy_j_per_image, getattr(row, score)
         axes.errorbar(
-            x,
-            y,
+            x, y,
             xerr=[[x - row.energy_j_per_image_q1], [row.energy_j_per_image_q3 - x]],
             yerr=[[y - getattr(row, f"{score}_q1")], [getattr(row, f"{score}_q3") - y]],
-            color=colours[row.architecture],
-            marker=markers[row.environment],
-            markersize=9,
-            markeredgecolor="black" if row.on_front else "white",
-            markeredgewidth=1.2,
-            elinewidth=1.2,
-            capsize=0,
-            zorder=4,
-        )
+            color=colours[row.architecture], marker=markers[row.environment], markersize=9,
+            markeredgecolor="black" if row.on_front else "white", markeredgewidth=1.2,
+            elinewidth=1.2, capsize=0, zorder=4,
+        )  # fmt: skip
     front = result.front
     dashed: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
     axes.plot(front["energy_j_per_image"], front[score], zorder=3, **dashed)
@@ -103,7 +92,6 @@ def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) 
 
 
 def _draw_arrow(axes: Axes, result: TradeOff, named: Saving) -> None:
-    """Draw an arrow from the condition that is saved against to the one that saves."""
     conditions = result.conditions.set_index(list(result.by))
     columns = ["energy_j_per_image", result.correctness]
     ends = [

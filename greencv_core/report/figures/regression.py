@@ -17,9 +17,7 @@ from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
 from greencv_core.report.exhibits.labels import axis_label, heading
 from greencv_core.report.exhibits.theme import (
-    environment_dashes,
-    environment_markers,
-    environment_palette,
+    environment_looks,
     is_narrow,
     legend,
     legend_above,
@@ -42,28 +40,23 @@ def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
 
 def _draw_energy_against_complexity(runs: pd.DataFrame) -> Figure:
     figure, panels = subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
-    environments = list_environments(runs)
-    colours, markers = environment_palette(environments), environment_markers(environments)
-    dashes = environment_dashes(environments)
+    looks = environment_looks(list_environments(runs))
     for axes, column in zip(panels, ("gflops_per_image", "parameters"), strict=True):
-        for name in environments:
+        for name, look in looks.items():
             part = runs[runs["environment"] == name]
             x, y = part[column].astype(float), part["energy_j_per_image"]
-            axes.scatter(x, y, color=colours[name], marker=markers[name], s=22, alpha=0.7)
+            axes.scatter(x, y, color=look["color"], marker=look["marker"], s=22, alpha=0.7)
             if x.nunique() > 1:
                 slope, intercept = np.polyfit(np.log10(x), np.log10(y), 1)
                 ends = np.array([x.min(), x.max()])
                 fit = 10**intercept * ends**slope
-                axes.plot(ends, fit, color=colours[name], linestyle=dashes[name], linewidth=1)
+                axes.plot(ends, fit, linewidth=1, **look | {"marker": None})
         axes.set_xlabel(heading(column))
         log_scale(axes, "x")
         log_scale(axes, "y")
     for axes in panels if is_narrow() else panels[:1]:
         axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
-    handles = [
-        Line2D([], [], color=colours[n], marker=markers[n], ls=dashes[n], linewidth=1, label=n)
-        for n in environments
-    ]
+    handles = [Line2D([], [], linewidth=1, label=name, **look) for name, look in looks.items()]
     legend_above(figure, handles, min(4, len(handles)))
     return figure
 
@@ -110,15 +103,11 @@ def interaction(runs: pd.DataFrame) -> Exhibit:
 
 def _draw_interaction(runs: pd.DataFrame) -> Figure:
     figure, axes = subplots()
-    environments = list_environments(runs)
-    colours, markers = environment_palette(environments), environment_markers(environments)
-    dashes = environment_dashes(environments)
     medians = (
         runs.groupby(["architecture", "environment"])["energy_j_per_image"].median().unstack()
     ).reindex(order_by_complexity(runs))
-    for name in environments:
-        looks = {"color": colours[name], "marker": markers[name], "linestyle": dashes[name]}
-        axes.plot(medians.index, medians[name], label=name, **looks)
+    for name, look in environment_looks(list_environments(runs)).items():
+        axes.plot(medians.index, medians[name], label=name, **look)
     log_scale(axes, "y")
     name_ticks(axes, list(medians.index))
     axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
@@ -143,7 +132,7 @@ def _draw_simple_effects(result: Interaction) -> Figure:
     architectures = list(effects["architecture"].unique())
     # As in the other figures, which show the reference as well.
     every = [effects["reference"].iloc[0], *environments]
-    colours, markers = environment_palette(every), environment_markers(every)
+    looks = environment_looks(every)
     figure, axes = subplots(figsize=(7.5, 1.2 + 0.45 * len(architectures)))
     width = 0.6 / len(environments)
     for i, name in enumerate(environments):
@@ -155,7 +144,7 @@ def _draw_simple_effects(result: Interaction) -> Figure:
         axes.errorbar(
             part["ratio"], rows,
             xerr=[part["ratio"] - part["ci_low"], part["ci_high"] - part["ratio"]],
-            color=colours[name], marker=markers[name], linestyle="", capsize=2, label=name,
+            **looks[name] | {"linestyle": ""}, capsize=2, label=name,
         )  # fmt: skip
     axes.axvline(1, color="0.4", linewidth=1)
     axes.set_yticks(range(len(architectures)), architectures)

@@ -24,12 +24,7 @@ from greencv_core.report.exhibits.theme import (
     order_by_complexity,
     subplots,
 )
-from greencv_core.report.figures.axes import (
-    list_environments,
-    log_scale,
-    name_ticks,
-    spans_decades,
-)
+from greencv_core.report.figures.axes import list_environments, log_scale, name_ticks, spans_decades
 from greencv_core.utils.text import as_opening, listed, quantity
 
 

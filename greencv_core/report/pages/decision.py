@@ -24,23 +24,18 @@ from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import table_html, to_csv_frame
+from greencv_core.report.exhibits.tables import table_html, to_csv_frame, with_interval
 from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
 
 Answer = Decision | Unavailable
 
-_ABSENT, _MINUS, _NBSP = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+_ABSENT = "\N{EN DASH}"
 
 
 def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
     """Return the panel in which a reader sets an accepted loss and sees what to train with.
 
-    Parameters
-    ----------
-    decisions
-        Keyed by a name of their runs; a reader switches between them.
-    accepted_loss
-        Initial loss, between 0 and 1 as F1 is.
+    The decisions are keyed by a name of their runs; a reader switches between them.
     """
     if not decisions:
         raise ValueError("a panel needs at least one decision")
@@ -75,7 +70,12 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
         if isinstance(answer, Unavailable):
             parts.append(_paragraph(name, answer.sentence()))
             continue
-        parts.append(_paragraph(name, f"{answer.summary()} {_reference(answer)}"))
+        reference = answer.candidates[answer.reference]
+        against = (
+            f"Savings are against {reference.name}, which has the highest mean "
+            f"{quantity(answer.correctness)}, {reference.correctness:.{F1_DECIMALS}f}."
+        )
+        parts.append(_paragraph(name, f"{answer.summary()} {against}"))
         parts.append(table_html(_answers(answer)))
         data.append(_answers_data(name, answer))
     frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
@@ -149,7 +149,6 @@ def _choice_and_runners_up(decision: Decision, step: Step) -> list[dict[str, str
 
 
 def _cells(decision: Decision, place: int, saving: Saving | None) -> dict[str, str]:
-    """Return the cells of a candidate's row, by their headings."""
     candidate = decision.candidates[place]
     of_each = "" if _alike(decision) else f"\n{candidate.provenance}"
     return {
@@ -221,23 +220,12 @@ def _range(step: Step, following: Step | None) -> str:
 def _saving(result: Saving | None) -> str:
     if result is None:
         return _ABSENT
-    saved, low, high = (
-        percent(share).replace("-", _MINUS).replace(" ", _NBSP)
-        for share in (result.saving, result.ci_low, result.ci_high)
-    )
-    return saved if result.ci_low == result.ci_high else f"{saved}\n{low}{_NBSP}to{_NBSP}{high}"
+    cell = with_interval(percent, result.saving, result.ci_low, result.ci_high)
+    return cell.partition("\n")[0] if result.ci_low == result.ci_high else cell
 
 
 def _number(value: float) -> str:
     return number(value) if math.isfinite(value) else _ABSENT
-
-
-def _reference(decision: Decision) -> str:
-    reference = decision.candidates[decision.reference]
-    return (
-        f"Savings are against {reference.name}, which has the highest mean "
-        f"{quantity(decision.correctness)}, {reference.correctness:.{F1_DECIMALS}f}."
-    )
 
 
 def _paragraph(title: str, text: str) -> str:

@@ -7,13 +7,7 @@ import html
 import pandas as pd
 from IPython.display import HTML
 
-from greencv_core.analysis import (
-    Comparison,
-    Interaction,
-    Saving,
-    SavingsWithoutLoss,
-    Unavailable,
-)
+from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
 from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit

@@ -256,14 +256,8 @@ def gpu_states_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     return medians.join(reasons).reset_index()
 
 
-_GPU_COLUMNS = (
-    "utilization_pct",
-    "memory_used_gib",
-    "temperature_c",
-    "sm_clock_mhz",
-    "memory_clock_mhz",
-    "power_limit_w",
-)
+_GPU_COLUMNS = ("utilization_pct", "memory_used_gib", "temperature_c", "sm_clock_mhz",
+                "memory_clock_mhz", "power_limit_w")  # fmt: skip
 
 
 def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from greencv_core.report.exhibits.tables import (
     collapsible_tables,
     show_table,
     to_csv_frame,
+    with_interval,
 )
 from greencv_core.utils.text import as_opening, count, number, percent, quantity
 
@@ -72,7 +73,7 @@ def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
 def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
     """Return the coefficients of the regression."""
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
-    return show_table(result.table(), response)
+    return show_table(result.coefficients, response)
 
 
 @skip_unavailable
@@ -132,7 +133,7 @@ def effects_table(result: Interaction) -> Exhibit:
             "environment": effects["environment"],
             "Against": effects["reference"],
             "Ratio of energy (95 %)": [
-                _with_interval(number, *row)
+                with_interval(number, *row)
                 for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
             ],
             "p_holm": effects["p_holm"],
@@ -187,7 +188,9 @@ def break_even_table(
             "Environments": name,
             "Break-even (GFLOPs, 95 %)": _break_even_cell(result),
             **_either_side(result),
-            "Cheaper one changes between": _changes_between(result),
+            "Cheaper one changes between": (
+                f"{result.crossing.below}\n{result.crossing.above}" if result.crossing else _ABSENT
+            ),
             "Architectures": f"{len(result.points)}",
         }
         for name, result in results.items()
@@ -207,7 +210,7 @@ def _break_even_cell(result: BreakEven) -> str:
         return "none seen, not ruled out"
     if not result.bounded:
         return f"{number(result.gflops)}\nno interval bounds it"
-    return _with_interval(number, result.gflops, result.low, result.high)
+    return with_interval(number, result.gflops, result.low, result.high)
 
 
 def _either_side(result: BreakEven) -> dict[str, str]:
@@ -215,11 +218,6 @@ def _either_side(result: BreakEven) -> dict[str, str]:
         (result.below, result.above) if result.inside else (result.cheaper_throughout,) * 2
     )
     return {"Takes less below": below or _ABSENT, "Takes less above": above or _ABSENT}
-
-
-def _changes_between(result: BreakEven) -> str:
-    crossing = result.crossing
-    return _ABSENT if crossing is None else f"{crossing.below}\n{crossing.above}"
 
 
 def _break_even_data(results: Mapping[str, BreakEven | Unavailable]) -> pd.DataFrame:
@@ -334,14 +332,9 @@ def _against(pairs: pd.DataFrame) -> pd.Series[str]:
 
 def _savings(pairs: pd.DataFrame) -> list[str]:
     return [
-        _with_interval(percent, *row)
+        with_interval(percent, *row)
         for row in pairs[["saving", "ci_low", "ci_high"]].itertuples(index=False)
     ]
-
-
-def _with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
-    texts = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
-    return f"{texts[0]}\n{texts[1]} to {texts[2]}".replace(" ", _NBSP)
 
 
 def _decimals(value: float) -> str:

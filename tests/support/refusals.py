@@ -1,0 +1,25 @@
+"""Errors as a user meets them: one line that says what is wrong."""
+
+import pytest
+
+from greencv_core.utils.errors import BadInputError
+
+
+def refusal(call, *arguments, kind=BadInputError, longest=600, **options):
+    """Return the error of a call, which is one line."""
+    with pytest.raises(kind) as caught:
+        call(*arguments, **options)
+    text = str(caught.value)
+    assert text.isprintable()
+    assert len(text) < longest
+    return text
+
+
+def one_line(done, code=2):
+    """Return what a command refused with: one line, and no traceback."""
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert len(lines[0]) < 400
+    return lines[0].removeprefix("error: ")
