@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from greencv_core.published.table_format import EVIDENCE_COLUMNS
-from tests.conftest import NOBODY, ROOT, copy_project
+from tests.conftest import NOBODY, ROOT, copy_project, python
 from tests.support.guides import blocks, in_kind, run_page
 
 GUIDES = sorted((ROOT / "book" / "guides").glob("*.md"))
@@ -86,10 +86,10 @@ def test_every_file_of_a_guide_is_used_by_a_command(page):
 
 
 def test_the_readmes_python_runs(tmp_path):
-    python = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
-    assert python
+    shown = [block.text for block in blocks(ROOT / "README.md") if block.language == "python"]
+    assert shown
     prelude = "import time\ntrain = validate = lambda: time.sleep(0.2)\n"
-    for text in python:
+    for text in shown:
         printed = python("-c", prelude + text, cwd=tmp_path)
         assert re.match(r"[\d.]+ (measured|sampled|estimated) [\d.]+ True", printed)
 

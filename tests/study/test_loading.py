@@ -92,7 +92,7 @@ def test_an_absent_file_names_the_known_studies(tmp_path):
 )
 def test_the_command_refuses_bad_studies_and_writes_nothing(tmp_path, command, changes, expected):
     store, path = tmp_path / "store", smoke_study(tmp_path, **changes)
-    text = one_line(greencv_here(command, path, "--store", store))
+    text = one_line(greencv_here(command, path, "--store", store), longest=800)
     assert str(path) in text
     assert expected in text
     assert not store.exists()

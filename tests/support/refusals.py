@@ -15,11 +15,11 @@ def refusal(call, *arguments, kind=BadInputError, longest=600, **options):
     return text
 
 
-def one_line(done, code=2):
+def one_line(done, code=2, longest=400):
     """Return what a command refused with: one line, and no traceback."""
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ")
-    assert len(lines[0]) < 400
+    assert len(lines[0]) < longest
     return lines[0].removeprefix("error: ")
