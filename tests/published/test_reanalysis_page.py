@@ -12,7 +12,6 @@ from nbclient import NotebookClient
 from greencv_core.published.seaa2023.runs import PROCESSED, RELEASE
 from tests.conftest import NOBODY, ROOT, greencv
 from tests.published.conftest import link
-from tests.support.refusals import one_line
 
 
 def page_text():
@@ -67,8 +66,10 @@ def test_without_the_processed_file_one_line_says_so(reanalysis, tmp_path):
             target = tmp_path / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes() + b"more")
-    text = one_line(greencv("reanalyse", GREENCV_DATA=str(tmp_path)), 1)
-    assert "processed/dl-training-energy-consumption-dataset.gzip: this copy is not" in text
+    done = greencv("reanalyse", GREENCV_DATA=str(tmp_path))
+    assert done.returncode == 1
+    assert "processed/dl-training-energy-consumption-dataset.gzip: this copy is not" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
