@@ -47,7 +47,9 @@ from greencv_core.utils.paths import git_commit
 Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
 
-PUBLISHED_PAGES = ("claims", "decision", "metering", "reanalysis", "rq3_estimation")
+PUBLISHED_PAGES = (
+    "claims", "decision", "evidence", "index", "metering", "reanalysis", "rq3_estimation",
+)  # fmt: skip
 """Notebooks that use published data."""
 BUNDLED_PAGES = ("claims", "decision")
 """Notebooks that also show the bundled runs."""

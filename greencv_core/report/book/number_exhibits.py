@@ -21,12 +21,14 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from greencv_core.published.seaa2023.runs import NAME as SEAA2023
 from greencv_core.report.exhibits.exhibit import MIME, caption_with_notes, n_runs, render_exhibit
 from greencv_core.report.exhibits.markdown import BASIS_MIME
 from greencv_core.utils.text import count
 
 PREFIXES = {
     "index": "S",
+    "evidence": "E",
     "decision": "D",
     "claims": "C",
     "rq1_architecture": "RQ1",
@@ -164,8 +166,12 @@ def _numbered_html(
 def _runs_link(run_ids: Sequence[str], page: _Page, of: str) -> list[str]:
     if not run_ids:
         return []
-    published = any("/" in run_id for run_id in run_ids)  # these are named after their source
-    target = "reanalysis.html" if published else "provenance.html#runs"
+    # Published runs are named after their source.
+    sources = {run_id.partition("/")[0] for run_id in run_ids if "/" in run_id}
+    published = bool(sources)
+    target = "provenance.html#runs"
+    if published:
+        target = "reanalysis.html" if sources == {SEAA2023} else "evidence.html#the-data-sets"
     if target.startswith(page.name):
         return []
     words = count(len(run_ids), "published run" if published else "run")

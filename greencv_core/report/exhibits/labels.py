@@ -97,6 +97,8 @@ _HEADINGS = {
     "removed_by_rule": "Runs removed by the rule",
     "with_a_run_put_back": "of these, with a run put back",
     "put_back": "Run put back",
+    "abstract": "Largest saving in the abstract",
+    "public_runs": "Public runs",
     "pairs_told_apart": "Pairs told apart (Dunn)",
 }
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 _HEX = re.compile(r"#[0-9a-f]{6}\b")
 _ID = re.compile(r'\sid="([^"]+)"')
 _REFERENCE = re.compile(r'(url\(#|xlink:href="#|href="#)([^)"]+)')
+_TAG = re.compile(r"<[^>]*>")
 _FRACTION = re.compile(r"-?\d+\.\d{3,}(?=[\s\"),;])")
 _LIGHTEST, _DARKEST = 0.9, 0.09
 """Lightness of black and of white where the page is dark."""
@@ -24,14 +25,16 @@ def to_svg(figure: Figure, *, background: str = "none") -> str:
         written, format="svg", facecolor=background,
         metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
     )  # fmt: skip
-    # Round coordinates and number ids: both depend on the processor's last digits.
-    svg = _FRACTION.sub(
-        lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), written.getvalue()
-    )
+    # Round coordinates and number ids: both depend on the processor's last digits. Text stays.
+    svg = _TAG.sub(lambda tag: _FRACTION.sub(_rounded, tag[0]), written.getvalue())
     names = dict.fromkeys(found[1] for found in _ID.finditer(svg))
     numbers = {name: f"e{number}" for number, name in enumerate(names)}
     svg = _ID.sub(lambda found: f' id="{numbers[found[1]]}"', svg)
     return _REFERENCE.sub(lambda found: found[1] + numbers.get(found[2], found[2]), svg)
+
+
+def _rounded(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def to_png(figure: Figure, dpi: int = 200) -> bytes:

@@ -16,6 +16,7 @@ from greencv_core.analysis import Saving, Unavailable, attempt
 from greencv_core.analysis.result import ALPHA
 from greencv_core.published.seaa2023.claims import claims_summary
 from greencv_core.published.seaa2023.evidence import removals_sentence
+from greencv_core.published.seaa2023.history import history
 from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
 from greencv_core.published.seaa2023.sessions import SessionHeadline
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
@@ -322,6 +323,12 @@ def sessions_sentence(headline: SessionHeadline) -> Markdown:
 def sessions_table(headline: SessionHeadline) -> Exhibit:
     """Return the spread between and within sessions, by condition."""
     return show_table(headline.spread.table(), "Sessions of each condition, and how they differ")
+
+
+@skip_unavailable
+def history_table(reanalysis: Reanalysis) -> Exhibit:
+    """Return what each version of the paper said of the largest saving."""
+    return show_table(history(reanalysis), "The headline of each version, and the public runs")
 
 
 @skip_unavailable

@@ -1,0 +1,105 @@
+"""What several evidence tables show together; each result is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from greencv_core.analysis import Unavailable, attempt
+from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
+from greencv_core.analysis.sessions import SessionSpread, session_spread
+from greencv_core.published.effects import (
+    EnvironmentSaving,
+    batch_scaling,
+    energy_gflops_correlations,
+    hardware_scaling,
+    largest_savings,
+    savings_at_margin,
+)
+from greencv_core.published.evidence_summary import summarise
+from greencv_core.published.pooling import Effect, Pooled, pool
+
+NO_SAVING = 0.01
+"""Savings below this count as none: the energy meters are less accurate."""
+
+
+@dataclass(frozen=True)
+class EvidenceResults:
+    """Results over the evidence tables of several sources."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """Evidence table of each source, by its name."""
+    margin: float = DEFAULT_MARGIN
+    """Largest negligible loss of correctness, from 0 to 1."""
+
+    @cached_property
+    def counted(self) -> dict[str, pd.DataFrame]:
+        """Runs of each source that count."""
+        return {
+            name: table[table["left_out"].fillna("") == ""] for name, table in self.tables.items()
+        }
+
+    @cached_property
+    def scaling(self) -> list[Effect]:
+        """Exponents of GFLOPs in the energy on larger over smaller hardware."""
+        return [effect for table in self.tables.values() for effect in hardware_scaling(table)]
+
+    @cached_property
+    def pooled_scaling(self) -> Pooled | Unavailable:
+        """Random-effects mean of these exponents."""
+        return attempt(pool, self.scaling)
+
+    @cached_property
+    def batches(self) -> list[Effect]:
+        """Exponents of GFLOPs x batch, for sources that vary the batch."""
+        return [effect for table in self.tables.values() for effect in batch_scaling(table)]
+
+    @cached_property
+    def savings(self) -> list[EnvironmentSaving]:
+        """Savings at a negligible loss of correctness, in each environment."""
+        return [
+            saving
+            for table in self.tables.values()
+            for saving in savings_at_margin(table, self.margin)
+        ]
+
+    @cached_property
+    def largest(self) -> list[EnvironmentSaving]:
+        """Largest savings between architectures, in each environment."""
+        return [saving for table in self.tables.values() for saving in largest_savings(table)]
+
+    @cached_property
+    def correlations(self) -> list[tuple[Effect, float]]:
+        """Rank correlations of energy and GFLOPs: the effect (Fisher's z) and the coefficient."""
+        return [
+            (effect, float(np.tanh(effect.estimate)))
+            for table in self.tables.values()
+            for effect in energy_gflops_correlations(table)
+        ]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Verdicts on each claim for each source; see :func:`.evidence_summary.summarise`."""
+        return summarise(self.tables, self.margin)
+
+    @cached_property
+    def sessions(self) -> dict[str, SessionSpread | Unavailable]:
+        """Spread between and within sessions, of all runs of the sources that repeat conditions."""
+        found = {}
+        for name, table in self.tables.items():
+            if table.groupby(["dataset", "architecture", "environment"]).size().max() > 1:
+                if "energy_j_per_image" not in table:
+                    per_image_j = table["energy_j"] / table["images_processed"]
+                    table = table.assign(energy_j_per_image=per_image_j)
+                found[name] = attempt(session_spread, table)
+        return found
+
+
+def saves(saving: EnvironmentSaving) -> bool:
+    """Return whether there is a saving; one whose interval includes 0 does not count."""
+    return saving.saving >= NO_SAVING and not saving.ci_low <= 0
