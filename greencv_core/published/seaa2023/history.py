@@ -22,8 +22,10 @@ from greencv_core.published.seaa2023.reanalysis import (
     SMALLER_GPU,
     Reanalysis,
 )
-from greencv_core.utils.text import p_value, percent
+from greencv_core.utils.text import p_value
 
+LAST_LOSS = 0.02
+"""Upper bound of the loss of F1 in the last version's abstract."""
 _WHISKERS = 1.5
 """Tukey's rule: a training failed if it lies so many interquartile ranges below the quartile."""
 _NO_PUBLIC_DATA = "Unpublished runs: other cleaning, energy of GPU and RAM"
@@ -69,10 +71,10 @@ def history(reanalysis: Reanalysis) -> pd.DataFrame:
 def _stated(result: Saving | Unavailable, corrected: bool) -> str:
     if isinstance(result, Unavailable):
         return "not known"
+    saved = f"{100 * result.saving:.2f}%"
     if not corrected:
-        return percent(result.saving, 2)
-    low, high = percent(result.ci_low), percent(result.ci_high)
-    return f"corrected: {percent(result.saving, 2)} ({low} to {high})"
+        return saved
+    return f"corrected: {saved} ({100 * result.ci_low:.1f} to {100 * result.ci_high:.1f})"
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,11 @@ class HeadlineLoss:
     def sentence(self) -> str:
         """State both losses, and why they differ."""
         by_medians = self.median_dear - self.median_cheap
+        agrees = "agrees" if 0 <= by_medians < LAST_LOSS else "does not agree"
         text = (
             f"The largest saving of the public runs costs {_points(by_medians)} points of F1 by "
-            f"medians ({self.median_dear:.3f} to {self.median_cheap:.3f}), which agrees with the "
-            f"last abstract. By means it costs {_points(self.loss_of_means)} points "
+            f"medians ({self.median_dear:.3f} to {self.median_cheap:.3f}), which {agrees} with "
+            f"the last abstract. By means it costs {_points(self.loss_of_means)} points "
             f"({self.cheap} against {self.dear})."
         )
         if not len(self.failed):

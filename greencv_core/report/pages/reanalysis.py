@@ -328,7 +328,10 @@ def sessions_table(headline: SessionHeadline) -> Exhibit:
 @skip_unavailable
 def history_table(reanalysis: Reanalysis) -> Exhibit:
     """Return what each version of the paper said of the largest saving."""
-    return show_table(history(reanalysis), "The headline of each version, and the public runs")
+    return show_table(
+        history(reanalysis),
+        "The headline in each version of arXiv 2307.05520, and what the public runs give",
+    )
 
 
 @skip_unavailable
