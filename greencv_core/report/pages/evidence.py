@@ -373,8 +373,8 @@ def front_page_note(results: EvidenceResults) -> HTML:
     """Return what all measurements say, and how the original's headline changed, with links."""
     first, last = VERSIONS[0], VERSIONS[-1]
     return HTML(
-        f'<p class="{NO_FORMULAS}">{count(len(results.tables), "data set")} with published '
-        f"measurements say of all hardware: {html.escape(_lower(_at_margin(results)))} "
+        f'<p class="{NO_FORMULAS}">Across {count(len(results.tables), "published data set")}: '
+        f"{html.escape(_lower(_at_margin(results)))} "
         '<a href="evidence.ipynb">What all measurements say</a>. '
         f"The original study first stated a saving of {first.said} ({first.date}), and last of "
         f"{last.said} ({last.date}). "
