@@ -75,8 +75,8 @@ def test_without_the_processed_file_one_line_says_so(reanalysis, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "lines"),
-    [("", 10), ("local-v2", 5), ("cloud/vgg16/gpu-power-20230309T132750.csv", 10)],
-    ids=["no log", "one environment", "one log"],
+    [("", 10), ("cloud/vgg16/gpu-power-20230309T132750.csv", 10)],
+    ids=["no log", "one log"],
 )
 def test_the_page_is_made_of_what_there_is(reanalysis, kept, lines, tmp_path, monkeypatch):
     source = Path(reanalysis.files[PROCESSED]).parent.parent

@@ -32,7 +32,9 @@ REPRODUCIBLE = [
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Return a study file whose one environment both machines have."""
-    return smoke_study(tmp_path_factory.mktemp("study"), environments=[ONE_THREAD])
+    return smoke_study(
+        tmp_path_factory.mktemp("study"), environments=[ONE_THREAD], architectures=["squeezenet1_1"]
+    )
 
 
 def run(study, store, cpus=None):
@@ -57,7 +59,7 @@ def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tm
     until(lambda: list(ours.glob("[!.]*.json")))
     os.killpg(interrupted.pid, signal.SIGKILL)
     interrupted.wait()
-    assert 0 < len(list(ours.glob("[!.]*.json"))) < 4
+    assert 0 < len(list(ours.glob("[!.]*.json"))) < 2
     assert run(study, theirs, 1).wait() == 0
 
     merged = tmp_path / "merged"
@@ -69,7 +71,7 @@ def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(study, tm
     assert "the same already" in done.stdout
 
     expected = table(study, whole)
-    assert len(expected) == 8
+    assert len(expected) == 4
     assert expected["environment"].nunique() == expected["machine"].nunique() == 2
     assert all("cpu-1-thread (" in name for name in expected["environment"])
     assert table(study, merged).equals(expected)
