@@ -5,8 +5,11 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from greencv_core.published.seaa2023 import nvidia_smi
+from greencv_core.published.seaa2023.digits import IrregularError
 from greencv_core.published.seaa2023.nvidia_smi import read_log
 from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
+from greencv_core.utils.errors import BadInputError
 from tests.support.refusals import refusal
 
 OWN = (
@@ -78,6 +81,53 @@ def test_a_log_that_is_none_is_one_line(tmp_path, content, reason):
     text = refusal(read_log, path)
     assert str(path) in text
     assert reason in text
+
+
+def test_the_fast_way_and_the_general_parser_agree_on_any_bytes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    powers = ["30.98", "119.17", "9.10", "7", "1.5", "007.25", "12345.67", "123456.78", "[N/A]"]
+    odd = b"07 ,.\n\r%MW/-:\0\xff'+T"
+    path = tmp_path / "log.csv"
+    regular = nvidia_smi._regular_columns
+
+    def read():
+        try:
+            log = vars(read_log(path))
+        except BadInputError as error:
+            return str(error)
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in log.items()}
+
+    def irregular(*_, **__):
+        raise IrregularError
+
+    for damaged in (False, True) * 500:
+        own = bool(rng.integers(2))
+        seconds = rng.integers(60, size=rng.integers(1, 4))
+        body = bytearray("".join(line(s, rng.choice(powers), own) for s in seconds), "ascii")
+        if damaged:
+            place = rng.integers(len(body))
+            body[place : place + rng.integers(2)] = bytes([rng.choice(list(odd))])
+        path.write_bytes((OWN if own else RENAMED).encode() + body)
+        monkeypatch.setattr(nvidia_smi, "_regular_columns", regular)
+        fast = read()
+        monkeypatch.setattr(nvidia_smi, "_regular_columns", irregular)
+        assert fast == read(), bytes(body)
+
+
+def test_empty_lines_are_skipped(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(OWN + "\n" + line(1, "30.98") + "\n" + line(2, "56.01"))
+    log = read_log(path)
+    assert log.device_name == "A card"
+    assert log.power_w.tolist() == [30.98, 56.01]
+
+
+def test_lines_as_nvidia_smi_writes_them_are_read_fast(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    monkeypatch.setattr(nvidia_smi, "_columns", None)
+    for header, own in ((OWN, True), (RENAMED, False)):
+        path.write_text(header + line(1, "9.98", own) + line(2, "156.01", own))
+        assert read_log(path).power_w.tolist() == [9.98, 156.01]
 
 
 @pytest.mark.parametrize("epoch_s", [14.2, 31.5, 67.8])

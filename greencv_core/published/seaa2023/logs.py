@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from greencv_core.published.seaa2023.digits import keep_freed_memory
 from greencv_core.published.seaa2023.nvidia_smi import Log, read_log, whole_lines
 from greencv_core.published.seaa2023.runs import (
     CARBON_INTENSITY_GCO2E_PER_KWH,
@@ -28,7 +29,7 @@ from greencv_core.published.seaa2023.runs import (
     METRICS,
     RELEASE,
     complete_columns,
-    count_epochs,
+    read_metrics,
 )
 from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
 from greencv_core.utils.energy import J_PER_KWH
@@ -132,13 +133,11 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     if METRICS not in files or runs.empty:
         return RawRuns(complete_columns(runs.assign(images_processed=np.nan)), problems)
     keys = pd.MultiIndex.from_frame(runs[list(KEY)])
-    counted = count_epochs(files[METRICS])
-    metrics = pd.read_parquet(files[METRICS], columns=list(_CORRECTNESS.values()))
-    metrics.index = counted.index
-    runs["epochs"] = counted.loc[keys, "epochs_true"].to_numpy()
+    metrics = read_metrics(files[METRICS], list(_CORRECTNESS.values())).loc[keys]
+    runs["epochs"] = metrics["epochs_true"].to_numpy()
     runs["images_processed"] = IMAGES_PER_EPOCH * runs["epochs"]
     for column, theirs in _CORRECTNESS.items():
-        runs[column] = metrics.loc[keys, theirs].to_numpy()
+        runs[column] = metrics[theirs].to_numpy()
     return RawRuns(complete_columns(runs), problems)
 
 
@@ -205,6 +204,7 @@ def map_pairs(
     pairs: Iterator[LogPair] | list[LogPair], read: Callable[[LogPair], Result]
 ) -> list[Result]:
     """Read the logs of each run in parallel; results are in order."""
+    keep_freed_memory()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(read, pairs))
 
@@ -307,7 +307,7 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     try:
         table = csv.read_csv(
             pa.BufferReader(content),
-            read_options=csv.ReadOptions(use_threads=False, block_size=max(1, content.size)),
+            read_options=csv.ReadOptions(use_threads=False, block_size=max(1, len(content))),
             convert_options=csv.ConvertOptions(
                 include_columns=list(_PROCESSOR_TYPES), column_types=_PROCESSOR_TYPES
             ),
