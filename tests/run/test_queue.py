@@ -150,7 +150,8 @@ def test_a_finished_run_waits_for_a_server_that_does_not_respond(
     monkeypatch.setattr(queue.store, "write", write_late)
     record = Store(smoke_store).read(first.run.run_id)
     queue.finish(first, record, 10.0)
-    assert Store(queue.store.location).read(first.run.run_id) == record
+    written = Store(queue.store.location).read(first.run.run_id)
+    assert written == record.model_copy(update={"session": queue.session})
     assert queue.progress.notes == [
         "s3://bucket: the server does not answer; trying again for 10 min 00 s"
     ]
