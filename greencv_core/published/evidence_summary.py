@@ -22,8 +22,10 @@ from greencv_core.published.effects import (
 )
 from greencv_core.published.pooling import Effect, Pooled, pool
 
-FEWEST_SOURCES = 2
-"""Sources for a pooled figure: one source has no spread between sources."""
+FEWEST_SOURCES = 3
+"""Sources for a pooled figure of conditions: environments of one source share its trainings."""
+FEWEST_SOURCES_OF_PAIRS = 2
+"""Sources for a pooled figure of pairs of hardware, each of which is a study of its own."""
 MOST_HARDWARE = 40
 """Kinds of hardware in a table that are compared pair by pair; of more, none are."""
 _POOLED = (
@@ -31,6 +33,7 @@ _POOLED = (
     "tau_squared",
 )  # fmt: skip
 _FIGURES = ("figure", "ci_low", "ci_high")
+_OF_PAIRS = ("hardware_scaling", "batch_scaling")
 
 
 def summarise(tables: Mapping[str, pd.DataFrame], margin: float = DEFAULT_MARGIN) -> dict[str, Any]:
@@ -39,8 +42,8 @@ def summarise(tables: Mapping[str, pd.DataFrame], margin: float = DEFAULT_MARGIN
     ``sources`` has, for each table: ``runs`` and ``conditions`` that count, ``left_out`` (runs by
     reason) and ``claims`` by id, each with ``claim``, ``verdict``, ``figure``, ``ci_low``,
     ``ci_high``, ``n``, ``estimates`` and ``explanation``. ``pooled`` has, for each quantity, its
-    ``effects`` and, from three effects of two sources on, the random-effects mean with its
-    intervals; else ``reason`` says why there is none. A table with more than
+    ``effects`` and, from three effects of :data:`FEWEST_SOURCES` on, the random-effects mean with
+    its intervals; else ``reason`` says why there is none. A table with more than
     :data:`MOST_HARDWARE` kinds of hardware has no effects of pairs of hardware.
 
     Parameters
@@ -52,7 +55,10 @@ def summarise(tables: Mapping[str, pd.DataFrame], margin: float = DEFAULT_MARGIN
     """
     return {
         "sources": {name: _source(table, margin) for name, table in tables.items()},
-        "pooled": {name: _pooled(effects) for name, effects in _effects(tables, margin).items()},
+        "pooled": {
+            name: _pooled(effects, FEWEST_SOURCES_OF_PAIRS if name in _OF_PAIRS else FEWEST_SOURCES)
+            for name, effects in _effects(tables, margin).items()
+        },
     }
 
 
@@ -104,7 +110,7 @@ def _of_few_kinds(
     return find(table) if table[kind].nunique() <= MOST_HARDWARE else []
 
 
-def _pooled(effects: Sequence[Effect]) -> dict[str, Any]:
+def _pooled(effects: Sequence[Effect], fewest_sources: int) -> dict[str, Any]:
     listed = [
         {
             "source": effect.source,
@@ -116,7 +122,7 @@ def _pooled(effects: Sequence[Effect]) -> dict[str, Any]:
         }
         for effect in effects
     ]
-    pooled = _pool(effects)
+    pooled = _pool(effects, fewest_sources)
     if isinstance(pooled, Unavailable):
         return {"effects": listed, **dict.fromkeys(_POOLED), "reason": pooled.reason}
     without = pooled.leave_one_out.to_dict("records")
@@ -130,10 +136,10 @@ def _pooled(effects: Sequence[Effect]) -> dict[str, Any]:
     }
 
 
-def _pool(effects: Sequence[Effect]) -> Pooled | Unavailable:
+def _pool(effects: Sequence[Effect], fewest_sources: int) -> Pooled | Unavailable:
     sources = {effect.source for effect in effects if math.isfinite(effect.se)}
-    if len(sources) < FEWEST_SOURCES and len(effects):
-        return Unavailable(f"a pooled figure needs effects of at least {FEWEST_SOURCES} sources")
+    if len(sources) < fewest_sources and len(effects):
+        return Unavailable(f"a pooled figure needs effects of at least {fewest_sources} sources")
     return attempt(pool, effects)
 
 
