@@ -9,7 +9,7 @@ from greencv_core.records.store import Store
 from tests.conftest import GREENCV, greencv, greencv_here, started, until
 from tests.run.conftest import LONG, POWER_W, waits
 
-pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("card")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("card")]
 
 
 @pytest.fixture
