@@ -225,10 +225,12 @@ def test_a_parameter_changed_changes_the_result(smoke_store):
     assert first != other
 
 
-# The reanalysis shows published runs alone.
+# The other two show published runs alone.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path", [p for p in NOTEBOOKS if p.stem != "reanalysis"], ids=lambda p: p.stem
+    "path",
+    [p for p in NOTEBOOKS if p.stem not in ("evidence", "reanalysis")],
+    ids=lambda p: p.stem,
 )
 def test_a_notebook_accepts_an_incomplete_study(path, smoke_store, tmp_path, monkeypatch):
     if path.stem == "rq3_estimation":  # whose other part rests on what is downloaded
