@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def last_line(*arguments, **environment):
     """Run a benchmark, and return what its last line tells."""
-    printed = python(*arguments, OMP_WAIT_POLICY="PASSIVE", **environment)
+    printed = python(*arguments, **environment | {"OMP_WAIT_POLICY": "PASSIVE"})
     return json.loads(printed.splitlines()[-1])
 
 
