@@ -53,9 +53,11 @@ def read_cells(path: Path) -> Cells:
     separator = max(_SEPARATORS, key=first.count)
     lines = csv.reader(io.StringIO(text), delimiter=separator)
     try:
-        header = tuple(cell.strip() for cell in next(lines))
-    except (StopIteration, csv.Error):
-        raise BadInputError(f"{path}: no header; the first row names the columns") from None
+        header = tuple(cell.strip() for cell in next(lines, []))
+    except csv.Error:
+        header = ()
+    if not any(header):
+        raise BadInputError(f"{path}: no header; the first row names the columns")
     rest = text.split("\n", lines.line_num)[lines.line_num :]
     problems: list[Problem] = []
     skipped: list[int] = []

@@ -313,8 +313,21 @@ def test_a_damaged_file_is_read_or_refused_in_words(tmp_path, data):
         place = data.draw(st.integers(0, len(content) - 1))
         new = data.draw(st.binary(max_size=2) | st.sampled_from([b",", b"\n", b"{", b"9", b"-"]))
         content[place : place + data.draw(st.integers(0, 3))] = new
+    check_damaged(read, tmp_path / "damaged.csv", bytes(content))
+
+
+@pytest.mark.parametrize("first", ["\n", " \n", ",,\n"])
+def test_a_file_that_begins_with_an_empty_row_has_no_header(tmp_path, first):
+    text = "\n".join([V2, of_version_2(), of_version_2("b"), ""])
     path = tmp_path / "damaged.csv"
-    path.write_bytes(bytes(content))
+    path.write_text(first + text[:344] + "," + text[344:])
+    with pytest.raises(BadInputError, match="no header"):
+        import_codecarbon([path], FACTS)
+
+
+def check_damaged(read, path, content):
+    """Check that a damaged file is read, or refused in a few lines that name it."""
+    path.write_bytes(content)
     try:
         table, _ = read([path], FACTS)
     except BadInputError as error:

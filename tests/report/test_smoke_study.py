@@ -288,8 +288,11 @@ def run_notebook(path, store, **parameters):
     values = {"study": "smoke", "store": str(store), "train": False, **parameters}
     source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": path.parent}})
-    return client.execute()
+    about = {"timeout": 300, "resources": {"metadata": {"path": path.parent}}}
+    try:
+        return NotebookClient(notebook, **about).execute()
+    except RuntimeError:  # a kernel that draws the port of another one dies at its start
+        return NotebookClient(notebook, **about).execute()
 
 
 def text_of(notebook):
