@@ -259,6 +259,7 @@ def test_gpus_are_rows_of_their_own_and_summed_only_when_asked(log):
         (OWN, [own(n, "2500 W") for n in range(3)], "line 2: a power of 2500 W cannot be"),
         (OWN, [*SIX[:2], SIX[2].replace("2023/12", "2023/13")], "line 4: no date and time"),
         (OWN, [*SIX[:2], SIX[2].replace(",", "+01:00,", 1)], "line 4: no date and time"),
+        (OWN, [*SIX[:2], SIX[2].replace(".000,", "-01,", 1)], "line 4: no date and time"),
         (OWN.replace("[W]", "[mW]"), SIX, "line 1: power in mW"),
         ("a, b", ["1, 2"], "line 1: no log of nvidia-smi"),
         (OWN, [], "no reading"),

@@ -125,7 +125,7 @@ def _values(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     read = table[["line", *(name for name in GPU_KEYS if name in table)]].copy()
     dates = table["timestamp"].str.replace("/", "-")
     # The log has its writer's local time; pandas raises for dates of which only some have a zone.
-    dates = dates.where(dates.str.fullmatch(r"[\d.:T -]+"))
+    dates = dates.where(dates.str.fullmatch(r"\d+-\d+-\d+[T ][\d:.]+"))
     moments = pd.to_datetime(dates, format="ISO8601", errors="coerce")
     for place in moments.index[moments.isna()]:
         text = "no date and time such as 2024/05/31 14:05:00.000"
