@@ -29,7 +29,7 @@ class Part(StrEnum):
     ram = "ram"
 
 
-_BRACES = "{column} stands for a text in the file, {file} for the file's name."
+_BRACES = "{column} becomes that column's text, {file} the file's name."
 Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Files to read.")]
 Architecture = Annotated[
     str, typer.Option("--architecture", help=f"Name of the image classifier. {_BRACES}")

@@ -53,7 +53,7 @@ CLOCK, FLOPS, UNLEARNT, SLOW = "summer time", "FLOPs", "did not learn", "slow ru
 
 
 class _Misshapen(ValueError):
-    """What a file lacks, in words."""
+    """A file without a value that is needed; the message names it."""
 
 
 @dataclass(frozen=True)

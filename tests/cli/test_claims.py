@@ -1,4 +1,4 @@
-"""``greencv claims``: tables of one's own, a bundle, a store, and the published data sets."""
+"""``greencv claims``: on a user's tables, bundles and stores, and on the published data sets."""
 
 import json
 

@@ -184,7 +184,7 @@ def _last_rows(file: _File) -> tuple[list[int], list[str]]:
 
 
 def _notes_on_parts(file: _File, rows: Sequence[int]) -> list[str]:
-    """Name runs whose sum lacks the CPU or the GPU, or has much less than the stated power."""
+    """Name runs without energy of the CPU or GPU, or with far less than the stated power."""
     notes = []
     table = file.table.loc[list(rows)]
     for part in ("cpu", "gpu"):

@@ -1,4 +1,4 @@
-"""What a file of measurements lacks, and the evidence table that both make together."""
+"""The evidence table of imported runs: their files' values, and what the user states."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _check(table: pd.DataFrame, runs: Sequence[Measured]) -> None:
 
 
 def _names_in(path: Path, pattern: str) -> dict[str, str]:
-    """Return what the names in a pattern stand for in a path."""
+    """Return the part of a path that each name in a pattern matches."""
     names: list[str] = []
     parts = re.split(r"\{([^{}]*)\}", pattern)
     for place in range(1, len(parts), 2):
