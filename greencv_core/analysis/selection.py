@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,13 @@ _MAD_TO_SIGMA = 0.6745
 def condition_name(levels: Iterable[object]) -> str:
     """Return the name of a condition: ``resnet18 @ cpu``."""
     return " @ ".join(map(str, levels))
+
+
+def runs_of(runs: pd.DataFrame, condition: Mapping[str, object]) -> pd.DataFrame:
+    """Return the runs of a condition, given as column to level."""
+    for column, level in condition.items():
+        runs = runs[runs[column] == level]
+    return runs
 
 
 @dataclass(frozen=True)

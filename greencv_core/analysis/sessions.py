@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
-from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.analysis.selection import CONDITION, condition_name, runs_of
 from greencv_core.utils.text import count, listed, percent, quantity
 
 PAUSE_S = 3600.0
@@ -247,9 +247,7 @@ def _half_width(samples: Sequence[np.ndarray]) -> float:
 
 def _medians(known: pd.DataFrame, condition: Mapping[str, object]) -> tuple[pd.Series, int]:
     """Return the median logarithm of each session of a condition, and the number of runs."""
-    chosen = known
-    for column, level in condition.items():
-        chosen = chosen[chosen[column] == level]
+    chosen = runs_of(known, condition)
     if chosen.empty:
         raise NotEnoughDataError(
             f"{condition_name(condition.values())} has no run whose session is known"

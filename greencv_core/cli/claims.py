@@ -58,7 +58,7 @@ def claims(
 def _published() -> tuple[dict[str, pd.DataFrame], bool]:
     """Return the published data sets that are available, and whether all are."""
     from greencv_core.published import DATA_SETS, DataUnavailableError, smallest_first
-    from greencv_core.published.evidence import ORIGIN, load_evidence
+    from greencv_core.published.evidence import FROM_BUNDLE, ORIGIN, load_evidence
     from greencv_core.run.progress import file_progress
 
     found: dict[str, pd.DataFrame] = {}
@@ -69,8 +69,8 @@ def _published() -> tuple[dict[str, pd.DataFrame], bool]:
         except DataUnavailableError as unavailable:
             console.warn("left out", f"{name}: {str(unavailable).partition(chr(10))[0]}")
             continue
-        if "because" in (origin := found[name].attrs[ORIGIN]):
-            console.print_note(origin)
+        if found[name].attrs[FROM_BUNDLE]:
+            console.print_note(found[name].attrs[ORIGIN])
     return {name: found[name] for name in DATA_SETS if name in found}, len(found) == len(DATA_SETS)
 
 

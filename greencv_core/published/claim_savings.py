@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from greencv_core.analysis import (
     non_inferiority,
 )
 from greencv_core.analysis.result import Values
-from greencv_core.analysis.selection import condition_name
+from greencv_core.analysis.selection import condition_name, runs_of
 from greencv_core.published.claim_answers import (
     CONDITIONS,
     ENERGY,
@@ -181,18 +180,12 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
 def _correctness(taught: pd.DataFrame, largest: Saving, terms: Terms) -> tuple[Values, Values]:
     """Return the correctness of both conditions; none if one of them has none."""
     dear, cheap = (
-        _chosen(taught, condition)[terms.column].to_numpy(dtype=float)
+        runs_of(taught, condition)[terms.column].to_numpy(dtype=float)
         if terms.column in taught
         else np.empty(0)
         for condition in (largest.from_condition, largest.to_condition)
     )
     return (dear, cheap) if len(dear) and len(cheap) else (np.empty(0), np.empty(0))
-
-
-def _chosen(runs: pd.DataFrame, condition: Mapping[str, object]) -> pd.DataFrame:
-    for column, level in condition.items():
-        runs = runs[runs[column] == level]
-    return runs
 
 
 def _change(test: NonInferiority) -> str:

@@ -45,6 +45,7 @@ from greencv_core.published.seaa2023.claims import (
     quote_correlation,
     quote_test,
 )
+from greencv_core.published.tables import count_devices, counted_runs
 from greencv_core.utils.text import as_opening, count, listed, percent
 
 Ask = Callable[[Terms, pd.DataFrame], Answer]
@@ -156,13 +157,6 @@ def evaluate_evidence(table: pd.DataFrame, margin: float = DEFAULT_MARGIN) -> Re
     return _evaluate(kept, parts)
 
 
-def counted_runs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that no rule leaves out."""
-    if "left_out" not in table:
-        return table
-    return table[table["left_out"].fillna("").eq("")]
-
-
 def count_conditions(runs: pd.DataFrame) -> int:
     """Return the number of conditions: data set, architecture and environment."""
     names = [*CONDITIONS, *(["dataset"] if "dataset" in runs else [])]
@@ -190,8 +184,7 @@ def _prepare(runs: pd.DataFrame, margin: float) -> tuple[Terms, pd.DataFrame]:
         derived[ENERGY] = runs["energy_j"]
         derived["duration_s_per_image"] = runs.get("duration_s", derived["duration_s_per_image"])
     if "batch_size" in runs and "hardware" in runs:
-        devices = runs["hardware"].astype(str).str.extract(r"^(\d+)\s*x\s", expand=False)
-        derived["device_batch"] = runs["batch_size"] / devices.astype(float).fillna(1)
+        derived["device_batch"] = runs["batch_size"] / count_devices(runs["hardware"])
     runs = runs.assign(**derived)
     if "correctness" in runs and "correctness_left_out" in runs:
         uncounted = runs["correctness_left_out"].fillna("").ne("")

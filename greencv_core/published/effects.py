@@ -20,6 +20,7 @@ from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.analysis.result import Values
 from greencv_core.published import DATA_SETS, load_adapter
 from greencv_core.published.pooling import Effect
+from greencv_core.published.tables import count_devices, counted_runs
 from greencv_core.utils.text import number, percent
 
 FEWEST_ARCHITECTURES = 4
@@ -43,8 +44,7 @@ def counted(table: pd.DataFrame) -> pd.DataFrame:
     ``batch`` is the batch on each device: ``hardware`` begins with the number of devices where it
     is not one (``8x A100``). Where ``hardware`` is missing, the environment stands for it.
     """
-    left_out = _texts(table, "left_out")
-    runs = table[left_out == ""].copy()
+    runs = counted_runs(table).copy()
     energy = runs["energy_j"].astype(float)
     images, duration_s = _numbers(runs, "images_processed"), _numbers(runs, "duration_s")
     runs[_ENERGY] = _numbers(runs, _ENERGY).fillna(energy / images)
@@ -54,8 +54,7 @@ def counted(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("dataset", "framework", "optimizer", "hardware"):
         runs[name] = _texts(runs, name)
     runs["hardware"] = runs["hardware"].where(runs["hardware"] != "", runs["environment"])
-    devices = runs["hardware"].str.extract(r"^(\d+)\s*x\s", expand=False).astype(float).fillna(1)
-    runs["batch"] = (_numbers(runs, "batch_size") / devices).fillna(0)
+    runs["batch"] = (_numbers(runs, "batch_size") / count_devices(runs["hardware"])).fillna(0)
     runs.loc[_texts(runs, "correctness_left_out") != "", "correctness"] = math.nan
     return runs[runs[_ENERGY].notna()]
 

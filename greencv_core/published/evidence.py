@@ -16,6 +16,8 @@ from greencv_core.utils.downloads import DataUnavailableError, Progress, summari
 
 ORIGIN = "origin"
 """Key of :attr:`pandas.DataFrame.attrs` with a sentence that says where a table comes from."""
+FROM_BUNDLE = "from_bundle"
+"""Key of :attr:`pandas.DataFrame.attrs`: whether a table comes from the bundle."""
 
 
 def load_evidence(
@@ -65,10 +67,12 @@ def _load(name: str, progress: Progress | None) -> pd.DataFrame:
             raise
         table, metadata = read_evidence(path, name)
         reason = str(unavailable).partition("\n")[0]
+        table.attrs[FROM_BUNDLE] = True
         table.attrs[ORIGIN] = (
             f"{name}: from {path.name} (derived by greencv {metadata['greencv_version']} from "
             f"commit {metadata['sources'][name]['commit'][:12]}), because {reason}"
         )
     else:
+        table.attrs[FROM_BUNDLE] = False
         table.attrs[ORIGIN] = f"{name}: derived from the published files"
     return table

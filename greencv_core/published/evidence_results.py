@@ -21,8 +21,9 @@ from greencv_core.published.effects import (
     largest_savings,
     savings_at_margin,
 )
-from greencv_core.published.evidence_summary import summarise
+from greencv_core.published.evidence_summary import summarise_sources
 from greencv_core.published.pooling import Effect, Pooled, pool
+from greencv_core.published.tables import counted_runs
 
 NO_SAVING = 0.01
 """Savings below this count as none: the energy meters are less accurate."""
@@ -40,9 +41,7 @@ class EvidenceResults:
     @cached_property
     def counted(self) -> dict[str, pd.DataFrame]:
         """Runs of each source that count."""
-        return {
-            name: table[table["left_out"].fillna("") == ""] for name, table in self.tables.items()
-        }
+        return {name: counted_runs(table) for name, table in self.tables.items()}
 
     @cached_property
     def scaling(self) -> list[Effect]:
@@ -83,9 +82,9 @@ class EvidenceResults:
         ]
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def sources(self) -> dict[str, Any]:
         """Verdicts on each claim for each source; see :func:`.evidence_summary.summarise`."""
-        return summarise(self.tables, self.margin)
+        return summarise_sources(self.tables, self.margin)
 
     @cached_property
     def sessions(self) -> dict[str, SessionSpread | Unavailable]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from greencv_core.analysis import Unavailable, attempt
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
-from greencv_core.published.claims import count_conditions, counted_runs, evaluate_evidence
+from greencv_core.published.claims import count_conditions, evaluate_evidence
 from greencv_core.published.effects import (
     batch_scaling,
     energy_gflops_correlations,
@@ -21,6 +21,7 @@ from greencv_core.published.effects import (
     savings_at_margin,
 )
 from greencv_core.published.pooling import Effect, Pooled, pool
+from greencv_core.published.tables import counted_runs
 
 FEWEST_SOURCES = 3
 """Sources for a pooled figure of conditions: environments of one source share its trainings."""
@@ -54,12 +55,17 @@ def summarise(tables: Mapping[str, pd.DataFrame], margin: float = DEFAULT_MARGIN
         Largest negligible loss of correctness, from 0 to 1.
     """
     return {
-        "sources": {name: _source(table, margin) for name, table in tables.items()},
+        "sources": summarise_sources(tables, margin),
         "pooled": {
             name: _pooled(effects, FEWEST_SOURCES_OF_PAIRS if name in _OF_PAIRS else FEWEST_SOURCES)
             for name, effects in _effects(tables, margin).items()
         },
     }
+
+
+def summarise_sources(tables: Mapping[str, pd.DataFrame], margin: float) -> dict[str, Any]:
+    """Return ``sources`` of :func:`summarise`: what is counted and each verdict, by table."""
+    return {name: _source(table, margin) for name, table in tables.items()}
 
 
 def _source(table: pd.DataFrame, margin: float) -> dict[str, Any]:

@@ -66,6 +66,19 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
     )
 
 
+def counted_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that no rule leaves out."""
+    if "left_out" not in table:
+        return table
+    return table[table["left_out"].fillna("").eq("")]
+
+
+def count_devices(hardware: pd.Series) -> pd.Series:
+    """Return the number of devices: that before the x of ``8x A100``, else 1."""
+    numbers = hardware.astype(str).str.extract(r"^(\d+)\s*x\s", expand=False)
+    return numbers.astype(float).fillna(1)
+
+
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose columns have the same types whether it is derived or read from a file.
 

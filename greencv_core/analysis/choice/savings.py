@@ -16,7 +16,7 @@ from scipy import stats
 from greencv_core.analysis import bootstrap
 from greencv_core.analysis.choice.selection_bias import selection_bias
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Values
-from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.analysis.selection import CONDITION, condition_name, runs_of
 from greencv_core.utils.text import F1_DECIMALS, percent, quantity
 
 Statistic = Literal["median", "mean"]
@@ -188,9 +188,7 @@ def _group(
     statistic: Statistic,
     correctness: str,
 ) -> _Group:
-    chosen = runs[runs[value].notna()]
-    for column, level in condition.items():
-        chosen = chosen[chosen[column] == level]
+    chosen = runs_of(runs[runs[value].notna()], condition)
     if len(chosen) < 2:
         raise NotEnoughDataError(
             f"{condition_name(condition.values())} has {len(chosen)} of the at least 2 runs that a "

@@ -13,7 +13,7 @@ from greencv_core.analysis import Unavailable
 from greencv_core.published import load_adapter
 from greencv_core.published.batch_choice import BatchChoice
 from greencv_core.published.card import Card, Defect
-from greencv_core.published.evidence import ORIGIN
+from greencv_core.published.evidence import FROM_BUNDLE, ORIGIN
 from greencv_core.published.evidence_results import EvidenceResults, saves
 from greencv_core.published.pooling import Pooled, effects_table
 from greencv_core.published.seaa2023.history import VERSIONS
@@ -47,8 +47,7 @@ def data_note(results: EvidenceResults) -> Basis:
         f"{len(runs):,} of {every:,} published trainings count, from "
         f"{count(len(results.tables), 'data set')}. Each card below says which are left out."
     )
-    missing = [table.attrs.get(ORIGIN, "") for table in results.tables.values()]
-    missing = [origin for origin in missing if "because" in origin]
+    missing = [t.attrs[ORIGIN] for t in results.tables.values() if t.attrs.get(FROM_BUNDLE)]
     if not missing:
         return with_basis(admonition("note", "Energy here is published", text), runs)
     title = (

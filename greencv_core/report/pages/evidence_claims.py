@@ -35,7 +35,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 def claims_matrix(results: EvidenceResults) -> Exhibit:
     """Return a table with a verdict for each claim and source; each leads to its details."""
-    sources = results.summary["sources"]
+    sources = results.sources
     head = "".join(
         f'<th scope="col"><a href="#data-{_anchor(name)}">'
         f"{html.escape(short_source(name))}</a></th>"
@@ -74,7 +74,7 @@ def claim_details(results: EvidenceResults) -> Exhibit:
     for key, text in claim_texts().items():
         rows = "".join(
             _detail_row(key, name, source["claims"][key])
-            for name, source in results.summary["sources"].items()
+            for name, source in results.sources.items()
         )
         parts.append(
             f"<details><summary>{html.escape(plain_percent(text))}</summary>"
@@ -141,7 +141,7 @@ def _frame(results: EvidenceResults) -> pd.DataFrame:
         [
             {"id": key, "source": name, **source["claims"][key], "claim": plain_percent(text)}
             for key, text in claim_texts().items()
-            for name, source in results.summary["sources"].items()
+            for name, source in results.sources.items()
         ]
     )
 

@@ -9,7 +9,7 @@ from IPython.display import HTML
 
 from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
 from greencv_core.analysis.result import ALPHA
-from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.analysis.selection import runs_of, weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.tables import show_table
@@ -91,10 +91,7 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
     intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
     rows = []
     for condition in (saving.from_condition, saving.to_condition):
-        chosen = runs
-        for column, level in condition.items():
-            chosen = chosen[chosen[column] == level]
-        rows.append(float(chosen["energy_j_per_image"].median()) * 1e9)
+        rows.append(float(runs_of(runs, condition)["energy_j_per_image"].median()) * 1e9)
     rows.append(rows[0] - rows[1])
     energies_kwh = [energy_j / J_PER_KWH for energy_j in rows]
     frame = pd.DataFrame(
