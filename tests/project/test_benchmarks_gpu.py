@@ -68,7 +68,7 @@ def test_without_a_gpu_one_line_says_why_meters_are_not_compared():
     assert one_line(done, 1).startswith("no GPU to meter on: ")
 
 
-@pytest.mark.slow
+@pytest.mark.realtime
 def test_metered_training_reports_its_cost_and_images_per_joule(library):
     environment = simulated_gpu.environment(library, constant(POWER_W), refresh_s=0.1)
     told = last_line("-c", ON_STAND_IN, UUID, *TRAINING, "metered", "plain", **environment)
