@@ -48,12 +48,10 @@ def date_width(decimals: int) -> int:
     return _DAY_WIDTH + _CLOCK_WIDTH + 1 + decimals
 
 
-def read_dates(
-    content: Bytes, starts: Positions, decimals: int, *, any_dash: bool
-) -> NDArray[np.float64]:
+def read_dates(content: Bytes, starts: Positions, decimals: int) -> NDArray[np.float64]:
     """Return the seconds since 1970 of dates, whose seconds have up to six decimals.
 
-    Any characters count as the separators of a day if ``any_dash``.
+    Any characters count as the separators of a day.
     """
     words = texts(content, starts - _BEFORE, 32).view("<u8").reshape(-1, 4)
     years, days, clocks, fractions = words.T
@@ -65,7 +63,7 @@ def read_dates(
     changed = np.flatnonzero(other) + 1
     for begin, end in zip([0, *changed], [*changed, len(starts)], strict=True):
         day = content[starts[begin] : starts[begin] + _DAY_WIDTH].tobytes()
-        dates_us[begin:end] += _day_us(day, any_dash)
+        dates_us[begin:end] += _day_us(day)
     return dates_us / 1e6
 
 
@@ -95,11 +93,10 @@ def _clock_s(clocks: Words) -> NDArray[np.int64]:
 
 
 @lru_cache
-def _day_us(day: bytes, any_dash: bool) -> int:
+def _day_us(day: bytes) -> int:
     try:
-        text = day.decode("ascii") + "00:00:00"
-        if any_dash:
-            text = f"{text[:4]}-{text[5:7]}-{text[8:]}"
+        text = day.decode("ascii")
+        text = f"{text[:4]}-{text[5:7]}-{text[8:]}00:00:00"
         return int(pc.cast(pa.scalar(text), pa.timestamp("us")).value)
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise IrregularError from error

@@ -1,6 +1,7 @@
 """Runs of del Rey et al. (SEAA 2023), recomputed from their raw logs.
 
-As many logs are read at a time as there are processors, and none is kept in memory.
+The processor's logs are parsed in threads of their own, by Arrow, which leaves the interpreter to
+the GPU's.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ import pandas as pd
 
 from greencv_core.published.seaa2023.digits import keep_freed_memory
 from greencv_core.published.seaa2023.nvidia_smi import Log, read_log
-from greencv_core.published.seaa2023.processor import read_processor_log
+from greencv_core.published.seaa2023.processor import ProcessorLog, read_processor_log
 from greencv_core.published.seaa2023.runs import (
     CARBON_INTENSITY_GCO2E_PER_KWH,
     FOLDERS,
@@ -116,7 +117,7 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     Runs without a readable GPU log are left out; the processor's log is optional. Without the file
     of metrics, epochs and correctness are NaN.
     """
-    read = map_pairs(log_pairs(files), _read_pair)
+    read = _read_pairs(list(log_pairs(files)))
     problems = tuple(problem for _, some in read for problem in some)
     rows = [row for row, _ in read if row is not None]
     runs = pd.DataFrame(rows, columns=[*_NAMES, "repetition", "lost_end", *_NUMBERS]).astype(
@@ -202,7 +203,18 @@ def map_pairs(
         return list(pool.map(read, pairs))
 
 
-def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
+def _read_pairs(pairs: list[LogPair]) -> list[tuple[dict[str, Any] | None, list[str]]]:
+    keep_freed_memory()
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1)) as pool:
+        of_processor = [
+            pool.submit(read_processor_log, pair.cpu) if pair.cpu else None for pair in pairs
+        ]
+        return [_read_pair(pair, of_processor.pop(0)) for pair in pairs]
+
+
+def _read_pair(
+    pair: LogPair, of_processor: Future[ProcessorLog] | None
+) -> tuple[dict[str, Any] | None, list[str]]:
     if pair.gpu is None:
         return None, []  # reported by the download
     problems = []
@@ -219,9 +231,9 @@ def _read_pair(pair: LogPair) -> tuple[dict[str, Any] | None, list[str]]:
         **_figures(log),
         "log_bytes": pair.gpu.stat().st_size,
     }
-    if pair.cpu is not None:
+    if of_processor is not None:
         try:
-            row |= _processor(pair.cpu, log)
+            row |= _processor(of_processor.result(), log)
         except (BadInputError, OSError) as error:
             problems.append(str(error))
     return row, problems
@@ -294,12 +306,9 @@ def _fallback(log: Log, before_w: float) -> tuple[float, float]:
     return float(log.time_s[last + low[0]] - log.time_s[last]), float(log.power_w[-1])
 
 
-def _processor(path: Path, log: Log) -> dict[str, Any]:
+def _processor(cpu: ProcessorLog, log: Log) -> dict[str, Any]:
     """Return the processor's load, and the lost end of the GPU's log, from the processor's log."""
-    cpu = read_processor_log(path)
     logged_s = cpu.time_s
-    if len(logged_s) < 2:
-        raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
     kept = trimmed(log)
     time_s, power_w = kept.time_s, kept.power_w
     apart_s = float(logged_s[-1] - time_s[-1])

@@ -146,7 +146,7 @@ def _regular_columns(text: bytes, begin: int, *, spaced: bool) -> dict[str, Floa
 
     lines = np.frombuffer(text, np.uint8)
     starts, ends = find_lines(lines, begin)
-    time_s = read_dates(lines, starts, _DATE_DECIMALS, any_dash=True)
+    time_s = read_dates(lines, starts, _DATE_DECIMALS)
     place = skip_text(lines, starts + date_width(_DATE_DECIMALS), comma + name + comma)
     utilization_pct, place = numbers(lines, place, most=3)
     _, place = numbers(lines, skip_text(lines, place, b" %" + comma), most=3)
