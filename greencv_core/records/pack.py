@@ -30,7 +30,7 @@ from greencv_core.utils.secrets import safe_line
 
 LICENCE = "CC-BY-4.0"
 """Licence of the data in a bundle."""
-_NUMERIC_FIELDS = {"epochs", "phases", "trace"}
+_NUMERIC_FIELDS = {"epochs", "phases", "trace", "validation"}
 """Large fields of a record that contain no text of its maker."""
 _DESCRIPTIONS = {
     **{name: column.description for name, column in RUNS_COLUMNS.items()},
