@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from greencv_core.analysis.result import Values
+from greencv_core.analysis.result import CONFIDENCE, Values
 from greencv_core.utils.confusion import Classes, count_pairs, decode_classes
 from greencv_core.utils.text import count, quantity
 
@@ -70,7 +71,7 @@ def image_variances(groups: Sequence[pd.DataFrame], correctness: str) -> Values:
 
 
 def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
-    """Say that the error from the images is not included, and how large it is about.
+    """Say that the error from the images is not included, and about how large it is.
 
     Empty if :func:`image_variances` knows it for every run.
     """
@@ -82,10 +83,10 @@ def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
         return "The error from the number of validation images is not included."
     fewest = int(images.min())
     share = float(scores.median())
-    points = 100 * np.sqrt(share * (1 - share) / fewest)
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * np.sqrt(share * (1 - share) / fewest)
     return (
-        f"The error from {count(fewest, 'validation image')} (about {points:.1f} points of "
-        f"{quantity(correctness)} in each condition, one standard error) is not included."
+        f"The error from {count(fewest, 'validation image')} (95 %: about {100 * half:.1f} points "
+        f"of {quantity(correctness)} to either side) is not included."
     )
 
 
