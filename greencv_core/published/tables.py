@@ -12,6 +12,11 @@ from greencv_core.records.columns import RUNS_COLUMNS, Kind
 from greencv_core.utils.secrets import safe_line
 
 Content = TypeVar("Content")
+_CLASSES = {
+    "CIFAR-10": 10, "CIFAR-100": 100, "ImageNet": 1000, "MNIST": 10, "derma": 7, "lidc": 2,
+    "pneumonia": 2, "private images of two classes": 2,
+}  # fmt: skip
+"""Classes of the data sets that were trained on, by name."""
 
 
 def read_content(
@@ -56,6 +61,8 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
         runs[reason] = runs[reason].fillna("") if reason in runs else ""
     known = list(dict.fromkeys([*RUNS_COLUMNS, *EVIDENCE_COLUMNS]))
     runs = runs.reindex(columns=[*known, *(c for c in runs.columns if c not in known)])
+    named = runs["dataset"].map(_CLASSES).astype(float)
+    runs["classes"] = pd.to_numeric(runs["classes"]).astype(float).fillna(named)
     images = pd.to_numeric(runs["images_processed"]).astype(float)
     duration_s = pd.to_numeric(runs["duration_s"]).astype(float)
     return runs.assign(

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.choice.savings import Saving, pick_largest, savings_table
 from greencv_core.analysis.comparison.pairwise import holm
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
@@ -92,7 +93,7 @@ class SavingsWithoutLoss:
     compared: int
     """Number of all pairs of conditions."""
     learned_nothing: int
-    """Number of pairs whose dearer condition has a median correctness of 0; none passes."""
+    """Number of pairs whose dearer condition learned nothing (:mod:`..chance`); none passes."""
     best: Saving | None
     """Largest saving of the pairs that pass; its interval allows for the choice."""
 
@@ -143,14 +144,14 @@ def savings_without_loss(
     every = savings_table(runs, by, value, correctness=correctness)
     saving = [result for result in every if result.ci_low > 0]
     columns = [by] if isinstance(by, str) else list(by)
-    scores = {
-        condition_name(key): part[correctness].to_numpy(dtype=float)
-        for key, part in runs.groupby(columns, sort=False, observed=True)
+    groups = {
+        condition_name(key): part for key, part in runs.groupby(columns, sort=False, observed=True)
     }
+    scores = {name: part[correctness].to_numpy(dtype=float) for name, part in groups.items()}
     tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]
     adjusted = holm([test.p for test in tests])
     # A condition that learned nothing has nothing to lose.
-    learned = [bool(np.median(scores[result.dear]) > 0) for result in saving]
+    learned = [not learned_nothing(groups[result.dear], correctness) for result in saving]
     passes = [
         taught and (p < ALPHA if math.isfinite(p) else test.passes)
         for taught, test, p in zip(learned, tests, adjusted, strict=True)
