@@ -16,8 +16,8 @@ from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.choice.savings import Saving, pick_largest, savings_table
 from greencv_core.analysis.comparison.pairwise import holm
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
-from greencv_core.analysis.selection import CONDITION, condition_name
-from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
+from greencv_core.utils.text import F1_DECIMALS, count, left_out_clause, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
 """Loss of F1 (two points) that counts as negligible by default."""
@@ -96,6 +96,8 @@ class SavingsWithoutLoss:
     """Number of pairs whose dearer condition learned nothing (:mod:`..chance`); none passes."""
     best: Saving | None
     """Largest saving of the pairs that pass; its interval allows for the choice."""
+    left_out: tuple[str, ...] = ()
+    """Conditions with fewer than two runs with correctness, or with a value of zero or below."""
 
     def sentence(self) -> str:
         """Name the largest saving without loss, and count the pairs."""
@@ -105,6 +107,9 @@ class SavingsWithoutLoss:
             f"{'saves' if len(self.pairs) == 1 else 'save'} {quantity(self.value)} (95 % interval "
             "above zero)"
         )
+        why = f"fewer than 2 runs with {quantity(self.correctness)}"
+        why += f", or {quantity(self.value)} of zero or below"
+        text += left_out_clause(self.left_out, why)
         if self.pairs.empty:
             return f"{text}."
         passing = int(self.pairs["passes"].sum())
@@ -140,7 +145,7 @@ def savings_without_loss(
     correctness: str = "f1_macro",
 ) -> SavingsWithoutLoss:
     """Test every pair of conditions of which one saves for a loss of correctness."""
-    runs = runs.dropna(subset=[value, correctness])
+    given, runs = runs, runs.dropna(subset=[value, correctness])
     every = savings_table(runs, by, value, correctness=correctness)
     saving = [result for result in every if result.ci_low > 0]
     columns = [by] if isinstance(by, str) else list(by)
@@ -180,6 +185,7 @@ def savings_without_loss(
         compared=len(every),
         learned_nothing=learned.count(False),
         best=pick_largest(runs, passing) if passing else None,
+        left_out=groups_but(given, by, {name for s in every for name in (s.dear, s.cheap)}),
     )
 
 
