@@ -81,7 +81,6 @@ def analyse(every):
         attempt(analysis.savings_without_loss, runs, correctness=CORRECTNESS),
         attempt(analysis.energy_regression, runs),
         attempt(analysis.nested_models, runs),
-        attempt(analysis.mixed_model, runs),
         attempt(analysis.architecture_by_environment, runs),
         attempt(analysis.architecture_by_environment, in_both),
         attempt(analysis.break_evens, runs),

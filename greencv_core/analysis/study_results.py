@@ -17,7 +17,6 @@ from greencv_core.analysis.comparison.omnibus import Comparison, compare, compar
 from greencv_core.analysis.comparison.paired import PairedComparison, paired_by_environment
 from greencv_core.analysis.regression.breakeven import BreakEven, break_evens
 from greencv_core.analysis.regression.interaction import Interaction, architecture_by_environment
-from greencv_core.analysis.regression.mixed import MixedModel, mixed_model
 from greencv_core.analysis.regression.nested import NestedModels, nested_models
 from greencv_core.analysis.regression.ols import EnergyRegression, energy_regression
 from greencv_core.analysis.result import Unavailable, attempt
@@ -123,18 +122,13 @@ class ArchitectureResults:
 
     @cached_property
     def regression(self) -> EnergyRegression | Unavailable:
-        """Energy per image explained by GFLOPs, parameters and environment."""
+        """Energy per image explained by GFLOPs and parameters in each environment."""
         return attempt(energy_regression, self.runs)
 
     @cached_property
     def nested_models(self) -> NestedModels | Unavailable:
         """The regression built term by term."""
         return attempt(nested_models, self.runs)
-
-    @cached_property
-    def mixed_model(self) -> MixedModel | Unavailable:
-        """The regression with a random intercept for each architecture."""
-        return attempt(mixed_model, self.runs)
 
     @cached_property
     def pareto_front(self) -> pareto.TradeOff:

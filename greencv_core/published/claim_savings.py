@@ -16,7 +16,6 @@ from greencv_core.analysis import (
     best_against_worst,
     non_inferiority,
 )
-from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.result import Values
 from greencv_core.analysis.selection import condition_name, runs_of
 from greencv_core.published.claim_answers import (
@@ -137,7 +136,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     dear, cheap = _correctness(taught, largest, terms)
     if not len(dear) or not len(cheap):
         return cannot(f"no run of one of the two has {name}")
-    if learned_nothing(runs_of(taught, largest.from_condition), terms.column):
+    if np.median(dear) <= 0:
         return cannot(f"{largest.dear} learned nothing, so nothing can be lost")
     test = attempt(non_inferiority, dear, cheap, terms.margin)
     if isinstance(test, Unavailable):
@@ -166,7 +165,7 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
         return cannot(ends.reason)
     _, dear, cheap, n = ends
     medians = taught.groupby(CONDITIONS, observed=True)[terms.column].median()
-    if learned_nothing(runs_of(taught, dict(zip(CONDITIONS, dear, strict=True))), terms.column):
+    if medians[dear] <= 0:
         return cannot(f"{condition_name(dear)} learned nothing, so nothing can be lost")
     loss = float(medians[dear] - medians[cheap])
     word = "lower" if loss >= 0 else "higher"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -71,24 +71,30 @@ def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
 
 @skip_unavailable
 def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
-    """Return the coefficients of the regression."""
-    response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
-    return show_table(result.coefficients, response)
+    """Return the line of each environment: its level and exponents with their intervals."""
+    lines = result.lines
+    frame = lines[["environment", "architectures"]].assign(
+        **{
+            "Energy at the mean complexity (J)": lines["level_j"],
+            "Exponent of GFLOPs (95 %)": _intervals(
+                "{:z.2f}".format, lines, "exponent", "ci_low", "ci_high"
+            ),
+            "p": lines["p"],
+        }
+    )
+    if "parameters_exponent" in lines:
+        frame["Exponent of parameters (95 %)"] = _intervals(
+            "{:z.2f}".format, lines, "parameters_exponent", "parameters_low", "parameters_high"
+        )
+    caption = (
+        f"Energy per image ({provenance}) as a power of GFLOPs in each environment; architectures "
+        "as units"
+    )
+    return show_table(frame, caption, data=lines)
 
 
-@skip_unavailable
-def type_ii_table(result: EnergyRegression) -> Exhibit:
-    """Return the analysis of variance of the regression."""
-    frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
-    return show_table(frame, "Type II analysis of variance of log10 energy per image, HC3")
-
-
-@skip_unavailable
-def vif_table(result: EnergyRegression) -> Exhibit | None:
-    """Return how much each predictor overlaps with the others."""
-    if len(result.vif) < 2:
-        return None
-    return show_table(result.vif, "Variance inflation of the regression's predictors")
+def _intervals(form: Callable[[float], str], table: pd.DataFrame, *columns: str) -> list[str]:
+    return [with_interval(form, *row) for row in table[list(columns)].itertuples(index=False)]
 
 
 @skip_unavailable
@@ -100,10 +106,9 @@ def nested_table(result: NestedModels) -> Exhibit:
             "Model": models["model"],
             "Coefficients": models["coefficients"],
             "Adjusted R squared": models["adjusted_r_squared"].map("{:.3f}".format),
-            "AIC": [f"{v:.1f}".replace("-", _MINUS) for v in models["aic"]],
-            "added_p": models["added_p"],
+            "added_p": models["added_p"].astype(object).fillna("not tested"),
             "lack_of_fit_f": models["lack_of_fit_f"],
-            "lack_of_fit_p": models["lack_of_fit_p"],
+            "lack_of_fit_p": models["lack_of_fit_p"].astype(object).fillna("not tested"),
             "Typical misfit of a condition": [percent(v) for v in models["typical_misfit"]],
             "Misses an unseen architecture by": [
                 _ABSENT if v is None or v != v else percent(v)
@@ -111,7 +116,12 @@ def nested_table(result: NestedModels) -> Exhibit:
             ],
         }
     )
-    return show_table(frame, "The regression of log10 energy per image, term by term")
+    return show_table(
+        frame,
+        "The regression of log10 energy per image, term by term; terms tested between "
+        "architectures, what is left against the runs' spread",
+        data=models,
+    )
 
 
 @skip_unavailable
