@@ -16,6 +16,7 @@ from greencv_core.analysis import (
     best_against_worst,
     non_inferiority,
 )
+from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.result import Values
 from greencv_core.analysis.selection import condition_name, runs_of
 from greencv_core.published.claim_answers import (
@@ -136,7 +137,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     dear, cheap = _correctness(taught, largest, terms)
     if not len(dear) or not len(cheap):
         return cannot(f"no run of one of the two has {name}")
-    if np.median(dear) <= 0:
+    if learned_nothing(runs_of(taught, largest.from_condition), terms.column):
         return cannot(f"{largest.dear} learned nothing, so nothing can be lost")
     test = attempt(non_inferiority, dear, cheap, terms.margin)
     if isinstance(test, Unavailable):
@@ -165,7 +166,7 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
         return cannot(ends.reason)
     _, dear, cheap, n = ends
     medians = taught.groupby(CONDITIONS, observed=True)[terms.column].median()
-    if medians[dear] <= 0:
+    if learned_nothing(runs_of(taught, dict(zip(CONDITIONS, dear, strict=True))), terms.column):
         return cannot(f"{condition_name(dear)} learned nothing, so nothing can be lost")
     loss = float(medians[dear] - medians[cheap])
     word = "lower" if loss >= 0 else "higher"

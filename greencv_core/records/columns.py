@@ -80,6 +80,7 @@ _COLUMNS = (
         "Loading processes"),
     Column("power_limit_w", "number", "Power limit of the GPU, as found (W).", "Power limit", "W"),
     Column("dataset", "string", "Name of the data set."),
+    Column("classes", "integer", "Classes of the data set; missing where a record lacks them."),
     Column("image_size", "integer", "Height and width of the images (pixels)."),
     Column("batch_size", "integer", "Images in a batch."),
     Column("gflops_per_image", "number",

@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
+from greencv_core.analysis.selection import refuse_duplicates
 from greencv_core.records.backends import bundle as bundle_file
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
@@ -68,9 +69,11 @@ def pack(study: Study, store: Store) -> Bundle:
     for file in files:
         content = file.record.model_dump(mode="json", exclude=_NUMERIC_FIELDS)
         texts.update(_find_texts(content, pattern))
+    runs = runs_table([file.record for file in files])
+    refuse_duplicates(runs)
     return Bundle(
         content=_parquet(study, files),
-        runs=runs_table([file.record for file in files]),
+        runs=runs,
         damaged=tuple(damaged),
         identifying_texts=tuple(sorted(texts)),
     )

@@ -14,6 +14,9 @@ from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord, sum_energies
 from greencv_core.utils.energy import COMPONENTS, weakest
 
+_KNOWN_CLASSES = {"digits": 10, "mnist": 10, "fashionmnist": 10, "cifar10": 10, "cifar100": 100}
+"""Classes of data sets by name, for records that do not state them."""
+
 
 def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return the runs table: one row per run, in the order of the records.
@@ -125,11 +128,19 @@ def _condition(record: RunRecord) -> dict[str, Any]:
         "workers": environment.get("workers", 0),
         "power_limit_w": _nan(record.gpu.get("power_limit_w")),
         "dataset": dataset.get("name"),
+        "classes": _classes(record),
         "image_size": dataset.get("image_size"),
         "batch_size": record.protocol.get("batch_size"),
         "gflops_per_image": _nan(record.gflops_per_image),
         "parameters": record.parameters,
     }
+
+
+def _classes(record: RunRecord) -> int | None:
+    if record.validation:
+        return len(record.validation.images_by_class)
+    chosen, name = record.dataset.get("classes"), record.dataset.get("name")
+    return len(chosen) if isinstance(chosen, dict) else _KNOWN_CLASSES.get(str(name))
 
 
 def _energy(record: RunRecord) -> dict[str, Any]:

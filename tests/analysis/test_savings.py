@@ -14,10 +14,11 @@ from greencv_core.analysis import (
     best_against_worst,
     saving,
     savings_table,
+    savings_without_loss,
 )
-from greencv_core.analysis.bootstrap import bca, generator, median_draws
+from greencv_core.analysis.bootstrap import bca
 from greencv_core.analysis.choice.savings import pick_largest
-from tests.support.tables import ENERGY, architecture, lognormal, made_up_runs, runs_of
+from tests.support.tables import F1, architecture, lognormal, made_up_runs, runs_of
 
 
 def ratio_of_medians(dear, cheap, axis=-1):
@@ -157,29 +158,38 @@ def test_with_many_runs_the_interval_of_means_is_studentised_and_near_welchs():
     assert result.ci_high == pytest.approx(1 - math.exp(low), abs=0.08 * width)
 
 
-@pytest.mark.parametrize("n", [5, 15])
 @pytest.mark.filterwarnings("error")
-def test_energies_that_are_not_above_zero_use_the_percentile(n):
-    cheap = lognormal(2, n, 1.0)
-    cheap[:2] = [0.0, -0.01]  # net of idle power
-    runs = runs_of({"dear": lognormal(1, n, 2.0), "cheap": cheap})
-    result = saved(runs)
-    assert result.method == "percentile"
-    drawn = 1 - median_draws(cheap, generator("cheap")) / median_draws(
-        runs.loc[runs["architecture"] == "dear", ENERGY].to_numpy(), generator("dear")
-    )
-    assert (result.ci_low, result.ci_high) == pytest.approx(
-        tuple(np.quantile(drawn, [0.025, 0.975]))
-    )
-    assert "percentile bootstrap interval" in result.sentence()
-    assert best_against_worst(runs, "architecture").ci_low == result.ci_low
-
-
-def test_what_takes_nothing_or_has_a_single_run_cannot_be_saved_against():
-    runs = runs_of({"dear": np.zeros(5), "cheap": np.array([-1.0, 0, -1, -1, 0])})
-    answer = attempt(saving, runs, architecture("dear"), architecture("cheap"))
+def test_a_condition_with_energy_of_zero_or_below_is_left_out_by_name():
+    idle = np.array([1.0, 0.4, 0.0, -0.01, 0.2])  # net of idle power
+    energies = {"dear": lognormal(1, 5, 3.0), "cheap": lognormal(2, 5, 1.0)}
+    runs = runs_of({**energies, "idle": idle, "idle too": -idle})
+    result = best_against_worst(runs, "architecture")
+    of_others = best_against_worst(runs_of(energies), "architecture")
+    assert replace(result, left_out=()) == of_others
+    assert result.left_out == ("idle", "idle too")
+    why = "fewer than 2 runs, or energy per image of zero or below"
+    assert result.sentence().endswith(f"; left out: idle and idle too ({why}).")
+    harmless = savings_without_loss(runs, by="architecture")
+    assert (harmless.compared, harmless.left_out) == (1, ("idle", "idle too"))
+    assert "; left out: idle and idle too (fewer than 2 runs with macro F1" in harmless.sentence()
+    assert "or energy per image of zero or below" in harmless.sentence()
+    answer = attempt(saving, runs, architecture("dear"), architecture("idle"))
     assert isinstance(answer, Unavailable)
-    assert "dear takes, whose median energy per image is not above 0" in answer.sentence()
+    assert "idle has energy per image of zero or below" in answer.sentence()
+
+
+def test_a_condition_without_correctness_is_left_out_by_name():
+    energies = {name: lognormal(i, 5, 3.0 - i) for i, name in enumerate("abc")}
+    runs = runs_of(energies)
+    runs.loc[runs["architecture"] == "c", F1] = np.nan
+    assert savings_without_loss(runs, by="architecture").left_out == ("c",)
+    assert (
+        "with a change of macro F1 that is not known"
+        in best_against_worst(runs, "architecture").sentence()
+    )
+
+
+def test_a_condition_of_a_single_run_cannot_be_compared():
     single = runs_of({"dear": np.array([2.0]), "cheap": lognormal(1, 5, 1.0)})
     with pytest.raises(NotEnoughDataError, match="dear has 1 of the at least 2 runs"):
         saved(single)
@@ -220,4 +230,5 @@ def test_a_saving_says_what_its_interval_is():
         best_against_worst(alike, "architecture")
     two = {"architecture": "net0"}, {"architecture": "net1"}
     assert "which includes no difference" in saving(alike, *two).sentence()
-    assert "F1" not in saving(runs.assign(f1_macro=np.nan), *two).sentence()
+    unknown = saving(runs.assign(f1_macro=np.nan), *two).sentence()
+    assert unknown.endswith("with a change of macro F1 that is not known.")

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from greencv_core.analysis.bootstrap import generator, parts
 from greencv_core.analysis.result import NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name, summarise
-from greencv_core.utils.text import F1_DECIMALS, count, listed, number, percent, quantity
+from greencv_core.utils.text import (
+    F1_DECIMALS,
+    count,
+    left_out_clause,
+    listed,
+    number,
+    percent,
+    quantity,
+)
 
 RESAMPLES = 2_000
 """Bootstrap samples; the front probability is then known to about 0.01."""
@@ -35,8 +43,13 @@ class TradeOff:
         """Conditions on the front in order of energy."""
         return self.conditions[self.conditions["on_front"]].sort_values(_ENERGY)
 
+    @property
+    def _unknown(self) -> pd.DataFrame:
+        both = self.conditions[[_ENERGY, self.correctness]]
+        return self.conditions[both.isna().any(axis=1)]
+
     def sentence(self) -> str:
-        """Name the conditions on the front, and those that resampling leaves open."""
+        """Name the conditions on the front, and those that resampling or a gap leaves open."""
         name = quantity(self.correctness)
         names = self._names(self.front)
         if not names:
@@ -45,8 +58,9 @@ class TradeOff:
         text = (
             f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
             f"front: no other condition has less energy per image at no lower {name}, or a higher "
-            "one for no more energy (medians)."
+            "one for no more energy (medians)"
         )
+        text += f"{left_out_clause(self._names(self._unknown), f'no median of energy and {name}')}."
         open_ones = self.conditions[
             self.conditions["front_probability"].between(1 - SURE, SURE, inclusive="neither")
         ]

@@ -16,8 +16,8 @@ from scipy import stats
 from greencv_core.analysis import bootstrap
 from greencv_core.analysis.choice.selection_bias import selection_bias
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Values
-from greencv_core.analysis.selection import CONDITION, condition_name, runs_of
-from greencv_core.utils.text import F1_DECIMALS, percent, quantity
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but, runs_of
+from greencv_core.utils.text import F1_DECIMALS, left_out_clause, percent, quantity
 
 Statistic = Literal["median", "mean"]
 
@@ -28,7 +28,6 @@ _METHODS = {
     "t": "t interval of logarithms",
     "BCa": "BCa bootstrap interval",
     "studentised": "studentised bootstrap interval",
-    "percentile": "percentile bootstrap interval",
 }
 
 
@@ -42,8 +41,7 @@ class Saving:
     ci_high: float
     method: str
     """``BCa`` (medians) or ``studentised`` (means) with ten or more runs in each condition; else
-    ``t``: Welch's for the ratio of geometric means (of means, by the delta method); ``percentile``
-    if a value is not above 0."""
+    ``t``: Welch's for the ratio of geometric means (of means, by the delta method)."""
     from_condition: Mapping[str, object]
     """Condition to compare with, column to level; ``to_condition`` is the one that saves."""
     to_condition: Mapping[str, object]
@@ -55,6 +53,8 @@ class Saving:
     statistic: Statistic = "median"
     picked_from: int = 1
     """Number of pairs of which this is the largest saving; the interval allows for the choice."""
+    left_out: tuple[str, ...] = ()
+    """Conditions with fewer than two runs, or with a value of zero or below."""
 
     @property
     def dear(self) -> str:
@@ -70,7 +70,7 @@ class Saving:
         """Describe the saving, its interval and the change of correctness."""
         change, name = round(self.correctness_loss, F1_DECIMALS), quantity(self.correctness)
         if change != change:
-            cost = ""
+            cost = f", with a change of {name} that is not known"
         elif change == 0:
             cost = f", with the same median {name}"
         elif change > 0:
@@ -79,9 +79,11 @@ class Saving:
             cost = f", with a median {name} higher by {-change:.{F1_DECIMALS}f}"
         word = "more" if self.saving < 0 else "less"
         of = "mean " if self.statistic == "mean" else ""
+        why = f"fewer than 2 runs, or {quantity(self.value)} of zero or below"
         return (
             f"{self.cheap} takes {percent(abs(self.saving))} {word} {of}{quantity(self.value)} "
-            f"than {self.dear} ({self.interval()}; n = {self.n_to} and {self.n_from}){cost}."
+            f"than {self.dear} ({self.interval()}; n = {self.n_to} and {self.n_from}){cost}"
+            f"{left_out_clause(self.left_out, why)}."
         )
 
     def interval(self) -> str:
@@ -127,7 +129,7 @@ def best_against_worst(
     """Compare the group of the lowest median (or mean) with that of the highest.
 
     The largest of several savings tends to be too large, so its interval is extended downwards.
-    Groups with a single run are left out.
+    Groups with a single run, or a value of zero or below, are left out.
     """
     groups = _groups(runs, by, value, statistic, correctness)
     estimates = np.array([group.estimate for group in groups])
@@ -136,7 +138,8 @@ def best_against_worst(
     dear, cheap = groups[int(estimates.argmax())], groups[int(estimates.argmin())]
     pairs = list(itertools.combinations(range(len(groups)), 2))
     both_ways = [*pairs, *((b, a) for a, b in pairs)]
-    return _largest(_between(dear, cheap), groups, both_ways, len(pairs))
+    largest = _largest(_between(dear, cheap), groups, both_ways, len(pairs))
+    return replace(largest, left_out=groups_but(runs, by, {group.name for group in groups}))
 
 
 def savings_table(
@@ -147,7 +150,7 @@ def savings_table(
     statistic: Statistic = "median",
     correctness: str = "f1_macro",
 ) -> list[Saving]:
-    """Return the saving of each pair of groups, the largest first."""
+    """Return the saving of each pair of groups without a value of zero or below, largest first."""
     groups = _groups(runs, by, value, statistic, correctness)
     ordered = sorted(groups, key=lambda group: -group.estimate)
     found = [_between(dear, cheap) for dear, cheap in itertools.combinations(ordered, 2)]
@@ -194,6 +197,11 @@ def _group(
             f"{condition_name(condition.values())} has {len(chosen)} of the at least 2 runs that a "
             "saving needs"
         )
+    if not chosen[value].gt(0).all():
+        raise NotEnoughDataError(
+            f"{condition_name(condition.values())} has {quantity(value)} of zero or below, which "
+            "has no shares"
+        )
     return _Group(dict(condition), chosen, value, statistic, correctness)
 
 
@@ -204,11 +212,12 @@ def _groups(
     groups = [
         _Group(dict(zip(columns, key, strict=True)), part, value, statistic, correctness)
         for key, part in runs.dropna(subset=[value]).groupby(columns, sort=False, observed=True)
-        if len(part) >= 2
+        if len(part) >= 2 and part[value].gt(0).all()
     ]
     if len(groups) < 2:
         raise NotEnoughDataError(
-            f"a saving needs at least 2 {' and '.join(columns)} groups of at least 2 runs each"
+            f"a saving needs at least 2 {' and '.join(columns)} groups of at least 2 runs each, "
+            f"all with {quantity(value)} above zero"
         )
     return groups
 
@@ -277,11 +286,6 @@ class _Group:
 
 
 def _between(dear: _Group, cheap: _Group) -> Saving:
-    if not dear.estimate > 0:
-        raise NotEnoughDataError(
-            f"a saving is a share of what {dear.name} takes, whose "
-            f"{dear.statistic} {quantity(dear.value)} is not above 0"
-        )
     estimate = 1 - cheap.estimate / dear.estimate
     low, high, method = _interval(dear, cheap, estimate)
     return Saving(
@@ -305,12 +309,6 @@ def _interval(dear: _Group, cheap: _Group, estimate: float) -> tuple[float, floa
     few = min(len(a), len(b)) < FEWEST_FOR_BOOTSTRAP
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return estimate, estimate, "t" if few else "BCa"
-    if min(a.min(), b.min()) <= 0:
-        with np.errstate(all="ignore"):
-            draws = 1 - cheap.draws / dear.draws
-        draws = draws[np.isfinite(draws)]
-        low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return float(low), float(high), "percentile"
     if few:
         low, high = _welch_of_logarithms(dear, cheap)
         return 1 - math.exp(high), 1 - math.exp(low), "t"

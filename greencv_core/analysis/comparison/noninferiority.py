@@ -12,11 +12,12 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.choice.savings import Saving, pick_largest, savings_table
 from greencv_core.analysis.comparison.pairwise import holm
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
-from greencv_core.analysis.selection import CONDITION, condition_name
-from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
+from greencv_core.utils.text import F1_DECIMALS, count, left_out_clause, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
 """Loss of F1 (two points) that counts as negligible by default."""
@@ -92,9 +93,11 @@ class SavingsWithoutLoss:
     compared: int
     """Number of all pairs of conditions."""
     learned_nothing: int
-    """Number of pairs whose dearer condition has a median correctness of 0; none passes."""
+    """Number of pairs whose dearer condition learned nothing (:mod:`..chance`); none passes."""
     best: Saving | None
     """Largest saving of the pairs that pass; its interval allows for the choice."""
+    left_out: tuple[str, ...] = ()
+    """Conditions with fewer than two runs with correctness, or with a value of zero or below."""
 
     def sentence(self) -> str:
         """Name the largest saving without loss, and count the pairs."""
@@ -104,6 +107,9 @@ class SavingsWithoutLoss:
             f"{'saves' if len(self.pairs) == 1 else 'save'} {quantity(self.value)} (95 % interval "
             "above zero)"
         )
+        why = f"fewer than 2 runs with {quantity(self.correctness)}"
+        why += f", or {quantity(self.value)} of zero or below"
+        text += left_out_clause(self.left_out, why)
         if self.pairs.empty:
             return f"{text}."
         passing = int(self.pairs["passes"].sum())
@@ -139,18 +145,18 @@ def savings_without_loss(
     correctness: str = "f1_macro",
 ) -> SavingsWithoutLoss:
     """Test every pair of conditions of which one saves for a loss of correctness."""
-    runs = runs.dropna(subset=[value, correctness])
+    given, runs = runs, runs.dropna(subset=[value, correctness])
     every = savings_table(runs, by, value, correctness=correctness)
     saving = [result for result in every if result.ci_low > 0]
     columns = [by] if isinstance(by, str) else list(by)
-    scores = {
-        condition_name(key): part[correctness].to_numpy(dtype=float)
-        for key, part in runs.groupby(columns, sort=False, observed=True)
+    groups = {
+        condition_name(key): part for key, part in runs.groupby(columns, sort=False, observed=True)
     }
+    scores = {name: part[correctness].to_numpy(dtype=float) for name, part in groups.items()}
     tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]
     adjusted = holm([test.p for test in tests])
     # A condition that learned nothing has nothing to lose.
-    learned = [bool(np.median(scores[result.dear]) > 0) for result in saving]
+    learned = [not learned_nothing(groups[result.dear], correctness) for result in saving]
     passes = [
         taught and (p < ALPHA if math.isfinite(p) else test.passes)
         for taught, test, p in zip(learned, tests, adjusted, strict=True)
@@ -179,6 +185,7 @@ def savings_without_loss(
         compared=len(every),
         learned_nothing=learned.count(False),
         best=pick_largest(runs, passing) if passing else None,
+        left_out=groups_but(given, by, {name for s in every for name in (s.dear, s.cheap)}),
     )
 
 

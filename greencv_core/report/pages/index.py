@@ -13,7 +13,7 @@ from greencv_core.analysis.selection import runs_of, weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.tables import show_table
-from greencv_core.utils.energy import J_PER_KWH, emissions_gco2e
+from greencv_core.utils.energy import J_PER_KWH
 from greencv_core.utils.text import listed, number, percent, quantity
 
 _UNKNOWN = "These runs cannot tell"
@@ -85,26 +85,32 @@ def _change(ratio: float) -> str:
 def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
     """Return the energy, emissions and cost of a saving's conditions for a billion images.
 
-    A billion is on the scale of research trainings; emissions use the study's carbon intensity.
+    A billion is on the scale of research trainings; emissions use each run's own carbon intensity.
     """
     provenance = weakest_provenance(runs)
-    intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
-    rows = []
-    for condition in (saving.from_condition, saving.to_condition):
-        rows.append(float(runs_of(runs, condition)["energy_j_per_image"].median()) * 1e9)
-    rows.append(rows[0] - rows[1])
-    energies_kwh = [energy_j / J_PER_KWH for energy_j in rows]
+    compared = [runs_of(runs, end) for end in (saving.from_condition, saving.to_condition)]
+    intensities = [part["carbon_intensity_gco2e_per_kwh"] for part in compared]
+    energies_kwh, emissions = (
+        [float(values.median()) * 1e9 / J_PER_KWH for values in of_both]
+        for of_both in (
+            [part["energy_j_per_image"] for part in compared],
+            [part["energy_j_per_image"] * i for part, i in zip(compared, intensities, strict=True)],
+        )
+    )
+    for column in (energies_kwh, emissions):
+        column.append(column[0] - column[1])
+    stated = listed([number(i) for i in sorted(pd.concat(intensities).dropna().unique())])
     frame = pd.DataFrame(
         {
             "Training": [saving.dear, saving.cheap, "Saved"],
             f"Energy (kWh, {provenance})": energies_kwh,
-            "Emissions (gCO2e)": [emissions_gco2e(energy_j, intensity) for energy_j in rows],
+            "Emissions (gCO2e)": emissions,
             "Cost (EUR)": [energy_kwh * price_eur_per_kwh for energy_kwh in energies_kwh],
         }
     )
     caption = (
         "What a billion images like this study's would take, on this machine, by the median energy "
-        f"per image; at {number(intensity)} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
+        f"per image; at {stated or 'unknown'} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
     )
     return show_table(frame, caption, runs=runs)
 
