@@ -51,7 +51,11 @@ def net_energy_sentence(runs: pd.DataFrame) -> str:
     if runs["net_energy_j"].isna().any():
         return "Idle power was not metered for every component: net energy is not stated."
     share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
-    return f"Over all runs, {percent(share, 0)} of the gross energy is above idle."
+    text = f"Over all runs, {percent(share, 0)} of the gross energy is above idle"
+    idle = int((runs["net_energy_j"] <= 0).sum())
+    return (
+        f"{text}; {count(idle, 'run')} took no more than idling would have." if idle else f"{text}."
+    )
 
 
 def uncertainty_sentence(runs: pd.DataFrame) -> str:

@@ -115,7 +115,8 @@ def refuse_duplicates(runs: pd.DataFrame) -> None:
         known = runs.loc[runs[list(columns)].notna().all(axis=1)]
         again = known.duplicated(list(columns), keep=False)
         if again.any():
-            ids = known.loc[again, "run_id"].astype(str).drop_duplicates()
+            copies = known[again].sort_values(list(columns), kind="stable")  # beside each other
+            ids = copies["run_id"].astype(str).drop_duplicates()
             more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
             lines.append(
                 f"the runs table has runs twice ({what}): {', '.join(ids.head(_NAMED))}{more}; "

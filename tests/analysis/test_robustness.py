@@ -123,6 +123,16 @@ def test_choices_that_leave_nothing_out_are_not_counted_twice():
     assert set(result.specifications["runs"]) == {"all"}
 
 
+def test_a_condition_that_takes_no_more_than_idling_is_named_and_the_others_are_compared():
+    runs = made_up_runs(n=5, architectures=4, environments=1)
+    runs.loc[runs["architecture"] == "net0", "net_energy_j"] = -0.1
+    result = specification_curve(energy_definitions(runs))
+    assert set(result.specifications["energy"]) == {"gross", "net", "training alone"}
+    assert result.specifications["saving"].max() < 1
+    assert result.left_out == ("net0 @ env0",)
+    assert "; left out: net0 @ env0 (in some of them: fewer than 2 runs" in result.sentence()
+
+
 def test_a_specification_curve_names_the_choice_that_moves_it_most():
     runs = many_choices()
     largest = runs["architecture"] == "net2"

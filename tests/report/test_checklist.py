@@ -37,7 +37,7 @@ def test_every_item_has_an_answer_in_words():
 
 
 @pytest.mark.parametrize(
-    "item", ["Sessions", "Idle power", "Refresh period of the meters", "Trainings before the study"]
+    "item", ["Sessions", "Idle power", "Refresh period of the meters", "Trials before the study"]
 )
 def test_what_the_records_do_not_hold_is_said(item):
     assert answers(made_up_records(n=2))[item] == checklist.SILENT
@@ -66,4 +66,4 @@ def test_each_electricity_is_stated_with_its_source():
 def test_real_runs_fill_in_the_list(smoke_records):
     told = answers(smoke_records)
     silent = {item for item, answer in told.items() if checklist.SILENT in answer}
-    assert silent <= {"Trainings before the study", "Registered beforehand"}
+    assert silent <= {"Trials before the study", "Registered beforehand"}

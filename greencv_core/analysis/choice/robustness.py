@@ -17,7 +17,7 @@ from greencv_core.analysis.choice.savings import Saving, Statistic, best_against
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, attempt
 from greencv_core.analysis.selection import CONDITION, condition_name, find_outliers
 from greencv_core.utils.energy import COMPONENTS
-from greencv_core.utils.text import count, percent, quantity
+from greencv_core.utils.text import count, left_out_clause, percent, quantity
 
 DIFFERENCE = 0.05
 POWER = 0.80
@@ -85,6 +85,8 @@ class SpecificationCurve:
     choices: tuple[str, ...]
     unanswered: int
     """Number of combinations without a result."""
+    left_out: tuple[str, ...] = ()
+    """Conditions that not every combination compares."""
 
     def sentence(self) -> str:
         """Describe how far the choices move the saving, and which moves it most."""
@@ -115,7 +117,8 @@ class SpecificationCurve:
                 f". Most depends on the choice of {most.replace('_', ' ')}, whose medians lie "
                 f"{100 * moved[most]:.1f} points apart"
             )
-        return f"{text}."
+        why = "in some of them: fewer than 2 runs, or an energy of zero or below"
+        return f"{text}{left_out_clause(self.left_out, why)}."
 
 
 def leave_one_repetition_out(
@@ -173,6 +176,7 @@ def specification_curve(
     the runs (all, without outliers, or without contended ones) and the statistic (median or mean).
     """
     rows: list[dict[str, object]] = []
+    left_out: dict[str, None] = {}
     unanswered = 0
     statistics: tuple[Statistic, ...] = ("median", "mean")
     for energy, table in energies.items():
@@ -191,12 +195,14 @@ def specification_curve(
             if isinstance(result, Saving):
                 choice = {"energy": energy, "runs": selection, "statistic": statistic}
                 rows.append({**choice, **_saving_row(result)})
+                left_out |= dict.fromkeys(result.left_out)
             else:
                 unanswered += 1
     if not rows:
         raise NotEnoughDataError("no combination of choices has an answer")
     table = pd.DataFrame(rows).sort_values("saving", kind="stable", ignore_index=True)
-    return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
+    choices = ("energy", "runs", "statistic")
+    return SpecificationCurve(table, choices, unanswered, tuple(left_out))
 
 
 def energy_definitions(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:

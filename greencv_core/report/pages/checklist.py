@@ -114,7 +114,7 @@ def experiment(records: Sequence[RunRecord], study: Study) -> pd.DataFrame:
             "that may end early; there is no third set of images.",
             "Margin, set beforehand": f"{100 * study.analysis.correctness_margin:g} points of "
             "macro F1.",
-            "Trainings before the study": SILENT,
+            "Trials before the study": SILENT,
         }
     )
 
