@@ -54,9 +54,11 @@ def image_variances(groups: Sequence[pd.DataFrame], correctness: str) -> Values:
     Shape (groups, groups). It adds to the variance between runs over their number. Where every run
     of both groups has its predictions for the same images, images are paired: the variance over
     images of the difference between the groups' mean influences, less what runs contribute to it.
-    (The classical variance components of runs crossed with images.) Elsewhere the variances of
-    both groups' runs add up, which is too much rather than too little for classifiers that fail on
-    the same images. NaN where a group has neither.
+    (The variance component of images, crossed with runs.) One more image on which the conditions
+    differ counts as seen (Agresti and Min 2005): with few errors, the bound of a small loss would
+    else be too low. Elsewhere the variances of both groups' runs add up, which is too much rather
+    than too little for classifiers that fail on the same images. 0 where a group has neither, of
+    which :func:`image_error_sentence` warns.
     """
     parts = [_shared(group, correctness) for group in groups]
     alone = np.array([_alone(group, correctness) for group in groups])
@@ -66,8 +68,9 @@ def image_variances(groups: Sequence[pd.DataFrame], correctness: str) -> Values:
         for j, (other_labels, other, other_noise) in enumerate(parts[:i]):
             if labels and labels == other_labels:
                 difference = (one - other).var(ddof=1) / len(one)
-                variances[i, j] = variances[j, i] = max(0.0, difference - noise - other_noise)
-    return np.asarray(variances)
+                component = max(0.0, difference - noise - other_noise) + len(one) ** -2
+                variances[i, j] = variances[j, i] = component
+    return np.nan_to_num(variances)
 
 
 def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
