@@ -70,7 +70,8 @@ def image_variances(groups: Sequence[pd.DataFrame], correctness: str) -> Values:
                 difference = (one - other).var(ddof=1) / len(one)
                 component = max(0.0, difference - noise - other_noise) + len(one) ** -2
                 variances[i, j] = variances[j, i] = component
-    return np.nan_to_num(variances)
+    known: Values = np.nan_to_num(variances)
+    return known
 
 
 def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
