@@ -77,7 +77,6 @@ def analyse(every):
         attempt(analysis.compare_each, runs, VALUE, "environment", "architecture"),
         attempt(analysis.savings_table, runs, correctness=CORRECTNESS),
         attempt(headline, runs),
-        attempt(headline, runs, statistic="mean"),
         attempt(analysis.savings_without_loss, runs, correctness=CORRECTNESS),
         attempt(analysis.energy_regression, runs),
         attempt(analysis.nested_models, runs),

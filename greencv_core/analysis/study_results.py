@@ -30,12 +30,7 @@ from greencv_core.analysis.selection import (
     select_runs,
     weakest_provenance,
 )
-from greencv_core.analysis.sessions import (
-    SessionSaving,
-    SessionSpread,
-    session_saving,
-    session_spread,
-)
+from greencv_core.analysis.sessions import SessionSpread, session_spread
 
 ENERGY, CORRECTNESS = "energy_j_per_image", "f1_macro"
 UTILISATION = "device_utilization_pct"
@@ -143,17 +138,8 @@ class ArchitectureResults:
 
     @cached_property
     def largest_saving(self) -> Saving | Unavailable:
-        """The architecture of the lowest median against that of the highest."""
+        """The architecture of the lowest geometric mean against that of the highest."""
         return attempt(best_against_worst, self.within, "architecture", self.value)
-
-    @cached_property
-    def largest_saving_by_sessions(self) -> SessionSaving | Unavailable:
-        """The same pair, with sessions as units."""
-        largest = self.largest_saving
-        if isinstance(largest, Unavailable):
-            return largest
-        ends = (largest.from_condition, largest.to_condition)
-        return attempt(session_saving, self.within, *ends, self.value)
 
     @cached_property
     def sessions(self) -> SessionSpread | Unavailable:
@@ -161,15 +147,8 @@ class ArchitectureResults:
         return attempt(session_spread, self.within, self.value)
 
     @cached_property
-    def largest_saving_of_means(self) -> Saving | Unavailable:
-        """The same by means."""
-        return attempt(
-            best_against_worst, self.within, "architecture", self.value, statistic="mean"
-        )
-
-    @cached_property
     def savings_without_loss(self) -> noninferiority.SavingsWithoutLoss | Unavailable:
-        """Savings that lose less macro F1 than the margin."""
+        """The largest saving between architectures that lose less macro F1 than the margin."""
         return attempt(
             noninferiority.savings_without_loss,
             self.within, self.margin, "architecture", self.value,
@@ -216,12 +195,12 @@ class EnvironmentResults:
 
     @cached_property
     def largest_saving(self) -> Saving | Unavailable:
-        """The condition of the lowest median energy per image against that of the highest."""
+        """The condition of the lowest mean energy per image against that of the highest."""
         return attempt(best_against_worst, self.runs)
 
     @cached_property
     def largest_savings_by_architecture(self) -> Mapping[str, Saving | Unavailable]:
-        """The environment of the lowest median against the highest, for each architecture."""
+        """The environment of the lowest mean against the highest, for each architecture."""
         return {
             str(name): attempt(best_against_worst, part, "environment", self.value)
             for name, part in self.runs.groupby("architecture", sort=False)
@@ -229,7 +208,7 @@ class EnvironmentResults:
 
     @cached_property
     def savings_without_loss(self) -> noninferiority.SavingsWithoutLoss | Unavailable:
-        """Savings over all conditions that lose less macro F1 than the margin."""
+        """The largest saving between conditions that lose less macro F1 than the margin."""
         return attempt(
             noninferiority.savings_without_loss, self.runs, self.margin, value=self.value
         )

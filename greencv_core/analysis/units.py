@@ -2,6 +2,7 @@
 
 Trained in two or more sessions, a condition's units are its sessions: runs of one session share the
 machine's state. Trained in one, its units are its runs, and what is found holds for that session.
+For correctness, the units are always runs.
 Runs of one block of the plan (every condition once) are compared with each other.
 """
 
@@ -67,14 +68,24 @@ def mark_units(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if _SESSION in runs:
         return runs
-    return runs.assign(**{_SESSION: find_sessions(runs), _BLOCK: _blocks(runs)})
+    numbered = runs.reset_index(drop=True)
+    sessions, blocks = find_sessions(numbered), _blocks(numbered)
+    return runs.assign(**{_SESSION: sessions.to_numpy(), _BLOCK: blocks.to_numpy()})
 
 
 def _blocks(runs: pd.DataFrame) -> pd.Series:
-    blocks = pd.Series(None, index=runs.index, dtype=object)
+    """Return the name of each run's block; a run without one is alone."""
+    conditions = runs.reindex(columns=[*CONDITION]).itertuples(index=False)
+    blocks = pd.Series(
+        [f"run {place} of {condition_name(row)}" for place, row in enumerate(conditions)],
+        index=runs.index,
+        dtype=object,
+    )
     if not {"order", "repetition"} <= set(runs.columns):
         return blocks
     known = runs.dropna(subset=["order", "repetition"]).sort_values("order", kind="stable")
+    if known.empty:
+        return blocks
     plan = known.reindex(columns=[*_PLAN]).astype(object).fillna("").agg(" ".join, axis=1)
     numbers = known["repetition"].astype(int)
     series = (numbers.groupby(plan).diff() < 0).groupby(plan).cumsum()
@@ -88,11 +99,20 @@ def units(part: pd.DataFrame, value: str) -> pd.Series:
     Runs without the value are left out; runs of unknown sessions count as one session.
     """
     part = mark_units(part).dropna(subset=[value])
-    values, sessions = part[value].astype(float), part[_SESSION].fillna("").astype(str)
+    sessions = part[_SESSION].fillna("").astype(str)
     if sessions.nunique() > 1:
-        return values.groupby(sessions.rename("session"), sort=False).mean()
-    alone = pd.Series([f"run {name}" for name in part.index], index=part.index)
-    return values.groupby(part[_BLOCK].fillna(alone).rename("block"), sort=False).mean()
+        return part[value].astype(float).groupby(sessions.rename("session"), sort=False).mean()
+    return run_units(part, value)
+
+
+def run_units(part: pd.DataFrame, value: str) -> pd.Series:
+    """Return the value of each run of one condition that has it, by its block in the plan.
+
+    These are the units of correctness: the state of a machine moves energy and time, and not what a
+    training learns.
+    """
+    part = mark_units(part).dropna(subset=[value])
+    return part[value].astype(float).groupby(part[_BLOCK].rename("block"), sort=False).mean()
 
 
 def log_units(part: pd.DataFrame, value: str) -> pd.Series:
@@ -107,8 +127,8 @@ def log_units(part: pd.DataFrame, value: str) -> pd.Series:
     if not (part[value].dropna() > 0).all():
         levels = [part[column].iloc[0] for column in CONDITION if column in part]
         raise NotEnoughDataError(
-            f"the {quantity(value)} of a run of {condition_name(levels)} is not above 0, and has "
-            "no logarithm"
+            f"{condition_name(levels)} has {quantity(value)} of zero or below, which has no "
+            "logarithm"
         )
     return units(part.assign(**{value: np.log(part[value].astype(float))}), value)
 
@@ -116,9 +136,10 @@ def log_units(part: pd.DataFrame, value: str) -> pd.Series:
 def contrast(a: pd.Series, b: pd.Series, extra_variance: float = 0.0) -> Contrast:
     """Compare the means of two conditions' units: ``b`` less ``a``.
 
-    By differences of units of the same name, if they are the same sessions or share
-    :data:`FEWEST_BLOCKS` blocks; else by Welch's t. ``extra_variance`` is that of an error that no
-    spread of the units contains.
+    By differences of units of the same name, if they are the same sessions, or share
+    :data:`FEWEST_BLOCKS` blocks and half of the longer one's; else by Welch's t. Series that no
+    function of this module made have independent values. ``extra_variance`` is that of an error
+    that no spread of the units contains.
 
     Raises
     ------
@@ -127,9 +148,12 @@ def contrast(a: pd.Series, b: pd.Series, extra_variance: float = 0.0) -> Contras
     """
     if min(len(a), len(b)) < 2:
         raise NotEnoughDataError("a comparison needs at least 2 runs, or sessions, on each side")
-    shared = a.index if a.index.equals(b.index) else a.index.intersection(b.index)
-    fewest = FEWEST_BLOCKS if a.index.name == "block" else max(len(a), len(b))
-    paired = len(shared) >= max(fewest, len(a) / 2, len(b) / 2)
+    paired, shared = False, a.index
+    if a.index.name == b.index.name and a.index.name in ("session", "block"):
+        shared = a.index if a.index.equals(b.index) else a.index.intersection(b.index)
+        most = max(len(a), len(b))
+        fewest = most if a.index.name == "session" else max(FEWEST_BLOCKS, most / 2)
+        paired = len(shared) >= fewest
     if paired:
         differences = (b.loc[shared] - a.loc[shared]).to_numpy()
         estimate, variances, sizes = differences.mean(), [_variance(differences)], [len(shared)]

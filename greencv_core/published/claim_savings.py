@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from greencv_core.analysis import (
@@ -15,10 +14,11 @@ from greencv_core.analysis import (
     attempt,
     best_against_worst,
     non_inferiority,
+    saving,
 )
 from greencv_core.analysis.chance import learned_nothing
-from greencv_core.analysis.result import Values
 from greencv_core.analysis.selection import condition_name, runs_of
+from greencv_core.analysis.units import log_units, mark_units, run_units
 from greencv_core.published.claim_answers import (
     CONDITIONS,
     ENERGY,
@@ -33,8 +33,6 @@ from greencv_core.published.claim_answers import (
 from greencv_core.published.seaa2023.runs import signed_percent
 from greencv_core.utils.text import number, p_value, quantity
 
-MOST_EXTREMES = 30
-"""Cheapest conditions, and most expensive ones, that may be the ends of the largest saving."""
 _NO_INTERVAL = "one run a condition, so no interval"
 
 
@@ -106,12 +104,6 @@ def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unavailable:
     if runs.empty:
         return Unavailable("there are none")
     known = runs.dropna(subset=[ENERGY])
-    groups = known.groupby(CONDITIONS, observed=True, sort=False)
-    if groups.ngroups > 2 * MOST_EXTREMES:
-        ids, table = groups.ngroup(), groups[ENERGY].agg(["median", "size"])
-        order = table.reset_index().query("size >= 2")["median"].sort_values().index
-        ends = {*order[:MOST_EXTREMES], *order[-MOST_EXTREMES:]}
-        known = known[ids.isin(ends)]
     if correctness not in known:
         known = known.assign(**{correctness: math.nan})
     return attempt(best_against_worst, known, correctness=correctness)
@@ -120,32 +112,31 @@ def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unavailable:
 def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     """Ask whether the largest saving costs a negligible loss of correctness.
 
-    If one of its two conditions has no correctness, the largest saving among those that have is
-    asked instead. The figure is the loss of mean correctness with its 90 % interval.
+    The dearer condition is the dearest of those that are shown to lose less than the margin against
+    the best: nothing can be lost against one that failed. Conditions without correctness do not
+    count. The figure is the loss of mean correctness with its 90 % interval.
     """
     name = quantity(terms.column)
     taught = runs.dropna(subset=[terms.column]) if terms.column in runs else runs.iloc[:0]
     if not runs.empty and not has_repetitions(runs):
         return _single_loss(terms, taught, name)
-    largest = _largest(runs, terms.column)
-    if isinstance(largest, Saving) and not len(_correctness(taught, largest, terms)[0]):
-        largest = _largest(taught, terms.column) if len(taught) else largest
+    if taught.empty:
+        return cannot(f"none of them has {name}")
+    taught = mark_units(taught)
+    largest = attempt(_largest_against_sound, taught, terms)
     if isinstance(largest, Unavailable):
         return cannot(largest.reason)
     if largest.ci_low <= 0:
         return cannot("no saving is shown")
-    dear, cheap = _correctness(taught, largest, terms)
-    if not len(dear) or not len(cheap):
-        return cannot(f"no run of one of the two has {name}")
-    if learned_nothing(runs_of(taught, largest.from_condition), terms.column):
-        return cannot(f"{largest.dear} learned nothing, so nothing can be lost")
-    test = attempt(non_inferiority, dear, cheap, terms.margin)
-    if isinstance(test, Unavailable):
-        return cannot(test.reason)
+    dear, cheap = (
+        run_units(runs_of(taught, end), terms.column)
+        for end in (largest.from_condition, largest.to_condition)
+    )
+    test = non_inferiority(dear, cheap, terms.margin)
     points = f"{100 * terms.margin:g} points"
     here = (
         f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95 %; "
-        f"non-inferiority by Welch, {p_value(test.p)})"
+        f"non-inferiority, {p_value(test.p)})"
     )
     standing: Standing
     if test.passes:
@@ -155,7 +146,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     else:
         standing, verdict = "not shown", f"Not shown: the loss may be below {points} or above."
     figures = (test.loss, test.loss_low, test.loss_high)
-    return Answer(standing, verdict, here, len(dear) + len(cheap), *map(rounded, figures))
+    return Answer(standing, verdict, here, largest.n_from + largest.n_to, *map(rounded, figures))
 
 
 def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
@@ -178,15 +169,34 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
     return Answer("not shown", verdict, here, n, loss)
 
 
-def _correctness(taught: pd.DataFrame, largest: Saving, terms: Terms) -> tuple[Values, Values]:
-    """Return the correctness of both conditions; none if one of them has none."""
-    dear, cheap = (
-        runs_of(taught, condition)[terms.column].to_numpy(dtype=float)
-        if terms.column in taught
-        else np.empty(0)
-        for condition in (largest.from_condition, largest.to_condition)
-    )
-    return (dear, cheap) if len(dear) and len(cheap) else (np.empty(0), np.empty(0))
+def _largest_against_sound(taught: pd.DataFrame, terms: Terms) -> Saving:
+    """Return the largest saving against a condition that is shown to be as good as the best."""
+    groups = taught.dropna(subset=[ENERGY]).groupby(CONDITIONS, observed=True, sort=False)
+    parts = {key: part for key, part in groups if len(part) >= 2 and (part[ENERGY] > 0).all()}
+    if len(parts) < 2:
+        raise NotEnoughDataError(
+            f"a saving without loss needs at least 2 conditions of at least 2 runs with energy and "
+            f"{quantity(terms.column)}"
+        )
+    scores = {key: run_units(part, terms.column) for key, part in parts.items()}
+    best = max(scores, key=lambda key: float(scores[key].mean()))
+    if learned_nothing(parts[best], terms.column):
+        raise NotEnoughDataError("no condition learned anything, so nothing can be lost")
+    energies = {key: float(log_units(part, ENERGY).mean()) for key, part in parts.items()}
+    sound = [
+        key
+        for key in parts
+        if key == best or non_inferiority(scores[best], scores[key], terms.margin).passes
+    ]
+    dear, cheap = max(sound, key=energies.__getitem__), min(parts, key=energies.__getitem__)
+    if dear == cheap:
+        raise NotEnoughDataError(
+            f"{condition_name(cheap)} takes least energy, and no condition that takes more is "
+            f"shown to be within {100 * terms.margin:g} points of the best {quantity(terms.column)}"
+        )
+    ends = [dict(zip(CONDITIONS, key, strict=True)) for key in (dear, cheap)]
+    found = saving(taught, ends[0], ends[1], correctness=terms.column)
+    return found.picked(len(parts), math.comb(len(parts), 2))
 
 
 def _change(test: NonInferiority) -> str:

@@ -9,7 +9,6 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.power import TTestIndPower
 
 from greencv_core.analysis import (
-    bootstrap,
     compare,
     find_outliers,
     non_inferiority,
@@ -177,13 +176,14 @@ def test_modified_z_of_iglewicz_and_hoaglin():
 
 
 def test_equivalence_and_non_inferiority_of_the_clinic():
-    first, second = (np.array(values) for values in textbook.CLINIC)
+    first, second = (pd.Series(values) for values in textbook.CLINIC)
     answer = textbook.CLINIC_TOST
     result = non_inferiority(first, second, answer["margin"])
     assert result.loss == pytest.approx(answer["difference"], rel=1e-9)
     assert result.loss_low == pytest.approx(answer["low"], rel=1e-9)
     assert result.loss_high == pytest.approx(answer["high"], rel=1e-9)
-    assert result.p_equivalence == pytest.approx(answer["p"], rel=1e-9)
+    other = non_inferiority(second, first, answer["margin"])
+    assert max(result.p, other.p) == pytest.approx(answer["p"], rel=1e-9)
     answer = textbook.CLINIC_NON_INFERIORITY
     result = non_inferiority(first, second, answer["margin"])
     assert result.p == pytest.approx(answer["p"], rel=1e-9)
@@ -209,11 +209,3 @@ def test_fiellers_interval_of_the_reaction_chamber(monkeypatch):
     low, high, _ = line.where_zero(0, 100)
     assert line.centre - line.level / line.slope == pytest.approx(answer["estimate"], abs=0.05)
     assert (low, high) == pytest.approx((answer["low"], answer["high"]), abs=5e-3)
-
-
-def test_bca_of_bootstrapped_means():
-    answer, values = textbook_models.BOOTSTRAPPED_BCA, np.array(textbook_models.BOOTSTRAPPED)
-    draws, _ = bootstrap.mean_draws(values, np.random.default_rng(1), 200_000)
-    without_each = (values.sum() - values) / (len(values) - 1)
-    interval = bootstrap.bca(draws, values.mean(), [without_each])
-    assert interval == pytest.approx((answer["low"], answer["high"]), rel=0.005)

@@ -92,9 +92,3 @@ REACTION_CHAMBER_FIELLER = {
     "low": 65.07,
     "high": 68.03,
 }
-
-BOOTSTRAPPED = _numbers("10 12 12.5 12.5 13.9 15 21 22 23 34 50 81 89 121 134 213")
-"""Skewed values whose mean is bootstrapped: scipy's tests, test_resampling.py, tests_R."""
-# R: boot::boot.ci(boot(x, mean, 1000000)), 95 %, in the same place. scipy is held to it within
-# 0.5 %, of as many resamples.
-BOOTSTRAPPED_BCA = {"confidence": 0.95, "low": 32.31, "high": 91.43, "resamples": 1_000_000}

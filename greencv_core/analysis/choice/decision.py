@@ -15,6 +15,7 @@ from greencv_core.analysis.choice.savings import Saving, pick_largest, saving
 from greencv_core.analysis.comparison.best import loss_bounds
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, weakest_provenance
+from greencv_core.analysis.units import mark_units, run_units
 from greencv_core.utils.text import F1_DECIMALS, count, left_out_clause, number, percent, quantity
 
 ENERGY = "energy_j_per_image"
@@ -141,8 +142,8 @@ class Decision:
             )
         return (
             f"It takes {_energy_phrase(chosen)}: {_saving_phrase(step.saving)} {reference.name}, "
-            f"which has the highest mean {name} ({step.saving.interval()}; n = {step.saving.n_to} "
-            f"and {step.saving.n_from}).{_provenance_sentence(chosen, reference)} Its mean {name} "
+            f"which has the highest mean {name} ({step.saving.interval()}; "
+            f"{step.saving.sizes()}).{_provenance_sentence(chosen, reference)} Its mean {name} "
             f"is {_f1(chosen.correctness)}, that of the other {_f1(reference.correctness)}. "
             f"{_loss_sentence(chosen)}"
         )
@@ -172,7 +173,7 @@ class Decision:
         Keys are the names of the attributes. A candidate also has its ``name``; a step its
         ``headline``, its ``details`` and ``from_hundredths``, the accepted loss in whole hundredths
         of a point; the whole its ``summary``. A saving is None or an object of ``saving``,
-        ``ci_low``, ``ci_high``, ``method``, ``n_from``, ``n_to`` and ``picked_from``.
+        ``ci_low``, ``ci_high``, ``n_from``, ``n_to`` and ``picked_from``.
         """
         return {
             "correctness": self.correctness,
@@ -216,7 +217,7 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     its having been picked. Runs without energy or correctness (from 0 to 1) are left out.
     """
     names = [condition_name(key) for key, _ in _by_condition(runs)]
-    known = runs.dropna(subset=[ENERGY, correctness])
+    known = mark_units(runs).dropna(subset=[ENERGY, correctness])
     if known.empty:
         raise NotEnoughDataError(f"no run has both an energy and a {quantity(correctness)}")
     groups = [(key, part) for key, part in _by_condition(known) if len(part) >= 2]
@@ -226,7 +227,7 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
             f"runs each that tell both energy and {quantity(correctness)}"
         )
     groups.sort(key=lambda group: (group[1][ENERGY].median(), condition_name(group[0])))
-    scores = [part[correctness].to_numpy(dtype=float) for _, part in groups]
+    scores = [run_units(part, correctness) for _, part in groups]
     means = [float(values.mean()) for values in scores]
     reference = int(np.argmax(means))  # the one of less energy among equals
     if not means[reference] > 0:
@@ -258,7 +259,7 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     return Decision(
         candidates=candidates,
         reference=reference,
-        steps=_steps(known, candidates),
+        steps=_steps(candidates),
         left_out=tuple(name for name in names if name not in compared),
         provenance=weakest_provenance(pd.concat([part for _, part in groups])),
         correctness=correctness,
@@ -270,7 +271,7 @@ def points(loss: float) -> str:
     return f"{100 * loss:.2f} points"
 
 
-def _steps(runs: pd.DataFrame, candidates: Sequence[Candidate]) -> tuple[Step, ...]:
+def _steps(candidates: Sequence[Candidate]) -> tuple[Step, ...]:
     losses = sorted({0.0, *(candidate.loss_high for candidate in candidates)})
     admitted = [
         [i for i, candidate in enumerate(candidates) if candidate.loss_high <= loss]
@@ -285,7 +286,7 @@ def _steps(runs: pd.DataFrame, candidates: Sequence[Candidate]) -> tuple[Step, .
             # same at every loss.
             largest = max((group for group in admitted if group and group[0] == choice), key=len)
             found = pick_largest(
-                runs, [saved for i in largest if (saved := candidates[i].saving) is not None]
+                [saved for i in largest if (saved := candidates[i].saving) is not None]
             )
         runners_up = tuple(indices[1 : 1 + RUNNERS_UP])
         steps.append(Step(loss, choice, found, runners_up, len(indices)))
@@ -337,5 +338,5 @@ def _finite(value: float) -> float | None:
 
 
 def _saving_json(result: Saving | None) -> dict[str, float | int | str] | None:
-    keys = ("saving", "ci_low", "ci_high", "method", "n_from", "n_to", "picked_from")
+    keys = ("saving", "ci_low", "ci_high", "n_from", "n_to", "picked_from")
     return None if result is None else {key: getattr(result, key) for key in keys}

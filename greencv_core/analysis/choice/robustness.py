@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.power import TTestIndPower
 
-from greencv_core.analysis.choice.savings import Saving, Statistic, best_against_worst
+from greencv_core.analysis.choice.savings import Saving, best_against_worst
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, attempt
 from greencv_core.analysis.selection import CONDITION, condition_name, find_outliers
 from greencv_core.utils.energy import COMPONENTS
@@ -172,13 +171,12 @@ def specification_curve(
 ) -> SpecificationCurve:
     """Compute the largest saving under every combination of reasonable choices.
 
-    Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them),
-    the runs (all, without outliers, or without contended ones) and the statistic (median or mean).
+    Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them)
+    and the runs (all, without outliers, or without contended ones).
     """
     rows: list[dict[str, object]] = []
     left_out: dict[str, None] = {}
     unanswered = 0
-    statistics: tuple[Statistic, ...] = ("median", "mean")
     for energy, table in energies.items():
         known = table.dropna(subset=["energy_j_per_image"])
         selections = {
@@ -186,23 +184,19 @@ def specification_curve(
             "without outliers": find_outliers(known).kept,
             "without disturbed": known[~known["contended"].eq(True)],
         }
-        for (selection, kept), statistic in itertools.product(selections.items(), statistics):
+        for selection, kept in selections.items():
             if selection != "all" and len(kept) == len(known):
                 continue  # the same runs as "all"
-            result = attempt(
-                best_against_worst, kept, by, statistic=statistic, correctness=correctness
-            )
+            result = attempt(best_against_worst, kept, by, correctness=correctness)
             if isinstance(result, Saving):
-                choice = {"energy": energy, "runs": selection, "statistic": statistic}
-                rows.append({**choice, **_saving_row(result)})
+                rows.append({"energy": energy, "runs": selection, **_saving_row(result)})
                 left_out |= dict.fromkeys(result.left_out)
             else:
                 unanswered += 1
     if not rows:
         raise NotEnoughDataError("no combination of choices has an answer")
     table = pd.DataFrame(rows).sort_values("saving", kind="stable", ignore_index=True)
-    choices = ("energy", "runs", "statistic")
-    return SpecificationCurve(table, choices, unanswered, tuple(left_out))
+    return SpecificationCurve(table, ("energy", "runs"), unanswered, tuple(left_out))
 
 
 def energy_definitions(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
 from greencv_core.analysis import (
@@ -21,6 +19,8 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.analysis.result import ALPHA
+from greencv_core.analysis.selection import runs_of
+from greencv_core.analysis.units import mark_units, run_units
 from greencv_core.published.seaa2023.claims import printed, quote_correlation, quote_test
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
@@ -99,6 +99,11 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _recomputed(result: Saving | Unavailable) -> str:
+    """Return the saving of medians, as the original computes it."""
+    return "not known" if isinstance(result, Unavailable) else percent(result.of_medians, 2)
+
+
 def _shown(result: Saving | Unavailable, digits: int = 2) -> str:
     if isinstance(result, Unavailable):
         return "not known"
@@ -120,7 +125,7 @@ def _judge_first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
     return Verdict(
         "Architecture and environment save up to 98.83 % (first version)",
         percent(printed("first version", "max"), 2),
-        _shown(first),
+        _recomputed(first),
         _shown(corrected),
         verdict,
     )
@@ -130,7 +135,7 @@ def _judge_saving(claim: str, quoted: str, results: Mapping[str, Saving | Unavai
     published, corrected = results["published"], results[CORRECTED]
     net = _net(corrected, [results[variant] for variant in IDLE])
     verdict = f"{_compare(published, corrected)} {net}".strip()
-    return Verdict(claim, quoted, _shown(published), _shown(corrected), verdict)
+    return Verdict(claim, quoted, _recomputed(published), _shown(corrected), verdict)
 
 
 def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -> str:
@@ -232,33 +237,27 @@ def _same_pairs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 def _judge_correctness(
     reanalysis: Reanalysis, headline: dict[str, Saving | Unavailable]
 ) -> Verdict:
-    f1 = {
-        key: part[CORRECTNESS].to_numpy(dtype=float)
-        for key, part in reanalysis.runs().groupby(["architecture", "environment"])
-    }
+    runs = mark_units(reanalysis.runs())
 
-    def of_both(result: Saving) -> list[NDArray[np.float64]]:
-        return [
-            f1[condition["architecture"], condition["environment"]]
-            for condition in (result.from_condition, result.to_condition)
-        ]
+    def of_both(result: Saving) -> list[pd.DataFrame]:
+        return [runs_of(runs, end) for end in (result.from_condition, result.to_condition)]
 
     def shown(result: Saving | Unavailable) -> str:
         if isinstance(result, Unavailable):
             return "not known"
-        dear, cheap = (float(np.median(scores)) for scores in of_both(result))
+        dear, cheap = (float(part[CORRECTNESS].median()) for part in of_both(result))
         return f"median F1 {cheap:.3f} instead of {dear:.3f}"
 
     corrected = headline[CORRECTED]
     verdict = _UNDECIDED
     if isinstance(corrected, Saving):
-        dear_f1, cheap_f1 = of_both(corrected)
+        dear_f1, cheap_f1 = (run_units(part, CORRECTNESS) for part in of_both(corrected))
         test = non_inferiority(dear_f1, cheap_f1, DEFAULT_MARGIN)
         verdict = (
             f"{'Holds' if test.passes else 'Not shown'} at a margin of "
             f"{100 * DEFAULT_MARGIN:g} points, which is ours: on average F1 is lower by "
-            f"{test.loss:.3f}, and by up to {test.loss_high:.3f} (95 %; non-inferiority by Welch, "
-            f"{p_value(test.p)}; by ranks, {p_value(test.p_ranks)})."
+            f"{test.loss:.3f}, and by up to {test.loss_high:.3f} (95 %; non-inferiority, "
+            f"{p_value(test.p)})."
         ).replace("-0.", "\N{MINUS SIGN}0.")
     return Verdict(
         "The largest saving costs a negligible loss of correctness",

@@ -21,8 +21,6 @@ _HEADINGS = {
     "added_p": "p of the term added",
     "lack_of_fit_f": "F of what is left",
     "lack_of_fit_p": "p of what is left",
-    "non_inferiority_p_holm": "p (Welch, Holm)",
-    "non_inferiority_p_ranks": "p (ranks)",
     "front_probability": "On the front in resamples",
     "games_howell_p": "p (Games-Howell)",
     "cliffs_delta": "Cliff's delta",

@@ -34,8 +34,7 @@ MANY_ROWS = 24
 FIRST_ROWS = 12
 """Rows shown of a table that unfolds."""
 _P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
-              "lack_of_fit_p", "non_inferiority_p_holm",
-              "non_inferiority_p_ranks")  # fmt: skip
+              "lack_of_fit_p")  # fmt: skip
 _ABSENT = "\N{EN DASH}"
 _TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"

@@ -25,8 +25,7 @@ SUMMARISED = (
 )  # fmt: skip
 _OF_ARCHITECTURE = (
     "environment", "energy", "correctness", "regression", "nested_models", "pareto_front",
-    "energy_to_target", "largest_saving", "largest_saving_of_means", "largest_saving_by_sessions",
-    "sessions", "savings_without_loss",
+    "energy_to_target", "largest_saving", "sessions", "savings_without_loss",
 )  # fmt: skip
 _OF_ENVIRONMENT = (
     "energy_by_architecture", "interaction", "break_evens", "correctness", "pareto_front",

@@ -45,12 +45,12 @@ def architecture_verdict(
         return f"{_UNKNOWN}."
     if not differs.significant:
         return "No difference is shown."
-    if isinstance(harmless, SavingsWithoutLoss) and harmless.best is not None:
+    if isinstance(harmless, SavingsWithoutLoss) and harmless.best and harmless.shown:
         best = harmless.best
         return (
             f"Yes: {best.to_condition['architecture']} takes {percent(best.saving, 0)} less energy "
-            f"than {best.from_condition['architecture']}, and is shown to learn as well, to within "
-            f"{100 * harmless.margin:g} points of {quantity(harmless.correctness)}."
+            f"than {best.from_condition['architecture']}, and both are shown to be within "
+            f"{100 * harmless.margin:g} points of the best mean {quantity(harmless.correctness)}."
         )
     return (
         f"Yes: {largest.cheap} takes {percent(largest.saving, 0)} less energy than {largest.dear}. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -22,8 +21,6 @@ from greencv_core.analysis import (
     Unavailable,
 )
 from greencv_core.analysis.regression.breakeven import most_precise
-from greencv_core.analysis.sessions import SessionSaving
-from greencv_core.analysis.study_results import ArchitectureResults
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import bullet_list, paragraph
@@ -44,29 +41,23 @@ _MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
 @skip_unavailable
-def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
-    """Return each pair that saves, the largest saving first, and whether it loses correctness."""
-    if result.pairs.empty:
-        return None
-    pairs, name = result.pairs, quantity(result.correctness)
+def conditions_without_loss(result: SavingsWithoutLoss) -> Exhibit:
+    """Return by how much each condition may lose correctness against the best."""
+    table, name = result.conditions, quantity(result.correctness)
     frame = pd.DataFrame(
         {
-            "Saves, against": _against(pairs),
-            "Saving": _savings(pairs),
-            f"Loss of {name}: medians, and means at most": [
-                f"{_decimals(loss)}\n{_decimals(most)}".replace(" ", _NBSP)
-                for loss, most in zip(pairs["correctness_loss"], pairs["loss_high"], strict=True)
-            ],
-            "non_inferiority_p_holm": pairs["non_inferiority_p_holm"],
-            "non_inferiority_p_ranks": pairs["non_inferiority_p_ranks"],
-            "Shown below the margin": pairs["passes"],
+            "condition": table["condition"].str.replace(" ", _NBSP),
+            "n": table["n"],
+            f"Mean {name}": table[result.correctness].map(_decimals),
+            "Loses at most": table["loss_high"].map(_decimals),
+            "Below the margin": table["passes"],
         }
     )
     caption = (
-        f"Pairs that save {quantity(result.value)}, and whether they lose less than "
-        f"{100 * result.margin:g} points of {name}; p of non-inferiority"
+        f"Loss of mean {name} against the best condition: upper bound, 95 % for all at once; the "
+        f"margin is {result.margin:g}"
     )
-    return _opening(frame, caption, "pair", data=pairs)
+    return _opening(frame, caption, "condition", data=table)
 
 
 @skip_unavailable
@@ -357,11 +348,3 @@ def _share(value: float) -> str:
 
 def _degrees(table: pd.DataFrame) -> list[str]:
     return [f"{a:.0f}; {b:.1f}" for a, b in zip(table["df1"], table["df2"], strict=True)]
-
-
-def sessions_sentence(rq1: ArchitectureResults) -> str:
-    """State how sessions differ, and the largest saving with sessions as units."""
-    text, saving = rq1.sessions.sentence(), rq1.largest_saving_by_sessions
-    if isinstance(saving, SessionSaving) and math.isfinite(saving.ci_low):
-        text += f" {saving.sentence()}"
-    return text
