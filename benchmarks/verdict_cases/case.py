@@ -10,7 +10,10 @@ Rng = np.random.Generator
 FALSE_YES = "false yes"
 COVERAGE = "coverage"
 DOMINATED = "dominated"
-BANDS = {FALSE_YES: (0.0, 0.06), COVERAGE: (0.92, 0.98), DOMINATED: (0.0, 0.0)}
+CHANGED = "changed"
+BANDS = {
+    FALSE_YES: (0.0, 0.06), COVERAGE: (0.92, 0.98), DOMINATED: (0.0, 0.0), CHANGED: (0.0, 0.0),
+}  # fmt: skip
 """Lowest and highest rate that a sound verdict has, by kind."""
 
 
@@ -22,7 +25,8 @@ class Case:
     """What the verdict is about: ``largest saving``."""
     kind: str
     """``false yes``: a wrong claim; ``coverage``: the 95 % interval holds the truth;
-    ``dominated``: a recommendation that another condition beats."""
+    ``dominated``: a recommendation that another condition beats; ``changed``: an answer that
+    depends on what it should not depend on."""
     setting: str
     """The truth and the sizes: ``50 equal conditions, n = 5``."""
     simulate: Callable[..., bool | None]

@@ -15,6 +15,7 @@ from greencv_core.analysis.comparison import noninferiority
 from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
 from greencv_core.analysis.comparison.omnibus import Comparison, compare, compare_each
 from greencv_core.analysis.comparison.paired import PairedComparison, paired_by_environment
+from greencv_core.analysis.headlines import headlines
 from greencv_core.analysis.regression.breakeven import BreakEven, break_evens
 from greencv_core.analysis.regression.interaction import Interaction, architecture_by_environment
 from greencv_core.analysis.regression.nested import NestedModels, nested_models
@@ -269,6 +270,11 @@ class StudyResults:
     def decision(self) -> Decision | Unavailable:
         """The condition of least energy for every accepted loss of macro F1."""
         return attempt(decide, self.runs)
+
+    @cached_property
+    def headlines(self) -> pd.DataFrame:
+        """The savings that pages name, as :func:`greencv_core.analysis.headlines.headlines`."""
+        return headlines(self)
 
 
 def analyse(

@@ -11,7 +11,7 @@ from greencv_core.analysis.chance import (
     chance_sentence,
     learned_nothing,
 )
-from greencv_core.datasets.registry import known_size
+from greencv_core.datasets import count_classes
 from greencv_core.published.tables import complete_table
 from greencv_core.records.tables import _KNOWN_CLASSES
 from greencv_core.study.schema import Dataset
@@ -92,4 +92,4 @@ def test_published_correctness_is_judged_by_what_it_is():
 @pytest.mark.parametrize("name", sorted(_KNOWN_CLASSES))
 def test_classes_of_known_data_sets_are_the_registrys(name):
     spec = Dataset(name=name, train_images=200, validation_images=200)
-    assert known_size(spec).classes == _KNOWN_CLASSES[name]
+    assert count_classes(spec) == _KNOWN_CLASSES[name]

@@ -133,9 +133,15 @@ def test_a_further_error_widens_the_loss():
 
 
 @pytest.mark.filterwarnings("error")
-def test_conditions_that_learn_nothing_have_nothing_to_lose():
+def test_conditions_that_learned_nothing_take_no_part_and_are_named():
+    runs = runs_with_losses([0.0, 0.0, 0.0])
+    with pytest.raises(NotEnoughDataError, match="net0, net1 and net2 learned nothing"):
+        savings_without_loss(runs.assign(f1_macro=0.0), 0.02, "architecture")
+    failed = runs["architecture"] == "net2"
     result = savings_without_loss(
-        runs_with_losses([0.0, 0.0]).assign(f1_macro=0.0), 0.02, "architecture"
+        runs.assign(f1_macro=runs[F1].where(~failed, 0.0)), 0.02, "architecture"
     )
-    assert result.best is None
-    assert "nan" not in result.sentence()
+    alone = savings_without_loss(runs[~failed], 0.02, "architecture")
+    assert result.best == alone.best
+    assert "net2 learned nothing and takes no part." in result.sentence()
+    assert result.conditions.equals(alone.conditions)

@@ -100,7 +100,7 @@ class Saving:
         if low <= 0 <= high:
             text += ", which includes no difference"
         if self.picked_from > 1:
-            text += f"; the largest of {self.picked_from} pairs, which the interval allows for"
+            text += f"; picked from {self.picked_from} pairs, which the interval allows for"
         return text
 
     def picked(self, conditions: int, pairs: int) -> Saving:

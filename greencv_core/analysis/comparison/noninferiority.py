@@ -13,10 +13,10 @@ from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.choice.savings import Saving, savings_table
 from greencv_core.analysis.comparison.best import loss_bounds
 from greencv_core.analysis.images import image_error_sentence, image_variances
-from greencv_core.analysis.result import ALPHA
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
 from greencv_core.analysis.units import contrast, mark_units, run_units
-from greencv_core.utils.text import count, left_out_clause, p_value, quantity
+from greencv_core.utils.text import count, left_out_clause, listed, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
 """Loss of F1 (two points) that counts as negligible by default."""
@@ -80,6 +80,8 @@ class SavingsWithoutLoss:
     """The largest of these savings; its interval allows for the choice among all pairs."""
     left_out: tuple[str, ...] = ()
     """Conditions with fewer than two runs with correctness, or with a value of zero or below."""
+    failed: tuple[str, ...] = ()
+    """Conditions that learned nothing, which take no part (:mod:`..chance`)."""
     image_error: str = ""
     """That the error from the number of validation images is not included, if it is not."""
 
@@ -90,7 +92,11 @@ class SavingsWithoutLoss:
 
     def sentence(self) -> str:
         """Name the largest saving without loss, and count the conditions."""
-        return f"{self._answer()} {self.image_error}".strip()
+        failed = ""
+        if self.failed:
+            verb = "takes" if len(self.failed) == 1 else "take"
+            failed = f"{listed(self.failed)} learned nothing and {verb} no part."
+        return " ".join(part for part in (self._answer(), failed, self.image_error) if part)
 
     def _answer(self) -> str:
         passing = self.conditions[self.conditions["passes"]]
@@ -131,12 +137,17 @@ def savings_without_loss(
 
     Both conditions must be: against one that failed, any other seems to lose nothing. The bounds of
     the loss are those of the decision (:func:`loss_bounds`), with the error from the number of
-    validation images where it is known. A condition that learned nothing never passes.
+    validation images where it is known. Conditions that learned nothing take no part.
     """
     known = mark_units(runs).dropna(subset=[value, correctness])
+    columns = [by] if isinstance(by, str) else list(by)
+    groups = known.groupby(columns, sort=False, observed=True)
+    failed = [condition_name(key) for key, part in groups if learned_nothing(part, correctness)]
+    if failed and groups.ngroups - len(failed) < 2:
+        raise NotEnoughDataError(f"{listed(failed)} learned nothing, so fewer than 2 are left")
+    known = groups.filter(lambda part: not learned_nothing(part, correctness))
     every = savings_table(known, by, value, correctness=correctness)
     compared = {name for result in every for name in (result.dear, result.cheap)}
-    columns = [by] if isinstance(by, str) else list(by)
     parts = {
         condition_name(key): part
         for key, part in known.groupby(columns, sort=False, observed=True)
@@ -145,10 +156,7 @@ def savings_without_loss(
     scores = [run_units(part, correctness) for part in parts.values()]
     bounds = loss_bounds(scores, np.nan_to_num(image_variances(list(parts.values()), correctness)))
     means = [float(values.mean()) for values in scores]
-    passes = {
-        name: bool(bound < margin) and not learned_nothing(part, correctness)
-        for (name, part), bound in zip(parts.items(), bounds, strict=True)
-    }
+    passes = {name: bool(bound < margin) for name, bound in zip(parts, bounds, strict=True)}
     passing = [result for result in every if passes[result.dear] and passes[result.cheap]]
     table = pd.DataFrame(
         {
@@ -170,6 +178,7 @@ def savings_without_loss(
         conditions=table.sort_values("loss_high", kind="stable", ignore_index=True),
         pairs=pd.DataFrame(rows, columns=["from", "to", *keys]),
         best=passing[0].picked(len(parts), len(every)) if passing else None,
-        left_out=groups_but(runs, by, parts),
+        left_out=groups_but(runs, by, [*parts, *failed]),
+        failed=tuple(failed),
         image_error=image_error_sentence(known, correctness),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 
 import pandas as pd
 from IPython.display import HTML
@@ -10,11 +11,13 @@ from IPython.display import HTML
 from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
 from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import runs_of, weakest_provenance
+from greencv_core.analysis.study_results import StudyResults
+from greencv_core.analysis.units import log_units, mark_units
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import show_table
+from greencv_core.report.exhibits.tables import show_table, with_interval
 from greencv_core.utils.energy import J_PER_KWH
-from greencv_core.utils.text import listed, number, percent, quantity
+from greencv_core.utils.text import as_opening, listed, number, percent, quantity
 
 _UNKNOWN = "These runs cannot tell"
 
@@ -82,20 +85,42 @@ def _change(ratio: float) -> str:
     return f"{percent(abs(ratio - 1), 0)} {'less' if ratio < 1 else 'more'}"
 
 
+def headlines_table(results: StudyResults) -> Exhibit:
+    """Return the savings that the pages of this report name."""
+    found = results.headlines
+    frame = pd.DataFrame(
+        {
+            "Number": found["number"].map(as_opening) + ", " + found["among"],
+            "Saves, against": found["saves"] + "\n" + found["against"],
+            "Saving (95 %)": [
+                with_interval(percent, *row)
+                for row in found[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+            ],
+            "n": found["n_to"].map("{:.0f}".format)
+            + " and "
+            + found["n_from"].map("{:.0f}".format),
+        }
+    )[found["saving"].notna().to_numpy()]
+    caption = f"Savings of energy per image that the pages name; energy {results.provenance}"
+    return show_table(frame.reset_index(drop=True), caption, data=found, runs=results.runs)
+
+
 def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
     """Return the energy, emissions and cost of a saving's conditions for a billion images.
 
     A billion is on the scale of research trainings; emissions use each run's own carbon intensity.
     """
     provenance = weakest_provenance(runs)
-    compared = [runs_of(runs, end) for end in (saving.from_condition, saving.to_condition)]
+    marked = mark_units(runs)
+    compared = [runs_of(marked, end) for end in (saving.from_condition, saving.to_condition)]
     intensities = [part["carbon_intensity_gco2e_per_kwh"] for part in compared]
+    weighted = [
+        part.assign(energy_j_per_image=part["energy_j_per_image"] * intensity)
+        for part, intensity in zip(compared, intensities, strict=True)
+    ]
     energies_kwh, emissions = (
-        [float(values.median()) * 1e9 / J_PER_KWH for values in of_both]
-        for of_both in (
-            [part["energy_j_per_image"] for part in compared],
-            [part["energy_j_per_image"] * i for part, i in zip(compared, intensities, strict=True)],
-        )
+        [math.exp(log_units(part, "energy_j_per_image").mean()) * 1e9 / J_PER_KWH for part in parts]
+        for parts in (compared, weighted)
     )
     for column in (energies_kwh, emissions):
         column.append(column[0] - column[1])
@@ -109,7 +134,7 @@ def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float)
         }
     )
     caption = (
-        "What a billion images like this study's would take, on this machine, by the median energy "
+        "What a billion images like this study's would take, on this machine, by the mean energy "
         f"per image; at {stated or 'unknown'} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
     )
     return show_table(frame, caption, runs=runs)
