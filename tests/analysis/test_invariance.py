@@ -74,7 +74,7 @@ def of_decision(decision):
 def of_regression(regression):
     return {
         row.environment: (row.exponent, row.ci_low, row.ci_high)
-        for row in regression.slopes.itertuples()
+        for row in regression.lines.itertuples()
     }
 
 
@@ -190,7 +190,7 @@ def with_another(runs, energy, correctness):
 
 
 def check_dominated(runs):
-    parts = ("largest saving", "decision", "Pareto front")
+    parts = ("largest saving", "saving without loss", "decision", "Pareto front")
     dominated = with_another(runs, 1.01, lambda f1: f1 - 0.1)
     # More conditions make intervals and bounds wider, and may not change what is named.
     ends = ("low", "high")
@@ -198,7 +198,7 @@ def check_dominated(runs):
 
 
 def check_failed(runs, energy):
-    parts = ("decision",)
+    parts = ("saving without loss", "decision")
     failed = with_another(runs, energy, lambda f1: 0.018 + 0 * f1)
     ends = ("low", "high")
     check_same(told(runs, parts, ends), told(failed, parts, ends))

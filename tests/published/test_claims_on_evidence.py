@@ -22,6 +22,7 @@ def evidence(runs=None, images=1000, **columns):
     runs = truth(n=1, gflops=TEN, environments=3) if runs is None else runs
     return runs.assign(
         **{
+            "run_id": [f"lab/{number}" for number in range(len(runs))],
             "source": "lab",
             "energy_j": runs["energy_j_per_image"] * images,
             "duration_s": runs["duration_s_per_image"] * images,
