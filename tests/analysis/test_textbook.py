@@ -14,7 +14,7 @@ from greencv_core.analysis import (
     non_inferiority,
     paired_by_environment,
 )
-from greencv_core.analysis.regression import breakeven
+from greencv_core.analysis.regression import breakeven, data
 from greencv_core.analysis.regression.data import Fit
 from greencv_core.analysis.regression.interaction import aligned_ranks_anova
 from tests.support import textbook, textbook_models
@@ -201,10 +201,10 @@ def test_aligned_ranks_of_midichlorians():
 
 def test_fiellers_interval_of_the_reaction_chamber(monkeypatch):
     answer = textbook_models.REACTION_CHAMBER_FIELLER
-    monkeypatch.setattr(breakeven, "CONFIDENCE", answer["confidence"])
-    data = textbook_models.REACTION_CHAMBER
+    monkeypatch.setattr(data, "CONFIDENCE", answer["confidence"])
+    chamber = textbook_models.REACTION_CHAMBER
     line = breakeven._Line.through(
-        data["dial"].to_numpy(), data["temperature"].to_numpy() - answer["at"]
+        chamber["dial"].to_numpy(), chamber["temperature"].to_numpy() - answer["at"]
     )
     low, high, _ = line.where_zero(0, 100)
     assert line.centre - line.level / line.slope == pytest.approx(answer["estimate"], abs=0.05)

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from greencv_core.analysis.regression.data import Fit, combined, shared_variance
+from greencv_core.analysis.regression.data import Fit, quantile, shared_variance
 from greencv_core.analysis.result import (
     ALPHA,
-    CONFIDENCE,
     NotEnoughDataError,
     Unavailable,
     Values,
@@ -187,7 +185,7 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
             "level, and crosses nowhere"
         )
     both = data[data["architecture"].isin(means.index)]
-    line = _Line.through(x, y, shared_variance(both, {a: -1.0, b: 1.0}))
+    line = _Line.through(x, y, shared_variance(both, {a: -1.0, b: 1.0}, len(x) - 2))
     low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
     crossing = line.centre - line.level / line.slope if line.slope else math.nan
     half, fitted = line.half_width(x), line.at(x)
@@ -246,23 +244,24 @@ class _Line:
     slope: float
     slope_p: float
     covariance: Values
-    df: float
+    df: int
 
     @classmethod
-    def through(cls, x: Values, y: Values, shared: tuple[float, float] = (0.0, 1.0)) -> _Line:
+    def through(cls, x: Values, y: Values, shared: float = 0.0) -> _Line:
         centre = float(x.mean())
         fit = Fit(np.column_stack([np.ones(len(x)), x - centre]), y)
         slope = fit.estimate(1)
-        _, df = combined(float(fit.covariance[0, 0]), fit.df, *shared)
-        covariance = fit.covariance + np.diag([shared[0], 0.0])
-        return cls(centre, float(fit.estimates[0]), slope.value, slope.p, covariance, df)
+        covariance = fit.covariance + np.diag([shared, 0.0])
+        return cls(centre, float(fit.estimates[0]), slope.value, slope.p, covariance, fit.df)
 
     def at(self, x: Values) -> Values:
         return self.level + self.slope * (x - self.centre)
 
     def half_width(self, x: Values) -> Values:
         design = np.column_stack([np.ones(len(x)), x - self.centre])
-        half: Values = self._t * np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))
+        half: Values = quantile(self.df) * np.sqrt(
+            np.einsum("ij,jk,ik->i", design, self.covariance, design)
+        )
         return half
 
     def where_zero(self, first: float, last: float) -> tuple[float, float, bool]:
@@ -273,16 +272,12 @@ class _Line:
         """
         (level_variance, covariance), (_, slope_variance) = self.covariance
         low, high, bounded = _fieller(
-            self.level, self.slope, level_variance, covariance, slope_variance, self._t
+            self.level, self.slope, level_variance, covariance, slope_variance, quantile(self.df)
         )
         low, high = self.centre + low, self.centre + high
         if bounded:
             return low, high, high < first or low > last
         return math.nan, math.nan, low < first and last < high
-
-    @property
-    def _t(self) -> float:
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.df))
 
 
 def _fieller(

@@ -66,12 +66,12 @@ def means_of(data: pd.DataFrame) -> pd.DataFrame:
     return means.assign(variance=groups["log_energy"].var(), n=groups.size()).reset_index()
 
 
-def shared_variance(data: pd.DataFrame, weights: Mapping[str, float]) -> tuple[float, float]:
+def shared_variance(data: pd.DataFrame, weights: Mapping[str, float], df: int) -> float:
     """Return what sessions add to the variance of a weighted sum of environments.
 
-    That is the variance of the sum's mean over architectures, beyond what independent runs explain,
-    and its degrees of freedom: the analysis of variance of architectures crossed with sessions.
-    Environments with the same sessions are taken together. Of one session nothing is known.
+    That is the variance of the sum's mean over architectures, beyond what independent runs explain:
+    the analysis of variance of architectures crossed with sessions. Environments with the same
+    sessions are taken together. Of one session nothing is known.
 
     Parameters
     ----------
@@ -79,6 +79,10 @@ def shared_variance(data: pd.DataFrame, weights: Mapping[str, float]) -> tuple[f
         Columns architecture, environment, session and log_energy.
     weights : mapping
         Weight of each environment in the sum.
+    df : int
+        Degrees of freedom of the t quantile that it will be multiplied by. It is larger by how much
+        the quantile of the sessions' own, fewer ones is: in simulations, this holds where
+        Satterthwaite's degrees of freedom do not.
     """
     cells = data.groupby(["environment", "architecture", "session"])["log_energy"].mean()
     known = set(cells.index.get_level_values(0))
@@ -98,16 +102,22 @@ def shared_variance(data: pd.DataFrame, weights: Mapping[str, float]) -> tuple[f
         added = max(0.0, between - noise)
         variance += added
         spread += added**2 / (sessions - 1)
-    return variance, variance**2 / spread if variance else 1.0
+    if not variance:
+        return 0.0
+    return variance * (quantile(variance**2 / spread) / quantile(df)) ** 2
+
+
+def quantile(df: float) -> float:
+    """Return Student's t that a 95 % interval takes."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % interval, degrees of freedom, and the p value of its being 0."""
+    """A figure with its 95 % interval, and the p value of its being 0."""
 
     value: float
     low: float
     high: float
-    df: float
     p: float
 
 
@@ -129,21 +139,13 @@ class Fit:
         self.leverage: Values = np.einsum("ij,jk,ik->i", design, inverse, design)
         self.covariance: Values = inverse * float(self.residuals @ self.residuals) / self.df
 
-    def estimate(self, place: int, shared: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    def estimate(self, place: int, shared: float = 0.0) -> Estimate:
         """Return a coefficient; ``shared`` adds to its variance."""
         value = float(self.estimates[place])
-        error, df = combined(float(self.covariance[place, place]), self.df, *shared)
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
-        p = 2 * float(stats.t.sf(abs(value) / error, df)) if error else float(value == 0)
-        return Estimate(value, value - half, value + half, df, p)
-
-
-def combined(own: float, df: float, shared: float, shared_df: float) -> tuple[float, float]:
-    """Return the standard error of two variances together, and its degrees of freedom."""
-    total = own + shared
-    if not shared:
-        return math.sqrt(total), df
-    return math.sqrt(total), total**2 / (own**2 / df + shared**2 / shared_df)
+        error = math.sqrt(float(self.covariance[place, place]) + shared)
+        half = quantile(self.df) * error
+        p = 2 * float(stats.t.sf(abs(value) / error, self.df)) if error else float(value == 0)
+        return Estimate(value, value - half, value + half, p)
 
 
 def design_of(means: pd.DataFrame, own: Mapping[str, bool]) -> Values:

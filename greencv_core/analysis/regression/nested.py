@@ -140,8 +140,9 @@ def _added_p(data: pd.DataFrame, means: pd.DataFrame, coefficient: str, differs:
         # Sessions shift an environment's level and leave its slope as it is.
         level = coefficient == "intercept"
         weights = dict(zip(table.columns, contrast, strict=True))
-        shared = shared_variance(data, weights) if level else (0.0, 1.0)
-        found.append(Fit(design, table.to_numpy() @ contrast).estimate(place, shared).p)
+        fit = Fit(design, table.to_numpy() @ contrast)
+        shared = shared_variance(data, weights, fit.df) if level else 0.0
+        found.append(fit.estimate(place, shared).p)
     return min(1.0, len(found) * min(found))
 
 

@@ -148,7 +148,7 @@ def _line(environment: str, fit: Fit) -> dict[str, object]:
         "exponent": exponent.value,
         "ci_low": exponent.low,
         "ci_high": exponent.high,
-        "df": exponent.df,
+        "df": fit.df,
         "p": exponent.p,
     }
     for other in others:
