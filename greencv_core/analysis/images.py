@@ -15,7 +15,7 @@ from scipy import stats
 
 from greencv_core.analysis.result import CONFIDENCE, Values
 from greencv_core.utils.confusion import Classes, count_pairs, decode_classes
-from greencv_core.utils.text import count, quantity
+from greencv_core.utils.text import quantity
 
 LABELS, PREDICTIONS, IMAGES = "validation_labels", "validation_predictions", "validation_images"
 
@@ -89,7 +89,7 @@ def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
     share = float(scores.median())
     half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * np.sqrt(share * (1 - share) / fewest)
     return (
-        f"The error from {count(fewest, 'validation image')} (95 %: about {100 * half:.1f} points "
+        f"The error from {fewest:,} validation images (95 %: about {100 * half:.1f} points "
         f"of {quantity(correctness)} to either side) is not included."
     )
 
