@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
+from greencv_core.analysis import savings_without_loss
+from greencv_core.analysis.choice.decision import decide
 from greencv_core.analysis.images import image_error, image_error_sentence, image_variances
 from greencv_core.utils.confusion import count_pairs, encode_classes
+from tests.support.tables import lognormal, runs_of
 
 RNG = np.random.default_rng(1)
 CLASSES = 4
@@ -88,3 +91,27 @@ def test_a_page_says_what_error_is_missing():
     )
     unknown = image_error_sentence(older[["f1_macro"]], "f1_macro")
     assert unknown == "The error from the number of validation images is not included."
+
+
+def test_the_margin_and_the_decision_take_the_images_into_account():
+    # Each condition fails on six images of its own: as good on these, unknown on others.
+    labels = np.arange(100) % CLASSES
+    energies = {"dear": lognormal(1, 6, 2.0, 0.02), "cheap": lognormal(2, 6, 1.0, 0.02)}
+    runs = runs_of(energies, {name: 0.94 + 0.001 * np.arange(6) for name in energies})
+    runs = runs.assign(duration_s_per_image=1.0, power_w=1.0, provenance="measured")
+    texts = {}
+    for name, first in (("dear", 0), ("cheap", 20)):
+        predictions = labels.copy()
+        predictions[first : first + 6] = (labels[first : first + 6] + 1) % CLASSES
+        texts[name] = encode_classes(predictions)
+    known = runs.assign(
+        validation_labels=encode_classes(labels),
+        validation_predictions=runs["architecture"].map(texts),
+        f1_macro_image_error=0.02,
+    )
+    for table, shown in ((runs, True), (known, False)):
+        found = savings_without_loss(table, 0.02)
+        assert (found.best is not None) == shown
+        assert ("validation images is not included" in found.sentence()) == shown
+        choice = decide(table).choice(0.02)
+        assert choice.levels[0] == ("cheap" if shown else "dear")
