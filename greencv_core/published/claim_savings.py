@@ -17,6 +17,7 @@ from greencv_core.analysis import (
     saving,
 )
 from greencv_core.analysis.chance import learned_nothing
+from greencv_core.analysis.images import image_error_sentence, image_variances
 from greencv_core.analysis.selection import condition_name, runs_of
 from greencv_core.analysis.units import log_units, mark_units, run_units
 from greencv_core.published.claim_answers import (
@@ -128,11 +129,10 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
         return cannot(largest.reason)
     if largest.ci_low <= 0:
         return cannot("no saving is shown")
-    dear, cheap = (
-        run_units(runs_of(taught, end), terms.column)
-        for end in (largest.from_condition, largest.to_condition)
-    )
-    test = non_inferiority(dear, cheap, terms.margin)
+    parts = [runs_of(taught, end) for end in (largest.from_condition, largest.to_condition)]
+    dear, cheap = (run_units(part, terms.column) for part in parts)
+    images = float(image_variances(parts, terms.column)[0, 1])
+    test = non_inferiority(dear, cheap, terms.margin, images)
     points = f"{100 * terms.margin:g} points"
     here = (
         f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95 %; "
@@ -145,6 +145,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
         standing, verdict = "does not hold", f"Does not hold: the loss is shown to exceed {points}."
     else:
         standing, verdict = "not shown", f"Not shown: the loss may be below {points} or above."
+    verdict = f"{verdict} {image_error_sentence(pd.concat(parts), terms.column)}".strip()
     figures = (test.loss, test.loss_low, test.loss_high)
     return Answer(standing, verdict, here, largest.n_from + largest.n_to, *map(rounded, figures))
 

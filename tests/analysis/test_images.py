@@ -113,5 +113,6 @@ def test_the_margin_and_the_decision_take_the_images_into_account():
         found = savings_without_loss(table, 0.02)
         assert (found.best is not None) == shown
         assert ("validation images is not included" in found.sentence()) == shown
+        # The dear condition is not shown to be worse, but takes more energy: never the choice.
         choice = decide(table).choice(0.02)
-        assert choice.levels[0] == ("cheap" if shown else "dear")
+        assert (choice.levels[0] if choice else None) == ("cheap" if shown else None)

@@ -18,6 +18,7 @@ from greencv_core.analysis import (
     saving,
 )
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
+from greencv_core.analysis.images import image_error_sentence
 from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import runs_of
 from greencv_core.analysis.units import mark_units, run_units
@@ -259,6 +260,7 @@ def _judge_correctness(
             f"{test.loss:.3f}, and by up to {test.loss_high:.3f} (95 %; non-inferiority, "
             f"{p_value(test.p)})."
         ).replace("-0.", "\N{MINUS SIGN}0.")
+        verdict += f" {image_error_sentence(pd.concat(of_both(corrected)), CORRECTNESS)}"
     return Verdict(
         "The largest saving costs a negligible loss of correctness",
         "no margin stated",
