@@ -32,8 +32,10 @@ from greencv_core.published.claim_answers import (
     rounded,
 )
 from greencv_core.published.seaa2023.runs import signed_percent
-from greencv_core.utils.text import number, p_value, quantity
+from greencv_core.utils.text import number, p_value, percent, quantity
 
+AGREEMENT = 1.25
+"""Largest ratio of the energies that two savings leave at which the savings agree."""
 _NO_INTERVAL = "one run a condition, so no interval"
 
 
@@ -58,17 +60,33 @@ def ask_largest_saving(theirs: float, terms: Terms, runs: pd.DataFrame) -> Answe
         f"{signed_percent(largest.saving)} ({signed_percent(largest.ci_low)} to "
         f"{signed_percent(largest.ci_high)}), {largest.cheap} against {largest.dear}"
     ) + _span(runs)
-    standing: Standing
-    if largest.ci_low <= 0:
-        standing, verdict = "not shown", "Not shown: the interval includes no saving."
-    elif largest.ci_low > theirs:
-        standing, verdict = "holds", "Holds; the largest saving is larger here."
-    elif largest.ci_high < theirs:
-        standing, verdict = "holds in part", "Holds in part: a saving is shown, but a smaller one."
-    else:
-        standing, verdict = "holds", "Holds: not told apart from the original's figure."
+    standing, verdict = compare_saving(theirs, largest.ci_low, largest.ci_high)
     figures = (largest.saving, largest.ci_low, largest.ci_high)
     return Answer(standing, verdict, here, largest.n_from + largest.n_to, *map(rounded, figures))
+
+
+def compare_saving(theirs: float, low: float, high: float) -> tuple[Standing, str]:
+    """Return the verdict of a saving's 95 % interval on the figure of another study.
+
+    A saving is as large as theirs if it is shown to leave at most :data:`AGREEMENT` times the
+    energy that theirs leaves, and agrees with it if it also leaves no less than that share.
+    """
+    least, most = 1 - (1 - theirs) * AGREEMENT, 1 - (1 - theirs) / AGREEMENT
+    within = f"the margin of agreement ({100 * least:.1f} to {percent(most)})"
+    if low <= 0:
+        return "not shown", "Not shown: the interval includes no saving."
+    if low > theirs:
+        return "holds", "Holds: the saving is shown to be larger."
+    if low > least and high < most:
+        return "holds", f"Holds: the interval lies within {within}."
+    if low > least:
+        return "holds", f"Holds: the saving is shown to lie within {within} or above."
+    if high < theirs:
+        return "holds in part", "Holds in part: a saving is shown, but a smaller one."
+    return "not shown", (
+        "Not shown: there is a saving, but it may lie below the margin of agreement "
+        f"({percent(least)}) or within it."
+    )
 
 
 def gflops_span(fewest: float, most: float) -> str:

@@ -154,6 +154,7 @@ def test_removals_by_hand_and_by_rule_are_listed(reanalysis):
     assert table.loc[("Cloud", "nasnet_mobile"), "removed_by_rule"] == "0 to 3"
     assert reanalysis.every_run["removed_by_hand"].sum() == 18
     sentence = evidence.removals_sentence(reanalysis)
-    assert "those of nasnet_mobile in Cloud (2022-12-06)" in sentence
-    assert "those of mobilenet_v2 in Local ML (2023-02-21)" in sentence
-    assert "resnet50" not in sentence  # that day, others were kept
+    assert "3 whole sessions of a condition are among them" in sentence
+    assert "4 runs of nasnet_mobile in Cloud from 2022-12-06" in sentence
+    assert "7 runs of mobilenet_v2 in Local ML from 2023-02-21" in sentence
+    assert "5 runs of resnet50 in Cloud from 2023-03-09" in sentence  # others of that day: kept

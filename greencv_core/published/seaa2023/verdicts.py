@@ -22,6 +22,9 @@ from greencv_core.analysis.images import image_error_sentence
 from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import runs_of
 from greencv_core.analysis.units import mark_units, run_units
+from greencv_core.published.claim_differences import ask_correlation
+from greencv_core.published.claim_matching import ask_matching
+from greencv_core.published.claim_savings import compare_saving
 from greencv_core.published.seaa2023.claims import printed, quote_correlation, quote_test
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
@@ -34,7 +37,7 @@ from greencv_core.published.seaa2023.reanalysis import (
     Reanalysis,
 )
 from greencv_core.published.seaa2023.runs import signed_percent
-from greencv_core.utils.text import listed, number, p_value, percent
+from greencv_core.utils.text import as_opening, listed, number, p_value, percent
 
 FINAL_ABSTRACT = 0.8138
 """Largest saving in the abstract of the paper's last version, cut and not rounded."""
@@ -134,9 +137,13 @@ def _judge_first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
 
 def _judge_saving(claim: str, quoted: str, results: Mapping[str, Saving | Unavailable]) -> Verdict:
     published, corrected = results["published"], results[CORRECTED]
-    net = _net(corrected, [results[variant] for variant in IDLE])
-    verdict = f"{_compare(published, corrected)} {net}".strip()
-    return Verdict(claim, quoted, _recomputed(published), _shown(corrected), verdict)
+    net = net_saving(corrected, [results[variant] for variant in IDLE])
+    verdict = _compare(published, corrected)
+    if verdict.startswith("Holds") and _lost_net(results):
+        verdict = f"Holds in part: gross, it h{verdict[1:]}"
+    return Verdict(
+        claim, quoted, _recomputed(published), _shown(corrected), f"{verdict} {net}".strip()
+    )
 
 
 def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -> str:
@@ -150,22 +157,23 @@ def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -
         return "Does not hold: corrected, the interval includes no saving."
     points = 100 * (corrected.saving - published.saving)
     word = "higher" if points > 0 else "lower"
-    moved = f"{number(abs(points))} percentage points {word} when corrected"
-    inside = corrected.ci_low <= published.saving <= corrected.ci_high
-    where = "within" if inside else "outside"
-    return (
-        f"{'Holds' if inside else 'A saving holds'}; {moved}, the published figure being {where} "
-        "the corrected interval."
-    )
+    _, verdict = compare_saving(published.saving, corrected.ci_low, corrected.ci_high)
+    return f"{verdict} Corrected, it is {number(abs(points))} percentage points {word}."
 
 
-def _net(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]) -> str:
+def _lost_net(results: Mapping[str, Saving | Unavailable]) -> bool:
+    """Return whether no saving is left net of an idle power."""
+    nets = [results[variant] for variant in IDLE]
+    return any(isinstance(net, Saving) and net.ci_low <= 0 for net in nets)
+
+
+def net_saving(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]) -> str:
     """Say how large a saving is net of each idle power."""
     if isinstance(gross, Unavailable):
         return ""
     known = [net for net in nets if isinstance(net, Saving)]
     if len(known) < len(nets):
-        return ""
+        return "Net energy is not known." if not known else ""
     low, high = (choose(net.saving for net in known) for choose in (min, max))
     span = f"{signed_percent(low)} to {signed_percent(high)}"
     if any(not _same_conditions(net, gross) for net in known):
@@ -279,9 +287,11 @@ def _judge_scaling(reanalysis: Reanalysis) -> Verdict:
     elif published != corrected:
         verdict = "Changes when corrected."
     else:
+        answer = ask_matching(reanalysis.runs(CORRECTED))
         verdict = (
-            f"In these data, gross, for {_list_or_none(corrected)}; the two GPUs differ in more "
-            f"than size. {_break_even(reanalysis)}"
+            f"{as_opening(answer.standing)}. In these data, gross, for "
+            f"{_list_or_none(corrected)}; the two GPUs differ in more than size. "
+            f"{_break_even(reanalysis)}"
         )
     if not any(net is None for net in nets):
         each = "; ".join(_list_or_none(net) for net in nets if net is not None)
@@ -350,11 +360,13 @@ def _judge_complexity(reanalysis: Reanalysis) -> Verdict:
         }
         texts.append(", ".join(f"{name} {rho:.3f}" for name, rho in each.items()))
         every += each.values()
-    n = reanalysis.every_run["architecture"].nunique()
+    known = reanalysis.runs(CORRECTED).dropna(subset=["energy_j_per_image"])
+    answer = ask_correlation("gflops_per_image", "energy_j_per_image", known)
     return Verdict(
         "Energy rises with GFLOPs (Spearman's rho)",
         quote_correlation("energy", "gflops"),
         texts[0],
         texts[1],
-        f"Rho is {min(every):.2f} or more throughout, within these {n} architectures.",
+        f"{answer.verdict} With architectures as units: {answer.here}. Over runs, rho is "
+        f"{min(every):.2f} or more throughout.".replace("\n", "; "),
     )
