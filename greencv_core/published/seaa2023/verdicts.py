@@ -88,11 +88,11 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
         _judge_first_headline(headline),
         _judge_saving(
             "Architecture and environment save up to 81.38 % (last version)",
-            percent(FINAL_ABSTRACT, 2),
+            FINAL_ABSTRACT,
             headline,
         ),
         *(
-            _judge_saving(claim, percent(printed("savings", figure), 2), effects.loc[row].to_dict())
+            _judge_saving(claim, printed("savings", figure), effects.loc[row].to_dict())
             for claim, figure, row in _SAVINGS
         ),
         *(_judge_test(reanalysis, claim, name) for name, claim in _TESTS.items()),
@@ -135,18 +135,26 @@ def _judge_first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
     )
 
 
-def _judge_saving(claim: str, quoted: str, results: Mapping[str, Saving | Unavailable]) -> Verdict:
+def _judge_saving(
+    claim: str, theirs: float, results: Mapping[str, Saving | Unavailable]
+) -> Verdict:
     published, corrected = results["published"], results[CORRECTED]
     net = net_saving(corrected, [results[variant] for variant in IDLE])
-    verdict = _compare(published, corrected)
+    verdict = _compare(theirs, published, corrected)
     if verdict.startswith("Holds") and _lost_net(results):
         verdict = f"Holds in part: gross, it h{verdict[1:]}"
     return Verdict(
-        claim, quoted, _recomputed(published), _shown(corrected), f"{verdict} {net}".strip()
+        claim,
+        percent(theirs, 2),
+        _recomputed(published),
+        _shown(corrected),
+        f"{verdict} {net}".strip(),
     )
 
 
-def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -> str:
+def _compare(
+    theirs: float, published: Saving | Unavailable, corrected: Saving | Unavailable
+) -> str:
     if isinstance(published, Unavailable) or isinstance(corrected, Unavailable):
         return _UNDECIDED
     if not _same_conditions(published, corrected):
@@ -157,7 +165,7 @@ def _compare(published: Saving | Unavailable, corrected: Saving | Unavailable) -
         return "Does not hold: corrected, the interval includes no saving."
     points = 100 * (corrected.saving - published.saving)
     word = "higher" if points > 0 else "lower"
-    _, verdict = compare_saving(published.saving, corrected.ci_low, corrected.ci_high)
+    _, verdict = compare_saving(theirs, corrected.ci_low, corrected.ci_high)
     return f"{verdict} Corrected, it is {number(abs(points))} percentage points {word}."
 
 
