@@ -15,12 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 
 from greencv_core.published.seaa2023.digits import keep_freed_memory
-from greencv_core.published.seaa2023.nvidia_smi import Log, read_log, whole_lines
+from greencv_core.published.seaa2023.nvidia_smi import Log, read_log
+from greencv_core.published.seaa2023.processor import read_processor_log
 from greencv_core.published.seaa2023.runs import (
     CARBON_INTENSITY_GCO2E_PER_KWH,
     FOLDERS,
@@ -66,11 +64,6 @@ _NUMBERS = (
     "fallback_power_w", "log_bytes", "missing_s", "missing_energy_j",
     "ends_apart_s", "cpu_utilization_pct", "process_memory_mb",
 )  # fmt: skip
-_PROCESSOR_TYPES = {
-    "timestamp": pa.timestamp("us"),
-    "cpu usage (%)": pa.float64(),
-    "memory usage (MB)": pa.float64(),
-}
 _CORRECTNESS = {
     "accuracy": "accuracy", "f1": "f1-score", "precision": "precision", "recall": "recall",
     "auc": "AUC", "gflops_per_image": "GFLOPs", "batch_size": "batch size",
@@ -303,18 +296,8 @@ def _fallback(log: Log, before_w: float) -> tuple[float, float]:
 
 def _processor(path: Path, log: Log) -> dict[str, Any]:
     """Return the processor's load, and the lost end of the GPU's log, from the processor's log."""
-    content, _ = whole_lines(path)
-    try:
-        table = csv.read_csv(
-            pa.BufferReader(content),
-            read_options=csv.ReadOptions(use_threads=False, block_size=max(1, len(content))),
-            convert_options=csv.ConvertOptions(
-                include_columns=list(_PROCESSOR_TYPES), column_types=_PROCESSOR_TYPES
-            ),
-        )
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise BadInputError(f"{path}: {str(error).splitlines()[0]}") from error
-    logged_s = pc.cast(table["timestamp"], pa.int64()).to_numpy() / 1e6
+    cpu = read_processor_log(path)
+    logged_s = cpu.time_s
     if len(logged_s) < 2:
         raise BadInputError(f"{path}: too short: {len(logged_s)} lines")
     kept = trimmed(log)
@@ -326,8 +309,8 @@ def _processor(path: Path, log: Log) -> dict[str, Any]:
     after = np.clip(np.searchsorted(logged_s, time_s), 1, len(logged_s) - 1)
     nearest = after - (time_s - logged_s[after - 1] < logged_s[after] - time_s)
     near = nearest[np.abs(logged_s[nearest] - time_s) <= JOINED_WITHIN_S]
-    figures["cpu_utilization_pct"] = float(table["cpu usage (%)"].to_numpy()[near].mean())
-    figures["process_memory_mb"] = float(table["memory usage (MB)"].to_numpy()[near].mean())
+    figures["cpu_utilization_pct"] = float(cpu.utilization_pct[near].mean())
+    figures["process_memory_mb"] = float(cpu.memory_mb[near].mean())
     if log.cut_off or apart_s > ENDS_WITHIN_S:
         # The sampler was killed with lines still in its buffer. The other log, flushed line by
         # line, ends when the training does.

@@ -16,14 +16,16 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from greencv_core.estimation.trajectory import Floats
+from greencv_core.published.seaa2023.dates import date_width, read_dates
 from greencv_core.published.seaa2023.digits import (
-    Bytes,
-    Form,
     IrregularError,
+    decimal_numbers,
     find_ends,
-    fixed_texts,
-    numbers,
-    skip_space,
+    find_lines,
+    find_starts,
+    require,
+    require_text,
+    whole_numbers,
 )
 from greencv_core.utils.errors import BadInputError
 
@@ -42,20 +44,14 @@ _COLUMNS = (
     "timestamp", "device_name", "utilization_pct", "memory_utilization_pct", "memory_total_mib",
     "memory_used_mib", "power_w", "power_limit_w", "temperature_c",
 )  # fmt: skip
-_FORMS = {
-    "utilization_pct": Form(b" %"),
-    "memory_total_mib": Form(b" MiB"),
-    "memory_used_mib": Form(b" MiB"),
-    "power_w": Form(b" W", decimals=2),
-    "temperature_c": Form(),
-}
-_WITH_UNITS = tuple(name for name, form in _FORMS.items() if form.unit)
+_WITH_UNITS = ("utilization_pct", "memory_total_mib", "memory_used_mib", "power_w")
+_CONSTANT = ("device_name", "memory_total_mib", "power_limit_w")
 _TYPES = {
     "timestamp": pa.string(),
     **dict.fromkeys(_WITH_UNITS, pa.string()),
     "temperature_c": pa.float64(),
 }
-_DATE_WIDTH = len("2023-03-08 13:11:01.250")
+_DATE_DECIMALS = 3
 _LONGEST_LINE = 1000
 _UNITS = " %MiBW"
 _DASHES = ((4, 5), (7, 8))
@@ -104,9 +100,8 @@ def read_log(path: Path) -> Log:
     if begin == len(content):
         raise BadInputError(f"{path}: no line but the header")
     try:
-        lines = np.frombuffer(content, np.uint8, offset=begin)
-        columns = _regular_columns(lines, spaced=header == HEADERS[_OWN])
-    except IrregularError:
+        columns = _regular_columns(content, begin, spaced=header == HEADERS[_OWN])
+    except (IrregularError, IndexError):
         try:
             columns = _columns(pa.py_buffer(content).slice(begin))
         except pa.ArrowInvalid as error:
@@ -140,24 +135,45 @@ def ending_of(rest: bytes, separators: int) -> Ending:
     return "half a line" if rest.count(b",") < separators else "line without end"
 
 
-def _regular_columns(content: Bytes, *, spaced: bool) -> dict[str, Floats]:
-    """Read lines as nvidia-smi writes them, with a space after each comma or without, fast."""
-    ends = find_ends(content, len(_COLUMNS))
-    dates = fixed_texts(content, np.append(0, ends[-1, :-1] + 1), ends[0], _DATE_WIDTH)
-    for start, stop in _DASHES:
-        dates[:, start:stop] = ord("-")
-    offsets = np.arange(0, dates.size + 1, _DATE_WIDTH, dtype=np.int32)
-    texts = pa.StringArray.from_buffers(len(dates), pa.py_buffer(offsets), pa.py_buffer(dates))
-    try:
-        time_s = _seconds(texts)
-    except pa.ArrowInvalid as error:
-        raise IrregularError from error
-    rows = [_COLUMNS.index(name) for name in _FORMS]
-    starts = ends[[row - 1 for row in rows]] + 1
-    if spaced:
-        starts = skip_space(content, starts)
-    values = numbers(content, starts, ends[rows], tuple(_FORMS.values()))
-    return {"time_s": time_s, **dict(zip(_FORMS, values, strict=True))}
+def _regular_columns(text: bytes, begin: int, *, spaced: bool) -> dict[str, Floats]:
+    """Read lines as nvidia-smi writes them, with a space after each comma or without, fast.
+
+    Only what varies within a log is found in each line; the rest is as in the first line.
+    """
+    comma = b", " if spaced else b","
+    first = text[begin : text.index(b"\n", begin)].split(b",")
+    require(len(first) == len(_COLUMNS))
+    name, total, limit = (first[_COLUMNS.index(column)].strip() for column in _CONSTANT)
+    after_date = comma + name + comma
+    after_load = b" %" + comma + total + comma
+    after_power = b" W" + comma + limit + comma
+    require(total.endswith(b" MiB") and total[:-4].isdigit())
+
+    content = np.frombuffer(text, np.uint8)
+    starts, ends = find_lines(content, begin)
+    time_s = read_dates(content, starts, _DATE_DECIMALS, any_dash=True)
+    dates_end = starts + date_width(_DATE_DECIMALS)
+    require_text(content, dates_end, after_date)
+    load = dates_end + len(after_date)
+    load_ends = find_ends(content, load, most=3)
+    utilization_pct = whole_numbers(content, load, load_ends, b" %" + comma)
+    memory_load = load_ends + len(b" %" + comma)
+    memory_load_ends = find_ends(content, memory_load, most=3)
+    require_text(content, memory_load_ends, after_load)
+    celsius = ends - len(first[-1].strip())
+    power_ends = celsius - len(after_power)
+    require_text(content, power_ends, after_power)
+    power = find_starts(content, power_ends - 3, most=3)
+    unit = b" MiB" + comma
+    used = memory_load_ends + len(after_load)
+    return {
+        "time_s": time_s,
+        "utilization_pct": utilization_pct,
+        "memory_total_mib": np.full(len(starts), float(total[:-4])),
+        "memory_used_mib": whole_numbers(content, used, power - len(unit), unit),
+        "power_w": decimal_numbers(content, power, power_ends - 3, power_ends),
+        "temperature_c": whole_numbers(content, celsius, ends),
+    }
 
 
 def _columns(lines: pa.Buffer) -> dict[str, Floats]:
