@@ -24,5 +24,6 @@ def answer_of(what, command, **options):
     """Run a program and return the JSON of its last line."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
-        sys.exit(f"error: {what} failed: {done.stderr[-500:]}")
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        sys.exit(f"error: {what} failed: {last}")
     return json.loads(done.stdout.splitlines()[-1])

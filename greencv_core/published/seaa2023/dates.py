@@ -5,71 +5,101 @@ The clock is arithmetic. The day, which rarely changes within a log, is Arrow's.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from greencv_core.estimation.trajectory import Floats
 from greencv_core.published.seaa2023.digits import (
     Bytes,
     IrregularError,
     Positions,
-    Words,
-    joined,
     require,
-    windows,
-    word,
+    texts,
 )
 
+Words = NDArray[np.uint64]
+
 _DAY_WIDTH = len("2023-03-08 ")
-_BEFORE = 5
-"""Bytes before a date that make its clock the third word of four."""
-_FOUR_WORDS = np.dtype((np.void, 32))
-_DASHES = (4, 7)
+_CLOCK_WIDTH = len("13:11:01")
+_BEFORE = 5  # bytes before a date that make its clock the third word of four
+_YEAR_BITS = 8 * _BEFORE
+
+
+def _word(text: bytes) -> np.uint64:
+    """Return eight characters as one number, of which the first is the lowest byte."""
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+_PAIRS = _word(b"\xff\0\0\xff\0\0\xff")
+_TOO_HIGH = _word(b"\x68\0\0\x44\0\0\x44")  # sets the highest bit of 24 hours, and of 60 others
+_HIGHEST_BITS = _word(b"\x80" * 8)
+_JOINS = (
+    (np.uint64((10 << 8) + 1), np.uint64(8), _word(b"\xff\0" * 4)),
+    (np.uint64((100 << 16) + 1), np.uint64(16), _word(b"\xff\xff\0\0" * 2)),
+    (np.uint64((10_000 << 32) + 1), np.uint64(32), _word(b"\xff" * 4)),
+)
 
 
 def date_width(decimals: int) -> int:
     """Return how long a date is whose seconds have so many decimals."""
-    return len("2023-03-08 13:11:01.") + decimals
+    return _DAY_WIDTH + _CLOCK_WIDTH + 1 + decimals
 
 
-def read_dates(content: Bytes, starts: Positions, decimals: int, *, any_dash: bool) -> Floats:
+def read_dates(
+    content: Bytes, starts: Positions, decimals: int, *, any_dash: bool
+) -> NDArray[np.float64]:
     """Return the seconds since 1970 of dates, whose seconds have up to six decimals.
 
     Any characters count as the separators of a day if ``any_dash``.
     """
-    words = windows(content, starts - _BEFORE, _FOUR_WORDS).view("<u8").reshape(-1, 4)
-    unused = 8 * (7 - decimals)
-    point = word(bytes(7 - decimals) + b"." + b"0" * decimals)
-    fraction = joined((words[:, 3] << np.uint64(unused)) ^ point) * np.uint64(10 ** (6 - decimals))
-    clock_us = _clock_s(words[:, 2]) * np.uint64(10**6) + fraction
-    year, day = words[:, 0] >> np.uint64(8 * _BEFORE), words[:, 1]
-    changed = np.append(True, (day[1:] != day[:-1]) | (year[1:] != year[:-1]))
-    first = np.flatnonzero(changed)
-    days_us = _days_us(content, starts[first], any_dash)
-    every = np.repeat(days_us, np.diff(first, append=len(starts)))
-    return (every + clock_us.view(np.int64)) / 1e6
+    words = texts(content, starts - _BEFORE, 32).view("<u8").reshape(-1, 4)
+    years, days, clocks, fractions = words.T
+    empty = 7 - decimals
+    point = bytes(empty) + b"." + b"0" * decimals
+    fraction = _joined(_digits(fractions << np.uint64(8 * empty), point))
+    dates_us = _clock_s(clocks) * np.int64(10**6) + fraction * np.int64(10 ** (6 - decimals))
+    other = (days[1:] != days[:-1]) | ((years[1:] ^ years[:-1]) >> np.uint64(_YEAR_BITS) != 0)
+    changed = np.flatnonzero(other) + 1
+    for begin, end in zip([0, *changed], [*changed, len(starts)], strict=True):
+        day = content[starts[begin] : starts[begin] + _DAY_WIDTH].tobytes()
+        dates_us[begin:end] += _day_us(day, any_dash)
+    return dates_us / 1e6
 
 
-def _clock_s(texts: Words) -> Words:
+def _digits(words: Words, zeros: bytes) -> Words:
+    """Return the values of digits, which are 0 where a text has its zeros and separators."""
+    digits = words ^ _word(zeros)
+    # The addition sets the highest bit of a digit of 10 or more, and of another separator.
+    addend = _word(bytes(0x76 if zero == ord("0") else 0x7F for zero in zeros))
+    require(not np.bitwise_or.reduce(digits + addend | digits) & _HIGHEST_BITS)
+    return digits
+
+
+def _joined(digits: Words) -> NDArray[np.int64]:
+    """Return numbers from words of eight digits: neighbours become pairs, then fours, then one."""
+    for factor, bits, kept in _JOINS:
+        digits = (digits * factor >> bits) & kept
+    return digits.view(np.int64)
+
+
+def _clock_s(clocks: Words) -> NDArray[np.int64]:
     """Return the seconds since midnight of words such as 13:11:01."""
-    digits = texts ^ word(b"00:00:00")
-    joined(digits)
-    pairs = digits * np.uint64((10 << 8) + 1) >> np.uint64(8) & word(b"\xff\0\0\xff\0\0\xff")
-    # The addition sets the highest bit of hours from 24, and of minutes and seconds from 60.
-    high = np.bitwise_or.reduce(pairs + word(b"\x68\0\0\x44\0\0\x44"))
-    require(high & word(b"\x80" * 8) == 0)
-    seconds = pairs * np.uint64((60 << 24) + 1) >> np.uint64(48)
-    return (pairs & np.uint64(0xFF)) * np.uint64(3600) + seconds
+    factor, bits, _ = _JOINS[0]
+    pairs = (_digits(clocks, b"00:00:00") * factor >> bits) & _PAIRS
+    require(not np.bitwise_or.reduce(pairs + _TOO_HIGH) & _HIGHEST_BITS)
+    seconds = pairs * np.uint64((60 << 24) + 1) >> np.uint64(48)  # minutes are in between
+    return ((pairs & np.uint64(0xFF)) * np.uint64(3600) + seconds).view(np.int64)
 
 
-def _days_us(content: Bytes, starts: Positions, any_dash: bool) -> np.ndarray:
-    days = windows(content, starts, np.dtype((np.void, _DAY_WIDTH))).view(np.uint8)
-    days = days.reshape(-1, _DAY_WIDTH)
-    if any_dash:
-        days[:, _DASHES] = ord("-")
+@lru_cache
+def _day_us(day: bytes, any_dash: bool) -> int:
     try:
-        texts = pa.array([day.tobytes().decode("ascii") + "00:00:00" for day in days])
-        return pc.cast(pc.cast(texts, pa.timestamp("us")), pa.int64()).to_numpy()
+        text = day.decode("ascii") + "00:00:00"
+        if any_dash:
+            text = f"{text[:4]}-{text[5:7]}-{text[8:]}"
+        return int(pc.cast(pa.scalar(text), pa.timestamp("us")).value)
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise IrregularError from error

@@ -20,12 +20,10 @@ from greencv_core.published.seaa2023.dates import date_width, read_dates
 from greencv_core.published.seaa2023.digits import (
     IrregularError,
     decimal_numbers,
-    find_ends,
     find_lines,
-    find_starts,
+    numbers,
     require,
-    require_text,
-    whole_numbers,
+    skip_text,
 )
 from greencv_core.utils.errors import BadInputError
 
@@ -144,35 +142,28 @@ def _regular_columns(text: bytes, begin: int, *, spaced: bool) -> dict[str, Floa
     first = text[begin : text.index(b"\n", begin)].split(b",")
     require(len(first) == len(_COLUMNS))
     name, total, limit = (first[_COLUMNS.index(column)].strip() for column in _CONSTANT)
-    after_date = comma + name + comma
-    after_load = b" %" + comma + total + comma
-    after_power = b" W" + comma + limit + comma
     require(total.endswith(b" MiB") and total[:-4].isdigit())
 
-    content = np.frombuffer(text, np.uint8)
-    starts, ends = find_lines(content, begin)
-    time_s = read_dates(content, starts, _DATE_DECIMALS, any_dash=True)
-    dates_end = starts + date_width(_DATE_DECIMALS)
-    require_text(content, dates_end, after_date)
-    load = dates_end + len(after_date)
-    load_ends = find_ends(content, load, most=3)
-    utilization_pct = whole_numbers(content, load, load_ends, b" %" + comma)
-    memory_load = load_ends + len(b" %" + comma)
-    memory_load_ends = find_ends(content, memory_load, most=3)
-    require_text(content, memory_load_ends, after_load)
-    celsius = ends - len(first[-1].strip())
-    power_ends = celsius - len(after_power)
-    require_text(content, power_ends, after_power)
-    power = find_starts(content, power_ends - 3, most=3)
-    unit = b" MiB" + comma
-    used = memory_load_ends + len(after_load)
+    lines = np.frombuffer(text, np.uint8)
+    starts, ends = find_lines(lines, begin)
+    time_s = read_dates(lines, starts, _DATE_DECIMALS, any_dash=True)
+    place = skip_text(lines, starts + date_width(_DATE_DECIMALS), comma + name + comma)
+    utilization_pct, place = numbers(lines, place, most=3)
+    _, place = numbers(lines, skip_text(lines, place, b" %" + comma), most=3)
+    place = skip_text(lines, place, b" %" + comma + total + comma)
+    memory_used_mib, place = numbers(lines, place, most=5)
+    place = skip_text(lines, place, b" MiB" + comma)
+    power_w, place = decimal_numbers(lines, place, most=3, decimals=2)
+    place = skip_text(lines, place, b" W" + comma + limit + comma)
+    temperature_c, place = numbers(lines, place, most=2)
+    require(place == ends)
     return {
         "time_s": time_s,
-        "utilization_pct": utilization_pct,
+        "utilization_pct": utilization_pct.astype(float),
         "memory_total_mib": np.full(len(starts), float(total[:-4])),
-        "memory_used_mib": whole_numbers(content, used, power - len(unit), unit),
-        "power_w": decimal_numbers(content, power, power_ends - 3, power_ends),
-        "temperature_c": whole_numbers(content, celsius, ends),
+        "memory_used_mib": memory_used_mib.astype(float),
+        "power_w": power_w,
+        "temperature_c": temperature_c.astype(float),
     }
 
 

@@ -14,12 +14,11 @@ from greencv_core.estimation.trajectory import Floats
 from greencv_core.published.seaa2023.dates import date_width, read_dates
 from greencv_core.published.seaa2023.digits import (
     COMMA,
-    POINT,
     IrregularError,
     decimal_numbers,
-    find_ends,
     find_lines,
     require,
+    skip_text,
 )
 from greencv_core.published.seaa2023.nvidia_smi import whole_lines
 from greencv_core.utils.errors import BadInputError
@@ -71,19 +70,14 @@ def read_processor_log(path: Path) -> ProcessorLog:
 def _regular_log(text: bytes) -> ProcessorLog:
     """Read lines such as ``2022-12-05T09:55:45.568129,3.587,12234.051,32.0``, fast."""
     require(text.startswith(_HEADER) and b'"' not in text)
-    content = np.frombuffer(text, np.uint8)
-    starts, ends = find_lines(content, len(_HEADER))
-    require(np.count_nonzero(content == COMMA) == _HEADER.count(b",") * (len(ends) + 1))
-    time_s = read_dates(content, starts, _DATE_DECIMALS, any_dash=False)
-    dates_end = starts + date_width(_DATE_DECIMALS)
-    points = find_ends(content, dates_end + 1, most=3)
-    load_ends = find_ends(content, points + 1, most=3)
-    utilization_pct = decimal_numbers(content, dates_end + 1, points, load_ends)
-    first = text[load_ends[0] + 1 : ends[0]]
-    points = load_ends + 1 + first.find(b".")
-    memory_ends = find_ends(content, points + 1, most=3)
-    memory_mb = decimal_numbers(content, load_ends + 1, points, memory_ends)
-    for commas in (dates_end, load_ends, memory_ends):
-        require(content[commas] == COMMA)
-    require(memory_ends < ends)
+    lines = np.frombuffer(text, np.uint8)
+    starts, ends = find_lines(lines, len(_HEADER))
+    require(np.count_nonzero(lines == COMMA) == _HEADER.count(b",") * (len(ends) + 1))
+    time_s = read_dates(lines, starts, _DATE_DECIMALS, any_dash=False)
+    place = skip_text(lines, starts + date_width(_DATE_DECIMALS), b",")
+    utilization_pct, place = decimal_numbers(lines, place, most=3, decimals=3)
+    place = skip_text(lines, place, b",")
+    memory_mb, place = decimal_numbers(lines, place, most=6, decimals=3)
+    place = skip_text(lines, place, b",")
+    require(place <= ends)
     return ProcessorLog(time_s, utilization_pct, memory_mb)
