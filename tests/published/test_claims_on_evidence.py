@@ -24,7 +24,6 @@ def evidence(runs=None, images=1000, **columns):
         **{
             "run_id": [f"lab/{number}" for number in range(len(runs))],
             "source": "lab",
-            "run_id": [str(i) for i in range(len(runs))],
             "energy_j": runs["energy_j_per_image"] * images,
             "duration_s": runs["duration_s_per_image"] * images,
             "images_processed": images,
