@@ -37,6 +37,8 @@ def find_sessions(runs: pd.DataFrame) -> pd.Series:
     unnamed = (named.isna() | (named == "")) & started.notna()
     named = named.where(named.notna() & (named != ""), None)
     duration = pd.to_timedelta(_column(runs, "duration_s").astype(float).fillna(0.0), unit="s")
+    if not unnamed.any():
+        return named.rename("session")
     for environment, rows in runs[unnamed].groupby("environment", observed=True).groups.items():
         starts = started.loc[rows].sort_values(kind="stable")
         ends = (starts + duration.loc[starts.index]).cummax()

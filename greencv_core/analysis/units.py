@@ -35,7 +35,8 @@ class Contrast:
     """Mean of the second less that of the first."""
     se: float
     df: float
-    """Satterthwaite's; infinite without spread."""
+    """Satterthwaite's, at most those of two groups of the smaller size; infinite without spread.
+    Without this limit, three units against fifty differ in 8 % of studies of no difference."""
     paired: bool
     """Whether units of the same name were compared with each other."""
 
@@ -48,6 +49,13 @@ class Contrast:
         """Return the interval of so many standard errors to either side."""
         half = critical * self.se if self.se > 0 else 0.0
         return self.estimate - half, self.estimate + half
+
+    @property
+    def p(self) -> float:
+        """P value of the two-sided t test of no difference; NaN without spread."""
+        if not self.se > 0:
+            return math.nan
+        return float(2 * stats.t.sf(abs(self.estimate) / self.se, self.df))
 
     def p_above(self, limit: float) -> float:
         """Return the p value of the one-sided t test that the difference is above the limit.
@@ -148,21 +156,26 @@ def contrast(a: pd.Series, b: pd.Series, extra_variance: float = 0.0) -> Contras
     """
     if min(len(a), len(b)) < 2:
         raise NotEnoughDataError("a comparison needs at least 2 runs, or sessions, on each side")
-    paired, shared = False, a.index
+    # Plain dictionaries: a table of many conditions has thousands of pairs.
+    of_a, of_b = (dict(zip(side.index, side.to_numpy(), strict=True)) for side in (a, b))
+    paired = False
     if a.index.name == b.index.name and a.index.name in ("session", "block"):
-        shared = a.index if a.index.equals(b.index) else a.index.intersection(b.index)
+        shared = [name for name in of_a if name in of_b]
         most = max(len(a), len(b))
         fewest = most if a.index.name == "session" else max(FEWEST_BLOCKS, most / 2)
         paired = len(shared) >= fewest
     if paired:
-        differences = (b.loc[shared] - a.loc[shared]).to_numpy()
-        estimate, variances, sizes = differences.mean(), [_variance(differences)], [len(shared)]
+        samples = [np.array([of_b[name] - of_a[name] for name in shared])]
+        estimate = samples[0].mean()
     else:
-        estimate = b.mean() - a.mean()
-        variances, sizes = [_variance(v.to_numpy()) for v in (a, b)], [len(a), len(b)]
-    total = sum(variances) + extra_variance
+        samples = [a.to_numpy(), b.to_numpy()]
+        estimate = samples[1].mean() - samples[0].mean()
+    variances, sizes = [_variance(sample) for sample in samples], [len(s) for s in samples]
+    between, total = sum(variances), sum(variances) + extra_variance
     spread = sum(v**2 / (n - 1) for v, n in zip(variances, sizes, strict=True))
-    df = total**2 / spread if spread > 0 else math.inf
+    df = math.inf
+    if spread > 0:
+        df = min(between**2 / spread, 2 * (min(sizes) - 1)) * (total / between) ** 2
     return Contrast(float(estimate), math.sqrt(total), df, paired)
 
 

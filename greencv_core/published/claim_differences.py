@@ -32,7 +32,7 @@ from greencv_core.published.claim_answers import (
     rounded,
     without_result,
 )
-from greencv_core.utils.text import count, listed, number, p_value, quantity
+from greencv_core.utils.text import count, listed, p_value, quantity
 
 MOST_PAIRED = 20
 """Architectures whose pairs are compared, too."""
@@ -61,12 +61,7 @@ def ask_architectures(value: str, runs: pd.DataFrame) -> Answer:
     result = attempt(compare, within, value, "architecture", pairs=pairs)
     if isinstance(result, Unavailable):
         return cannot(result.reason)
-    test = (
-        f"Welch's F = {number(result.welch_f)}"
-        if result.primary == "welch"
-        else f"Kruskal-Wallis H = {number(result.kruskal_h)}"
-    )
-    here = f"Within {environment}, {test}, {p_value(result.p)}; eta squared {_eta(result):.3f}"
+    here = f"Within {environment}, {result.statistics()}; eta squared {_eta(result):.3f}"
     apart = "."
     if pairs:
         apart = f": {result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart."

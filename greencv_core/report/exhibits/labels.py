@@ -23,6 +23,7 @@ _HEADINGS = {
     "lack_of_fit_p": "p of what is left",
     "front_probability": "On the front in resamples",
     "games_howell_p": "p (Games-Howell)",
+    "t_p_holm": "p (t test, Holm)",
     "cliffs_delta": "Cliff's delta",
     "hodges_lehmann_shift": "Shift (Hodges-Lehmann)",
     "shapiro_w": "Shapiro-Wilk W",

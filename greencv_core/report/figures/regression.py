@@ -125,13 +125,14 @@ def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
         partial(_draw_simple_effects, result),
         f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
         f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
-        "95 % intervals",
+        "95 % intervals that hold for all at once",
         runs,
     )
 
 
 def _draw_simple_effects(result: Interaction) -> Figure:
     effects = result.effects
+    effects = effects[effects["reference"] == effects["reference"].iloc[0]]
     environments = list(effects["environment"].unique())
     architectures = list(effects["architecture"].unique())
     # As in the other figures, which show the reference as well.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import math
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
 from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
-from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import runs_of, weakest_provenance
 from greencv_core.analysis.study_results import StudyResults
 from greencv_core.analysis.units import log_units, mark_units
@@ -65,24 +65,28 @@ def environment_verdict(crossed: Interaction | Unavailable) -> str:
     """State briefly whether the training environment matters."""
     if isinstance(crossed, Unavailable):
         return f"{_UNKNOWN}."
-    if crossed.environment_p >= ALPHA and crossed.p >= ALPHA:
+    sure = crossed.sure
+    if sure.empty:
         return "No difference is shown."
-    ratios = crossed.ratios
-    low, high = float(ratios["ratio"].min()), float(ratios["ratio"].max())
-    reference = str(ratios["reference"].iloc[0])
-    names = list(map(str, ratios["environment"].unique()))
-    others = listed(names) if len(names) <= 3 else f"the {len(names)} other environments"
-    text = (
-        f"Yes: in {others} the same training takes {_change(low)} to {_change(high)} energy "
-        f"{'than' if (low - 1) * (high - 1) > 0 else 'compared with'} {reference}"
-    )
-    if crossed.p < ALPHA:
-        text += ", depending on the architecture"
-    return f"{text}."
+    largest = sure.loc[np.log(sure["ratio"]).abs().idxmax()]
+    pair = [largest["environment"], largest["reference"]]
+    less, more = pair if largest["ratio"] < 1 else pair[::-1]
+    text = f"Yes: with {largest['architecture']}, {less} takes {_saving(largest, more)}"
+    same = (sure["environment"] == pair[0]) & (sure["reference"] == pair[1])
+    against = sure[same & ((sure["ratio"] < 1) != (largest["ratio"] < 1))]
+    if len(against):
+        other = against.loc[np.log(against["ratio"]).abs().idxmax()]
+        text += f"; with {other['architecture']}, {more} takes {_saving(other, less)}"
+    return f"{text}. A difference is shown for {crossed.shown()} (95 % intervals for all at once)."
 
 
-def _change(ratio: float) -> str:
-    return f"{percent(abs(ratio - 1), 0)} {'less' if ratio < 1 else 'more'}"
+def _saving(effect: pd.Series, dearer: str) -> str:
+    """Return what the cheaper environment of a pair saves, with its interval."""
+    ends = [effect["ratio"], effect["ci_low"], effect["ci_high"]]
+    if effect["ratio"] > 1:
+        ends = [1 / ends[0], 1 / ends[2], 1 / ends[1]]
+    saving, high, low = (percent(1 - end, 0) for end in ends)
+    return f"{saving} less energy than {dearer} ({low} to {high})"
 
 
 def headlines_table(results: StudyResults) -> Exhibit:

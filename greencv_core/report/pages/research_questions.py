@@ -117,7 +117,7 @@ def nested_table(result: NestedModels) -> Exhibit:
 
 @skip_unavailable
 def interaction_table(result: Interaction, provenance: str) -> Exhibit:
-    """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
+    """Return the two-way analysis of variance: Welch-James, the effect size, aligned ranks."""
     frame = result.anova.assign(df=_degrees(result.anova))
     columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}"
@@ -126,28 +126,28 @@ def interaction_table(result: Interaction, provenance: str) -> Exhibit:
 
 @skip_unavailable
 def effects_table(result: Interaction) -> Exhibit:
-    """Return the simple effects: each environment against the reference, by architecture."""
+    """Return the simple effects: each pair of environments, by architecture."""
     effects = result.effects
     frame = pd.DataFrame(
         {
             "architecture": effects["architecture"],
             "environment": effects["environment"],
             "Against": effects["reference"],
-            "Ratio of energy (95 %)": [
+            "Ratio of energy (95 % for all at once)": [
                 with_interval(number, *row)
                 for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
             ],
             "p_holm": effects["p_holm"],
         }
     )
-    caption = "Environments by architecture; ratio of geometric means of energy, Welch's t"
+    caption = "Environments by architecture; ratio of geometric means of energy, t tests"
     if len(frame) <= MANY_ROWS:
         return show_table(frame, caption, data=effects)
     parts = {
-        f"{name} against {part['Against'].iloc[0]}: {count(len(part), 'architecture')}": part.drop(
+        f"{name} against {reference}: {count(len(part), 'architecture')}": part.drop(
             columns=["environment", "Against"]
         )
-        for name, part in frame.groupby("environment", sort=False)
+        for (name, reference), part in frame.groupby(["environment", "Against"], sort=False)
     }
     return table_exhibit(caption, collapsible_tables(parts), to_csv_frame(effects))
 
