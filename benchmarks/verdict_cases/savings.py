@@ -86,9 +86,9 @@ def holds_half(runs):
 
 def cases():
     for k, n, ratio, count in (
-        (2, 3, 10, 1500), (2, 30, 1, 1000), (10, 3, 1, 1000), (10, 5, 10, 1000), (10, 12, 1, 1000),
-        (10, 30, 1, 800), (50, 3, 10, 300), (50, 5, 1, 300), (50, 12, 1, 300), (50, 30, 1, 300),
-        (100, 3, 1, 150), (100, 12, 10, 150), (100, 30, 1, 150),
+        (2, 3, 10, 300), (2, 30, 1, 300), (10, 3, 1, 150), (10, 5, 10, 150), (10, 12, 1, 150),
+        (10, 30, 1, 150), (50, 3, 10, 40), (50, 5, 1, 40), (50, 12, 1, 40), (50, 30, 1, 40),
+        (100, 3, 1, 20), (100, 12, 10, 20), (100, 30, 1, 20),
     ):  # fmt: skip
         yield Case(
             TOPIC, FALSE_YES, f"largest of {k} equal conditions, n = {n}, sd 1 to {ratio}",
@@ -104,9 +104,9 @@ def cases():
         for n, ratio in ((3, 10), (5, 1), (12, 10), (30, 1)):
             yield Case(
                 TOPIC, FALSE_YES, f"misses: {name}, n = {n}, sd 1 to {ratio}", largest_misses,
-                {"means": means, "n": n, "ratio": ratio}, 300 if len(means) > 10 else 600,
+                {"means": means, "n": n, "ratio": ratio}, 40 if len(means) > 10 else 100,
             )  # fmt: skip
-    for k, n, count in ((2, 5, 400), (10, 3, 200), (10, 5, 200), (10, 12, 200), (10, 30, 200),
+    for k, n, count in ((2, 5, 200), (10, 3, 60), (10, 5, 40), (10, 12, 40), (10, 30, 40),
                         (50, 5, 20)):  # fmt: skip
         yield Case(
             TOPIC, FALSE_YES, f"without loss: {k} equal conditions, n = {n}",
@@ -129,12 +129,12 @@ def cases():
                 f"{sessions} x 5 runs, session sd {100 * between:g} %, {where}"
                 f"{', in part shared' if shared else ''}",
                 in_sessions,
-                {"sessions": sessions, "between": between, "shared": shared, "apart": apart}, 1000,
+                {"sessions": sessions, "between": between, "shared": shared, "apart": apart}, 300,
             )  # fmt: skip
     for n, drift in ((5, 0.03), (12, 0.03), (30, 0.03), (12, 0.0)):
         yield Case(
             TOPIC, COVERAGE, f"{n} blocks of a plan, drift {100 * drift:g} % a block", in_blocks,
-            {"n": n, "drift": drift}, 1000,
+            {"n": n, "drift": drift}, 300,
         )  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_runs_that_shared_their_gpu_are_listed(reanalysis):
     sentence = evidence.shared_sentence(reanalysis)
     assert "In 6 runs (vgg16 in Cloud)" in sentence
     assert "It could show itself only in vgg16 in Cloud" in sentence
-    assert "largest saving in Cloud, 64.60 % instead of 64.72 %;" in sentence
+    assert "largest saving in Cloud, 64.91 % instead of 65.49 %;" in sentence
 
 
 def test_idle_power_and_net_energy(reanalysis):
@@ -133,7 +133,7 @@ def test_idle_power_and_net_energy(reanalysis):
 def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summary):
     move = reanalysis.effects.set_index("claim").loc["mobilenet_v2, Cloud to Local ML"]
     assert move["net_of_low"].ci_low > 0.4
-    assert move["net_of_before"].ci_low < 0 < move["net_of_before"].ci_high
+    assert move["net_of_before"].ci_high < 0
     assert move["net_of_after"].ci_high < 0
     sentence = evidence.idle_sentence(reanalysis)
     assert "A saving is left net of the low-power state alone" in sentence
