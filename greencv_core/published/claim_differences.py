@@ -32,7 +32,7 @@ from greencv_core.published.claim_answers import (
     rounded,
     without_result,
 )
-from greencv_core.utils.text import count, listed, p_value, quantity
+from greencv_core.utils.text import count, listed, number, p_value, quantity
 
 MOST_PAIRED = 20
 """Architectures whose pairs are compared, too."""
