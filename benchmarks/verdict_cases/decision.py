@@ -104,7 +104,7 @@ CASES = [
     *(
         Case(TOPIC, DOMINATED, f"{k} conditions, n = {n}, F1's spread 1 to {ratio}", dominated,
              {"conditions": k, "n": n, "ratio": ratio}, simulations)
-        for k, n, ratio, simulations in ((2, 3, 100, 100), (10, 3, 100, 40), (30, 30, 30, 10))
+        for k, n, ratio, simulations in ((5, 3, 100, 60), (10, 3, 100, 40), (30, 30, 30, 10))
     ),
     *(
         Case(TOPIC, FALSE_YES, f"{k} conditions of equal energy, n = {n}, {sd:.0%} spread",

@@ -43,7 +43,15 @@ def with_failed_condition():
     return runs.assign(f1_macro=np.where(failed, 2 / 110, runs["f1_macro"]))
 
 
-@pytest.fixture(scope="module", params=["few runs", "many runs", "a failed condition", "reference"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "few runs",
+        "many runs",
+        "a failed condition",
+        pytest.param("reference", marks=pytest.mark.slow),
+    ],
+)
 def results(request):
     if request.param == "reference":
         path = next(iter(shipped_bundles().values()))
@@ -54,7 +62,12 @@ def results(request):
     return study_of(made_up_runs(n=3 if request.param == "few runs" else 12))
 
 
-def said(page, results):
+@pytest.fixture(scope="module")
+def replication(results):
+    return evaluate_claims(results.runs, results.margin)
+
+
+def said(page, results, replication):
     """Return what the cells of a page say that name a saving."""
     cells = nbformat.read(ROOT / "notebooks" / f"{page}.ipynb", 4).cells
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
@@ -64,7 +77,7 @@ def said(page, results):
         "results": results, "rq1": results.rq1, "rq2": results.rq2, "runs": results.runs,
         "margin": results.margin, "harmless": results.rq2.savings_without_loss,
         "decisions": {"Runs of this report": results.decision},
-        "replication": evaluate_claims(results.runs, results.margin),
+        "replication": replication,
     }  # fmt: skip
     texts = []
     for source in sources:
@@ -76,8 +89,8 @@ def said(page, results):
     return "\n".join(texts).replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
 
 
-def test_every_page_states_the_headline_numbers(results):
-    texts = {page: said(page, results) for page in PAGES}
+def test_every_page_states_the_headline_numbers(results, replication):
+    texts = {page: said(page, results, replication) for page in PAGES}
     table = results.headlines
     assert not table[table["saving"].notna()].empty
     for row in table[table["saving"].notna()].itertuples():
@@ -88,7 +101,7 @@ def test_every_page_states_the_headline_numbers(results):
             assert row.saves.partition(" @ ")[0] in texts[page]
 
 
-def test_the_headline_numbers_agree_with_each_other(results):
+def test_the_headline_numbers_agree_with_each_other(results, replication):
     table = results.headlines.set_index(["number", "among"])
     decision = results.decision
     reference = decision.candidates[decision.reference].name
@@ -98,7 +111,7 @@ def test_the_headline_numbers_agree_with_each_other(results):
         harmless = table.loc[(WITHOUT_LOSS, ALL)]
         assert recommended["saves"] == harmless["saves"]
         assert recommended["saving"] <= harmless["saving"] <= table.loc[(LARGEST, ALL), "saving"]
-    claims = evaluate_claims(results.runs, results.margin).claims.set_index("id")
+    claims = replication.claims.set_index("id")
     assert claims.loc["largest_saving", "figure"] == table.loc[(LARGEST, ALL), "saving"]
 
 
