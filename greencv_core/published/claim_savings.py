@@ -140,7 +140,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     if not runs.empty and not has_repetitions(runs):
         return _single_loss(terms, taught, name)
     if taught.empty:
-        return cannot(f"none of them has {name}")
+        return cannot("there are none" if runs.empty else f"none of them has {name}")
     taught = mark_units(taught)
     largest = attempt(_largest_against_sound, taught, terms)
     if isinstance(largest, Unavailable):
