@@ -20,7 +20,7 @@ from tests.support.tables import ENERGY, F1, lognormal, runs_of
 @pytest.mark.parametrize("loss", [-0.03, 0.0, 0.015, 0.05])
 def test_non_inferiority_is_welchs_one_sided_test(loss):
     rng = np.random.default_rng(3)
-    a, b = 0.9 + rng.normal(0, 0.01, 7), 0.9 - loss + rng.normal(0, 0.03, 10)
+    a, b = 0.9 + rng.normal(0, 0.01, 7), 0.9 - loss + rng.normal(0, 0.03, 7)
     result = non_inferiority(pd.Series(a), pd.Series(b), 0.02)
     lower = stats.ttest_ind(b + 0.02, a, alternative="greater", equal_var=False)
     assert result.p == pytest.approx(lower.pvalue, rel=1e-9)
