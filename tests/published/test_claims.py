@@ -94,7 +94,7 @@ def test_the_answers_do_not_depend_on_the_order_of_the_runs():
 @pytest.mark.parametrize(
     ("runs", "lacking", "why"),
     [
-        (truth().iloc[:0], CLAIMS, "there are none"),
+        (truth().iloc[:0], [c for c in CLAIMS if c != LOSS], "there are none"),
         (truth(environments=1), (*ENVIRONMENTS, MATCHING), "they are of one environment alone"),
         (
             truth(gflops=(0.1,)),
