@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
-
-import torch
 
 from greencv_core.training.metrics import Correctness
 
@@ -30,8 +28,6 @@ class Epoch:
     train_images: int
     validation_images: int
     correctness: Correctness
-    predictions: torch.Tensor = field(repr=False, compare=False)
-    """Predicted class of each validation image, (n,) int32, on the device."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +38,6 @@ class History:
     ended_by: EndedBy
     final_epoch: int
     """Number of the epoch whose weights the model has in the end."""
-
-    @property
-    def predictions(self) -> torch.Tensor:
-        """Predicted class of each validation image by the trained model, on the device."""
-        return self.epochs[self.final_epoch - 1].predictions
 
     @property
     def images_processed(self) -> int:
