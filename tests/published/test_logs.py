@@ -10,7 +10,7 @@ from greencv_core.published.seaa2023.digits import IrregularError
 from greencv_core.published.seaa2023.nvidia_smi import read_log
 from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
 from greencv_core.utils.errors import BadInputError
-from tests.support.refusals import refusal
+from tests.support.refusals import refusal_of_file
 
 OWN = (
     "timestamp, name, utilization.gpu [%], utilization.memory [%], memory.total [MiB], "
@@ -76,11 +76,7 @@ def test_the_rest_of_a_cut_line_is_reported_and_not_read(tmp_path, rest, ending)
     ],
 )
 def test_a_log_that_is_none_is_one_line(tmp_path, content, reason):
-    path = tmp_path / "log.csv"
-    path.write_text(content)
-    text = refusal(read_log, path)
-    assert str(path) in text
-    assert reason in text
+    assert reason in refusal_of_file(read_log, tmp_path / "log.csv", content)
 
 
 def test_the_fast_way_and_the_general_parser_agree_on_any_bytes(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from greencv_core.published.seaa2023.processor import read_processor_log
-from tests.support.refusals import refusal
+from tests.support.refusals import refusal_of_file
 
 HEADER = "timestamp,cpu usage (%),memory usage (MB),temperature (Celsius)\n"
 
@@ -38,8 +38,4 @@ def test_a_log_is_read_to_its_last_whole_line(tmp_path):
     ],
 )
 def test_a_log_that_is_none_is_one_line(tmp_path, content, reason):
-    path = tmp_path / "log.csv"
-    path.write_text(content)
-    text = refusal(read_processor_log, path)
-    assert str(path) in text
-    assert reason in text
+    assert reason in refusal_of_file(read_processor_log, tmp_path / "log.csv", content)

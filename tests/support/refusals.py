@@ -15,6 +15,14 @@ def refusal(call, *arguments, kind=BadInputError, longest=600, **options):
     return text
 
 
+def refusal_of_file(read, path, content):
+    """Return the error of reading a file with this content, which names it in one line."""
+    path.write_text(content)
+    text = refusal(read, path)
+    assert str(path) in text
+    return text
+
+
 def one_line(done, code=2, longest=400):
     """Return what a command refused with: one line, and no traceback."""
     assert done.returncode == code, done.stderr

@@ -22,8 +22,8 @@ from greencv_core.published.seaa2023.digits import (
 
 Words = NDArray[np.uint64]
 
+DATE_WIDTH = len("2023-03-08 13:11:01.250")
 _DAY_WIDTH = len("2023-03-08 ")
-_CLOCK_WIDTH = len("13:11:01")
 _BEFORE = 5  # bytes before a date that make its clock the third word of four
 _YEAR_BITS = 8 * _BEFORE
 
@@ -43,28 +43,18 @@ _JOINS = (
 )
 
 
-def date_width(decimals: int) -> int:
-    """Return how long a date is whose seconds have so many decimals."""
-    return _DAY_WIDTH + _CLOCK_WIDTH + 1 + decimals
-
-
-def read_dates(content: Bytes, starts: Positions, decimals: int) -> NDArray[np.float64]:
-    """Return the seconds since 1970 of dates, whose seconds have up to six decimals.
-
-    Any characters count as the separators of a day.
-    """
+def read_dates(content: Bytes, starts: Positions) -> NDArray[np.float64]:
+    """Return the seconds since 1970 of dates; any characters count as the separators of a day."""
     words = texts(content, starts - _BEFORE, 32).view("<u8").reshape(-1, 4)
     years, days, clocks, fractions = words.T
-    empty = 7 - decimals
-    point = bytes(empty) + b"." + b"0" * decimals
-    fraction = _joined(_digits(fractions << np.uint64(8 * empty), point))
-    dates_us = _clock_s(clocks) * np.int64(10**6) + fraction * np.int64(10 ** (6 - decimals))
+    fraction_ms = _joined(_digits(fractions << np.uint64(32), bytes(4) + b".000"))
+    dates_ms = _clock_s(clocks) * np.int64(1000) + fraction_ms
     other = (days[1:] != days[:-1]) | ((years[1:] ^ years[:-1]) >> np.uint64(_YEAR_BITS) != 0)
     changed = np.flatnonzero(other) + 1
     for begin, end in zip([0, *changed], [*changed, len(starts)], strict=True):
         day = content[starts[begin] : starts[begin] + _DAY_WIDTH].tobytes()
-        dates_us[begin:end] += _day_us(day)
-    return dates_us / 1e6
+        dates_ms[begin:end] += _day_ms(day)
+    return dates_ms / 1e3
 
 
 def _digits(words: Words, zeros: bytes) -> Words:
@@ -93,10 +83,10 @@ def _clock_s(clocks: Words) -> NDArray[np.int64]:
 
 
 @lru_cache
-def _day_us(day: bytes) -> int:
+def _day_ms(day: bytes) -> int:
     try:
         text = day.decode("ascii")
         text = f"{text[:4]}-{text[5:7]}-{text[8:]}00:00:00"
-        return int(pc.cast(pa.scalar(text), pa.timestamp("us")).value)
+        return int(pc.cast(pa.scalar(text), pa.timestamp("ms")).value)
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise IrregularError from error

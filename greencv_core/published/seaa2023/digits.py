@@ -17,8 +17,7 @@ Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.uint32]
 Positions = NDArray[np.intp]
 
-COMMA, POINT = b",."
-_NEWLINE, _SPACE, _ZERO = b"\n 0"
+_NEWLINE, _SPACE, _POINT, _ZERO = b"\n .0"
 _LARGEST_BLOCK_BYTES = 1 << 23  # glibc heeds 32 MiB at most
 _INTEGERS = (1, 2, 4, 8)  # widths that NumPy copies faster than others
 _NO_NUMBER = np.zeros((), np.uint32)
@@ -92,7 +91,7 @@ def decimal_numbers(
 ) -> tuple[NDArray[np.float64], Positions]:
     """Return numbers of up to so many digits before and after the point, and where they end."""
     values, points = numbers(content, starts, most)
-    require(content[points] == POINT)
+    require(content[points] == _POINT)
     values, ends = numbers(content, points + 1, decimals, values)
     # The quotient of two exact numbers is what a parser returns.
     return values / _POWERS[ends - points - 1], ends

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from greencv_core.estimation.trajectory import Floats
-from greencv_core.published.seaa2023.dates import date_width, read_dates
+from greencv_core.published.seaa2023.dates import DATE_WIDTH, read_dates
 from greencv_core.published.seaa2023.digits import (
     IrregularError,
     decimal_numbers,
@@ -49,7 +49,6 @@ _TYPES = {
     **dict.fromkeys(_WITH_UNITS, pa.string()),
     "temperature_c": pa.float64(),
 }
-_DATE_DECIMALS = 3
 _LONGEST_LINE = 1000
 _UNITS = " %MiBW"
 _DASHES = ((4, 5), (7, 8))
@@ -146,8 +145,8 @@ def _regular_columns(text: bytes, begin: int, *, spaced: bool) -> dict[str, Floa
 
     lines = np.frombuffer(text, np.uint8)
     starts, ends = find_lines(lines, begin)
-    time_s = read_dates(lines, starts, _DATE_DECIMALS)
-    place = skip_text(lines, starts + date_width(_DATE_DECIMALS), comma + name + comma)
+    time_s = read_dates(lines, starts)
+    place = skip_text(lines, starts + DATE_WIDTH, comma + name + comma)
     utilization_pct, place = numbers(lines, place, most=3)
     _, place = numbers(lines, skip_text(lines, place, b" %" + comma), most=3)
     place = skip_text(lines, place, b" %" + comma + total + comma)
