@@ -25,11 +25,9 @@ OTHERS = {
     "classical_f_environment": "classical F, environment",
     "aligned_ranks_interaction": "aligned ranks, interaction",
     "aligned_ranks_environment": "aligned ranks, environment",
-    "non_inferiority_ranks": "non-inferiority, Brunner-Munzel",
 }
 QUANTITIES = {
-    "saving": "saving, of medians",
-    "saving_of_means": "saving, of means",
+    "saving": "saving",
     "picked_maximum": "largest saving, picked",
     "break_even": "break-even",
 }
@@ -151,15 +149,13 @@ def show_methods(coverage):
     shown = new_table(
         "Ways to an interval: coverage, mean and lowest of the scenarios, and mean width in points "
         "of the saving",
-        ["Quantity", "Method", "Used for"],
+        ["Quantity", "Method"],
         [f"n = {n}" for n in sims.COVERED],
     )
     ways = [
-        *(("saving", method) for method in (sims.T, sims.BCA, sims.PERCENTILE, sims.SHIFT)),
-        *(("saving_of_means", method) for method in (sims.T, sims.STUDENTISED)),
-        *(("picked_maximum", method) for method in (sims.USED, sims.ALONE, sims.RESELECTED)),
+        ("saving", sims.USED),
+        *(("picked_maximum", method) for method in (sims.USED, sims.ALONE)),
     ]
-    used = {sims.T: "n < 10", sims.BCA: "n >= 10", sims.STUDENTISED: "n >= 10", sims.USED: "all"}
     for quantity, method in ways:
         by_scenario = coverage[quantity, method]
         cells = []
@@ -171,6 +167,5 @@ def show_methods(coverage):
             lowest = min((f[0] / f[1] for f in found), default=math.nan)
             cell = f"{100 * share:.1f} %, {100 * lowest:.1f} % ({wide})"
             cells.append(cell if found else "none")
-        name = "allowing for the pick" if method == sims.USED else method
-        shown.add_row(QUANTITIES[quantity], name, used.get(method, ""), *cells)
+        shown.add_row(QUANTITIES[quantity], method, *cells)
     console.print(shown)

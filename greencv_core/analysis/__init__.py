@@ -50,7 +50,6 @@ if TYPE_CHECKING:
         Interaction,
         architecture_by_environment,
     )
-    from greencv_core.analysis.regression.mixed import MixedModel, mixed_model
     from greencv_core.analysis.regression.nested import NestedModels, nested_models
     from greencv_core.analysis.regression.ols import EnergyRegression, energy_regression
     from greencv_core.analysis.result import NotEnoughDataError, Unavailable, attempt
@@ -68,13 +67,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BreakEven", "Comparison", "Decision", "EnergyRegression", "EnergyToTarget", "Interaction",
-    "LeaveOneOut", "MixedModel", "NestedModels", "NonInferiority", "NotEnoughDataError",
+    "LeaveOneOut", "NestedModels", "NonInferiority", "NotEnoughDataError",
     "Outliers", "PairedComparison", "Power", "Saving", "SavingsWithoutLoss", "Selection",
     "SpecificationCurve", "StudyResults", "TradeOff", "Unavailable", "analyse",
     "architecture_by_environment", "attempt", "best_against_worst", "break_even",
     "break_evens", "cliffs_delta", "compare", "compare_each", "decide", "energy_definitions",
     "energy_regression", "energy_to_target", "fastest_environment", "filter_by",
-    "find_outliers", "leave_one_repetition_out", "mixed_model", "nested_models",
+    "find_outliers", "leave_one_repetition_out", "nested_models",
     "non_inferiority", "outliers_sentence", "paired_by_environment", "pareto_front",
     "repetitions_needed", "saving", "savings_table", "savings_without_loss", "select_runs",
     "specification_curve", "summarise", "weakest_provenance",
@@ -84,7 +83,7 @@ _MODULES = (
     "result", "selection", "choice.savings", "choice.pareto", "choice.decision",
     "comparison.pairwise", "comparison.paired", "regression.breakeven", "comparison.omnibus",
     "comparison.noninferiority", "choice.robustness", "regression.ols", "regression.nested",
-    "regression.interaction", "regression.mixed", "study_results",
+    "regression.interaction", "study_results",
 )  # fmt: skip
 """Where a name may be, from the module that loads fastest to the slowest."""
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.utils.energy import COVERAGE_FACTOR, J_PER_KWH
-from greencv_core.utils.text import count, duration, listed, number, percent
+from greencv_core.utils.text import count, duration, left_out_clause, listed, number, percent
 
 
 def counted_components(runs: pd.DataFrame) -> set[str]:
@@ -51,7 +51,11 @@ def net_energy_sentence(runs: pd.DataFrame) -> str:
     if runs["net_energy_j"].isna().any():
         return "Idle power was not metered for every component: net energy is not stated."
     share = runs["net_energy_j"].sum() / runs["energy_j"].sum()
-    return f"Over all runs, {percent(share, 0)} of the gross energy is above idle."
+    text = f"Over all runs, {percent(share, 0)} of the gross energy is above idle"
+    idle = int((runs["net_energy_j"] <= 0).sum())
+    return (
+        f"{text}; {count(idle, 'run')} took no more than idling would have." if idle else f"{text}."
+    )
 
 
 def uncertainty_sentence(runs: pd.DataFrame) -> str:
@@ -74,14 +78,16 @@ def uncertainty_sentence(runs: pd.DataFrame) -> str:
 
 def correctness_sentence(runs: pd.DataFrame) -> str:
     """Name the architectures of the lowest and the highest median F1."""
-    medians = runs.groupby("architecture")["f1_macro"].median().dropna().sort_values()
+    every = runs.groupby("architecture")["f1_macro"].median()
+    medians = every.dropna().sort_values()
+    left_out = left_out_clause([str(n) for n in every.index[every.isna()]], "no macro F1")
     if medians.empty and "dataset" in runs and runs["dataset"].eq("synthetic").all():
         return "The images are made up: there is no correctness to speak of."
     if medians.empty:
         return "No run has a macro F1."
     if len(medians) == 1:
-        return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}."
+        return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}{left_out}."
     return (
         f"Median macro F1 runs from {medians.iloc[0]:.3f} ({medians.index[0]}) to "
-        f"{medians.iloc[-1]:.3f} ({medians.index[-1]})."
+        f"{medians.iloc[-1]:.3f} ({medians.index[-1]}){left_out}."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,13 @@ OUTLIER_LIMIT = 3.5
 """Largest modified z that is no outlier (Iglewicz and Hoaglin 1993)."""
 _MAD_TO_SIGMA = 0.6745
 """Ratio of the MAD to the standard deviation of a normal sample."""
+_ONE_RUN = {
+    ("run_id",): "the same run_id",
+    ("started_at", "energy_j", "validation_loss"): "the same start, energy and last loss",
+}
+"""Columns that no two runs share, and how a message calls them."""
+_NAMED = 6
+"""Most runs that a message names."""
 
 
 def condition_name(levels: Iterable[object]) -> str:
@@ -30,6 +37,15 @@ def runs_of(runs: pd.DataFrame, condition: Mapping[str, object]) -> pd.DataFrame
     for column, level in condition.items():
         runs = runs[runs[column] == level]
     return runs
+
+
+def groups_but(
+    runs: pd.DataFrame, by: str | Sequence[str], names: Collection[str]
+) -> tuple[str, ...]:
+    """Return the names of the groups of a table that are not among some names, in its order."""
+    groups = runs[[by] if isinstance(by, str) else list(by)].drop_duplicates()
+    every = (condition_name(row) for row in groups.itertuples(index=False))
+    return tuple(name for name in every if name not in names)
 
 
 @dataclass(frozen=True)
@@ -62,15 +78,52 @@ class Selection:
 
 
 def select_runs(runs: pd.DataFrame) -> Selection:
-    """Exclude runs that failed, were stopped or lost a meter; keep and count contended ones."""
+    """Exclude runs that failed, were stopped, lost a meter or took no energy; keep contended ones.
+
+    Raises
+    ------
+    BadInputError
+        A run is in the table twice.
+    """
+    refuse_duplicates(runs)
     finished = runs["status"] == "finished"
-    kept_back = ~finished | ~runs["complete"].eq(True)
+    without_energy = runs["energy_j_per_image"] <= 0
+    kept_back = ~finished | ~runs["complete"].eq(True) | without_energy
     excluded = runs[kept_back].copy()
     excluded["reason"] = "with an incomplete energy reading"
+    for place in excluded.index[without_energy[kept_back]]:
+        name = condition_name(excluded.loc[place, list(CONDITION)])
+        excluded.loc[place, "reason"] = f"of {name} with an energy of zero or below"
     excluded.loc[~finished[kept_back], "reason"] = "failed"
     excluded.loc[excluded["status"] == "stopped", "reason"] = "stopped by a forecast"
     kept = runs[~kept_back].reset_index(drop=True)
     return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].eq(True).sum()))
+
+
+def refuse_duplicates(runs: pd.DataFrame) -> None:
+    """Refuse a table with a run twice: by its id, or by start, energy and last loss together.
+
+    Raises
+    ------
+    BadInputError
+        One line for each way, which names the runs.
+    """
+    lines = []
+    for columns, what in _ONE_RUN.items():
+        if not set(columns) <= set(runs.columns):
+            continue
+        known = runs.loc[runs[list(columns)].notna().all(axis=1)]
+        again = known.duplicated(list(columns), keep=False)
+        if again.any():
+            copies = known[again].sort_values(list(columns), kind="stable")  # beside each other
+            ids = copies["run_id"].astype(str).drop_duplicates()
+            more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+            lines.append(
+                f"the runs table has runs twice ({what}): {', '.join(ids.head(_NAMED))}{more}; "
+                "keep each once"
+            )
+    if lines:
+        raise BadInputError("\n".join(lines))
 
 
 def summarise(

@@ -1,4 +1,4 @@
-"""Sessions: runs without a long pause between them, and savings with sessions as units.
+"""Sessions: runs without a long pause between them, and how much they differ.
 
 Runs of one session share the machine's state, such as temperature, clocks and other programs. They
 resemble each other more than runs of different sessions, and count for less than independent ones.
@@ -7,16 +7,14 @@ resemble each other more than runs of different sessions, and count for less tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
-from greencv_core.analysis.selection import CONDITION, condition_name, runs_of
-from greencv_core.utils.text import count, listed, percent, quantity
+from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.selection import CONDITION, condition_name
+from greencv_core.utils.text import count, percent, quantity
 
 PAUSE_S = 3600.0
 """A pause longer than this separates two sessions (s)."""
@@ -39,6 +37,8 @@ def find_sessions(runs: pd.DataFrame) -> pd.Series:
     unnamed = (named.isna() | (named == "")) & started.notna()
     named = named.where(named.notna() & (named != ""), None)
     duration = pd.to_timedelta(_column(runs, "duration_s").astype(float).fillna(0.0), unit="s")
+    if not unnamed.any():
+        return named.rename("session")
     for environment, rows in runs[unnamed].groupby("environment", observed=True).groups.items():
         starts = started.loc[rows].sort_values(kind="stable")
         ends = (starts + duration.loc[starts.index]).cummax()
@@ -128,131 +128,6 @@ def _components(part: pd.DataFrame) -> dict[str, float]:
         "sd_within": math.sqrt(within),
         "icc": variance / total if total else math.nan,
     }
-
-
-@dataclass(frozen=True)
-class SessionSaving:
-    """Saving between two conditions with sessions as units, and its 95 % interval."""
-
-    value: str
-    saving: float
-    """1 less the ratio of the geometric means of session medians."""
-    ci_low: float
-    ci_high: float
-    """NaN if a condition has one session."""
-    method: str
-    """``Welch``; ``paired`` if both conditions were trained in the same sessions."""
-    from_condition: Mapping[str, object]
-    to_condition: Mapping[str, object]
-    sessions_from: int
-    sessions_to: int
-    n_from: int
-    n_to: int
-
-    @property
-    def dear(self) -> str:
-        """Name of the condition to compare with."""
-        return condition_name(self.from_condition.values())
-
-    @property
-    def cheap(self) -> str:
-        """Name of the condition that saves."""
-        return condition_name(self.to_condition.values())
-
-    def sentence(self) -> str:
-        """Describe the saving, its interval and the number of sessions."""
-        word = "more" if self.saving < 0 else "less"
-        text = (
-            f"With sessions as units, {self.cheap} uses {percent(abs(self.saving))} {word} "
-            f"{quantity(self.value)} than {self.dear}"
-        )
-        if math.isnan(self.ci_low):
-            single = [
-                name
-                for name, sessions in (
-                    (self.cheap, self.sessions_to),
-                    (self.dear, self.sessions_from),
-                )
-                if sessions == 1
-            ]
-            verb = "was" if len(single) == 1 else "were each"
-            return (
-                f"{text}. {listed(single)} {verb} trained in one session, so no interval covers "
-                "other sessions: an interval by runs holds for that session."
-            )
-        low, high = sorted((self.ci_low, self.ci_high))
-        if self.saving < 0:
-            low, high = -high, -low
-        units = (
-            f"{count(self.sessions_to, 'session')}, paired"
-            if self.method == "paired"
-            else f"{self.sessions_to} and {self.sessions_from} sessions"
-        )
-        return f"{text} (95 % interval {percent(low)} to {percent(high)}; {units})."
-
-
-def session_saving(
-    runs: pd.DataFrame,
-    from_condition: Mapping[str, object],
-    to_condition: Mapping[str, object],
-    value: str = "energy_j_per_image",
-) -> SessionSaving:
-    """Compare two conditions by the medians of their sessions.
-
-    The interval is Welch's t of the logarithms of session medians; if both conditions were trained
-    in the same sessions, the t interval of their differences. ``benchmarks/evidence.py`` shows
-    their coverage.
-
-    Raises
-    ------
-    NotEnoughDataError
-        A condition has no run of a known session, or a value is not above 0.
-    """
-    known = _with_sessions(runs, value)
-    (dear, n_from), (cheap, n_to) = (
-        _medians(known, condition) for condition in (from_condition, to_condition)
-    )
-    paired = len(dear) > 1 and set(dear.index) == set(cheap.index)
-    difference = float(cheap.mean() - dear.mean())
-    half = math.nan
-    if paired:
-        half = _half_width([(cheap - dear).to_numpy()])
-    elif min(len(dear), len(cheap)) > 1:
-        half = _half_width([cheap.to_numpy(), dear.to_numpy()])
-    return SessionSaving(
-        value=value,
-        saving=1 - math.exp(difference),
-        ci_low=1 - math.exp(difference + half),
-        ci_high=1 - math.exp(difference - half),
-        method="paired" if paired else "Welch",
-        from_condition=dict(from_condition),
-        to_condition=dict(to_condition),
-        sessions_from=len(dear),
-        sessions_to=len(cheap),
-        n_from=n_from,
-        n_to=n_to,
-    )
-
-
-def _half_width(samples: Sequence[np.ndarray]) -> float:
-    """Return half the t interval of a mean, or of a difference of means (Welch-Satterthwaite)."""
-    variances = [float(sample.var(ddof=1)) / len(sample) for sample in samples]
-    total = sum(variances)
-    if total == 0:
-        return 0.0
-    spread = sum(v**2 / (len(sample) - 1) for v, sample in zip(variances, samples, strict=True))
-    df = total**2 / spread
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * math.sqrt(total)
-
-
-def _medians(known: pd.DataFrame, condition: Mapping[str, object]) -> tuple[pd.Series, int]:
-    """Return the median logarithm of each session of a condition, and the number of runs."""
-    chosen = runs_of(known, condition)
-    if chosen.empty:
-        raise NotEnoughDataError(
-            f"{condition_name(condition.values())} has no run whose session is known"
-        )
-    return chosen.groupby("session")["log"].median(), len(chosen)
 
 
 def _with_sessions(runs: pd.DataFrame, value: str) -> pd.DataFrame:

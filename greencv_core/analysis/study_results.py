@@ -15,9 +15,9 @@ from greencv_core.analysis.comparison import noninferiority
 from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
 from greencv_core.analysis.comparison.omnibus import Comparison, compare, compare_each
 from greencv_core.analysis.comparison.paired import PairedComparison, paired_by_environment
+from greencv_core.analysis.headlines import headlines
 from greencv_core.analysis.regression.breakeven import BreakEven, break_evens
 from greencv_core.analysis.regression.interaction import Interaction, architecture_by_environment
-from greencv_core.analysis.regression.mixed import MixedModel, mixed_model
 from greencv_core.analysis.regression.nested import NestedModels, nested_models
 from greencv_core.analysis.regression.ols import EnergyRegression, energy_regression
 from greencv_core.analysis.result import Unavailable, attempt
@@ -31,12 +31,7 @@ from greencv_core.analysis.selection import (
     select_runs,
     weakest_provenance,
 )
-from greencv_core.analysis.sessions import (
-    SessionSaving,
-    SessionSpread,
-    session_saving,
-    session_spread,
-)
+from greencv_core.analysis.sessions import SessionSpread, session_spread
 
 ENERGY, CORRECTNESS = "energy_j_per_image", "f1_macro"
 UTILISATION = "device_utilization_pct"
@@ -123,18 +118,13 @@ class ArchitectureResults:
 
     @cached_property
     def regression(self) -> EnergyRegression | Unavailable:
-        """Energy per image explained by GFLOPs, parameters and environment."""
+        """Energy per image explained by GFLOPs and parameters in each environment."""
         return attempt(energy_regression, self.runs)
 
     @cached_property
     def nested_models(self) -> NestedModels | Unavailable:
         """The regression built term by term."""
         return attempt(nested_models, self.runs)
-
-    @cached_property
-    def mixed_model(self) -> MixedModel | Unavailable:
-        """The regression with a random intercept for each architecture."""
-        return attempt(mixed_model, self.runs)
 
     @cached_property
     def pareto_front(self) -> pareto.TradeOff:
@@ -149,17 +139,8 @@ class ArchitectureResults:
 
     @cached_property
     def largest_saving(self) -> Saving | Unavailable:
-        """The architecture of the lowest median against that of the highest."""
+        """The architecture of the lowest geometric mean against that of the highest."""
         return attempt(best_against_worst, self.within, "architecture", self.value)
-
-    @cached_property
-    def largest_saving_by_sessions(self) -> SessionSaving | Unavailable:
-        """The same pair, with sessions as units."""
-        largest = self.largest_saving
-        if isinstance(largest, Unavailable):
-            return largest
-        ends = (largest.from_condition, largest.to_condition)
-        return attempt(session_saving, self.within, *ends, self.value)
 
     @cached_property
     def sessions(self) -> SessionSpread | Unavailable:
@@ -167,15 +148,8 @@ class ArchitectureResults:
         return attempt(session_spread, self.within, self.value)
 
     @cached_property
-    def largest_saving_of_means(self) -> Saving | Unavailable:
-        """The same by means."""
-        return attempt(
-            best_against_worst, self.within, "architecture", self.value, statistic="mean"
-        )
-
-    @cached_property
     def savings_without_loss(self) -> noninferiority.SavingsWithoutLoss | Unavailable:
-        """Savings that lose less macro F1 than the margin."""
+        """The largest saving between architectures that lose less macro F1 than the margin."""
         return attempt(
             noninferiority.savings_without_loss,
             self.within, self.margin, "architecture", self.value,
@@ -222,12 +196,12 @@ class EnvironmentResults:
 
     @cached_property
     def largest_saving(self) -> Saving | Unavailable:
-        """The condition of the lowest median energy per image against that of the highest."""
+        """The condition of the lowest mean energy per image against that of the highest."""
         return attempt(best_against_worst, self.runs)
 
     @cached_property
     def largest_savings_by_architecture(self) -> Mapping[str, Saving | Unavailable]:
-        """The environment of the lowest median against the highest, for each architecture."""
+        """The environment of the lowest mean against the highest, for each architecture."""
         return {
             str(name): attempt(best_against_worst, part, "environment", self.value)
             for name, part in self.runs.groupby("architecture", sort=False)
@@ -235,7 +209,7 @@ class EnvironmentResults:
 
     @cached_property
     def savings_without_loss(self) -> noninferiority.SavingsWithoutLoss | Unavailable:
-        """Savings over all conditions that lose less macro F1 than the margin."""
+        """The largest saving between conditions that lose less macro F1 than the margin."""
         return attempt(
             noninferiority.savings_without_loss, self.runs, self.margin, value=self.value
         )
@@ -296,6 +270,11 @@ class StudyResults:
     def decision(self) -> Decision | Unavailable:
         """The condition of least energy for every accepted loss of macro F1."""
         return attempt(decide, self.runs)
+
+    @cached_property
+    def headlines(self) -> pd.DataFrame:
+        """The savings that pages name, as :func:`greencv_core.analysis.headlines.headlines`."""
+        return headlines(self)
 
 
 def analyse(

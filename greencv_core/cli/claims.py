@@ -75,10 +75,14 @@ def _published() -> tuple[dict[str, pd.DataFrame], bool]:
 
 
 def _print(content: dict[str, Any]) -> None:
+    from greencv_core.published.claims import by_chance
+
     sources = content["sources"]
     names = list(sources)
     for begin in range(0, len(names), COLUMNS):
         _print_matrix({name: sources[name] for name in names[begin : begin + COLUMNS]})
+    verdicts = [c["verdict"] for source in sources.values() for c in source["claims"].values()]
+    console.print_text(by_chance(sum(verdict != "cannot be asked" for verdict in verdicts)))
     for name, source in sources.items():
         reasons = ", ".join(f"{n} ({why})" for why, n in source["left_out"].items())
         console.print_text(

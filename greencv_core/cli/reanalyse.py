@@ -61,8 +61,8 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
 
 def _savings_table(title: str, rows: dict[str, Any]) -> Table:
     table = console.borderless_table(title)
-    for heading in ("Energy", "Saving", "95 % interval", "By", "Against"):
-        side: Any = "right" if heading == "Saving" else "left"
+    for heading in ("Energy", "Of medians", "Of means", "95 % interval", "By", "Against"):
+        side: Any = "right" if heading.startswith("Of") else "left"
         table.add_column(heading, justify=side, no_wrap=heading not in ("By", "Against"))
     for name, row in rows.items():
         label = name.replace("_", " ")
@@ -71,5 +71,6 @@ def _savings_table(title: str, rows: dict[str, Any]) -> Table:
             continue
         ends = (escape(" ".join(row[end].values())) for end in ("to", "from"))
         interval = f"{100 * row['ci_low']:.1f} to {percent(row['ci_high'])}"
-        table.add_row(label, percent(row["saving"], 2), interval, *ends)
+        of_medians, of_means = (percent(row[key], 2) for key in ("of_medians", "saving"))
+        table.add_row(label, of_medians, of_means, interval, *ends)
     return table

@@ -87,6 +87,11 @@ class ImageData(ABC):
         self.validation_count = len(self._validation_labels)
 
     @property
+    def validation_labels(self) -> torch.Tensor:
+        """True class of each validation image, in order, on the device."""
+        return self._validation_labels
+
+    @property
     def _device(self) -> torch.device:
         return self._train_labels.device
 

@@ -17,10 +17,12 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
+from greencv_core.analysis.selection import CONDITION, condition_name
 from greencv_core.estimation.base import QUANTILES, Estimator
 from greencv_core.estimation.baselines import FirstEpoch, Operations, PowerLimit, PowerLimitUsed
 from greencv_core.estimation.bayesian.early_stopping import EpochCountModel, fit_epoch_counts
 from greencv_core.estimation.bayesian.projection import Projection
+from greencv_core.estimation.coverage import Coverage, ratio_sentence
 from greencv_core.estimation.pre import PreEpochs, PrePower
 from greencv_core.estimation.step import StepEpochs, StepPower
 from greencv_core.estimation.trajectory import (
@@ -164,12 +166,14 @@ class Scores:
             verdict += (
                 f"; at {percent(EARLY, 0)} it errs by {percent(row.mape, 1)}, the best other "
                 f"({row.best}) by {percent(row.best_mape, 1)}, a ratio of {number(row.ratio)}"
+                + self._by_condition(held_out, oracle, str(row.best))
             )
-        low, high = later["coverage"].min(), later["coverage"].max()
+        ours = self._ours(oracle)
+        coverage = Coverage.of(ours[ours["held_out"] == held_out])
         return (
             f"Where {new}, {verdict}. Its {percent(CONFIDENCE, 0)} intervals held the true energy "
-            f"in {percent(later['coverage'].mean(), 1)} of the cases, at single moments in "
-            f"{percent(low, 1)} to {percent(high, 1)}."
+            f"in {coverage.sentence()}, at single moments in "
+            f"{percent(later['coverage'].min(), 1)} to {percent(later['coverage'].max(), 1)}."
         )
 
     def coverage_sentence(self, oracle: str, in_words: str) -> str:
@@ -178,16 +182,14 @@ class Scores:
         Counts all moments from :data:`SMALLEST_SHARE` of the time on, and the misses in conditions
         where most runs were missed at the same moment. ``in_words`` is the oracle.
         """
-        answers = self.answers.dropna(subset=["low_j", "high_j"])
-        ours = answers[(answers["method"] == OURS) & (answers["oracle"] == oracle)]
-        ours = ours[ours["share"] >= SMALLEST_SHARE]
+        ours = self._ours(oracle)
         if ours.empty:
             return f"With {in_words}, no answer of the {OURS} has an interval."
         missed = ~ours["energy_j"].between(ours["low_j"], ours["high_j"])
         text = (
             f"With {in_words}, over all that was held out and all moments from "
             f"{percent(SMALLEST_SHARE, 0)} of the time on, the {percent(CONFIDENCE, 0)} intervals "
-            f"of the {OURS} held the true energy in {percent(1 - missed.mean(), 1)} of the cases."
+            f"of the {OURS} held the true energy in {Coverage.of(ours).sentence()}."
         )
         missed_share = missed.groupby(
             [ours[column] for column in ("held_out", "share", "architecture", "environment")]
@@ -200,8 +202,33 @@ class Scores:
             "misses are where most runs of a condition were missed."
         )
 
+    def _ours(self, oracle: str) -> pd.DataFrame:
+        """Return our answers with an interval, from :data:`SMALLEST_SHARE` of the time on."""
+        answers = self.answers.dropna(subset=["low_j", "high_j"])
+        ours = answers[(answers["method"] == OURS) & (answers["oracle"] == oracle)]
+        return ours[ours["share"] >= SMALLEST_SHARE]
+
+    def _by_condition(self, held_out: str, oracle: str, other: str) -> str:
+        """Return the ratio of our errors to another method's early on, by condition."""
+        some = self.answers[
+            (self.answers["held_out"] == held_out)
+            & (self.answers["oracle"] == oracle)
+            & (self.answers["share"] == EARLY)
+        ]
+        return ratio_sentence(some, OURS, other)
+
     def _select(self, held_out: str, oracle: str) -> pd.DataFrame:
         return self.table[(self.table["held_out"] == held_out) & (self.table["oracle"] == oracle)]
+
+
+def worst_condition(scores: Scores, oracle: str, share: float) -> tuple[float, str]:
+    """Return our largest mean absolute error of a condition, and where, for all that is new."""
+    some = scores.answers
+    some = some[(some["method"] == OURS) & (some["oracle"] == oracle) & (some["share"] == share)]
+    error = (some["estimate_j"] / some["energy_j"] - 1).abs()
+    means = error.groupby([some[name] for name in ["held_out", *CONDITION]]).mean()
+    held_out, *condition = means.idxmax()
+    return float(means.max()), f"{condition_name(condition)}, where {HELD_OUT[held_out]}"
 
 
 def score(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,9 @@ from greencv_core.analysis import (
     fastest_environment,
     filter_by,
 )
-from greencv_core.analysis.comparison.correlation import RankCorrelation, rank_correlations
-from greencv_core.analysis.result import ALPHA, CONFIDENCE
+from greencv_core.analysis.comparison.pairwise import holm
+from greencv_core.analysis.result import ALPHA
 from greencv_core.published.claim_answers import (
-    CONDITIONS,
     UTILISATION,
     Answer,
     cannot,
@@ -36,11 +36,10 @@ from greencv_core.utils.text import count, listed, number, p_value, quantity
 
 MOST_PAIRED = 20
 """Architectures whose pairs are compared, too."""
-MOST_RUNS, MOST_CONDITIONS = 5000, 200
-"""Largest data set whose intervals come from its runs. Of more runs, as many of each condition are
-taken at equal steps; of more conditions, architectures are the units instead."""
 FEWEST_UNITS = 5
-"""Architectures for an interval with architectures as units."""
+"""Architectures for a correlation: no order of four would be shown at 5 %."""
+MOST_PERMUTED = 8
+"""Architectures whose orders are all counted; for more, Student's t is close."""
 FEWEST_BLOCKS = 3
 """Blocks of a comparison without repetitions."""
 
@@ -62,12 +61,7 @@ def ask_architectures(value: str, runs: pd.DataFrame) -> Answer:
     result = attempt(compare, within, value, "architecture", pairs=pairs)
     if isinstance(result, Unavailable):
         return cannot(result.reason)
-    test = (
-        f"Welch's F = {number(result.welch_f)}"
-        if result.primary == "welch"
-        else f"Kruskal-Wallis H = {number(result.kruskal_h)}"
-    )
-    here = f"Within {environment}, {test}, {p_value(result.p)}; eta squared {_eta(result):.3f}"
+    here = f"Within {environment}, {result.statistics()}; eta squared {_eta(result):.3f}"
     apart = "."
     if pairs:
         apart = f": {result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart."
@@ -115,76 +109,79 @@ def ask_environments(value: str, runs: pd.DataFrame) -> Answer:
 
 
 def ask_correlation(x: str, y: str, runs: pd.DataFrame) -> Answer:
-    """Ask whether ``y`` rises with ``x``, in each environment.
+    """Ask whether ``y`` rises with ``x``, in each environment, with architectures as units.
 
-    The interval is over runs where architectures have repetitions, else over architectures. The
-    figure is that of the environment with the lowest lower bound.
+    Runs of an architecture say nothing of what another one takes, so that each counts once
+    (:func:`correlate_architectures`). It holds if it is shown in every environment, each at 5 %;
+    for some of them, tests are adjusted by Holm's method. The figure is the lowest correlation.
     """
     reason = missing(runs, "architecture", x, y)
     if reason:
         return cannot(reason)
-    every = _correlations(runs, x, y)
-    known = {name: r for name, r in every.items() if isinstance(r, RankCorrelation)}
+    every = {
+        str(name): attempt(correlate_architectures, part, x, y)
+        for name, part in runs.groupby("environment", sort=False, observed=True)
+    }
+    known = {name: r for name, r in every.items() if isinstance(r, RankTest)}
     if not known:
         return cannot(first_reason(every))
-    here = "\n".join(f"{name}: {r.estimate()}" for name, r in known.items())
+    p = np.array([r.p for r in known.values()])
+    every_one = bool((p < ALPHA).all())
+    sure = dict(zip(known, (p if every_one else np.array(holm(p))) < ALPHA, strict=True))
+    here = "\n".join(
+        f"{name}: rank correlation {number(r.rho)} of {count(r.architectures, 'architecture')}, "
+        f"{p_value(r.p)}".replace(" -", " \N{MINUS SIGN}")
+        for name, r in known.items()
+    )
     here += without_result(every, known)
-    rising = sum(result.rises for result in known.values())
-    falling = sum(result.falls for result in known.values())
+    shown = [r.rho for name, r in known.items() if sure[name]]
+    rising, falling = sum(rho > 0 for rho in shown), sum(rho < 0 for rho in shown)
     standing, verdict = k_of_n(rising, len(known), "environment")
     if falling and not rising:
         standing = "does not hold"
         verdict = f"Does not hold: it falls in {falling} of {count(len(known), 'environment')}."
     elif falling:
         verdict += f" It falls in {falling} of them."
-    weakest = min(known.values(), key=lambda result: result.low)
     n = sum(r.n for r in known.values())
-    return Answer(standing, verdict, here, n, weakest.rho, weakest.low, weakest.high)
+    return Answer(standing, verdict, here, n, min(r.rho for r in known.values()))
 
 
-def _correlations(runs: pd.DataFrame, x: str, y: str) -> dict[str, RankCorrelation | Unavailable]:
-    known = runs.dropna(subset=[x, y])
-    medians = known.groupby(["environment", "architecture"], observed=True)[[x, y]].median()
-    sizes = known["environment"].value_counts()
-    parts = dict(list(medians.groupby(level="environment", sort=False)))
-    by_units = {
-        str(name): attempt(_of_medians, parts.get(name, medians[:0]), int(sizes.get(name, 0)))
-        for name in runs["environment"].unique()
-    }
-    conditions = runs.groupby(CONDITIONS, observed=True).ngroups
-    if conditions > MOST_CONDITIONS or not has_repetitions(runs, y):
-        return by_units
-    by_runs = rank_correlations(thin(runs), x, y)
-    return {name: result or by_units[name] or result for name, result in by_runs.items()}
+@dataclass(frozen=True)
+class RankTest:
+    """Spearman's correlation over architectures, and its two-sided test."""
+
+    rho: float
+    p: float
+    architectures: int
+    n: int
+    """Number of runs behind the architectures' medians."""
 
 
-def correlate_architectures(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
-    """Correlate the ranks of architectures' medians; the interval holds for other architectures.
+def correlate_architectures(runs: pd.DataFrame, x: str, y: str) -> RankTest:
+    """Correlate the ranks of architectures' medians.
 
-    The interval is symmetrical about artanh(rho), with the standard error of Bonett and Wright
-    (2000). A perfect order, whose error would be 0, is taken as one swap short of it.
+    With up to :data:`MOST_PERMUTED` architectures, p is exact: the share of all orders with a
+    correlation at least as far from 0.
     """
     known = runs.dropna(subset=[x, y])
-    return _of_medians(known.groupby("architecture", observed=True)[[x, y]].median(), len(known))
-
-
-def _of_medians(medians: pd.DataFrame, runs: int) -> RankCorrelation:
-    n, (x, y) = len(medians), medians.columns
+    medians = known.groupby("architecture", observed=True)[[x, y]].median()
+    n = len(medians)
     if n < FEWEST_UNITS:
         raise NotEnoughDataError(
-            f"with fewer than 3 runs each, a correlation needs at least {FEWEST_UNITS} "
-            f"architectures that have both figures, and there {'is' if n == 1 else 'are'} {n}"
+            f"a correlation over architectures needs at least {FEWEST_UNITS} that have both "
+            f"figures, and there {'is' if n == 1 else 'are'} {n}"
         )
     for column in (x, y):
         if medians[column].nunique() == 1:
             raise NotEnoughDataError(f"{quantity(column)} is the same for all architectures")
-    rho = float(stats.spearmanr(medians[x], medians[y]).statistic)
-    almost = 1 - 12 / (n * (n**2 - 1))
-    kept = min(max(rho, -almost), almost)
-    error = math.sqrt((1 + kept**2 / 2) / (n - 3))
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
-    low, high = math.tanh(math.atanh(kept) - half), math.tanh(math.atanh(kept) + half)
-    return RankCorrelation(x, y, rho, min(low, rho), max(high, rho), runs, n)
+    a, b = (stats.rankdata(medians[column]) for column in (x, y))
+    found = stats.spearmanr(a, b)
+    p = float(found.pvalue)
+    if n <= MOST_PERMUTED:
+        orders = np.array(list(itertools.permutations(b - b.mean())))
+        products = np.abs(orders @ (a - a.mean()))
+        p = float(np.mean(products >= products[0] - 1e-9))
+    return RankTest(float(found.statistic), p, n, len(known))
 
 
 def compare_over_blocks(
@@ -241,17 +238,6 @@ def _complete_part(table: pd.DataFrame) -> pd.DataFrame:
     candidates = [table.dropna(axis="index"), table.dropna(axis="columns")]
     halved = table.loc[:, table.notna().mean() >= 0.5].dropna(axis="index")
     return max([*candidates, halved], key=lambda part: part.size if min(part.shape) > 1 else 0)
-
-
-def thin(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return at most :data:`MOST_RUNS` runs: as many of each condition, at equal steps."""
-    if len(runs) <= MOST_RUNS:
-        return runs
-    groups = runs.groupby(CONDITIONS, observed=True, sort=False)
-    share = max(3, MOST_RUNS // groups.ngroups)
-    place, size = groups.cumcount(), groups["environment"].transform("size")
-    steps = np.floor(place * share / size) != np.floor((place - 1) * share / size)
-    return runs[steps | (size <= share)]
 
 
 def reference_environment(runs: pd.DataFrame) -> str:

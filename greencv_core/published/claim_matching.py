@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,11 +12,7 @@ from scipy import stats
 
 from greencv_core.analysis import BreakEven, NotEnoughDataError, Unavailable, attempt
 from greencv_core.analysis.regression.breakeven import break_even
-from greencv_core.analysis.regression.crossings import (
-    Matching,
-    most_powerful,
-    powerful_against_each,
-)
+from greencv_core.analysis.regression.crossings import most_powerful
 from greencv_core.analysis.result import CONFIDENCE
 from greencv_core.published.claim_answers import (
     CONDITIONS,
@@ -24,17 +20,16 @@ from greencv_core.published.claim_answers import (
     GFLOPS,
     Answer,
     cannot,
-    has_repetitions,
     k_of_n,
     missing,
     rounded,
 )
-from greencv_core.published.claim_differences import MOST_CONDITIONS, thin
+from greencv_core.utils.text import left_out_clause
 
 
 @dataclass(frozen=True)
-class _ByLine:
-    """The most powerful environment against another, by a line through architectures alone."""
+class _Pair:
+    """The most powerful environment against another, by a line through the architectures."""
 
     powerful: str
     other: str
@@ -52,32 +47,22 @@ class _ByLine:
     def opposed(self) -> bool:
         return self.line.excluded or (self.line.within_range and not self.turns)
 
-    @property
-    def cheaper_for_all(self) -> str | None:
-        return self.line.cheaper_throughout
-
-    def sentence(self) -> str:
-        return self.line.sentence()
-
-
-_Pair = Matching | _ByLine
-
 
 def ask_matching(runs: pd.DataFrame) -> Answer:
     """Ask whether the more powerful environment takes less for complex architectures alone.
 
     Only environments of one framework and batch on each device are compared: the most powerful with
-    each other one. With repetitions, architectures and the break-even decide. With one run a
-    condition, the break-even alone decides, with architectures as units. The figure is the exponent
-    of the ratio of energies (the more powerful to the other) over GFLOPs, of the pair in which it
-    is highest: below 0, the more powerful environment gains with complexity.
+    each other one. The break-even decides, with architectures as units: one architecture that turns
+    the order is no trend with complexity. The figure is the exponent of the ratio of energies (the
+    more powerful to the other) over GFLOPs, of the pair in which it is highest: below 0, the more
+    powerful environment gains with complexity.
     """
     reason = missing(runs, "environment", ENERGY) or missing(runs, "architecture", ENERGY, GFLOPS)
     if not reason and ("duration_s_per_image" not in runs or _untimed(runs)):
         reason = "none of them has a time, which says what environment is the more powerful"
     if reason:
         return cannot(reason)
-    answers = [attempt(_pairs, part) for part in _comparable(runs)]
+    answers = [attempt(_lines, part) for part in _comparable(runs)]
     pairs = list(chain.from_iterable(a for a in answers if not isinstance(a, Unavailable)))
     if not pairs:
         why = [a.reason for a in answers if isinstance(a, Unavailable)]
@@ -86,17 +71,19 @@ def ask_matching(runs: pd.DataFrame) -> Answer:
         )
     standing, verdict = k_of_n(sum(pair.turns for pair in pairs), len(pairs), "pair")
     if all(pair.opposed for pair in pairs):
-        cheaper = {pair.cheaper_for_all for pair in pairs}
+        cheaper = {pair.line.cheaper_throughout for pair in pairs}
         best = cheaper.pop() if len(cheaper) == 1 else None
         standing = "does not hold"
         verdict = (
             "Does not hold: complexity does not turn the order of the environments this way."
             if best is None
-            else f"Does not hold: {best} takes less for every architecture."
+            else f"Does not hold: {best} takes less throughout the range."
         )
-    here = "\n".join(pair.sentence().removesuffix(".") for pair in pairs)
-    exponents = [_exponent(pair.line) for pair in pairs if isinstance(pair.line, BreakEven)]
-    figures = max(exponents) if exponents else (None, None, None)
+    here = "\n".join(pair.line.sentence().removesuffix(".") for pair in pairs)
+    asked = {name for pair in pairs for name in (pair.powerful, pair.other)}
+    others = [str(name) for name in runs["environment"].unique() if name not in asked]
+    here += left_out_clause(others, "too few architectures in common, or no other of its kind")
+    figures = max(_exponent(pair.line) for pair in pairs)
     return Answer(standing, verdict, here, _runs_behind(runs, pairs), *map(rounded, figures))
 
 
@@ -113,32 +100,23 @@ def _comparable(runs: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for part in parts if part["environment"].nunique() > 1]
 
 
-def _pairs(runs: pd.DataFrame) -> Sequence[_Pair]:
-    conditions = runs.groupby(CONDITIONS, observed=True).ngroups
-    if conditions <= MOST_CONDITIONS and has_repetitions(runs):
-        by_runs = attempt(powerful_against_each, thin(runs))
-        if not isinstance(by_runs, Unavailable):
-            return by_runs
-    return list(_lines(runs))
-
-
-def _lines(runs: pd.DataFrame) -> Iterator[_ByLine]:
+def _lines(runs: pd.DataFrame) -> list[_Pair]:
     powerful, reason = most_powerful(runs), ""
     columns = [ENERGY, GFLOPS]
     medians = runs.groupby(CONDITIONS, observed=True, sort=False)[columns].median().reset_index()
     parts = {str(name): part for name, part in medians.groupby("environment", sort=False)}
-    found = 0
+    found = []
     for other, part in parts.items():
         if other == powerful:
             continue
         line = attempt(break_even, pd.concat([part, parts[powerful]]), other, powerful)
         if isinstance(line, BreakEven):
-            found += 1
-            yield _ByLine(powerful, other, line)
+            found.append(_Pair(powerful, other, line))
         else:
             reason = line.reason
     if not found:
         raise NotEnoughDataError(reason)
+    return found
 
 
 def _exponent(line: BreakEven) -> tuple[float, float, float]:

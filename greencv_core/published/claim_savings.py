@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from greencv_core.analysis import (
@@ -15,9 +14,12 @@ from greencv_core.analysis import (
     attempt,
     best_against_worst,
     non_inferiority,
+    saving,
 )
-from greencv_core.analysis.result import Values
+from greencv_core.analysis.chance import learned_nothing
+from greencv_core.analysis.images import image_error_sentence, image_variances
 from greencv_core.analysis.selection import condition_name, runs_of
+from greencv_core.analysis.units import log_units, mark_units, run_units
 from greencv_core.published.claim_answers import (
     CONDITIONS,
     ENERGY,
@@ -30,10 +32,10 @@ from greencv_core.published.claim_answers import (
     rounded,
 )
 from greencv_core.published.seaa2023.runs import signed_percent
-from greencv_core.utils.text import number, p_value, quantity
+from greencv_core.utils.text import number, p_value, percent, quantity
 
-MOST_EXTREMES = 30
-"""Cheapest conditions, and most expensive ones, that may be the ends of the largest saving."""
+AGREEMENT = 1.25
+"""Largest ratio of the energies that two savings leave at which the savings agree."""
 _NO_INTERVAL = "one run a condition, so no interval"
 
 
@@ -58,17 +60,33 @@ def ask_largest_saving(theirs: float, terms: Terms, runs: pd.DataFrame) -> Answe
         f"{signed_percent(largest.saving)} ({signed_percent(largest.ci_low)} to "
         f"{signed_percent(largest.ci_high)}), {largest.cheap} against {largest.dear}"
     ) + _span(runs)
-    standing: Standing
-    if largest.ci_low <= 0:
-        standing, verdict = "not shown", "Not shown: the interval includes no saving."
-    elif largest.ci_low > theirs:
-        standing, verdict = "holds", "Holds; the largest saving is larger here."
-    elif largest.ci_high < theirs:
-        standing, verdict = "holds in part", "Holds in part: a saving is shown, but a smaller one."
-    else:
-        standing, verdict = "holds", "Holds: not told apart from the original's figure."
+    standing, verdict = compare_saving(theirs, largest.ci_low, largest.ci_high)
     figures = (largest.saving, largest.ci_low, largest.ci_high)
     return Answer(standing, verdict, here, largest.n_from + largest.n_to, *map(rounded, figures))
+
+
+def compare_saving(theirs: float, low: float, high: float) -> tuple[Standing, str]:
+    """Return the verdict of a saving's 95 % interval on the figure of another study.
+
+    A saving is as large as theirs if it is shown to leave at most :data:`AGREEMENT` times the
+    energy that theirs leaves, and agrees with it if it also leaves no less than that share.
+    """
+    least, most = 1 - (1 - theirs) * AGREEMENT, 1 - (1 - theirs) / AGREEMENT
+    within = f"the margin of agreement ({100 * least:.1f} to {percent(most)})"
+    if low <= 0:
+        return "not shown", "Not shown: the interval includes no saving."
+    if low > theirs:
+        return "holds", "Holds: the saving is shown to be larger."
+    if low > least and high < most:
+        return "holds", f"Holds: the interval lies within {within}."
+    if low > least:
+        return "holds", f"Holds: the saving is shown to lie within {within} or above."
+    if high < theirs:
+        return "holds in part", "Holds in part: a saving is shown, but a smaller one."
+    return "not shown", (
+        "Not shown: there is a saving, but it may lie below the margin of agreement "
+        f"({percent(least)}) or within it."
+    )
 
 
 def gflops_span(fewest: float, most: float) -> str:
@@ -105,12 +123,6 @@ def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unavailable:
     if runs.empty:
         return Unavailable("there are none")
     known = runs.dropna(subset=[ENERGY])
-    groups = known.groupby(CONDITIONS, observed=True, sort=False)
-    if groups.ngroups > 2 * MOST_EXTREMES:
-        ids, table = groups.ngroup(), groups[ENERGY].agg(["median", "size"])
-        order = table.reset_index().query("size >= 2")["median"].sort_values().index
-        ends = {*order[:MOST_EXTREMES], *order[-MOST_EXTREMES:]}
-        known = known[ids.isin(ends)]
     if correctness not in known:
         known = known.assign(**{correctness: math.nan})
     return attempt(best_against_worst, known, correctness=correctness)
@@ -119,32 +131,30 @@ def _largest(runs: pd.DataFrame, correctness: str) -> Saving | Unavailable:
 def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     """Ask whether the largest saving costs a negligible loss of correctness.
 
-    If one of its two conditions has no correctness, the largest saving among those that have is
-    asked instead. The figure is the loss of mean correctness with its 90 % interval.
+    The dearer condition is the dearest of those that are shown to lose less than the margin against
+    the best: nothing can be lost against one that failed. Conditions without correctness do not
+    count. The figure is the loss of mean correctness with its 90 % interval.
     """
     name = quantity(terms.column)
     taught = runs.dropna(subset=[terms.column]) if terms.column in runs else runs.iloc[:0]
     if not runs.empty and not has_repetitions(runs):
         return _single_loss(terms, taught, name)
-    largest = _largest(runs, terms.column)
-    if isinstance(largest, Saving) and not len(_correctness(taught, largest, terms)[0]):
-        largest = _largest(taught, terms.column) if len(taught) else largest
+    if taught.empty:
+        return cannot("there are none" if runs.empty else f"none of them has {name}")
+    taught = mark_units(taught)
+    largest = attempt(_largest_against_sound, taught, terms)
     if isinstance(largest, Unavailable):
         return cannot(largest.reason)
     if largest.ci_low <= 0:
         return cannot("no saving is shown")
-    dear, cheap = _correctness(taught, largest, terms)
-    if not len(dear) or not len(cheap):
-        return cannot(f"no run of one of the two has {name}")
-    if np.median(dear) <= 0:
-        return cannot(f"{largest.dear} learned nothing, so nothing can be lost")
-    test = attempt(non_inferiority, dear, cheap, terms.margin)
-    if isinstance(test, Unavailable):
-        return cannot(test.reason)
+    parts = [runs_of(taught, end) for end in (largest.from_condition, largest.to_condition)]
+    dear, cheap = (run_units(part, terms.column) for part in parts)
+    images = float(image_variances(parts, terms.column)[0, 1])
+    test = non_inferiority(dear, cheap, terms.margin, images)
     points = f"{100 * terms.margin:g} points"
     here = (
         f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95 %; "
-        f"non-inferiority by Welch, {p_value(test.p)})"
+        f"non-inferiority, {p_value(test.p)})"
     )
     standing: Standing
     if test.passes:
@@ -153,8 +163,9 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
         standing, verdict = "does not hold", f"Does not hold: the loss is shown to exceed {points}."
     else:
         standing, verdict = "not shown", f"Not shown: the loss may be below {points} or above."
+    verdict = f"{verdict} {image_error_sentence(pd.concat(parts), terms.column)}".strip()
     figures = (test.loss, test.loss_low, test.loss_high)
-    return Answer(standing, verdict, here, len(dear) + len(cheap), *map(rounded, figures))
+    return Answer(standing, verdict, here, largest.n_from + largest.n_to, *map(rounded, figures))
 
 
 def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
@@ -165,7 +176,7 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
         return cannot(ends.reason)
     _, dear, cheap, n = ends
     medians = taught.groupby(CONDITIONS, observed=True)[terms.column].median()
-    if medians[dear] <= 0:
+    if learned_nothing(runs_of(taught, dict(zip(CONDITIONS, dear, strict=True))), terms.column):
         return cannot(f"{condition_name(dear)} learned nothing, so nothing can be lost")
     loss = float(medians[dear] - medians[cheap])
     word = "lower" if loss >= 0 else "higher"
@@ -177,15 +188,34 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
     return Answer("not shown", verdict, here, n, loss)
 
 
-def _correctness(taught: pd.DataFrame, largest: Saving, terms: Terms) -> tuple[Values, Values]:
-    """Return the correctness of both conditions; none if one of them has none."""
-    dear, cheap = (
-        runs_of(taught, condition)[terms.column].to_numpy(dtype=float)
-        if terms.column in taught
-        else np.empty(0)
-        for condition in (largest.from_condition, largest.to_condition)
-    )
-    return (dear, cheap) if len(dear) and len(cheap) else (np.empty(0), np.empty(0))
+def _largest_against_sound(taught: pd.DataFrame, terms: Terms) -> Saving:
+    """Return the largest saving against a condition that is shown to be as good as the best."""
+    groups = taught.dropna(subset=[ENERGY]).groupby(CONDITIONS, observed=True, sort=False)
+    parts = {key: part for key, part in groups if len(part) >= 2 and (part[ENERGY] > 0).all()}
+    if len(parts) < 2:
+        raise NotEnoughDataError(
+            f"a saving without loss needs at least 2 conditions of at least 2 runs with energy and "
+            f"{quantity(terms.column)}"
+        )
+    scores = {key: run_units(part, terms.column) for key, part in parts.items()}
+    best = max(scores, key=lambda key: float(scores[key].mean()))
+    if learned_nothing(parts[best], terms.column):
+        raise NotEnoughDataError("no condition learned anything, so nothing can be lost")
+    energies = {key: float(log_units(part, ENERGY).mean()) for key, part in parts.items()}
+    sound = [
+        key
+        for key in parts
+        if key == best or non_inferiority(scores[best], scores[key], terms.margin).passes
+    ]
+    dear, cheap = max(sound, key=energies.__getitem__), min(parts, key=energies.__getitem__)
+    if dear == cheap:
+        raise NotEnoughDataError(
+            f"{condition_name(cheap)} takes least energy, and no condition that takes more is "
+            f"shown to be within {100 * terms.margin:g} points of the best {quantity(terms.column)}"
+        )
+    ends = [dict(zip(CONDITIONS, key, strict=True)) for key in (dear, cheap)]
+    found = saving(taught, ends[0], ends[1], correctness=terms.column)
+    return found.picked(len(parts), math.comb(len(parts), 2))
 
 
 def _change(test: NonInferiority) -> str:

@@ -1,10 +1,11 @@
 """The original study's claims, tested on other runs: our own, published, or a user's table.
 
-One table is one source. Each claim is asked within each data set of it, never across. With one run
-a condition, a saving has a figure and no interval, so that none is shown; a correlation has an
-interval with architectures as units; and a difference between architectures (or environments) is
-tested over environments (or architectures) as blocks. What is true by construction, such as the
-utilisation of a CPU by its threads, or a value that never varies, cannot be asked.
+One table is one source. Each claim is asked within each data set of it, never across; a claim about
+energy, gross and net of each idle power that is known. What a quantity does with complexity is
+tested with architectures as units. With one run a condition, a saving has a figure and no interval,
+so that none is shown; and a difference between architectures (or environments) is tested over
+environments (or architectures) as blocks. What is true by construction, such as the utilisation of
+a CPU by its threads, or a value that never varies, cannot be asked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 
 from greencv_core.analysis import weakest_provenance
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
+from greencv_core.analysis.result import ALPHA
 from greencv_core.published.claim_answers import (
     CONDITIONS,
     ENERGY,
@@ -33,6 +35,7 @@ from greencv_core.published.claim_differences import (
     ask_correlation,
     ask_environments,
 )
+from greencv_core.published.claim_energies import ask_gross_and_net, known_net
 from greencv_core.published.claim_matching import ask_matching
 from greencv_core.published.claim_savings import (
     ask_largest_saving,
@@ -109,12 +112,25 @@ class Replication:
             if standing in counts
         ]
         named = [name for name in ("device_name", "hardware") if name in self.runs]
+        gross = "" if known_net(self.runs) else " and gross, as no idle power is known"
         devices = sorted(map(str, self.runs[named[0]].dropna().unique())) if named else []
         return (
-            f"Of the original's {len(self.claims)} claims, {listed(parts)}. They are put to "
+            f"Of the original's {len(self.claims)} claims, {listed(parts)}. "
+            f"{by_chance(len(self.claims) - counts.get('cannot be asked', 0))} They are put to "
             f"{count(len(self.runs), 'run')}{' on ' if devices else ''}{listed(devices)}, energy "
-            f"{weakest_provenance(self.runs)}."
+            f"{weakest_provenance(self.runs)}{gross}."
         )
+
+
+def by_chance(asked: int) -> str:
+    """Say how many of so many verdicts would hold by chance."""
+    if not asked:
+        return "No verdict can be true by chance, as none is given."
+    given = "1 verdict is given at 5 %" if asked == 1 else f"{asked} verdicts are given at 5 % each"
+    return (
+        f"{given}, without adjusting for one another: if no claim were true, up to "
+        f"{ALPHA * asked:.2g} would be expected to hold by chance."
+    )
 
 
 @dataclass(frozen=True)
@@ -225,7 +241,8 @@ def _evaluate(runs: pd.DataFrame, parts: Mapping[str, tuple[Terms, pd.DataFrame]
 
 
 def _ask(question: _Question, terms: Terms, runs: pd.DataFrame) -> Answer:
-    answer = question.ask(terms, runs)
+    ask = partial(question.ask, terms)
+    answer = ask_gross_and_net(ask, runs, question.worst) if question.of_energy else ask(runs)
     if terms.whole_runs and question.of_energy and answer.here:
         return replace(answer, here=f"Energy of whole runs. {answer.here}")
     return answer

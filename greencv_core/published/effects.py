@@ -181,7 +181,7 @@ class EnvironmentSaving:
     correctness_loss: float
     """Median correctness of ``dear`` less that of ``cheap``; NaN if unknown."""
     effect: Effect
-    """log10 of the ratio of median energies per image, cheap over dear."""
+    """log10 of the ratio of mean energies per image (geometric), cheap over dear."""
 
     def sentence(self) -> str:
         """Describe the saving and its interval."""
@@ -221,7 +221,7 @@ def savings_at_margin(
         near = medians[medians["correctness"] >= best - margin - 1e-9]
         top = near[near["correctness"] == best]
         found.append(_saving(table, runs, str(top[_ENERGY].idxmin()), str(near[_ENERGY].idxmin()),
-                             len(near)))  # fmt: skip
+                             len(near), len(near) - 1))  # fmt: skip
     return found
 
 
@@ -231,7 +231,7 @@ def largest_savings(table: pd.DataFrame) -> list[EnvironmentSaving]:
     for runs in _environments(counted(table)):
         medians = runs.groupby("architecture", sort=False)[_ENERGY].median()
         names = str(medians.idxmax()), str(medians.idxmin())
-        found.append(_saving(table, runs, *names, len(medians)))
+        found.append(_saving(table, runs, *names, len(medians), math.comb(len(medians), 2)))
     return found
 
 
@@ -243,19 +243,20 @@ def _environments(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _saving(
-    table: pd.DataFrame, runs: pd.DataFrame, dear: str, cheap: str, architectures: int
+    table: pd.DataFrame, runs: pd.DataFrame, dear: str, cheap: str, architectures: int, pairs: int
 ) -> EnvironmentSaving:
+    """Return the saving that was picked from so many pairs."""
     source, first = source_of(table), runs.iloc[0]
     by_name = {name: part for name, part in runs.groupby("architecture", sort=False)}
     a, b = by_name[dear], by_name[cheap]
     estimate = 1 - float(b[_ENERGY].median() / a[_ENERGY].median())
     se, df, low, high = math.nan, math.inf, math.nan, math.nan
     if dear != cheap and min(len(a), len(b)) > 1:
-        se, df = _log10_welch(a[_ENERGY].to_numpy(), b[_ENERGY].to_numpy())
-        found = saving(
-            runs, {"architecture": dear}, {"architecture": cheap}, correctness="correctness"
-        )
-        low, high = found.ci_low, found.ci_high
+        ends = {"architecture": dear}, {"architecture": cheap}
+        found = saving(runs, *ends, correctness="correctness").picked(architectures, pairs)
+        estimate, low, high = found.saving, found.ci_low, found.ci_high
+        if found.contrast.se > 0:
+            se, df = found.contrast.se / math.log(10), found.contrast.df
     where = f"{first['dataset']}, {first['environment']}".removeprefix(", ")
     lab = laboratory_of(source)
     return EnvironmentSaving(
@@ -268,16 +269,6 @@ def _saving(
         effect=Effect(source, lab, f"{cheap}/{dear} ({where})", architectures,
                       math.log10(1 - estimate), se, df),
     )  # fmt: skip
-
-
-def _log10_welch(a: Values, b: Values) -> tuple[float, float]:
-    """Return standard error and degrees of freedom of a difference of mean logarithms."""
-    variances = [float(np.log10(values).var(ddof=1)) / len(values) for values in (a, b)]
-    total = sum(variances)
-    if total == 0:
-        return math.nan, math.inf
-    parts = (v**2 / (len(values) - 1) for v, values in zip(variances, (a, b), strict=True))
-    return math.sqrt(total), total**2 / sum(parts)
 
 
 def energy_gflops_correlations(table: pd.DataFrame) -> list[Effect]:

@@ -8,12 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 from greencv_core.analysis import select_runs
+from greencv_core.analysis.selection import refuse_duplicates
 from greencv_core.published.table_reading import read_table
 from greencv_core.records.backends import is_url
 from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.store import Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError
+
+_ONE_RUN = ["run_id", "started_at", "energy_j", "validation_loss"]
+"""Columns that tell whether two runs are the same."""
 
 
 def load_tables(locations: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -25,7 +29,8 @@ def load_tables(locations: Iterable[str]) -> dict[str, pd.DataFrame]:
     Raises
     ------
     BadInputError
-        A file is missing or is no evidence table; a line for each problem of each file.
+        A file is missing or is no evidence table, or two files hold one run; a line for each
+        problem of each file.
     """
     locations = list(dict.fromkeys(locations))
     names = [Path(location).name for location in locations]
@@ -43,6 +48,11 @@ def load_tables(locations: Iterable[str]) -> dict[str, pd.DataFrame]:
             tables[key if len(sources) == 1 else f"{key}: {source}"] = part
     if problems:
         raise BadInputError("\n".join(problems))
+    every = [
+        table.assign(run_id=f"{key}: " + table["run_id"].astype(str)).reindex(columns=_ONE_RUN)
+        for key, table in tables.items()
+    ]
+    refuse_duplicates(pd.concat(every, ignore_index=True) if every else pd.DataFrame())
     return tables
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from greencv_core.published.cells import Rows
 from greencv_core.published.problems import Problem
 from greencv_core.published.table_format import EVIDENCE_COLUMNS, Field
+from greencv_core.published.tables import count_devices
 from greencv_core.utils.text import count, listed, number
 
 LARGEST_POWER_W = 2000.0
@@ -22,6 +23,7 @@ LARGEST_GFLOPS_SPREAD = 0.05
 LARGEST_DEVIATION = 0.01
 """Relative difference of a given energy per image from energy over images."""
 _SAME_RUN = ("source", "dataset", "architecture", "environment", "session", "repetition")
+_SAME_MOMENT = ("started_at", "energy_j", "energy_j_per_image", "correctness")
 _HINTS = {
     "energy_j": "a run takes energy",
     "energy_j_per_image": "is energy_j in joules, and images_processed of all epochs?",
@@ -54,12 +56,6 @@ def check_rows(table: pd.DataFrame, rows: Rows) -> list[Problem]:
     problems += _mixed_provenance(table, rows)
     problems += _contradictions(table, rows)
     return problems
-
-
-def devices(hardware: pd.Series) -> pd.Series:
-    """Return the number of devices that texts such as ``8x A100`` begin with, else 1."""
-    numbers = hardware.astype("string").str.extract(r"^\s*(\d+)\s*x\b", expand=False)
-    return pd.to_numeric(numbers, errors="coerce").astype(float).fillna(1.0).clip(lower=1.0)
 
 
 def _outside_limits(values: pd.Series, field: Field, rows: Rows) -> list[Problem]:
@@ -123,7 +119,7 @@ def _energies_per_image(table: pd.DataFrame, rows: Rows) -> list[Problem]:
 
 
 def _powers(table: pd.DataFrame, rows: Rows) -> list[Problem]:
-    number_of = devices(table["hardware"])
+    number_of = count_devices(table["hardware"])
     power_w = table["energy_j"] / table["duration_s"].where(table["duration_s"] > 0) / number_of
     return [
         Problem(
@@ -137,13 +133,17 @@ def _powers(table: pd.DataFrame, rows: Rows) -> list[Problem]:
 
 
 def _duplicates(table: pd.DataFrame, rows: Rows) -> list[Problem]:
-    """Find runs that are there twice: by name, by repetition, or in every value."""
+    """Find runs that are there twice: by name, by repetition, by start, or in every value."""
     found: dict[int, Problem] = {}
     numbered = table["repetition"].notna()
     named = table["run_id"].notna()
+    # A date alone does not tell runs apart.
+    timed = table["started_at"].astype("string").str.contains(":").fillna(False)
+    timed &= table["correctness"].notna() & table[["energy_j", "energy_j_per_image"]].any(axis=1)
     ways: tuple[tuple[Sequence[str], pd.Series, str], ...] = (
         (("run_id",), named, "the same run_id"),
         (_SAME_RUN, numbered, "the same condition, session and repetition"),
+        (_SAME_MOMENT, timed, "the same start, energy and correctness"),
         (tuple(table.columns), ~named & ~numbered, "every value the same"),
     )
     for names, asked, what in ways:

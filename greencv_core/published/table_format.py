@@ -69,6 +69,8 @@ _COLUMNS = (
     Field("duration_s", "number", "Duration of the run (s).", "s", positive=True),
     Field("epochs", "number", "Epochs that were trained.", positive=True),
     Field("idle_power_w", "number", "Power of the idle hardware (W).", "W", minimum=0),
+    Field("low_power_w", "number",
+        "Power of the idle hardware in a lower state, where both are known (W).", "W", minimum=0),
     Field("gflops_per_image", "number",
         "Floating-point operations of one forward pass of one image (10^9; twice the "
         "multiply-adds).", "GFLOPs", positive=True),

@@ -7,11 +7,17 @@ from typing import TypeVar
 
 import pandas as pd
 
+from greencv_core.analysis.selection import refuse_duplicates
 from greencv_core.published.table_format import EVIDENCE_COLUMNS
 from greencv_core.records.columns import RUNS_COLUMNS, Kind
 from greencv_core.utils.secrets import safe_line
 
 Content = TypeVar("Content")
+_CLASSES = {
+    "CIFAR-10": 10, "CIFAR-100": 100, "ImageNet": 1000, "MNIST": 10, "derma": 7, "lidc": 2,
+    "pneumonia": 2, "private images of two classes": 2,
+}  # fmt: skip
+"""Classes of the data sets that were trained on, by name."""
 
 
 def read_content(
@@ -56,6 +62,8 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
         runs[reason] = runs[reason].fillna("") if reason in runs else ""
     known = list(dict.fromkeys([*RUNS_COLUMNS, *EVIDENCE_COLUMNS]))
     runs = runs.reindex(columns=[*known, *(c for c in runs.columns if c not in known)])
+    named = runs["dataset"].map(_CLASSES).astype(float)
+    runs["classes"] = pd.to_numeric(runs["classes"]).astype(float).fillna(named)
     images = pd.to_numeric(runs["images_processed"]).astype(float)
     duration_s = pd.to_numeric(runs["duration_s"]).astype(float)
     return runs.assign(
@@ -67,16 +75,23 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def counted_runs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that no rule leaves out."""
+    """Return the runs that no rule leaves out.
+
+    Raises
+    ------
+    BadInputError
+        A run is in the table twice.
+    """
+    refuse_duplicates(table)
     if "left_out" not in table:
         return table
     return table[table["left_out"].fillna("").eq("")]
 
 
 def count_devices(hardware: pd.Series) -> pd.Series:
-    """Return the number of devices: that before the x of ``8x A100``, else 1."""
-    numbers = hardware.astype(str).str.extract(r"^(\d+)\s*x\s", expand=False)
-    return numbers.astype(float).fillna(1)
+    """Return the number of devices: that before the x of ``8x A100`` or ``8x-A100``, else 1."""
+    numbers = hardware.astype("string").str.extract(r"^\s*(\d+)\s*x(?![a-z0-9])", expand=False)
+    return pd.to_numeric(numbers, errors="coerce").astype(float).fillna(1.0).clip(lower=1.0)
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:

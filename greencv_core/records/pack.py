@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from greencv_core import __version__
+from greencv_core.analysis.selection import refuse_duplicates
 from greencv_core.records.backends import bundle as bundle_file
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
@@ -30,7 +31,7 @@ from greencv_core.utils.secrets import safe_line
 
 LICENCE = "CC-BY-4.0"
 """Licence of the data in a bundle."""
-_NUMERIC_FIELDS = {"epochs", "phases", "trace"}
+_NUMERIC_FIELDS = {"epochs", "phases", "trace", "validation"}
 """Large fields of a record that contain no text of its maker."""
 _DESCRIPTIONS = {
     **{name: column.description for name, column in RUNS_COLUMNS.items()},
@@ -68,9 +69,11 @@ def pack(study: Study, store: Store) -> Bundle:
     for file in files:
         content = file.record.model_dump(mode="json", exclude=_NUMERIC_FIELDS)
         texts.update(_find_texts(content, pattern))
+    runs = runs_table([file.record for file in files])
+    refuse_duplicates(runs)
     return Bundle(
         content=_parquet(study, files),
-        runs=runs_table([file.record for file in files]),
+        runs=runs,
         damaged=tuple(damaged),
         identifying_texts=tuple(sorted(texts)),
     )

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from greencv_core.utils.confusion import (
+    MOST_CLASSES,
+    Classes,
+    count_pairs,
+    decode_classes,
+    encode_classes,
+)
 from greencv_core.utils.energy import Component, Provenance, combined_uncertainty_j
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
+MOST_CONFUSED = 100
+"""Classes up to which a record has a confusion matrix."""
+MOST_PREDICTIONS = 10_000
+"""Validation images up to which a record has the prediction of each."""
 
 
 class _Record(BaseModel):
@@ -77,6 +89,51 @@ class EpochRecord(_Record):
     energy_j: float | None
 
 
+class ValidationRecord(_Record):
+    """Answers of the trained model on the validation images.
+
+    Classes have numbers from 0, in the order of the data set's.
+    """
+
+    images_by_class: list[int]
+    hits_by_class: list[int]
+    """Images of each class that were classified correctly."""
+    confusion: list[list[int]] | None = None
+    """Images by true class (rows) and predicted class; None with more than 100 classes."""
+    labels: str = ""
+    """True class of each image, in the order of the validation set: one byte each, in base64.
+    Empty, as are predictions, with more than 10,000 images or 256 classes."""
+    predictions: str = ""
+    """Predicted class of each image, likewise."""
+
+    @classmethod
+    def from_classes(cls, labels: Classes, predictions: Classes, classes: int) -> ValidationRecord:
+        """Return the record of true and predicted classes."""
+        by_class = [np.bincount(some, minlength=classes).tolist()
+                    for some in (labels, labels[labels == predictions])]  # fmt: skip
+        confused = classes <= MOST_CONFUSED
+        each = len(labels) <= MOST_PREDICTIONS and classes <= MOST_CLASSES
+        return cls(
+            images_by_class=by_class[0],
+            hits_by_class=by_class[1],
+            confusion=count_pairs(labels, predictions, classes).tolist() if confused else None,
+            labels=encode_classes(labels) if each else "",
+            predictions=encode_classes(predictions) if each else "",
+        )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> ValidationRecord:
+        classes, images = len(self.images_by_class), sum(self.images_by_class)
+        found = [decode_classes(self.labels), decode_classes(self.predictions)]
+        if self.confusion is not None and {*map(len, self.confusion)} | {
+            len(self.confusion), len(self.hits_by_class)
+        } != {classes}:  # fmt: skip
+            raise ValueError("not a row and a column of the confusion matrix for each class")
+        if any(len(some) not in (0, images) or max(some, default=0) >= classes for some in found):
+            raise ValueError("not a class of the data set for each validation image")
+        return self
+
+
 class TraceRecord(_Record):
     """Power trace: times (s) and powers (W) by component."""
 
@@ -135,6 +192,8 @@ class RunRecord(_Record):
     epochs: list[EpochRecord] = Field(default_factory=list)
     ended_by: Literal["epochs", "early stopping", "target", "budget", "forecast"] = "epochs"
     forecast: ForecastRecord | None = None
+    validation: ValidationRecord | None = None
+    """Answers of the trained model; None in records of versions 1 to 6."""
     final_epoch: int | None = None
     """Epoch whose weights the trained model has; None for the last one."""
     images_processed: int = 0

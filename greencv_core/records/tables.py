@@ -6,11 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from greencv_core.analysis.images import image_error
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord, sum_energies
 from greencv_core.utils.energy import COMPONENTS, weakest
+
+_KNOWN_CLASSES = {"digits": 10, "mnist": 10, "fashionmnist": 10, "cifar10": 10, "cifar100": 100}
+"""Classes of data sets by name, for records that do not state them."""
 
 
 def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -123,11 +128,19 @@ def _condition(record: RunRecord) -> dict[str, Any]:
         "workers": environment.get("workers", 0),
         "power_limit_w": _nan(record.gpu.get("power_limit_w")),
         "dataset": dataset.get("name"),
+        "classes": _classes(record),
         "image_size": dataset.get("image_size"),
         "batch_size": record.protocol.get("batch_size"),
         "gflops_per_image": _nan(record.gflops_per_image),
         "parameters": record.parameters,
     }
+
+
+def _classes(record: RunRecord) -> int | None:
+    if record.validation:
+        return len(record.validation.images_by_class)
+    chosen, name = record.dataset.get("classes"), record.dataset.get("name")
+    return len(chosen) if isinstance(chosen, dict) else _KNOWN_CLASSES.get(str(name))
 
 
 def _energy(record: RunRecord) -> dict[str, Any]:
@@ -156,12 +169,22 @@ def _energy(record: RunRecord) -> dict[str, Any]:
     return row
 
 
-def _correctness(record: RunRecord) -> dict[str, float]:
+def _correctness(record: RunRecord) -> dict[str, Any]:
     final = record.final
     scores = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "auroc_macro")
     losses = ("train_loss", "validation_loss")
     meaningful = final if record.correctness_is_meaningful else None
+    validation = record.validation if meaningful else None
+    confusion = validation.confusion if validation else None
+    counts = np.array(confusion) if confusion else None
     return {
+        **{
+            f"{name}_image_error": image_error(counts, name) if counts is not None else math.nan
+            for name in ("accuracy", "f1_macro")
+        },
+        "validation_images": record.dataset.get("validation_images"),
+        "validation_labels": (validation.labels or None) if validation else None,
+        "validation_predictions": (validation.predictions or None) if validation else None,
         **{name: getattr(meaningful, name) if meaningful else math.nan for name in scores},
         **{name: getattr(final, name) if final else math.nan for name in losses},
     }

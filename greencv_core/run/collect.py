@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -153,10 +154,16 @@ def _train_missing(run_queue: RunQueue, scheduler: str | None) -> None:
 def _adapt(
     found: Sequence[RunRecord], study: Study, components: Sequence[Component] | None
 ) -> list[RunRecord]:
-    """Return records in the study's order, with its components and its electricity."""
+    """Return records in the study's order, with its components and its electricity.
+
+    Where computers stated electricity of their own, each record keeps that of its computer.
+    """
+    own = _electricity_differs(found)
     try:
         return [
-            restrict_to_components(_with_carbon(record, study.carbon), components)
+            restrict_to_components(
+                record if own else _with_carbon(record, study.carbon), components
+            )
             for record in sort_records(disambiguate_environments(found), study)
         ]
     except BadInputError as error:
@@ -249,6 +256,13 @@ def estimate_startup_s(runs: Sequence[PlannedRun], machine: Machine, probed_s: f
     devices = {spec.device for spec in environments}
     protocol = runs[0].protocol
     return probed_s + len(idle_windows) * protocol.idle_s + len(devices) * protocol.warmup_s
+
+
+def _electricity_differs(records: Sequence[RunRecord]) -> bool:
+    """Return whether several computers made the records, on electricity that is not the same."""
+    computers = {(record.host, str(record.machine.get("fingerprint"))) for record in records}
+    stated = {json.dumps(record.carbon, sort_keys=True) for record in records}
+    return len(computers) > 1 and len(stated) > 1
 
 
 def _with_carbon(record: RunRecord, carbon: Carbon) -> RunRecord:

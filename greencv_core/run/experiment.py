@@ -32,6 +32,7 @@ from greencv_core.records.record import (
     EpochRecord,
     RunRecord,
     TraceRecord,
+    ValidationRecord,
     WindowRecord,
     phase_name,
     sum_energies,
@@ -162,6 +163,7 @@ def _train_metered(
         setup_s=setup_s,
         epochs=[_epoch_record(e, phases) for e in history.epochs],
         final_epoch=history.final_epoch,
+        validation=_validation_record(history, setup.data),
         images_processed=history.images_processed,
         **_reading_fields(window, whole=not lost),
         idle_power_w=dict(idle_power_w),
@@ -274,6 +276,15 @@ def _epoch_record(epoch: training.Epoch, phases: tuple[Phase, ...]) -> EpochReco
         duration_s=sum(p.reading.duration_s for p in parts),
         energy_j=sum_energies(p.reading.total.energy_j if p.reading.total else None for p in parts),
     )
+
+
+def _validation_record(history: training.History, data: datasets.ImageData) -> ValidationRecord:
+    """Return the trained model's answers, copied from the device: call it outside the window."""
+    labels, predictions = (
+        some.cpu().numpy().astype(np.int64)
+        for some in (data.validation_labels, history.predictions)
+    )
+    return ValidationRecord.from_classes(labels, predictions, data.classes)
 
 
 def _window_record(name: str, start_s: float, end_s: float, reading: Reading) -> WindowRecord:

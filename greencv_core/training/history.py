@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+import torch
 
 from greencv_core.training.metrics import Correctness
 
@@ -28,6 +30,8 @@ class Epoch:
     train_images: int
     validation_images: int
     correctness: Correctness
+    predictions: torch.Tensor = field(repr=False, compare=False)
+    """Predicted class of each validation image, (n,) int32, on the device."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class History:
     ended_by: EndedBy
     final_epoch: int
     """Number of the epoch whose weights the model has in the end."""
+
+    @property
+    def predictions(self) -> torch.Tensor:
+        """Predicted class of each validation image by the trained model, on the device."""
+        return self.epochs[self.final_epoch - 1].predictions
 
     @property
     def images_processed(self) -> int:

@@ -105,7 +105,9 @@ class _StageRun:
             train_loss = self._train(generator)
         check_divergence("training", train_loss, number, self.stage)
         with hook("validation", number):
-            validation_loss, correctness = evaluate(self.model, self.data, self.environment)
+            validation_loss, correctness, predictions = evaluate(
+                self.model, self.data, self.environment
+            )
         check_divergence("validation", validation_loss, number, self.stage)
         return Epoch(
             epoch=number,
@@ -116,6 +118,7 @@ class _StageRun:
             train_images=self.steps_per_epoch * self.protocol.batch_size,
             validation_images=self.data.validation_count,
             correctness=correctness,
+            predictions=predictions,
         )
 
     def _train(self, generator: torch.Generator) -> float:

@@ -39,8 +39,11 @@ def predict(
 
 def evaluate(
     model: torch.nn.Module, data: ImageData, environment: EnvironmentSpec
-) -> tuple[float, Correctness]:
-    """Return the mean cross-entropy (nats) and the correctness on the validation images."""
+) -> tuple[float, Correctness, torch.Tensor]:
+    """Return mean cross-entropy (nats), correctness and predicted class of validation images.
+
+    The predictions stay on the device, so that they cost no copy while energy is metered.
+    """
     batch_logits, batch_labels = [], []
     for images, some_labels in data.validation_batches(EVALUATION_BATCH):
         batch_logits.append(predict(model, images, environment))
@@ -48,10 +51,11 @@ def evaluate(
     logits, labels = torch.cat(batch_logits).float(), torch.cat(batch_labels)
     loss = float(cross_entropy(logits, labels))
     probabilities, n = logits.softmax(dim=1), data.classes
-    return loss, Correctness(
+    correctness = Correctness(
         accuracy=float(metrics.multiclass_accuracy(probabilities, labels, n, average="micro")),
         precision_macro=float(metrics.multiclass_precision(probabilities, labels, n)),
         recall_macro=float(metrics.multiclass_recall(probabilities, labels, n)),
         f1_macro=float(metrics.multiclass_f1_score(probabilities, labels, n)),
         auroc_macro=float(metrics.multiclass_auroc(probabilities, labels, n)),
     )
+    return loss, correctness, logits.argmax(dim=1).int()

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from greencv_core.analysis import break_even, break_evens
-from greencv_core.analysis.regression.breakeven import _crossing, _Line
+from greencv_core.analysis.regression.breakeven import _Line
 from tests.support.tables import ENERGY, check_sentences, made_up_runs
 
 
@@ -111,43 +111,40 @@ def test_the_architectures_between_which_the_cheaper_environment_changes_are_nam
     y2, y3 = (means["env1"] - means["env0"]).loc[["net2", "net3"]]
     at = 0.0125 * 2.5 ** (-y2 / (y3 - y2))
     assert found.gflops == pytest.approx(at)
-    assert found.low < at < found.high
     assert "changes between net2 and net3" in found.sentence()
     assert "changes between net2 and net3" in break_even(runs, "env0", "env1").sentence()
-    single = runs[runs["run_id"].str[2] == "0"]
-    once = break_even(single, "env0", "env1").crossing
-    assert math.isnan(once.low)
-    assert "interval" not in once.sentence()
 
 
-def test_the_interval_of_a_crossing_holds_the_points_where_the_runs_leave_both_equal():
-    runs = crossing_runs(0.02, -0.3, n=5, stray=0)
-    wide = (runs["architecture"] == "net3") & (runs["environment"] == "env1")
-    runs.loc[wide, ENERGY] *= np.exp([-0.05, 0.05, 0.02, 0.0, -0.02])  # a variance of its own
-    found = break_even(runs, "env0", "env1").crossing
-    logs = logs_of(runs)
-    mean, of_mean = logs.mean().unstack(), (logs.var() / 5).unstack()
-    y = (mean["env1"] - mean["env0"]).loc[["net2", "net3"]].to_numpy()
-    v = of_mean.loc[["net2", "net3"], ["env0", "env1"]].to_numpy()
-    share = y[0] / (y[0] - y[1])
-    weighted = v * np.array([[1 - share], [share]]) ** 2
-    t = stats.t.ppf(0.975, weighted.sum() ** 2 / (weighted**2 / 4).sum())
-    u = np.linspace(-2, 3, 500_001)
-    line = y[0] * (1 - u) + y[1] * u
-    error = np.sqrt(v[0].sum() * (1 - u) ** 2 + v[1].sum() * u**2)
-    possible = u[np.abs(line) <= t * error]
-    assert found.low == pytest.approx(0.0125 * 2.5 ** possible.min(), rel=1e-4)
-    assert found.high == pytest.approx(0.0125 * 2.5 ** possible.max(), rel=1e-4)
+def test_names_and_order_of_environments_do_not_matter():
+    runs = crossing_runs(0.02, -0.3, stray=0.05)
+    one, other = break_even(runs, "env0", "env1"), break_even(runs.iloc[::-1], "env1", "env0")
+    for name in ("gflops", "low", "high", "exponent_p"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name))
+    assert (other.below, other.above) == (one.below, one.above) == ("env0", "env1")
+    assert "the ratio of env1 to env0 falls with GFLOPs" in one.sentence()
+    assert "the ratio of env1 to env0 falls with GFLOPs" in other.sentence()
 
 
-def test_a_crossing_whose_interval_is_all_but_unbounded_has_a_sentence():
-    x, y, dfs = np.array([0.0, 0.4]), np.array([-0.1, 0.1]), np.full((2, 2), 4.0)
-    t = stats.t.ppf(0.975, 16)
-    for short in (0.1, 1e-4, 1e-8, 1e-12):
-        variance = (0.2 / t) ** 2 / 4 * (1 - short)  # the slope is barely shown
-        found = _crossing(["p", "q"], x, y, np.full((2, 2), variance), dfs)
-        assert found.gflops == pytest.approx(10**0.2)
-        check_sentences(found)
+def test_sessions_that_differ_widen_the_interval_and_one_session_is_named():
+    runs = crossing_runs(0.02, -0.3, n=6)
+    day = runs["environment"] + runs["repetition"].mod(3).astype(str)
+    factor = dict(zip(sorted(set(day)), (0.9, 1.0, 1.1, 1.1, 1.05, 0.85), strict=True))
+    apart = runs.assign(session=day, **{ENERGY: runs[ENERGY] * day.map(factor)})
+    by_sessions, by_one = (
+        break_even(runs_, "env0", "env1") for runs_ in (apart, apart.assign(session="1"))
+    )
+    assert (by_sessions.sessions, by_one.sessions) == (3, 1)
+    assert by_sessions.gflops == pytest.approx(by_one.gflops)
+    assert by_sessions.low < by_one.low < by_one.high < by_sessions.high
+    assert "in one session, for which it holds" in by_one.sentence()
+    assert "session" not in by_sessions.sentence()
+    # What both environments share in a session leaves their ratio as it is.
+    both = runs["repetition"].mod(3)
+    shared = runs.assign(
+        session=both.astype(str), **{ENERGY: runs[ENERGY] * both.map({0: 0.8, 1: 1.0, 2: 1.3})}
+    )
+    same = break_even(shared, "env0", "env1")
+    assert same.high / same.low == pytest.approx(by_one.high / by_one.low, rel=0.2)
 
 
 def test_a_break_even_needs_four_architectures_of_both_environments():

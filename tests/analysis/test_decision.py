@@ -4,15 +4,20 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from greencv_core.analysis import NotEnoughDataError, attempt, decide, saving
 from greencv_core.analysis.choice.decision import GRID, RUNNERS_UP
-from greencv_core.analysis.comparison.best import loss_bounds
+from greencv_core.analysis.comparison import best
 from greencv_core.report.pages.decision import decision_panel
 from tests.support import tables
 from tests.support.tables import made_up_runs
+
+
+def loss_bounds(groups):
+    return best.loss_bounds([pd.Series(values) for values in groups])
 
 
 def runs_of(conditions):
@@ -33,7 +38,7 @@ def test_a_bound_is_that_of_a_sum_done_by_hand():
 
 def test_bounds_are_the_largest_of_one_sided_welch_intervals():
     rng = np.random.default_rng(5)
-    groups = [rng.normal(0.9 - 0.01 * k, 0.005 * (1 + k), 3 + k) for k in range(5)]
+    groups = [rng.normal(0.9 - 0.01 * k, 0.005 * (1 + k), 5) for k in range(5)]
     confidence = 1 - 2 * 0.05 / 4  # two-sided, for an upper bound at Bonferroni's level
     for i, bound in enumerate(loss_bounds(groups)):
         highest = max(
@@ -84,17 +89,18 @@ def test_bounds_are_no_wider_than_they_must_be():
 
 
 @pytest.mark.parametrize(("n", "seed"), [(2, 0), (3, 1), (5, 2), (12, 3)])
-def test_the_choice_is_the_least_energy_among_those_that_qualify(n, seed):
+def test_the_choice_is_the_least_energy_among_those_that_qualify_and_are_not_beaten(n, seed):
     decision = decide(made_up_runs(n=n, seed=seed))
     bounds = [candidate.loss_high for candidate in decision.candidates]
     near = [bound + shift for bound in bounds for shift in (-1e-4, 0, 1e-4) if bound + shift >= 0]
     for loss in (*near, *np.linspace(0, 0.2, 201)):
         allowed = math.floor(round(GRID * loss, 6))
-        fit = [c for c in decision.candidates if round(GRID * c.loss_high) <= allowed]
+        admitted = [c for c in decision.candidates if round(GRID * c.loss_high) <= allowed]
+        fit = [c for c in admitted if c.beaten_by is None]
         chosen = decision.choice(loss)
         assert chosen == (min(fit, key=lambda c: c.energy_j_per_image) if fit else None)
         step = decision.step(loss)
-        assert step.admissible == len(fit)
+        assert step.admissible == len(admitted)
         assert [decision.candidates[k] for k in step.runners_up] == fit[1 : 1 + RUNNERS_UP]
 
 
@@ -135,25 +141,27 @@ def test_the_reference_has_the_highest_mean_and_savings_are_against_it():
 
 
 def test_a_picked_saving_reaches_further_down_and_says_so():
-    energies = {f"net{k}": ([1.0, 1.2, 0.9, 1.1 + k / 100], [0.9] * 4) for k in range(6)}
-    decision = decide(runs_of({"best": ([2.0, 2.2, 1.9, 2.1], [0.9001] * 4), **energies}))
+    conditions = {
+        f"net{k}": ([1.0 + k / 10, 1.2 + k / 10, 0.9 + k / 10], [0.9 + k / 1e4] * 3)
+        for k in range(6)
+    }
+    decision = decide(runs_of(conditions))
     step = decision.step(0.01)
     alone = decision.candidates[step.choice].saving
     assert step.saving.saving == alone.saving
     assert step.saving.ci_low < alone.ci_low
-    assert step.saving.picked_from == 6
-    assert "the largest of 6 pairs, which the interval allows for" in decision.details(step)
+    assert step.saving.ci_high == alone.ci_high
+    assert step.saving.picked_from == math.comb(6, 2)
+    assert "15 pairs, which the interval allows for" in decision.details(step)
 
 
 def test_a_choice_has_one_interval_whatever_else_is_admitted_while_it_holds():
     decision = decide(made_up_runs(n=3))
-    told, picked_from = {}, {}
+    told = {}
     for step in decision.steps:
         if step.saving:
             told.setdefault(step.choice, set()).add((step.saving.ci_low, step.saving.picked_from))
-            picked_from[step.choice] = step.admissible - 1  # less the reference; the last one stays
     assert all(len(intervals) == 1 for intervals in told.values())
-    assert {choice: next(iter(found))[1] for choice, found in told.items()} == picked_from
     assert len(told) < sum(step.saving is not None for step in decision.steps)
 
 
@@ -181,13 +189,13 @@ def test_equal_conditions_choose_the_cheapest_at_no_loss():
     assert "no spread" not in decide(made_up_runs(n=3)).summary()
 
 
-def test_conditions_alike_in_everything_name_no_saving():
+def test_of_conditions_with_the_same_energy_the_one_of_higher_f1_is_chosen():
     energies = [1.0, 1.1, 0.9, 1.0]
     decision = decide(
         runs_of({"a": (energies, [0.9, 0.91, 0.9, 0.9]), "b": (energies, [0.91, 0.9, 0.92, 0.91])})
     )
     assert decision.candidates[decision.reference].name == "b @ gpu"
-    assert "as much energy as b @ gpu" in decision.details(decision.step(0.1))
+    assert decision.choice(0.1).name == "b @ gpu"
 
 
 def test_where_nothing_qualifies_the_reference_is_named_and_the_least_bound():
@@ -195,16 +203,19 @@ def test_where_nothing_qualifies_the_reference_is_named_and_the_least_bound():
     step = decision.step(0.0)
     assert step.choice is None
     assert step.saving is None
-    assert step.runners_up == ()
+    assert step.runners_up == step.tied == ()
     assert decision.choice(0.0) is None
-    assert decision.headline(step) == "These runs show of no condition that it loses so little."
+    assert (
+        decision.headline(step)
+        == "These runs do not show of any condition that it loses so little."
+    )
     least = min(c.loss_high for c in decision.candidates)
     assert f"a loss of at most {100 * least:.2f} points" in decision.details(step)
     reference = decision.candidates[decision.reference].name
     assert f"Failing that, {reference} has the highest mean macro F1" in decision.details(step)
 
 
-def test_a_choice_that_takes_more_than_the_reference_says_more():
+def test_a_condition_that_another_beats_is_never_recommended():
     runs = runs_of(
         {
             "wild": ([1.0, 1.1, 0.9, 1.0] * 2, [0.82, 1.0] * 4),
@@ -213,11 +224,83 @@ def test_a_choice_that_takes_more_than_the_reference_says_more():
         }
     )
     decision = decide(runs)
+    by_name = {c.name: c for c in decision.candidates}
     assert decision.candidates[decision.reference].name == "wild @ gpu"
-    loss = next(c.loss_high for c in decision.candidates if c.name == "calm @ gpu")
-    step = decision.step(loss)
-    assert decision.headline(step) == "Train calm @ gpu."
-    assert "100.0 % more energy than wild @ gpu" in decision.details(step)
+    assert decision.candidates[by_name["calm @ gpu"].beaten_by].name == "wild @ gpu"
+    step = decision.step(by_name["calm @ gpu"].loss_high)
+    assert step.choice is None
+    assert decision.headline(step) == "No condition can be recommended at this loss."
+    told = decision.details(step)
+    assert "calm @ gpu is shown to lose so little, at 2.00 J per image, but is not" in told
+    assert "wild @ gpu takes 0.997 J and has a mean macro F1 of 0.910 against 0.90" in told
+    last = decision.step(by_name["wild @ gpu"].loss_high)
+    assert decision.candidates[last.choice].name == "wild @ gpu"
+    assert "calm" not in decision.details(last)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_answer_is_beaten_by_the_runs_of_another_condition(seed):
+    rng = np.random.default_rng(seed)
+    conditions = {
+        f"net{k}": (
+            rng.lognormal(rng.normal(0, 0.5), 0.05, 4),
+            np.clip(rng.normal(0.9 + 0.05 * rng.random(), 0.1 ** rng.uniform(1, 3), 4), 0, 1),
+        )
+        for k in range(8)
+    }
+    decision = decide(runs_of(conditions))
+    energy, score = ({name: np.mean(f(two[i])) for name, two in conditions.items()}
+                     for i, f in enumerate((np.log, np.asarray)))  # fmt: skip
+    for step in decision.steps:
+        if step.choice is not None:
+            own = decision.candidates[step.choice].levels[0]
+            assert not any(energy[a] < energy[own] and score[a] > score[own] for a in energy)
+
+
+def test_energies_that_are_not_told_apart_are_named_and_what_decides():
+    conditions = {
+        "a": ([1.0, 1.1, 0.9, 1.0], [0.90, 0.901, 0.90, 0.899]),
+        "b": ([1.02, 1.1, 0.91, 1.0], [0.905, 0.906, 0.905, 0.904]),
+        "c": ([2.0, 2.1, 1.9, 2.0], [0.91, 0.911, 0.91, 0.909]),
+    }
+    decision = decide(runs_of(conditions))
+    step = decision.step(0.05)
+    assert [decision.candidates[k].name for k in (step.choice, *step.tied)] == [
+        "a @ gpu",
+        "b @ gpu",
+    ]
+    told = decision.details(step)
+    assert "It is not shown to take less energy than b @ gpu" in told
+    assert "its lower mean decides. b @ gpu has a mean macro F1 of 0.905." in told
+    assert "lower mean decides" not in decision.details(decision.step(0.0))
+
+
+def test_conditions_that_learned_nothing_change_no_answer_and_are_named():
+    runs = made_up_runs(n=5).assign(classes=10, validation_images=300)
+    failed = runs[runs["architecture"] == "net0"].assign(
+        architecture="fails", f1_macro=2 / 110, energy_j_per_image=1e-4
+    )
+    best = runs[runs["architecture"] == "net4"].assign(architecture="chance", f1_macro=0.12)
+    decision, alone = decide(pd.concat([runs, failed, best])), decide(runs)
+    assert decision.steps == alone.steps
+    assert decision.candidates == alone.candidates
+    assert set(decision.failed) == {f"{a} @ env{e}" for a in ("fails", "chance") for e in (0, 1)}
+    assert "learned nothing if its macro F1 is at most 0.130" in decision.summary()
+    assert "fails @ env0" in decision.summary()
+    assert "The number of classes is unknown" in decide(made_up_runs()).summary()
+    with pytest.raises(NotEnoughDataError, match="at least 2 conditions that learned something"):
+        decide(pd.concat([failed, best]))
+
+
+def test_an_energy_of_zero_or_less_takes_no_part_and_is_named():
+    runs = made_up_runs(n=3)
+    runs.loc[0, "energy_j_per_image"] = -1.0
+    decision = decide(runs)
+    assert decision.left_out == ("net0 @ env0",)
+    assert (
+        "net0 @ env0 (fewer than 2 runs with energy and macro F1, or an energy of 0 or less)"
+        in (decision.summary())
+    )
 
 
 def test_energies_of_another_provenance_are_told_apart():
@@ -226,11 +309,11 @@ def test_energies_of_another_provenance_are_told_apart():
     runs.loc[runs["architecture"] == "less", "provenance"] = "estimated"
     decision = decide(runs)
     told = decision.details(decision.step(0.1))
-    assert "1.00 J per image (estimated)" in told
+    assert "0.997 J per image (estimated)" in told
     assert "The energy of the other is measured" in told
     assert decision.provenance == "estimated"
     shown = decision_panel({"runs": decision}, 0.1).data
-    assert "1.00\nestimated" in shown
+    assert "0.997\nestimated" in shown
     assert "2.00\nmeasured" in shown
     assert "(J, measured)" not in shown
 
@@ -246,13 +329,13 @@ def test_a_single_run_takes_no_part_and_is_named():
 
 def test_runs_without_an_answer_say_what_is_missing():
     one = runs_of({"a": ([1.0, 1.1], [0.9, 0.91])})
-    with pytest.raises(NotEnoughDataError, match="at least 2 conditions with at least 2 runs"):
+    with pytest.raises(NotEnoughDataError, match="at least 2 conditions that learned something"):
         decide(one)
     made_up = runs_of({"a": ([1, 2], [math.nan] * 2), "b": ([1, 2], [math.nan] * 2)})
     with pytest.raises(NotEnoughDataError, match="no run has both an energy and a macro F1"):
         decide(made_up)
     nothing = runs_of({"a": ([1.0, 2.0], [0.0, 0.0]), "b": ([1.0, 2.0], [0.0, 0.0])})
-    with pytest.raises(NotEnoughDataError, match="no condition has a macro F1 above 0"):
+    with pytest.raises(NotEnoughDataError, match="that learned something"):
         decide(nothing)
     assert not attempt(decide, made_up_runs().iloc[:0])
 

@@ -11,6 +11,7 @@ from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis import NotEnoughDataError, architecture_by_environment
 from greencv_core.analysis.regression.interaction import aligned_ranks_anova, welch_james
+from greencv_core.report.pages.index import environment_verdict
 from tests.support.tables import ENERGY, made_up_runs
 
 
@@ -50,7 +51,9 @@ def test_the_interaction_of_two_by_two_is_welchs_t_of_a_difference_of_difference
     of_means = np.array([c.var(ddof=1) / 5 for c in cells])
     t = (np.array([1, -1, -1, 1]) @ [c.mean() for c in cells]) / math.sqrt(of_means.sum())
     df = of_means.sum() ** 2 / (of_means**2 / 4).sum()
-    assert result.p == pytest.approx(2 * stats.t.sf(abs(t), df))
+    p = 2 * stats.t.sf(abs(t), df)
+    assert result.p == pytest.approx(p)
+    assert result.anova.set_index("term").loc["architecture x environment", "p"] == pytest.approx(p)
 
 
 def test_aligned_ranks_find_an_interaction_that_is_there_and_none_where_ratios_are_equal():
@@ -84,21 +87,21 @@ def test_simple_effects_are_welchs_t_of_logarithms_adjusted_together():
     raised = (runs["architecture"] == "net1") & (runs["environment"] == "env1")
     runs.loc[raised, ENERGY] /= 1.4  # no effect is left
     effects = architecture_by_environment(runs).effects
-    assert len(effects) == 6
+    assert len(effects) == 9
     raw = []
     for row in effects.itertuples():
         values, reference = (
             np.log10(runs.loc[(runs["architecture"] == row.architecture)
                               & (runs["environment"] == e), ENERGY].to_numpy())
-            for e in (row.environment, "env0")
+            for e in (row.environment, row.reference)
         )  # fmt: skip
         test = stats.ttest_ind(values, reference, equal_var=False)
         raw.append(test.pvalue)
         assert row.p == pytest.approx(test.pvalue)
-        interval = test.confidence_interval(0.95)
+        interval = test.confidence_interval(0.95 ** (1 / 9))  # for all nine at once
         assert (row.ci_low, row.ci_high) == pytest.approx((10**interval.low, 10**interval.high))
         assert row.ratio == pytest.approx(10 ** (values.mean() - reference.mean()))
-    by_hand = np.maximum.accumulate([(6 - i) * p for i, p in enumerate(sorted(raw))])
+    by_hand = np.maximum.accumulate([(9 - i) * p for i, p in enumerate(sorted(raw))])
     assert sorted(effects["p_holm"]) == pytest.approx(np.minimum(1, by_hand).tolist())
 
 
@@ -127,13 +130,30 @@ def test_interaction_is_absent_where_ratios_are_equal_and_found_where_not():
     runs = made_up_runs(n=8)
     none = architecture_by_environment(runs)
     assert none.p > 0.05
-    assert none.ratios["ratio"].to_numpy() == pytest.approx(1.4, rel=0.1)
+    assert none.effects["ratio"].to_numpy() == pytest.approx(1.4, rel=0.1)
     bent = runs.copy()
     chosen = (bent["architecture"] == "net4") & (bent["environment"] == "env1")
     bent.loc[chosen, "energy_j_per_image"] *= 3
     found = architecture_by_environment(bent)
     assert found.p < 0.001
     assert "depends on the architecture" in found.sentence()
+
+
+def test_the_verdict_on_environments_has_one_gate_and_an_interval():
+    runs = made_up_runs(n=6, architectures=3)
+    in_env1 = runs["environment"] == "env1"
+    runs.loc[in_env1, ENERGY] /= 1.4  # no effect is left
+    assert environment_verdict(architecture_by_environment(runs)) == "No difference is shown."
+    runs.loc[in_env1 & (runs["architecture"] == "net2"), ENERGY] /= 2
+    found = architecture_by_environment(runs)
+    effect = found.sure.iloc[0]
+    saving, low, high = (100 * (1 - effect[end]) for end in ("ratio", "ci_high", "ci_low"))
+    assert environment_verdict(found) == (
+        f"Yes: with net2, env1 takes {saving:.0f} % less energy than env0 ({low:.0f} % to "
+        f"{high:.0f} %). A difference is shown for 1 of 3 architectures (95 % intervals for all "
+        "at once)."
+    )
+    assert "differs between the training environments for 1 of 3" in found.environment_sentence()
 
 
 def test_interaction_uses_the_architectures_that_every_environment_has():

@@ -1,10 +1,14 @@
 """Omnibus tests against calculations by hand."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from greencv_core.analysis import NotEnoughDataError, compare, compare_each
+from greencv_core.analysis.comparison.pairwise import holm
 from tests.support.tables import made_up_runs
 
 
@@ -20,7 +24,6 @@ def test_comparison_against_recomputation_by_hand():
     assert result.kruskal_h == pytest.approx(h)
     assert result.eta_squared == pytest.approx((h - 3 + 1) / (n - 3))
     assert result.epsilon_squared == pytest.approx(h / (n - 1))
-    assert result.primary == "welch"  # five runs a group
     weights = [len(v) / v.var(ddof=1) for v in values]
     grand = sum(w * v.mean() for w, v in zip(weights, values, strict=True)) / sum(weights)
     between = sum(w * (v.mean() - grand) ** 2 for w, v in zip(weights, values, strict=True)) / 2
@@ -28,21 +31,24 @@ def test_comparison_against_recomputation_by_hand():
     assert result.welch_f == pytest.approx(between / (1 + 2 * (3 - 2) / (3**2 - 1) * lam))
 
 
-@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [1.0, 2.0, 2.0]])
 @pytest.mark.filterwarnings("error")
-def test_ties_and_groups_without_spread_do_not_fail(values):
-    runs = pd.DataFrame({"g": ["a"] * 3 + ["b"] * 3, "v": [1.0, 1.0, 1.0, *values]})
-    result = compare(runs, "v", "g")
-    assert 0 <= result.kruskal_p <= 1
-    assert "differ" in result.sentence()
+def test_where_nothing_varies_nothing_is_tested():
+    runs = pd.DataFrame({"g": ["a"] * 3 + ["b"] * 3, "v": [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]})
+    with pytest.raises(NotEnoughDataError, match="v is the same in all runs of each g"):
+        compare(runs, "v", "g")
+    tied = pd.concat([runs, pd.DataFrame({"g": ["c"] * 3, "v": [1.0, 2.0, 2.0]})])
+    result = compare(tied, "v", "g")
+    assert result.pairs["t_p"].isna().tolist() == [True, False, False]
+    assert result.pairs_differing == 0
+    assert "1 pair without any spread cannot be tested" in result.sentence()
 
 
 def test_comparison_leaves_out_small_groups_and_refuses_what_cannot_be_compared():
     runs = made_up_runs(environments=1)
-    alone = runs["architecture"].eq("net0") & runs["run_id"].ne("000")
-    result = compare(runs[~alone], "energy_j", "architecture")
+    third = runs["architecture"].eq("net0") & runs["run_id"].gt("001")
+    result = compare(runs[~third], "energy_j", "architecture")
     assert result.left_out == ("net0",)
-    assert "left out: net0 (fewer than 2 runs)" in result.sentence()
+    assert "left out: net0 (fewer than 3 runs)" in result.sentence()
     assert len(result.groups) == 4
     with pytest.raises(NotEnoughDataError, match="there is 1"):
         compare(runs[runs["architecture"] == "net0"], "energy_j", "architecture")
@@ -50,29 +56,59 @@ def test_comparison_leaves_out_small_groups_and_refuses_what_cannot_be_compared(
         compare(runs.drop_duplicates("architecture"), "energy_j", "architecture")
 
 
-def test_means_answer_where_groups_have_five_runs_and_ranks_where_not():
-    few = compare(made_up_runs(n=4, environments=1), "energy_j_per_image", "architecture")
-    assert few.primary == "kruskal"
-    assert few.p == few.kruskal_p
-    assert few.sentence().index("Kruskal") < few.sentence().index("Welch")
-    runs = made_up_runs(n=30, environments=1, architectures=3)
-    result = compare(runs, "energy_j_per_image", "architecture")
+def test_one_rule_decides_whatever_the_number_of_runs():
+    every = made_up_runs(n=5, environments=1, architectures=3)
+    lost = every.drop(index=every.index[0])
+    groups = [g["energy_j_per_image"] for _, g in every.groupby("architecture")]
+    by_hand = [
+        stats.ttest_ind(a, b, equal_var=False).pvalue for a, b in itertools.combinations(groups, 2)
+    ]
+    whole = compare(every, "energy_j_per_image", "architecture")
+    assert whole.pairs["t_p"].tolist() == pytest.approx(by_hand)
+    assert whole.p == pytest.approx(min(holm(by_hand)))
+    result = compare(lost, "energy_j_per_image", "architecture")
+    assert result.pairs_differing == whole.pairs_differing == 3
+    assert result.statistics() == whole.statistics()
     f, df1 = result.welch_f, result.welch_df1
-    assert result.primary == "welch"
-    assert result.omega_squared == pytest.approx(df1 * (f - 1) / (df1 * (f - 1) + 90))
-    text = result.sentence()
-    assert f"omega squared = {result.omega_squared:.2f}" in text
-    assert text.index("Welch") < text.index("by ranks the answer is the same (Kruskal-Wallis H")
-    level = runs.assign(energy_j_per_image=runs["energy_j_per_image"].where(
-        runs["architecture"] != "net0", 1.0
-    ))  # fmt: skip
-    assert compare(level, "energy_j_per_image", "architecture").primary == "kruskal"
+    assert result.omega_squared == pytest.approx(df1 * (f - 1) / (df1 * (f - 1) + 14))
+    assert f"omega squared = {result.omega_squared:.2f}" in result.sentence()
+
+
+def test_a_large_group_lends_no_certainty_to_a_small_one():
+    rng = np.random.default_rng(3)
+    runs = pd.DataFrame(
+        {"g": ["a"] * 3 + ["b"] * 50, "v": [*(1.0, 1.001, 1.002), *rng.normal(1.05, 0.1, 50)]}
+    )
+    result = compare(runs, "v", "g")
+    a, b = (part["v"].to_numpy() for _, part in runs.groupby("g"))
+    t = stats.ttest_ind(a, b, equal_var=False)
+    assert t.df > 40
+    assert result.p == pytest.approx(2 * stats.t.sf(abs(t.statistic), 4))
+
+
+def test_sessions_are_the_units_where_there_are_several():
+    runs = made_up_runs(n=9, environments=1, architectures=2)
+    runs["session"] = [str(i // 3) for i in range(9)] * 2
+    result = compare(runs, "energy_j_per_image", "architecture")
+    means = runs.groupby(["architecture", "session"])["energy_j_per_image"].mean()
+    assert result.p == pytest.approx(stats.ttest_rel(means["net0"], means["net1"]).pvalue)
+    assert result.groups["sessions"].tolist() == [3, 3]
+    assert "t test paired over sessions" in result.sentence()
+
+
+def test_the_permutation_test_is_exact_with_few_runs():
+    runs = pd.DataFrame({"g": ["a"] * 4 + ["b"] * 4, "v": [1.0, 2, 3, 4.5, 11, 12, 13, 14]})
+    assert compare(runs, "v", "g").permutation_p == pytest.approx(2 / 70)
+    one = made_up_runs(n=30, environments=1)
+    first, second = (compare(one, "f1_macro", "architecture").permutation_p for _ in range(2))
+    assert first == second < 0.001
+    assert np.isnan(compare(one, "f1_macro", "architecture", pairs=False).permutation_p)
 
 
 def test_sentences_follow_the_data():
     runs = made_up_runs(environments=1)
     apart = compare(runs, "energy_j_per_image", "architecture").sentence()
-    assert "and the values of 10 do not overlap" in apart
+    assert "10 of 10 pairs are told apart, and the values of 10 do not overlap" in apart
     assert "Energy per image differs between the 5 architectures" in apart
     alike = runs.assign(energy_j_per_image=np.tile([1, 2, 3, 4, 5.0], 5))
     same = compare(alike, "energy_j_per_image", "architecture").sentence()
@@ -90,9 +126,11 @@ def test_tests_of_one_question_are_adjusted_together():
     p = sorted(c.p for c in alone.values())
     by_hand = np.minimum(1, np.maximum.accumulate([(5 - i) * p[i] for i in range(5)]))
     assert sorted(c.p for c in together.values()) == pytest.approx(by_hand)
-    # One pair an architecture: Dunn's p are adjusted over all of them, too.
+    # One pair an architecture: Dunn's p and the permutations' are adjusted over all of them, too.
     raw = np.concatenate([c.pairs["dunn_p"] for c in together.values()])
     adjusted = np.concatenate([c.pairs["dunn_p_holm"] for c in together.values()])
     assert (adjusted >= raw).all()
     assert adjusted.max() > raw.max()
-    assert "by Holm's method for 5 comparisons" in together["net0"].sentence()
+    permuted = [c.permutation_p for c in alone.values()]
+    assert [c.permutation_p for c in together.values()] == pytest.approx(holm(permuted))
+    assert "by Holm's method for 5 pairs" in together["net0"].sentence()

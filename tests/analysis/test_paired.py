@@ -27,7 +27,10 @@ def test_pairing_sees_what_the_architectures_spread_hides():
     with pytest.raises(NotEnoughDataError, match="at least 6 combinations"):
         paired_by_environment(lost, "f1_macro")
     same = runs.assign(f1_macro=0.9)
-    assert paired_by_environment(same, "f1_macro").p == 1
+    assert "no spread to test against" in paired_by_environment(same, "f1_macro").sentence()
+    half = runs.assign(f1_macro=runs["f1_macro"].where(better))
+    with pytest.raises(NotEnoughDataError, match="macro F1: only 1 environment of 2 has runs"):
+        paired_by_environment(half, "f1_macro")
 
 
 def test_three_environments_are_paired_by_friedmans_test():

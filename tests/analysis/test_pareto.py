@@ -55,10 +55,17 @@ def test_correctness_for_a_kilojoule_is_the_median_over_runs():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_front_of_conditions_that_learn_nothing_is_the_least_energy():
+def test_a_condition_that_learned_nothing_is_not_on_the_front():
     result = pareto_front(made_up_runs().assign(f1_macro=0.0))
-    assert len(result.front) == 1
-    assert result.front["architecture"].item() == "net0"
+    assert result.front.empty
+    assert result.sentence() == "No condition has both an energy and a macro F1 above chance."
+    runs = made_up_runs().assign(classes=10, validation_images=300)
+    failed = runs[runs["architecture"] == "net0"].assign(
+        architecture="fails", f1_macro=0.018, energy_j_per_image=1e-4
+    )
+    front = pareto_front(pd.concat([runs, failed], ignore_index=True))
+    assert front.front.equals(pareto_front(runs).front)
+    assert "fails @ env0 and fails @ env1 learned nothing." in front.sentence()
     check_sentences(result)
 
 

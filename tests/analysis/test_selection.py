@@ -1,15 +1,19 @@
 """Selection of runs and summaries."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from greencv_core.analysis import (
+    best_against_worst,
     fastest_environment,
     filter_by,
+    pareto_front,
     select_runs,
     summarise,
     weakest_provenance,
 )
+from greencv_core.analysis.describe import correctness_sentence
 from greencv_core.utils.errors import BadInputError
 from tests.support.tables import made_up_runs
 
@@ -58,3 +62,38 @@ def test_summary_has_medians_and_quartiles():
     values = runs[runs["architecture"] == row["architecture"]]["energy_j_per_image"]
     assert row["energy_j_per_image"] == pytest.approx(np.median(values))
     assert row["energy_j_per_image_q1"] == pytest.approx(np.quantile(values, 0.25))
+
+
+@pytest.mark.parametrize("energy", [0.0, -0.05])
+def test_a_run_without_energy_is_left_out_by_the_name_of_its_condition(energy):
+    runs = made_up_runs(n=3)
+    runs.loc[0, "energy_j_per_image"] = energy
+    chosen = select_runs(runs)
+    assert set(runs["run_id"]) - set(chosen.runs["run_id"]) == {"000"}
+    assert "Left out: 1 of net0 @ env0 with an energy of zero or below." in chosen.sentence()
+    assert best_against_worst(chosen.runs).saving < 1
+
+
+def test_a_run_that_is_there_twice_is_refused_by_its_name():
+    runs = made_up_runs(n=3)
+    twice = pd.concat([runs, runs.iloc[[4]]], ignore_index=True)
+    with pytest.raises(BadInputError, match=r"twice \(the same run_id\): 011; keep each once"):
+        select_runs(twice)
+    of_moments = runs.assign(
+        started_at=[f"2026-01-01T00:{i:02d}:00+00:00" for i in range(len(runs))],
+        validation_loss=0.5,
+    )
+    assert len(select_runs(of_moments).runs) == len(runs)
+    renamed = of_moments.iloc[[4]].assign(run_id="another", architecture="another")
+    with pytest.raises(
+        BadInputError, match=r"\(the same start, energy and last loss\): 011, another"
+    ):
+        select_runs(pd.concat([of_moments, renamed], ignore_index=True))
+
+
+def test_an_architecture_without_correctness_is_named():
+    runs = made_up_runs(n=2)
+    runs.loc[runs["architecture"] == "net1", "f1_macro"] = np.nan
+    assert correctness_sentence(runs).endswith("(net4); left out: net1 (no macro F1).")
+    front = pareto_front(runs).sentence()
+    assert "left out: net1 @ env0 and net1 @ env1 (no median of energy and macro F1)." in front

@@ -1,18 +1,14 @@
-"""Sessions from pauses, their spread, and savings with sessions as units."""
+"""Sessions from pauses, and their spread."""
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from greencv_core.analysis import NotEnoughDataError
-from greencv_core.analysis.sessions import find_sessions, session_saving, session_spread
+from greencv_core.analysis.sessions import find_sessions, session_spread
 
 ENERGY = "energy_j_per_image"
-CHEAP = {"architecture": "a", "environment": "e"}
-DEAR = {"architecture": "b", "environment": "e"}
 
 
 def table(rows, **columns):
@@ -81,56 +77,12 @@ def test_with_one_session_a_sentence_limits_the_interval_to_it():
     spread = session_spread(table([("a", "s", 1.0), ("a", "s", 1.1), ("b", "s", 2.0)]))
     assert spread.conditions["icc"].isna().all()
     assert "one session, so every interval holds for that session" in spread.sentence()
-    rows = [("a", "s", 1.0), ("a", "t", 1.1), ("b", "s", 2.0), ("b", "s", 2.1)]
-    found = session_saving(table(rows), DEAR, CHEAP)
-    assert math.isnan(found.ci_low)
-    assert math.isnan(found.ci_high)
-    assert found.sentence().endswith(
-        "b @ e was trained in one session, so no interval covers other sessions: an interval by "
-        "runs holds for that session."
-    )
-
-
-def test_the_interval_is_welchs_of_session_medians():
-    cheap = {"s": [1.0, 1.2, 1.1], "t": [1.3], "u": [1.0, 1.1]}
-    dear = {"v": [2.0, 2.2], "w": [2.9], "x": [2.1, 2.0, 2.5], "y": [2.4]}
-    rows = [
-        (name, session, value)
-        for name, sessions in (("a", cheap), ("b", dear))
-        for session, values in sessions.items()
-        for value in values
-    ]
-    found = session_saving(table(rows), DEAR, CHEAP)
-    a, b = ([np.median(np.log(v)) for v in some.values()] for some in (cheap, dear))
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
-    assert found.method == "Welch"
-    assert found.saving == pytest.approx(1 - math.exp(np.mean(a) - np.mean(b)))
-    assert found.ci_low == pytest.approx(1 - math.exp(interval.high))
-    assert found.ci_high == pytest.approx(1 - math.exp(interval.low))
-    assert (found.sessions_to, found.sessions_from, found.n_to, found.n_from) == (3, 4, 6, 7)
-    assert "3 and 4 sessions" in found.sentence()
-
-
-def test_conditions_of_the_same_sessions_are_paired():
-    levels = {"s": 1.0, "t": 1.5, "u": 0.7}  # of both conditions, which cancel
-    rows = [("a", s, 0.5 * x * u) for s, x in levels.items() for u in (0.99, 1.01)]
-    rows += [("b", s, x * u) for (s, x), u in zip(levels.items(), (0.98, 1.0, 1.03), strict=True)]
-    found = session_saving(table(rows), DEAR, CHEAP)
-    cheap = [np.log(0.5 * x) + np.log(0.99 * 1.01) / 2 for x in levels.values()]
-    dear = [np.log(x * u) for x, u in zip(levels.values(), (0.98, 1.0, 1.03), strict=True)]
-    interval = stats.ttest_rel(cheap, dear).confidence_interval()
-    assert found.method == "paired"
-    assert found.ci_low == pytest.approx(1 - math.exp(interval.high))
-    assert found.ci_high == pytest.approx(1 - math.exp(interval.low))
-    assert found.ci_high - found.ci_low < 0.1
 
 
 def test_runs_without_sessions_have_no_answer():
     runs = table([("a", None, 1.0), ("b", None, 2.0)])
     with pytest.raises(NotEnoughDataError, match="no run has a session"):
-        session_saving(runs, DEAR, CHEAP)
+        session_spread(runs)
     runs.loc[0, "session"] = "s"
-    with pytest.raises(NotEnoughDataError, match="b @ e has no run whose session is known"):
-        session_saving(runs, DEAR, CHEAP)
     with pytest.raises(NotEnoughDataError, match="not above 0"):
         session_spread(runs.assign(energy_j_per_image=0.0))

@@ -1,6 +1,7 @@
 """``greencv claims``: on a user's tables, bundles and stores, and on the published data sets."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -114,3 +115,13 @@ def test_published_data_sets_are_tested_without_a_table(table):
     content = json.loads(done.stdout)
     assert list(content["sources"]) == [*DATA_SETS, "mine.csv"]
     assert done.returncode == 0
+
+
+def test_runs_that_two_files_hold_are_refused(tmp_path):
+    bundle = shipped_bundles()["reference"]
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(bundle, copy)
+    done = greencv_here("claims", bundle, copy)
+    assert done.returncode == 2
+    assert "runs twice (the same start, energy and last loss)" in done.stderr
+    assert "copy.parquet: " in done.stderr

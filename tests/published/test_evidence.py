@@ -113,7 +113,7 @@ def test_runs_that_shared_their_gpu_are_listed(reanalysis):
     sentence = evidence.shared_sentence(reanalysis)
     assert "In 6 runs (vgg16 in Cloud)" in sentence
     assert "It could show itself only in vgg16 in Cloud" in sentence
-    assert "largest saving in Cloud, 64.60 % instead of 64.72 %;" in sentence
+    assert "largest saving in Cloud, 64.91 % instead of 65.49 %;" in sentence
 
 
 def test_idle_power_and_net_energy(reanalysis):
@@ -133,7 +133,7 @@ def test_idle_power_and_net_energy(reanalysis):
 def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summary):
     move = reanalysis.effects.set_index("claim").loc["mobilenet_v2, Cloud to Local ML"]
     assert move["net_of_low"].ci_low > 0.4
-    assert move["net_of_before"].ci_low < 0 < move["net_of_before"].ci_high
+    assert move["net_of_before"].ci_high < 0
     assert move["net_of_after"].ci_high < 0
     sentence = evidence.idle_sentence(reanalysis)
     assert "A saving is left net of the low-power state alone" in sentence
@@ -141,7 +141,7 @@ def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summa
     assert logs in sentence
     verdict = verdicts(reanalysis).set_index("claim")["verdict"]
     scaling = verdict["GPUs should scale with the complexity of the model"]
-    assert "for: none; vgg16; mobilenet_v2 and vgg16" in scaling
+    assert "for: none; mobilenet_v2 and vgg16; mobilenet_v2 and vgg16" in scaling
     assert "1.00 gross" in verdict["RQ2: environments differ in energy"]
     assert "2 of 3 leave no saving" in verdict["MobileNetV2 saves by moving from Cloud to Local ML"]
     assert summary["headline"]["net_of_low"]["n_runs"] == 291
@@ -154,6 +154,7 @@ def test_removals_by_hand_and_by_rule_are_listed(reanalysis):
     assert table.loc[("Cloud", "nasnet_mobile"), "removed_by_rule"] == "0 to 3"
     assert reanalysis.every_run["removed_by_hand"].sum() == 18
     sentence = evidence.removals_sentence(reanalysis)
-    assert "those of nasnet_mobile in Cloud (2022-12-06)" in sentence
-    assert "those of mobilenet_v2 in Local ML (2023-02-21)" in sentence
-    assert "resnet50" not in sentence  # that day, others were kept
+    assert "3 whole sessions of a condition are among them" in sentence
+    assert "4 runs of nasnet_mobile in Cloud from 2022-12-06" in sentence
+    assert "7 runs of mobilenet_v2 in Local ML from 2023-02-21" in sentence
+    assert "5 runs of resnet50 in Cloud from 2023-03-09" in sentence  # others of that day: kept

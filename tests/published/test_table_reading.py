@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from greencv_core.published.problems import LINES, listed_problems
 from greencv_core.published.table_format import EVIDENCE_COLUMNS, MISSING, REQUIRED
 from greencv_core.published.table_reading import check_table, read_table, table_csv
+from greencv_core.published.tables import count_devices
 from greencv_core.utils.errors import BadInputError
 
 HEADER = ",".join(REQUIRED)
@@ -196,6 +197,7 @@ ROWS = st.lists(
     st.fixed_dictionaries({name: values_of(field) for name, field in EVIDENCE_COLUMNS.items()}),
     min_size=1,
     max_size=5,
+    unique_by=lambda row: row["started_at"],  # or it would be one run twice
 )
 FEWER = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -248,3 +250,29 @@ def test_a_damaged_table_is_read_or_refused_in_words(path, data):
     assert len(refused) <= LINES
     assert (table["energy_j"] > 0).all()
     assert table[list(REQUIRED)].notna().all(axis=None)
+
+
+def test_a_run_by_another_name_is_known_by_its_start_energy_and_correctness(path):
+    columns = "source,architecture,environment,provenance,energy_j,correctness,correctness_name"
+    again = "measured,10,0.9,accuracy"
+    rows = (f"lab,a,e,{again},one,2024-05-31T14:05:00", f"lab,b,e,{again},two,2024-05-31T14:05:00")
+    path.write_text("\n".join([f"{columns},run_id,started_at", *rows]))
+    [problem] = check_table(path)
+    assert problem.text == "the run of row 2 again (the same start, energy and correctness)"
+    path.write_text(path.read_text().replace("T14:05:00", ""))  # a day says too little
+    assert check_table(path) == []
+
+
+def test_devices_are_counted_by_the_number_before_the_x():
+    texts = [
+        "8x A100",
+        "8x-A100",
+        "8xA100",
+        "4 x H100",
+        " 2x T4",
+        "RTX 5000",
+        "0x A100",
+        "2x86",
+        None,
+    ]
+    assert count_devices(pd.Series(texts)).tolist() == [8, 8, 8, 4, 2, 1, 1, 1, 1]

@@ -11,10 +11,12 @@ import pytest
 
 from greencv_core import collect, load_study, runs_table
 from greencv_core.machine import hardware
+from greencv_core.metering import carbon_intensity_gco2e_per_kwh
 from greencv_core.records.backends import bundle as bundles
 from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.pack import LICENCE, pack, write
+from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
 from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.run.collect import plan_size, run_study
@@ -24,7 +26,7 @@ from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.energy import weakest
 from tests.conftest import ROOT, greencv_here
 from tests.records.conftest import another_machine, filled, rewritten
-from tests.support.made_up_records import planned_record, record
+from tests.support.made_up_records import planned_record, record, window
 from tests.support.refusals import one_line, refusal
 from tests.support.studies import smoke_study
 
@@ -234,6 +236,33 @@ def test_another_study_reads_the_runs_of_a_bundle(smoke_bundle, tmp_path):
     line = refusal(lambda: collect("quick", store=smoke_bundle))
     assert line.startswith(f"{smoke_bundle}: contains no run of ")
     assert line.endswith("it is of study smoke")
+
+
+def test_each_machine_keeps_its_own_electricity(tmp_path):
+    study = load_study("smoke")
+    of_machines = {"0123abcd": 56.0, "89abcdef": 660.0}
+    records = [
+        RunRecord(
+            **one.model_dump()
+            | {
+                "carbon": {"country": "FRA", "intensity_gco2e_per_kwh": grams},
+                "carbon_intensity_gco2e_per_kwh": grams,
+                "emissions_gco2e": grams,
+                "total": window("run", 0.0, 1.0, 3.6e6),
+            }
+        )
+        for machine, grams in of_machines.items()
+        for one in made_by(study, machine)
+    ]
+    both, alone = (
+        collect(packed(study, chosen, tmp_path / name), store=tmp_path / name / "smoke.parquet")
+        for name, chosen in (("both", records), ("alone", records[: len(records) // 2]))
+    )
+    assert {r.machine["fingerprint"]: r.emissions_gco2e for r in both} == of_machines
+    # Of one machine, the study says what its electricity is.
+    assert {round(r.emissions_gco2e) for r in alone} == {
+        round(carbon_intensity_gco2e_per_kwh(study.carbon.country))
+    }
 
 
 def test_a_bundle_that_contradicts_its_study_is_refused(tmp_path):

@@ -3,14 +3,18 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import confusion_matrix, f1_score
 
-from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Damaged, Store
+from greencv_core.records.record import RunRecord, ValidationRecord
+from greencv_core.records.store import Damaged, Store, parse_file
 from greencv_core.records.tables import runs_table
+from greencv_core.utils.confusion import decode_classes
 from greencv_core.utils.errors import GreencvError
 from tests.conftest import greencv, greencv_here
+from tests.support.made_up_records import made_up_records
 from tests.support.refusals import one_line, refusal
 
 
@@ -24,7 +28,7 @@ def test_nan_survives_the_store(smoke_records, tmp_path):
 
 def test_records_of_earlier_versions_are_read(smoke_records, tmp_path):
     content = smoke_records[0].model_dump(mode="json") | {"schema_version": 3}
-    del content["forecast"], content["session"]
+    del content["forecast"], content["session"], content["validation"]
     path = tmp_path / f"{content['run_id']}.json"
     path.write_text(json.dumps(content))
     [record] = Store(tmp_path).records()
@@ -40,6 +44,51 @@ def test_records_of_earlier_versions_are_read(smoke_records, tmp_path):
     assert row["energy_j"] == pytest.approx(smoke_records[0].total.energy_j)
     assert math.isnan(row["energy_uncertainty_j"])
     assert row["session"] is None
+    assert row["validation_predictions"] is None
+    assert math.isnan(row["f1_macro_image_error"])
+
+
+def test_the_answers_on_the_validation_images_are_those_of_the_trained_model(smoke_records):
+    for record in smoke_records:
+        row, answers = runs_table([record]).iloc[0], record.validation
+        labels, predicted = (
+            decode_classes(row[f"validation_{name}"]) for name in ("labels", "predictions")
+        )
+        assert len(labels) == row["validation_images"] == sum(answers.images_by_class)
+        assert (labels == predicted).mean() == pytest.approx(row["accuracy"])
+        assert f1_score(labels, predicted, average="macro") == pytest.approx(row["f1_macro"])
+        assert answers.confusion == confusion_matrix(labels, predicted).tolist()
+        assert np.trace(answers.confusion) == sum(answers.hits_by_class)
+        assert 0 < row["f1_macro_image_error"] < 0.1
+
+
+def test_many_images_or_classes_leave_counts():
+    rng = np.random.default_rng(1)
+    many = ValidationRecord.from_classes(*rng.integers(0, 3, (2, 10_001)), 3)
+    assert (many.labels, many.predictions, len(many.confusion)) == ("", "", 3)
+    wide = ValidationRecord.from_classes(*rng.integers(0, 300, (2, 400)), 300)
+    assert (wide.labels, wide.predictions, wide.confusion) == ("", "", None)
+    assert len(wide.hits_by_class) == 300
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("labels", "AAE="),
+        ("predictions", "not base64"),
+        ("predictions", "AAH/"),
+        ("confusion", [[1, 2]]),
+        ("hits_by_class", [1]),
+    ],
+)
+def test_answers_that_contradict_each_other_are_damage(field, value):
+    answers = ValidationRecord.from_classes(np.array([0, 1, 0]), np.array([0, 0, 0]), 2)
+    content = json.loads(made_up_records(1, 1, 1, validation=answers)[0].model_dump_json())
+    content["validation"][field] = value
+    where = f"{content['run_id']}.json"
+    loaded = parse_file(where, json.dumps(content).encode())
+    assert isinstance(loaded, Damaged)
+    assert loaded.reason.startswith("validation: ")
 
 
 def test_commands_name_a_damaged_file_and_leave_it_out(smoke_records, tmp_path):

@@ -64,7 +64,8 @@ def test_the_table_holds_every_choice_without_a_script():
     assert len(rows) == len(decision.answers)
     for row, step in zip(rows, decision.answers, strict=True):
         assert f"{100 * step.from_loss:.2f}" in row or step.from_loss == 0
-        name = "none is shown" if step.choice is None else decision.candidates[step.choice].name
+        none = "none can be recommended"
+        name = none if step.choice is None else decision.candidates[step.choice].name
         assert name in row
         if step.saving:
             assert f"{100 * step.saving.saving:.1f}" in row

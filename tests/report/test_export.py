@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import re
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,8 @@ from greencv_core.report.export.to_json import plain, rounded
 from tests.conftest import ROOT, python
 from tests.support.made_up_records import made_up_records, made_up_study
 
-FILES = {"results.json", "runs.csv", "runs.parquet", "datapackage.json"}
+DESCRIPTIONS = {"datapackage.json", "ro-crate-metadata.json"}
+FILES = {"results.json", "runs.csv", "runs.parquet", *DESCRIPTIONS}
 COMMIT = "feedfacecafe"
 HOSTILE = (
     '"><script>alert(1)</script>',
@@ -83,7 +85,7 @@ def package(folder):
 
 def test_the_same_runs_give_the_same_bytes_whoever_builds_them(folder, records, tmp_path):
     written(tmp_path, records, commit="0123456789ab", homepage="https://github.com/o/r")
-    for name in FILES - {"datapackage.json"}:
+    for name in FILES - DESCRIPTIONS:
         assert digest(tmp_path / name) == digest(folder / name), name
     assert read(tmp_path / "datapackage.json")["homepage"] == "https://github.com/o/r"
 
@@ -129,8 +131,8 @@ def test_figures_and_sentences_are_those_of_the_analyses(results, records):
     largest = best_against_worst(within, "architecture")
     assert one["largest_saving"]["ci_low"] == pytest.approx(largest.ci_low, rel=1e-5)
     assert one["largest_saving"]["to_condition"] == {"architecture": "net0"}
-    exponents = [slope["exponent"] for slope in one["regression"]["slopes"]]
-    assert exponents == pytest.approx(list(energy_regression(runs).slopes["exponent"]), rel=1e-5)
+    exponents = [line["exponent"] for line in one["regression"]["lines"]]
+    assert exponents == pytest.approx(list(energy_regression(runs).lines["exponent"]), rel=1e-5)
     assert one["energy"]["sentences"] == [energy.sentence(), energy.assumptions()]
     front = pareto_front(runs)
     told = two["pareto_front"]
@@ -233,7 +235,7 @@ def test_every_column_states_its_unit():
 
 def test_the_package_describes_the_files_as_they_are(folder, package):
     described = {resource["path"]: resource for resource in package["resources"]}
-    assert set(described) == FILES - {"datapackage.json"}
+    assert set(described) == FILES - DESCRIPTIONS
     for name, resource in described.items():
         assert resource["hash"] == f"sha256:{digest(folder / name)}"
         assert resource.get("bytes", (folder / name).stat().st_size) == (
@@ -263,6 +265,37 @@ def test_the_package_keeps_the_standards_rules(package):
     assert package["provenance"]["commit"] == COMMIT
     assert package["provenance"]["runs"] == 90
     assert "homepage" not in package
+
+
+def test_the_crate_keeps_the_standards_rules(folder, package):
+    crate = read(folder / "ro-crate-metadata.json")
+    assert crate["@context"] == "https://w3id.org/ro/crate/1.1/context"
+    entities = {entity["@id"]: entity for entity in crate["@graph"]}
+    assert len(entities) == len(crate["@graph"])
+    descriptor, root = entities["ro-crate-metadata.json"], entities["./"]
+    assert descriptor["@type"] == "CreativeWork"
+    assert descriptor["about"] == {"@id": "./"}
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    assert root["@type"] == "Dataset"
+    assert root["name"] == package["title"]
+    assert root["description"]
+    date.fromisoformat(root["datePublished"])
+    assert root["license"] == {"@id": package["licenses"][0]["path"]}
+    files = [part["@id"] for part in root["hasPart"]]
+    assert set(files) == FILES - {"ro-crate-metadata.json"}
+    for name in files:
+        assert entities[name]["@type"] == "File"
+        assert int(entities[name]["contentSize"]) == (folder / name).stat().st_size
+        assert re.fullmatch(r".+/.+", entities[name]["encodingFormat"])
+    assert COMMIT in entities["#greencv"]["softwareVersion"]
+    for entity in crate[
+        "@graph"
+    ]:  # the graph is flat, and every reference but to the standard leads to an entity
+        for value in entity.values():
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, dict):
+                    assert set(one) == {"@id"}
+                    assert one["@id"] in entities or one["@id"].startswith("https://w3id.org/")
 
 
 def test_real_runs_have_results(smoke_records, tmp_path):

@@ -91,7 +91,7 @@ def test_many_pairs_open_by_architecture_and_none_is_lost(gpu_alone):
 
 def test_many_effects_open_by_environment(gpu_alone):
     shown = research_questions.effects_table(architecture_by_environment(gpu_alone))
-    assert rows_of(shown.body) == (0, 45)
+    assert rows_of(shown.body) == (0, 135)
     assert "bf16-compiled against fp32: 9 architectures" in shown.body
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from statsmodels.datasets import longley, macrodata
 
 from tests.support.textbook import _numbers
 
@@ -32,12 +31,6 @@ KIDNEY_TYPE_II = {
     "C(a):C(b)": {"sum_sq": 0.1905093, "df": 2, "F": 0.1760025, "p": 0.8391231},
     "Residual": {"sum_sq": 27.60181, "df": 51},
 }
-# R: car::Anova(model, type = "II", white.adjust = "hc3"), in the same place, TestAnova2HC3.
-KIDNEY_TYPE_II_HC3 = {
-    "C(a)": {"F": 5.633786, "p": 0.02142223},
-    "C(b)": {"F": 10.89842, "p": 0.0001145965},
-    "C(a):C(b)": {"F": 0.1317223, "p": 0.8768817},
-}
 
 MIDICHLORIANS = pd.DataFrame(
     {
@@ -58,61 +51,11 @@ MIDICHLORIANS_ALIGNED_RANKS = {
 
 # --- Regression -----------------------------------------------------------------------------------
 
-LONGLEY_HC3 = (91.11939, 0.05562, 0.82213, 0.29879, 0.32491, 922.80784, 1799477)
-"""HC3 errors of Longley's regression, of the constant last; Stata, in statsmodels' tests,
-results_regression.py, Longley."""
-# R: genridge::vif of the longley data at a ridge constant of 0, README of the genridge package.
-LONGLEY_VIF = {
-    "GNPDEFL": 135.53,
-    "GNP": 1788.51,
-    "UNEMP": 33.619,
-    "ARMED": 3.589,
-    "POP": 399.15,
-    "YEAR": 758.98,
-}
-
-
-def longley_table():
-    """Return the employment (TOTEMP) and six predictors of Longley (1967); NIST StRD has them."""
-    return longley.load_pandas().data
-
-
-def investment_growth():
-    """Return the growth of US investment, that of GDP, and the interest rate.
-
-    The regression of statsmodels' tests, test_diagnostic.py, TestDiagnosticG.
-    """
-    data = macrodata.load_pandas().data
-    return pd.DataFrame(
-        {
-            "investment": 400 * np.diff(np.log(data["realinv"])),
-            "gdp": 400 * np.diff(np.log(data["realgdp"])),
-            "interest": data["realint"].to_numpy()[:-1],
-        }
-    )
-
-
-# R: lmtest::bptest (studentised), in the same place, test_het_breusch_pagan.
-INVESTMENT_GROWTH_BREUSCH_PAGAN = {"statistic": 0.709924388395087, "p": 0.701199952134347}
-
-DYESTUFF = {
-    "A": _numbers("1545 1440 1440 1520 1580"),
-    "B": _numbers("1540 1555 1490 1560 1495"),
-    "C": _numbers("1595 1550 1605 1510 1560"),
-    "D": _numbers("1445 1440 1595 1465 1545"),
-    "E": _numbers("1595 1630 1515 1635 1625"),
-    "F": _numbers("1520 1455 1450 1480 1445"),
-}
-"""Yields of a dye by batch: Davies and Goldsmith (1972); R's ``lme4::Dyestuff``."""
-# R: lmer(Yield ~ 1 + (1 | Batch), Dyestuff), by REML: Bates, lme4: Mixed-effects Modeling with R,
-# chapter 1.
-DYESTUFF_MIXED_MODEL = {
-    "intercept": 1527.50,
-    "intercept_se": 19.38,
-    "batch_sd": 42.00,
-    "residual_sd": 49.51,
-    "reml_criterion": 319.6543,
-}
+ANSCOMBE = (_numbers("10 8 13 9 11 14 6 4 12 7 5"),
+            _numbers("8.04 6.95 7.58 8.81 8.33 9.96 7.24 4.26 10.84 4.82 5.68"))  # fmt: skip
+"""x and y of the first of Anscombe's (1973) four data sets."""
+# R: summary(lm(y1 ~ x1, anscombe)), in the help page of anscombe.
+ANSCOMBE_LINE = {"level": 3.0001, "slope": 0.5001, "errors": (1.1247, 0.1179), "p": 0.00217}
 
 # --- Power, outliers, intervals -------------------------------------------------------------------
 
@@ -149,9 +92,3 @@ REACTION_CHAMBER_FIELLER = {
     "low": 65.07,
     "high": 68.03,
 }
-
-BOOTSTRAPPED = _numbers("10 12 12.5 12.5 13.9 15 21 22 23 34 50 81 89 121 134 213")
-"""Skewed values whose mean is bootstrapped: scipy's tests, test_resampling.py, tests_R."""
-# R: boot::boot.ci(boot(x, mean, 1000000)), 95 %, in the same place. scipy is held to it within
-# 0.5 %, of as many resamples.
-BOOTSTRAPPED_BCA = {"confidence": 0.95, "low": 32.31, "high": 91.43, "resamples": 1_000_000}

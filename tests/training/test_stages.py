@@ -123,7 +123,9 @@ def test_the_best_epochs_weights_come_back():
     losses = [e.validation_loss for e in history.epochs]
     best = losses.index(min(losses))
     assert history.final_epoch == best + 1 < len(losses)
-    assert training.evaluate(model, data, CPU)[0] == pytest.approx(losses[best])
+    loss, _, predictions = training.evaluate(model, data, CPU)
+    assert loss == pytest.approx(losses[best])
+    assert torch.equal(predictions, history.predictions)
 
 
 def test_the_weights_that_reached_a_target_are_kept():

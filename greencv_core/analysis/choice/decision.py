@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis.choice.savings import Saving, pick_largest, saving
+from greencv_core.analysis.chance import chance_sentence, learned_nothing
+from greencv_core.analysis.choice import decision_text
+from greencv_core.analysis.choice.savings import Saving, saving
 from greencv_core.analysis.comparison.best import loss_bounds
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.images import image_error_sentence, image_variances
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, weakest_provenance
-from greencv_core.utils.text import F1_DECIMALS, count, left_out_clause, number, percent, quantity
+from greencv_core.analysis.units import contrast, log_units, mark_units, run_units
+from greencv_core.utils.text import quantity
 
 ENERGY = "energy_j_per_image"
 RUNNERS_UP = 4
@@ -33,8 +37,9 @@ class Candidate:
     levels: tuple[object, ...]
     n: int
     energy_j_per_image: float
-    """Median over runs, as are time and power."""
+    """Geometric mean over the condition's units (:mod:`..units`), as in savings."""
     duration_s_per_image: float
+    """Median over runs, as is power."""
     power_w: float
     correctness: float
     """Mean over runs."""
@@ -47,6 +52,9 @@ class Candidate:
     """Provenance of its energy (the weakest of its runs)."""
     saving: Saving | None
     """Saving against the reference, as a single pair; None for the reference."""
+    beaten_by: int | None
+    """Index of a condition with no higher mean energy and no lower mean correctness, one of them
+    better; such a condition is never chosen. None if there is none."""
 
     @property
     def name(self) -> str:
@@ -63,33 +71,48 @@ class Step:
 
     from_loss: float
     choice: int | None
-    """Index of the choice; None if no condition is shown to lose so little."""
+    """Index of the choice; None if no condition is shown to lose so little, or another condition
+    beats each of those in both energy and correctness."""
     saving: Saving | None
-    """Saving of the choice against the reference; the interval allows for the choice. None if
-    there is no choice or it is the reference."""
+    """Saving of the choice against the reference; the interval allows for the choice of both. None
+    if there is no choice or it is the reference."""
     runners_up: tuple[int, ...]
     """Indices of the next admissible conditions by energy."""
     admissible: int
     """Number of conditions that are shown to lose so little."""
+    tied: tuple[int, ...] = ()
+    """Indices of those that are not shown to take more energy than the choice."""
+    passed_over: tuple[int, ...] = ()
+    """Indices of conditions that are shown to lose so little and take no more energy than the
+    choice, but are beaten by one that is not shown to."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """The condition of least energy for every accepted loss of mean correctness.
 
-    The bounds of the loss hold for all conditions at once, so in 95 % of all studies the choice
-    loses no more than accepted, even if somebody looks at the answers before choosing the loss.
-    A saving's interval allows for the choice among the conditions admitted at one accepted loss.
+    A condition is never the choice if another has no higher mean energy and no lower mean
+    correctness, even if that one's loss is not shown to be small. The bounds of the loss hold for
+    all conditions at once, so in 95 % of all studies the choice loses no more than accepted, even
+    if somebody looks at the answers before choosing the loss. The saving's interval allows for the
+    choice of both conditions.
     """
 
     candidates: tuple[Candidate, ...]
-    """In order of median energy per image."""
+    """In order of mean energy per image."""
     reference: int
     """Index of the condition of the highest mean correctness."""
     steps: tuple[Step, ...]
     """One for every accepted loss at which the answer changes, from 0 on."""
     left_out: tuple[str, ...]
-    """Conditions with fewer than two runs that have both energy and correctness."""
+    """Conditions with fewer than two runs that have both energy and correctness, or with an energy
+    that is not above 0."""
+    failed: tuple[str, ...]
+    """Conditions that learned nothing; neither reference nor choice."""
+    chance: str
+    """What counts as having learned nothing, in words."""
+    image_error: str
+    """That the bounds lack the error from the number of validation images, if they do."""
     provenance: str
     """Weakest provenance of the energies."""
     correctness: str = "f1_macro"
@@ -113,58 +136,15 @@ class Decision:
 
     def headline(self, step: Step) -> str:
         """Return the recommendation."""
-        if step.choice is None:
-            return "These runs show of no condition that it loses so little."
-        return f"Train {self.candidates[step.choice].name}."
+        return decision_text.headline(self, step)
 
     def details(self, step: Step) -> str:
-        """Describe the energy, saving and possible loss of the choice."""
-        reference = self.candidates[self.reference]
-        name = quantity(self.correctness)
-        if step.choice is None:
-            closest = min(self.candidates, key=lambda candidate: candidate.loss_high)
-            return (
-                f"The least that they show is a loss of at most {points(closest.loss_high)} "
-                f"({closest.name}). Failing that, {reference.name} has the highest mean {name}, "
-                f"{_f1(reference.correctness)}, and takes {_energy_phrase(reference)}."
-            )
-        chosen = self.candidates[step.choice]
-        if step.saving is None:
-            also = (
-                f"takes the least energy of the {step.admissible} shown to lose so little"
-                if step.admissible > 1
-                else "is the only one shown to lose so little"
-            )
-            return (
-                f"It has the highest mean {name}, {_f1(chosen.correctness)}, and {also}: "
-                f"{_energy_phrase(chosen)}; n = {chosen.n}. {_loss_sentence(chosen)}"
-            )
-        return (
-            f"It takes {_energy_phrase(chosen)}: {_saving_phrase(step.saving)} {reference.name}, "
-            f"which has the highest mean {name} ({step.saving.interval()}; n = {step.saving.n_to} "
-            f"and {step.saving.n_from}).{_provenance_sentence(chosen, reference)} Its mean {name} "
-            f"is {_f1(chosen.correctness)}, that of the other {_f1(reference.correctness)}. "
-            f"{_loss_sentence(chosen)}"
-        )
+        """Describe the energy, saving and possible loss of the choice, and what decided."""
+        return decision_text.details(self, step)
 
     def summary(self) -> str:
         """Describe the data: conditions, runs, provenance, and what was left out."""
-        runs = sum(candidate.n for candidate in self.candidates)
-        left_out = left_out_clause(
-            self.left_out, f"fewer than 2 runs with energy and {quantity(self.correctness)}"
-        )
-        mixed = len({candidate.provenance for candidate in self.candidates}) > 1
-        text = (
-            f"{count(len(self.candidates), 'condition')}, {count(runs, 'run')}; energy is "
-            f"{'in part ' if mixed else ''}{self.provenance}{left_out}."
-        )
-        alike = sum(not candidate.varies for candidate in self.candidates)
-        if alike > 1:
-            text += (
-                f" In {alike} conditions all runs have the same {quantity(self.correctness)}: what "
-                "is said of losses between these rests on no spread, and may be too sure."
-            )
-        return text
+        return decision_text.summary(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the decision as JSON values; unknown values are None.
@@ -172,7 +152,7 @@ class Decision:
         Keys are the names of the attributes. A candidate also has its ``name``; a step its
         ``headline``, its ``details`` and ``from_hundredths``, the accepted loss in whole hundredths
         of a point; the whole its ``summary``. A saving is None or an object of ``saving``,
-        ``ci_low``, ``ci_high``, ``method``, ``n_from``, ``n_to`` and ``picked_from``.
+        ``ci_low``, ``ci_high``, ``n_from``, ``n_to`` and ``picked_from``.
         """
         return {
             "correctness": self.correctness,
@@ -180,6 +160,7 @@ class Decision:
             "summary": self.summary(),
             "reference": self.reference,
             "left_out": list(self.left_out),
+            "failed": list(self.failed),
             "candidates": [
                 {
                     "name": candidate.name,
@@ -198,6 +179,8 @@ class Decision:
                     "choice": step.choice,
                     "runners_up": list(step.runners_up),
                     "admissible": step.admissible,
+                    "tied": list(step.tied),
+                    "passed_over": list(step.passed_over),
                     "saving": _saving_json(step.saving),
                     "headline": self.headline(step),
                     "details": self.details(step),
@@ -211,85 +194,130 @@ def decide(runs: pd.DataFrame, correctness: str = "f1_macro") -> Decision:
     """Find, for every accepted loss, the condition that takes the least energy.
 
     A condition is admissible at an accepted loss if :func:`loss_bounds` shows that its mean
-    correctness is no further below that of the best condition. Savings of the median energy per
-    image are against the condition of the highest mean correctness. The intervals do not allow for
-    its having been picked. Runs without energy or correctness (from 0 to 1) are left out.
+    correctness is no further below that of the best condition. Savings are against the condition of
+    the highest mean correctness. Runs without energy or correctness (from 0 to 1) are left out, and
+    conditions that learned nothing (:mod:`..chance`).
     """
-    names = [condition_name(key) for key, _ in _by_condition(runs)]
+    runs = mark_units(runs)
     known = runs.dropna(subset=[ENERGY, correctness])
     if known.empty:
         raise NotEnoughDataError(f"no run has both an energy and a {quantity(correctness)}")
-    groups = [(key, part) for key, part in _by_condition(known) if len(part) >= 2]
+    usable = [
+        (key, part)
+        for key, part in _by_condition(known)
+        if (part[ENERGY] > 0).all() and len(part) >= 2
+    ]
+    groups = [
+        (key, part, log_units(part, ENERGY))
+        for key, part in usable
+        if not learned_nothing(part, correctness)
+    ]
     if len(groups) < 2:
         raise NotEnoughDataError(
-            "there is nothing to choose from: a choice needs at least 2 conditions with at least 2 "
-            f"runs each that tell both energy and {quantity(correctness)}"
+            "there is nothing to choose from: a choice needs at least 2 conditions that learned "
+            f"something, with at least 2 runs each that tell both energy and "
+            f"{quantity(correctness)}"
         )
-    groups.sort(key=lambda group: (group[1][ENERGY].median(), condition_name(group[0])))
-    scores = [part[correctness].to_numpy(dtype=float) for _, part in groups]
-    means = [float(values.mean()) for values in scores]
-    reference = int(np.argmax(means))  # the one of less energy among equals
-    if not means[reference] > 0:
-        raise NotEnoughDataError(f"no condition has a {quantity(correctness)} above 0")
-    levels = [dict(zip(CONDITION, key, strict=True)) for key, _ in groups]
-    savings = [
-        None if own is levels[reference]
-        else saving(known, levels[reference], own, correctness=correctness)
-        for own in levels
-    ]  # fmt: skip
-    candidates = tuple(
-        Candidate(
-            levels=key,
-            n=len(part),
-            energy_j_per_image=float(part[ENERGY].median()),
-            duration_s_per_image=float(part["duration_s_per_image"].median()),
-            power_w=float(part["power_w"].median()),
-            correctness=mean,
-            loss_high=math.ceil(round(GRID * bound, _NOISE)) / GRID,
-            varies=bool(np.ptp(part[correctness]) > 0),
-            provenance=weakest_provenance(part),
-            saving=saved,
-        )
-        for (key, part), mean, bound, saved in zip(
-            groups, means, loss_bounds(scores), savings, strict=True
-        )
-    )
-    compared = {candidate.name for candidate in candidates}
+    groups.sort(key=lambda group: (group[2].mean(), condition_name(group[0])))
+    candidates, reference = _candidates(known, groups, correctness)
+    kept = {condition_name(key) for key, _ in usable}
+    learned = {candidate.name for candidate in candidates}
     return Decision(
         candidates=candidates,
         reference=reference,
-        steps=_steps(known, candidates),
-        left_out=tuple(name for name in names if name not in compared),
-        provenance=weakest_provenance(pd.concat([part for _, part in groups])),
+        steps=_steps(candidates, [logs for *_, logs in groups]),
+        left_out=tuple(
+            name for key, _ in _by_condition(runs) if (name := condition_name(key)) not in kept
+        ),
+        failed=tuple(name for key, _ in usable if (name := condition_name(key)) not in learned),
+        chance=chance_sentence(known, correctness),
+        image_error=image_error_sentence(known, correctness),
+        provenance=weakest_provenance(pd.concat([part for _, part, _ in groups])),
         correctness=correctness,
     )
 
 
-def points(loss: float) -> str:
-    """Return a loss of F1 in points: 0.0185 is 1.85 points."""
-    return f"{100 * loss:.2f} points"
+def _candidates(
+    known: pd.DataFrame,
+    groups: Sequence[tuple[tuple[object, ...], pd.DataFrame, pd.Series]],
+    correctness: str,
+) -> tuple[tuple[Candidate, ...], int]:
+    """Return the candidates, and the index of the one of the highest mean correctness."""
+    scores = [run_units(part, correctness) for _, part, _ in groups]
+    images = image_variances([part for _, part, _ in groups], correctness)
+    bounds = loss_bounds(scores, np.nan_to_num(images))
+    means = [float(values.mean()) for values in scores]
+    energies = [math.exp(logs.mean()) for *_, logs in groups]
+    reference = int(np.argmax(means))  # the one of less energy among equals
+    levels = [dict(zip(CONDITION, key, strict=True)) for key, *_ in groups]
+    candidates = tuple(
+        Candidate(
+            levels=key,
+            n=len(part),
+            energy_j_per_image=energies[k],
+            duration_s_per_image=float(part["duration_s_per_image"].median()),
+            power_w=float(part["power_w"].median()),
+            correctness=means[k],
+            loss_high=math.ceil(round(GRID * bound, _NOISE)) / GRID,
+            varies=bool(np.ptp(part[correctness]) > 0),
+            provenance=weakest_provenance(part),
+            saving=None
+            if k == reference
+            else saving(known, levels[reference], levels[k], correctness=correctness),
+            beaten_by=_beaten_by(k, energies, means),
+        )
+        for k, ((key, part, _), bound) in enumerate(zip(groups, bounds, strict=True))
+    )
+    return candidates, reference
 
 
-def _steps(runs: pd.DataFrame, candidates: Sequence[Candidate]) -> tuple[Step, ...]:
-    losses = sorted({0.0, *(candidate.loss_high for candidate in candidates)})
-    admitted = [
-        [i for i, candidate in enumerate(candidates) if candidate.loss_high <= loss]
-        for loss in losses
+def _beaten_by(k: int, energies: Sequence[float], means: Sequence[float]) -> int | None:
+    """Return the condition of the highest mean among those that beat this one in both."""
+    better = [
+        j
+        for j, (energy, mean) in enumerate(zip(energies, means, strict=True))
+        if energy <= energies[k] and mean >= means[k] and (energy, mean) != (energies[k], means[k])
     ]
+    return max(better, key=lambda j: (means[j], -energies[j]), default=None)
+
+
+def _steps(candidates: Sequence[Candidate], logs: Sequence[pd.Series]) -> tuple[Step, ...]:
+    losses = sorted({0.0, *(candidate.loss_high for candidate in candidates)})
+    pairs = math.comb(len(candidates), 2)
     steps = []
-    for loss, indices in zip(losses, admitted, strict=True):
+    for loss in losses:
+        admitted = [k for k, candidate in enumerate(candidates) if candidate.loss_high <= loss]
+        indices = [k for k in admitted if candidates[k].beaten_by is None]
         choice = indices[0] if indices else None
-        found = None
-        if choice is not None and candidates[choice].saving is not None:
-            # The largest set of which this is the choice, so that the interval of a choice is the
-            # same at every loss.
-            largest = max((group for group in admitted if group and group[0] == choice), key=len)
-            found = pick_largest(
-                runs, [saved for i in largest if (saved := candidates[i].saving) is not None]
+        alone = None if choice is None else candidates[choice].saving
+        steps.append(
+            Step(
+                from_loss=loss,
+                choice=choice,
+                # Any of the conditions could have become the choice, and any the reference.
+                saving=None if alone is None else alone.picked(len(candidates), pairs),
+                runners_up=tuple(indices[1 : 1 + RUNNERS_UP]),
+                admissible=len(admitted),
+                tied=tuple(k for k in indices[1:] if not _takes_more(logs, k, indices)),
+                passed_over=tuple(
+                    k
+                    for k in admitted
+                    if (choice is None or k < choice)
+                    and candidates[k].beaten_by not in (None, choice)
+                ),
             )
-        runners_up = tuple(indices[1 : 1 + RUNNERS_UP])
-        steps.append(Step(loss, choice, found, runners_up, len(indices)))
+        )
     return tuple(steps)
+
+
+def _takes_more(logs: Sequence[pd.Series], k: int, indices: Sequence[int]) -> bool:
+    """Return whether a condition is shown to take more energy than the first of those admitted."""
+    try:
+        compared = contrast(logs[indices[0]], logs[k])
+    except NotEnoughDataError:
+        return False
+    p = compared.p_above(0.0)
+    return compared.estimate > 0 if math.isnan(p) else p < ALPHA / (len(indices) - 1)
 
 
 def _by_condition(runs: pd.DataFrame) -> list[tuple[tuple[object, ...], pd.DataFrame]]:
@@ -302,40 +330,10 @@ def _hundredths(loss: float) -> int:
     return math.floor(round(GRID * loss, _NOISE))
 
 
-def _f1(correctness: float) -> str:
-    return f"{correctness:.{F1_DECIMALS}f}"
-
-
-def _energy_phrase(candidate: Candidate) -> str:
-    return f"{number(candidate.energy_j_per_image)} J per image ({candidate.provenance})"
-
-
-def _loss_sentence(candidate: Candidate) -> str:
-    if candidate.loss_high == 0:
-        return "It is shown to lose nothing against the best (95 %, for all conditions at once)."
-    return (
-        f"It loses at most {points(candidate.loss_high)} against the best (95 %, for all "
-        "conditions at once)."
-    )
-
-
-def _saving_phrase(result: Saving) -> str:
-    share = percent(abs(result.saving))
-    if share == percent(0):
-        return "as much energy as"
-    return f"{share} {'less' if result.saving > 0 else 'more'} energy than"
-
-
-def _provenance_sentence(chosen: Candidate, reference: Candidate) -> str:
-    if chosen.provenance == reference.provenance:
-        return ""
-    return f" The energy of the other is {reference.provenance}: meters are part of the difference."
-
-
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
 def _saving_json(result: Saving | None) -> dict[str, float | int | str] | None:
-    keys = ("saving", "ci_low", "ci_high", "method", "n_from", "n_to", "picked_from")
+    keys = ("saving", "ci_low", "ci_high", "n_from", "n_to", "picked_from")
     return None if result is None else {key: getattr(result, key) for key in keys}

@@ -9,9 +9,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from greencv_core.analysis.bootstrap import generator, parts
+from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.result import NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name, summarise
-from greencv_core.utils.text import F1_DECIMALS, count, listed, number, percent, quantity
+from greencv_core.utils.text import (
+    F1_DECIMALS,
+    count,
+    left_out_clause,
+    listed,
+    number,
+    percent,
+    quantity,
+)
 
 RESAMPLES = 2_000
 """Bootstrap samples; the front probability is then known to about 0.01."""
@@ -25,8 +34,8 @@ class TradeOff:
 
     conditions: pd.DataFrame
     """The condition's columns, n, energy_j_per_image and the correctness with quartiles,
-    correctness_per_kj (median over runs, of the whole training), on_front, front_probability (share
-    of bootstrap resamples in which the condition is on the front)."""
+    correctness_per_kj (median over runs, of the whole training), learned_nothing, on_front,
+    front_probability (share of bootstrap resamples in which the condition is on the front)."""
     by: tuple[str, ...]
     correctness: str = "f1_macro"
 
@@ -35,18 +44,24 @@ class TradeOff:
         """Conditions on the front in order of energy."""
         return self.conditions[self.conditions["on_front"]].sort_values(_ENERGY)
 
+    @property
+    def _unknown(self) -> pd.DataFrame:
+        both = self.conditions[[_ENERGY, self.correctness]]
+        return self.conditions[both.isna().any(axis=1)]
+
     def sentence(self) -> str:
-        """Name the conditions on the front, and those that resampling leaves open."""
+        """Name the conditions on the front, and those that resampling or a gap leaves open."""
         name = quantity(self.correctness)
         names = self._names(self.front)
         if not names:
-            return f"No condition has both an energy and a {name}."
+            return f"No condition has both an energy and a {name} above chance."
         verb = "is" if len(names) == 1 else "are"
         text = (
             f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
             f"front: no other condition has less energy per image at no lower {name}, or a higher "
-            "one for no more energy (medians)."
+            "one for no more energy (medians)"
         )
+        text += f"{left_out_clause(self._names(self._unknown), f'no median of energy and {name}')}."
         open_ones = self.conditions[
             self.conditions["front_probability"].between(1 - SURE, SURE, inclusive="neither")
         ]
@@ -54,7 +69,8 @@ class TradeOff:
             chances = zip(self._names(open_ones), open_ones["front_probability"], strict=True)
             texts = [f"{name} ({percent(p, 0)})" for name, p in chances]
             text += f" Runs vary, and resampled leave open: {listed(texts)} of resamples."
-        return text
+        failed = self._names(self.conditions[self.conditions["learned_nothing"]])
+        return f"{text} {listed(failed)} learned nothing." if failed else text
 
     def efficiency_sentence(self) -> str:
         """Name the conditions of the highest and lowest correctness per kilojoule."""
@@ -115,10 +131,14 @@ class EnergyToTarget:
 def pareto_front(runs: pd.DataFrame, correctness: str = "f1_macro") -> TradeOff:
     """Find the conditions that no other dominates in both energy and F1.
 
-    F1 is compared to three decimals. A condition without a median of either is not on the front.
+    F1 is compared to three decimals. A condition without a median of either is not on the front,
+    nor is one that learned nothing.
     """
     table = summarise(runs, values=(_ENERGY, correctness))
+    by_condition = runs.groupby(list(CONDITION), sort=False, observed=True)
+    table["learned_nothing"] = [learned_nothing(part, correctness) for _, part in by_condition]
     medians = table[[_ENERGY, correctness]].to_numpy(dtype=float).T[:, None, :]
+    medians[1, 0, table["learned_nothing"]] = np.nan
     table["on_front"] = _on_front(*medians)[0]
     probability = np.full(len(table), np.nan)
     together = runs[_ENERGY].notna() & runs[correctness].notna()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,11 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.power import TTestIndPower
 
-from greencv_core.analysis.choice.savings import Saving, Statistic, best_against_worst
+from greencv_core.analysis.choice.savings import Saving, best_against_worst
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, attempt
 from greencv_core.analysis.selection import CONDITION, condition_name, find_outliers
 from greencv_core.utils.energy import COMPONENTS
-from greencv_core.utils.text import count, percent, quantity
+from greencv_core.utils.text import count, left_out_clause, percent, quantity
 
 DIFFERENCE = 0.05
 POWER = 0.80
@@ -85,6 +84,8 @@ class SpecificationCurve:
     choices: tuple[str, ...]
     unanswered: int
     """Number of combinations without a result."""
+    left_out: tuple[str, ...] = ()
+    """Conditions that not every combination compares."""
 
     def sentence(self) -> str:
         """Describe how far the choices move the saving, and which moves it most."""
@@ -115,7 +116,8 @@ class SpecificationCurve:
                 f". Most depends on the choice of {most.replace('_', ' ')}, whose medians lie "
                 f"{100 * moved[most]:.1f} points apart"
             )
-        return f"{text}."
+        why = "in some of them: fewer than 2 runs, or an energy of zero or below"
+        return f"{text}{left_out_clause(self.left_out, why)}."
 
 
 def leave_one_repetition_out(
@@ -169,12 +171,12 @@ def specification_curve(
 ) -> SpecificationCurve:
     """Compute the largest saving under every combination of reasonable choices.
 
-    Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them),
-    the runs (all, without outliers, or without contended ones) and the statistic (median or mean).
+    Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them)
+    and the runs (all, without outliers, or without contended ones).
     """
     rows: list[dict[str, object]] = []
+    left_out: dict[str, None] = {}
     unanswered = 0
-    statistics: tuple[Statistic, ...] = ("median", "mean")
     for energy, table in energies.items():
         known = table.dropna(subset=["energy_j_per_image"])
         selections = {
@@ -182,21 +184,19 @@ def specification_curve(
             "without outliers": find_outliers(known).kept,
             "without disturbed": known[~known["contended"].eq(True)],
         }
-        for (selection, kept), statistic in itertools.product(selections.items(), statistics):
+        for selection, kept in selections.items():
             if selection != "all" and len(kept) == len(known):
                 continue  # the same runs as "all"
-            result = attempt(
-                best_against_worst, kept, by, statistic=statistic, correctness=correctness
-            )
+            result = attempt(best_against_worst, kept, by, correctness=correctness)
             if isinstance(result, Saving):
-                choice = {"energy": energy, "runs": selection, "statistic": statistic}
-                rows.append({**choice, **_saving_row(result)})
+                rows.append({"energy": energy, "runs": selection, **_saving_row(result)})
+                left_out |= dict.fromkeys(result.left_out)
             else:
                 unanswered += 1
     if not rows:
         raise NotEnoughDataError("no combination of choices has an answer")
     table = pd.DataFrame(rows).sort_values("saving", kind="stable", ignore_index=True)
-    return SpecificationCurve(table, ("energy", "runs", "statistic"), unanswered)
+    return SpecificationCurve(table, ("energy", "runs"), unanswered, tuple(left_out))
 
 
 def energy_definitions(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from greencv_core.analysis.result import ALPHA, Values
+from greencv_core.analysis.units import contrast
 
 
-def loss_bounds(scores: Sequence[Values]) -> Values:
+def loss_bounds(scores: Sequence[pd.Series], extra_variance: Values | None = None) -> Values:
     r"""Return upper bounds of each group's loss of the mean against the best, at 95 % for all.
 
     Hsu's multiple comparisons with the best (Hsu 1984), constrained to losses of 0 and more, with
-    Welch's standard errors and degrees of freedom and Bonferroni's adjustment:
+    the standard errors and degrees of freedom of :func:`greencv_core.analysis.units.contrast` and
+    Bonferroni's adjustment:
 
     .. math::
         u_i = \max\bigl(0,\ \max_{j \ne i}\ \bar y_j - \bar y_i
@@ -26,20 +30,16 @@ def loss_bounds(scores: Sequence[Values]) -> Values:
     :math:`u_i` is a maximum over all :math:`j`, including :math:`b`. Comparisons between other
     groups only raise :math:`u_i`, so they need no adjustment.
 
-    Where neither group of a pair varies, the bound is their difference. There are at least two
-    groups with at least two scores each.
+    Where neither group of a pair varies, the bound is their difference. ``scores`` are the units of
+    at least two groups, two or more each; ``extra_variance[i, j]`` is that of an error of the
+    difference that no spread of the units contains.
     """
-    means = np.array([values.mean() for values in scores])
-    n = np.array([len(values) for values in scores])
-    # Equal values have no spread, whatever the rounding of their mean.
-    spread = [0.0 if np.ptp(values) == 0 else values.var(ddof=1) for values in scores]
-    variances = np.array(spread) / n
-    both = variances[:, None] + variances
-    parts = variances**2 / (n - 1)
-    with np.errstate(all="ignore"):
-        df = both**2 / (parts[:, None] + parts)
-    t = stats.t.ppf(1 - ALPHA / (len(scores) - 1), np.where(both > 0, df, np.inf))
-    bounds = means[None, :] - means[:, None] + t * np.sqrt(both)
-    np.fill_diagonal(bounds, 0.0)
+    k = len(scores)
+    bounds = np.zeros((k, k))
+    for i, j in itertools.combinations(range(k), 2):
+        extra = 0.0 if extra_variance is None else float(extra_variance[i, j])
+        found = contrast(scores[i], scores[j], extra)
+        half = found.se * stats.t.isf(ALPHA / (k - 1), found.df) if found.se > 0 else 0.0
+        bounds[i, j], bounds[j, i] = found.estimate + half, half - found.estimate
     highest: Values = bounds.max(axis=1)
     return highest

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
-from greencv_core.analysis.choice.savings import Saving, pick_largest, savings_table
-from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
-from greencv_core.analysis.selection import CONDITION, condition_name
-from greencv_core.utils.text import F1_DECIMALS, count, p_value, quantity
+from greencv_core.analysis.chance import learned_nothing
+from greencv_core.analysis.choice.savings import Saving, savings_table
+from greencv_core.analysis.comparison.best import loss_bounds
+from greencv_core.analysis.images import image_error_sentence, image_variances
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
+from greencv_core.analysis.units import contrast, mark_units, run_units
+from greencv_core.utils.text import count, left_out_clause, listed, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
 """Loss of F1 (two points) that counts as negligible by default."""
@@ -33,11 +33,7 @@ class NonInferiority:
     loss_high: float
     """90 % interval of the loss, for two one-sided tests at 5 %."""
     p: float
-    """P value of Welch's one-sided test of a loss of the margin or more; NaN without spread."""
-    p_equivalence: float
-    """P value of equivalence by two one-sided tests (TOST)."""
-    p_ranks: float
-    """P value of Brunner and Munzel's one-sided test of ``b`` plus the margin against ``a``."""
+    """P value of the one-sided t test of a loss of the margin or more; NaN without spread."""
 
     @property
     def passes(self) -> bool:
@@ -49,85 +45,84 @@ class NonInferiority:
         verdict = "is shown to be" if self.passes else "is not shown to be"
         return (
             f"The loss {verdict} below {self.margin:g} ({self.loss:.3f} on average, 90 % "
-            f"interval {self.loss_low:.3f} to {self.loss_high:.3f}; Welch, {p_value(self.p)}; by "
-            f"ranks, {p_value(self.p_ranks)})."
+            f"interval {self.loss_low:.3f} to {self.loss_high:.3f}; {p_value(self.p)})."
         )
 
 
-def non_inferiority(a: Values, b: Values, margin: float) -> NonInferiority:
+def non_inferiority(
+    a: pd.Series, b: pd.Series, margin: float, extra_variance: float = 0.0
+) -> NonInferiority:
     """Test whether ``b`` loses less than ``margin`` against ``a``, at 5 %, one-sided.
 
-    By Welch's t (Schuirmann 1987) and by ranks (Brunner and Munzel 2000).
+    By the t test of the conditions' :func:`~greencv_core.analysis.units.run_units` (Schuirmann
+    1987).
+    ``extra_variance`` is that of an error of the loss that no spread of the units contains.
     """
-    if min(len(a), len(b)) < 2:
-        raise NotEnoughDataError("whether a loss is negligible needs at least 2 runs on each side")
-    loss = float(a.mean() - b.mean())
-    if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return NonInferiority(margin, loss, loss, loss, math.nan, math.nan, math.nan)
-    both = CompareMeans(DescrStatsW(b), DescrStatsW(a))
-    equivalence, (lower, *_) = both.ttost_ind(-margin, margin, usevar="unequal")
-    low, high = both.tconfint_diff(alpha=2 * ALPHA, usevar="unequal")
-    return NonInferiority(
-        margin=margin,
-        loss=loss,
-        loss_low=float(-high),
-        loss_high=float(-low),
-        p=float(lower[1]),
-        p_equivalence=float(equivalence),
-        p_ranks=_by_ranks(a, b + margin),
-    )
+    found = contrast(a, b, extra_variance)
+    low, high = found.interval(1 - 2 * ALPHA)
+    return NonInferiority(margin, -found.estimate, -high, -low, found.p_above(-margin))
 
 
 @dataclass(frozen=True)
 class SavingsWithoutLoss:
-    """Pairs of conditions of which one saves, and whether the loss of correctness is negligible."""
+    """The conditions that lose little against the best, and the largest saving between them."""
 
     value: str
     correctness: str
     margin: float
+    conditions: pd.DataFrame
+    """condition, n, the mean of the correctness, loss_high (upper bound of its loss against the
+    best, 95 % for all conditions at once) and passes; in order of loss_high."""
     pairs: pd.DataFrame
-    """from, to, saving, ci_low, ci_high, correctness_loss (of medians), loss_high (upper 95 %
-    bound, of means), non_inferiority_p, non_inferiority_p_holm (over all rows),
-    non_inferiority_p_ranks, passes; one row for each pair whose saving is surely above zero."""
-    compared: int
-    """Number of all pairs of conditions."""
-    learned_nothing: int
-    """Number of pairs whose dearer condition has a median correctness of 0; none passes."""
+    """from, to, saving, ci_low, ci_high (as of one pair) and correctness_loss (of medians) of each
+    pair of conditions that pass, the largest saving first."""
     best: Saving | None
-    """Largest saving of the pairs that pass; its interval allows for the choice."""
+    """The largest of these savings; its interval allows for the choice among all pairs."""
+    left_out: tuple[str, ...] = ()
+    """Conditions with fewer than two runs with correctness, or with a value of zero or below."""
+    failed: tuple[str, ...] = ()
+    """Conditions that learned nothing, which take no part (:mod:`..chance`)."""
+    image_error: str = ""
+    """That the error from the number of validation images is not included, if it is not."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval of the largest saving lies above zero."""
+        return self.best is not None and self.best.ci_low > 0
 
     def sentence(self) -> str:
-        """Name the largest saving without loss, and count the pairs."""
-        points = f"{100 * self.margin:g} points of {quantity(self.correctness)}"
+        """Name the largest saving without loss, and count the conditions."""
+        failed = ""
+        if self.failed:
+            verb = "takes" if len(self.failed) == 1 else "take"
+            failed = f"{listed(self.failed)} learned nothing and {verb} no part."
+        return " ".join(part for part in (self._answer(), failed, self.image_error) if part)
+
+    def _answer(self) -> str:
+        passing = self.conditions[self.conditions["passes"]]
         text = (
-            f"Of {count(self.compared, 'pair')} of conditions, {len(self.pairs)} "
-            f"{'saves' if len(self.pairs) == 1 else 'save'} {quantity(self.value)} (95 % interval "
-            "above zero)"
+            f"Of {count(len(self.conditions), 'condition')}, {len(passing)} "
+            f"{'is' if len(passing) == 1 else 'are'} shown to lose less than "
+            f"{100 * self.margin:g} points of mean {quantity(self.correctness)} against the best "
+            "(95 %, for all conditions at once)"
         )
-        if self.pairs.empty:
-            return f"{text}."
-        passing = int(self.pairs["passes"].sum())
-        text += (
-            f"; {passing} of these {'is' if passing == 1 else 'are'} shown to lose less than "
-            f"{points} (Welch's one-sided test, Holm's correction)"
+        why = f"fewer than 2 runs with {quantity(self.correctness)}"
+        why += f", or {quantity(self.value)} of zero or below"
+        text += left_out_clause(self.left_out, why)
+        if self.best is None:
+            return f"{text}: no saving can be called free of a loss of correctness."
+        if not self.shown:
+            return f"{text}. No saving is shown between them: {self.best.sentence()}"
+        row = passing.loc[passing["condition"] == self.best.cheap].iloc[0]
+        lost = (
+            f"loses at most {100 * row['loss_high']:.2f} points against the best"
+            if row["loss_high"] > 0
+            else "is shown to lose nothing against the best"
         )
-        if self.learned_nothing:
-            text += (
-                f"; {self.learned_nothing} "
-                f"{'saves' if self.learned_nothing == 1 else 'save'} against a condition that "
-                "learned nothing, which is no saving"
-            )
-        if self.best is not None:
-            chosen = (self.pairs["from"] == self.best.dear) & (self.pairs["to"] == self.best.cheap)
-            row = self.pairs[chosen].iloc[0]
-            return (
-                f"{text}. The largest saving among them: {self.best.sentence()} "
-                f"{_loss_sentence(row['loss_high'], row['non_inferiority_p_holm'])}"
-            )
-        if not self.learned_nothing:
-            alone = int((self.pairs["non_inferiority_p"] < ALPHA).sum())
-            text += f", {alone} if each were tested alone"
-        return f"{text}. No saving can be called free of a loss of correctness."
+        return (
+            f"{text}. The largest saving between these: {self.best.sentence()} "
+            f"{self.best.cheap} {lost}."
+        )
 
 
 def savings_without_loss(
@@ -138,66 +133,52 @@ def savings_without_loss(
     *,
     correctness: str = "f1_macro",
 ) -> SavingsWithoutLoss:
-    """Test every pair of conditions of which one saves for a loss of correctness."""
-    runs = runs.dropna(subset=[value, correctness])
-    every = savings_table(runs, by, value, correctness=correctness)
-    saving = [result for result in every if result.ci_low > 0]
+    """Find the largest saving between conditions that are shown to lose little against the best.
+
+    Both conditions must be: against one that failed, any other seems to lose nothing. The bounds of
+    the loss are those of the decision (:func:`loss_bounds`), with the error from the number of
+    validation images where it is known. Conditions that learned nothing take no part.
+    """
+    known = mark_units(runs).dropna(subset=[value, correctness])
     columns = [by] if isinstance(by, str) else list(by)
-    scores = {
-        condition_name(key): part[correctness].to_numpy(dtype=float)
-        for key, part in runs.groupby(columns, sort=False, observed=True)
+    groups = known.groupby(columns, sort=False, observed=True)
+    failed = [condition_name(key) for key, part in groups if learned_nothing(part, correctness)]
+    if failed and groups.ngroups - len(failed) < 2:
+        raise NotEnoughDataError(f"{listed(failed)} learned nothing, so fewer than 2 are left")
+    known = groups.filter(lambda part: not learned_nothing(part, correctness))
+    every = savings_table(known, by, value, correctness=correctness)
+    compared = {name for result in every for name in (result.dear, result.cheap)}
+    parts = {
+        condition_name(key): part
+        for key, part in known.groupby(columns, sort=False, observed=True)
+        if condition_name(key) in compared
     }
-    tests = [non_inferiority(scores[s.dear], scores[s.cheap], margin) for s in saving]
-    adjusted = holm([test.p for test in tests])
-    # A condition that learned nothing has nothing to lose.
-    learned = [bool(np.median(scores[result.dear]) > 0) for result in saving]
-    passes = [
-        taught and (p < ALPHA if math.isfinite(p) else test.passes)
-        for taught, test, p in zip(learned, tests, adjusted, strict=True)
-    ]
-    pairs = pd.DataFrame(
+    scores = [run_units(part, correctness) for part in parts.values()]
+    bounds = loss_bounds(scores, np.nan_to_num(image_variances(list(parts.values()), correctness)))
+    means = [float(values.mean()) for values in scores]
+    passes = {name: bool(bound < margin) for name, bound in zip(parts, bounds, strict=True)}
+    passing = [result for result in every if passes[result.dear] and passes[result.cheap]]
+    table = pd.DataFrame(
         {
-            "from": [result.dear for result in saving],
-            "to": [result.cheap for result in saving],
-            "saving": [result.saving for result in saving],
-            "ci_low": [result.ci_low for result in saving],
-            "ci_high": [result.ci_high for result in saving],
-            "correctness_loss": [result.correctness_loss for result in saving],
-            "loss_high": [test.loss_high for test in tests],
-            "non_inferiority_p": [test.p for test in tests],
-            "non_inferiority_p_holm": adjusted,
-            "non_inferiority_p_ranks": [test.p_ranks for test in tests],
-            "passes": passes,
+            "condition": list(parts),
+            "n": [len(part) for part in parts.values()],
+            correctness: means,
+            "loss_high": bounds,
+            "passes": list(passes.values()),
         }
     )
-    passing = [result for result, ok in zip(saving, passes, strict=True) if ok]
+    keys = ("saving", "ci_low", "ci_high", "correctness_loss")
+    rows = [
+        {"from": s.dear, "to": s.cheap, **{key: getattr(s, key) for key in keys}} for s in passing
+    ]
     return SavingsWithoutLoss(
         value=value,
         correctness=correctness,
         margin=margin,
-        pairs=pairs,
-        compared=len(every),
-        learned_nothing=learned.count(False),
-        best=pick_largest(runs, passing) if passing else None,
+        conditions=table.sort_values("loss_high", kind="stable", ignore_index=True),
+        pairs=pd.DataFrame(rows, columns=["from", "to", *keys]),
+        best=passing[0].picked(len(parts), len(every)) if passing else None,
+        left_out=groups_but(runs, by, [*parts, *failed]),
+        failed=tuple(failed),
+        image_error=image_error_sentence(known, correctness),
     )
-
-
-def _loss_sentence(highest: float, p: float) -> str:
-    if math.isnan(p):
-        return "Neither condition's runs differ in correctness: there is nothing to test."
-    text = (
-        f"Its loss is at most {highest:.{F1_DECIMALS}f}"
-        if highest > 0.5 * 10**-F1_DECIMALS
-        else "It is shown to lose nothing"
-    )
-    return f"{text} (95 %, of means; {p_value(p)})."
-
-
-def _by_ranks(a: Values, raised: Values) -> float:
-    """Return the p value of Brunner and Munzel's test that ``raised`` is not higher than ``a``."""
-    if raised.min() > a.max():
-        return 0.0
-    if raised.max() < a.min():
-        return 1.0
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        return float(stats.brunnermunzel(raised, a, alternative="greater").pvalue)

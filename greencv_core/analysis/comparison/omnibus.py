@@ -1,46 +1,52 @@
-"""Omnibus tests of group differences by means and by ranks, with effect sizes."""
+"""Whether groups differ: tests of all pairs, omnibus tests, effect sizes."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
-from greencv_core.analysis.comparison.pairwise import compared_pairs, holm
+from greencv_core.analysis.bootstrap import SEED
+from greencv_core.analysis.comparison.pairwise import compared_pairs, holm, t_tests
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Unavailable, Values, attempt
+from greencv_core.analysis.units import mark_units, run_units, units
 from greencv_core.utils.text import (
     as_opening,
     count,
     left_out_clause,
     listed,
-    number,
     p_value,
     quantity,
 )
 
-FEWEST_FOR_MEANS = 5
-"""Runs in a group. With fewer, Welch's test does not keep its level."""
-_PAIRED = ["a", "b", "cliffs_delta", "dunn_p", "dunn_p_holm", "games_howell_p"]
+FEWEST_RUNS = 3
+"""Runs of a group that is tested; of two, a variance has one degree of freedom."""
+_CORRECTNESS = ("accuracy", "f1_macro")
+ARRANGEMENTS = 4_999
+"""Random arrangements of a permutation test; it is exact if there are no more than these."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A value compared between groups by means and by ranks.
+    """A value compared between groups.
 
-    ``primary`` names the test that decides: ``welch`` if every group has at least five runs that
-    are not all the same, else ``kruskal``. Normality is no criterion: if variances differ, the
-    tests of Welch and of Games and Howell keep their level, and tests by ranks do not
-    (``benchmarks/statistics.py``).
+    One rule decides: groups differ if a t test tells a pair apart, after Holm's correction for all
+    pairs. Units are sessions where a group has several, else runs, paired where groups share
+    blocks (:mod:`greencv_core.analysis.units`). Welch's and Kruskal and Wallis' omnibus tests, and
+    the tests of Games and Howell and of Dunn, are figures besides: with few runs, or with spreads
+    that differ, they reject too often.
     """
 
     value: str
     by: str
     groups: pd.DataFrame
-    """group, n, median, q1, q3, mean, sd, shapiro_w, shapiro_p."""
+    """group, n, sessions, median, q1, q3, mean, sd, shapiro_w, shapiro_p."""
     levene_w: float
     levene_p: float
     """Brown-Forsythe: Levene's test about the medians."""
@@ -57,68 +63,69 @@ class Comparison:
     omega_squared: float
     """Effect size of the means: df1 (F - 1) / (df1 (F - 1) + n), with Welch's F (Hays 1963)."""
     pairs: pd.DataFrame
-    """As :func:`greencv_core.analysis.comparison.pairwise.compared_pairs` returns them."""
-    primary: str
+    """As :func:`greencv_core.analysis.comparison.pairwise.t_tests` and, if asked for,
+    :func:`~greencv_core.analysis.comparison.pairwise.compared_pairs` return them."""
+    permutation_p: float
+    """P value of a permutation test, which assumes groups of one shape and spread; NaN if not asked
+    for. In a family, adjusted by Holm's method."""
+    family: int
+    """Number of pairs that are adjusted together; see :func:`compare_each`."""
     left_out: tuple[str, ...] = ()
-    """Groups with fewer than two values."""
-    family: int = 1
-    """Number of comparisons that are adjusted together; see :func:`compare_each`."""
-    family_p: float | None = None
-    """Primary omnibus p, adjusted by Holm's method for the family."""
+    """Groups of too few runs."""
 
     @property
     def p(self) -> float:
-        """P value of the primary omnibus test, adjusted if there is a family."""
-        if self.family_p is not None:
-            return self.family_p
-        return self.kruskal_p if self.primary == "kruskal" else self.welch_p
+        """Lowest p value of the pairs, adjusted."""
+        return float(self.pairs["t_p_holm"].min())
 
     @property
     def significant(self) -> bool:
-        """Whether the primary omnibus test rejects equality at 5 %."""
+        """Whether a pair of groups is told apart at 5 %."""
         return self.p < ALPHA
 
     @property
     def pairs_differing(self) -> int:
-        """Number of pairs that differ at 5 % by the primary pairwise test."""
-        column = "dunn_p_holm" if self.primary == "kruskal" else "games_howell_p"
-        return int((self.pairs[column] < ALPHA).sum())
+        """Number of pairs that are told apart at 5 %."""
+        return int((self.pairs["t_p_holm"] < ALPHA).sum())
+
+    def statistics(self) -> str:
+        """Return the test that decides, and its p value."""
+        unit = "sessions" if self.groups["sessions"].max() > 1 else "blocks"
+        paired = self.pairs["paired"]
+        test = "Welch's t test"
+        if paired.any():
+            test = f"t test{'' if paired.all() else ', in part'} paired over {unit}"
+        elif unit == "sessions":
+            test = "Welch's t test of session means"
+        if self.family == 1:
+            return f"{test}, {p_value(self.p)}"
+        lowest = "lowest " if len(self.pairs) > 1 else ""
+        return f"{test}, {lowest}{p_value(self.p)} by Holm's method for {self.family} pairs"
 
     def sentence(self) -> str:
-        """Describe the tests, the effect size and the pairs; negative effect sizes read as 0."""
+        """Describe the test, the effect size and the pairs; a negative effect size reads as 0."""
         k, n = len(self.groups), int(self.groups["n"].sum())
-        by_ranks = self.primary == "kruskal"
-        welch_p = self.welch_p if by_ranks else self.p
-        kruskal_p = self.p if by_ranks else self.kruskal_p
-        means = (
-            f"Welch's F = {number(self.welch_f)}, {p_value(welch_p)}",
-            f"omega squared = {max(0.0, self.omega_squared):.2f}",
-        )
-        ranks = (
-            f"Kruskal-Wallis H = {number(self.kruskal_h)}, {p_value(kruskal_p)}",
-            f"eta squared = {max(0.0, self.eta_squared):.2f}",
-        )
-        test, effect = ranks if by_ranks else means
-        pairwise = "Dunn's test with Holm's correction" if by_ranks else "the Games-Howell test"
-        if self.family_p is not None:
-            test += f" by Holm's method for {self.family} comparisons"
         verdict = "differs" if self.significant else "is not shown to differ"
         text = (
             f"{as_opening(quantity(self.value))} {verdict} between the {k} {self.by}s "
-            f"({test}, {effect}, n = {n})"
+            f"({self.statistics()}; omega squared = {max(0.0, self.omega_squared):.2f}, n = {n})"
         )
         if k > 2:
-            apart = int((self.pairs["cliffs_delta"].abs() == 1).sum())
+            text += f"; {self.pairs_differing} of {count(len(self.pairs), 'pair')} are told apart"
+            if "cliffs_delta" in self.pairs:
+                apart = int((self.pairs["cliffs_delta"].abs() == 1).sum())
+                text += f", and the values of {apart} do not overlap"
+        untested = int(self.pairs["t_p"].isna().sum())
+        if untested:
+            text += f"; {count(untested, 'pair')} without any spread cannot be tested"
+        if np.isfinite(self.permutation_p):
+            shown = self.permutation_p < ALPHA
+            answer = "shows a difference" if shown else "does not show a difference"
             text += (
-                f"; {pairwise} tells {self.pairs_differing} of "
-                f"{count(len(self.pairs), 'pair')} apart, and the values of {apart} do not overlap"
+                f"; a permutation test, which assumes equal spreads, {answer} "
+                f"({p_value(self.permutation_p)})"
             )
-        if np.isfinite(self.welch_p if by_ranks else self.kruskal_p):
-            agrees = (self.welch_p < ALPHA) == (self.kruskal_p < ALPHA)
-            word = "means" if by_ranks else "ranks"
-            other = ", ".join(means if by_ranks else ranks)
-            text += f"; by {word} the answer is {'the same' if agrees else 'another'} ({other})"
-        return text + left_out_clause(self.left_out, "fewer than 2 runs") + "."
+        return text + left_out_clause(self.left_out, f"fewer than {FEWEST_RUNS} runs") + "."
 
     def assumptions(self) -> str:
         """Describe the checks of normality and of equal variances."""
@@ -142,70 +149,91 @@ class Comparison:
         return f"{normal}; variances {differ} (Brown-Forsythe, {p_value(self.levene_p)})."
 
     def table(self) -> pd.DataFrame:
-        """Return the omnibus tests, one row each."""
+        """Return the test that decides and the omnibus tests, one row each."""
         k, n = len(self.groups), int(self.groups["n"].sum())
         welch_df = f"{self.welch_df1:.0f}; {self.welch_df2:.1f}"
         rows = [
-            ("Welch's ANOVA (means)", "F", self.welch_f, welch_df, self.welch_p),
-            ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p),
-            ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p),
-        ]
-        frame = pd.DataFrame(rows, columns=["test", "statistic", "value", "df", "p"])
-        frame["effect_size"] = [
-            f"omega squared {self.omega_squared:.3f}",
-            f"eta squared {self.eta_squared:.3f}, epsilon squared {self.epsilon_squared:.3f}",
-            None,
-        ]
-        frame["primary"] = [self.primary == "welch", self.primary == "kruskal", False]
-        return frame
+            ("t tests of pairs, lowest p (Holm)", None, np.nan, None, self.p, None),
+            ("Permutations of Welch's test", None, np.nan, None, self.permutation_p, None),
+            ("Welch's ANOVA (means)", "F", self.welch_f, welch_df, self.welch_p,
+             f"omega squared {self.omega_squared:.3f}"),
+            ("Kruskal-Wallis (ranks)", "H", self.kruskal_h, f"{k - 1}", self.kruskal_p,
+             f"eta squared {self.eta_squared:.3f}, epsilon squared {self.epsilon_squared:.3f}"),
+            ("Brown-Forsythe (variances)", "W", self.levene_w, f"{k - 1}; {n - k}", self.levene_p,
+             None),
+        ]  # fmt: skip
+        columns = ["test", "statistic", "value", "df", "p", "effect_size"]
+        return pd.DataFrame(rows, columns=columns).assign(primary=[True] + [False] * 4)
 
 
 def compare(runs: pd.DataFrame, value: str, by: str, *, pairs: bool = True) -> Comparison:
-    """Compare ``value`` between the groups of column ``by`` that have at least two values.
+    """Compare ``value`` between the groups of column ``by`` that have three runs or more.
 
-    Without ``pairs`` (which take long with many groups), the table of pairs is empty.
+    Without ``pairs`` (which take long with many groups), pairs are tested and not described, and
+    there is no permutation test.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are fewer than two such groups, or no pair has any spread to test against.
     """
     every = {
-        str(name): part[value].dropna().to_numpy(dtype=float)
-        for name, part in runs.groupby(by, sort=False, observed=True)
+        str(name): part.dropna(subset=[value])
+        for name, part in mark_units(runs).groupby(by, sort=False, observed=True)
     }
-    groups = {name: values for name, values in every.items() if len(values) >= 2}
-    if len(groups) < 2:
+    parts = {name: part for name, part in every.items() if len(part) >= FEWEST_RUNS}
+    if len(parts) < 2:
         raise NotEnoughDataError(
-            f"a comparison of {quantity(value)} needs at least 2 {by}s of at least 2 runs each, "
-            f"and there {'is' if len(groups) == 1 else 'are'} {len(groups)}"
+            f"a comparison of {quantity(value)} needs at least 2 {by}s of at least {FEWEST_RUNS} "
+            f"runs each, and there {'is' if len(parts) == 1 else 'are'} {len(parts)}"
         )
+    unit_means = run_units if value in _CORRECTNESS else units
+    of_units = {name: unit_means(part, value) for name, part in parts.items()}
+    tests = t_tests(of_units)
+    if tests["t_p"].isna().all():
+        raise NotEnoughDataError(
+            f"{quantity(value)} is the same in all runs of each {by}: there is no spread to test "
+            "against"
+        )
+    groups = {name: part[value].to_numpy(dtype=float) for name, part in parts.items()}
+    sessions = [len(u) if u.index.name == "session" else 1 for u in of_units.values()]
+    return Comparison(
+        value=value,
+        by=by,
+        pairs=tests.join(compared_pairs(groups)) if pairs else tests,
+        permutation_p=permutation_p(of_units, tests["paired"].all()) if pairs else np.nan,
+        family=int(tests["t_p"].notna().sum()),
+        left_out=tuple(name for name in every if name not in groups),
+        **_omnibus(groups, sessions),
+    )
+
+
+def _omnibus(groups: Mapping[str, Values], sessions: Sequence[int]) -> dict[str, Any]:
+    """Return the groups and the omnibus tests; figures that are not defined are NaN."""
     values = list(groups.values())
     described = pd.DataFrame([_describe(name, v) for name, v in groups.items()])
+    described.insert(2, "sessions", sessions)
     n, k = sum(map(len, values)), len(values)
-    constant = np.ptp(np.concatenate(values)) == 0
     with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         # Groups without spread make these tests divide by zero; the result is NaN.
         levene = stats.levene(*values, center="median")
         welch = anova_oneway(values, use_var="unequal")
-        h, p = (0.0, 1.0) if constant else stats.kruskal(*values)
+        h, p = stats.kruskal(*values)
     between = float(welch.df[0]) * (float(welch.statistic) - 1)
-    by_ranks = described["n"].min() < FEWEST_FOR_MEANS or described["sd"].min() == 0
-    return Comparison(
-        value=value,
-        by=by,
-        groups=described,
-        # Two values are equally far from their median.
-        levene_w=float(levene.statistic) if described["n"].min() > 2 else np.nan,
-        levene_p=float(levene.pvalue) if described["n"].min() > 2 else np.nan,
-        welch_f=float(welch.statistic),
-        welch_df1=float(welch.df[0]),
-        welch_df2=float(welch.df[1]),
-        welch_p=float(welch.pvalue),
-        kruskal_h=float(h),
-        kruskal_p=float(p),
-        eta_squared=float((h - k + 1) / (n - k)),
-        epsilon_squared=float(h / (n - 1)),
-        omega_squared=between / (between + n) if np.isfinite(between) else np.nan,
-        pairs=compared_pairs(groups) if pairs else pd.DataFrame(columns=_PAIRED),
-        primary="kruskal" if by_ranks else "welch",
-        left_out=tuple(name for name in every if name not in groups),
-    )
+    return {
+        "groups": described,
+        "levene_w": float(levene.statistic),
+        "levene_p": float(levene.pvalue),
+        "welch_f": float(welch.statistic),
+        "welch_df1": float(welch.df[0]),
+        "welch_df2": float(welch.df[1]),
+        "welch_p": float(welch.pvalue),
+        "kruskal_h": float(h),
+        "kruskal_p": float(p),
+        "eta_squared": float((h - k + 1) / (n - k)),
+        "epsilon_squared": float(h / (n - 1)),
+        "omega_squared": between / (between + n) if np.isfinite(between) else np.nan,
+    }
 
 
 def compare_each(
@@ -213,30 +241,72 @@ def compare_each(
 ) -> dict[str, Comparison | Unavailable]:
     """Compare groups within each level of another column, as one family.
 
-    The omnibus tests, and Dunn's tests of all pairs of all levels, are adjusted by Holm's method;
-    the Games-Howell tests, which are adjusted within a level already, by Bonferroni's for the
-    number of levels (for two groups they equal the omnibus test and share its adjusted p).
+    The tests of all pairs of all levels are adjusted together by Holm's method, Dunn's too, and so
+    are the permutation tests.
     """
     every = {
         str(name): attempt(compare, part, value, by, pairs=pairs)
-        for name, part in runs.groupby(within, sort=False, observed=True)
+        for name, part in mark_units(runs).groupby(within, sort=False, observed=True)
     }
     answered = {name: c for name, c in every.items() if isinstance(c, Comparison)}
     if len(answered) < 2:
         return every
-    omnibus = holm([c.p for c in answered.values()])
-    dunn = iter(holm(np.concatenate([c.pairs["dunn_p"] for c in answered.values()])))
-    for (name, comparison), p in zip(answered.items(), omnibus, strict=True):
-        table = comparison.pairs.assign(dunn_p_holm=[next(dunn) for _ in comparison.pairs.index])
-        by_omnibus = len(table) == 1 and comparison.primary == "welch"
-        games_howell = (table["games_howell_p"] * len(answered)).clip(upper=1.0)
+    table = pd.concat([c.pairs for c in answered.values()], keys=answered)
+    for column in {"t_p", "dunn_p"} & set(table):
+        table[f"{column}_holm"] = holm(table[column])
+    permuted = holm([c.permutation_p for c in answered.values()])
+    for (name, comparison), p in zip(answered.items(), permuted, strict=True):
         every[name] = replace(
             comparison,
-            family=len(answered),
-            family_p=p,
-            pairs=table.assign(games_howell_p=p if by_omnibus else games_howell),
+            family=int(table["t_p"].notna().sum()),
+            permutation_p=p,
+            pairs=table.loc[name],
         )
     return every
+
+
+def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> float:
+    """Return the p value of a permutation test of equal groups.
+
+    Paired units change places within their block or session, and the statistic is the spread of
+    the means; others change places between all groups, and it is the p value of Welch's analysis of
+    variance, which keeps 5 % with two groups of unequal size and spread better than its F.
+    """
+    series = list(of_units.values())
+    shared = [name for name in series[0].index if all(name in other for other in series[1:])]
+    blocked = paired and len(shared) > 1
+    samples = [s.loc[shared].to_numpy() if blocked else s.to_numpy() for s in series]
+    result = stats.permutation_test(
+        samples,
+        _spread_of_means if blocked else _welch_evidence,
+        permutation_type="samples" if blocked else "independent",
+        vectorized=True,
+        n_resamples=ARRANGEMENTS,
+        alternative="greater",
+        random_state=np.random.default_rng(SEED),
+    )
+    return float(result.pvalue)
+
+
+def _spread_of_means(*samples: Values, axis: int) -> Values:
+    spread: Values = np.var([sample.mean(axis=axis) for sample in samples], axis=0)
+    return spread
+
+
+def _welch_evidence(*samples: Values, axis: int) -> Values:
+    """Return minus the logarithm of the p value of Welch's analysis of variance."""
+    k, n = len(samples), np.array([sample.shape[axis] for sample in samples])
+    means = np.stack([sample.mean(axis=axis) for sample in samples], axis=-1)
+    # Tied values have no variance; a tiny one keeps the statistic defined.
+    variances = np.stack([sample.var(axis=axis, ddof=1) for sample in samples], axis=-1)
+    weights = n / np.maximum(variances, 1e-12 * means.var() + 1e-300)
+    total = weights.sum(axis=-1, keepdims=True)
+    middle = (weights * means).sum(axis=-1, keepdims=True) / total
+    spread = ((1 - weights / total) ** 2 / (n - 1)).sum(axis=-1)
+    f = (weights * (means - middle) ** 2).sum(axis=-1) / (k - 1)
+    f /= 1 + 2 * (k - 2) / (k**2 - 1) * spread
+    evidence: Values = -stats.f.logsf(f, k - 1, (k**2 - 1) / (3 * spread))
+    return evidence
 
 
 def shapiro_wilk(values: Values) -> tuple[float, float]:
@@ -247,7 +317,7 @@ def shapiro_wilk(values: Values) -> tuple[float, float]:
 
 
 def _describe(name: str, values: Values) -> dict[str, object]:
-    varied = len(values) >= 3 and np.ptp(values) > 0
+    varied = np.ptp(values) > 0
     w, p = shapiro_wilk(values) if varied else (np.nan, np.nan)
     return {
         "group": name,

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
-from greencv_core.utils.text import listed, p_value, quantity
+from greencv_core.utils.text import as_opening, count, listed, p_value, quantity
 
 FEWEST = 6
 """Combinations; with five, the signed-rank test cannot reach 5 %."""
@@ -28,9 +28,16 @@ class PairedComparison:
     test: str
     statistic: float
     p: float
+    """NaN if the value is the same in all environments for every combination."""
 
     def sentence(self) -> str:
         """Describe the test and the median differences."""
+        if np.isnan(self.p):
+            return (
+                f"{as_opening(quantity(self.value))} is the same in all environments for each of "
+                f"{self.combinations} combinations of architecture and seed: there is no spread to "
+                "test against."
+            )
         verdict = "differs" if self.p < ALPHA else "is not shown to differ"
         parts = [
             f"{round(row.shift, 4) + 0.0:+.4f} in {row.environment}"
@@ -55,6 +62,13 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     table = table[[name for name in runs["environment"].unique() if name in table]].dropna()
     environments = list(table.columns)
     if len(environments) < 2:
+        every = list(map(str, runs["environment"].unique()))
+        if len(every) > 1:
+            raise NotEnoughDataError(
+                f"no comparison of {quantity(value)}: only "
+                f"{count(len(environments), 'environment')} of {len(every)} "
+                f"{'has' if len(environments) == 1 else 'have'} runs with it"
+            )
         raise NotEnoughDataError(
             "there is none to analyse"
             if runs.empty
@@ -69,7 +83,7 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
     differences = table[environments[1:]].sub(table[reference], axis=0)
     columns = [table[name].to_numpy(dtype=float) for name in environments]
     if np.ptp(table.to_numpy(dtype=float), axis=1).max() == 0:
-        test, statistic, p = "no difference in any pair", 0.0, 1.0
+        test, statistic, p = "no spread to test against", np.nan, np.nan
     elif len(environments) == 2:
         test = "Wilcoxon's signed-rank test"
         statistic, p = stats.wilcoxon(columns[0], columns[1])

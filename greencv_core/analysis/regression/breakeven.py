@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from greencv_core.analysis.regression.data import Fit, quantile, shared_variance
 from greencv_core.analysis.result import (
     ALPHA,
-    CONFIDENCE,
     NotEnoughDataError,
     Unavailable,
     Values,
     attempt,
 )
+from greencv_core.analysis.sessions import find_sessions
 from greencv_core.utils.text import number, p_value
 
 FEWEST = 4
@@ -33,19 +33,13 @@ class Crossing:
     above: str
     gflops: float
     """Zero of the line between the two on logarithmic axes."""
-    low: float
-    high: float
-    """95 % interval by the spread of the runs alone; NaN if unbounded."""
 
     def sentence(self) -> str:
         """Describe the crossing."""
-        interval = f" (95 % interval by the runs alone {number(self.low)} to {number(self.high)})"
-        if math.isnan(self.low):
-            interval = ""
         return (
             "Of the architectures themselves, the cheaper environment changes between "
             f"{self.below} and {self.above}, at {number(self.gflops)} GFLOPs on a line between the "
-            f"two{interval}."
+            "two."
         )
 
 
@@ -74,6 +68,8 @@ class BreakEven:
     """Whether a break-even within the range of the architectures is ruled out at 95 %."""
     crossing: Crossing | None
     """Where the ratios of the architectures themselves cross 1, if they do so once."""
+    sessions: int = 0
+    """Sessions of the environment that has the fewest; 0 if they are unknown."""
 
     @property
     def lowest(self) -> float:
@@ -125,12 +121,14 @@ class BreakEven:
     def _line_sentence(self) -> str:
         observed = f"{number(self.lowest)} to {number(self.highest)} GFLOPs"
         trend = (
-            f"the ratio changes with GFLOPs (exponent {self.exponent:.2f}, "
-            f"{p_value(self.exponent_p)})"
+            f"the ratio of {self.above} to {self.below} falls with GFLOPs (exponent "
+            f"{-abs(self.exponent):.2f}, {p_value(self.exponent_p)})"
             if self.exponent_p < ALPHA
             else f"the ratio is not shown to change with GFLOPs ({p_value(self.exponent_p)})"
         )
         trend = f"{trend}, over {len(self.points)} architectures"
+        if self.sessions == 1:
+            trend += " in one session, for which it holds"
         if self.excluded:
             return (
                 f"{self.a} and {self.b}: no break-even in the range observed ({observed}); "
@@ -155,15 +153,22 @@ class BreakEven:
 def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     """Find the GFLOPs at which two environments take the same energy per image.
 
-    The interval is Fieller's (1954) of the zero of a line, with the residual variance of the
-    architectures about it.
+    The interval is Fieller's (1954) of the zero of a line, with architectures as units and what
+    sessions add to the level.
     """
     runs = runs[(runs["energy_j_per_image"] > 0) & (runs["gflops_per_image"] > 0)]
     runs = runs[runs["environment"].isin((a, b))]
-    log_energy = np.log10(runs["energy_j_per_image"].astype(float))
-    groups = log_energy.groupby([runs["architecture"], runs["environment"]])
+    data = pd.DataFrame(
+        {
+            "architecture": runs["architecture"].astype(str),
+            "environment": runs["environment"].astype(str),
+            "session": find_sessions(runs),
+            "log_energy": np.log10(runs["energy_j_per_image"].astype(float)),
+        }
+    )
+    groups = data.groupby(["architecture", "environment"])["log_energy"]
     means = groups.mean().unstack()
-    gflops = runs.groupby("architecture")["gflops_per_image"].median()
+    gflops = runs.groupby(data["architecture"])["gflops_per_image"].median()
     if {a, b} <= set(means.columns):
         means = means.dropna(subset=[a, b])
     if not {a, b} <= set(means.columns) or gflops[means.index].nunique() < FEWEST:
@@ -172,8 +177,6 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
             "GFLOPs that were trained in both"
         )
     means = means.loc[gflops[means.index].sort_values(kind="stable").index]
-    of_means = (groups.var() / groups.size()).unstack().loc[means.index, [a, b]]
-    dfs = (groups.size() - 1).unstack().loc[means.index, [a, b]]
     x = np.log10(gflops[means.index].to_numpy(dtype=float))
     y = (means[b] - means[a]).to_numpy(dtype=float)
     if np.ptp(y) < 1e-12:
@@ -181,13 +184,14 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
             f"the ratio of {b} to {a} is the same for all architectures: a line through it is "
             "level, and crosses nowhere"
         )
-    line = _Line.through(x, y)
+    both = data[data["architecture"].isin(means.index)]
+    line = _Line.through(x, y, shared_variance(both, {a: -1.0, b: 1.0}, len(x) - 2))
     low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
     crossing = line.centre - line.level / line.slope if line.slope else math.nan
     half, fitted = line.half_width(x), line.at(x)
     points = pd.DataFrame(
         {
-            "architecture": means.index.astype(str),
+            "architecture": means.index,
             "gflops_per_image": 10**x,
             "ratio": 10**y,
             "fitted": 10**fitted,
@@ -205,11 +209,9 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
         low=10**low if abs(low) < 300 else math.nan,
         high=10**high if abs(high) < 300 else math.nan,
         excluded=excluded,
-        crossing=_crossing(
-            [str(name) for name in means.index], x, y,
-            of_means.to_numpy(dtype=float), dfs.to_numpy(dtype=float),
-        ),
-    )  # fmt: skip
+        sessions=int(data.groupby("environment")["session"].nunique().min()),
+        crossing=_crossing(list(means.index), x, y),
+    )
 
 
 def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unavailable]:
@@ -223,51 +225,43 @@ def break_evens(runs: pd.DataFrame) -> dict[str, BreakEven | Unavailable]:
 def most_precise(results: Mapping[str, BreakEven | Unavailable]) -> BreakEven | None:
     """Return the most precise break-even, preferring those within the range observed.
 
-    That is the one of the narrowest interval on the logarithmic axis; if none is bounded, the first
-    estimate within the range, else the first result. None if no pair has a result.
+    That is the one of the narrowest interval on the logarithmic axis; if none is bounded, the one
+    of the surest slope, estimates within the range first. None if no pair has a result.
     """
     known = [result for result in results.values() if isinstance(result, BreakEven)]
     bounded = [result for result in known if result.bounded]
     if bounded:
         return min(bounded, key=lambda one: (not one.within_range, one.high / one.low))
-    return next((result for result in known if result.inside), known[0] if known else None)
+    return min(known, key=lambda one: (not one.inside, one.exponent_p), default=None)
 
 
 @dataclass(frozen=True)
 class _Line:
-    """Least-squares line y = level + slope (x - centre)."""
+    """Least-squares line y = level + slope (x - centre), with the covariance of both."""
 
     centre: float
     level: float
     slope: float
-    level_variance: float
-    slope_variance: float
+    slope_p: float
+    covariance: Values
     df: int
 
     @classmethod
-    def through(cls, x: Values, y: Values) -> _Line:
+    def through(cls, x: Values, y: Values, shared: float = 0.0) -> _Line:
         centre = float(x.mean())
-        around = x - centre
-        squares = float(around @ around)
-        slope, level = float(around @ y) / squares, float(y.mean())
-        residuals = y - level - slope * around
-        df = len(x) - 2
-        variance = float(residuals @ residuals) / df
-        return cls(centre, level, slope, variance / len(x), variance / squares, df)
-
-    @property
-    def slope_p(self) -> float:
-        if self.slope_variance == 0:
-            return 0.0 if self.slope else 1.0
-        t = abs(self.slope) / math.sqrt(self.slope_variance)
-        return 2 * float(stats.t.sf(t, self.df))
+        fit = Fit(np.column_stack([np.ones(len(x)), x - centre]), y)
+        slope = fit.estimate(1)
+        covariance = fit.covariance + np.diag([shared, 0.0])
+        return cls(centre, float(fit.estimates[0]), slope.value, slope.p, covariance, fit.df)
 
     def at(self, x: Values) -> Values:
         return self.level + self.slope * (x - self.centre)
 
     def half_width(self, x: Values) -> Values:
-        variance = self.level_variance + self.slope_variance * (x - self.centre) ** 2
-        half: Values = self._t * np.sqrt(variance)
+        design = np.column_stack([np.ones(len(x)), x - self.centre])
+        half: Values = quantile(self.df) * np.sqrt(
+            np.einsum("ij,jk,ik->i", design, self.covariance, design)
+        )
         return half
 
     def where_zero(self, first: float, last: float) -> tuple[float, float, bool]:
@@ -276,17 +270,14 @@ class _Line:
         It holds each x at which the line does not differ from zero at 5 %. If the slope does not
         differ from zero, that is all but an interval, or everything.
         """
+        (level_variance, covariance), (_, slope_variance) = self.covariance
         low, high, bounded = _fieller(
-            self.level, self.slope, self.level_variance, 0.0, self.slope_variance, self._t
+            self.level, self.slope, level_variance, covariance, slope_variance, quantile(self.df)
         )
         low, high = self.centre + low, self.centre + high
         if bounded:
             return low, high, high < first or low > last
         return math.nan, math.nan, low < first and last < high
-
-    @property
-    def _t(self) -> float:
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.df))
 
 
 def _fieller(
@@ -309,27 +300,11 @@ def _fieller(
     return first, last, a > 0
 
 
-def _crossing(
-    names: list[str], x: Values, y: Values, variances: Values, dfs: Values
-) -> Crossing | None:
+def _crossing(names: list[str], x: Values, y: Values) -> Crossing | None:
     changes = np.flatnonzero(np.sign(y[:-1]) * np.sign(y[1:]) < 0)
     if len(changes) != 1 or x[changes[0]] == x[changes[0] + 1]:
         return None
     i = int(changes[0])
-    level, slope, step = float(y[i]), float(y[i + 1] - y[i]), float(x[i + 1] - x[i])
-    share = -level / slope
-    low = high = math.nan
-    of_each = variances[[i, i + 1]]
-    if np.isfinite(of_each).all() and of_each.sum() > 0:
-        weighted = of_each * np.array([[1 - share], [share]]) ** 2
-        df = float(weighted.sum() ** 2 / (weighted**2 / dfs[[i, i + 1]]).sum())
-        v1, v2 = (float(v) for v in of_each.sum(axis=1))
-        t = float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
-        low, high, bounded = _fieller(level, slope, v1, -v1, v1 + v2, t)
-        if not bounded:
-            low = high = math.nan
-    at, low, high = (float(x[i]) + u * step for u in (share, low, high))
-    if not max(abs(low), abs(high)) < 300:
-        low = high = math.nan
-    at, low, high = (10**u for u in (at, low, high))
-    return Crossing(names[i], names[i + 1], at, low, high)
+    share = float(y[i] / (y[i] - y[i + 1]))
+    at = 10 ** float(x[i] + share * (x[i + 1] - x[i]))
+    return Crossing(names[i], names[i + 1], at)

@@ -1,119 +1,186 @@
-"""Data, terms and prediction error that the regressions share."""
+"""What the regressions share: conditions' means, and least squares with architectures as units."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import statsmodels.formula.api as smf
+from scipy import stats
 
-from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Values
+from greencv_core.analysis.sessions import find_sessions
 
-FEWEST_FOR_PARAMETERS = 4
-"""Architectures needed to estimate two slopes."""
-TERMS = {
-    "log_gflops": "log10(GFLOPs)",
-    "log_parameters": "log10(parameters)",
-    "C(environment)": "environment",
-    "log_gflops:C(environment)": "log10(GFLOPs) x environment",
-    "log_parameters:C(environment)": "log10(parameters) x environment",
-    "Intercept": "intercept",
-}
-STEPS = ("log_gflops", "C(environment)", "log_gflops:C(environment)", "log_parameters",
-          "log_parameters:C(environment)")  # fmt: skip
-"""Terms in the order in which they enter."""
-REPORTED = STEPS[:4]
-"""Terms of the reported regression."""
+FEWEST = 3
+"""Architectures of different GFLOPs, as a line through fewer leaves nothing to judge it by."""
+FEWEST_FOR_PARAMETERS = 6
+"""Architectures for two exponents; with fewer, two degrees of freedom or less are left."""
+PREDICTORS = ("log_gflops", "log_parameters")
+_CONDITION = ["architecture", "environment"]
 
 
 def logarithms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the base-10 logarithms of energy and complexity.
+    """Return the base-10 logarithms of energy and complexity, of environments that have a line.
 
-    Columns: architecture, environment, log_energy (J per image), log_gflops and, if known,
-    log_parameters; the predictors are centred at the mean of the architectures.
+    Columns: architecture, environment, session, log_energy (J per image), log_gflops and, if there
+    are enough architectures, log_parameters; the predictors are centred at the mean of the
+    architectures.
     """
-    columns = {"log_gflops": "gflops_per_image", "log_parameters": "parameters"}
-    if not runs["parameters"].notna().any():
-        del columns["log_parameters"]
-    needed = ["energy_j_per_image", *columns.values()]
-    runs = runs.astype(dict.fromkeys(needed, float))
+    columns = {"log_energy": "energy_j_per_image", "log_gflops": "gflops_per_image"}
+    runs = runs.astype(dict.fromkeys([*columns.values(), "parameters"], float))
     # Logarithms need positive values.
-    runs = runs[(runs[needed] > 0).all(axis="columns")]
-    architectures = runs["architecture"].nunique()
-    if architectures < 3:
+    runs = runs[(runs[list(columns.values())] > 0).all(axis="columns")]
+    sizes = runs.groupby("environment", observed=True)["gflops_per_image"].nunique()
+    most = int(sizes.max()) if len(sizes) else 0
+    if most < FEWEST:
         raise NotEnoughDataError(
-            f"a regression on complexity needs at least 3 architectures, and there "
-            f"{'is' if architectures == 1 else 'are'} {architectures}"
+            f"a regression on complexity needs at least {FEWEST} architectures of different GFLOPs "
+            f"in an environment, and there {'is' if most == 1 else 'are'} {most}"
         )
+    runs = runs[runs["environment"].isin(sizes.index[sizes >= FEWEST])]
+    trained = runs.groupby("environment", observed=True)["architecture"].nunique()
+    if trained.min() >= FEWEST_FOR_PARAMETERS and (runs["parameters"] > 0).all():
+        columns["log_parameters"] = "parameters"
     data = pd.DataFrame(
         {
             "architecture": runs["architecture"].astype(str).to_numpy(),
             "environment": runs["environment"].astype(str).to_numpy(),
-            "log_energy": np.log10(runs["energy_j_per_image"].to_numpy()),
+            "session": find_sessions(runs).to_numpy(),
         }
     )
     for name, column in columns.items():
         data[name] = np.log10(runs[column].to_numpy())
-        data[name] -= data.groupby("architecture")[name].mean().mean()
-    if np.ptp(data["log_gflops"]) == 0:
-        raise NotEnoughDataError("all architectures have the same GFLOPs")
+        if name != "log_energy":
+            data[name] -= data.groupby("architecture")[name].mean().mean()
     if np.ptp(data["log_energy"]) == 0:
         raise NotEnoughDataError("all runs took the same energy: there is nothing to explain")
     return data
 
 
-def estimable_terms(data: pd.DataFrame, terms: Sequence[str]) -> list[str]:
-    """Return the terms that these runs can estimate."""
-    one_environment = data["environment"].nunique() == 1
-    few = data["architecture"].nunique() < FEWEST_FOR_PARAMETERS or "log_parameters" not in data
-    kept: list[str] = []
-    for term in terms:
-        if (one_environment and "environment" in term) or (few and "parameters" in term):
+def means_of(data: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each condition: n, the means, and the variance of log energy."""
+    groups = data.drop(columns="session").groupby(_CONDITION, sort=False)
+    means = groups.mean()
+    return means.assign(variance=groups["log_energy"].var(), n=groups.size()).reset_index()
+
+
+def shared_variance(data: pd.DataFrame, weights: Mapping[str, float], df: int) -> float:
+    """Return what sessions add to the variance of a weighted sum of environments.
+
+    That is the variance of the sum's mean over architectures, beyond what independent runs explain:
+    the analysis of variance of architectures crossed with sessions. Environments with the same
+    sessions are taken together. Of one session nothing is known.
+
+    Parameters
+    ----------
+    data : pandas.DataFrame
+        Columns architecture, environment, session and log_energy.
+    weights : mapping
+        Weight of each environment in the sum.
+    df : int
+        Degrees of freedom of the t quantile that it will be multiplied by. It is larger by how much
+        the quantile of the sessions' own, fewer ones is: in simulations, this holds where
+        Satterthwaite's degrees of freedom do not.
+    """
+    cells = data.groupby(["environment", "architecture", "session"])["log_energy"].mean()
+    known = set(cells.index.get_level_values(0))
+    tables = [w * cells.loc[name].unstack() for name, w in weights.items() if name in known]
+    if len(tables) > 1 and all(set(t.columns) == set(tables[0].columns) for t in tables):
+        tables = [sum(tables[1:], tables[0])]
+    variance = spread = 0.0
+    for table in tables:
+        residuals = table.sub(table.mean(axis="columns"), axis="index").dropna(how="all")
+        of_sessions = residuals.mean().dropna()
+        cells_n, sessions = int(residuals.count().sum()), len(of_sessions)
+        left = cells_n - len(residuals) - sessions + 1
+        if sessions < 2 or left < 1:
             continue
-        design = smf.ols(formula_of([*kept, term]), data).exog
-        # An environment of too few architectures has no slope.
-        if np.linalg.matrix_rank(design) == design.shape[1]:
-            kept.append(term)
-        elif term == "C(environment)":
-            raise NotEnoughDataError(
-                "each architecture was trained in an environment of its own, so that complexity "
-                "and environment cannot be told apart"
-            )
-    return kept
+        between = float(of_sessions @ of_sessions) / (sessions - 1) / sessions
+        noise = float((residuals.sub(of_sessions) ** 2).sum().sum()) / left / cells_n
+        added = max(0.0, between - noise)
+        variance += added
+        spread += added**2 / (sessions - 1)
+    if not variance:
+        return 0.0
+    return variance * (quantile(variance**2 / spread) / quantile(df)) ** 2
 
 
-def formula_of(terms: Sequence[str]) -> str:
-    """Return the formula of the regression on these terms."""
-    return f"log_energy ~ {' + '.join(terms)}"
+def quantile(df: float) -> float:
+    """Return Student's t that a 95 % interval takes."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
 
 
-def leave_one_out(data: pd.DataFrame, formula: str, column: str) -> float | None:
+class Estimate(NamedTuple):
+    """A figure with its 95 % interval, and the p value of its being 0."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+class Fit:
+    """Least squares over architectures, one point each.
+
+    Intervals use Student's t with the degrees of freedom of the architectures, so that they hold
+    for others of the kind.
+    """
+
+    def __init__(self, design: Values, y: Values) -> None:
+        points, coefficients = design.shape
+        if np.linalg.matrix_rank(design) < coefficients:
+            raise NotEnoughDataError("GFLOPs and parameters of the architectures are proportional")
+        inverse = np.linalg.inv(design.T @ design)
+        self.df = points - coefficients
+        self.estimates: Values = inverse @ design.T @ y
+        self.residuals: Values = y - design @ self.estimates
+        self.leverage: Values = np.einsum("ij,jk,ik->i", design, inverse, design)
+        self.covariance: Values = inverse * float(self.residuals @ self.residuals) / self.df
+
+    def estimate(self, place: int, shared: float = 0.0) -> Estimate:
+        """Return a coefficient; ``shared`` adds to its variance."""
+        value = float(self.estimates[place])
+        error = math.sqrt(float(self.covariance[place, place]) + shared)
+        half = quantile(self.df) * error
+        p = 2 * float(stats.t.sf(abs(value) / error, self.df)) if error else float(value == 0)
+        return Estimate(value, value - half, value + half, p)
+
+
+def design_of(means: pd.DataFrame, own: Mapping[str, bool]) -> Values:
+    """Return the design of a regression.
+
+    ``own`` states for ``intercept`` and each predictor in it whether every environment has its own.
+    """
+    each = pd.get_dummies(means["environment"]).to_numpy(dtype=float)
+    values = means.assign(intercept=1.0)
+    return np.hstack(
+        [
+            values[[name]].to_numpy(dtype=float) * (each if separate else 1.0)
+            for name, separate in own.items()
+        ]
+    )
+
+
+def leave_one_out(means: pd.DataFrame, design: Values, column: str) -> float | None:
     """Return the prediction error for a level of a column that the model was fitted without.
 
-    The median absolute relative error over all runs; None with fewer than four architectures or
-    two environments.
+    The median absolute relative error over all conditions; None with fewer than four architectures
+    or two environments.
     """
-    levels = data[column].unique()
+    levels, y = means[column].unique(), means["log_energy"].to_numpy()
     if len(levels) < (4 if column == "architecture" else 2):
         return None
     errors = []
     for level in levels:
-        seen, unseen = data[data[column] != level], data[data[column] == level]
+        out = (means[column] == level).to_numpy()
         # An environment without other architectures has no coefficient.
-        if "environment" in formula:
-            unseen = unseen[unseen["environment"].isin(seen["environment"])]
-        model = smf.ols(formula, seen)
-        if unseen.empty or np.linalg.matrix_rank(model.exog) < model.exog.shape[1]:
+        told = design[~out].any(axis=0)
+        unseen = out & ~design[:, ~told].any(axis=1)
+        seen = design[~out][:, told]
+        if not unseen.any() or np.linalg.matrix_rank(seen) < seen.shape[1]:
             continue
-        predicted = 10 ** model.fit().predict(unseen)
-        errors.append(np.abs(predicted / 10 ** unseen["log_energy"] - 1))
+        predicted = design[unseen][:, told] @ np.linalg.lstsq(seen, y[~out])[0]
+        errors.append(np.abs(10 ** (predicted - y[unseen]) - 1))
     return float(np.median(np.concatenate(errors))) if errors else None
-
-
-def readable_name(name: str) -> str:
-    """Return a coefficient's readable name: ``environment: gpu``."""
-    if name in TERMS:
-        return TERMS[name]
-    step, _, level = name.partition("[T.")
-    return f"{TERMS[step]}: {level.rstrip(']')}"

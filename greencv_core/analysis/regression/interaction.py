@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
 from greencv_core.analysis.comparison.pairwise import holm
-from greencv_core.analysis.result import ALPHA, CONFIDENCE, NotEnoughDataError, Values
-from greencv_core.utils.text import left_out_clause, listed, number, p_value
+from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
+from greencv_core.analysis.units import Contrast, contrast, log_units, mark_units
+from greencv_core.utils.text import count, left_out_clause, listed, number, p_value
 
 FEWEST_FOR_WELCH_JAMES = 3
 """Runs in each condition; with two, a variance has one degree of freedom."""
@@ -37,54 +39,66 @@ class Interaction:
 
     n: int
     anova: pd.DataFrame
-    """term, f, df1, df2, p (Welch-James, the primary test), partial_eta_squared and sum_sq (Type
-    II, equal variances), aligned_f and aligned_p (aligned ranks)."""
-    ratios: pd.DataFrame
-    """architecture, environment, reference, ratio (of medians to the reference environment)."""
+    """term, f, df1, df2, p (Welch-James), partial_eta_squared and sum_sq (Type II, equal
+    variances), aligned_f and aligned_p (aligned ranks). They decide nothing: with a few runs of
+    many conditions they reject too often."""
     effects: pd.DataFrame
-    """Simple effects: architecture, environment, reference, n, ratio (of geometric means), ci_low,
-    ci_high (95 %), p (Welch, of logarithms), p_holm (over all rows)."""
+    """Simple effects, of each pair of environments: architecture, environment, reference, n, ratio
+    (of geometric means), ci_low, ci_high (95 % for all rows at once), p (t test of logarithms) and
+    p_holm (over all rows)."""
+    p: float
+    """P value of the interaction: the lowest of the t tests of whether two architectures have the
+    same ratio, by Holm's method."""
     left_out: tuple[str, ...] = ()
     """Architectures that were not trained in every environment."""
 
     @property
-    def p(self) -> float:
-        """P value of the interaction."""
-        return float(self._row(_BOTH)["p"])
+    def environment_p(self) -> float:
+        """Lowest p value of the simple effects, adjusted."""
+        return float(self.effects["p_holm"].min())
 
     @property
-    def environment_p(self) -> float:
-        """P value of the environment, with the architecture accounted for."""
-        return float(self._row(_ENVIRONMENT)["p"])
+    def sure(self) -> pd.DataFrame:
+        """The simple effects that are shown to differ from a ratio of 1."""
+        return self.effects[self.effects["p_holm"] < ALPHA]
 
     def environment_sentence(self) -> str:
-        """Describe whether the environments differ, with the architecture accounted for."""
-        row = self._row(_ENVIRONMENT)
-        verdict = "differs" if row["p"] < ALPHA else "is not shown to differ"
-        return (
-            f"With the architecture accounted for, energy per image {verdict} between the training "
-            f"environments ({self._statistics(row)})."
+        """Describe whether the environments differ, for how many architectures."""
+        by = (
+            f"t tests of logarithms, lowest {p_value(self.environment_p)} by Holm's "
+            f"method for {len(self.effects)}"
         )
+        if self.sure.empty:
+            return (
+                "Energy per image is not shown to differ between the training environments for any "
+                f"architecture ({by})."
+            )
+        return (
+            f"Energy per image differs between the training environments for {self.shown()} ({by})."
+        )
+
+    def shown(self) -> str:
+        """Return of how many comparisons a difference is shown: ``3 of 5 architectures``."""
+        pairs = len(self.effects[["environment", "reference"]].drop_duplicates())
+        unit = f" in {pairs} pairs of environments" if pairs > 1 else ""
+        return f"{len(self.sure)} of {count(len(self.effects), 'architecture')}{unit}"
 
     def sentence(self) -> str:
         """Describe whether the ratio depends on the architecture, and its range."""
-        row = self._row(_BOTH)
-        depends = "depends" if row["p"] < ALPHA else "is not shown to depend"
+        depends = "depends" if self.p < ALPHA else "is not shown to depend"
         parts = []
-        for environment, part in self.ratios.groupby("environment", sort=False):
-            low, high = part.loc[part["ratio"].idxmin()], part.loc[part["ratio"].idxmax()]
+        pairs = self.effects.groupby(["environment", "reference"], sort=False)
+        for (environment, reference), part in pairs:
+            low, high = (part.loc[part["ratio"].agg(end)] for end in ("idxmin", "idxmax"))
             parts.append(
-                f"{environment} takes {number(low['ratio'])} ({low['architecture']}) to "
-                f"{number(high['ratio'])} ({high['architecture']}) times the energy of "
-                f"{low['reference']}"
+                f"{environment} takes {_times(low)} to {_times(high)} times the energy of "
+                f"{reference}"
             )
-        agrees = (row["p"] < ALPHA) == (row["aligned_p"] < ALPHA)
-        by_ranks = "say the same" if agrees else "say otherwise"
         return (
             f"The effect of the environment on energy per image {depends} on the architecture "
-            f"({self._statistics(row)}, n = {self.n}; aligned ranks {by_ranks}, "
-            f"{p_value(row['aligned_p'])}): {listed(parts)}"
-            f"{left_out_clause(self.left_out, 'too few runs in some conditions')}."
+            f"(t tests of the ratios of two architectures, lowest {p_value(self.p)} by Holm's "
+            f"method, n = {self.n}): {listed(parts)} (95 % intervals, which hold for all ratios at "
+            f"once){left_out_clause(self.left_out, 'too few runs in some conditions')}."
         )
 
     def effects_sentence(self) -> str:
@@ -105,25 +119,22 @@ class Interaction:
                 if chosen.any()
             ]
             parts.append(f"{environment} against {reference}: {', '.join(phrases)}")
-        return f"By architecture (Welch's t of logarithms, Holm's correction), {'; '.join(parts)}."
+        return f"By architecture (t tests of logarithms, Holm's correction), {'; '.join(parts)}."
 
-    def _row(self, term: str) -> pd.Series:
-        return self.anova.set_index("term").loc[term]
 
-    def _statistics(self, row: pd.Series) -> str:
-        return (
-            f"Welch-James F = {number(row['f'])}, {p_value(row['p'])}, partial eta squared = "
-            f"{row['partial_eta_squared']:.2f}"
-        )
+def _times(effect: pd.Series) -> str:
+    low, high = number(effect["ci_low"]), number(effect["ci_high"])
+    return f"{number(effect['ratio'])} ({effect['architecture']}, {low} to {high})"
 
 
 def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
     """Analyse energy per image by architecture and environment, on the scale of ratios.
 
-    The reference environment is the first in the table. If conditions have too few runs, the
+    If conditions have too few runs, the
     architecture or environment with the largest share of such conditions is left out, until none
     is incomplete.
     """
+    runs = mark_units(runs)
     runs = runs[runs["energy_j_per_image"] > 0]
     kept = _complete_table(runs)
     incomplete = [
@@ -163,11 +174,12 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
         for a in complete
     ]
     _check(cells, complete, environments)
+    contrasts = _contrasts(runs, complete, environments)
     return Interaction(
         n=len(runs),
         anova=_analysis_of_variance(data, cells),
-        ratios=_ratios(runs, environments[0]),
-        effects=_simple_effects(cells, complete, environments),
+        effects=_simple_effects(contrasts, cells, complete, environments),
+        p=_interaction_p(contrasts),
         left_out=left_out,
     )
 
@@ -267,8 +279,8 @@ def _analysis_of_variance(data: pd.DataFrame, cells: list[list[Values]]) -> pd.D
     squares = anova_lm(fit, typ=2)["sum_sq"]
     aligned = aligned_ranks_anova(data).set_index("term")
     rows = []
-    for term, row, name, contrast in terms:
-        test = welch_james(means, variances, counts, contrast)
+    for term, row, name, weights in terms:
+        test = welch_james(means, variances, counts, weights)
         rows.append(
             {
                 "term": term,
@@ -282,39 +294,65 @@ def _analysis_of_variance(data: pd.DataFrame, cells: list[list[Values]]) -> pd.D
     return pd.DataFrame(rows)
 
 
+def _contrasts(
+    runs: pd.DataFrame, architectures: list[str], environments: list[str]
+) -> list[list[Contrast]]:
+    """Return each pair of environments, of logarithms: a row for each architecture."""
+    rows = []
+    for name in architectures:
+        of_one = runs[runs[_ARCHITECTURE] == name]
+        each = [
+            log_units(of_one[of_one[_ENVIRONMENT] == environment], "energy_j_per_image")
+            for environment in environments
+        ]
+        rows.append([contrast(*pair) for pair in itertools.combinations(each, 2)])
+    return rows
+
+
 def _simple_effects(
-    cells: list[list[Values]], architectures: list[str], environments: list[str]
+    contrasts: list[list[Contrast]],
+    cells: list[list[Values]],
+    architectures: list[str],
+    environments: list[str],
 ) -> pd.DataFrame:
     rows = []
-    for (j, environment), (architecture, of_architecture) in itertools.product(
-        enumerate(environments[1:], start=1), zip(architectures, cells, strict=True)
+    tests = sum(map(len, contrasts))
+    pairs = itertools.combinations(range(len(environments)), 2)
+    for (place, (j, k)), (i, architecture) in itertools.product(
+        enumerate(pairs), enumerate(architectures)
     ):
-        reference, values = of_architecture[0], of_architecture[j]
-        test = stats.ttest_ind(values, reference, equal_var=False)
-        interval = test.confidence_interval(CONFIDENCE)
+        result = contrasts[i][place]
+        low, high = result.interval(comparisons=tests)
         rows.append(
             {
                 "architecture": architecture,
-                "environment": environment,
-                "reference": environments[0],
-                "n": len(values) + len(reference),
-                "ratio": 10 ** float(values.mean() - reference.mean()),
-                "ci_low": 10 ** float(interval.low),
-                "ci_high": 10 ** float(interval.high),
-                "p": float(test.pvalue),
+                "environment": environments[k],
+                "reference": environments[j],
+                "n": len(cells[i][j]) + len(cells[i][k]),
+                "ratio": math.exp(result.estimate),
+                "ci_low": math.exp(low),
+                "ci_high": math.exp(high),
+                "p": result.p,
             }
         )
     frame = pd.DataFrame(rows)
     return frame.assign(p_holm=holm(frame["p"]))
 
 
-def _ratios(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
-    groups = runs.groupby([_ARCHITECTURE, _ENVIRONMENT], sort=False, observed=True)
-    medians = groups["energy_j_per_image"].median().unstack(_ENVIRONMENT)
-    ratios = medians.div(medians[reference], axis=0).drop(columns=reference)
-    tidy = ratios.stack().rename("ratio").reset_index()
-    tidy.insert(2, "reference", reference)
-    return tidy
+def _interaction_p(contrasts: list[list[Contrast]]) -> float:
+    """Return the lowest p value, by Holm's method, of equal ratios of two architectures."""
+    p = []
+    for of_environment in zip(*contrasts, strict=True):
+        for a, b in itertools.combinations(of_environment, 2):
+            if not (a.se > 0 and b.se > 0):
+                continue
+            of_a, of_b = a.se**2, b.se**2
+            df = (of_a + of_b) ** 2 / (of_a**2 / a.df + of_b**2 / b.df)
+            # As in units.contrast: much data of one lend no degrees of freedom to the other.
+            df = min(df, 2 * min(a.df, b.df))
+            t = abs(a.estimate - b.estimate) / math.sqrt(of_a + of_b)
+            p.append(float(2 * stats.t.sf(t, df)))
+    return min(holm(p), default=math.nan)
 
 
 def _differences(levels: int) -> Values:

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.formula.api as smf
 from scipy import linalg
 
 from greencv_core.analysis.regression.data import (
-    STEPS,
-    TERMS,
-    estimable_terms,
-    formula_of,
+    FEWEST,
+    FEWEST_FOR_PARAMETERS,
+    PREDICTORS,
+    Fit,
+    design_of,
     leave_one_out,
     logarithms,
+    means_of,
+    shared_variance,
 )
-from greencv_core.analysis.regression.interaction import welch_james
-from greencv_core.analysis.result import ALPHA, NotEnoughDataError
+from greencv_core.analysis.regression.interaction import FEWEST_FOR_WELCH_JAMES, welch_james
+from greencv_core.analysis.result import ALPHA
 from greencv_core.utils.text import number, p_value, percent
+
+STEPS = {
+    "log10(GFLOPs)": ("log_gflops", False),
+    "environment": ("intercept", True),
+    "log10(GFLOPs) x environment": ("log_gflops", True),
+    "log10(parameters)": ("log_parameters", False),
+    "log10(parameters) x environment": ("log_parameters", True),
+}
+"""Terms in the order in which they enter: the coefficient, and if environments differ in it."""
 
 
 @dataclass(frozen=True)
 class NestedModels:
-    """The regression built term by term."""
+    """The regression built term by term, from the conditions' means."""
 
     models: pd.DataFrame
-    """model, coefficients, adjusted_r_squared, aic, added_f and added_p (Wald, HC3, of the terms
-    added), lack_of_fit_f and lack_of_fit_p (Welch-James, of all differences between conditions
-    that the model leaves), typical_misfit (median factor between a condition's geometric mean and
-    the model, less 1), unseen_architecture_error."""
+    """model, coefficients, adjusted_r_squared, added_p (of the term added, architectures as units;
+    NaN if not tested), lack_of_fit_f and lack_of_fit_p (Welch-James, of all differences between
+    conditions that the model leaves, runs as units; NaN if not tested), typical_misfit (median
+    factor between a condition's geometric mean and the model, less 1),
+    unseen_architecture_error."""
     environments: int
 
     def sentence(self) -> str:
@@ -41,13 +52,16 @@ class NestedModels:
         simple, last = self.models[without_parameters].iloc[-1], self.models.iloc[-1]
         where = "" if self.environments == 1 else "Within an environment, "
         if not np.isfinite(simple["lack_of_fit_p"]):
-            verdict = "Whether GFLOPs are enough needs repetitions to tell"
+            verdict = (
+                "Whether GFLOPs alone are enough was not tested: that takes "
+                f"{FEWEST_FOR_WELCH_JAMES} runs of each condition that are not all alike"
+            )
         elif simple["lack_of_fit_p"] < ALPHA:
             verdict = (
-                f"{where}GFLOPs alone are not enough: conditions differ by more than GFLOPs "
-                f"explain (Welch-James F = {number(simple['lack_of_fit_f'])}, "
-                f"{p_value(simple['lack_of_fit_p'])}), typically by "
-                f"{percent(simple['typical_misfit'], 1)}"
+                f"{where}GFLOPs alone are not enough for these architectures: they differ by more "
+                f"than GFLOPs and their runs' spread explain (Welch-James F = "
+                f"{number(simple['lack_of_fit_f'])}, {p_value(simple['lack_of_fit_p'])}), "
+                f"typically by {percent(simple['typical_misfit'], 1)}"
             )
         else:
             verdict = (
@@ -55,69 +69,89 @@ class NestedModels:
                 f"(Welch-James, {p_value(simple['lack_of_fit_p'])})"
             )
         if without_parameters.all():
-            return f"{verdict}."
-        enough = (
-            "what is left is not shown to be more than noise"
-            if not last["lack_of_fit_p"] < ALPHA
-            else "more than noise is left: an architecture is more than its GFLOPs and parameters"
-        )
+            return (
+                f"{verdict}. Parameters were not tested: that takes {FEWEST_FOR_PARAMETERS} "
+                "architectures in each environment."
+            )
+        if not np.isfinite(last["lack_of_fit_p"]):
+            enough = "whether more than noise is left was not tested"
+        elif last["lack_of_fit_p"] < ALPHA:
+            enough = "more is left than the runs' spread explains"
+        else:
+            enough = "what is left is not shown to be more than noise"
         return (
-            f"{verdict}. With parameters as well, each environment with its own slopes, the "
-            f"typical misfit is {percent(last['typical_misfit'], 1)}; {enough}."
+            f"{verdict}. With parameters as well, the typical misfit is "
+            f"{percent(last['typical_misfit'], 1)}; {enough}."
         )
 
 
 def nested_models(runs: pd.DataFrame) -> NestedModels:
     """Build the regression term by term, from GFLOPs alone."""
     data = logarithms(runs)
-    steps = estimable_terms(data, STEPS)
-    rows = []
-    for i, step in enumerate(steps):
-        formula = formula_of(steps[: i + 1])
-        model = smf.ols(formula, data)
-        if len(data) <= np.linalg.matrix_rank(model.exog):
-            break
-        fit = model.fit(cov_type="HC3", use_t=True)
-        with warnings.catch_warnings(action="ignore"):
-            added = [name.split("[")[0] == step for name in model.exog_names]
-            wald = fit.wald_test(np.eye(len(added))[added], use_f=True, scalar=True)
-        lack_f, lack_p, misfit = _lack_of_fit(data, fit)
+    means = means_of(data)
+    y = means["log_energy"].to_numpy()
+    environments = means["environment"].nunique()
+    own = {"intercept": False}
+    rows: list[dict[str, object]] = []
+    for name, (coefficient, differs) in STEPS.items():
+        if (differs and environments == 1) or not (coefficient in own or coefficient in means):
+            continue
+        own[coefficient] = differs
+        design = design_of(means, own)
+        residuals = y - design @ np.linalg.lstsq(design, y)[0]
+        unexplained = float(residuals @ residuals) / max(1, len(y) - design.shape[1])
+        lack_f, lack_p = _lack_of_fit(means, design)
         rows.append(
             {
-                "model": ("+ " if i else "") + TERMS[step],
-                "coefficients": len(model.exog_names),
-                "adjusted_r_squared": float(fit.rsquared_adj),
-                "aic": float(fit.aic),
-                "added_f": float(wald.statistic),
-                "added_p": float(wald.pvalue),
+                "model": ("+ " if rows else "") + name,
+                "coefficients": design.shape[1],
+                "adjusted_r_squared": 1 - unexplained / float(y.var(ddof=1)),
+                "added_p": _added_p(data, means, coefficient, differs),
                 "lack_of_fit_f": lack_f,
                 "lack_of_fit_p": lack_p,
-                "typical_misfit": misfit,
-                "unseen_architecture_error": leave_one_out(data, formula, "architecture"),
+                "typical_misfit": 10 ** float(np.median(np.abs(residuals))) - 1,
+                "unseen_architecture_error": leave_one_out(means, design, "architecture"),
             }
         )
-    if not rows:
-        raise NotEnoughDataError(f"a regression needs more than {len(data)} runs")
-    return NestedModels(pd.DataFrame(rows), data["environment"].nunique())
+    return NestedModels(pd.DataFrame(rows), environments)
 
 
-def _lack_of_fit(data: pd.DataFrame, fit: Any) -> tuple[float, float, float]:
-    """Return F and p of the lack of fit between conditions, and its typical size."""
-    cells = data.assign(fitted=np.asarray(fit.fittedvalues)).groupby(
-        ["architecture", "environment"], sort=False
-    )
-    of_cell = cells.agg(
-        mean=("log_energy", "mean"), variance=("log_energy", "var"), n=("log_energy", "size"),
-        fitted=("fitted", "mean"),
-    )  # fmt: skip
-    misfit = 10 ** float((of_cell["mean"] - of_cell["fitted"]).abs().median()) - 1
-    first = [positions[0] for positions in cells.indices.values()]
-    order = [(data["architecture"].iloc[i], data["environment"].iloc[i]) for i in first]
-    of_cell = of_cell.loc[order]
-    design = fit.model.exog[first]
+def _added_p(data: pd.DataFrame, means: pd.DataFrame, coefficient: str, differs: bool) -> float:
+    """Return the p value of a term, from the architectures that every environment has.
+
+    A term that all environments share is that of their mean. One that differs between them is
+    tested for each environment against the mean of all, with Bonferroni's correction.
+    """
+    table = means.pivot(index="architecture", columns="environment", values="log_energy").dropna()
+    common = means.groupby("architecture").first().loc[table.index]
+    predictors = PREDICTORS[: 2 if coefficient == "log_parameters" else 1]
+    fewest = FEWEST_FOR_PARAMETERS if len(predictors) > 1 else FEWEST
+    if min(len(table), common["log_gflops"].nunique()) < fewest:
+        return math.nan
+    names = ["intercept", *predictors]
+    design = design_of(common, dict.fromkeys(names, False))
+    place = names.index(coefficient)
+    average = np.full(len(table.columns), 1 / len(table.columns))
+    contrasts = np.eye(len(average)) - average if differs else average[None]
+    if len(average) == 2:
+        contrasts = contrasts[:1]  # the other is its negative
+    found = []
+    for contrast in contrasts:
+        # Sessions shift an environment's level and leave its slope as it is.
+        level = coefficient == "intercept"
+        weights = dict(zip(table.columns, contrast, strict=True))
+        fit = Fit(design, table.to_numpy() @ contrast)
+        shared = shared_variance(data, weights, fit.df) if level else 0.0
+        found.append(fit.estimate(place, shared).p)
+    return min(1.0, len(found) * min(found))
+
+
+def _lack_of_fit(means: pd.DataFrame, design: np.ndarray) -> tuple[float, float]:
+    """Return F and p of the differences between conditions that a model leaves."""
     contrasts = linalg.null_space(design.T).T
-    if not len(contrasts) or not (of_cell["variance"] > 0).all():
-        return np.nan, np.nan, misfit
-    means, variances, counts = of_cell[["mean", "variance", "n"]].to_numpy(dtype=float).T
-    test = welch_james(means, variances, counts, contrasts)
-    return test.f, test.p, misfit
+    few = means["n"].min() < FEWEST_FOR_WELCH_JAMES
+    if few or not len(contrasts) or not (means["variance"] > 0).all():
+        return math.nan, math.nan
+    y, variances, counts = means[["log_energy", "variance", "n"]].to_numpy(dtype=float).T
+    test = welch_james(y, variances, counts, contrasts)
+    return test.f, test.p

@@ -22,6 +22,7 @@ def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
     images = IMAGES_PER_EPOCH * every["epochs_true"]
     energy_j = images * every[CORRECTED]
     started = reanalysis.raw.runs.set_index("run_id")["started_at"]
+    idle = reanalysis.idle_power.reindex(every["environment"])
     runs = every[_KEPT].assign(
         run=["/".join(map(str, key)) for key in every[list(KEY)].itertuples(index=False)],
         dataset="private images of two classes",
@@ -35,7 +36,8 @@ def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
         gpu_energy_j=energy_j,
         gpu_provenance="published",
         components="gpu",
-        idle_power_w=reanalysis.idle_power["before_power_w"].reindex(every["environment"]).array,
+        idle_power_w=idle["before_power_w"].array,
+        low_power_w=idle["low_power_w"].array,
         started_at=started.reindex(every["run_id"]).array,
         correctness=every[CORRECTNESS],
         correctness_name="F1 of the positive class",

@@ -71,10 +71,10 @@ def history(reanalysis: Reanalysis) -> pd.DataFrame:
 def _stated(result: Saving | Unavailable, corrected: bool) -> str:
     if isinstance(result, Unavailable):
         return "not known"
-    saved = f"{100 * result.saving:.2f}%"
     if not corrected:
-        return saved
-    return f"corrected: {saved} ({100 * result.ci_low:.1f} to {100 * result.ci_high:.1f})"
+        return f"{100 * result.of_medians:.2f}%"
+    interval = f"({100 * result.ci_low:.1f} to {100 * result.ci_high:.1f})"
+    return f"corrected: {100 * result.saving:.2f}% {interval}"
 
 
 @dataclass(frozen=True)

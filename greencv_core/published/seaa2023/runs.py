@@ -36,6 +36,7 @@ CONDITION = ["environment", "architecture"]
 KEY = (*CONDITION, "repetition")
 """Columns that identify a run."""
 SEED = 2022
+VALIDATION_IMAGES = 10_176
 IMAGES_PER_EPOCH = 33_952
 """Training and validation images in whole batches of 32: 23,776 and 10,176."""
 MOST_EPOCHS = 150
@@ -116,6 +117,8 @@ def complete_columns(runs: pd.DataFrame) -> pd.DataFrame:
         seed=SEED,
         status="finished",
         device="cuda",
+        classes=2,
+        validation_images=VALIDATION_IMAGES,
         energy_j_per_image=energy_j / images,
         duration_s_per_image=duration_s / images,
         images_per_s=images / duration_s,

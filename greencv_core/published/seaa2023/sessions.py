@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greencv_core.analysis import NotEnoughDataError, Saving, Unavailable, attempt
-from greencv_core.analysis.sessions import (
-    RULE,
-    SessionSaving,
-    SessionSpread,
-    session_saving,
-    session_spread,
-)
-from greencv_core.published.seaa2023.reanalysis import CORRECTED, Reanalysis
+from greencv_core.analysis import NotEnoughDataError, Saving, Unavailable, attempt, saving
+from greencv_core.analysis.sessions import RULE, SessionSpread, session_spread
+from greencv_core.published.seaa2023.reanalysis import CORRECTED, CORRECTNESS, Reanalysis
 from greencv_core.utils.text import percent
 
 
@@ -22,9 +16,9 @@ class SessionHeadline:
 
     by_runs: Saving
     """Without the runs removed by hand, as the original; runs as independent units."""
-    by_sessions: SessionSaving
+    by_sessions: Saving
     """Of all runs, with sessions as units."""
-    without_removed: SessionSaving | Unavailable
+    without_removed: Saving | Unavailable
     """The same without the runs removed by hand, which are whole sessions."""
     spread: SessionSpread
     """Spread between and within sessions of all conditions with logs."""
@@ -38,7 +32,7 @@ class SessionHeadline:
             f"{percent(runs.ci_high)}; {runs.n_to} and {runs.n_from} runs). With sessions as "
             f"units, all runs give {_saving(sessions)}"
         )
-        if isinstance(self.without_removed, SessionSaving):
+        if isinstance(self.without_removed, Saving):
             text += f", and the runs that the original kept give {_saving(self.without_removed)}"
         return (
             f"{text}. Runs of one session resemble each other, so thirty of them say little about "
@@ -50,7 +44,7 @@ class SessionHeadline:
         return f"{RULE} {self.spread.sentence()}"
 
 
-def _saving(result: SessionSaving) -> str:
+def _saving(result: Saving) -> str:
     return (
         f"{percent(result.saving)} ({percent(result.ci_low)} to {percent(result.ci_high)}; "
         f"{result.sessions_to} and {result.sessions_from} sessions)"
@@ -65,14 +59,15 @@ def session_headline(reanalysis: Reanalysis) -> SessionHeadline:
     NotEnoughDataError
         There is no such saving, or a condition's logs are missing.
     """
-    by_runs = reanalysis.headline()[CORRECTED]
-    if isinstance(by_runs, Unavailable):
-        raise NotEnoughDataError(by_runs.reason)
-    ends = (by_runs.from_condition, by_runs.to_condition)
-    every = reanalysis.runs(CORRECTED, "none")
+    largest = reanalysis.headline()[CORRECTED]
+    if isinstance(largest, Unavailable):
+        raise NotEnoughDataError(largest.reason)
+    ends = (largest.from_condition, largest.to_condition)
+    kept, every = reanalysis.runs(CORRECTED), reanalysis.runs(CORRECTED, "none")
+    unaware = kept.drop(columns=["session", "started_at"])
     return SessionHeadline(
-        by_runs=by_runs,
-        by_sessions=session_saving(every, *ends),
-        without_removed=attempt(session_saving, reanalysis.runs(CORRECTED), *ends),
+        by_runs=saving(unaware, *ends, correctness=CORRECTNESS),
+        by_sessions=saving(every, *ends, correctness=CORRECTNESS),
+        without_removed=attempt(saving, kept, *ends, correctness=CORRECTNESS),
         spread=session_spread(every),
     )

@@ -20,8 +20,9 @@ def summary(reanalysis: Reanalysis) -> dict[str, Any]:
     """Return the recomputed data, headline, medians and tests, and the number of agreeing claims.
 
     ``headline`` excludes the runs that the original removed by hand, ``headline_by_rule`` those
-    that the declared rule removes; ``headline_all_runs`` has all runs. ``headline_by_sessions`` is
-    the corrected headline of all runs with sessions as units.
+    that the declared rule removes; ``headline_all_runs`` has all runs. ``of_medians`` is computed
+    as the original does, ``saving`` and its interval from geometric means.
+    ``headline_by_sessions`` is the corrected headline of all runs with sessions as units.
     """
     claims = claims_table(reanalysis)
     columns = [*CONDITION, "n", "energy_j_per_image", *_RENAMED, "f1"]
@@ -89,6 +90,7 @@ def _by_sessions(reanalysis: Reanalysis) -> dict[str, Any]:
 def _saving(result: Saving | Unavailable, n_runs: int) -> dict[str, Any]:
     known = result if isinstance(result, Saving) else None
     return {
+        "of_medians": known and known.of_medians,
         "saving": known and known.saving,
         "ci_low": known and known.ci_low,
         "ci_high": known and known.ci_high,

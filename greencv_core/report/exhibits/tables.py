@@ -33,9 +33,8 @@ MANY_ROWS = 24
 """A longer table shows a part of its rows; the rest unfolds."""
 FIRST_ROWS = 12
 """Rows shown of a table that unfolds."""
-_P_COLUMNS = ("p", "p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p", "aligned_p", "added_p",
-              "lack_of_fit_p", "non_inferiority_p_holm",
-              "non_inferiority_p_ranks")  # fmt: skip
+_P_COLUMNS = ("p", "p_holm", "t_p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p",
+              "aligned_p", "added_p", "lack_of_fit_p")  # fmt: skip
 _ABSENT = "\N{EN DASH}"
 _TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
@@ -49,7 +48,7 @@ _SMALL_SHARES = ("loss", "lowest_loss", "highest_loss")
 _THREE_DECIMALS = ("f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_eta_squared",
                    "cliffs_delta",
                    *(c.name for c in RUNS_COLUMNS.values() if c.decimals == 3))  # fmt: skip
-_PAIR_COLUMNS = ("a", "b", "games_howell_p", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
+_PAIR_COLUMNS = ("a", "b", "t_p_holm", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
 _WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
 # A spreadsheet reads text with such a beginning as a formula.

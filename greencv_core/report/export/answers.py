@@ -25,8 +25,7 @@ SUMMARISED = (
 )  # fmt: skip
 _OF_ARCHITECTURE = (
     "environment", "energy", "correctness", "regression", "nested_models", "pareto_front",
-    "energy_to_target", "largest_saving", "largest_saving_of_means", "largest_saving_by_sessions",
-    "sessions", "savings_without_loss",
+    "energy_to_target", "largest_saving", "sessions", "savings_without_loss",
 )  # fmt: skip
 _OF_ENVIRONMENT = (
     "energy_by_architecture", "interaction", "break_evens", "correctness", "pareto_front",
@@ -38,6 +37,9 @@ _KEYS = {
     "median, q1, q3, mean, sd": "in the unit of the object's key or of its field 'value'",
     "hodges_lehmann_shift": "b less a, in the unit of the field 'value'",
     "gflops, low, high": "of a break-even or a crossing: GFLOPs per image",
+    "exponent": "of GFLOPs: energy per image grows as GFLOPs to this power",
+    "level_j": "energy per image (J) at the mean log of GFLOPs",
+    "residual, residual_sd": "of log10 energy per image",
     "ratio": "energy per image in 'environment' over that in 'reference'",
     "correctness_loss, loss_high": "of macro F1 (0 to 1)",
     "correctness_per_kj": "macro F1 over the kilojoules of the whole training",
@@ -123,8 +125,6 @@ def _architecture(rq1: ArchitectureResults) -> dict[str, Any]:
     return {
         **{name: getattr(rq1, name) for name in _OF_ARCHITECTURE},
         "energy_provenance": _provenance(rq1.within),
-        # Powell's search stops within a tolerance, so processors differ from the fifth digit on.
-        "mixed_model": plain(rq1.mixed_model, digits=4),
         "robustness": _robustness(rq1.robustness),
         "sentences": [describe.correctness_sentence(rq1.within)],
     }

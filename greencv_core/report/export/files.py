@@ -1,4 +1,4 @@
-"""Files of the report: results.json, runs.csv, runs.parquet and datapackage.json."""
+"""Files of the report: results.json, runs.csv, runs.parquet and what describes them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.tables import epochs_table, runs_table, table_row
 from greencv_core.report.export.answers import results_json
 from greencv_core.report.export.datapackage import RESULTS, TABLE, TEXT_TABLE, data_package
+from greencv_core.report.export.ro_crate import ro_crate
 from greencv_core.report.export.to_json import as_bytes
 from greencv_core.study.schema import Study
 
 DESCRIPTION = "datapackage.json"
+CRATE = "ro-crate-metadata.json"
 
 
 def write_results(
@@ -34,7 +36,8 @@ def write_results(
     """Write the results' files beside the HTML.
 
     ``results.json`` has every result, ``runs.parquet`` and ``runs.csv`` the table of all runs,
-    ``datapackage.json`` describes them with their hashes. The same runs, in the study's order, give
+    ``datapackage.json`` describes them with their hashes, ``ro-crate-metadata.json`` for archives
+    that read RO-Crate. The same runs, in the study's order, give
     the same ``results.json`` on every machine. The folder exists; files of these names are
     replaced. ``commit`` is that of the code, ``homepage`` the project's public address.
     """
@@ -47,6 +50,7 @@ def write_results(
     pa_csv.write_csv(table, folder / TEXT_TABLE)
     package = data_package(folder, study=study, runs=len(records), commit=commit, homepage=homepage)
     (folder / DESCRIPTION).write_bytes(as_bytes(package))
+    (folder / CRATE).write_bytes(as_bytes(ro_crate(folder, package, DESCRIPTION)))
 
 
 def runs_file(records: Sequence[RunRecord]) -> pa.Table:

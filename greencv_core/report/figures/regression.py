@@ -33,7 +33,7 @@ def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
         partial(_draw_energy_against_complexity, runs),
         f"{axis_label(runs, 'energy_j_per_image')} against GFLOPs per image and against "
         "parameters, all axes logarithmic; every mark is a run, every line a power law fitted to "
-        "an environment",
+        "the architectures' means in an environment",
         runs,
     )
 
@@ -47,7 +47,9 @@ def _draw_energy_against_complexity(runs: pd.DataFrame) -> Figure:
             x, y = part[column].astype(float), part["energy_j_per_image"]
             axes.scatter(x, y, color=look["color"], marker=look["marker"], s=22, alpha=0.7)
             if x.nunique() > 1:
-                slope, intercept = np.polyfit(np.log10(x), np.log10(y), 1)
+                logs = pd.DataFrame({"x": np.log10(x), "y": np.log10(y)})
+                means = logs.groupby(part["architecture"]).mean()
+                slope, intercept = np.polyfit(means["x"], means["y"], 1)
                 ends = np.array([x.min(), x.max()])
                 fit = 10**intercept * ends**slope
                 axes.plot(ends, fit, linewidth=1, **look | {"marker": None})
@@ -68,15 +70,17 @@ def regression_diagnostics(
     return figure_exhibit(
         partial(_draw_regression_diagnostics, result, provenance),
         "Residuals of the regression of log10 energy per image "
-        f"(J, {provenance}): against fitted values, against normal quantiles, against leverage",
+        f"(J, {provenance}), a point for each condition: against fitted values, against normal "
+        "quantiles, against leverage",
         runs,
     )
 
 
 def _draw_regression_diagnostics(result: EnergyRegression, provenance: str) -> Figure:
     figure, panels = subplots(1, 3, figsize=(7.5, 2.9))
-    residuals = result.residuals
-    panels[0].scatter(result.fitted, residuals, s=14, alpha=0.7)
+    points = result.conditions
+    residuals = points["residual"].to_numpy()
+    panels[0].scatter(points["fitted"], residuals, s=14, alpha=0.7)
     panels[0].axhline(0, color="0.4", linewidth=1)
     fitted = f"Fitted log10 of\n{heading('energy_j_per_image', provenance)}"
     panels[0].set(xlabel=fitted, ylabel="Residual (log10)", title="Residuals")
@@ -85,7 +89,7 @@ def _draw_regression_diagnostics(result: EnergyRegression, provenance: str) -> F
     ends = np.array([theory.min(), theory.max()])
     panels[1].plot(ends, intercept + slope * ends, color="0.4", linewidth=1)
     panels[1].set(xlabel="Normal quantile", ylabel="Residual (log10)", title="Q-Q")
-    panels[2].scatter(result.leverage, residuals, s=14, alpha=0.7)
+    panels[2].scatter(points["leverage"], residuals, s=14, alpha=0.7)
     panels[2].axhline(0, color="0.4", linewidth=1)
     panels[2].set(xlabel="Leverage", ylabel="Residual (log10)", title="Leverage")
     return figure
@@ -121,13 +125,14 @@ def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
         partial(_draw_simple_effects, result),
         f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
         f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
-        "95 % intervals",
+        "95 % intervals that hold for all at once",
         runs,
     )
 
 
 def _draw_simple_effects(result: Interaction) -> Figure:
     effects = result.effects
+    effects = effects[effects["reference"] == effects["reference"].iloc[0]]
     environments = list(effects["environment"].unique())
     architectures = list(effects["architecture"].unique())
     # As in the other figures, which show the reference as well.

@@ -47,7 +47,10 @@ def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Ex
         ]
     if not rows:
         return None
-    caption = f"Spearman's rank correlations within each environment; energy {provenance}"
+    caption = (
+        "Spearman's rank correlations within each environment, with 95 % intervals for other runs "
+        f"of these architectures; energy {provenance}"
+    )
     frame = pd.DataFrame(rows)
     frame.insert(len(frame.columns) - 1, "n", frame.pop("n"))
     return show_table(frame, caption, data=pd.DataFrame(data))

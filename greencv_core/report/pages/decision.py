@@ -80,7 +80,8 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
         data.append(_answers_data(name, answer))
     frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
     caption = (
-        "What to train with, by the loss of F1 that is accepted; median energy, 95 % intervals"
+        "What to train with, by the loss of F1 that is accepted; geometric mean of energy, 95 % "
+        "intervals"
     )
     exhibit = table_exhibit(caption, "".join(parts), to_csv_frame(frame))
     return replace(exhibit, notes=("n = runs of the condition, in the last column",))
@@ -132,8 +133,9 @@ def _controls(names: Sequence[str], first: int, start: float, most: float) -> st
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return (
         f'<div class="gcv-decision-table"{"" if rows else " hidden"}>'
-        "<p>The choice and its runners-up, from the least energy on; medians. The interval of the "
-        "choice allows for its being picked, those of the others are of each pair alone.</p>"
+        "<p>The choice and the next conditions that qualify, from the least energy on. Energy is a "
+        "geometric mean, time and power are medians. The interval of the choice allows for its "
+        "being picked, those of the others are of each pair alone.</p>"
         '<div class="gcv-table" tabindex="0" role="region" aria-label="Choice and runners-up">'
         f"{table_html(pd.DataFrame(rows, columns=heads))}</div></div>"
     )
@@ -176,7 +178,7 @@ def _answers(decision: Decision) -> pd.DataFrame:
     rows = []
     for step, following in zip(decision.answers, (*decision.answers[1:], None), strict=True):
         loss = {"Accepted loss (points)": _range(step, following)}
-        none = {"Condition": "none is shown to lose so little"}
+        none = {"Condition": "none can be recommended"}
         rows.append(loss | next(iter(_choice_and_runners_up(decision, step)), none))
     # Time and power are in the panel: the table is to fit on a page.
     hidden = {_heading(decision, column) for column in ("duration_s_per_image", "power_w")}

@@ -9,7 +9,15 @@ import pandas as pd
 from IPython.display import Markdown
 
 from greencv_core.analysis.result import Unavailable
-from greencv_core.estimation.evaluate import EARLY, HELD_OUT, OURS, HeldOut, OracleMode, Scores
+from greencv_core.estimation.evaluate import (
+    EARLY,
+    HELD_OUT,
+    OURS,
+    HeldOut,
+    OracleMode,
+    Scores,
+    worst_condition,
+)
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.seaa2023.followup import PUBLISHED_PRE_RMSE_KJ
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
@@ -38,7 +46,7 @@ _SHOWN: tuple[HeldOut, ...] = ("architecture", "environment")
 _REGRESSIONS = ("PRE, power", "PRE, epoch energy", OURS)
 _NONE = "\N{EN DASH}"
 KNOWN_WITHIN = 0.1
-"""Largest mean error after a tenth of the time at which energy counts as known."""
+"""Largest mean error of any condition after a tenth of the time at which energy counts as known."""
 
 
 @skip_unavailable
@@ -195,12 +203,13 @@ def verdict(scores: Scores) -> Markdown:
         f"{percent(errors.loc[kind, EARLY], 1)} after a tenth of it where {HELD_OUT[kind]}"
         for kind in held_out_kinds(scores)
     ]
-    worst = max(float(errors.loc[kind, EARLY]) for kind in held_out_kinds(scores))
+    worst, where = worst_condition(scores, "known", EARLY)
     answer = "Yes" if worst < KNOWN_WITHIN else "In part"
     return paragraph(
         f"{answer}, as far as it is known how long the training lasts: the mean absolute error of "
-        f"the {OURS} is {listed(parts)}. How long a training lasts that may stop early remains "
-        "unknown for longer."
+        f"the {OURS} is {listed(parts)}. After a tenth of it, it is {percent(worst, 1)} in the "
+        f"worst condition, {where}. How long a training lasts that may stop early remains unknown "
+        "for longer."
     )
 
 

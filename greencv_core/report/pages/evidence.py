@@ -74,8 +74,8 @@ def _largest(results: EvidenceResults) -> str:
         return "No data set compares architectures."
     low, high = min(best.values()), max(best.values())
     return (
-        "Choosing the architecture saves energy in every data set that compares several: "
-        f"{_percent(low)} to {_percent(high)} between the extremes."
+        "Between the extremes of the architectures that a data set compares, "
+        f"{_percent(low)} to {_percent(high)} of the energy is saved."
     )
 
 
@@ -97,7 +97,7 @@ def _scaling(results: EvidenceResults) -> str:
     k = sum(effect.ci_high < 0 for effect in results.scaling)
     against = sum(effect.ci_low > 0 for effect in results.batches)
     text = (
-        f"Larger hardware suits complex architectures better in {k} of "
+        f"Larger hardware is shown to suit complex architectures better in {k} of "
         f"{count(len(results.scaling), 'comparable pair')}"
     )
     if results.batches:
@@ -128,9 +128,9 @@ def _correlations(results: EvidenceResults) -> str:
         return ""
     coefficients = [value for _, value in results.correlations]
     return (
-        f"Energy rises with GFLOPs in {sum(value > 0 for value in coefficients)} of "
-        f"{count(len(coefficients), 'environment')} (rank correlation at least "
-        f"{min(coefficients):.2f})."
+        "The rank correlation of energy with GFLOPs is above zero in "
+        f"{sum(value > 0 for value in coefficients)} of "
+        f"{count(len(coefficients), 'environment')}, and at least {min(coefficients):.2f}."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from greencv_core.published.claims import claim_texts
+from greencv_core.published.claims import by_chance, claim_texts
 from greencv_core.published.evidence_results import EvidenceResults
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
@@ -114,7 +114,7 @@ def verdict_counts_sentence(results: EvidenceResults) -> str:
     ]
     return (
         f"{len(asked)} of {len(verdicts)} pairs of claim and data set can be asked. Of these, "
-        f"{listed(named)}."
+        f"{listed(named)}. {by_chance(len(asked))}"
     )
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import html
+import math
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
 from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
-from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import runs_of, weakest_provenance
+from greencv_core.analysis.study_results import StudyResults
+from greencv_core.analysis.units import log_units, mark_units
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import show_table
-from greencv_core.utils.energy import J_PER_KWH, emissions_gco2e
-from greencv_core.utils.text import listed, number, percent, quantity
+from greencv_core.report.exhibits.tables import show_table, with_interval
+from greencv_core.utils.energy import J_PER_KWH
+from greencv_core.utils.text import as_opening, listed, number, percent, quantity
 
 _UNKNOWN = "These runs cannot tell"
 
@@ -45,12 +48,12 @@ def architecture_verdict(
         return f"{_UNKNOWN}."
     if not differs.significant:
         return "No difference is shown."
-    if isinstance(harmless, SavingsWithoutLoss) and harmless.best is not None:
+    if isinstance(harmless, SavingsWithoutLoss) and harmless.best and harmless.shown:
         best = harmless.best
         return (
             f"Yes: {best.to_condition['architecture']} takes {percent(best.saving, 0)} less energy "
-            f"than {best.from_condition['architecture']}, and is shown to learn as well, to within "
-            f"{100 * harmless.margin:g} points of {quantity(harmless.correctness)}."
+            f"than {best.from_condition['architecture']}, and both are shown to be within "
+            f"{100 * harmless.margin:g} points of the best mean {quantity(harmless.correctness)}."
         )
     return (
         f"Yes: {largest.cheap} takes {percent(largest.saving, 0)} less energy than {largest.dear}. "
@@ -62,49 +65,81 @@ def environment_verdict(crossed: Interaction | Unavailable) -> str:
     """State briefly whether the training environment matters."""
     if isinstance(crossed, Unavailable):
         return f"{_UNKNOWN}."
-    if crossed.environment_p >= ALPHA and crossed.p >= ALPHA:
+    sure = crossed.sure
+    if sure.empty:
         return "No difference is shown."
-    ratios = crossed.ratios
-    low, high = float(ratios["ratio"].min()), float(ratios["ratio"].max())
-    reference = str(ratios["reference"].iloc[0])
-    names = list(map(str, ratios["environment"].unique()))
-    others = listed(names) if len(names) <= 3 else f"the {len(names)} other environments"
-    text = (
-        f"Yes: in {others} the same training takes {_change(low)} to {_change(high)} energy "
-        f"{'than' if (low - 1) * (high - 1) > 0 else 'compared with'} {reference}"
-    )
-    if crossed.p < ALPHA:
-        text += ", depending on the architecture"
-    return f"{text}."
+    largest = sure.loc[np.log(sure["ratio"]).abs().idxmax()]
+    pair = [largest["environment"], largest["reference"]]
+    less, more = pair if largest["ratio"] < 1 else pair[::-1]
+    text = f"Yes: with {largest['architecture']}, {less} takes {_saving(largest, more)}"
+    same = (sure["environment"] == pair[0]) & (sure["reference"] == pair[1])
+    against = sure[same & ((sure["ratio"] < 1) != (largest["ratio"] < 1))]
+    if len(against):
+        other = against.loc[np.log(against["ratio"]).abs().idxmax()]
+        text += f"; with {other['architecture']}, {more} takes {_saving(other, less)}"
+    return f"{text}. A difference is shown for {crossed.shown()} (95 % intervals for all at once)."
 
 
-def _change(ratio: float) -> str:
-    return f"{percent(abs(ratio - 1), 0)} {'less' if ratio < 1 else 'more'}"
+def _saving(effect: pd.Series, dearer: str) -> str:
+    """Return what the cheaper environment of a pair saves, with its interval."""
+    ends = [effect["ratio"], effect["ci_low"], effect["ci_high"]]
+    if effect["ratio"] > 1:
+        ends = [1 / ends[0], 1 / ends[2], 1 / ends[1]]
+    saving, high, low = (percent(1 - end, 0) for end in ends)
+    return f"{saving} less energy than {dearer} ({low} to {high})"
+
+
+def headlines_table(results: StudyResults) -> Exhibit:
+    """Return the savings that the pages of this report name."""
+    found = results.headlines
+    frame = pd.DataFrame(
+        {
+            "Number": found["number"].map(as_opening) + ", " + found["among"],
+            "Saves, against": found["saves"] + "\n" + found["against"],
+            "Saving (95 %)": [
+                with_interval(percent, *row)
+                for row in found[["saving", "ci_low", "ci_high"]].itertuples(index=False)
+            ],
+            "n": found["n_to"].map("{:.0f}".format)
+            + " and "
+            + found["n_from"].map("{:.0f}".format),
+        }
+    )[found["saving"].notna().to_numpy()]
+    caption = f"Savings of energy per image that the pages name; energy {results.provenance}"
+    return show_table(frame.reset_index(drop=True), caption, data=found, runs=results.runs)
 
 
 def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
     """Return the energy, emissions and cost of a saving's conditions for a billion images.
 
-    A billion is on the scale of research trainings; emissions use the study's carbon intensity.
+    A billion is on the scale of research trainings; emissions use each run's own carbon intensity.
     """
     provenance = weakest_provenance(runs)
-    intensity = float(runs["carbon_intensity_gco2e_per_kwh"].median())
-    rows = []
-    for condition in (saving.from_condition, saving.to_condition):
-        rows.append(float(runs_of(runs, condition)["energy_j_per_image"].median()) * 1e9)
-    rows.append(rows[0] - rows[1])
-    energies_kwh = [energy_j / J_PER_KWH for energy_j in rows]
+    marked = mark_units(runs)
+    compared = [runs_of(marked, end) for end in (saving.from_condition, saving.to_condition)]
+    intensities = [part["carbon_intensity_gco2e_per_kwh"] for part in compared]
+    weighted = [
+        part.assign(energy_j_per_image=part["energy_j_per_image"] * intensity)
+        for part, intensity in zip(compared, intensities, strict=True)
+    ]
+    energies_kwh, emissions = (
+        [math.exp(log_units(part, "energy_j_per_image").mean()) * 1e9 / J_PER_KWH for part in parts]
+        for parts in (compared, weighted)
+    )
+    for column in (energies_kwh, emissions):
+        column.append(column[0] - column[1])
+    stated = listed([number(i) for i in sorted(pd.concat(intensities).dropna().unique())])
     frame = pd.DataFrame(
         {
             "Training": [saving.dear, saving.cheap, "Saved"],
             f"Energy (kWh, {provenance})": energies_kwh,
-            "Emissions (gCO2e)": [emissions_gco2e(energy_j, intensity) for energy_j in rows],
+            "Emissions (gCO2e)": emissions,
             "Cost (EUR)": [energy_kwh * price_eur_per_kwh for energy_kwh in energies_kwh],
         }
     )
     caption = (
-        "What a billion images like this study's would take, on this machine, by the median energy "
-        f"per image; at {number(intensity)} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
+        "What a billion images like this study's would take, on this machine, by the mean energy "
+        f"per image; at {stated or 'unknown'} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
     )
     return show_table(frame, caption, runs=runs)
 

@@ -32,17 +32,20 @@ def dates_sentence(records: Sequence[RunRecord]) -> str:
     """State when the runs started, and when, by which version and commit the pages were built."""
     if not records:
         return "There are no runs yet."
-    started = sorted(moment for r in records if (moment := _moment(r.started_at)) is not None)
-    between = (
-        f"The runs were started between {_minute(started[0])} and {_minute(started[-1])}"
-        if started
-        else "The runs do not tell when they were started"
-    )
+    between = run_dates(records).removesuffix(".") or "The runs do not tell when they were started"
     return (
         f"{between}; the figures were "
         f"computed from them at {_minute(datetime.now(UTC))} by greencv {__version__}, commit "
         f"{git_commit()}."
     )
+
+
+def run_dates(records: Sequence[RunRecord]) -> str:
+    """State when the first and the last run started; nothing if no record tells."""
+    started = sorted(moment for r in records if (moment := _moment(r.started_at)) is not None)
+    if not started:
+        return ""
+    return f"The runs were started between {_minute(started[0])} and {_minute(started[-1])}."
 
 
 def _moment(text: str) -> datetime | None:

@@ -17,8 +17,10 @@ from greencv_core.analysis.result import ALPHA
 from greencv_core.published.seaa2023.claims import claims_summary
 from greencv_core.published.seaa2023.evidence import removals_sentence
 from greencv_core.published.seaa2023.history import history
-from greencv_core.published.seaa2023.reanalysis import VARIANTS, Reanalysis, Removals
+from greencv_core.published.seaa2023.reanalysis import IDLE, VARIANTS, Reanalysis, Removals
 from greencv_core.published.seaa2023.sessions import SessionHeadline
+from greencv_core.published.seaa2023.thinning import Thinning
+from greencv_core.published.seaa2023.verdicts import net_saving
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import (
@@ -285,16 +287,19 @@ def headline_sentence(reanalysis: Reanalysis) -> Markdown:
     ):
         return paragraph("The runs at hand do not hold the conditions of the headline.")
     same = (published.dear, published.cheap) == (first.dear, first.cheap)
+    net = net_saving(corrected, [savings[variant] for variant in IDLE])
     environments = "one environment" if _alike(published, "environment") else "two environments"
     pair = "the same pair" if same else "another pair"
     return paragraph(
-        f"The first version's {percent(first.saving, 2)} compares {first.cheap} with {first.dear}; "
-        "its quantity grows with the square of the time, so that the slowest environment looks "
-        f"worst. Integrated, the largest saving is {percent(published.saving, 2)} "
-        f"({percent(published.ci_low)} to {percent(published.ci_high)}), of {published.cheap} "
-        f"against {published.dear}: {pair}, in {environments}. With every correction of this page "
+        f"The first version's {percent(first.of_medians, 2)} compares {first.cheap} with "
+        f"{first.dear}; its quantity grows with the square of the time, so that the slowest "
+        "environment looks worst. Integrated, the largest saving is "
+        f"{percent(published.of_medians, 2)} of medians, and {percent(published.saving, 2)} of "
+        f"geometric means ({percent(published.ci_low)} to {percent(published.ci_high)}), of "
+        f"{published.cheap} against {published.dear}: {pair}, in {environments}. With every "
+        "correction of this page "
         f"that leaves energy gross it is {percent(corrected.saving, 2)} "
-        f"({percent(corrected.ci_low)} to {percent(corrected.ci_high)}). What remains of the "
+        f"({percent(corrected.ci_low)} to {percent(corrected.ci_high)}). {net} What remains of the "
         "abstract's claim: in these data, and gross, so much of the energy of the GPU's board can "
         f"be saved among these conditions{_by_what(corrected)}. The largest of many savings is "
         "biased upwards, and its interval allows for the choice."
@@ -323,6 +328,31 @@ def sessions_sentence(headline: SessionHeadline) -> Markdown:
 def sessions_table(headline: SessionHeadline) -> Exhibit:
     """Return the spread between and within sessions, by condition."""
     return show_table(headline.spread.table(), "Sessions of each condition, and how they differ")
+
+
+@skip_unavailable
+def thinning_table(thinned: Thinning) -> Exhibit:
+    """Return the headlines by the time between samples."""
+    rows = thinned.table
+    shown = pd.DataFrame(
+        {
+            "Sample every": [f"{value} s" for value in rows["every_s"]],
+            "Largest change of a run's energy": [percent(v, 2) for v in rows["largest_change"]],
+            "Largest saving": [
+                f"{percent(row.saving, 2)}\n{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f}"
+                for row in rows.itertuples()
+            ],
+            "Exponent of GFLOPs, Cloud": [f"{v:.3f}" for v in rows["exponent_cloud"]],
+            "Exponent of GFLOPs, Local ML": [f"{v:.3f}" for v in rows["exponent_local_ml"]],
+            "Hardware matches": rows["matching"],
+            "Exponent of the ratio": [
+                f"{v:.3f}".replace("-", "\N{MINUS SIGN}") for v in rows["matching_exponent"]
+            ],
+        }
+    )
+    return show_table(
+        shown, "Headlines from logs with fewer samples, gross and corrected", data=rows
+    )
 
 
 @skip_unavailable

@@ -32,7 +32,7 @@ def headline_figure(reanalysis: Reanalysis) -> Exhibit:
     """Show the largest saving by each energy, with and without removals."""
     caption = (
         "Largest saving of energy per image (%, published) between two conditions, by each way to "
-        "work out the energy, with and without removals; bars are 95 % bootstrap intervals"
+        "work out the energy, with and without removals; bars are 95 % intervals"
     )
     return figure_exhibit(partial(_headline_figure, reanalysis), caption, reanalysis.every_run)
 
@@ -56,7 +56,7 @@ def _headline_figure(reanalysis: Reanalysis) -> Figure:
             )
     axes.set_yticks(range(len(VARIANTS)), VARIANTS.values())
     axes.invert_yaxis()
-    axes.set_xlabel("Largest saving between two conditions (%), 95 % bootstrap interval")
+    axes.set_xlabel("Largest saving between two conditions (%), 95 % interval")
     legend_above(figure, axes.get_legend_handles_labels()[0], 3)
     return figure
 

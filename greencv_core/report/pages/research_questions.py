@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,8 +21,6 @@ from greencv_core.analysis import (
     Unavailable,
 )
 from greencv_core.analysis.regression.breakeven import most_precise
-from greencv_core.analysis.sessions import SessionSaving
-from greencv_core.analysis.study_results import ArchitectureResults
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
 from greencv_core.report.exhibits.markdown import bullet_list, paragraph
@@ -44,51 +41,51 @@ _MINUS, _ABSENT, _NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
 
 
 @skip_unavailable
-def pairs_without_loss(result: SavingsWithoutLoss) -> Exhibit | None:
-    """Return each pair that saves, the largest saving first, and whether it loses correctness."""
-    if result.pairs.empty:
-        return None
-    pairs, name = result.pairs, quantity(result.correctness)
+def conditions_without_loss(result: SavingsWithoutLoss) -> Exhibit:
+    """Return by how much each condition may lose correctness against the best."""
+    table, name = result.conditions, quantity(result.correctness)
     frame = pd.DataFrame(
         {
-            "Saves, against": _against(pairs),
-            "Saving": _savings(pairs),
-            f"Loss of {name}: medians, and means at most": [
-                f"{_decimals(loss)}\n{_decimals(most)}".replace(" ", _NBSP)
-                for loss, most in zip(pairs["correctness_loss"], pairs["loss_high"], strict=True)
-            ],
-            "non_inferiority_p_holm": pairs["non_inferiority_p_holm"],
-            "non_inferiority_p_ranks": pairs["non_inferiority_p_ranks"],
-            "Shown below the margin": pairs["passes"],
+            "condition": table["condition"].str.replace(" ", _NBSP),
+            "n": table["n"],
+            f"Mean {name}": table[result.correctness].map(_decimals),
+            "Loses at most": table["loss_high"].map(_decimals),
+            "Below the margin": table["passes"],
         }
     )
     caption = (
-        f"Pairs that save {quantity(result.value)}, and whether they lose less than "
-        f"{100 * result.margin:g} points of {name}; p of non-inferiority"
+        f"Loss of mean {name} against the best condition: upper bound, 95 % for all at once; the "
+        f"margin is {result.margin:g}"
     )
-    return _opening(frame, caption, "pair", data=pairs)
+    return _opening(frame, caption, "condition", data=table)
 
 
 @skip_unavailable
 def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
-    """Return the coefficients of the regression."""
-    response = f"Response: log10 of {heading('energy_j_per_image', provenance)}; HC3"
-    return show_table(result.coefficients, response)
+    """Return the line of each environment: its level and exponents with their intervals."""
+    lines = result.lines
+    frame = lines[["environment", "architectures"]].assign(
+        **{
+            "Energy at the mean complexity (J)": lines["level_j"],
+            "Exponent of GFLOPs (95 %)": _intervals(
+                "{:z.2f}".format, lines, "exponent", "ci_low", "ci_high"
+            ),
+            "p": lines["p"],
+        }
+    )
+    if "parameters_exponent" in lines:
+        frame["Exponent of parameters (95 %)"] = _intervals(
+            "{:z.2f}".format, lines, "parameters_exponent", "parameters_low", "parameters_high"
+        )
+    caption = (
+        f"Energy per image ({provenance}) as a power of GFLOPs in each environment; architectures "
+        "as units"
+    )
+    return show_table(frame, caption, data=lines)
 
 
-@skip_unavailable
-def type_ii_table(result: EnergyRegression) -> Exhibit:
-    """Return the analysis of variance of the regression."""
-    frame = result.anova.assign(df=_degrees(result.anova))[["term", "f", "df", "p"]]
-    return show_table(frame, "Type II analysis of variance of log10 energy per image, HC3")
-
-
-@skip_unavailable
-def vif_table(result: EnergyRegression) -> Exhibit | None:
-    """Return how much each predictor overlaps with the others."""
-    if len(result.vif) < 2:
-        return None
-    return show_table(result.vif, "Variance inflation of the regression's predictors")
+def _intervals(form: Callable[[float], str], table: pd.DataFrame, *columns: str) -> list[str]:
+    return [with_interval(form, *row) for row in table[list(columns)].itertuples(index=False)]
 
 
 @skip_unavailable
@@ -100,10 +97,9 @@ def nested_table(result: NestedModels) -> Exhibit:
             "Model": models["model"],
             "Coefficients": models["coefficients"],
             "Adjusted R squared": models["adjusted_r_squared"].map("{:.3f}".format),
-            "AIC": [f"{v:.1f}".replace("-", _MINUS) for v in models["aic"]],
-            "added_p": models["added_p"],
+            "added_p": models["added_p"].astype(object).fillna("not tested"),
             "lack_of_fit_f": models["lack_of_fit_f"],
-            "lack_of_fit_p": models["lack_of_fit_p"],
+            "lack_of_fit_p": models["lack_of_fit_p"].astype(object).fillna("not tested"),
             "Typical misfit of a condition": [percent(v) for v in models["typical_misfit"]],
             "Misses an unseen architecture by": [
                 _ABSENT if v is None or v != v else percent(v)
@@ -111,12 +107,17 @@ def nested_table(result: NestedModels) -> Exhibit:
             ],
         }
     )
-    return show_table(frame, "The regression of log10 energy per image, term by term")
+    return show_table(
+        frame,
+        "The regression of log10 energy per image, term by term; terms tested between "
+        "architectures, what is left against the runs' spread",
+        data=models,
+    )
 
 
 @skip_unavailable
 def interaction_table(result: Interaction, provenance: str) -> Exhibit:
-    """Return the two-way analysis: the primary test, the effect size, aligned ranks."""
+    """Return the two-way analysis of variance: Welch-James, the effect size, aligned ranks."""
     frame = result.anova.assign(df=_degrees(result.anova))
     columns = ["term", "f", "df", "p", "partial_eta_squared", "aligned_f", "aligned_p"]
     response = f"Response: log10 of {heading('energy_j_per_image', provenance)}"
@@ -125,28 +126,28 @@ def interaction_table(result: Interaction, provenance: str) -> Exhibit:
 
 @skip_unavailable
 def effects_table(result: Interaction) -> Exhibit:
-    """Return the simple effects: each environment against the reference, by architecture."""
+    """Return the simple effects: each pair of environments, by architecture."""
     effects = result.effects
     frame = pd.DataFrame(
         {
             "architecture": effects["architecture"],
             "environment": effects["environment"],
             "Against": effects["reference"],
-            "Ratio of energy (95 %)": [
+            "Ratio of energy (95 % for all at once)": [
                 with_interval(number, *row)
                 for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
             ],
             "p_holm": effects["p_holm"],
         }
     )
-    caption = "Environments by architecture; ratio of geometric means of energy, Welch's t"
+    caption = "Environments by architecture; ratio of geometric means of energy, t tests"
     if len(frame) <= MANY_ROWS:
         return show_table(frame, caption, data=effects)
     parts = {
-        f"{name} against {part['Against'].iloc[0]}: {count(len(part), 'architecture')}": part.drop(
+        f"{name} against {reference}: {count(len(part), 'architecture')}": part.drop(
             columns=["environment", "Against"]
         )
-        for name, part in frame.groupby("environment", sort=False)
+        for (name, reference), part in frame.groupby(["environment", "Against"], sort=False)
     }
     return table_exhibit(caption, collapsible_tables(parts), to_csv_frame(effects))
 
@@ -347,11 +348,3 @@ def _share(value: float) -> str:
 
 def _degrees(table: pd.DataFrame) -> list[str]:
     return [f"{a:.0f}; {b:.1f}" for a, b in zip(table["df1"], table["df2"], strict=True)]
-
-
-def sessions_sentence(rq1: ArchitectureResults) -> str:
-    """State how sessions differ, and the largest saving with sessions as units."""
-    text, saving = rq1.sessions.sentence(), rq1.largest_saving_by_sessions
-    if isinstance(saving, SessionSaving) and math.isfinite(saving.ci_low):
-        text += f" {saving.sentence()}"
-    return text

@@ -65,7 +65,10 @@ def removals_sentence(reanalysis: Reanalysis) -> str:
     text = f"By hand, {len(hand)} were removed; {both} are the same."
     sessions = _whole_sessions(reanalysis)
     if sessions:
-        text += f" By their dates, {listed(sessions)} are whole sessions."
+        text += (
+            f" By the pauses between runs, {count(len(sessions), 'whole session')} of a condition "
+            f"{'is' if len(sessions) == 1 else 'are'} among them: {listed(sessions)}."
+        )
     positive = runs[(runs["recall"] == 1) & np.isclose(runs["precision"], runs["accuracy"])]
     negative = runs[runs["f1"] == 0]
     for which, some in (("negative", negative), ("positive", positive)):
@@ -78,18 +81,16 @@ def removals_sentence(reanalysis: Reanalysis) -> str:
 
 
 def _whole_sessions(reanalysis: Reanalysis) -> list[str]:
-    """Return removals by hand that cover whole days of a condition."""
-    day = reanalysis.every_run["run_id"].map(reanalysis.raw.runs.set_index("run_id")["day"])
-    runs = reanalysis.every_run.assign(day=day).dropna(subset=["day"])
-    sessions = []
-    for (environment, architecture), part in runs.groupby(CONDITION, sort=False):
-        removed = part[part["removed_by_hand"]]
-        kept_days = set(part.loc[~part["removed_by_hand"], "day"])
-        if len(removed) and not kept_days & set(removed["day"]):
-            sessions.append(
-                f"those of {architecture} in {environment} ({listed(sorted(set(removed['day'])))})"
-            )
-    return sessions
+    """Return the sessions of a condition of which no run was kept."""
+    runs = reanalysis.every_run.dropna(subset=["session"])
+    return [
+        f"{count(len(part), 'run')} of {architecture} in {environment} from "
+        f"{str(part['started_at'].min())[:10]}"
+        for (environment, architecture, _), part in runs.groupby(
+            [*CONDITION, "session"], sort=False
+        )
+        if part["removed_by_hand"].all()
+    ]
 
 
 def _spans(numbers: list[int]) -> str:

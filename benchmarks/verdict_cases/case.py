@@ -1,0 +1,36 @@
+"""What a simulated study asks of a verdict."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Rng = np.random.Generator
+
+FALSE_YES = "false yes"
+COVERAGE = "coverage"
+DOMINATED = "dominated"
+CHANGED = "changed"
+BANDS = {
+    FALSE_YES: (0.0, 0.06), COVERAGE: (0.92, 0.98), DOMINATED: (0.0, 0.0), CHANGED: (0.0, 0.0),
+}  # fmt: skip
+"""Lowest and highest rate that a sound verdict has, by kind."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One setting of simulated studies, and what is counted in them."""
+
+    topic: str
+    """What the verdict is about: ``largest saving``."""
+    kind: str
+    """``false yes``: a wrong claim; ``coverage``: the 95 % interval holds the truth;
+    ``dominated``: a recommendation that another condition beats; ``changed``: an answer that
+    depends on what it should not depend on."""
+    setting: str
+    """The truth and the sizes: ``50 equal conditions, n = 5``."""
+    simulate: Callable[..., bool | None]
+    """Takes a generator and :attr:`given`, and says whether what is counted happened; None where
+    the study gave no answer, which is counted apart."""
+    given: Mapping[str, object] = field(default_factory=dict)
+    simulations: int = 1000

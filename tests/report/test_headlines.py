@@ -1,0 +1,121 @@
+"""The headline numbers: one table, and the same numbers on every page that states them."""
+
+import ast
+import re
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from greencv_core import analyse, collect, epochs_table, runs_table
+from greencv_core.analysis.headlines import ALL, LARGEST, RECOMMENDED, WITHOUT_LOSS
+from greencv_core.published.claims import evaluate_claims
+from greencv_core.records.backends.bundle import shipped_bundles
+from greencv_core.utils.text import percent
+from tests.conftest import ROOT
+from tests.support.tables import made_up_runs
+
+PAGES = {
+    "index": "architecture_verdict|harmless.sentence|savings_without_loss|headlines_table",
+    "rq1_architecture": "largest_saving.sentence|savings_without_loss.sentence",
+    "rq2_environment": "savings_without_loss.sentence",
+    "decision": "decision_panel|decisions_table",
+    "claims": r"claims_table\(replication",
+}
+"""The cells of each page that name a saving."""
+STATED = {
+    LARGEST: ("rq1_architecture", "claims"),
+    WITHOUT_LOSS: ("rq1_architecture", "rq2_environment"),
+    RECOMMENDED: ("decision", "decision"),
+}
+"""Where each number is stated: that of one environment, and that of all conditions."""
+
+
+def study_of(runs, margin=0.05):
+    epochs = runs[["run_id", "architecture", "environment", "energy_j", "f1_macro"]].assign(epoch=1)
+    return analyse(runs, epochs, margin=margin)
+
+
+def with_failed_condition():
+    runs = made_up_runs(n=6, seed=4).assign(classes=10, validation_images=300)
+    failed = runs["architecture"] == "net1"
+    return runs.assign(f1_macro=np.where(failed, 2 / 110, runs["f1_macro"]))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "few runs",
+        "many runs",
+        "a failed condition",
+        pytest.param("reference", marks=pytest.mark.slow),
+    ],
+)
+def results(request):
+    if request.param == "reference":
+        path = next(iter(shipped_bundles().values()))
+        records = collect(path, store=path, train=False)
+        return analyse(runs_table(records), epochs_table(records), margin=0.02)
+    if request.param == "a failed condition":
+        return study_of(with_failed_condition())
+    return study_of(made_up_runs(n=3 if request.param == "few runs" else 12))
+
+
+@pytest.fixture(scope="module")
+def replication(results):
+    return evaluate_claims(results.runs, results.margin)
+
+
+def said(page, results, replication):
+    """Return what the cells of a page say that name a saving."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{page}.ipynb", 4).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    space = {}
+    exec(next(source for source in sources if "from greencv_core import" in source), space)
+    space |= {
+        "results": results, "rq1": results.rq1, "rq2": results.rq2, "runs": results.runs,
+        "margin": results.margin, "harmless": results.rq2.savings_without_loss,
+        "decisions": {"Runs of this report": results.decision},
+        "replication": replication,
+    }  # fmt: skip
+    texts = []
+    for source in sources:
+        if re.search(PAGES[page], source) and not re.search("^from ", source, re.MULTILINE):
+            *statements, last = ast.parse(source).body
+            exec(compile(ast.Module(statements, []), page, "exec"), space)
+            shown = eval(compile(ast.Expression(last.value), page, "eval"), space)
+            texts.append(shown.to_html() if hasattr(shown, "to_html") else shown.data)
+    return "\n".join(texts).replace("\N{NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-")
+
+
+def test_every_page_states_the_headline_numbers(results, replication):
+    texts = {page: said(page, results, replication) for page in PAGES}
+    table = results.headlines
+    assert not table[table["saving"].notna()].empty
+    for row in table[table["saving"].notna()].itertuples():
+        pages = {"index", STATED[row.number][row.among == ALL]}
+        for page in pages:
+            for figure in (row.saving, row.ci_low, row.ci_high):
+                assert percent(figure).removesuffix(" %") in texts[page], (row.number, page)
+            assert row.saves.partition(" @ ")[0] in texts[page]
+
+
+def test_the_headline_numbers_agree_with_each_other(results, replication):
+    table = results.headlines.set_index(["number", "among"])
+    decision = results.decision
+    reference = decision.candidates[decision.reference].name
+    if (RECOMMENDED, ALL) in table.index and pd.notna(table.loc[(RECOMMENDED, ALL), "saving"]):
+        recommended = table.loc[(RECOMMENDED, ALL)]
+        assert recommended["against"] == reference
+        harmless = table.loc[(WITHOUT_LOSS, ALL)]
+        assert recommended["saves"] == harmless["saves"]
+        assert recommended["saving"] <= harmless["saving"] <= table.loc[(LARGEST, ALL), "saving"]
+    claims = replication.claims.set_index("id")
+    assert claims.loc["largest_saving", "figure"] == table.loc[(LARGEST, ALL), "saving"]
+
+
+def test_a_failed_condition_is_in_no_saving_without_loss():
+    table = study_of(with_failed_condition()).headlines
+    named = table[table["number"] != LARGEST][["saves", "against"]].to_numpy().ravel()
+    assert not any("net1" in str(name) for name in named)
