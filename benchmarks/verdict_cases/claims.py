@@ -138,7 +138,8 @@ CASES = [
     *of_complexity("rises, architectures stray", rises, STRAYS, 100),
     *of_complexity("hardware matches, no differences", matches, [*FEW, *SINGLE], 100),
     *of_complexity("hardware matches, architectures stray", matches, STRAYS, 100),
-    *of_nulls(", all eleven", "any of eleven, no differences", any_holds, FEW[:1], 20),
+    *of_nulls(", all eleven", "any of eleven, no differences", any_holds,
+             [*FEW[:1], (5, 3, 10, {})], 20),
     *(
         Case(
             "claims on savings", FALSE_YES,

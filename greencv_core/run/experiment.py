@@ -150,7 +150,6 @@ def _train_metered(
     accelerator, gpu, phases = machine.accelerator_of(spec), window.gpu, window.phases
     lost, disturbances = _problems(window, accelerator, others)
     gpu_fields = dict(vars(gpu)) if gpu else {}
-    gpu_pct = gpu_fields.get("utilization_pct")
     return RunRecord(
         **_status(history, limit),
         **build_identity(run, machine),
@@ -168,7 +167,7 @@ def _train_metered(
         **_reading_fields(window, whole=not lost),
         idle_power_w=dict(idle_power_w),
         carbon_intensity_gco2e_per_kwh=intensity,
-        device_utilization_pct=own_pct if accelerator is None else gpu_pct,
+        device_utilization_pct=gpu_fields.get("utilization_pct") if accelerator else own_pct,
         gpu_slowed_share=gpu_fields.pop("slowed_share", {}),
         gpu=gpu_fields,
         contended=bool(disturbances),

@@ -41,6 +41,7 @@ def test_architectures_are_compared_in_the_fastest_environment_by_usable_runs():
 
 def test_environment_and_value_are_the_callers():
     runs = made_up_runs()
+    runs["power_w"] *= 1 + runs["device_utilization_pct"] / 100 + runs["repetition"] / 10
     results = analyse(runs, epochs_of(runs), environment="env1", value="power_w")
     assert set(results.rq1.within["environment"]) == {"env1"}
     assert results.rq1.energy.value == "power_w"

@@ -54,7 +54,7 @@ def test_the_answer_has_the_figures_of_the_truth(results):
     first = [saving.saving for saving in results.largest]
     low, high = min(first), max(first)
     assert 0 < low < high < 1
-    assert re.search(rf"to {100 * high:.0f}% between the extremes", text)
+    assert re.search(rf"to {100 * high:.0f}% of the energy is saved", text)
     assert "better in 3 of 3 comparable pairs" in text
     none = [saving for saving in results.savings if not saves(saving)]
     assert len(none) == 2

@@ -183,7 +183,7 @@ def test_marked_runs_are_counted_and_kept_in_the_table(tmp_path):
 def test_a_question_without_an_answer_says_why(tmp_path):
     told = written(tmp_path, made_up_records(n=1, architectures=2, environments=1))
     one, two = told["rq1_architecture"], told["rq2_environment"]
-    assert "at least 2 architectures of at least 2 runs" in one["energy"]["unanswered"]
+    assert "at least 2 architectures of at least 3 runs" in one["energy"]["unanswered"]
     assert "3 architectures" in one["regression"]["unanswered"]
     assert "one environment" in two["correctness"]["unanswered"]
     assert two["break_evens"] == {}

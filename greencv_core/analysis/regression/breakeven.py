@@ -188,21 +188,10 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     line = _Line.through(x, y, shared_variance(both, {a: -1.0, b: 1.0}, len(x) - 2))
     low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
     crossing = line.centre - line.level / line.slope if line.slope else math.nan
-    half, fitted = line.half_width(x), line.at(x)
-    points = pd.DataFrame(
-        {
-            "architecture": means.index,
-            "gflops_per_image": 10**x,
-            "ratio": 10**y,
-            "fitted": 10**fitted,
-            "low": 10 ** (fitted - half),
-            "high": 10 ** (fitted + half),
-        }
-    )
     return BreakEven(
         a=a,
         b=b,
-        points=points,
+        points=_points(means.index, line, x, y),
         exponent=line.slope,
         exponent_p=line.slope_p,
         gflops=10**crossing if abs(crossing) < 300 else math.nan,
@@ -211,6 +200,20 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
         excluded=excluded,
         sessions=int(data.groupby("environment")["session"].nunique().min()),
         crossing=_crossing(list(means.index), x, y),
+    )
+
+
+def _points(architectures: pd.Index[str], line: _Line, x: Values, y: Values) -> pd.DataFrame:
+    half, fitted = line.half_width(x), line.at(x)
+    return pd.DataFrame(
+        {
+            "architecture": architectures,
+            "gflops_per_image": 10**x,
+            "ratio": 10**y,
+            "fitted": 10**fitted,
+            "low": 10 ** (fitted - half),
+            "high": 10 ** (fitted + half),
+        }
     )
 
 
