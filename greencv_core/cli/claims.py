@@ -136,4 +136,4 @@ def _print_reasons(claims_of: dict[str, Any]) -> None:
 
 
 def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z.2f}".replace("-", "\N{MINUS SIGN}")

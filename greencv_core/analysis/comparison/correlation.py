@@ -64,7 +64,7 @@ class RankCorrelation:
     def estimate(self) -> str:
         """Return rho with its interval."""
         rho, low, high = (
-            f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+            f"{value:z.3f}".replace("-", "\N{MINUS SIGN}")
             for value in (self.rho, self.low, self.high)
         )
         if low == high:

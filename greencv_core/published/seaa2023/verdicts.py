@@ -237,7 +237,7 @@ def _order_net(reanalysis: Reanalysis) -> str:
             return ""
         deltas.append(cliffs_delta(larger, smaller))
     gross, *nets = deltas
-    net = ", ".join(f"{delta:.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
+    net = ", ".join(f"{delta:z.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
     return (
         f"{RQ1_ENVIRONMENT} against {SMALLER_GPU}: Cliff's delta {gross:.2f} gross, and net of the "
         f"low-power state, the power before and after work {net}."

@@ -278,5 +278,5 @@ def _cell(column: str, value: Any) -> str:
     if column in _SMALL_SHARES:
         return f"{100 * value:.2f} %"
     if column in _THREE_DECIMALS:
-        return f"{value:.3f}".replace("-", _MINUS)
+        return f"{value:z.3f}".replace("-", _MINUS)
     return number(value).replace("-", _MINUS) if isinstance(value, float) else str(value)

@@ -339,7 +339,7 @@ def _savings(pairs: pd.DataFrame) -> list[str]:
 
 
 def _decimals(value: float) -> str:
-    return _ABSENT if np.isnan(value) else f"{value + 0.0:.3f}".replace("-", _MINUS)
+    return _ABSENT if np.isnan(value) else f"{value:z.3f}".replace("-", _MINUS)
 
 
 def _share(value: float) -> str:
