@@ -102,14 +102,11 @@ def _comparable(runs: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _lines(runs: pd.DataFrame) -> list[_Pair]:
     powerful, reason = most_powerful(runs), ""
-    columns = [ENERGY, GFLOPS]
-    medians = runs.groupby(CONDITIONS, observed=True, sort=False)[columns].median().reset_index()
-    parts = {str(name): part for name, part in medians.groupby("environment", sort=False)}
     found = []
-    for other, part in parts.items():
+    for other in map(str, runs["environment"].unique()):
         if other == powerful:
             continue
-        line = attempt(break_even, pd.concat([part, parts[powerful]]), other, powerful)
+        line = attempt(break_even, runs, other, powerful)
         if isinstance(line, BreakEven):
             found.append(_Pair(powerful, other, line))
         else:
