@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.analysis.result import NotEnoughDataError
-from greencv_core.analysis.selection import CONDITION, condition_name
-from greencv_core.utils.text import count, percent, quantity
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
+from greencv_core.utils.text import count, left_out_clause, percent, quantity
 
 PAUSE_S = 3600.0
 """A pause longer than this separates two sessions (s)."""
@@ -57,9 +57,16 @@ class SessionSpread:
     """architecture, environment, n, sessions, sd_between, sd_within (of natural logarithms) and
     icc, the intraclass correlation: the share of the variance that lies between sessions. NaN with
     one session, or without a session of two runs."""
+    left_out: tuple[str, ...] = ()
+    """Conditions without a run of a known session."""
 
     def sentence(self) -> str:
         """Describe in how many sessions the runs were made, and how much sessions differ."""
+        text = self._answer().removesuffix(".")
+        clause = left_out_clause(self.left_out, "no run of a known session")
+        return f"{text}{clause}." if text else ""
+
+    def _answer(self) -> str:
         table = self.conditions
         single = table[table["sessions"] == 1]
         if len(single) == len(table):
@@ -105,7 +112,9 @@ def session_spread(runs: pd.DataFrame, value: str = "energy_j_per_image") -> Ses
         {**dict(zip(CONDITION, key, strict=True)), **_components(part)}
         for key, part in known.groupby(list(CONDITION), sort=False, observed=True)
     ]
-    return SessionSpread(value, pd.DataFrame(rows))
+    groups = known[list(CONDITION)].itertuples(index=False)
+    left_out = groups_but(runs, CONDITION, set(map(condition_name, groups)))
+    return SessionSpread(value, pd.DataFrame(rows), left_out)
 
 
 def _components(part: pd.DataFrame) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +9,6 @@ import pandas as pd
 from greencv_core.analysis.result import NotEnoughDataError
 from greencv_core.published import zeus2023
 from greencv_core.utils.downloads import DataUnavailableError, Progress, fetch
-from greencv_core.utils.text import listed, percent
 
 TARGET = 0.6
 """Accuracy that the published trainings of both architectures reach with almost every batch."""
@@ -92,26 +90,3 @@ def load_batch_choices(
     runs = zeus2023.published_runs(fetched.files)
     epochs = zeus2023.epochs_to_target(fetched.files)
     return batch_choices(zeus2023.energy_to_target(runs, epochs), target)
-
-
-def batch_choices_sentence(choices: Sequence[BatchChoice]) -> str:
-    """Say for how many GPUs the best batch differs, and what the wrong one costs."""
-    parts = []
-    for name in dict.fromkeys(choice.architecture for choice in choices):
-        some = [choice for choice in choices if choice.architecture == name]
-        differ = [choice for choice in some if choice.differs]
-        text = (
-            f"{name} on {some[0].dataset}: the best batch differs on {len(differ)} of "
-            f"{len(some)} GPUs"
-        )
-        if differ:
-            first = max(differ, key=lambda choice: choice.excess or 0.0)
-            text += f" (on {first.hardware} {first.batch_to_target}, not {first.batch_per_image}"
-            if first.excess is not None:
-                text += f", which takes {percent(first.excess, 0)} more energy until then"
-            text += ")"
-        parts.append(text)
-    return (
-        f"The batch of the least energy per image is compared with that of the least energy until "
-        f"an accuracy of {choices[0].target:g}. {listed(parts)}."
-    )

@@ -12,7 +12,6 @@ from scipy import stats
 
 from greencv_core.analysis import BreakEven, NotEnoughDataError, Unavailable, attempt
 from greencv_core.analysis.regression.breakeven import break_even
-from greencv_core.analysis.regression.crossings import most_powerful
 from greencv_core.analysis.result import CONFIDENCE
 from greencv_core.published.claim_answers import (
     CONDITIONS,
@@ -98,6 +97,22 @@ def _comparable(runs: pd.DataFrame) -> list[pd.DataFrame]:
         return [runs]
     parts = [part for _, part in runs.groupby(names, sort=False, dropna=False, observed=True)]
     return [part for part in parts if part["environment"].nunique() > 1]
+
+
+def most_powerful(runs: pd.DataFrame) -> str:
+    """Return the environment that trains the most complex architecture fastest, by medians.
+
+    Only architectures trained in at least two environments count. Simple ones are no criterion:
+    they may leave a large GPU idle.
+    """
+    timed = runs.dropna(subset=["gflops_per_image", "duration_s_per_image"])
+    environments = timed.groupby("architecture", observed=True)["environment"].nunique()
+    shared = timed[timed["architecture"].isin(environments.index[environments > 1])]
+    if shared.empty:
+        raise NotEnoughDataError("no architecture was trained in two environments")
+    complexity = shared.groupby("architecture", observed=True)["gflops_per_image"].median()
+    hardest = shared[shared["architecture"] == complexity.idxmax()]
+    return str(hardest.groupby("environment")["duration_s_per_image"].median().idxmin())
 
 
 def _lines(runs: pd.DataFrame) -> list[_Pair]:

@@ -12,10 +12,17 @@ from greencv_core.analysis import (
     architecture_by_environment,
     attempt,
     best_against_worst,
+    break_even,
     compare,
     energy_regression,
+    energy_to_target,
+    pareto_front,
+    repetitions_needed,
     select_runs,
 )
+from greencv_core.analysis.comparison.correlation import rank_correlation
+from greencv_core.analysis.comparison.paired import paired_by_environment
+from greencv_core.analysis.sessions import session_spread
 from tests.support.tables import ENERGY, F1, check_sentences, made_up_runs
 
 RESULTS = (
@@ -121,3 +128,52 @@ def test_an_analysis_without_data_answers_with_a_sentence():
         assert "nan" not in result.sentence()
     with pytest.raises(KeyError):  # a defect is not missing data
         attempt(compare, runs, "no_such_column", "architecture")
+
+
+def epochs_of(runs):
+    return pd.concat([runs.assign(epoch=epoch) for epoch in (1, 2)], ignore_index=True)
+
+
+SILENT = {
+    "energy to a target": (F1, "net0 @ env0", lambda runs: energy_to_target(epochs_of(runs))),
+    "rank correlation": (
+        ENERGY,
+        "net0",
+        lambda runs: rank_correlation(
+            runs[runs["environment"] == "env0"], "gflops_per_image", ENERGY
+        ),
+    ),
+    "paired comparison": (F1, "net0 @ env0", lambda runs: paired_by_environment(runs, F1)),
+    "break-even": (ENERGY, "net0", lambda runs: break_even(runs, "env0", "env1")),
+    "sessions": ("session", "net0 @ env0", session_spread),
+    "power": (ENERGY, "net0 @ env0", repetitions_needed),
+    "regression": (ENERGY, "net0 @ env0", energy_regression),
+    "interaction": (ENERGY, "net0", architecture_by_environment),
+}
+
+
+@pytest.mark.parametrize("what", list(SILENT))
+def test_a_condition_without_a_value_is_named(what):
+    column, name, answer = SILENT[what]
+    runs = made_up_runs(n=6, architectures=7).assign(session="one")
+    assert "left out" not in answer(runs).sentence()
+    runs[column] = runs[column].mask(
+        (runs["architecture"] == "net0") & (runs["environment"] == "env0")
+    )
+    found = answer(runs)
+    assert f"; left out: {name}" in found.sentence()
+    check_sentences(found)
+
+
+def test_a_condition_without_energy_has_no_efficiency_and_is_named():
+    runs = made_up_runs()
+    runs["energy_j"] = runs["energy_j"].mask(runs["architecture"] == "net0")
+    sentence = pareto_front(runs).efficiency_sentence()
+    assert "; left out: net0 @ env0 and net0 @ env1 (no run with both" in sentence
+
+
+def test_every_condition_is_left_out_of_a_paired_comparison_if_its_environment_has_no_value():
+    runs = made_up_runs(n=6, environments=3, architectures=2)
+    runs[F1] = runs[F1].mask(runs["environment"] == "env2")
+    sentence = paired_by_environment(runs, F1).sentence()
+    assert "left out: net0 @ env2 and net1 @ env2 (no run with macro F1" in sentence

@@ -17,7 +17,6 @@ from greencv_core.analysis import (
     savings_table,
     savings_without_loss,
 )
-from greencv_core.analysis.choice.savings import pick_largest
 from greencv_core.analysis.units import contrast
 from tests.support.tables import ENERGY, F1, architecture, lognormal, made_up_runs, runs_of
 
@@ -91,19 +90,14 @@ def test_the_largest_of_all_pairs_has_a_lower_bound_by_the_studentised_range(n):
     assert shuffled.ci_low == pytest.approx(picked.ci_low, rel=1e-9)
 
 
-def test_the_largest_of_savings_against_one_condition_is_by_sidak():
-    runs = three_apart()
-    table = savings_table(runs, "architecture")
-    for one in table:
-        assert pick_largest([one]) == one
-    against = [one for one in table if one.dear == "dear"]
-    picked = pick_largest(against)
-    tail = (1 - math.sqrt(0.95)) / 2
+def test_the_largest_of_few_pairs_is_by_sidak():
+    table = savings_table(three_apart(), "architecture")
     [alone] = [one for one in table if (one.dear, one.cheap) == ("dear", "cheap")]
+    assert alone.picked(2, 1) == alone
+    tail = (1 - math.sqrt(0.95)) / 2
     bound = stats.t.isf(tail, alone.contrast.df) * alone.contrast.se
-    assert picked.ci_low == pytest.approx(1 - math.exp(alone.contrast.estimate + bound))
-    with pytest.raises(NotEnoughDataError, match="no pair of conditions is left"):
-        pick_largest([])
+    low = alone.picked(3, 2).ci_low
+    assert low == pytest.approx(1 - math.exp(alone.contrast.estimate + bound))
 
 
 @pytest.mark.parametrize("conditions", [10, 40])

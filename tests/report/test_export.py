@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
+from rocrate.rocrate import ROCrate
 from threadpoolctl import threadpool_info
 
 from greencv_core import runs_table
@@ -29,6 +30,7 @@ from greencv_core.analysis import (
 from greencv_core.analysis.choice.robustness import energy_definitions
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.report.export.files import write_results
+from greencv_core.report.export.ro_crate import ro_crate
 from greencv_core.report.export.to_json import plain, rounded
 from tests.conftest import ROOT, python
 from tests.support.made_up_records import made_up_records, made_up_study
@@ -269,13 +271,13 @@ def test_the_package_keeps_the_standards_rules(package):
 
 def test_the_crate_keeps_the_standards_rules(folder, package):
     crate = read(folder / "ro-crate-metadata.json")
-    assert crate["@context"] == "https://w3id.org/ro/crate/1.1/context"
+    assert crate["@context"] == "https://w3id.org/ro/crate/1.2/context"
     entities = {entity["@id"]: entity for entity in crate["@graph"]}
     assert len(entities) == len(crate["@graph"])
     descriptor, root = entities["ro-crate-metadata.json"], entities["./"]
     assert descriptor["@type"] == "CreativeWork"
     assert descriptor["about"] == {"@id": "./"}
-    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.2"}
     assert root["@type"] == "Dataset"
     assert root["name"] == package["title"]
     assert root["description"]
@@ -286,6 +288,7 @@ def test_the_crate_keeps_the_standards_rules(folder, package):
     for name in files:
         assert entities[name]["@type"] == "File"
         assert int(entities[name]["contentSize"]) == (folder / name).stat().st_size
+        assert entities[name]["sha256"] == digest(folder / name)
         assert re.fullmatch(r".+/.+", entities[name]["encodingFormat"])
     assert COMMIT in entities["#greencv"]["softwareVersion"]
     for entity in crate[
@@ -296,6 +299,26 @@ def test_the_crate_keeps_the_standards_rules(folder, package):
                 if isinstance(one, dict):
                     assert set(one) == {"@id"}
                     assert one["@id"] in entities or one["@id"].startswith("https://w3id.org/")
+
+
+def test_the_crate_is_read_by_the_library_without_a_warning(folder, package, recwarn):
+    crate = ROCrate(folder)
+    assert not recwarn.list
+    assert {entity.id for entity in crate.data_entities} == FILES - {"ro-crate-metadata.json"}
+    assert crate.license["identifier"] == package["licenses"][0]["name"]
+    assert crate.root_dataset["author"]["name"] == package["contributors"][0]["title"]
+    analysis = crate.root_dataset["mentions"]
+    assert analysis["instrument"].id == "#greencv"
+    assert analysis["result"].id == "results.json"
+    assert {table.id for table in analysis["object"]} == {"runs.csv", "runs.parquet"}
+
+
+def test_a_crate_is_the_same_each_time_and_changes_no_file(folder, package):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert ro_crate(folder, package, "datapackage.json") == ro_crate(
+        folder, package, "datapackage.json"
+    )
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
 def test_real_runs_have_results(smoke_records, tmp_path):

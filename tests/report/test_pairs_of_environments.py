@@ -13,7 +13,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.comparison.correlation import rank_correlation, rank_correlations
 from greencv_core.analysis.regression.breakeven import most_precise
-from greencv_core.analysis.regression.crossings import most_powerful, powerful_against_each
+from greencv_core.published.claim_matching import most_powerful
 from greencv_core.report.pages.correlations import correlations_table
 from greencv_core.report.pages.research_questions import break_even_sentences, break_even_table
 from tests.support.known_truth import crossing, truth
@@ -149,16 +149,3 @@ def test_the_most_powerful_is_the_fastest_for_what_is_complex():
     assert most_powerful(runs) == "env0"
     with pytest.raises(NotEnoughDataError, match="no architecture was trained in two"):
         most_powerful(runs[runs["environment"] == "env0"])
-
-
-def test_every_pair_with_the_most_powerful_is_adjusted_together():
-    runs = truth(lambda g, e: g**0.5 * (1 - 0.03 * (e > 0)), seed=5)
-    alone = powerful_against_each(runs)[0]
-    many = [runs, *(
-        truth(lambda g, e: g**0.5, environments=1, n=8, seed=s).assign(environment=f"more{s}")
-        for s in range(8)
-    )]  # fmt: skip
-    together = powerful_against_each(pd.concat(many, ignore_index=True))
-    same = next(pair for pair in together if pair.other == alone.other)
-    assert len(together) == 9
-    assert len(same.less_in_powerful) < len(alone.less_in_powerful)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from greencv_core.analysis.bootstrap import generator, parts
 from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.result import NotEnoughDataError, Values
-from greencv_core.analysis.selection import CONDITION, condition_name, summarise
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but, summarise
 from greencv_core.utils.text import (
     F1_DECIMALS,
     count,
@@ -83,7 +83,8 @@ class TradeOff:
         text = f"{most} has the most {name} for a kilojoule of training, {number(per_kj.max())}"
         if most != least:
             text += f"; {least} the least, {number(per_kj.min())}"
-        return f"{text}."
+        without = self._names(self.conditions.drop(known.index))
+        return f"{text}{left_out_clause(without, f'no run with both energy and {name}')}."
 
     def _names(self, rows: pd.DataFrame) -> list[str]:
         return [condition_name(row) for row in rows[list(self.by)].to_numpy()]
@@ -100,13 +101,19 @@ class EnergyToTarget:
     energy until the end of the first epoch that reached the target; NaN if half or more of the runs
     never did."""
     by: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    """Conditions of which no run has an energy for every epoch and a correctness."""
 
     def sentence(self) -> str:
         """Name the conditions of least and most energy, and those that missed the target."""
+        why = f"no run with an energy for every epoch and a {quantity(self.correctness)}"
+        return f"{self._answer()}{left_out_clause(self.left_out, why)}."
+
+    def _answer(self) -> str:
         known = self.conditions.dropna(subset=["energy_j"]).sort_values("energy_j")
         target = f"a {quantity(self.correctness)} of {self.target:.2f}"
         if known.empty:
-            return f"No condition reached {target} in most of its runs."
+            return f"No condition reached {target} in most of its runs"
         first, last = known.iloc[0], known.iloc[-1]
         text = (
             f"To reach {target} took least energy with {self._name(first)}: "
@@ -122,7 +129,7 @@ class EnergyToTarget:
         if len(never):
             names = listed([self._name(row) for _, row in never.iterrows()])
             text += f"; not reached in most runs: {names}"
-        return f"{text}."
+        return text
 
     def _name(self, row: pd.Series) -> str:
         return condition_name(row[list(self.by)])
@@ -163,7 +170,7 @@ def energy_to_target(epochs: pd.DataFrame, target: float | None = None) -> Energ
     """
     complete = epochs.groupby("run_id")["energy_j"].transform(lambda e: e.notna().all())
     scored = epochs.groupby("run_id")[_F1].transform("count") > 0
-    epochs = epochs[complete.astype(bool) & scored]
+    every, epochs = epochs, epochs[complete.astype(bool) & scored]
     if epochs.empty:
         raise NotEnoughDataError("no epoch has both an energy and a correctness")
     epochs = epochs.sort_values(["run_id", "epoch"])
@@ -187,7 +194,8 @@ def energy_to_target(epochs: pd.DataFrame, target: float | None = None) -> Energ
             "energy_j": groups.median().replace(np.inf, np.nan),
         }
     ).reset_index()
-    return EnergyToTarget(target, _F1, table, CONDITION)
+    known = {condition_name(key) for key in groups.groups}
+    return EnergyToTarget(target, _F1, table, CONDITION, groups_but(every, CONDITION, known))
 
 
 def _on_front(energy: Values, score: Values) -> NDArray[np.bool_]:

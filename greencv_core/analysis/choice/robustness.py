@@ -66,12 +66,16 @@ class Power:
         enough = known["n"] >= known["repetitions_needed"]
         worst = known.loc[known["repetitions_needed"].idxmax()]
         name = condition_name(worst[list(self.by)])
+        rest = self.conditions.drop(known.index)[list(self.by)]
+        without = [condition_name(row) for row in rest.itertuples(index=False)]
+        why = f"fewer than 2 runs, no spread, or more than {MOST_REPETITIONS:,} repetitions needed"
         return (
             f"To see a difference of {percent(self.difference, 0)} in {quantity(self.value)} "
             f"between two conditions that vary alike, with {percent(POWER, 0)} power at "
             f"{percent(ALPHA, 0)}, the repetitions made are enough for {int(enough.sum())} of "
             f"{count(len(known), 'condition')}; {name}, which varies most "
-            f"({percent(worst['variation'])}), needs {int(worst['repetitions_needed'])}."
+            f"({percent(worst['variation'])}), needs {int(worst['repetitions_needed'])}"
+            f"{left_out_clause(without, why)}."
         )
 
 
@@ -143,10 +147,9 @@ def repetitions_needed(runs: pd.DataFrame, value: str = "energy_j_per_image") ->
 
     For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.
     """
-    known = runs[runs[value] > 0]
     rows = []
-    for key, values in known.groupby(list(CONDITION), sort=False, observed=True)[value]:
-        logs = np.log(values.to_numpy(dtype=float))
+    for key, values in runs.groupby(list(CONDITION), sort=False, observed=True)[value]:
+        logs = np.log(values[values > 0].to_numpy(dtype=float))
         varied = len(logs) > 1 and np.ptp(logs) > 0
         spread = float(logs.std(ddof=1)) if varied else math.nan
         rows.append(

@@ -192,15 +192,6 @@ def savings_table(
     return sorted(found, key=lambda result: -result.saving)
 
 
-def pick_largest(candidates: Sequence[Saving]) -> Saving:
-    """Return the largest of some savings, with an interval that allows for the choice."""
-    if not candidates:
-        raise NotEnoughDataError("no pair of conditions is left to pick from")
-    best = max(candidates, key=lambda result: result.saving)
-    conditions = {name for result in candidates for name in (result.dear, result.cheap)}
-    return best.picked(len(conditions), len(candidates))
-
-
 @dataclass(frozen=True)
 class _Group:
     """A condition with its units."""

@@ -18,7 +18,8 @@ from greencv_core.analysis.result import (
     Values,
     attempt,
 )
-from greencv_core.utils.text import as_opening, quantity
+from greencv_core.analysis.selection import groups_but
+from greencv_core.utils.text import as_opening, left_out_clause, quantity
 
 FEWEST = 3
 """Architectures, and runs of each; with two runs, the interval is too narrow."""
@@ -38,6 +39,8 @@ class RankCorrelation:
     high: float
     n: int
     architectures: int
+    left_out: tuple[str, ...] = ()
+    """Architectures with too few runs that have both values."""
 
     @property
     def rises(self) -> bool:
@@ -58,7 +61,8 @@ class RankCorrelation:
             verdict = f"{y} is not shown to rise or to fall with {x}"
         return (
             f"{verdict} (rank correlation {self.estimate()}, n = {self.n} runs of "
-            f"{self.architectures} architectures)."
+            f"{self.architectures} architectures)"
+            f"{left_out_clause(self.left_out, f'fewer than {FEWEST} runs with both')}."
         )
 
     def estimate(self) -> str:
@@ -101,7 +105,8 @@ def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:
     rho = float(stats.spearmanr(*values.T).statistic)
     draws = _draws(values, [len(group) for group in groups], f"{x} {y}")
     low, high = _interval(rho, draws, len(values) - len(groups))
-    return RankCorrelation(x, y, rho, low, high, len(values), len(groups))
+    left_out = groups_but(runs, "architecture", set(known["architecture"].astype(str)))
+    return RankCorrelation(x, y, rho, low, high, len(values), len(groups), left_out)
 
 
 def rank_correlations(

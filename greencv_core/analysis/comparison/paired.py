@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,15 @@ import pandas as pd
 from scipy import stats
 
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
-from greencv_core.utils.text import as_opening, count, listed, p_value, quantity
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
+from greencv_core.utils.text import (
+    as_opening,
+    count,
+    left_out_clause,
+    listed,
+    p_value,
+    quantity,
+)
 
 FEWEST = 6
 """Combinations; with five, the signed-rank test cannot reach 5 %."""
@@ -29,14 +38,18 @@ class PairedComparison:
     statistic: float
     p: float
     """NaN if the value is the same in all environments for every combination."""
+    left_out: tuple[str, ...] = ()
+    """Conditions without a combination that every environment has."""
 
     def sentence(self) -> str:
         """Describe the test and the median differences."""
+        why = f"no run with {quantity(self.value)} and a seed that all environments have"
+        left_out = left_out_clause(self.left_out, why)
         if np.isnan(self.p):
             return (
                 f"{as_opening(quantity(self.value))} is the same in all environments for each of "
                 f"{self.combinations} combinations of architecture and seed: there is no spread to "
-                "test against."
+                f"test against{left_out}."
             )
         verdict = "differs" if self.p < ALPHA else "is not shown to differ"
         parts = [
@@ -46,7 +59,7 @@ class PairedComparison:
         return (
             f"Between runs of the same architecture and seed, {quantity(self.value)} {verdict} "
             f"between the environments ({self.test}, {p_value(self.p)}, n = {self.combinations} "
-            "combinations of both). "
+            f"combinations of both){left_out}. "
             f"Median differences to {self.reference}: {listed(parts)}."
         )
 
@@ -80,6 +93,8 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
             f"that every environment has, and there are {len(table)}"
         )
     reference = environments[0]
+    trained = itertools.product(table.index.unique("architecture"), environments)
+    compared = {condition_name(levels) for levels in trained}
     differences = table[environments[1:]].sub(table[reference], axis=0)
     columns = [table[name].to_numpy(dtype=float) for name in environments]
     if np.ptp(table.to_numpy(dtype=float), axis=1).max() == 0:
@@ -99,4 +114,5 @@ def paired_by_environment(runs: pd.DataFrame, value: str) -> PairedComparison:
         test=test,
         statistic=float(statistic),
         p=float(p),
+        left_out=groups_but(runs, CONDITION, compared),
     )

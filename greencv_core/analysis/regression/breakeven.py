@@ -19,7 +19,7 @@ from greencv_core.analysis.result import (
     attempt,
 )
 from greencv_core.analysis.sessions import find_sessions
-from greencv_core.utils.text import number, p_value
+from greencv_core.utils.text import left_out_clause, number, p_value
 
 FEWEST = 4
 """Architectures; with three, one degree of freedom is left and the interval is useless."""
@@ -70,6 +70,8 @@ class BreakEven:
     """Where the ratios of the architectures themselves cross 1, if they do so once."""
     sessions: int = 0
     """Sessions of the environment that has the fewest; 0 if they are unknown."""
+    left_out: tuple[str, ...] = ()
+    """Architectures of both environments without a usable energy in each, or without GFLOPs."""
 
     @property
     def lowest(self) -> float:
@@ -129,6 +131,7 @@ class BreakEven:
         trend = f"{trend}, over {len(self.points)} architectures"
         if self.sessions == 1:
             trend += " in one session, for which it holds"
+        trend += left_out_clause(self.left_out, "energy or GFLOPs of zero or unknown")
         if self.excluded:
             return (
                 f"{self.a} and {self.b}: no break-even in the range observed ({observed}); "
@@ -156,8 +159,8 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
     The interval is Fieller's (1954) of the zero of a line, with architectures as units and what
     sessions add to the level.
     """
-    runs = runs[(runs["energy_j_per_image"] > 0) & (runs["gflops_per_image"] > 0)]
-    runs = runs[runs["environment"].isin((a, b))]
+    every = runs[runs["environment"].isin((a, b))]
+    runs = every[(every["energy_j_per_image"] > 0) & (every["gflops_per_image"] > 0)]
     data = pd.DataFrame(
         {
             "architecture": runs["architecture"].astype(str),
@@ -185,6 +188,7 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
             "level, and crosses nowhere"
         )
     both = data[data["architecture"].isin(means.index)]
+    trained_in = every.groupby("architecture", sort=False, observed=True)["environment"].nunique()
     line = _Line.through(x, y, shared_variance(both, {a: -1.0, b: 1.0}, len(x) - 2))
     low, high, excluded = line.where_zero(float(x.min()), float(x.max()))
     crossing = line.centre - line.level / line.slope if line.slope else math.nan
@@ -200,6 +204,9 @@ def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
         excluded=excluded,
         sessions=int(data.groupby("environment")["session"].nunique().min()),
         crossing=_crossing(list(means.index), x, y),
+        left_out=tuple(
+            str(name) for name in trained_in.index[trained_in > 1] if name not in means.index
+        ),
     )
 
 

@@ -135,8 +135,7 @@ def architecture_by_environment(runs: pd.DataFrame) -> Interaction:
     is incomplete.
     """
     runs = mark_units(runs)
-    runs = runs[runs["energy_j_per_image"] > 0]
-    kept = _complete_table(runs)
+    kept = _complete_table(runs[runs["energy_j_per_image"] > 0])
     incomplete = [
         str(name)
         for column in (_ARCHITECTURE, _ENVIRONMENT)

@@ -16,7 +16,7 @@ from greencv_core.analysis.regression.data import (
     logarithms,
     means_of,
 )
-from greencv_core.analysis.selection import condition_name
+from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
 from greencv_core.utils.text import left_out_clause, listed, number, percent
 
 LARGE_VIF = 5.0
@@ -49,7 +49,8 @@ class EnergyRegression:
     unseen_environment_error: float | None
     """The same for each environment, by complexity alone."""
     left_out: tuple[str, ...] = ()
-    """Environments with too few architectures for a line."""
+    """Environments with too few architectures for a line, and conditions of others without energy
+    or GFLOPs."""
 
     def sentence(self) -> str:
         """Describe how energy grows with GFLOPs and how much the model explains."""
@@ -63,7 +64,8 @@ class EnergyRegression:
         text = f"Tenfold GFLOPs go with {listed(parts)}"
         if self.vif is not None:
             text += ", at equal parameters"
-        text += left_out_clause(self.left_out, f"fewer than {FEWEST} architectures")
+        why = f"fewer than {FEWEST} architectures, or energy or GFLOPs of zero or unknown"
+        text += left_out_clause(self.left_out, why)
         text += (
             f". The intervals count {self.architectures} architectures, not their {self.n} runs: "
             f"about the line, architectures differ by a factor of {10**self.residual_sd:.2f} (one "
@@ -131,11 +133,17 @@ def energy_regression(runs: pd.DataFrame) -> EnergyRegression:
         vif=_inflation(means) if len(names) == 3 else None,
         unseen_architecture_error=leave_one_out(means, design_of(means, each), "architecture"),
         unseen_environment_error=leave_one_out(means, design_of(means, one), "environment"),
-        left_out=tuple(
-            str(name)
-            for name in runs["environment"].unique()
-            if name not in set(means["environment"])
-        ),
+        left_out=_left_out(runs, means),
+    )
+
+
+def _left_out(runs: pd.DataFrame, means: pd.DataFrame) -> tuple[str, ...]:
+    lines = set(means["environment"])
+    conditions = {condition_name(row) for row in means[list(CONDITION)].to_numpy()}
+    fitted = runs[runs["environment"].isin(lines)]
+    return (
+        *groups_but(runs, "environment", lines),
+        *groups_but(fitted, CONDITION, conditions),
     )
 
 
