@@ -98,7 +98,7 @@ def test_every_page_states_the_headline_numbers(results, replication):
         for page in pages:
             for figure in (row.saving, row.ci_low, row.ci_high):
                 assert percent(figure).removesuffix(" %") in texts[page], (row.number, page)
-            assert row.saves.partition(" @ ")[0] in texts[page]
+            assert row.saves.partition(" @ ")[0] in texts[page].replace("\\_", "_")
 
 
 def test_the_headline_numbers_agree_with_each_other(results, replication):
@@ -113,6 +113,18 @@ def test_the_headline_numbers_agree_with_each_other(results, replication):
         assert recommended["saving"] <= harmless["saving"] <= table.loc[(LARGEST, ALL), "saving"]
     claims = replication.claims.set_index("id")
     assert claims.loc["largest_saving", "figure"] == table.loc[(LARGEST, ALL), "saving"]
+
+
+def test_rq2_and_the_claims_page_name_one_break_even(results, replication):
+    claimed = replication.claims.set_index("id").loc["matching", "here"]
+    (found,) = results.rq2.break_evens.values()
+    # The claims page may name the two environments the other way round.
+    figures = re.compile(r"interval ([\d.]+ to [\d.]+)|exponent -?([\d.]+), (p [=<] [\d.]+)")
+    stated = figures.findall(found.sentence())
+    throughout = re.findall(r"(\S+) takes less throughout", found.sentence())
+    assert stated or throughout
+    assert figures.findall(claimed)[: len(stated)] == stated
+    assert re.findall(r"(\S+) takes less throughout", claimed)[: len(throughout)] == throughout
 
 
 def test_a_failed_condition_is_in_no_saving_without_loss():
