@@ -10,7 +10,7 @@ import pytest
 from greencv_core import collect, runs_table
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
-from tests.conftest import GREENCV, ROOT, greencv, until
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here, until
 from tests.support.refusals import one_line
 from tests.support.studies import ONE_THREAD, smoke_study
 
@@ -70,10 +70,10 @@ def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(
     assert 0 < len(list(ours.glob("[!.]*.json"))) < 2
 
     merged = tmp_path / "merged"
-    done = greencv("runs", "merge", ours, theirs, "--store", merged)
+    done = greencv_here("runs", "merge", ours, theirs, "--store", merged)
     assert done.returncode == 0, done.stderr
     assert run(study, ours).wait() == 0  # resumes
-    done = greencv("runs", "merge", ours, theirs, "--store", merged)
+    done = greencv_here("runs", "merge", ours, theirs, "--store", merged)
     assert done.returncode == 0, done.stderr
     assert "the same already" in done.stdout
 
