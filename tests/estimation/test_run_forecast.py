@@ -24,7 +24,7 @@ from greencv_core.run.planning import plan_here, select_unfinished
 from greencv_core.run.stop_rules import EnergyLimit
 from greencv_core.run.worker import describe_worker
 from greencv_core.study.schema import Protocol, Stage
-from tests.conftest import greencv, greencv_here
+from tests.conftest import greencv_here
 from tests.support.progress import Progress
 from tests.support.refusals import one_line
 from tests.support.studies import ONE_THREAD, smoke_study
@@ -235,15 +235,15 @@ def test_the_command_stops_a_run_and_makes_it_without_the_option(tmp_path):
     one_run_study(tmp_path)
     command = ["run", tmp_path / "study.yaml", "--store", tmp_path / "store"]
     # Known from the batches that are tried first, so that it is not even begun.
-    done = greencv(*command, "--stop-above", "1")
+    done = greencv_here(*command, "--stop-above", "1")
     assert done.returncode == 3
     assert "1 run stopped: forecast to exceed 1 J" in done.stderr
     [record] = Store(tmp_path / "store").records()
     assert (record.status, record.epochs, record.forecast.after_epoch) == ("stopped", [], 0)
     assert record.reason in done.stderr
-    again = greencv(*command, "--stop-above", "1")
+    again = greencv_here(*command, "--stop-above", "1")
     assert (again.returncode, len(again.stderr.splitlines())) == (3, 1)
-    done = greencv(*command)
+    done = greencv_here(*command)
     assert done.returncode == 0, done.stderr
     [record] = Store(tmp_path / "store").records()
     assert (record.status, record.forecast) == ("finished", None)

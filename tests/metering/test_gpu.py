@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, until
 from tests.support import simulated_gpu
 from tests.support.simulated_gpu import UUID, Waveform, constant, epochs, ramp, square
 
@@ -18,65 +18,62 @@ COUNTER = {"refresh_s": 0.1}
 POWER = {"refresh_s": 0.1, "no_counter": 1, "noise_w": 0.5}
 STEADY_POWER = {"refresh_s": 0.1, "no_counter": 1}
 AVERAGED = {"refresh_s": 0.1, "no_counter": 1, "no_instant": 1, "averaged": 1}
-
-METER = """
-import json, os, sys, threading, time
-from greencv_core.metering import EnergyMeter
-task = json.loads(sys.argv[1])
-options = {"synchronize": lambda: None} if task["works_on_gpu"] else {}
-windows = []
-meter = EnergyMeter(compare=task["compare"], **options)
-for waveform in task["waveforms"]:
-  os.environ.update(waveform)
-  for length_s in task["lengths_s"]:
-    with meter as window:
-        if task["lose_after_s"] is not None:
-            lose = {"STAND_IN_LOST_S": "0"}
-            threading.Timer(task["lose_after_s"], os.environ.update, [lose]).start()
-        start_s = time.monotonic()
-        time.sleep(length_s)
-        end_s = time.monotonic()
-    reading = window.reading
-    windows.append({
-        "start_s": start_s, "end_s": end_s, "duration_s": reading.duration_s,
-        "gpu": reading.gpu and vars(reading.gpu), "problems": reading.problems,
-        "by_source": [part and vars(part) for part in window.by_source],
-        "state": window.gpu and vars(window.gpu), "disturbances": window.disturbances,
-        "absent": dict(meter.discovery.unavailable), "trace": [vars(p) for p in window.trace],
-        "comparisons": [[vars(a), vars(b)] for name, a, b in window.comparisons if name == "gpu"],
-    })
-print(json.dumps(windows))
-"""
+SHORT = (0.3,)
+"""Windows that are to be long enough to see which GPU is metered."""
 
 
-def begin(library, waveforms, lengths_s, extra=None, **settings):
-    """Meter windows on the simulated GPU, in a process of its own."""
-    task = {"works_on_gpu": False, "compare": False, "lose_after_s": None}
-    task = {name: settings.pop(name, usual) for name, usual in task.items()}
-    task |= {"waveforms": [w.settings() for w in waveforms], "lengths_s": lengths_s}
-    environment = simulated_gpu.environment(library, waveforms[0], **settings)
-    return subprocess.Popen(
-        [sys.executable, "-c", METER, json.dumps(task)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**environment, **(extra or {})},
-    )
+class Metering:
+    """Meters windows on the simulated GPU, each task in a process of its own."""
+
+    def __init__(self, library, folder):
+        self._library, self._folder, self._tasks = library, folder, 0
+        command = [sys.executable, "-m", "tests.support.metering_process"]
+        environment = simulated_gpu.environment(library, constant())
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+        )
+
+    def begin(self, waveforms, lengths_s, extra=None, **settings):
+        """Begin a task; return the file that will hold its answer."""
+        task = {"works_on_gpu": False, "compare": False, "lose_after_s": None}
+        task = {name: settings.pop(name, usual) for name, usual in task.items()}
+        environment = simulated_gpu.environment(self._library, waveforms[0], **settings)
+        self._tasks += 1
+        answer = self._folder / f"{self._tasks}.json"
+        task |= {
+            "answer": str(answer), "environment": {**environment, **(extra or {})},
+            "waveforms": [w.settings() for w in waveforms], "lengths_s": lengths_s,
+        }  # fmt: skip
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        return answer
+
+    def end(self, answer):
+        """Wait for a task's answer and return its windows."""
+        until(lambda: answer.exists() or self._process.poll() is not None)
+        told = json.loads(answer.read_text())
+        assert "error" not in told, told["error"]
+        return told["windows"]
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(10)
 
 
-def end(process):
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return json.loads(output)
+@pytest.fixture(scope="module")
+def metering(library, tmp_path_factory):
+    started = Metering(library, tmp_path_factory.mktemp("metering"))
+    started.end(started.begin([constant()], (0.1,)))
+    yield started
+    started.close()
 
 
 @pytest.fixture
-def nvml(library):
+def nvml(metering):
     """Return a function that meters windows on the simulated GPU and returns their readings."""
 
     def meter(waveform=None, lengths_s=(1.0,), **settings):
-        return end(begin(library, [waveform or constant()], lengths_s, **settings))
+        return metering.end(metering.begin([waveform or constant()], lengths_s, **settings))
 
     return meter
 
@@ -100,18 +97,18 @@ SHAPES = (constant, epochs, ramp, square)
 
 
 @pytest.fixture(scope="module")
-def metered(library):
+def metered(metering):
     """Return two windows of each waveform by each kind of sensor, metered in parallel.
 
     They are repeated once if a window is off: a stalled machine is no fault of a reader, and a
     wrong reader is wrong again.
     """
-    found = meter_all(library)
+    found = meter_all(metering)
     off = any(
         np.any(np.abs(errors(*one)[0]) > limit_of(sensor, shape))
         for (sensor, shape), one in found.items()
     )
-    return meter_all(library) if off else found
+    return meter_all(metering) if off else found
 
 
 def limit_of(sensor, shape):
@@ -120,17 +117,19 @@ def limit_of(sensor, shape):
     return 0.2 if "power" in sensor and shape is square else SENSORS[sensor][2]
 
 
-def meter_all(library):
-    waveforms = [Waveform(shape().points, time.monotonic()) for shape in SHAPES]
+def meter_all(metering):
+    waveforms = {shape: Waveform(shape().points, time.monotonic()) for shape in SHAPES}
+    halves = (SHAPES[:2], SHAPES[2:])
     running = {
-        sensor: begin(library, waveforms, (2.0, 1.3), **settings)
+        (sensor, half): metering.begin([waveforms[s] for s in half], (2.0, 1.3), **settings)
         for sensor, (settings, _, _) in SENSORS.items()
+        for half in halves
     }
-    windows_of = {sensor: end(process) for sensor, process in running.items()}
+    windows_of = {key: metering.end(answer) for key, answer in running.items()}
     return {
-        (sensor, shape): (waveform, windows[2 * i : 2 * i + 2])
-        for sensor, windows in windows_of.items()
-        for i, (shape, waveform) in enumerate(zip(SHAPES, waveforms, strict=True))
+        (sensor, shape): (waveforms[shape], windows[2 * i : 2 * i + 2])
+        for (sensor, half), windows in windows_of.items()
+        for i, shape in enumerate(half)
     }
 
 
@@ -150,12 +149,12 @@ def test_gpu_energy_is_the_true_energy(metered, sensor, shape):
 @pytest.mark.parametrize("settings", [COUNTER, POWER, AVERAGED], ids=["counter", "power", "mean"])
 def test_a_job_that_begins_and_ends_with_its_window(nvml, settings):
     # Idle before and after: errors at both edges have the same sign.
-    start_s = time.monotonic() + 4.0
+    start_s = time.monotonic() + 1.8
     points = ((0.0, 40.0), (0.0, 290.0), (2.0, 290.0), (2.0, 40.0), (60.0, 40.0))
     waveform = Waveform(points, start_s)
-    wait_s = start_s - time.monotonic()
-    assert wait_s > 3
-    windows = nvml(waveform, (3.0, 3.5), **settings)
+    windows = nvml(waveform, (2.5, 2.5), **settings)
+    assert windows[0]["start_s"] < start_s < windows[0]["end_s"]
+    assert start_s + 2.0 < windows[1]["end_s"]
     error, uncertainty = errors(waveform, windows)
     # At most one refresh of the two seconds, and the delays of a busy machine.
     assert np.all(np.abs(error) < 0.1 / 2.0 + 0.01)
@@ -213,7 +212,7 @@ def test_a_gpu_lost_in_a_window_is_incomplete_and_never_zero(nvml, settings):
 
 
 def test_a_gpu_lost_before_is_reported(nvml):
-    window = nvml(lost_s=0)[0]
+    window = nvml(None, SHORT, lost_s=0)[0]
     assert window["gpu"] is None
     assert "lost" in window["absent"]["nvml"]
 
@@ -250,7 +249,7 @@ def test_the_state_of_a_gpu(nvml):
 
 def test_visible_devices_are_respected(nvml):
     def visible(text, **settings):
-        return nvml(extra={"CUDA_VISIBLE_DEVICES": text}, **settings)[0]
+        return nvml(None, SHORT, extra={"CUDA_VISIBLE_DEVICES": text}, **settings)[0]
 
     assert visible("")["gpu"] is None
     assert visible(UUID[:12])["gpu"] is not None
@@ -261,7 +260,8 @@ def test_visible_devices_are_respected(nvml):
 
 
 def test_an_index_that_may_mean_another_card_is_not_guessed(nvml):
-    settings = {"gpus": "2 mixed", "extra": {"CUDA_VISIBLE_DEVICES": "1"}}
+    extra = {"CUDA_VISIBLE_DEVICES": "1"}
+    settings = {"lengths_s": SHORT, "gpus": "2 mixed", "extra": extra}
     window = nvml(**settings)[0]
     assert window["gpu"] is None
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in window["absent"]["nvml"]
@@ -270,10 +270,10 @@ def test_an_index_that_may_mean_another_card_is_not_guessed(nvml):
 
 
 def test_mig_says_what_cannot_be_metered(nvml):
-    window = nvml(mig=1)[0]
+    window = nvml(None, SHORT, mig=1)[0]
     assert window["gpu"] is None
     assert "split by MIG" in window["absent"]["nvml"]
-    window = nvml(extra={"CUDA_VISIBLE_DEVICES": "MIG-1234"})[0]
+    window = nvml(None, SHORT, extra={"CUDA_VISIBLE_DEVICES": "MIG-1234"})[0]
     assert "MIG slice" in window["absent"]["nvml"]
 
 

@@ -11,7 +11,7 @@ from tests.records.conftest import fill_up
 from tests.support.refusals import one_line
 from tests.support.studies import ONE_THREAD, smoke_study
 
-REPETITIONS = 5
+REPETITIONS = 3
 NO_SPACE = (
     ": no space left for the record of a run: free some disk space, then run the same command again"
 )
@@ -19,7 +19,7 @@ NO_SPACE = (
 
 @pytest.fixture
 def study(tmp_path):
-    """Return a study file of five short runs of one condition."""
+    """Return a study file of three short runs of one condition."""
     return smoke_study(
         tmp_path,
         architectures=["squeezenet1_1"],

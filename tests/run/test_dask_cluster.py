@@ -115,10 +115,10 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     both = [table.drop(columns="order") for table in (reproducible_columns(store), here)]
     pd.testing.assert_frame_equal(*both)
 
-    done = greencv(*command)
+    done = greencv_here(*command)
     assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
     cluster.scheduler.kill()
-    assert one_line(greencv(*command), 1) == (
+    assert one_line(greencv_here(*command), 1) == (
         f"--scheduler {cluster.address}: no Dask scheduler responds there"
     )
 

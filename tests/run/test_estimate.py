@@ -60,7 +60,7 @@ def test_a_few_batches_predict_the_cost_of_the_run(tmp_path):
     assert not store.exists()
     [row] = answer["estimates"]
     assert answer["rests_on"] == f"{row['batches_tried']} batches tried"
-    assert greencv("run", study, "--store", store).returncode == 0
+    assert greencv_here("run", study, "--store", store).returncode == 0
     [record] = Store(store).records()
     # Within 15 % on a machine that does nothing else, which one that runs tests is not.
     assert row["duration_s"] == pytest.approx(record.duration_s, rel=0.5)

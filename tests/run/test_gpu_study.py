@@ -15,22 +15,22 @@ import pytest
 from greencv_core import runs_table
 from greencv_core.records.store import Store
 from tests.conftest import GREENCV, greencv, started, until
-from tests.run.conftest import LONG, POWER_W, REFRESH_S, waits
+from tests.run.conftest import POWER_W, REFRESH_S, waits
 from tests.support.simulated_gpu import UUID
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("card")]
 
-RUNS = 16
+RUNS = 4
 STUDY = """
 name: one-card
 dataset: {name: digits, image_size: 32, train_images: 256, validation_images: 100}
-architectures: [shufflenet_v2_x0_5, squeezenet1_1]
+architectures: [shufflenet_v2_x0_5]
 environments:
   - {name: fp32, device: cuda, threads: 1}
   - {name: tf32, device: cuda, threads: 1, precision: tf32}
   - {name: bf16, device: cuda, threads: 1, precision: bf16, memory_format: channels_last}
   - {name: bf16-batch-64, device: cuda, threads: 1, precision: bf16, batch_size: 64}
-protocol: {epochs: 2, batch_size: 32, learning_rate: 0.002, repetitions: 2, idle_s: 0.5}
+protocol: {epochs: 2, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
 carbon: {country: ESP}
 analysis: {correctness_margin: 0.02}
 """
@@ -49,7 +49,7 @@ def study(tmp_path_factory):
 def pieces(card, study, tmp_path_factory):
     """Return a study that was interrupted, and resumed in a copy of its store."""
     part, whole = (tmp_path_factory.mktemp(name) for name in ("part", "whole"))
-    interrupted = out_of_time("run", study, "--store", part, when=lambda: len(files(part)) >= 5)
+    interrupted = out_of_time("run", study, "--store", part, when=lambda: len(files(part)) >= 2)
     shutil.copytree(part, whole, dirs_exist_ok=True)
     finished = files(whole)
     # As in a container, whose processes NVML lists under ids from outside.
@@ -124,7 +124,7 @@ def test_an_interrupted_study_keeps_its_finished_runs(pieces):
         "Interrupted. Finished runs are kept"
     )
     assert "Traceback" not in pieces.interrupted.stderr
-    assert 5 <= len(pieces.finished) < RUNS
+    assert 2 <= len(pieces.finished) < RUNS
 
 
 def test_an_interrupt_that_comes_twice_is_one(study, tmp_path):
@@ -156,7 +156,7 @@ def test_the_same_command_trains_only_what_is_missing(pieces, records):
     assert {name: after[name] for name in pieces.finished} == pieces.finished
     lines = [line for line in pieces.resumed.stderr.splitlines() if line.startswith("[")]
     assert len(lines) == RUNS - len(pieces.finished)
-    assert "All 16 runs of study one-card are finished." in pieces.resumed.stderr
+    assert f"All {RUNS} runs of study one-card are finished." in pieces.resumed.stderr
     assert {record.status for record in records} == {"finished"}
     cells = Counter((r.architecture, r.environment["name"], r.repetition) for r in records)
     assert len(cells) == RUNS
@@ -216,16 +216,6 @@ def test_our_own_processes_do_not_count_as_others(pieces, records, card):
     assert len(list((card / "contexts").iterdir())) > RUNS
     for record in records:
         assert not any("on the GPU" in problem for problem in record.problems)
-
-
-def test_a_process_of_another_user_on_the_gpu_is_recorded(study, tmp_path):
-    path = tmp_path / "study.yaml"
-    path.write_text(LONG.replace("epochs: 60", "epochs: 1"))
-    done = greencv("run", path, "--store", tmp_path / "store", STAND_IN_PIDS="1")
-    assert done.returncode == 0, done.stderr
-    [record] = Store(tmp_path / "store").records()
-    assert record.contended
-    assert "other processes on the GPU" in record.problems
 
 
 def test_each_edge_of_a_phase_waits_for_the_card_in_the_precision_that_is_named(records, card):

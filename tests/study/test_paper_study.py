@@ -10,7 +10,7 @@ from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
 from greencv_core.report import figures
 from greencv_core.run.planning import plan_here
-from tests.conftest import ROOT, greencv
+from tests.conftest import ROOT, greencv_here
 
 PAPER = load_study("paper")
 
@@ -37,9 +37,8 @@ def test_the_protocol_is_the_originals():
     assert (PAPER.protocol.warmup_s, PAPER.protocol.cooldown_s) == (600, 300)
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Return the store of the original's experiment, made small enough for a CPU."""
+def make_small(folder):
+    """Make the original's experiment in small; return its store and what was told."""
     content = yaml.safe_load((ROOT / "studies" / "paper.yaml").read_text())
     content["dataset"] |= {
         "name": "synthetic", "classes": 2, "image_size": 48,
@@ -51,16 +50,23 @@ def small(tmp_path_factory):
         "weights": "none", "epochs": 1, "frozen_stage": stage | {"epochs": 1}, "repetitions": 1,
         "idle_s": 0.5, "warmup_s": 1.0, "cooldown_s": 0.0,
     }  # fmt: skip
-    folder = tmp_path_factory.mktemp("paper")
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
-    done = greencv("run", folder / "study.yaml", "--store", folder / "store")
+    done = greencv_here("run", folder / "study.yaml", "--store", folder / "store")
     assert done.returncode == 0, done.stderr
     return Store(folder / "store"), done.stderr
 
 
 @pytest.mark.slow
-def test_all_five_architectures_are_trained_in_both_stages(small):
-    records = list(small[0].records())
+def test_the_originals_experiment_is_made_in_small(tmp_path):
+    # One test, so that two processes of tests do not both train for it.
+    store, told = make_small(tmp_path)
+    records = list(store.records())
+    check_that_all_five_are_trained_in_both_stages(records)
+    check_that_made_up_images_get_no_correctness(runs_table(records), told)
+    check_that_what_it_will_take_is_said_before(told.splitlines())
+
+
+def check_that_all_five_are_trained_in_both_stages(records):
     assert {r.architecture for r in records} == set(PAPER.architectures)
     for record in records:
         assert record.status == "finished", record.reason
@@ -70,21 +76,17 @@ def test_all_five_architectures_are_trained_in_both_stages(small):
         assert record.total.energy_j > 0
 
 
-@pytest.mark.slow
-def test_made_up_images_get_no_correctness_and_show_no_trade_off(small):
-    table = runs_table(list(small[0].records()))
+def check_that_made_up_images_get_no_correctness(table, told):
     assert table["f1_macro"].isna().all()
     assert table["energy_j_per_image"].notna().all()
-    assert "F1" not in small[1]
+    assert "F1" not in told
     assert figures.trade_off(table, pareto_front(table)) is None
     assert "made up" in correctness_sentence(table)
     known = table.assign(f1_macro=0.5)
     assert figures.trade_off(known, pareto_front(known)) is not None
 
 
-@pytest.mark.slow
-def test_what_it_will_take_is_said_before_the_first_run(small):
-    lines = small[1].splitlines()
+def check_that_what_it_will_take_is_said_before(lines):
     begin = next(i for i, line in enumerate(lines) if "5 of 5 runs to do: about" in line)
     first = next(i for i, line in enumerate(lines) if line.startswith("[1/5]"))
     assert begin < first

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,20 +33,27 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
+def run_page(
+    page: Path, folder: Path, smaller: Mapping[str, str] | None = None, **variables: str
+) -> list[str]:
     """Run a page in a folder, and return what is not as the page has it.
 
     A block whose first line is a comment with a file's name is written to that file. Commands are
     run by a shell, Python by itself, and end with 0. A text block is what the commands before it
     print: the same words, whatever the numbers; a GPU more or less, and which provenance a figure
-    has, is the machine's affair.
+    has, is the machine's affair. ``smaller`` replaces a part of a study by less of the same, so
+    that it takes less long; each part is in one of the page's files, once.
     """
     problems: list[str] = []
+    left = dict(smaller or {})
     printed = ""
     for block in blocks(page):
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.file).write_text(block.text, encoding="utf-8")
+            text = block.text
+            for part in [part for part in left if text.count(part) == 1]:
+                text = text.replace(part, left.pop(part))
+            (folder / block.file).write_text(text, encoding="utf-8")
         elif block.language == "diff":
             problems += apply_diff(block.text, folder)
         elif block.language in PROGRAMS:
@@ -58,7 +66,7 @@ def run_page(page: Path, folder: Path, **variables: str) -> list[str]:
                 problems.append(f"shown:\n{block.text}printed:\n{printed}")
         else:
             problems.append(f"no test runs a block in {block.language or 'no language'}")
-    return problems
+    return problems + [f"not in a file: {part}" for part in left]
 
 
 def apply_diff(text: str, folder: Path) -> list[str]:

@@ -1,0 +1,80 @@
+"""Meter windows on the simulated GPU, each task in a process of its own.
+
+To start Python, and to let CodeCarbon look for the processor, takes seconds: one process does both,
+and forks another one for each task, which finds the GPU by itself. A line of standard input is a
+task; its answer is a file.
+
+    {"answer": PATH, "environment": {...}, "waveforms": [...], "lengths_s": [...], ...}
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from greencv_core.metering import EnergyMeter
+from greencv_core.metering.codecarbon import new_tracker
+
+
+def main():
+    new_tracker().get_detected_hardware()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
+    for line in sys.stdin:
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _answer(json.loads(line))
+            os._exit(0)
+
+
+def _answer(task):
+    os.environ.clear()
+    os.environ.update(task["environment"])
+    try:
+        answer = {"windows": meter_windows(task)}
+    except BaseException:
+        answer = {"error": traceback.format_exc()}
+    path = Path(task["answer"])
+    path.with_suffix(".part").write_text(json.dumps(answer))
+    path.with_suffix(".part").rename(path)
+
+
+def meter_windows(task):
+    """Meter windows of some lengths under each waveform, and return what the meter tells."""
+    options = {"synchronize": lambda: None} if task["works_on_gpu"] else {}
+    meter = EnergyMeter(compare=task["compare"], **options)
+    windows = []
+    for waveform in task["waveforms"]:
+        os.environ.update(waveform)
+        for length_s in task["lengths_s"]:
+            with meter as window:
+                if task["lose_after_s"] is not None:
+                    lose = {"STAND_IN_LOST_S": "0"}
+                    threading.Timer(task["lose_after_s"], os.environ.update, [lose]).start()
+                start_s = time.monotonic()
+                time.sleep(length_s)
+                end_s = time.monotonic()
+            windows.append({"start_s": start_s, "end_s": end_s, **_told(meter, window)})
+    return windows
+
+
+def _told(meter, window):
+    reading = window.reading
+    return {
+        "duration_s": reading.duration_s,
+        "gpu": reading.gpu and vars(reading.gpu),
+        "problems": reading.problems,
+        "by_source": [part and vars(part) for part in window.by_source],
+        "state": window.gpu and vars(window.gpu),
+        "disturbances": window.disturbances,
+        "absent": dict(meter.discovery.unavailable),
+        "trace": [vars(point) for point in window.trace],
+        "comparisons": [[vars(a), vars(b)] for name, a, b in window.comparisons if name == "gpu"],
+    }
+
+
+if __name__ == "__main__":
+    main()
