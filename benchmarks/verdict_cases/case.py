@@ -11,8 +11,10 @@ FALSE_YES = "false yes"
 COVERAGE = "coverage"
 DOMINATED = "dominated"
 CHANGED = "changed"
+ONE_OF_MANY = "one of eleven"
 BANDS = {
     FALSE_YES: (0.0, 0.06), COVERAGE: (0.92, 0.98), DOMINATED: (0.0, 0.0), CHANGED: (0.0, 0.0),
+    ONE_OF_MANY: (0.0, 1 - 0.95**11),
 }  # fmt: skip
 """Lowest and highest rate that a sound verdict has, by kind."""
 
@@ -26,7 +28,8 @@ class Case:
     kind: str
     """``false yes``: a wrong claim; ``coverage``: the 95 % interval holds the truth;
     ``dominated``: a recommendation that another condition beats; ``changed``: an answer that
-    depends on what it should not depend on."""
+    depends on what it should not depend on; ``one of eleven``: any of eleven verdicts, each at 5 %,
+    is a wrong yes."""
     setting: str
     """The truth and the sizes: ``50 equal conditions, n = 5``."""
     simulate: Callable[..., bool | None]
