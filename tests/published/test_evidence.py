@@ -133,7 +133,7 @@ def test_idle_power_and_net_energy(reanalysis):
 def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summary):
     move = reanalysis.effects.set_index("claim").loc["mobilenet_v2, Cloud to Local ML"]
     assert move["net_of_low"].ci_low > 0.4
-    assert move["net_of_before"].ci_high < 0
+    assert move["net_of_before"].ci_low < 0 < move["net_of_before"].ci_high  # session means
     assert move["net_of_after"].ci_high < 0
     sentence = evidence.idle_sentence(reanalysis)
     assert "A saving is left net of the low-power state alone" in sentence
@@ -141,7 +141,7 @@ def test_the_choice_of_idle_power_decides_the_saving_of_a_move(reanalysis, summa
     assert logs in sentence
     verdict = verdicts(reanalysis).set_index("claim")["verdict"]
     scaling = verdict["GPUs should scale with the complexity of the model"]
-    assert "for: none; mobilenet_v2 and vgg16; mobilenet_v2 and vgg16" in scaling
+    assert "for: none; vgg16; mobilenet_v2 and vgg16" in scaling
     assert "1.00 gross" in verdict["RQ2: environments differ in energy"]
     assert "2 of 3 leave no saving" in verdict["MobileNetV2 saves by moving from Cloud to Local ML"]
     assert summary["headline"]["net_of_low"]["n_runs"] == 291
