@@ -93,6 +93,8 @@ def test_sessions_are_the_units_where_there_are_several():
     means = runs.groupby(["architecture", "session"])["energy_j_per_image"].mean()
     assert result.p == pytest.approx(stats.ttest_rel(means["net0"], means["net1"]).pvalue)
     assert result.groups["sessions"].tolist() == [3, 3]
+    assert result.permutation_lowest == pytest.approx(1 / 4)
+    assert "can show nothing of so few units (at best, p = 0.250)" in result.sentence()
     assert "t test paired over sessions" in result.sentence()
 
 

@@ -68,6 +68,9 @@ class Comparison:
     permutation_p: float
     """P value of a permutation test, which assumes groups of one shape and spread; NaN if not asked
     for. In a family, adjusted by Holm's method."""
+    permutation_lowest: float
+    """Lowest p value that this test can give, of a family multiplied by its size; above 5 %, it can
+    show nothing."""
     family: int
     """Number of pairs that are adjusted together; see :func:`compare_each`."""
     left_out: tuple[str, ...] = ()
@@ -119,13 +122,14 @@ class Comparison:
         if untested:
             text += f"; {count(untested, 'pair')} without any spread cannot be tested"
         if np.isfinite(self.permutation_p):
-            shown = self.permutation_p < ALPHA
-            answer = "shows a difference" if shown else "does not show a difference"
-            text += (
-                f"; a permutation test, which assumes equal spreads, {answer} "
-                f"({p_value(self.permutation_p)})"
-            )
+            text += f"; a permutation test, which assumes equal spreads, {self._permuted()}"
         return text + left_out_clause(self.left_out, f"fewer than {FEWEST_RUNS} runs") + "."
+
+    def _permuted(self) -> str:
+        if self.permutation_lowest >= ALPHA:
+            return f"can show nothing of so few units (at best, {p_value(self.permutation_lowest)})"
+        answer = "shows" if self.permutation_p < ALPHA else "does not show"
+        return f"{answer} a difference ({p_value(self.permutation_p)})"
 
     def assumptions(self) -> str:
         """Describe the checks of normality and of equal variances."""
@@ -197,11 +201,13 @@ def compare(runs: pd.DataFrame, value: str, by: str, *, pairs: bool = True) -> C
         )
     groups = {name: part[value].to_numpy(dtype=float) for name, part in parts.items()}
     sessions = [len(u) if u.index.name == "session" else 1 for u in of_units.values()]
+    permuted = permutation_p(of_units, tests["paired"].all()) if pairs else (np.nan, np.nan)
     return Comparison(
         value=value,
         by=by,
         pairs=tests.join(compared_pairs(groups)) if pairs else tests,
-        permutation_p=permutation_p(of_units, tests["paired"].all()) if pairs else np.nan,
+        permutation_p=permuted[0],
+        permutation_lowest=permuted[1],
         family=int(tests["t_p"].notna().sum()),
         left_out=tuple(name for name in every if name not in groups),
         **_omnibus(groups, sessions),
@@ -260,13 +266,14 @@ def compare_each(
             comparison,
             family=int(table["t_p"].notna().sum()),
             permutation_p=p,
+            permutation_lowest=min(1.0, comparison.permutation_lowest * len(answered)),
             pairs=table.loc[name],
         )
     return every
 
 
-def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> float:
-    """Return the p value of a permutation test of equal groups.
+def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> tuple[float, float]:
+    """Return the p value of a permutation test of equal groups, and the lowest that it can give.
 
     Paired units change places within their block or session, and the statistic is the spread of
     the means; others change places between all groups, and it is the p value of Welch's analysis of
@@ -285,7 +292,9 @@ def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> float:
         alternative="greater",
         random_state=np.random.default_rng(SEED),
     )
-    return float(result.pvalue)
+    highest = result.null_distribution.max()
+    reached = np.isclose(result.null_distribution, highest, rtol=1e-9)
+    return float(result.pvalue), min(float(result.pvalue), float(reached.mean()))
 
 
 def _spread_of_means(*samples: Values, axis: int) -> Values:
