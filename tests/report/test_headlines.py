@@ -111,6 +111,12 @@ def test_the_headline_numbers_agree_with_each_other(results, replication):
         harmless = table.loc[(WITHOUT_LOSS, ALL)]
         assert recommended["saves"] == harmless["saves"]
         assert recommended["saving"] <= harmless["saving"] <= table.loc[(LARGEST, ALL), "saving"]
+    bound = re.search(
+        r"(\S+ @ \S+) loses at most ([\d.]+)", results.rq2.savings_without_loss.sentence()
+    )
+    if bound:
+        loss_high = {candidate.name: candidate.loss_high for candidate in decision.candidates}
+        assert float(bound[2]) == pytest.approx(100 * loss_high[bound[1]])
     claims = replication.claims.set_index("id")
     assert claims.loc["largest_saving", "figure"] == table.loc[(LARGEST, ALL), "saving"]
 

@@ -114,8 +114,10 @@ class SavingsWithoutLoss:
         if not self.shown:
             return f"{text}. No saving is shown between them: {self.best.sentence()}"
         row = passing.loc[passing["condition"] == self.best.cheap].iloc[0]
+        # Rounded up, as a bound is, and as the decision rounds it.
+        most = math.ceil(round(1e4 * row["loss_high"], 6)) / 100
         lost = (
-            f"loses at most {100 * row['loss_high']:.2f} points against the best"
+            f"loses at most {most:.2f} points against the best"
             if row["loss_high"] > 0
             else "is shown to lose nothing against the best"
         )

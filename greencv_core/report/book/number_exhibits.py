@@ -37,6 +37,7 @@ PREFIXES = {
     "reanalysis": "A",
     "metering": "M",
     "provenance": "P",
+    "checklist": "L",
 }
 """Prefix of exhibit numbers by page; other pages use their own name."""
 FOLDER = "exhibits"
