@@ -176,11 +176,11 @@ def leave_one_out(means: pd.DataFrame, design: Values, column: str) -> float | N
     for level in levels:
         out = (means[column] == level).to_numpy()
         # An environment without other architectures has no coefficient.
-        told = design[~out].any(axis=0)
-        unseen = out & ~design[:, ~told].any(axis=1)
-        seen = design[~out][:, told]
+        determined = design[~out].any(axis=0)
+        unseen = out & ~design[:, ~determined].any(axis=1)
+        seen = design[~out][:, determined]
         if not unseen.any() or np.linalg.matrix_rank(seen) < seen.shape[1]:
             continue
-        predicted = design[unseen][:, told] @ np.linalg.lstsq(seen, y[~out])[0]
+        predicted = design[unseen][:, determined] @ np.linalg.lstsq(seen, y[~out])[0]
         errors.append(np.abs(10 ** (predicted - y[unseen]) - 1))
     return float(np.median(np.concatenate(errors))) if errors else None

@@ -203,8 +203,8 @@ def _refresh(records: Sequence[RunRecord]) -> str:
         for name, part in record.total.components.items() if record.total else ():
             if part.resolution_s is not None:
                 periods.setdefault(name.upper(), []).append(part.resolution_s)
-    told = [f"{name}: {number(float(np.median(all_s)))} s" for name, all_s in periods.items()]
-    return f"{'; '.join(told)} (medians)." if told else SILENT
+    medians = [f"{name}: {number(float(np.median(all_s)))} s" for name, all_s in periods.items()]
+    return f"{'; '.join(medians)} (medians)." if medians else SILENT
 
 
 def _weights(record: RunRecord) -> str | None:
