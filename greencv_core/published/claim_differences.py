@@ -34,8 +34,6 @@ from greencv_core.published.claim_answers import (
 )
 from greencv_core.utils.text import count, listed, number, p_value, quantity
 
-MOST_PAIRED = 20
-"""Architectures whose pairs are compared, too."""
 FEWEST_UNITS = 5
 """Architectures for a correlation: no order of four would be shown at 5 %."""
 MOST_PERMUTED = 8
@@ -57,15 +55,12 @@ def ask_architectures(value: str, runs: pd.DataFrame) -> Answer:
         return _over_blocks(runs, value, "architecture", "environment")
     environment = reference_environment(runs)
     within = filter_by(runs, "environment", environment)
-    pairs = within["architecture"].nunique() <= MOST_PAIRED
-    result = attempt(compare, within, value, "architecture", pairs=pairs)
+    result = attempt(compare, within, value, "architecture", pairs=False)
     if isinstance(result, Unavailable):
         return cannot(result.reason)
     here = f"Within {environment}, {result.statistics()}; eta squared {_eta(result):.3f}"
-    apart = "."
-    if pairs:
-        apart = f": {result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart."
-    return _difference(result.significant, f"Holds{apart}", here, _n(result), _eta(result))
+    holds = f"Holds: {result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart."
+    return _difference(result.significant, holds, here, _n(result), _eta(result))
 
 
 def _difference(shown: bool, holds: str, here: str, n: int, figure: float) -> Answer:

@@ -89,7 +89,7 @@ def test_the_largest_of_few_pairs_is_by_sidak():
     assert low == pytest.approx(1 - math.exp(alone.contrast.estimate + bound))
 
 
-@pytest.mark.parametrize("conditions", [10, 40])
+@pytest.mark.parametrize("conditions", [10, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n", [3, 30])
 def test_the_largest_saving_of_equal_conditions_seldom_excludes_none(conditions, n):
     rng = np.random.default_rng(1)

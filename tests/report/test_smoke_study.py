@@ -208,7 +208,16 @@ def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):
     assert greencv_here("runs", "list", "--store", store).returncode == 0
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+# The re-analysis is executed by a test of its own.
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "rq3_estimation"))
+        for p in NOTEBOOKS
+        if p.stem != "reanalysis"
+    ],
+    ids=lambda p: p.stem,
+)
 def test_a_notebook_runs_alone(path, smoke_store, tmp_path):
     few = {"held_out": ["environment"]} if path.stem == "rq3_estimation" else {}
     executed = run_notebook(path, smoke_store, **few)

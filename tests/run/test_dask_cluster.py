@@ -141,6 +141,7 @@ def test_an_address_without_meaning_or_certificate_is_bad_input(address, reason,
     assert one_line(done) == f"--scheduler {address}: {reason}"
 
 
+@pytest.mark.slow
 def test_a_server_of_another_kind_is_one_line(site, tmp_path):
     address = site.url.replace("http", "tcp")
     done = greencv("run", "smoke", "--store", tmp_path, "--scheduler", address)

@@ -117,6 +117,7 @@ def test_a_probe_that_fails_is_reported(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_estimate_exits_with_130(tmp_path):
     trying = time.monotonic() + 8
     code, errors = interrupted(

@@ -173,6 +173,7 @@ def test_a_compiled_model_learns_the_same():
     assert compiled.epochs[-1].train_loss == pytest.approx(plain.epochs[-1].train_loss, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_compiled_net_meets_nothing_new_after_the_warm_up():
     from torch._dynamo.utils import counters
 
