@@ -17,6 +17,8 @@ LARGEST, WITHOUT_LOSS, RECOMMENDED = (
     "largest saving", "largest saving without loss", "saving of the recommendation",
 )  # fmt: skip
 ALL = "all conditions"
+_FIGURES = ("saving", "ci_low", "ci_high", "n_to", "n_from")
+_COLUMNS = ["number", "among", "saves", "against", *_FIGURES]
 
 
 def headlines(results: StudyResults) -> pd.DataFrame:
@@ -35,7 +37,7 @@ def headlines(results: StudyResults) -> pd.DataFrame:
     decision = results.decision
     if isinstance(decision, Decision):
         found.append((RECOMMENDED, ALL, decision.step(results.margin).saving))
-    return pd.DataFrame([_row(*row) for row in found])
+    return pd.DataFrame([_row(*row) for row in found], columns=_COLUMNS)
 
 
 def _row(name: str, among: str, saving: Saving | Unavailable | None) -> dict[str, object]:
@@ -44,9 +46,6 @@ def _row(name: str, among: str, saving: Saving | Unavailable | None) -> dict[str
         row |= {
             "saves": saving.cheap,
             "against": saving.dear,
-            **{
-                key: getattr(saving, key)
-                for key in ("saving", "ci_low", "ci_high", "n_to", "n_from")
-            },
+            **{key: getattr(saving, key) for key in _FIGURES},
         }
     return row

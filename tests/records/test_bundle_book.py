@@ -78,7 +78,9 @@ def build_from_bundle(root, folder):
 
 def keep_two_pages(root):
     """Make a copied project's book one of two notebooks and of what they lead to."""
-    chapters = [{"file": f"book/{page}"} for page in ("notebooks/rq2_environment", "method")]
+    chapters = [
+        {"file": f"book/{page}"} for page in ("notebooks/rq2_environment", "method", "references")
+    ]
     parts = [{"caption": "Results", "chapters": chapters}]
     toc = {"format": "jb-book", "root": "book/notebooks/provenance", "parts": parts}
     (root / "_toc.yml").write_text(yaml.safe_dump(toc))

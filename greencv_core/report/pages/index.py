@@ -89,9 +89,11 @@ def _saving(effect: pd.Series, dearer: str) -> str:
     return f"{saving} less energy than {dearer} ({low} to {high})"
 
 
-def headlines_table(results: StudyResults) -> Exhibit:
+def headlines_table(results: StudyResults) -> Exhibit | HTML:
     """Return the savings that the pages of this report name."""
     found = results.headlines
+    if found["saving"].isna().all():
+        return HTML("<p>These runs allow no saving to be named.</p>")
     frame = pd.DataFrame(
         {
             "Number": found["number"].map(as_opening) + ", " + found["among"],
