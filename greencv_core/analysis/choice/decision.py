@@ -14,7 +14,7 @@ import pandas as pd
 from greencv_core.analysis.chance import chance_sentence, learned_nothing
 from greencv_core.analysis.choice import decision_text
 from greencv_core.analysis.choice.savings import Saving, saving
-from greencv_core.analysis.comparison.best import loss_bounds
+from greencv_core.analysis.comparison.best import GRID, NOISE, loss_bounds, rounded_up
 from greencv_core.analysis.images import image_error_sentence, image_variances
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, weakest_provenance
@@ -24,10 +24,6 @@ from greencv_core.utils.text import quantity
 ENERGY = "energy_j_per_image"
 RUNNERS_UP = 4
 """Most conditions listed after the choice."""
-GRID = 10_000
-"""Losses are compared as whole hundredths of a point."""
-_NOISE = 6
-"""Decimals of a hundredth that are not rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +254,7 @@ def _candidates(
             duration_s_per_image=float(part["duration_s_per_image"].median()),
             power_w=float(part["power_w"].median()),
             correctness=means[k],
-            loss_high=math.ceil(round(GRID * bound, _NOISE)) / GRID,
+            loss_high=rounded_up(bound),
             varies=bool(np.ptp(part[correctness]) > 0),
             provenance=weakest_provenance(part),
             saving=None
@@ -327,7 +323,7 @@ def _by_condition(runs: pd.DataFrame) -> list[tuple[tuple[object, ...], pd.DataF
 
 def _hundredths(loss: float) -> int:
     """Return a loss in whole hundredths of a point, rounded down."""
-    return math.floor(round(GRID * loss, _NOISE))
+    return math.floor(round(GRID * loss, NOISE))
 
 
 def _finite(value: float) -> float | None:

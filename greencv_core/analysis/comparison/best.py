@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,11 @@ from scipy import stats
 
 from greencv_core.analysis.result import ALPHA, Values
 from greencv_core.analysis.units import contrast
+
+GRID = 10_000
+"""Losses are compared as whole hundredths of a point."""
+NOISE = 6
+"""Decimals of a hundredth that are not rounding errors."""
 
 
 def loss_bounds(scores: Sequence[pd.Series], extra_variance: Values | None = None) -> Values:
@@ -43,3 +49,8 @@ def loss_bounds(scores: Sequence[pd.Series], extra_variance: Values | None = Non
         bounds[i, j], bounds[j, i] = found.estimate + half, half - found.estimate
     highest: Values = bounds.max(axis=1)
     return highest
+
+
+def rounded_up(bound: float) -> float:
+    """Return an upper bound of a loss, rounded up to whole hundredths of a point."""
+    return math.ceil(round(GRID * bound, NOISE)) / GRID

@@ -11,7 +11,7 @@ import pandas as pd
 
 from greencv_core.analysis.chance import learned_nothing
 from greencv_core.analysis.choice.savings import Saving, savings_table
-from greencv_core.analysis.comparison.best import loss_bounds
+from greencv_core.analysis.comparison.best import loss_bounds, rounded_up
 from greencv_core.analysis.images import image_error_sentence, image_variances
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
@@ -114,10 +114,8 @@ class SavingsWithoutLoss:
         if not self.shown:
             return f"{text}. No saving is shown between them: {self.best.sentence()}"
         row = passing.loc[passing["condition"] == self.best.cheap].iloc[0]
-        # Rounded up, as a bound is, and as the decision rounds it.
-        most = math.ceil(round(1e4 * row["loss_high"], 6)) / 100
         lost = (
-            f"loses at most {most:.2f} points against the best"
+            f"loses at most {100 * rounded_up(row['loss_high']):.2f} points against the best"
             if row["loss_high"] > 0
             else "is shown to lose nothing against the best"
         )

@@ -18,8 +18,9 @@ def ro_crate(folder: Path, package: Mapping[str, Any], description: str) -> dict
     All of them are in ``folder`` and stay there. The crate has the date on which it is written.
     """
     crate = ROCrate(version="1.2")
+    digest = hashlib.sha256((folder / description).read_bytes()).hexdigest()
     about = {"path": description, "title": "The files' columns, licences and hashes",
-             "mediatype": "application/json"}  # fmt: skip
+             "mediatype": "application/json", "hash": f"sha256:{digest}"}  # fmt: skip
     files = [
         crate.add_file(dest_path=resource["path"], properties=_file(folder, resource))
         for resource in (*package["resources"], about)
@@ -60,10 +61,9 @@ def _entity(crate: ROCrate, name: str, kind: str, /, **properties: str) -> Conte
 
 
 def _file(folder: Path, resource: Mapping[str, Any]) -> dict[str, str]:
-    content = (folder / resource["path"]).read_bytes()
     return {
         "name": resource["title"],
         "encodingFormat": resource["mediatype"],
-        "contentSize": str(len(content)),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "contentSize": str((folder / resource["path"]).stat().st_size),
+        "sha256": resource["hash"].removeprefix("sha256:"),
     }
