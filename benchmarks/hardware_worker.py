@@ -188,7 +188,7 @@ class Load:
 
 
 def first_gpu():
-    from greencv_core.metering.nvml import NvmlSource, visible_gpu_uuids
+    from greencv_core.metering.sources.nvml import NvmlSource, visible_gpu_uuids
 
     return NvmlSource(visible_gpu_uuids()[0])
 

@@ -53,7 +53,7 @@ class GreencvPower(Greencv):
     """greencv on the GPU's power, as if there were no counter."""
 
     def __init__(self):
-        from greencv_core.metering import nvml
+        from greencv_core.metering.sources import nvml
 
         super().__init__()
         # Of the card that the others ask for by its number.

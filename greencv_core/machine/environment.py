@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from greencv_core.machine.hardware import Machine
-from greencv_core.metering import MeterError
-from greencv_core.metering.nvml import NvmlSource
+from greencv_core.metering import MeterError, open_gpu
 from greencv_core.study.schema import EnvironmentSpec, Study
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
 def power_limit_w(spec: EnvironmentSpec, machine: Machine) -> float:
     """Return the power limit of an environment's GPU; NaN if there is none or it is unknown."""
     try:
-        limits = [NvmlSource(uuid).state().power_limit_w for uuid in gpu_uuids(spec, machine)]
+        limits = [open_gpu(uuid).power_limit_w for uuid in gpu_uuids(spec, machine)]
     except MeterError:
         return float("nan")
     return next((limit for limit in limits if limit is not None), float("nan"))

@@ -20,8 +20,7 @@ import joblib
 import psutil
 
 from greencv_core import __version__
-from greencv_core.metering import MeterError
-from greencv_core.metering.nvml import NvmlSource
+from greencv_core.metering import MeterError, open_gpu
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.secrets import without_secrets
@@ -153,7 +152,7 @@ def _unmetered(accelerator: Accelerator) -> str:
     if accelerator.uuid is None:
         return "there is no meter for this kind of device"
     try:
-        NvmlSource(accelerator.uuid)
+        open_gpu(accelerator.uuid)
     except MeterError as error:
         return str(error)
     return ""

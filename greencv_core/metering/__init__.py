@@ -2,7 +2,7 @@
 
 from greencv_core.metering.base import MeterError
 from greencv_core.metering.carbon import carbon_intensity_gco2e_per_kwh
-from greencv_core.metering.discovery import Discovery, discover, provenance_by_component
+from greencv_core.metering.discovery import Discovery, discover, open_gpu, provenance_by_component
 from greencv_core.metering.gpu_summary import GpuSummary
 from greencv_core.metering.meter import EnergyMeter, measure_idle_power
 from greencv_core.metering.reading import ComponentReading, Reading
@@ -21,5 +21,6 @@ __all__ = [
     "carbon_intensity_gco2e_per_kwh",
     "discover",
     "measure_idle_power",
+    "open_gpu",
     "provenance_by_component",
 ]

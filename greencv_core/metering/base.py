@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from greencv_core.metering.energy_curves import EnergyCurve
+from greencv_core.metering.gaps import Gap
 from greencv_core.utils.energy import Component, Provenance
 from greencv_core.utils.errors import GreencvError
 
@@ -13,11 +15,16 @@ class MeterError(GreencvError):
     """A meter is missing, not readable or lost; the message names it and the reason."""
 
 
+class RefusedReadError(MeterError):
+    """One reading was refused or is impossible; the meter may answer the next one."""
+
+
 class Recording(Protocol):
     """Readings of one source from its first poll on.
 
     Each window has its own recordings, so windows may overlap. After a poll that raises
-    :class:`MeterError` the recording is not polled again; earlier readings stay valid.
+    :class:`RefusedReadError` the recording is polled again soon; after any other exception never.
+    Earlier readings stay valid.
     """
 
     @property
@@ -36,6 +43,10 @@ class Recording(Protocol):
     def resolution_s(self) -> float | None:
         """Refresh period of the meter in seconds; None if unknown or if there is none."""
 
+    @property
+    def gaps(self) -> Sequence[Gap]:
+        """Times of which the meter tells nothing, bridged by assumption."""
+
     def poll(self) -> None:
         """Read the source now."""
 
@@ -44,6 +55,9 @@ class Recording(Protocol):
 
     def curve(self) -> EnergyCurve:
         """Return the energy over time; requires at least one poll."""
+
+    def thin(self, edges_s: Sequence[float]) -> None:
+        """Forget every other old reading that is not near an edge, if there are very many."""
 
 
 class EnergySource(Protocol):
@@ -64,6 +78,10 @@ class EnergySource(Protocol):
     @property
     def relative_uncertainty(self) -> float:
         """Relative standard uncertainty common to all readings (of a model or a sensor)."""
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether a reading may never return; such a source is read by the meter's thread only."""
 
     def record(self, poll_period_s: float) -> Recording:
         """Return a new recording, which starts with its first poll.

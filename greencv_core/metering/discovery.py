@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from greencv_core.metering import codecarbon, nvml, rapl
 from greencv_core.metering.base import EnergySource, MeterError
+from greencv_core.metering.gpu import GpuSource
+from greencv_core.metering.sources import codecarbon, nvml, rapl
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
@@ -40,13 +41,14 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
     MeterError
         A GPU named by its UUID cannot be metered.
     """
-    sources, unavailable = _find_counters(gpus)
+    cards, others, unavailable = _find_counters(gpus)
+    sources: list[EnergySource] = [*cards, *others]
     comparison_sources: list[EnergySource] = []
     if compare:
-        for source in [s for s in sources if isinstance(s, nvml.NvmlSource)]:
-            source.every_refresh = True
-            if source.uses_counter and source.has_power:
-                comparison_sources.append(nvml.NvmlSource(source.uuid, use_counter=False))
+        for card in cards:
+            card.every_refresh = True
+            if card.uses_counter and card.has_power:
+                comparison_sources.append(open_gpu(card.uuid, use_counter=False))
     counted = {source.component for source in sources}
     try:
         estimates = codecarbon.find_models([c for c in MODELLED if compare or c not in counted])
@@ -62,31 +64,54 @@ def provenance_by_component(gpus: Sequence[str] | None = None) -> dict[Component
 
     Parameters and errors as of :func:`discover`.
     """
-    counters = {source.component: source.provenance for source in _find_counters(gpus)[0]}
+    cards, others, _ = _find_counters(gpus)
+    counters = {source.component: source.provenance for source in (*cards, *others)}
     return {**dict.fromkeys(MODELLED, "estimated"), **counters}
 
 
-def _find_counters(gpus: Sequence[str] | None) -> tuple[list[EnergySource], dict[str, str]]:
+def open_gpu(uuid: str, *, use_counter: bool = True) -> GpuSource:
+    """Return the meter of one GPU.
+
+    Parameters
+    ----------
+    uuid
+        Its identifier, as in :attr:`Accelerator.uuid`.
+    use_counter
+        False integrates power even if there is an energy counter, for comparison.
+
+    Raises
+    ------
+    MeterError
+        There is no such GPU, or its energy cannot be metered.
+    """
+    return nvml.NvmlSource(uuid, use_counter=use_counter)
+
+
+def _find_counters(
+    gpus: Sequence[str] | None,
+) -> tuple[list[GpuSource], list[EnergySource], dict[str, str]]:
+    """Return the meters of GPUs, those of other components, and why others are not used."""
     unavailable: dict[str, str] = {}
-    sources: list[EnergySource] = list(_find_gpus(gpus, unavailable))
+    cards = _find_gpus(gpus, unavailable)
+    sources: list[EnergySource] = []
     try:
-        counters, dram_problem = rapl.find_rapl()
+        counters, problems = rapl.find_rapl()
         sources += counters
-        if dram_problem:
-            unavailable["rapl dram"] = dram_problem
+        kinds = {"cpu": "rapl", "ram": "rapl dram"}
+        unavailable.update({kinds[component]: reason for component, reason in problems.items()})
     except MeterError as error:
         unavailable["rapl"] = str(error)
-    return sources, unavailable
+    return cards, sources, unavailable
 
 
-def _find_gpus(gpus: Sequence[str] | None, unavailable: dict[str, str]) -> list[nvml.NvmlSource]:
+def _find_gpus(gpus: Sequence[str] | None, unavailable: dict[str, str]) -> list[GpuSource]:
     named = gpus is not None
     try:
         gpus = nvml.visible_gpu_uuids() if gpus is None else gpus
     except MeterError as error:
         gpus, unavailable["nvml"] = (), str(error)
     try:
-        return [nvml.NvmlSource(uuid) for uuid in dict.fromkeys(gpus)]
+        return [open_gpu(uuid) for uuid in dict.fromkeys(gpus)]
     except MeterError as error:
         if named:
             raise

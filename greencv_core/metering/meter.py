@@ -15,6 +15,7 @@ Closing a window is immediate; its reading may wait for the next refresh of the 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -78,18 +79,30 @@ class EnergyMeter:
             idle_power_w,
             poll_period_s,
         )
-        self._windows: list[Window] = []
+        self._windows: list[tuple[object, Window]] = []
 
     def __enter__(self) -> Window:
-        """Open a window; windows of the same meter may nest."""
+        """Open a window; windows of the same meter may nest, and threads have their own."""
         window = self._new_window()
-        window.open()
-        self._windows.append(window)
+        try:
+            window.open()
+            self._windows.append((_current_owner(), window))
+        except BaseException:  # such as an interrupt: without the block nobody closes the window
+            window.abandon()
+            raise
         return window
 
     def __exit__(self, *exception: object) -> None:
-        """Close the window, even after an exception."""
-        self._windows.pop().close()
+        """Close the window that this thread or task opened last, even after an exception."""
+        owners = [owner for owner, _ in self._windows]
+        current = _current_owner()
+        latest = len(owners) - 1 - owners[::-1].index(current) if current in owners else -1
+        _, window = self._windows.pop(latest)
+        try:
+            window.close()
+        except BaseException:
+            window.abandon()
+            raise
 
 
 def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> Reading:
@@ -101,6 +114,16 @@ def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> 
     with EnergyMeter(gpus) as window:
         time.sleep(duration_s)
     return window.reading
+
+
+def _current_owner() -> object:
+    """Return the running task of asyncio, else the id of this thread."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:  # no event loop runs here
+        task = None
+    return task or threading.get_ident()
 
 
 def _initialised_cuda() -> Any:

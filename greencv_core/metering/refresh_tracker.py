@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,6 +48,10 @@ CLOSE_PERIODS = 3.5  # periods after an edge of a window or phase in which every
 CLEARLY_AFTER = 0.9
 """Share of the margin after its due time from which a refresh has certainly happened."""
 USUAL_PERIOD_S = 0.1  # assumed refresh period in seconds if no cycle was found
+MISSED_PERIODS = 3  # refresh periods without a reading after which values were missed
+SLOW_GAPS = 4  # number of slow refreshes from which their spread is known
+FEW_GAPS_SHARE = 0.3
+"""Relative standard uncertainty of a refresh period that is known from one or two refreshes."""
 
 
 class RefreshTracker:
@@ -75,11 +80,13 @@ class RefreshTracker:
         self.continuous = False
         """Whether the value changes at every poll, so that each poll is a refresh."""
         self.refreshes: list[Refresh] = []
+        self.missed: list[tuple[float, float]] = []
+        """Start and end of times without a reading that are several refreshes long."""
         self.next_poll_s = 0.0
         self._earlier_cycle = cycle
         self._last_poll: tuple[float, float, float] | None = None
         self._moves_in_a_row = 0
-        self._was_unchanged = self._has_moved = False
+        self._was_unchanged = False
         self._tight: list[Refresh] = []
         self._search_began_s = 0.0
         self._margin_s = 2 * MARGIN_S
@@ -99,11 +106,6 @@ class RefreshTracker:
         return self._last_poll[1]
 
     @property
-    def never_moved_s(self) -> float:
-        """Seconds since the first poll if the value has never changed, else 0."""
-        return 0.0 if self._has_moved else self.polled_s - self.refreshes[0].read_s
-
-    @property
     def period_s(self) -> float:
         """Refresh period in seconds, found or assumed."""
         cycle = self.cycle  # another thread may discard it
@@ -121,10 +123,11 @@ class RefreshTracker:
         value = self._read()
         after_s = time.monotonic()
         last, self._last_poll = self._last_poll, (before_s, after_s, value)
+        if last is not None and before_s - last[1] > MISSED_PERIODS * self.period_s:
+            self.missed.append((last[1], before_s))
         if last is None:
             self._record_first(before_s, after_s, value)
         elif value != last[2]:
-            self._has_moved = True
             self._record(last[0], after_s, value, before_s)
         else:
             self._moves_in_a_row, self._was_unchanged = 0, True
@@ -353,8 +356,7 @@ class RefreshTracker:
         timeline = [self.refreshes[0], *(self._refine(r, cycle) for r in self.refreshes[1:])]
         first, second = timeline[:2]
         if cycle is None:
-            unknown_s = max(0.0, USUAL_PERIOD_S - (second.time_s - first.time_s))
-            time_s, uncertainty_s = first.time_s - unknown_s / 2, unknown_s / math.sqrt(12)
+            time_s, uncertainty_s = self._first_refresh_without_cycle(first, second, timeline[2:])
         else:
             # Polls at the start of a window are close enough to see the next refresh, unless they
             # were delayed.
@@ -364,6 +366,22 @@ class RefreshTracker:
             time_s = min(first.time_s, second.time_s - since_s, due_s)
             uncertainty_s = math.hypot(second.uncertainty_s, cycle.period_uncertainty_s)
         return [Refresh(time_s, uncertainty_s, first.value, first.read_s), *timeline[1:]]
+
+    def _first_refresh_without_cycle(
+        self, first: Refresh, second: Refresh, later: list[Refresh]
+    ) -> tuple[float, float]:
+        """Return the time of the refresh before the first poll, and its standard uncertainty."""
+        times_s = [second.time_s, *(refresh.time_s for refresh in later)]
+        gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
+        usual_s = statistics.median(gaps_s) if gaps_s else 0.0
+        if usual_s <= SEARCH_S:
+            unknown_s = max(0.0, USUAL_PERIOD_S - (second.time_s - first.time_s))
+            return first.time_s - unknown_s / 2, unknown_s / math.sqrt(12)
+        # A counter refreshed so slowly that its cycle was not searched for.
+        few = len(gaps_s) < SLOW_GAPS
+        spread_s = FEW_GAPS_SHARE * usual_s if few else statistics.stdev(gaps_s)
+        time_s = min(first.time_s, second.time_s - usual_s)
+        return time_s, math.hypot(spread_s, second.uncertainty_s)
 
     def _refine(self, refresh: Refresh, cycle: RefreshCycle | None) -> Refresh:
         """Return a refresh that was recorded without the cycle, at its time by the cycle."""

@@ -13,11 +13,11 @@ import numpy as np
 
 from greencv_core.metering.discovery import Discovery
 from greencv_core.metering.energy_curves import EnergyCurve
-from greencv_core.metering.gpu_summary import GpuSummary, find_disturbances, summarise_states
-from greencv_core.metering.nvml import NvmlSource
+from greencv_core.metering.gaps import Gap
+from greencv_core.metering.gpu_summary import GpuSummary
 from greencv_core.metering.poller import Poller
 from greencv_core.metering.reading import ComponentReading, Reading, sum_readings
-from greencv_core.utils.energy import COMPONENTS, Component
+from greencv_core.utils.energy import COMPONENTS, Component, weakest
 
 EDGE_S = 1e-4
 """Standard uncertainty of the time of an edge, between the clock's reading and the work."""
@@ -88,6 +88,11 @@ class Window:
             self._end_s = time.monotonic()
             self._poller.stop_after(self._end_s)
             self._poller.poll_all(at_end=True)
+
+    def abandon(self) -> None:
+        """End the meters' thread, after an exception while the window opened or closed."""
+        if os.getpid() == self._pid:
+            self._poller.abandon()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -198,13 +203,12 @@ class Window:
 
         Complete once the window is closed and its reading was requested.
         """
-        return summarise_states(list(self._poller.gpu_states))
+        return self._poller.gpu_states.summary()
 
     @property
     def disturbances(self) -> tuple[str, ...]:
         """Other processes on the GPUs, and clocks reduced by temperature."""
-        states = list(self._poller.gpu_states)
-        return find_disturbances(states, own_process_on_gpu=self._works_on_gpu())
+        return self._poller.gpu_states.disturbances(own_process_on_gpu=self._works_on_gpu())
 
     def _end_part(self, name: str, start_s: float) -> float:
         self._synchronize()
@@ -221,7 +225,7 @@ class Window:
     def _trace_step_s(self, indices: Sequence[int]) -> float:
         sources = [self._poller.sources[index] for index in indices]
         refreshes_s = [self._poller.recordings[index].resolution_s for index in indices]
-        followed = all(isinstance(s, NvmlSource) and s.every_refresh for s in sources)
+        followed = all(getattr(source, "every_refresh", False) for source in sources)
         if not followed or None in refreshes_s:
             return self._period_s
         fewest_s = (self._closed_s() - self._start_s) / MOST_POINTS
@@ -282,10 +286,11 @@ class Window:
         energy_j, window_j = curves[index].between(start_s, end_s)
         shared_j = source.relative_uncertainty * energy_j
         edges_j = math.sqrt(2) * EDGE_S * energy_j / max(end_s - start_s, EDGE_S)
+        bridged = [gap for gap in poller.recordings[index].gaps if gap.overlap_s(start_s, end_s)]
         return ComponentReading(
             energy_j=energy_j,
-            provenance=source.provenance,
-            source=source.description,
+            provenance=weakest([source.provenance, "sampled"]) if bridged else source.provenance,
+            source=_describe(source.description, bridged, start_s, end_s),
             uncertainty_j=math.hypot(window_j, edges_j, shared_j),
             resolution_s=poller.recordings[index].resolution_s,
         )
@@ -308,3 +313,12 @@ class Window:
         if not self._idle_power_w or any(c not in self._idle_power_w for c in components):
             return None
         return sum(self._idle_power_w[component] for component in components)
+
+
+def _describe(meter: str, gaps: Sequence[Gap], start_s: float, end_s: float) -> str:
+    """Return a meter's name, and what of its reading was bridged, and why."""
+    if not gaps:
+        return meter
+    bridged_s = sum(gap.overlap_s(start_s, end_s) for gap in gaps)
+    reasons = dict.fromkeys(gap.reason for gap in gaps)
+    return f"{meter}, {bridged_s:.2g} s bridged: {'; '.join(list(reasons)[:3])}"

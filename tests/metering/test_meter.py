@@ -16,7 +16,7 @@ from greencv_core.metering import (
     carbon_intensity_gco2e_per_kwh,
 )
 from greencv_core.metering.discovery import discover
-from greencv_core.metering.rapl import PERMISSION_COMMAND, find_rapl
+from greencv_core.metering.sources.rapl import PERMISSION_COMMAND, find_rapl
 from greencv_core.utils.errors import BadInputError
 
 pytestmark = pytest.mark.realtime
@@ -141,7 +141,7 @@ def test_rapl_readable_by_root_only_names_the_command(powercap):
             if path.owner() == "root" and path.stat().st_mode & 0o005 != 0o005:
                 path.chmod(path.stat().st_mode | 0o005)
         code = (
-            "import os; from greencv_core.metering.rapl import find_rapl; "
+            "import os; from greencv_core.metering.sources.rapl import find_rapl; "
             "os.setgroups([]); os.setgid(65534); os.setuid(65534); find_rapl()"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 from greencv_core.metering import EnergyMeter
-from greencv_core.metering.codecarbon import new_tracker
+from greencv_core.metering.sources.codecarbon import new_tracker
 
 
 def main():

@@ -9,38 +9,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pynvml
 
-from greencv_core.metering import energy_curves
-from greencv_core.metering.base import MeterError
-from greencv_core.metering.energy_curves import AVERAGING_S, CounterCurve, EnergyCurve
+from greencv_core.metering.base import MeterError, RefusedReadError
+from greencv_core.metering.gpu import GpuRecording, GpuState
 from greencv_core.metering.refresh_cycle import RefreshCycle
-from greencv_core.metering.refresh_tracker import SEARCH_S, USUAL_PERIOD_S, RefreshTracker
+from greencv_core.metering.refresh_tracker import USUAL_PERIOD_S
 from greencv_core.utils.energy import Component, Provenance
 
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
 """Ampere cards whose plain power reading is instantaneous (A100, A30 and relatives)."""
-STUCK_AFTER_S = 1.5  # time without any change after which a counter is considered stuck
-
-
-@dataclass(frozen=True)
-class GpuState:
-    """State of a GPU at one moment; None for what the GPU does not report."""
-
-    utilization_pct: float | None
-    memory_used_bytes: int | None
-    temperature_c: float | None
-    sm_clock_mhz: float | None
-    memory_clock_mhz: float | None
-    power_limit_w: float | None
-    slowdowns: tuple[str, ...]
-    """Reasons for reduced clocks, from :data:`SLOWDOWNS`."""
-    processes: tuple[int, ...]
-    """Ids of the compute processes on the card; in a container, maybe their ids on the host."""
-
 
 SLOWDOWNS: dict[str, int] = {
     "temperature": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
@@ -52,67 +32,13 @@ SLOWDOWNS: dict[str, int] = {
 """NVML's bits by reason for reduced clocks."""
 
 
-class _Recording:
-    """Energy or power of one GPU, followed from refresh to refresh."""
-
-    leeway_s = 0.0
-
-    def __init__(self, source: NvmlSource) -> None:
-        self._source = source
-        self._tracker = RefreshTracker(
-            source.read, source.cycle, every_refresh=source.every_refresh
-        )
-        self._power_before_w: float | None = None
-
-    @property
-    def next_poll_s(self) -> float:
-        return self._tracker.next_poll_s
-
-    @property
-    def polled_s(self) -> float:
-        """Time until which the energy is known; the first poll for a counter that never moved."""
-        moved = not self._source.uses_counter or self._tracker.never_moved_s == 0
-        return self._tracker.polled_s if moved else self._tracker.refreshes[0].read_s
-
-    @property
-    def resolution_s(self) -> float | None:
-        tracker = self._tracker
-        return tracker.period_s if tracker.cycle or tracker.continuous else None
-
-    def poll(self) -> None:
-        if not self._tracker.refreshes and self._source.uses_counter:
-            # The counter shows the power after its last refresh, this the power before it.
-            self._power_before_w = self._source.instant_power_w()
-        self._tracker.poll()
-        if self._source.uses_counter and self._tracker.never_moved_s > STUCK_AFTER_S:
-            raise MeterError(f"GPU {self._source.uuid}: energy counter does not change")
-        if (cycle := self._tracker.cycle) is not None:
-            self._source.cycle = cycle
-
-    def is_settled(self, time_s: float) -> bool:
-        """Return whether enough refreshes were observed after a time.
-
-        A counter needs two: the end of the interval around the time, and the power after it.
-        """
-        tracker = self._tracker
-        if tracker.continuous:
-            return tracker.polled_s >= time_s
-        cycle = tracker.cycle  # another thread may discard it
-        period_s = cycle.period_s if cycle else USUAL_PERIOD_S
-        if not self._source.uses_counter:
-            memory_s = AVERAGING_S if self._source.averaged else 0.0
-            return tracker.polled_s >= time_s + memory_s + period_s
-        found = cycle is not None or tracker.polled_s > time_s + SEARCH_S
-        return found and len(tracker.refreshes) >= 3 and tracker.refreshes[-2].time_s >= time_s
-
-    def curve(self) -> EnergyCurve:
-        tracker, refreshes = self._tracker, self._tracker.timeline()
-        if self._source.uses_counter:
-            columns = energy_curves.columns(refreshes)
-            return CounterCurve(*columns, self._power_before_w, steps=not tracker.continuous)
-        return energy_curves.power_curve(
-            refreshes, tracker.polled_s, tracker.period_s, self._source.averaged
-        )
+_LOST = (
+    pynvml.NVMLError_GpuIsLost,
+    pynvml.NVMLError_ResetRequired,
+    pynvml.NVMLError_Uninitialized,
+    pynvml.NVMLError_DriverNotLoaded,
+)
+"""Errors after which a card does not come back."""
 
 
 class NvmlSource:
@@ -127,6 +53,7 @@ class NvmlSource:
     """
 
     component: Component = "gpu"
+    may_hang = True
 
     def __init__(self, uuid: str, *, use_counter: bool = True) -> None:
         self.uuid = uuid
@@ -138,7 +65,7 @@ class NvmlSource:
         try:
             pynvml.nvmlInit()
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            self.name: str = pynvml.nvmlDeviceGetName(self._handle)
+            self.name = _name(self._handle)
         except pynvml.NVMLError as error:
             raise MeterError(f"GPU {uuid}: NVML: {error}") from error
         mig = self._query(pynvml.nvmlDeviceGetMigMode)
@@ -148,6 +75,8 @@ class NvmlSource:
                 "card that is not split"
             )
         self._architecture = self._query(pynvml.nvmlDeviceGetArchitecture)
+        self._counter_problem = ""
+        self.power_limit_w = self._power_limit_w()
         self.uses_counter = use_counter and self._has_counter()
         self.has_instant_power = self.instant_power_w() is not None
         """Whether the card reports instantaneous power."""
@@ -159,7 +88,7 @@ class NvmlSource:
         )
         """Whether the power that is read is the mean of the last second."""
         if not self.uses_counter:
-            self._power_w()  # a card without energy and power is no meter
+            self._read_power_w()  # a card without energy and power is no meter
         self.every_refresh = not self.uses_counter
         """Whether recordings follow every refresh; for a counter, only to resolve its power."""
         self.provenance: Provenance = "measured" if self.uses_counter else "sampled"
@@ -171,7 +100,8 @@ class NvmlSource:
         """Quantity that is read, and the card's name."""
         power = "power averaged over 1 s" if self.averaged else "power"
         what = "energy counter" if self.uses_counter else f"{power}, integrated"
-        return f"NVML {what} ({self.name})"
+        why = f"; its energy counter cannot be read: {self._counter_problem}"
+        return f"NVML {what} ({self.name}{why if self._counter_problem else ''})"
 
     @property
     def relative_uncertainty(self) -> float:
@@ -180,13 +110,21 @@ class NvmlSource:
         stated = self._architecture is not None and self._architecture <= kepler
         return 0.05 / math.sqrt(3) if stated else 0.0
 
-    def record(self, poll_period_s: float) -> _Recording:
+    def record(self, poll_period_s: float) -> GpuRecording:
         """Return a new recording, whose polls follow the card's refreshes."""
-        return _Recording(self)
+        return GpuRecording(self)
 
     def read(self) -> float:
         """Return the counter in joules, or the power in watts."""
-        return self._energy_j() if self.uses_counter else self._power_w()
+        return self._energy_j() if self.uses_counter else self._read_power_w()
+
+    def power_w(self) -> float | None:
+        """Return the instantaneous power, or else the mean of the last second; None if unknown."""
+        instant_w = self.instant_power_w()
+        if instant_w is not None:
+            return instant_w
+        power_mw = self._query(pynvml.nvmlDeviceGetPowerUsage)
+        return None if power_mw is None else power_mw / 1e3
 
     def state(self) -> GpuState:
         """Return the GPU's utilisation, temperature and the like at this moment."""
@@ -195,7 +133,6 @@ class NvmlSource:
         temperature = self._query(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU)
         sm_mhz = self._query(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM)
         memory_mhz = self._query(pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM)
-        limit_mw = self._query(pynvml.nvmlDeviceGetEnforcedPowerLimit)
         processes = self._query(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
         reasons = int(self._query(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons) or 0)
         return GpuState(
@@ -204,7 +141,7 @@ class NvmlSource:
             temperature_c=None if temperature is None else float(temperature),
             sm_clock_mhz=None if sm_mhz is None else float(sm_mhz),
             memory_clock_mhz=None if memory_mhz is None else float(memory_mhz),
-            power_limit_w=None if limit_mw is None else limit_mw / 1e3,
+            power_limit_w=self._power_limit_w(),
             slowdowns=tuple(name for name, bits in SLOWDOWNS.items() if reasons & bits),
             processes=tuple(int(p.pid) for p in processes),
         )
@@ -224,6 +161,10 @@ class NvmlSource:
         except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):
             return None
 
+    def _power_limit_w(self) -> float | None:
+        limit_mw = self._query(pynvml.nvmlDeviceGetEnforcedPowerLimit)
+        return limit_mw / 1e3 if limit_mw else None
+
     def _has_counter(self) -> bool:
         try:
             energy_mj = int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
@@ -234,7 +175,10 @@ class NvmlSource:
         except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
             return False
         except pynvml.NVMLError as error:
-            raise MeterError(f"GPU {self.uuid}: energy counter: {error}") from error
+            if isinstance(error, _LOST):
+                raise MeterError(f"GPU {self.uuid}: energy counter: {error}") from error
+            self._counter_problem = str(error)  # the power may still be readable
+            return False
 
     def _averages_power(self) -> bool:
         """Return whether the plain power reading is a mean: from Ampere on, except GA100."""
@@ -250,18 +194,24 @@ class NvmlSource:
         try:
             return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
         except pynvml.NVMLError as error:
-            raise MeterError(f"GPU {self.uuid}: energy counter lost: {error}") from error
+            self._refuse("energy counter", error)
 
-    def _power_w(self) -> float:
+    def _read_power_w(self) -> float:
         if self.has_instant_power:  # never replaced by a mean
             for _ in range(2):
                 if (power_w := self.instant_power_w()) is not None:
                     return power_w
-            raise MeterError(f"GPU {self.uuid}: instantaneous power lost")
+            self._refuse("instantaneous power", None)
         try:
             return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
         except pynvml.NVMLError as error:
-            raise MeterError(f"GPU {self.uuid}: power lost: {error}") from error
+            self._refuse("power", error)
+
+    def _refuse(self, what: str, error: pynvml.NVMLError | None) -> NoReturn:
+        reason = f": {error}" if error is not None else ""
+        if error is None or not isinstance(error, _LOST):
+            raise RefusedReadError(f"GPU {self.uuid}: {what} cannot be read{reason}") from error
+        raise MeterError(f"GPU {self.uuid}: {what} lost{reason}") from error
 
 
 def visible_gpu_uuids() -> tuple[str, ...]:
@@ -274,7 +224,7 @@ def visible_gpu_uuids() -> tuple[str, ...]:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         uuids = [pynvml.nvmlDeviceGetUUID(h) for h in handles]
-        models = {pynvml.nvmlDeviceGetName(h) for h in handles}
+        models = {_name(h) for h in handles}
     except pynvml.NVMLError as error:
         raise MeterError(f"no NVIDIA GPU ({error})") from error
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -301,3 +251,10 @@ def visible_gpu_uuids() -> tuple[str, ...]:
             break  # like CUDA, which ignores what follows an unknown entry
         visible.append(matches[0])
     return tuple(dict.fromkeys(visible))
+
+
+def _name(handle: Any) -> str:
+    try:
+        return str(pynvml.nvmlDeviceGetName(handle))
+    except UnicodeDecodeError as error:  # damaged firmware tells other bytes
+        return bytes(error.object).decode(errors="replace")

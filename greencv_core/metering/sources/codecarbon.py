@@ -19,6 +19,7 @@ import numpy as np
 
 from greencv_core.metering.base import MeterError
 from greencv_core.metering.energy_curves import CounterCurve
+from greencv_core.metering.gaps import Gap
 from greencv_core.utils.energy import COVERAGE_FACTOR, Component, Provenance
 
 NEVER_S = 10**7  # period of CodeCarbon's own sampling, whose sums are not used
@@ -86,6 +87,7 @@ class _Models:
 class _ConstantRecording:
     """Constant power of a model."""
 
+    gaps: Sequence[Gap] = ()
     resolution_s: float | None = None
     next_poll_s = math.inf
     leeway_s = 0.0
@@ -102,6 +104,9 @@ class _ConstantRecording:
     def is_settled(self, time_s: float) -> bool:
         return self.polled_s >= time_s
 
+    def thin(self, edges_s: Sequence[float]) -> None:
+        """Keep everything: there is little of it."""
+
     def curve(self) -> CounterCurve:
         times = np.array([self._first_s, self.polled_s])
         energy_j = self._power_w * (times - self._first_s)
@@ -111,6 +116,7 @@ class _ConstantRecording:
 class _SampledRecording:
     """Power of a model over time, as a growing count of joules."""
 
+    gaps: Sequence[Gap] = ()
     resolution_s: float | None = SHORTEST_SAMPLE_S
 
     def __init__(self, models: _Models, poll_period_s: float) -> None:
@@ -147,6 +153,9 @@ class _SampledRecording:
     def is_settled(self, time_s: float) -> bool:
         return self._last > self._first and self.polled_s >= time_s
 
+    def thin(self, edges_s: Sequence[float]) -> None:
+        """Keep everything: there is little of it."""
+
     def curve(self) -> CounterCurve:
         span = slice(self._first, self._last + 1)
         times = np.array(self._models.times_s[span])
@@ -158,6 +167,7 @@ class CodeCarbonSource:
     """Running estimate of one component by CodeCarbon; provenance *estimated*."""
 
     provenance: Provenance = "estimated"
+    may_hang = False
     relative_uncertainty = MODEL_ERROR / COVERAGE_FACTOR
 
     def __init__(self, component: Component, models: _Models) -> None:

@@ -1,0 +1,1 @@
+"""Energy sources: one module a driver or an interface of the system."""

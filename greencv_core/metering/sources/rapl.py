@@ -1,0 +1,165 @@
+"""CPU and DRAM energy from the processor's own counters (RAPL) through Linux powercap.
+
+The counters include all programs on the socket.
+Files: https://docs.kernel.org/power/powercap/powercap.html
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from greencv_core.metering.base import MeterError, RefusedReadError
+from greencv_core.metering.count_recording import CountRecording
+from greencv_core.metering.counter import CheckedCounter
+from greencv_core.utils.energy import Component, Provenance
+
+POWERCAP = "/sys/class/powercap"
+"""Folder of the counters, unless ``$GREENCV_POWERCAP`` names another."""
+PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"
+REFRESH_S = 1e-3
+"""Refresh period of the counters (Intel SDM, volume 3, "RAPL interfaces")."""
+HIGHEST_POWER_W = 1_000.0
+"""Upper bound of a socket's power."""
+STUCK_AFTER_S = 0.5  # time without any change after which a counter is considered stuck
+MIRROR_J = 0.1
+"""Largest difference of two readings of one register, one right after the other."""
+MIRROR_WAIT_S = 0.05  # time in which zones that mirror each other are seen to move together
+
+
+@dataclass(frozen=True)
+class _Zone:
+    path: Path
+    name: str
+    range_j: float
+
+    def read_j(self) -> float:
+        try:
+            return int((self.path / "energy_uj").read_text()) / 1e6
+        except PermissionError as error:
+            raise MeterError(f"RAPL can only be read by root; run: {PERMISSION_COMMAND}") from error
+        except FileNotFoundError as error:
+            raise MeterError(f"RAPL zone {self.name} cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            message = f"RAPL zone {self.name} cannot be read: {error}"
+            raise RefusedReadError(message) from error
+
+    def counter(self) -> CheckedCounter:
+        return CheckedCounter(
+            f"RAPL zone {self.name}",
+            self.read_j,
+            highest_w=HIGHEST_POWER_W,
+            refresh_s=0.01,  # some chips count more slowly in idle states
+            range_j=self.range_j,
+            stuck_after_s=STUCK_AFTER_S,
+        )
+
+
+@dataclass
+class RaplSource:
+    """Sum of one kind of RAPL zone over all sockets; provenance *measured*."""
+
+    component: Component
+    zones: list[_Zone] = field(repr=False)
+    provenance: Provenance = "measured"
+    relative_uncertainty: float = 0.0  # neither Intel nor AMD states an accuracy
+    may_hang: bool = False
+
+    @property
+    def description(self) -> str:
+        """Kind of zone and number of sockets."""
+        kind = "DRAM" if self.component == "ram" else "package"
+        sockets = f", {len(self.zones)} sockets" if len(self.zones) > 1 else ""
+        return f"RAPL {kind} counter{sockets}"
+
+    def record(self, poll_period_s: float) -> CountRecording:
+        """Return a new recording."""
+        return CountRecording([zone.counter() for zone in self.zones], poll_period_s, REFRESH_S)
+
+
+def find_rapl() -> tuple[list[RaplSource], dict[Component, str]]:
+    """Return the RAPL sources of this machine, and why a component is not among them.
+
+    Package zones meter the CPU, DRAM zones the RAM. ``psys`` contains the packages, ``core`` and
+    ``uncore`` are inside them, and ``intel-rapl-mmio`` repeats them: none of these is read. If one
+    of several zones of a component cannot be read, the sum of the others is not its energy.
+
+    Raises
+    ------
+    MeterError
+        There is no RAPL here.
+    """
+    root = Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
+    paths: dict[Component, list[Path]] = {"cpu": [], "ram": []}
+    for path in sorted(root.glob("*-rapl:*")):
+        name = _text(path / "name")
+        if name.startswith("package"):
+            paths["cpu"].append(path)
+        elif name == "dram":
+            paths["ram"].append(path)
+    if not paths["cpu"]:
+        raise MeterError(_no_package_reason(root))
+    sources: list[RaplSource] = []
+    problems: dict[Component, str] = {}
+    for component, found in paths.items():
+        try:
+            if found:
+                sources.append(RaplSource(component, _without_mirrors(_open_zones(found))))
+        except MeterError as error:
+            problems[component] = str(error)
+    return sources, problems
+
+
+def _open_zones(paths: Sequence[Path]) -> list[_Zone]:
+    zones = []
+    for path in paths:
+        try:
+            range_j = int((path / "max_energy_range_uj").read_text()) / 1e6
+        except (OSError, ValueError) as error:
+            raise MeterError(f"RAPL zone {path.name} cannot be read: {error}") from error
+        if range_j <= 0:
+            raise MeterError(f"RAPL zone {path.name} has a range of 0 J: it does not count")
+        zones.append(_Zone(path, _text(path / "name"), range_j))
+        zones[-1].read_j()
+    return zones
+
+
+def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
+    """Leave out zones that show the register of an earlier one, as dies of one package may."""
+    kept: list[_Zone] = []
+    for zone in zones:
+        if not any(_is_mirrored(zone, other) for other in kept):
+            kept.append(zone)
+    return kept
+
+
+def _is_mirrored(zone: _Zone, other: _Zone) -> bool:
+    """Return whether two zones show the same joules, before and after both have moved."""
+    first_j = zone.read_j()
+    if abs(first_j - other.read_j()) > MIRROR_J:
+        return False  # independent counters are equal by chance once in a million
+    end_s = time.monotonic() + MIRROR_WAIT_S
+    while time.monotonic() < end_s:
+        time.sleep(REFRESH_S)
+        if (value_j := zone.read_j()) != first_j:
+            return abs(value_j - other.read_j()) <= MIRROR_J
+    return False
+
+
+def _no_package_reason(root: Path) -> str:
+    if any(root.glob("*-rapl-mmio:*")):
+        return (
+            "RAPL has no counter of the package here, only those of the chip's own limits "
+            "(intel-rapl-mmio); load the kernel module: sudo modprobe intel_rapl_msr"
+        )
+    return "no RAPL counter (virtual machines and most ARM CPUs have none)"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
