@@ -117,11 +117,11 @@ class CheckedCounter:
         if not self._continues_impossible(value_j, now_s):
             seen.clear()
         seen.append((now_s, value_j, self._power_w() if self._power_w else None))
-        what = f"fell by {self._value_j - value_j:,.0f} J"
-        if value_j >= self._value_j:
-            what = f"rose by {value_j - self._value_j:,.0f} J in {now_s - self._older_s:.2g} s"
-        confirmed = len(seen) >= CONFIRMED_READS and now_s - seen[0][0] >= CONFIRMED_S
-        if not confirmed:
+        first_s, first_j, _ = seen[0]
+        what = f"fell by {self._value_j - first_j:,.0f} J"
+        if first_j >= self._value_j:
+            what = f"rose by {first_j - self._value_j:,.0f} J in {first_s - self._older_s:.2g} s"
+        if len(seen) < CONFIRMED_READS or now_s - first_s < CONFIRMED_S:
             raise RefusedReadError(f"{self.name} {what}, which is impossible")
         powers = [power_w for _, _, power_w in seen if power_w is not None]
         if not powers:

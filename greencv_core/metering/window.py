@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from greencv_core.metering.gaps import Gap
 from greencv_core.metering.gpu_summary import GpuSummary
 from greencv_core.metering.poller import Poller
 from greencv_core.metering.reading import ComponentReading, Reading, sum_readings
-from greencv_core.utils.energy import COMPONENTS, Component, weakest
+from greencv_core.utils.energy import COMPONENTS, COVERAGE_FACTOR, Component, weakest
 
 EDGE_S = 1e-4
 """Standard uncertainty of the time of an edge, between the clock's reading and the work."""
+
+SENSOR_ACCURACY = 0.1
+"""Relative difference of two sensors that is no contradiction: each may be off by 5 %."""
 
 MOST_POINTS, SHORTEST_STEP_S = 2000, 0.02
 """Limits of a power trace with more than one point per poll period."""
@@ -137,7 +140,8 @@ class Window:
         RuntimeError
             The window is still open.
         """
-        return self._read_until(self._closed_s())
+        reading = self._read_until(self._closed_s())
+        return replace(reading, problems=(*reading.problems, *self._disagreements()))
 
     @property
     def by_source(self) -> tuple[ComponentReading | None, ...]:
@@ -210,6 +214,21 @@ class Window:
         """Other processes on the GPUs, and clocks reduced by temperature."""
         return self._poller.gpu_states.disturbances(own_process_on_gpu=self._works_on_gpu())
 
+    def _disagreements(self) -> tuple[str, ...]:
+        """Return a problem for each component whose two meters contradict each other."""
+        problems = []
+        for component, first, second in self.comparisons:
+            low_j, high_j = sorted([first, second], key=lambda part: part.energy_j)
+            apart_j = high_j.energy_j - low_j.energy_j - SENSOR_ACCURACY * high_j.energy_j
+            widths_j = [COVERAGE_FACTOR * (part.uncertainty_j or 0.0) for part in (first, second)]
+            # An estimate that is far off says nothing against a counter.
+            if second.provenance != "estimated" and apart_j > sum(widths_j):
+                problems.append(
+                    f"two meters of the {component.upper()} disagree: {first.energy_j:,.0f} J by "
+                    f"{first.source}, {second.energy_j:,.0f} J by {second.source}"
+                )
+        return tuple(problems)
+
     def _end_part(self, name: str, start_s: float) -> float:
         self._synchronize()
         end_s = time.monotonic()
@@ -280,7 +299,8 @@ class Window:
         self, index: int, start_s: float, end_s: float, curves: Mapping[int, EnergyCurve]
     ) -> ComponentReading | None:
         poller, source = self._poller, self._poller.sources[index]
-        lost = index in poller.failures and poller.known_until_s(index) < end_s
+        failed = index in poller.failures or index in poller.refusals
+        lost = failed and poller.known_until_s(index) < end_s
         if lost or index not in curves:
             return None
         energy_j, window_j = curves[index].between(start_s, end_s)

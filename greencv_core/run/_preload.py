@@ -7,8 +7,8 @@ process and its children.
 import contextlib
 
 import greencv_core.run.probe  # noqa: F401
-from greencv_core.metering.sources.codecarbon import new_tracker
+from greencv_core.metering.sources.codecarbon import find_hardware
 
 # An error occurs again, and is reported, when a run meters; here it would end the fork server.
 with contextlib.suppress(Exception):
-    new_tracker().get_detected_hardware()
+    find_hardware()

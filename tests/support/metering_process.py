@@ -7,9 +7,11 @@ task; its answer is a file.
     {"answer": PATH, "environment": {...}, "waveforms": [...], "lengths_s": [...], ...}
 """
 
+import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,11 +19,11 @@ import traceback
 from pathlib import Path
 
 from greencv_core.metering import EnergyMeter
-from greencv_core.metering.sources.codecarbon import new_tracker
+from greencv_core.metering.sources.codecarbon import find_hardware
 
 
 def main():
-    new_tracker().get_detected_hardware()
+    find_hardware()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes
     for line in sys.stdin:
         if os.fork() == 0:
@@ -51,14 +53,41 @@ def meter_windows(task):
         os.environ.update(waveform)
         for length_s in task["lengths_s"]:
             with meter as window:
-                if task["lose_after_s"] is not None:
-                    lose = {"STAND_IN_LOST_S": "0"}
-                    threading.Timer(task["lose_after_s"], os.environ.update, [lose]).start()
+                for after_s, settings in task["changes"]:
+                    threading.Timer(after_s, _change, [settings]).start()
                 start_s = time.monotonic()
-                time.sleep(length_s)
+                WORK[task["work"]](length_s)
                 end_s = time.monotonic()
-            windows.append({"start_s": start_s, "end_s": end_s, **_told(meter, window)})
+            told = {**_told(meter, window), "closing_s": time.monotonic() - end_s}
+            windows.append({"start_s": start_s, "end_s": end_s, **told})
     return windows
+
+
+def _change(settings):
+    """Change environment variables; those that become None go."""
+    for name, value in settings.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _hold_the_gil(length_s):
+    """Sleep with the interpreter's lock held in the middle of the time, as a bad extension does."""
+    time.sleep(length_s / 4)
+    ctypes.PyDLL(None).usleep(int(1e6 * length_s / 2))
+    time.sleep(length_s / 4)
+
+
+def _be_stopped(length_s):
+    """Have this process stopped for half of the time."""
+    script = f"sleep {length_s / 4}; kill -STOP $0; sleep {length_s / 2}; kill -CONT $0"
+    stopper = subprocess.Popen(["sh", "-c", script, str(os.getpid())])
+    time.sleep(length_s)
+    stopper.wait()
+
+
+WORK = {"sleep": time.sleep, "hold the GIL": _hold_the_gil, "be stopped": _be_stopped}
 
 
 def _told(meter, window):
@@ -66,6 +95,7 @@ def _told(meter, window):
     return {
         "duration_s": reading.duration_s,
         "gpu": reading.gpu and vars(reading.gpu),
+        "others": sum(part.energy_j for name, part in reading.components.items() if name != "gpu"),
         "problems": reading.problems,
         "by_source": [part and vars(part) for part in window.by_source],
         "state": window.gpu and vars(window.gpu),

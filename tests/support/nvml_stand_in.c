@@ -13,6 +13,12 @@
  *   STAND_IN_STUCK        an energy counter that can be read and stands at this
  *   STAND_IN_NO_INSTANT   no field of instantaneous power
  *   STAND_IN_AVERAGED     the plain power reading is the mean of the last second (a Hopper card)
+ *   STAND_IN_OFFSET_J     added to the counter, which is at least 0 (a restart: -1e9)
+ *   STAND_IN_TELLS_W      what the sensor tells of the power, whatever it is
+ *   STAND_IN_REFUSES      NVML's error of the counter
+ *   STAND_IN_REFUSES_POWER  NVML's error of the power
+ *   STAND_IN_HANGS        a reading of energy or power never returns
+ *   STAND_IN_BAD_NAME     a name that is no UTF-8
  *   STAND_IN_LOST_S       lost after that many seconds
  *   STAND_IN_LOST_FILE    lost for as long as this file is there
  *   STAND_IN_PIDS         its compute processes: ids, with 0 for the one that asks ("0 4711")
@@ -121,6 +127,7 @@ static long card(void *handle) { return (long)handle - 1; }
 /* Each card draws its number's multiple of the true power, so that none passes for another. */
 static double told_power_mw(void *handle, int averaged) {
     long k;
+    if (getenv("STAND_IN_TELLS_W")) return 1e3 * setting("STAND_IN_TELLS_W", 0);
     double t = refreshed_s(&k), gain = setting("STAND_IN_GAIN", 1);
     double watts = averaged ? energy_j(t) - energy_j(t - 1) : power_w(t);
     return 1e3 * gain * (1 + card(handle)) * (watts + (averaged ? 0 : setting("STAND_IN_NOISE_W", 0) * noise(~k)));
@@ -129,6 +136,10 @@ static int state(void) {
     const char *text = getenv("STAND_IN_LOST_S"), *file = getenv("STAND_IN_LOST_FILE");
     if (file && !access(file, F_OK)) return LOST;
     return text && now() - loaded_s > atof(text) ? LOST : OK;
+}
+static int reading(const char *refusal) {
+    while (getenv("STAND_IN_HANGS")) sleep(1000);
+    return getenv(refusal) ? (int)setting(refusal, 0) : state();
 }
 static int gpus(void) { return (int)setting("STAND_IN_GPUS", 1); }
 static int put(char *to, unsigned size, const char *text) {
@@ -158,6 +169,7 @@ int nvmlDeviceGetUUID(void *h, char *to, unsigned size) {
     return put(to, size, text);
 }
 int nvmlDeviceGetName(void *h, char *to, unsigned size) {
+    if (getenv("STAND_IN_BAD_NAME")) return put(to, size, "Stand-in \xff");
     const char *text = getenv("STAND_IN_GPUS");
     return put(to, size, card(h) && text && strstr(text, "mixed") ? "Other stand-in" : "Stand-in");
 }
@@ -170,7 +182,7 @@ int nvmlDeviceGetArchitecture(void *h, unsigned *architecture) {
 }
 int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) {
     *mw = (unsigned)(told_power_mw(h, getenv("STAND_IN_AVERAGED") != NULL) + 0.5);
-    return state();
+    return reading("STAND_IN_REFUSES_POWER");
 }
 typedef struct {
     unsigned field, scope;
@@ -182,7 +194,7 @@ typedef struct {
 int nvmlDeviceGetFieldValues(void *h, int n, Field *fields) {
     for (int i = 0; i < n; i++) {
         int averaged = fields[i].field == FIELD_POWER_AVERAGE;
-        fields[i].status = state();
+        fields[i].status = reading("STAND_IN_REFUSES_POWER");
         if (getenv("STAND_IN_NO_INSTANT") || !(averaged || fields[i].field == FIELD_POWER_INSTANT))
             fields[i].status = NOT_SUPPORTED;
         fields[i].type = 1;
@@ -200,8 +212,8 @@ int nvmlDeviceGetTotalEnergyConsumption(void *h, unsigned long long *mj) {
         return state();
     }
     /* Counted since long before: a driver is loaded once. */
-    *mj = (unsigned long long)(1e12 + scale * energy_j(refreshed_s(&k)));
-    return state();
+    *mj = (unsigned long long)fmax(0, 1e12 + scale * energy_j(refreshed_s(&k)) + 1e3 * setting("STAND_IN_OFFSET_J", 0));
+    return reading("STAND_IN_REFUSES");
 }
 int nvmlDeviceGetTemperature(void *h, int sensor, unsigned *c) { (void)h; (void)sensor; *c = 55; return state(); }
 int nvmlDeviceGetClockInfo(void *h, int kind, unsigned *mhz) { (void)h; *mhz = kind == 2 ? 5000 : 1500; return state(); }

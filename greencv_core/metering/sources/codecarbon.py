@@ -2,7 +2,7 @@
 
 CodeCarbon multiplies the CPU's thermal design power by a function of its load, and assumes a
 constant power per memory module. Both are models: provenance *estimated*.
-The offline tracker makes no request and looks up no location.
+The models make no request and look up no location.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from greencv_core.metering.energy_curves import CounterCurve
 from greencv_core.metering.gaps import Gap
 from greencv_core.utils.energy import COVERAGE_FACTOR, Component, Provenance
 
-NEVER_S = 10**7  # period of CodeCarbon's own sampling, whose sums are not used
 SHORTEST_SAMPLE_S = 0.1
 """Shortest sample; the system counts the CPU's load in hundredths of a second."""
 CLOSE_S = 0.01  # time before an edge within which the end of a sample counts as being at the edge
@@ -42,16 +41,10 @@ class _Models:
 
     def __init__(self) -> None:
         # CodeCarbon takes about a second to find the hardware: done here, outside any window.
-        tracker = new_tracker()
-        tracker.get_detected_hardware()
-        parts: dict[str, list[Any]] = {"cpu": [], "ram": []}
-        for part in tracker._hardware:
-            component = getattr(part, "chip_part", type(part).__name__).lower()
-            if component in parts:  # GPU energy never comes from CodeCarbon
-                part.start()
-                parts[component].append(part)
-        self._cpus = parts["cpu"]
-        self.ram_w = sum(float(part.total_power().W) for part in parts["ram"])
+        cpu, ram = find_hardware()
+        cpu.start()
+        self._cpu = cpu
+        self.ram_w = float(ram.total_power().W)
         """Constant power of the RAM; 0 if CodeCarbon cannot detect the memory's size."""
         self._lock = threading.Lock()
         self.times_s = [time.monotonic()]
@@ -60,7 +53,7 @@ class _Models:
         """CPU energy until each of these times."""
 
     def has(self, component: Component) -> bool:
-        return bool(self._cpus) if component == "cpu" else self.ram_w > 0
+        return component == "cpu" or self.ram_w > 0
 
     def sample(self) -> int:
         """Take a sample, unless it would be too short; return the index of the latest."""
@@ -74,12 +67,12 @@ class _Models:
 
     def full_load_w(self) -> float | None:
         """Return the CPU's assumed power at full load; None if unknown."""
-        design_w: list[Any] = [getattr(part, "_tdp", None) for part in self._cpus]
-        return float(sum(design_w)) if design_w and None not in design_w else None
+        design_w = getattr(self._cpu, "_tdp", None)
+        return None if design_w is None else float(design_w)
 
     def _cpu_w(self) -> float:
         try:
-            return sum(float(part.total_power().W) for part in self._cpus)
+            return float(self._cpu.total_power().W)
         except Exception as error:  # no error of a model may end the training
             raise MeterError(f"CodeCarbon's CPU model: {error}") from error
 
@@ -200,28 +193,26 @@ def find_models(components: Sequence[Component]) -> list[CodeCarbonSource]:
     try:
         models = _Models()
     except Exception as error:  # of any kind, on unusual machines
-        raise MeterError(f"CodeCarbon: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise MeterError(f"CodeCarbon cannot describe this machine ({reason})") from error
     return [CodeCarbonSource(c, models) for c in components if models.has(c)]
 
 
-def new_tracker() -> Any:
-    """Return CodeCarbon's offline tracker, which prints, writes and sends nothing."""
-    from codecarbon import OfflineEmissionsTracker
+def find_hardware() -> tuple[Any, Any]:
+    """Return CodeCarbon's models of the CPU, by load, and of the RAM; a process finds them once.
 
-    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+    They are made without a tracker, which would read settings of other projects from the home
+    folder, the working folder and the environment, and take over the watts that are set there.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return OfflineEmissionsTracker(
-            # Required, but irrelevant to energy.
-            country_iso_code="USA",
-            measure_power_secs=NEVER_S,
-            api_call_interval=-1,
-            tracking_mode="machine",
-            # Otherwise it would read RAPL where readable.
-            force_mode_cpu_load=True,
-            output_methods=[],
-            allow_multiple_runs=True,
-            # GPU energy never comes from CodeCarbon.
-            gpu_ids=[],
-            log_level="critical",
-        )
+        from codecarbon.core import cpu
+        from codecarbon.core.hardware_cache import get_cached_tdp
+        from codecarbon.core.util import count_physical_cpus
+        from codecarbon.external.hardware import CPU, MODE_CPU_LOAD
+        from codecarbon.external.ram import RAM
+
+        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+        design = get_cached_tdp(cpu)
+        design_w = None if design.tdp is None else design.tdp * count_physical_cpus()
+        return CPU.from_utils("", MODE_CPU_LOAD, design.model, design_w), RAM()

@@ -201,17 +201,18 @@ class NvmlSource:
             for _ in range(2):
                 if (power_w := self.instant_power_w()) is not None:
                     return power_w
-            self._refuse("instantaneous power", None)
         try:
-            return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
+            power_w = float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
         except pynvml.NVMLError as error:
             self._refuse("power", error)
+        if self.has_instant_power:
+            raise RefusedReadError(f"GPU {self.uuid}: instantaneous power cannot be read")
+        return power_w
 
-    def _refuse(self, what: str, error: pynvml.NVMLError | None) -> NoReturn:
-        reason = f": {error}" if error is not None else ""
-        if error is None or not isinstance(error, _LOST):
-            raise RefusedReadError(f"GPU {self.uuid}: {what} cannot be read{reason}") from error
-        raise MeterError(f"GPU {self.uuid}: {what} lost{reason}") from error
+    def _refuse(self, what: str, error: pynvml.NVMLError) -> NoReturn:
+        if isinstance(error, _LOST):
+            raise MeterError(f"GPU {self.uuid}: {what} lost: {error}") from error
+        raise RefusedReadError(f"GPU {self.uuid}: {what} cannot be read: {error}") from error
 
 
 def visible_gpu_uuids() -> tuple[str, ...]:
