@@ -172,9 +172,8 @@ def _print_table(command: list[str], code: int, meter: EnergyMeter, window: Wind
     print_note(", ".join([*facts, f"exit code {code}"]))
     for problem in reading.problems:
         warn("no total", problem)
-    if not rows:
-        for name, reason in meter.discovery.unavailable.items():
-            warn("not metered", f"{name.upper()}: {reason}")
+    for name, reason in meter.discovery.unavailable.items():
+        print_note(f"Not used: {name.upper()}: {reason}")
 
 
 def _cells(part: ComponentReading) -> list[str]:

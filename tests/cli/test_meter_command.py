@@ -11,25 +11,31 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 
 import pytest
 
 from greencv_core.metering.ranks import LOCAL_RANKS
 from tests.conftest import GREENCV, ROOT
+from tests.metering.test_meter import Powercap
 from tests.support import simulated_gpu
 from tests.support.simulated_gpu import constant
 
 POWER_W = 250.0
+NO_COUNTERS = {"GREENCV_POWERCAP": "/nonexistent"}
+"""CPU and RAM are estimated."""
 READY = "import sys, time; print('ready', flush=True); "
 
 
 @pytest.fixture
 def environment(library, tmp_path):
-    """Return an environment in which the GPU is the only meter: a known energy, a fast start."""
+    """Return an environment with a GPU of known power, and dead counters of CPU and RAM.
+
+    CodeCarbon, which takes seconds to start, is not needed then.
+    """
     found = simulated_gpu.environment(library, constant(POWER_W), refresh_s=0.1)
     found = {name: value for name, value in found.items() if name not in LOCAL_RANKS}
-    return {**found, "COLUMNS": "160", "GREENCV_POWERCAP": str(tmp_path)}
+    powercap = Powercap(tmp_path / "powercap")
+    return {**found, "COLUMNS": "160", "GREENCV_POWERCAP": str(powercap.root)}
 
 
 @pytest.fixture
@@ -120,7 +126,7 @@ def test_the_results_are_shown_and_written(meter, tmp_path):
     done = meter(
         "--json", result, "--trace", trace, "--intensity", 360,
         *python("import time; time.sleep(1.5)"), "--api-key", secret, "url?token=abcdef",
-        MY_PASSWORD="unguessable",
+        MY_PASSWORD="unguessable", **NO_COUNTERS,
     )  # fmt: skip
     assert done.returncode == 0
     found = json.loads(result.read_text())
@@ -153,15 +159,16 @@ def test_the_results_are_shown_and_written(meter, tmp_path):
     assert float(rows[-1]["time_s"]) <= duration_s
 
 
-@pytest.mark.realtime
-def test_a_lost_meter_is_named_and_gives_no_total(meter, tmp_path, environment):
-    result = tmp_path / "result.json"
-    lost = {"STAND_IN_LOST_S": str(time.monotonic() + 4)}
-    done = meter("--json", result, *python("import time; time.sleep(6)"), **lost)
+def test_a_lost_meter_is_named_and_gives_no_total(meter, tmp_path):
+    result, fallen = tmp_path / "result.json", tmp_path / "fallen"
+    code = f"import time; time.sleep(1); open({str(fallen)!r}, 'w'); time.sleep(1)"
+    done = meter("--json", result, *python(code), STAND_IN_LOST_FILE=str(fallen))
+    assert done.returncode == 0
     found = json.loads(result.read_text())
-    assert found["energy_j"] is found["emissions_gco2e"] is None
+    assert found["energy_j"] is found["provenance"] is found["mean_power_w"] is None
     assert "gpu" not in found["components"]
-    assert found["problems"]
+    assert not found["complete"]
+    assert any("GPU" in problem for problem in found["problems"])
     assert b"no total: " in done.stderr
 
 
@@ -169,10 +176,8 @@ def test_a_program_that_cannot_be_started(meter, tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("no program")
     for command, code, reason in (
-        (tmp_path / "missing", 127, "No such file or directory"),
         ("no-program-of-this-name", 127, "No such file or directory"),
         (plain, 126, "Permission denied"),
-        (tmp_path, 126, "Permission denied"),
     ):
         done = meter("--json", tmp_path / "result.json", "--", command)
         assert done.returncode == code
@@ -200,7 +205,6 @@ def test_a_file_that_cannot_be_written_any_more_costs_the_exit_code(meter, tmp_p
     assert done.returncode == 1
     assert "file: cannot be written" in done.stderr.decode()
     assert gpu_energy_j(done.stderr) > 0
-    assert meter("--json", folder / "file", "--", "true").returncode == 2
 
 
 def test_bad_options_are_one_line(meter):
@@ -300,7 +304,8 @@ def terminal(environment, monkeypatch):
     return lambda *arguments, **options: in_terminal(environment, *arguments, **options)
 
 
-def test_a_terminal_has_a_live_line_below_the_programs_output(terminal):
+def test_a_terminal_has_a_live_line_below_the_programs_output(terminal, environment):
+    environment |= NO_COUNTERS
     code, screen = terminal("--intensity", "360", *python(f"{READY}time.sleep(2.5)"))
     assert code == 0
     assert b"\x1b[1;19r" in screen  # the program's output scrolls above the last row
