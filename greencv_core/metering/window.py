@@ -119,7 +119,8 @@ class Window:
         """Return the reading from the start until now; may wait for a refresh of the meters."""
         self._synchronize()
         now_s = time.monotonic()
-        self._poller.poll_all(at_end=True)  # a constant model is known until its last poll only
+        # A constant model is known until its last poll only.
+        self._poller.poll_all(at_end=True, is_edge=False)
         return self._read_until(now_s)
 
     def read_until(self, time_s: float) -> Reading:

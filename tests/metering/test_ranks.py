@@ -101,3 +101,10 @@ def test_a_study_on_another_rank_is_refused_in_one_line(command, tmp_path, monke
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "SLURM_LOCALID=1: local rank 0 of this computer meters it" in line
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_cluster_leaves_other_ranks_of_a_computer_unused(monkeypatch):
+    from greencv_core.run.dask_worker import join
+
+    monkeypatch.setenv("SLURM_LOCALID", "1")
+    assert join(None, {}, "") == "SLURM_LOCALID=1: the worker of local rank 0 meters its computer"
