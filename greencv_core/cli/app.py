@@ -19,6 +19,7 @@ from greencv_core.cli.console import err
 from greencv_core.cli.doctor import doctor
 from greencv_core.cli.evidence import evidence_app
 from greencv_core.cli.imports import import_app
+from greencv_core.cli.meter import meter
 from greencv_core.cli.plan import estimate, plan
 from greencv_core.cli.reanalyse import reanalyse
 from greencv_core.cli.run import run
@@ -52,6 +53,7 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (claims, "claims --json"),
     (reanalyse, "reanalyse --json"),
     (book, "book studies/quick.yaml"),
+    (meter, "meter -- python train.py"),
     (list_runs, "runs list --json"),
     (show_run, "runs show 0123456789abcdef"),
     (export_runs, "runs export --format csv --output runs.csv"),
@@ -60,7 +62,10 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
 for _command, _example in _COMMANDS:
     _first, *_rest = _example.split()
     _group, _name = (runs_app, _rest[0]) if _first == "runs" else (app, _first)
-    _group.command(_name, epilog=f"Example: greencv {_example}")(_command)
+    # What follows the program that greencv meter runs are its own options.
+    _settings = {"allow_interspersed_args": _command is not meter}
+    _epilog = f"Example: greencv {_example}"
+    _group.command(_name, epilog=_epilog, context_settings=_settings)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

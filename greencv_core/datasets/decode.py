@@ -10,13 +10,12 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -30,6 +29,7 @@ from greencv_core.datasets.normalisation import Moments, compute_moments
 from greencv_core.datasets.raw import FilePool
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.files import write_atomically
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """Accepted formats, by content. Pillow knows others, some of which (PostScript) start another
@@ -162,16 +162,5 @@ def _write_cache(cached: Path, decoded: Decoded) -> None:
     with contextlib.suppress(OSError):  # without a cache, the next process decodes again
         cached.parent.mkdir(parents=True, exist_ok=True)
         if images is not None:
-            _write_atomically(cached.with_suffix(".npy"), lambda file: np.save(file, images))
-        _write_atomically(cached.with_suffix(".json"), lambda file: file.write(text))
-
-
-def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            write_atomically(cached.with_suffix(".npy"), lambda file: np.save(file, images))
+        write_atomically(cached.with_suffix(".json"), lambda file: file.write(text))

@@ -87,10 +87,14 @@ class Machine:
 def describe_machine() -> Machine:
     """Return the machine as this process sees it (CPU affinity and visible GPUs respected)."""
     accelerators, problem = _accelerators()
+    found = tuple(accelerators)
+    return replace(describe_computer(), accelerators=found, accelerator_problem=problem)
+
+
+def describe_computer() -> Machine:
+    """Return the machine without its accelerators, to find which torch would be loaded."""
     memory_bytes, system = psutil.virtual_memory().total, platform.platform()
-    return Machine(
-        _cpu_model(), available_cpus(), memory_bytes, tuple(accelerators), system, problem
-    )
+    return Machine(_cpu_model(), available_cpus(), memory_bytes, (), system)
 
 
 def available_cpus() -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.metering.gpu import GpuSource
+from greencv_core.metering.ranks import unmetered_here
 from greencv_core.metering.sources import codecarbon, nvml, rapl
 from greencv_core.utils.energy import Component, Provenance
 
@@ -24,10 +25,15 @@ class Discovery:
     """Second meters of the same components."""
     unavailable: Mapping[str, str]
     """Reason by meter, e.g. ``{"nvml": "no NVIDIA GPU"}``."""
+    problems: tuple[str, ...] = ()
+    """Why no reading here is complete: another process meters this computer."""
 
 
 def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Discovery:
     """Find the best meter for each component of this machine.
+
+    Of several processes of a parallel job on this machine, only local rank 0 meters it; another one
+    meters the GPUs that it names.
 
     Parameters
     ----------
@@ -50,13 +56,15 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
             if card.uses_counter and card.has_power:
                 comparison_sources.append(open_gpu(card.uuid, use_counter=False))
     counted = {source.component for source in sources}
+    problems = unmetered_here()
+    modelled = [c for c in MODELLED if not problems and (compare or c not in counted)]
     try:
-        estimates = codecarbon.find_models([c for c in MODELLED if compare or c not in counted])
+        estimates = codecarbon.find_models(modelled)
     except MeterError as error:
         estimates, unavailable["codecarbon"] = [], str(error)
     for estimate in estimates:
         (comparison_sources if estimate.component in counted else sources).append(estimate)
-    return Discovery(tuple(sources), tuple(comparison_sources), unavailable)
+    return Discovery(tuple(sources), tuple(comparison_sources), unavailable, problems)
 
 
 def provenance_by_component(gpus: Sequence[str] | None = None) -> dict[Component, Provenance]:
@@ -66,7 +74,8 @@ def provenance_by_component(gpus: Sequence[str] | None = None) -> dict[Component
     """
     cards, others, _ = _find_counters(gpus)
     counters = {source.component: source.provenance for source in (*cards, *others)}
-    return {**dict.fromkeys(MODELLED, "estimated"), **counters}
+    modelled = () if unmetered_here() else MODELLED
+    return {**dict.fromkeys(modelled, "estimated"), **counters}
 
 
 def open_gpu(uuid: str, *, use_counter: bool = True) -> GpuSource:
@@ -92,8 +101,10 @@ def _find_counters(
 ) -> tuple[list[GpuSource], list[EnergySource], dict[str, str]]:
     """Return the meters of GPUs, those of other components, and why others are not used."""
     unavailable: dict[str, str] = {}
-    cards = _find_gpus(gpus, unavailable)
     sources: list[EnergySource] = []
+    if unmetered_here():
+        return _find_gpus(gpus or (), unavailable), sources, unavailable
+    cards = _find_gpus(gpus, unavailable)
     try:
         counters, problems = rapl.find_rapl()
         sources += counters

@@ -30,6 +30,9 @@ from greencv_core.utils.energy import Component
 class EnergyMeter:
     """All meters of this machine, or of the named GPUs, as a context manager.
 
+    Of several processes of a parallel job on this machine, only local rank 0 meters it. The
+    readings of the others are incomplete: they have the GPUs that were named, else nothing.
+
     Parameters
     ----------
     gpu

@@ -62,13 +62,16 @@ class Poller:
         self.poll_all()
         self.poll_all()  # once more, as close to the start of the work as possible
 
-    def poll_all(self, *, at_end: bool = False) -> None:
+    def poll_all(self, *, at_end: bool = False, is_edge: bool = True) -> None:
         """Poll every source now, in reverse order at an end.
+
+        Readings near an edge are kept in a long window.
 
         Sources that report the moment of the poll (RAPL) come last at a start and early at an end;
         sources that report their last refresh may be polled later.
         """
-        self._edges_s.append(time.monotonic())
+        if is_edge:
+            self._edges_s.append(time.monotonic())
         direct = [i for i, source in enumerate(self.sources) if not source.may_hang]
         if at_end:
             self._poll_each(reversed(direct))

@@ -62,6 +62,7 @@ class Window:
         poll_period_s: float,
     ) -> None:
         self._best = range(len(discovery.sources))
+        self._unmetered = discovery.problems
         sources = [*discovery.sources, *discovery.comparison_sources]
         self._poller = Poller(sources, poll_period_s)
         self._synchronize = synchronize
@@ -121,7 +122,8 @@ class Window:
         """Return the reading from the start until now; may wait for a refresh of the meters."""
         self._synchronize()
         now_s = time.monotonic()
-        self._poller.poll_all(at_end=True)  # a constant model is known until its last poll only
+        # A constant model is known until its last poll only.
+        self._poller.poll_all(at_end=True, is_edge=False)
         return self._read_until(now_s)
 
     def read_until(self, time_s: float) -> Reading:
@@ -327,7 +329,7 @@ class Window:
             for index, reason in list(self._poller.failures.items())
             if index in self._best and self._poller.known_until_s(index) < end_s
         )
-        return lost + self._poller.unsettled(end_s, self._best)
+        return self._unmetered + lost + self._poller.unsettled(end_s, self._best)
 
     def _total_idle_power_w(self, components: Sequence[Component]) -> float | None:
         if not self._idle_power_w or any(c not in self._idle_power_w for c in components):

@@ -14,6 +14,7 @@ from greencv_core.estimation.run_forecast import RunHistory, predict_costs
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
 from greencv_core.metering import carbon_intensity_gco2e_per_kwh
+from greencv_core.metering.ranks import other_rank
 from greencv_core.records.backends.bundle import is_bundle
 from greencv_core.records.components import restrict_to_components
 from greencv_core.records.record import RunRecord
@@ -63,8 +64,14 @@ def check(study: Study, *, download: bool) -> None:
 
     With ``download``, images and weights are downloaded if they are missing, and checked.
     :class:`BadInputError` has one line for each unknown architecture, data set or country, and for
-    images that are not available; or this machine has none of the study's environments.
+    images that are not available; or this machine has none of the study's environments, or another
+    process of a parallel job meters it.
     """
+    if rank := other_rank():
+        raise BadInputError(
+            f"{rank}: local rank 0 of this computer meters it, and a study's runs are trained one "
+            "at a time: start greencv once a computer (srun --ntasks-per-node=1)"
+        )
     problems = find_study_errors(study, download=download)
     machine = hardware.describe_machine()
     if not environment.resolve(study, machine):

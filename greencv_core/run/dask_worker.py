@@ -15,6 +15,7 @@ from distributed import Status, get_worker
 from greencv_core.estimation.run_cost import RunCost
 from greencv_core.machine.environment import missing_environments, resolve
 from greencv_core.machine.lock import machine_lock
+from greencv_core.metering.ranks import other_rank
 from greencv_core.records.record import RunRecord
 from greencv_core.run.calibration import Calibration
 from greencv_core.run.worker import Job, Worker, WorkerInfo, describe_worker, find_study_errors
@@ -57,6 +58,8 @@ def _device(machine: str, device: str, accelerator: str) -> str:
 
 def join(study: Study, versions: Mapping[str, str], session: str) -> WorkerInfo | str:
     """Offer this computer for a study; return why if it cannot be used."""
+    if rank := other_rank():
+        return f"{rank}: the worker of local rank 0 meters its computer"
     info = describe_worker()
     own, wanted = info.versions["greencv"], versions["greencv"]
     if own != wanted:

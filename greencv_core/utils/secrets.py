@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus, unquote
 
 from greencv_core.utils.text import one_line
@@ -59,6 +59,25 @@ def without_secrets(text: str, environment: Mapping[str, str] | None = None) -> 
     text = _USERINFO.sub("[…]@", text)
     text = _PARAMETER.sub(r"\1[…]", text)
     return _HEADER.sub(r"\1[…]", text)
+
+
+def command_without_secrets(arguments: Sequence[str]) -> list[str]:
+    """Return a command without the secrets of :func:`without_secrets` and of its options.
+
+    The value of an option or a variable with the name of a secret is replaced: ``--api-key […]``,
+    ``--token=[…]``, ``DB_PASSWORD=[…]``.
+    """
+    found, hidden = [], False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        secret = is_secret_name(name.lstrip("-").replace("-", "_"))
+        if hidden and not argument.startswith("-"):
+            argument = "[…]"
+        elif secret and equals:
+            argument = f"{name}=[…]"
+        found.append(without_secrets(argument))
+        hidden = secret and not equals and argument.startswith("--")
+    return found
 
 
 def is_secret_name(name: str) -> bool:

@@ -31,7 +31,7 @@ def test_the_doctor_says_what_each_figure_will_be(tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["doctor", "plan", "estimate", "run", "book", "runs list", "runs show", "runs export"],
+    ["doctor", "plan", "estimate", "run", "book", "meter", "runs list", "runs show", "runs export"],
 )
 def test_every_command_has_an_example_in_its_help(command):
     done = greencv(*command.split(), "--help")

@@ -253,6 +253,14 @@ def test_a_window_closes_when_the_work_fails(powercap):
     assert windows[0].reading.cpu.energy_j == pytest.approx(2, rel=0.02)
 
 
+def test_looks_at_an_open_window_are_no_edges_near_which_all_readings_are_kept(no_rapl):
+    with EnergyMeter(()) as window:
+        before = list(window._poller._edges_s)
+        looks = [window.read_so_far() for _ in range(3)]
+        assert window._poller._edges_s == before
+    assert all(look.total.energy_j > 0 for look in looks)
+
+
 def test_two_meters_of_a_component_are_compared(powercap):
     with EnergyMeter((), compare=True) as window:
         time.sleep(0.3)

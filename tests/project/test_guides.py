@@ -14,10 +14,32 @@ from tests.support.guides import blocks, in_kind, run_page
 GUIDES = sorted((ROOT / "book" / "guides").glob("*.md"))
 
 
+def sections(page):
+    """Return a page's sections, each from its heading on, by heading; the first has none."""
+    parts = re.split(r"^## ", page.read_text(), flags=re.M)
+    return {part.partition("\n")[0]: part for part in parts}
+
+
+METERING = sections(ROOT / "book" / "guides" / "meter_your_training.md")
+CALLBACKS = {"With Lightning": "lightning", "With Hugging Face's Trainer": "transformers"}
+"""Packages by the section that needs them."""
+
+
 def test_a_guide_meters_a_training(tmp_path):
-    assert run_page(ROOT / "book" / "guides" / "meter_your_training.md", tmp_path) == []
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(METERING[name] for name in METERING if name not in CALLBACKS))
+    assert run_page(page, tmp_path) == []
     kept = json.loads((tmp_path / "reading.json").read_text())
     assert kept["cpu"]["energy_j"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", CALLBACKS)
+def test_a_guide_meters_with_a_callback(section, tmp_path):
+    pytest.importorskip(CALLBACKS[section])
+    page = tmp_path / "page.md"
+    page.write_text(METERING[section])
+    assert run_page(page, tmp_path) == []
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from greencv_core.utils.secrets import is_secret_name, without_secrets
+from greencv_core.utils.secrets import command_without_secrets, is_secret_name, without_secrets
 
 PRIVATE = """-----BEGIN KEY-----
 MIIEvQIBADANBgkqhkiG9w0BAQ
@@ -97,3 +97,25 @@ def test_the_process_environment_is_the_default(monkeypatch):
 @pytest.mark.parametrize("text", ["://", "?a", "://a:", "&" + "a" * 99, "authorization "])
 def test_the_time_does_not_grow_with_the_square_of_a_text(text):
     without_secrets(text * (100_000 // len(text)), {"proxy": text * (100_000 // len(text))})
+
+
+def test_a_commands_options_show_no_secret():
+    command = (
+        "env HF_TOKEN=abc123 train --api-key sesame --password=x -- --seed 7 https://me:pw@host"
+    )
+    assert command_without_secrets(command.split()) == (
+        [
+            "env",
+            "HF_TOKEN=[…]",
+            "train",
+            "--api-key",
+            "[…]",
+            "--password=[…]",
+            "--",
+            "--seed",
+            "7",
+            "https://[…]@host",
+        ]
+    )
+    # An option without a value hides none of what follows.
+    assert command_without_secrets(["--auth", "--seed", "7"]) == ["--auth", "--seed", "7"]
