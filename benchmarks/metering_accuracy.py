@@ -76,11 +76,11 @@ def tasks():
     chance = random.Random(2026)
     listed = []
 
-    def add(tool, sensor, shape, lengths_s, kind="accuracy", lost_after_s=None):
+    def add(tool, sensor, shape, lengths_s, kind="accuracy", changes=()):
         listed.append(
             {
                 "tool": tool, "sensor": sensor, "shape": shape, "kind": kind,
-                "lengths_s": lengths_s, "lost_after_s": lost_after_s,
+                "lengths_s": lengths_s, "changes": list(changes), "work": "sleep",
                 "points": SHAPES[shape]().points, "ago_s": chance.uniform(0, 30),
                 "phase_s": chance.uniform(0, 1), "seed": chance.randrange(2**31),
             }
@@ -103,7 +103,7 @@ def tasks():
             for sensor in (COUNTER, POWER) if tool.startswith("CodeCarbon") else (POWER,):
                 add(tool, sensor, shape, lengths(WINDOWS))
     for tool in TOOLS:
-        add(tool, COUNTER, "constant", [10.0], "lost", lost_after_s=3.0)
+        add(tool, COUNTER, "constant", [10.0], "lost", changes=[(3.0, {"STAND_IN_LOST_S": "0"})])
         add(tool, MEAN, "constant", [10.0], "not supported")
     return listed
 
@@ -122,7 +122,7 @@ def run_all(folder, batches):
 
 def run(folder, batch, advance):
     """Meter on all tasks at once, each in a process of its own; they begin when all are ready."""
-    started = [(task, *begin(folder, task)) for task in batch]
+    started = [(task, *begin(folder, task, SENSORS[task["sensor"]])) for task in batch]
     for _, _, process in started:
         process.stdout.readline()
     for _, _, process in started:
@@ -141,10 +141,11 @@ def run(folder, batch, advance):
     return results
 
 
-def begin(folder, task):
+def begin(folder, task, sensor):
+    """Start a tool's process; return the time at which the waveform begins, and the process."""
     origin_s = time.monotonic() - task["ago_s"]
     waveform = Waveform(task["points"], origin_s)
-    settings = {**SENSORS[task["sensor"]], "phase_s": task["phase_s"]}
+    settings = {**sensor, "phase_s": task["phase_s"]}
     interpreter = sys.executable if task["tool"] == OURS else peers.python()
     process = subprocess.Popen(
         [interpreter, ROOT / "benchmarks" / "metering_worker.py",

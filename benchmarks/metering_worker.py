@@ -7,13 +7,12 @@ import search_path  # noqa: F401
 
 # isort: split
 import json
-import os
 import random
 import sys
-import threading
 import time
 
 from benchmarks.meters import TOOLS, answering
+from tests.support.disturbances import WORK, schedule
 from tests.support.simulated_gpu import Waveform
 
 
@@ -31,16 +30,13 @@ def main():
 
 def window(tool, task, waveform, length_s, chance):
     time.sleep(chance.uniform(0, 0.3))  # a random phase
-    if task["lost_after_s"] is not None:
-        lose = {"STAND_IN_LOST_S": "0"}
-        timer = threading.Timer(task["lost_after_s"], os.environ.update, [lose])
-        timer.start()
+    schedule(task["changes"])
     result = {"length_s": length_s}
     start_s = time.monotonic()
     try:
         tool.start()
         start_s = time.monotonic()
-        time.sleep(length_s)
+        WORK[task["work"]](length_s)
         end_s = time.monotonic()
         tool.stop()
         result["energy_j"] = tool.energy_j()
@@ -51,6 +47,7 @@ def window(tool, task, waveform, length_s, chance):
                 result |= {
                     "uncertainty_j": reading.gpu.uncertainty_j,
                     "provenance": reading.gpu.provenance,
+                    "source": reading.gpu.source,
                 }
     except Exception as error:  # how a peer fails is part of the answer
         end_s = start_s + length_s

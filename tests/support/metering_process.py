@@ -7,19 +7,17 @@ task; its answer is a file.
     {"answer": PATH, "environment": {...}, "waveforms": [...], "lengths_s": [...], ...}
 """
 
-import ctypes
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 
 from greencv_core.metering import EnergyMeter
 from greencv_core.metering.sources.codecarbon import find_hardware
+from tests.support.disturbances import WORK, schedule
 
 
 def main():
@@ -53,41 +51,13 @@ def meter_windows(task):
         os.environ.update(waveform)
         for length_s in task["lengths_s"]:
             with meter as window:
-                for after_s, settings in task["changes"]:
-                    threading.Timer(after_s, _change, [settings]).start()
+                schedule(task["changes"])
                 start_s = time.monotonic()
                 WORK[task["work"]](length_s)
                 end_s = time.monotonic()
             told = {**_told(meter, window), "closing_s": time.monotonic() - end_s}
             windows.append({"start_s": start_s, "end_s": end_s, **told})
     return windows
-
-
-def _change(settings):
-    """Change environment variables; those that become None go."""
-    for name, value in settings.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-def _hold_the_gil(length_s):
-    """Sleep with the interpreter's lock held in the middle of the time, as a bad extension does."""
-    time.sleep(length_s / 4)
-    ctypes.PyDLL(None).usleep(int(1e6 * length_s / 2))
-    time.sleep(length_s / 4)
-
-
-def _be_stopped(length_s):
-    """Have this process stopped for half of the time."""
-    script = f"sleep {length_s / 4}; kill -STOP $0; sleep {length_s / 2}; kill -CONT $0"
-    stopper = subprocess.Popen(["sh", "-c", script, str(os.getpid())])
-    time.sleep(length_s)
-    stopper.wait()
-
-
-WORK = {"sleep": time.sleep, "hold the GIL": _hold_the_gil, "be stopped": _be_stopped}
 
 
 def _told(meter, window):
