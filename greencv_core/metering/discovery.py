@@ -86,16 +86,16 @@ def open_gpu(uuid: str, *, use_counter: bool = True) -> GpuSource:
     """
     if uuid.startswith(hwmon.INTEL) or uuid == hwmon.JETSON:
         return hwmon.open_gpu(uuid)
+    is_amd = uuid.startswith(rocm.PREFIX)
     try:
-        if uuid.startswith(rocm.PREFIX):
-            return amd.AmdSource(uuid, use_counter=use_counter)
-        return nvml.NvmlSource(uuid, use_counter=use_counter)
+        return (amd.AmdSource if is_amd else nvml.NvmlSource)(uuid, use_counter=use_counter)
     except MeterError as error:
         # NVML knows the GPU of a Jetson board, but not its energy.
-        substitute = uuid if isinstance(error, amd.NoLibraryError) else hwmon.JETSON
-        if substitute not in hwmon.gpus():
-            raise
-        return hwmon.open_gpu(substitute)
+        substitute = uuid if is_amd else hwmon.JETSON
+        may_substitute = not is_amd or isinstance(error, amd.NoLibraryError)
+        if may_substitute and substitute in hwmon.gpus():
+            return hwmon.open_gpu(substitute)
+        raise
 
 
 def _find_counters(

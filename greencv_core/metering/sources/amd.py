@@ -225,7 +225,7 @@ class AmdSource:
             if lowest_w <= slope_w <= highest_w:
                 return ""
             told = f"while the power is {known_w[-1]:,.4g} W" if known_w else "which is impossible"
-            problem = f"has a wrong unit: it rises by {slope_w:,.4g} J each second, {told}"
+            problem = f"has a wrong unit: it rises by {slope_w:,.2g} J each second, {told}"
         return problem
 
     def _counter_slope_w(self) -> float | None:
