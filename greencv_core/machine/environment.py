@@ -84,7 +84,7 @@ def device_name(spec: EnvironmentSpec, machine: Machine) -> str:
 
 
 def gpu_uuids(spec: EnvironmentSpec, machine: Machine) -> tuple[str, ...]:
-    """Return NVML's identifiers of the GPUs of an environment that can be metered."""
+    """Return the identifiers of the GPUs of an environment that can be metered."""
     accelerator = machine.accelerator_of(spec)
     return accelerator.metered_uuids if accelerator else ()
 

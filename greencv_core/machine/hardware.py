@@ -15,6 +15,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import joblib
 import psutil
@@ -34,7 +35,7 @@ class Accelerator:
     """Its name in torch, e.g. ``cuda:0``."""
     name: str
     uuid: str | None
-    """NVML's identifier (``GPU-...``); None if there is none (Apple)."""
+    """Identifier of its meter: NVML's, or ``AMD-`` and the PCI address; None without (Apple)."""
     memory_bytes: int | None
     bf16: bool
     unmetered: str = ""
@@ -42,7 +43,7 @@ class Accelerator:
 
     @property
     def metered_uuids(self) -> tuple[str, ...]:
-        """NVML's identifier if the card can be metered; else empty."""
+        """The identifier if the card can be metered; else empty."""
         return (self.uuid,) if self.uuid and not self.unmetered else ()
 
 
@@ -177,12 +178,12 @@ def find_torch_accelerators() -> list[Accelerator]:
         found = []
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
-            # NVML does not know the identifiers of AMD's build of torch.
-            uuid = "" if torch.version.hip else str(getattr(card, "uuid", ""))
-            if uuid and not uuid.startswith(("GPU-", "MIG-")):
+            is_amd = bool(torch.version.hip)
+            uuid = _amd_identifier(card) if is_amd else str(getattr(card, "uuid", ""))
+            if uuid and not uuid.startswith(("GPU-", "MIG-", "AMD-")):
                 uuid = f"GPU-{uuid}"
-            # Emulated bfloat16 (before Ampere) would be slower than no mixed precision.
-            bf16 = card.major >= 8
+            # Emulated bfloat16 (before Ampere and CDNA 2) would be slower than no mixed precision.
+            bf16 = card.gcnArchName.startswith(_AMD_WITH_BF16) if is_amd else card.major >= 8
             found.append(
                 Accelerator(f"cuda:{index}", card.name, uuid or None, card.total_memory, bf16)
             )
@@ -190,6 +191,16 @@ def find_torch_accelerators() -> list[Accelerator]:
     if torch.backends.mps.is_available():
         return [Accelerator("mps", "Apple GPU", uuid=None, memory_bytes=None, bf16=False)]
     return []
+
+
+_AMD_WITH_BF16 = ("gfx90a", "gfx94", "gfx95", "gfx11", "gfx12")
+"""AMD's architectures with bfloat16 in hardware: CDNA 2 and later, RDNA 3 and later."""
+
+
+def _amd_identifier(card: Any) -> str:
+    """Return an AMD card's identifier; torch's numbers follow ``HIP_VISIBLE_DEVICES``."""
+    # ROCm tells no function of the PCI device; the first one is the card.
+    return f"AMD-{card.pci_domain_id:04x}:{card.pci_bus_id:02x}:{card.pci_device_id:02x}.0"
 
 
 def _cpu_model() -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.metering.gpu import GpuSource
 from greencv_core.metering.ranks import unmetered_here
-from greencv_core.metering.sources import codecarbon, nvml, rapl
+from greencv_core.metering.sources import amd, codecarbon, hwmon, nvml, rapl, rocm
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
@@ -38,14 +38,14 @@ def discover(gpus: Sequence[str] | None = None, *, compare: bool = False) -> Dis
     Parameters
     ----------
     gpus
-        UUIDs of the GPUs to meter; the visible ones if omitted, none if empty.
+        Identifiers of the GPUs to meter; the visible ones if omitted, none if empty.
     compare
         Also find second meters, and read a GPU's counter at every refresh.
 
     Raises
     ------
     MeterError
-        A GPU named by its UUID cannot be metered.
+        A GPU named by its identifier cannot be metered.
     """
     cards, others, unavailable = _find_counters(gpus)
     sources: list[EnergySource] = [*cards, *others]
@@ -93,7 +93,18 @@ def open_gpu(uuid: str, *, use_counter: bool = True) -> GpuSource:
     MeterError
         There is no such GPU, or its energy cannot be metered.
     """
-    return nvml.NvmlSource(uuid, use_counter=use_counter)
+    if uuid.startswith(hwmon.INTEL) or uuid == hwmon.JETSON:
+        return hwmon.open_gpu(uuid)
+    is_amd = uuid.startswith(rocm.PREFIX)
+    try:
+        return (amd.AmdSource if is_amd else nvml.NvmlSource)(uuid, use_counter=use_counter)
+    except MeterError as error:
+        # NVML knows the GPU of a Jetson board, but not its energy.
+        substitute = uuid if is_amd else hwmon.JETSON
+        may_substitute = not is_amd or isinstance(error, amd.NoLibraryError)
+        if may_substitute and substitute in hwmon.gpus():
+            return hwmon.open_gpu(substitute)
+        raise
 
 
 def _find_counters(
@@ -112,20 +123,47 @@ def _find_counters(
         unavailable.update({kinds[component]: reason for component, reason in problems.items()})
     except MeterError as error:
         unavailable["rapl"] = str(error)
+        sources += _find_cpu_rail(unavailable)
     return cards, sources, unavailable
 
 
 def _find_gpus(gpus: Sequence[str] | None, unavailable: dict[str, str]) -> list[GpuSource]:
-    named = gpus is not None
+    wanted = _visible_gpus(unavailable) if gpus is None else gpus
+    cards: dict[str, GpuSource] = {}
+    for uuid in amd.join_dies(list(dict.fromkeys(wanted))):
+        try:
+            card = open_gpu(uuid)
+        except MeterError as error:
+            if gpus is not None:
+                raise
+            # The energy of some of the cards is not the energy of the GPUs.
+            name = "amdsmi" if uuid.startswith(rocm.PREFIX) else "nvml"
+            unavailable[name] = f"{error}; to meter other cards alone, name them"
+            return []
+        cards.setdefault(card.uuid, card)
+    return list(cards.values())
+
+
+def _visible_gpus(unavailable: dict[str, str]) -> list[str]:
+    """Return the GPUs visible to this process, and note why there are none of a maker."""
+    found: list[str] = []
+    finders: dict[str, Callable[[], tuple[str, ...]]] = {
+        "nvml": nvml.visible_gpu_uuids,
+        "amdsmi": amd.visible_amd_gpus,
+        "hwmon": lambda: hwmon.visible_gpus(with_amd="amdsmi" in unavailable),
+    }
+    for name, find in finders.items():
+        try:
+            found += find()
+        except MeterError as error:
+            unavailable[name] = str(error)
+    return found
+
+
+def _find_cpu_rail(unavailable: dict[str, str]) -> list[EnergySource]:
     try:
-        gpus = nvml.visible_gpu_uuids() if gpus is None else gpus
+        rail = hwmon.find_cpu()
     except MeterError as error:
-        gpus, unavailable["nvml"] = (), str(error)
-    try:
-        return [open_gpu(uuid) for uuid in dict.fromkeys(gpus)]
-    except MeterError as error:
-        if named:
-            raise
-        # The energy of some of the cards is not the energy of the GPUs.
-        unavailable["nvml"] = f"{error}; to meter other cards alone, name them"
+        unavailable["hwmon"] = str(error)
         return []
+    return [] if rail is None else [rail]

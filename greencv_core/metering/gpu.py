@@ -82,7 +82,7 @@ class GpuRecording:
         self._power_before_w: float | None = None
         self._last_power_w: float | None = None
         self._counter = CheckedCounter(
-            f"GPU {source.uuid}: energy counter",
+            f"{source.component.upper()} {source.uuid}: energy counter",
             source.read,
             highest_w=self._highest_w,
             power_w=source.power_w if source.has_power else None,
@@ -181,7 +181,7 @@ class GpuRecording:
             self._tracker.refreshes = refreshes[first:]
 
     def _read_power_w(self) -> float:
-        name = f"GPU {self._source.uuid}: power"
+        name = f"{self._source.component.upper()} {self._source.uuid}: power"
         power_w = check_power_w(name, self._source.read(), self._highest_w, self._last_power_w)
         self._last_power_w = power_w
         return power_w

@@ -6,6 +6,7 @@ card's. Work is done when a call returns, so that to wait for it is to be counte
     PRETENDED_CUDA     folder to tell in: ``contexts/ID`` of each process that uses the card, and
                        ``waits/ID``, a line for each time that it waits for the card
     PRETENDED_CUDA_FAILS  the card fails as soon as this file is there
+    PRETENDED_AMD  torch is a build for ROCm, and the card is the first of ``pretended_amd``
 """
 
 import json
@@ -174,6 +175,11 @@ def pretend():
     properties = SimpleNamespace(
         name=NAME, uuid=UUID, total_memory=MEMORY_BYTES, major=9, minor=0, multi_processor_count=1
     )
+    if "PRETENDED_AMD" in os.environ:
+        torch.version.hip = "7.0.51831"
+        # The name of the architecture has its settings; the card's address has no function.
+        properties.gcnArchName = "gfx942:sramecc+:xnack-"
+        properties.pci_domain_id, properties.pci_bus_id, properties.pci_device_id = 0, 0xC1, 0
     told = {
         "is_available": lambda: True,
         "device_count": lambda: 1,
