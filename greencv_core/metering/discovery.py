@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.metering.gpu import GpuSource
-from greencv_core.metering.sources import codecarbon, nvml, rapl
+from greencv_core.metering.sources import codecarbon, nvml, rapl, zeusd
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
@@ -101,6 +101,11 @@ def _find_counters(
         unavailable.update({kinds[component]: reason for component, reason in problems.items()})
     except MeterError as error:
         unavailable["rapl"] = str(error)
+    try:
+        metered = {source.component for source in sources}
+        sources += zeusd.find_zeusd([c for c in MODELLED if c not in metered])
+    except MeterError as error:
+        unavailable["zeusd"] = str(error)
     return cards, sources, unavailable
 
 

@@ -25,6 +25,7 @@ from greencv_core.metering import (
     Reading,
     Window,
     carbon_intensity_gco2e_per_kwh,
+    open_wall_meter,
 )
 from greencv_core.records.record import (
     ComparisonRecord,
@@ -39,6 +40,7 @@ from greencv_core.records.record import (
 )
 from greencv_core.run.stop_rules import BudgetLimit, EnergyLimit
 from greencv_core.run.unfinished import build_identity, build_stopped_fields
+from greencv_core.run.wall_comparison import compare_with_wall
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Budget
 from greencv_core.utils.energy import Component
@@ -132,9 +134,10 @@ def _train_metered(
         idle_power_w=idle_power_w,
         compare=True,
     )
+    wall_meter = open_wall_meter(run.wall_meter)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     setup_s = time.monotonic() - start_s
-    with limit, meter as window:
+    with wall_meter or contextlib.nullcontext(), limit, meter as window:
         load = _CpuLoad()
         history = training.train(
             setup.module,
@@ -150,6 +153,8 @@ def _train_metered(
     accelerator, gpu, phases = machine.accelerator_of(spec), window.gpu, window.phases
     lost, disturbances = _problems(window, accelerator, others)
     gpu_fields = dict(vars(gpu)) if gpu else {}
+    wall = None if wall_meter is None else compare_with_wall(wall_meter, window)
+    contradictions = [wall.problem] if wall is not None and wall.energy and wall.problem else []
     return RunRecord(
         **_status(history, limit),
         **build_identity(run, machine),
@@ -170,8 +175,9 @@ def _train_metered(
         device_utilization_pct=gpu_fields.get("utilization_pct") if accelerator else own_pct,
         gpu_slowed_share=gpu_fields.pop("slowed_share", {}),
         gpu=gpu_fields,
+        wall=wall,
         contended=bool(disturbances),
-        problems=[without_secrets(problem) for problem in (*lost, *disturbances)],
+        problems=[without_secrets(problem) for problem in (*lost, *disturbances, *contradictions)],
         trace=_trace_record(window),
     )
 
