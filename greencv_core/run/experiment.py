@@ -34,6 +34,7 @@ from greencv_core.records.record import (
     RunRecord,
     TraceRecord,
     ValidationRecord,
+    WallRecord,
     WindowRecord,
     phase_name,
     sum_energies,
@@ -150,11 +151,9 @@ def _train_metered(
             stop=_stop_rule(protocol.budget, window, limit),
         )
         others, own_pct = load.share_of_others(), load.own_pct()
-    accelerator, gpu, phases = machine.accelerator_of(spec), window.gpu, window.phases
+    accelerator, phases = machine.accelerator_of(spec), window.phases
     lost, disturbances = _problems(window, accelerator, others)
-    gpu_fields = dict(vars(gpu)) if gpu else {}
-    wall = None if wall_meter is None else compare_with_wall(wall_meter, window)
-    contradictions = [wall.problem] if wall is not None and wall.energy and wall.problem else []
+    wall = compare_with_wall(wall_meter, window) if wall_meter else None
     return RunRecord(
         **_status(history, limit),
         **build_identity(run, machine),
@@ -172,12 +171,12 @@ def _train_metered(
         **_reading_fields(window, whole=not lost),
         idle_power_w=dict(idle_power_w),
         carbon_intensity_gco2e_per_kwh=intensity,
-        device_utilization_pct=gpu_fields.get("utilization_pct") if accelerator else own_pct,
-        gpu_slowed_share=gpu_fields.pop("slowed_share", {}),
-        gpu=gpu_fields,
+        **_gpu_fields(window, None if accelerator else own_pct),
         wall=wall,
         contended=bool(disturbances),
-        problems=[without_secrets(problem) for problem in (*lost, *disturbances, *contradictions)],
+        problems=[
+            without_secrets(problem) for problem in (*lost, *disturbances, *_contradictions(wall))
+        ],
         trace=_trace_record(window),
     )
 
@@ -193,6 +192,20 @@ def _problems(
     if accelerator is not None and reading.gpu is None and not lost:
         lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
     return lost, disturbances
+
+
+def _contradictions(wall: WallRecord | None) -> list[str]:
+    return [wall.problem] if wall is not None and wall.energy and wall.problem else []
+
+
+def _gpu_fields(window: Window, cpu_pct: float | None) -> dict[str, Any]:
+    """Return the state of the GPU, and the utilisation of the device that trained."""
+    fields = dict(vars(window.gpu)) if window.gpu else {}
+    return {
+        "device_utilization_pct": fields.get("utilization_pct") if cpu_pct is None else cpu_pct,
+        "gpu_slowed_share": fields.pop("slowed_share", {}),
+        "gpu": fields,
+    }
 
 
 def _reading_fields(window: Window, *, whole: bool) -> dict[str, Any]:

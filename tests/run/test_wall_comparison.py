@@ -79,7 +79,7 @@ def test_a_run_records_the_plug_and_outlives_its_fault(tmp_path, fault):
     assert done.returncode == 0, done.stderr
     [record] = Store(tmp_path / "runs").records()
     assert record.complete
-    assert record.problems == []
+    assert not any("wall" in problem for problem in record.problems)
     if fault:
         assert record.wall.energy is None
         assert "HTTP status 500" in record.wall.problem
