@@ -153,7 +153,7 @@ def _train_metered(
         others, own_pct = load.share_of_others(), load.own_pct()
     accelerator, phases = machine.accelerator_of(spec), window.phases
     lost, disturbances = _problems(window, accelerator, others)
-    wall = compare_with_wall(wall_meter, window) if wall_meter else None
+    wall = compare_with_wall(wall_meter, window)
     return RunRecord(
         **_status(history, limit),
         **build_identity(run, machine),
@@ -174,9 +174,7 @@ def _train_metered(
         **_gpu_fields(window, None if accelerator else own_pct),
         wall=wall,
         contended=bool(disturbances),
-        problems=[
-            without_secrets(problem) for problem in (*lost, *disturbances, *_contradictions(wall))
-        ],
+        problems=_problem_lines(*lost, *disturbances, wall=wall),
         trace=_trace_record(window),
     )
 
@@ -194,8 +192,9 @@ def _problems(
     return lost, disturbances
 
 
-def _contradictions(wall: WallRecord | None) -> list[str]:
-    return [wall.problem] if wall is not None and wall.energy and wall.problem else []
+def _problem_lines(*problems: str, wall: WallRecord | None) -> list[str]:
+    contradicted = [wall.problem] if wall is not None and wall.energy and wall.problem else []
+    return [without_secrets(problem) for problem in (*problems, *contradicted)]
 
 
 def _gpu_fields(window: Window, cpu_pct: float | None) -> dict[str, Any]:

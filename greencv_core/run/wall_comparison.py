@@ -10,8 +10,13 @@ from greencv_core.utils.energy import COVERAGE_FACTOR
 from greencv_core.utils.secrets import without_secrets
 
 
-def compare_with_wall(meter: WallMeter, window: Window) -> WallRecord:
-    """Return the plug's energy over a closed window, and which part the components explain."""
+def compare_with_wall(meter: WallMeter | None, window: Window) -> WallRecord | None:
+    """Return the plug's energy over a closed window, and which part the components explain.
+
+    None without a wall meter.
+    """
+    if meter is None:
+        return None
     try:
         plug = meter.energy_between(*window.edges_s)
     except MeterError as error:
