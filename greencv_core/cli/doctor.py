@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from greencv_core.cli.console import JsonOption, out, print_json
-from greencv_core.utils.energy import COVERAGE_FACTOR
+from greencv_core.utils.energy import COVERAGE_FACTOR, J_PER_KWH
 
 if TYPE_CHECKING:
     from greencv_core.machine.hardware import Machine
+    from greencv_core.metering.advice import Advice
 
 DOCTOR_S = 1.0  # seconds that the meters are read for, to observe how often they refresh
 
@@ -21,10 +22,12 @@ def doctor(as_json: JsonOption = False) -> None:
     """Show the devices and meters of this machine, and where each energy figure comes from.
 
     A figure is measured (a hardware counter), sampled (power integrated over time) or estimated (a
-    model). Where a better meter is within reach, the way to enable it is printed.
+    model). Where a better meter is within reach, the command that enables it is printed. If the
+    variable GREENCV_WALL_METER names a meter at the wall, its reading is shown.
     """
     from greencv_core.machine.hardware import describe_machine, software_versions
     from greencv_core.metering import EnergyMeter
+    from greencv_core.metering.advice import find_advice, look_around
 
     machine = describe_machine()
     meter = EnergyMeter([uuid for a in machine.accelerators for uuid in a.metered_uuids])
@@ -40,9 +43,12 @@ def doctor(as_json: JsonOption = False) -> None:
         }
         for source, part in zip(meter.discovery.sources, window.by_source, strict=True)
     ]
+    advice = find_advice(meter.discovery, look_around(meter.discovery))
+    wall = _read_wall_meter()
     absent, problems = dict(meter.discovery.unavailable), list(window.reading.problems)
     if as_json:
         content = {"machine": machine.as_dict(), "versions": software_versions(), "meters": meters}
+        content |= {"advice": [vars(one) for one in advice], "wall_meter": wall}
         print_json(content | {"absent": absent, "problems": problems})
         return
     _print_machine(machine)
@@ -51,6 +57,39 @@ def doctor(as_json: JsonOption = False) -> None:
         out.print(f"Not used: {name.upper()}: {escape(reason)}", soft_wrap=True)
     for problem in problems:
         out.print(f"[yellow]Fails:[/] {escape(problem)}", soft_wrap=True)
+    for one in advice:
+        _print_advice(one)
+    if wall:
+        _print_wall_meter(wall)
+
+
+def _print_advice(advice: Advice) -> None:
+    out.print(f"Missing for {advice.component.upper()}: {escape(advice.missing)}", soft_wrap=True)
+    if advice.command:
+        out.print(f"  [green]Run:[/] {escape(advice.command)}", soft_wrap=True)
+    if advice.lasting_command:
+        out.print(f"  After a reboot, too: {escape(advice.lasting_command)}", soft_wrap=True)
+
+
+def _read_wall_meter() -> dict[str, Any] | None:
+    """Return one reading of the wall meter of this computer's environment; None without one."""
+    from greencv_core.metering import MeterError, open_wall_meter
+
+    meter = open_wall_meter()
+    try:
+        return None if meter is None else vars(meter.read())
+    except MeterError as error:
+        return {"problem": str(error)}
+
+
+def _print_wall_meter(wall: dict[str, Any]) -> None:
+    if "problem" in wall:
+        out.print(f"[yellow]Wall meter fails:[/] {escape(wall['problem'])}", soft_wrap=True)
+        return
+    power_w, energy_j = wall["power_w"], wall["energy_j"]
+    shown = [] if power_w is None else [f"{power_w:g} W"]
+    shown += [] if energy_j is None else [f"{energy_j / J_PER_KWH:.3f} kWh so far"]
+    out.print(f"Wall meter: {wall['kind']}, {', '.join(shown)} (compared, never added)")
 
 
 def _print_machine(machine: Machine) -> None:

@@ -6,6 +6,7 @@ from greencv_core.metering.discovery import Discovery, discover, open_gpu, prove
 from greencv_core.metering.gpu_summary import GpuSummary
 from greencv_core.metering.meter import EnergyMeter, measure_idle_power
 from greencv_core.metering.reading import ComponentReading, Reading
+from greencv_core.metering.wall_meter import WallMeter, open_wall_meter
 from greencv_core.metering.window import Phase, TracePoint, Window
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "Phase",
     "Reading",
     "TracePoint",
+    "WallMeter",
     "Window",
     "carbon_intensity_gco2e_per_kwh",
     "discover",
     "measure_idle_power",
     "open_gpu",
+    "open_wall_meter",
     "provenance_by_component",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.metering.gpu import GpuSource
 from greencv_core.metering.ranks import unmetered_here
-from greencv_core.metering.sources import amd, codecarbon, hwmon, nvml, rapl, rocm
+from greencv_core.metering.sources import amd, codecarbon, hwmon, nvml, rapl, rocm, zeusd
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
@@ -123,6 +123,12 @@ def _find_counters(
         unavailable.update({kinds[component]: reason for component, reason in problems.items()})
     except MeterError as error:
         unavailable["rapl"] = str(error)
+    try:
+        metered = {source.component for source in sources}
+        sources += zeusd.find_zeusd([c for c in MODELLED if c not in metered])
+    except MeterError as error:
+        unavailable["zeusd"] = str(error)
+    if not any(source.component == "cpu" for source in sources):
         sources += _find_cpu_rail(unavailable)
     return cards, sources, unavailable
 

@@ -146,6 +146,11 @@ class Window:
         return replace(reading, problems=(*reading.problems, *self._disagreements()))
 
     @property
+    def edges_s(self) -> tuple[float, float]:
+        """Start and end on the monotonic clock, once the window is closed."""
+        return self._start_s, self._closed_s()
+
+    @property
     def by_source(self) -> tuple[ComponentReading | None, ...]:
         """Reading of each meter in :attr:`Discovery.sources`; None if it was lost."""
         end_s = self._closed_s()

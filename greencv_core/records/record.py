@@ -17,7 +17,7 @@ from greencv_core.utils.confusion import (
 )
 from greencv_core.utils.energy import Component, Provenance, combined_uncertainty_j
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 MOST_CONFUSED = 100
 """Classes up to which a record has a confusion matrix."""
 MOST_PREDICTIONS = 10_000
@@ -70,6 +70,17 @@ class ComparisonRecord(_Record):
     first: EnergyRecord
     """Reading of the better meter, which is part of the total."""
     second: EnergyRecord
+
+
+class WallRecord(_Record):
+    """The plug's energy by a meter at the wall: a witness, never part of a sum."""
+
+    energy: EnergyRecord | None = None
+    """Energy of the run's window; None if the meter failed."""
+    explained_share: float | None = None
+    """Sum of all metered components over the plug's energy; None if one of them is unknown."""
+    problem: str = ""
+    """Why the energy is missing, or contradicts the components."""
 
 
 class EpochRecord(_Record):
@@ -209,6 +220,8 @@ class RunRecord(_Record):
     gpu_slowed_share: dict[str, float] = Field(default_factory=dict)
     """Share of the samples (0 to 1) by the reason that lowered the GPU's clocks."""
     comparisons: list[ComparisonRecord] = Field(default_factory=list)
+    wall: WallRecord | None = None
+    """Energy at the wall; None without a meter there, and in records of versions 1 to 7."""
     complete: bool = True
     contended: bool = False
     problems: list[str] = Field(default_factory=list)

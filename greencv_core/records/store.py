@@ -24,7 +24,7 @@ from greencv_core.records.tables import table_row
 from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.secrets import safe_line
 
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7)
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 """Version 2 added uncertainties; 3 stages, weights and the reason of the end; 4 runs that a
 forecast stopped; 5 the hash of the computer's name; 6 the session; 7 the answers on
 the validation images."""

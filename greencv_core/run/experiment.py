@@ -25,6 +25,7 @@ from greencv_core.metering import (
     Reading,
     Window,
     carbon_intensity_gco2e_per_kwh,
+    open_wall_meter,
 )
 from greencv_core.records.record import (
     ComparisonRecord,
@@ -33,12 +34,14 @@ from greencv_core.records.record import (
     RunRecord,
     TraceRecord,
     ValidationRecord,
+    WallRecord,
     WindowRecord,
     phase_name,
     sum_energies,
 )
 from greencv_core.run.stop_rules import BudgetLimit, EnergyLimit
 from greencv_core.run.unfinished import build_identity, build_stopped_fields
+from greencv_core.run.wall_comparison import compare_with_wall
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Budget
 from greencv_core.utils.energy import Component
@@ -132,9 +135,10 @@ def _train_metered(
         idle_power_w=idle_power_w,
         compare=True,
     )
+    wall_meter = open_wall_meter(run.wall_meter)
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     setup_s = time.monotonic() - start_s
-    with limit, meter as window:
+    with wall_meter or contextlib.nullcontext(), limit, meter as window:
         load = _CpuLoad()
         history = training.train(
             setup.module,
@@ -147,9 +151,9 @@ def _train_metered(
             stop=_stop_rule(protocol.budget, window, limit),
         )
         others, own_pct = load.share_of_others(), load.own_pct()
-    accelerator, gpu, phases = machine.accelerator_of(spec), window.gpu, window.phases
+    accelerator, phases = machine.accelerator_of(spec), window.phases
     lost, disturbances = _problems(window, accelerator, others)
-    gpu_fields = dict(vars(gpu)) if gpu else {}
+    wall = compare_with_wall(wall_meter, window)
     return RunRecord(
         **_status(history, limit),
         **build_identity(run, machine),
@@ -167,11 +171,10 @@ def _train_metered(
         **_reading_fields(window, whole=not lost),
         idle_power_w=dict(idle_power_w),
         carbon_intensity_gco2e_per_kwh=intensity,
-        device_utilization_pct=gpu_fields.get("utilization_pct") if accelerator else own_pct,
-        gpu_slowed_share=gpu_fields.pop("slowed_share", {}),
-        gpu=gpu_fields,
+        **_gpu_fields(window, None if accelerator else own_pct),
+        wall=wall,
         contended=bool(disturbances),
-        problems=[without_secrets(problem) for problem in (*lost, *disturbances)],
+        problems=_problem_lines(*lost, *disturbances, wall=wall),
         trace=_trace_record(window),
     )
 
@@ -187,6 +190,21 @@ def _problems(
     if accelerator is not None and reading.gpu is None and not lost:
         lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
     return lost, disturbances
+
+
+def _problem_lines(*problems: str, wall: WallRecord | None) -> list[str]:
+    contradicted = [wall.problem] if wall is not None and wall.energy and wall.problem else []
+    return [without_secrets(problem) for problem in (*problems, *contradicted)]
+
+
+def _gpu_fields(window: Window, cpu_pct: float | None) -> dict[str, Any]:
+    """Return the state of the GPU, and the utilisation of the device that trained."""
+    fields = dict(vars(window.gpu)) if window.gpu else {}
+    return {
+        "device_utilization_pct": fields.get("utilization_pct") if cpu_pct is None else cpu_pct,
+        "gpu_slowed_share": fields.pop("slowed_share", {}),
+        "gpu": fields,
+    }
 
 
 def _reading_fields(window: Window, *, whole: bool) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class PlannedRun:
     machine: str
     accelerator: str = ""
     """Product name of the GPU; empty for the CPU."""
+    wall_meter: str | None = None
+    """Address of a meter at the computer's plug, as in :attr:`Study.wall_meter`."""
 
     @property
     def seed(self) -> int:
@@ -52,8 +54,8 @@ class PlannedRun:
     def run_id(self) -> str:
         """Hash of everything that decides the outcome; the name of the run's record.
 
-        The number of repetitions, their order and the carbon intensity are not part of it:
-        finished runs stay valid when these change.
+        The number of repetitions, their order, the carbon intensity and the wall meter are not part
+        of it: finished runs stay valid when these change.
         """
         identity = {
             "revision": TRAINING_REVISION,
@@ -110,6 +112,7 @@ def plan(
             order=order,
             machine=machine,
             accelerator=(accelerators or {}).get(environment.name, ""),
+            wall_meter=study.wall_meter,
         )
         for order, (architecture, environment, repetition) in enumerate(ordered)
     ]

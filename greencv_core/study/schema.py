@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, T
 
 from greencv_core.utils.energy import Component
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.secrets import without_secrets
 
 LARGEST_SEED = 2**31 - 1
 """Largest seed; with the repetitions added it still fits NumPy (less than 2**32)."""
@@ -284,6 +285,9 @@ class Study(_Strict):
     protocol: Protocol
     carbon: Carbon
     analysis: Analysis = Analysis()
+    wall_meter: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$", max_length=500)
+    """Address of a meter at the computer's plug. Its energy is recorded beside that of the
+    components and never added to it. The variable ``GREENCV_WALL_METER`` replaces it."""
     _where: str = PrivateAttr("")
 
     @property
@@ -318,6 +322,11 @@ class Study(_Strict):
                 raise ValueError(f"{where} = {size}: must be at most dataset.train_images ({most})")
         self._check_waves(names)
         self._check_components()
+        if self.wall_meter and without_secrets(self.wall_meter, {}) != self.wall_meter:
+            raise ValueError(
+                "wall_meter: contains a password, which would be published with the study; "
+                "set the variable GREENCV_WALL_METER to this address instead"
+            )
         if self.protocol.target is not None and not self.dataset.meaningful:
             raise ValueError("protocol.target: synthetic images have no correctness to reach")
         return self

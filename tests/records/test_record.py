@@ -28,11 +28,11 @@ def test_nan_survives_the_store(smoke_records, tmp_path):
 
 def test_records_of_earlier_versions_are_read(smoke_records, tmp_path):
     content = smoke_records[0].model_dump(mode="json") | {"schema_version": 3}
-    del content["forecast"], content["session"], content["validation"]
+    del content["forecast"], content["session"], content["validation"], content["wall"]
     path = tmp_path / f"{content['run_id']}.json"
     path.write_text(json.dumps(content))
     [record] = Store(tmp_path).records()
-    assert (record.status, record.forecast) == ("finished", None)
+    assert (record.status, record.forecast, record.wall) == ("finished", None, None)
     content["schema_version"] = 1
     for name in ("gpu_slowed_share", "comparisons"):
         del content[name]

@@ -13,10 +13,11 @@ from nbconvert import HTMLExporter
 
 from greencv_core import runs_table
 from greencv_core.analysis import Unavailable, describe
+from greencv_core.records.record import WallRecord
 from greencv_core.report import figures
 from greencv_core.report.exhibits import markdown, tables
 from greencv_core.report.exhibits.theme import apply_theme
-from greencv_core.report.pages import provenance, research_questions
+from greencv_core.report.pages import provenance, research_questions, wall
 from greencv_core.report.pages.estimation import published_note
 from greencv_core.report.pages.reanalysis import data_note
 from tests.report.reader import Reader
@@ -162,6 +163,9 @@ def hostile(record, text):
             "machine": machine, "versions": {text: text}, "git_commit": text, "device_name": text,
             "problems": [text], "reason": text, "host": text, "started_at": text, "study": text,
             "gpu_slowed_share": {text: 1.0}, "gpu": {"power_limit_w": 1.0}, "total": total,
+            "wall": WallRecord(
+                energy=total.components["cpu"], explained_share=0.5, problem=text
+            ),
         }
     )  # fmt: skip
 
@@ -178,7 +182,7 @@ def test_pages_of_hostile_records_hold_words(theirs):
     for make in (
         provenance.machines_table, provenance.environments_table, provenance.meters_table,
         provenance.versions_table, provenance.idle_table, provenance.gpu_states_table,
-        provenance.comparisons_table,
+        provenance.comparisons_table, wall.wall_table,
     ):  # fmt: skip
         check_table(tables.show_table(make(records), text))
     for frame in (provenance.runs_listing(runs), provenance.problem_runs(runs)):
@@ -188,6 +192,7 @@ def test_pages_of_hostile_records_hold_words(theirs):
     for said in (
         describe.environments_sentence(runs), describe.correctness_sentence(runs),
         provenance.dates_sentence(records), describe.study_cost_sentence(runs),
+        wall.wall_sentence(records),
     ):  # fmt: skip
         tokens = RENDERERS["book"].parse(markdown.paragraph(said).data)
         assert kinds(tokens) <= PLAIN_TOKENS

@@ -6,13 +6,14 @@ import pytest
 from IPython.display import Markdown
 
 from greencv_core.analysis.describe import uncertainty_sentence
-from greencv_core.records.record import ComparisonRecord, EnergyRecord
+from greencv_core.records.record import ComparisonRecord, EnergyRecord, WallRecord
 from greencv_core.report.exhibits.tables import show_table_or_text
 from greencv_core.report.pages.provenance import (
     comparisons_table,
     gpu_states_table,
     uncertainty_table,
 )
+from greencv_core.report.pages.wall import wall_sentence, wall_table
 from tests.conftest import greencv
 
 
@@ -56,6 +57,32 @@ def test_two_meters_side_by_side(smoke_records):
     said = show_table_or_text(comparisons_table(smoke_records), "Meters", "There is one meter.")
     assert isinstance(said, Markdown)
     assert "There is one meter." in said.data
+
+
+def wall_record(energy_j, share, problem=""):
+    energy = EnergyRecord(energy_j=energy_j, provenance="sampled", source="wall meter (Shelly)")
+    return WallRecord(energy=energy, explained_share=share, problem=problem)
+
+
+def test_the_share_of_the_plug_that_the_components_explain(smoke_records):
+    shares = (0.6, 0.7, 0.8)
+    walls = [wall_record(100.0 * (i + 1), share) for i, share in enumerate(shares)]
+    one = smoke_records[0]
+    records = [one.model_copy(update={"wall": wall}) for wall in walls]
+    [row] = wall_table([*records, one]).to_dict("records")
+    assert (row["runs"], row["energy_j"], row["explained_share"]) == (3, 200.0, 0.7)
+    assert (row["lowest_share"], row["highest_share"]) == (0.6, 0.8)
+    sentence = wall_sentence([*records, one])
+    assert "explain 70% of the energy at the wall (median of 3 runs; 60% to 80%)" in sentence
+    assert "Problems" not in sentence
+
+
+def test_a_wall_meter_that_failed_is_named(smoke_records):
+    assert wall_sentence(smoke_records).startswith("No run of this study was read by a meter at")
+    assert wall_table(smoke_records).empty
+    failed = [r.model_copy(update={"wall": WallRecord(problem="no answer")}) for r in smoke_records]
+    assert wall_sentence(failed) == "Problems in 8 runs: no answer."
+    assert wall_table(failed).empty
 
 
 def test_states_of_gpus(smoke_records):

@@ -130,3 +130,27 @@ def test_a_study_without_an_environment_here_exits_with_2(tmp_path):
         assert [line.split(": ")[2] for line in done.stderr.splitlines()] == [
             "environment a", "environment b",
         ]  # fmt: skip
+
+
+def test_a_wall_meter_changes_no_run_id():
+    here = resolve(SMOKE, describe_machine())
+    metered = SMOKE.model_copy(update={"wall_meter": "http://192.168.1.5/status"})
+    runs = plan(metered, here, "m")
+    assert [run.run_id for run in runs] == [run.run_id for run in plan(SMOKE, here, "m")]
+    assert {run.wall_meter for run in runs} == {"http://192.168.1.5/status"}
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (
+            "http://admin:letmein@192.168.1.5/status",
+            "contains a password, which would be published",
+        ),
+        ("http://192.168.1.5/cm?user=a&password=letmein&cmnd=Status%208", "contains a password"),
+        ("ipmitool dcmi power reading", "wall_meter"),  # a study file runs no commands
+        ("file:///etc/passwd", "wall_meter"),
+    ],
+)
+def test_a_wall_meter_of_a_study_is_an_address_without_a_password(tmp_path, place, expected):
+    assert expected in refusal(load_study, smoke_study(tmp_path, wall_meter=place))

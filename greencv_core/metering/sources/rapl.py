@@ -19,7 +19,12 @@ from greencv_core.utils.energy import Component, Provenance
 
 POWERCAP = "/sys/class/powercap"
 """Folder of the counters, unless ``$GREENCV_POWERCAP`` names another."""
-PERMISSION_COMMAND = "sudo chmod -R a+r /sys/class/powercap/*/energy_uj"
+PERMISSION_COMMAND = "sudo chmod a+r /sys/class/powercap/*/energy_uj"
+PERMISSION_RULE = (
+    """echo 'ACTION!="remove", SUBSYSTEM=="powercap", KERNEL=="*-rapl:*", """
+    """RUN+="/bin/chmod a+r %S%p/energy_uj"' | sudo tee /etc/udev/rules.d/70-greencv-rapl.rules"""
+)
+"""Command that installs a udev rule, so that the counters stay readable after a reboot."""
 REFRESH_S = 1e-3
 """Refresh period of the counters (Intel SDM, volume 3, "RAPL interfaces")."""
 HIGHEST_POWER_W = 1_000.0
@@ -31,12 +36,24 @@ MIRROR_WAIT_S = 0.05  # time in which zones that mirror each other are seen to m
 
 
 @dataclass(frozen=True)
-class _Zone:
+class Zone:
+    """A counter of one package or of its DRAM."""
+
     path: Path
     name: str
-    range_j: float
+    range_j: float | None
+    """Value after which the counter begins at 0 again; None if it does not."""
 
     def read_j(self) -> float:
+        """Return the counter in joules.
+
+        Raises
+        ------
+        MeterError
+            It can only be read by root, or is gone.
+        RefusedReadError
+            It may answer later.
+        """
         try:
             return int((self.path / "energy_uj").read_text()) / 1e6
         except PermissionError as error:
@@ -48,6 +65,7 @@ class _Zone:
             raise RefusedReadError(message) from error
 
     def counter(self) -> CheckedCounter:
+        """Return the counter, checked from its first reading on."""
         return CheckedCounter(
             f"RAPL zone {self.name}",
             self.read_j,
@@ -63,17 +81,20 @@ class RaplSource:
     """Sum of one kind of RAPL zone over all sockets; provenance *measured*."""
 
     component: Component
-    zones: list[_Zone] = field(repr=False)
+    zones: Sequence[Zone] = field(repr=False)
     provenance: Provenance = "measured"
     relative_uncertainty: float = 0.0  # neither Intel nor AMD states an accuracy
     may_hang: bool = False
+    reader: str = ""
+    """Program that reads the counters for this one; empty if it reads them itself."""
 
     @property
     def description(self) -> str:
-        """Kind of zone and number of sockets."""
+        """Kind of zone, number of sockets and reader."""
         kind = "DRAM" if self.component == "ram" else "package"
         sockets = f", {len(self.zones)} sockets" if len(self.zones) > 1 else ""
-        return f"RAPL {kind} counter{sockets}"
+        reader = f", read by {self.reader}" if self.reader else ""
+        return f"RAPL {kind} counter{sockets}{reader}"
 
     def record(self, poll_period_s: float) -> CountRecording:
         """Return a new recording."""
@@ -92,51 +113,78 @@ def find_rapl() -> tuple[list[RaplSource], dict[Component, str]]:
     MeterError
         There is no RAPL here.
     """
-    root = Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
-    paths: dict[Component, list[Path]] = {"cpu": [], "ram": []}
-    for path in sorted(root.glob("*-rapl:*")):
-        name = _text(path / "name")
-        if name.startswith("package"):
-            paths["cpu"].append(path)
-        elif name == "dram":
-            paths["ram"].append(path)
+    paths = find_zones()
     if not paths["cpu"]:
-        raise MeterError(_no_package_reason(root))
+        raise MeterError(_no_package_reason(_root()))
     sources: list[RaplSource] = []
     problems: dict[Component, str] = {}
     for component, found in paths.items():
         try:
             if found:
-                sources.append(RaplSource(component, _without_mirrors(_open_zones(found))))
+                sources.append(RaplSource(component, without_mirrors(_open_zones(found))))
         except MeterError as error:
             problems[component] = str(error)
     return sources, problems
 
 
-def _open_zones(paths: Sequence[Path]) -> list[_Zone]:
+def find_zones() -> dict[Component, list[Path]]:
+    """Return the folders of the package zones (``cpu``) and of the DRAM zones (``ram``)."""
+    root = _root()
+    # A folder mounted into a container may have only the zones' tree, without links to all.
+    by_name = {
+        path.name: path
+        for pattern in ("*-rapl:*/*-rapl:*", "*-rapl:*")
+        for path in root.glob(pattern)
+    }
+    paths: dict[Component, list[Path]] = {"cpu": [], "ram": []}
+    for _, path in sorted(by_name.items()):
+        name = _text(path / "name")
+        if name.startswith("package"):
+            paths["cpu"].append(path)
+        elif name == "dram":
+            paths["ram"].append(path)
+    return paths
+
+
+def read_range_j(path: Path) -> float:
+    """Return the joules after which a zone's counter begins at 0 again.
+
+    Raises
+    ------
+    MeterError
+        It cannot be read, or the zone does not count.
+    """
+    try:
+        range_j = int((path / "max_energy_range_uj").read_text()) / 1e6
+    except (OSError, ValueError) as error:
+        raise MeterError(f"RAPL zone {path.name} cannot be read: {error}") from error
+    if range_j <= 0:
+        raise MeterError(f"RAPL zone {path.name} has a range of 0 J: it does not count")
+    return range_j
+
+
+def _root() -> Path:
+    return Path(os.environ.get("GREENCV_POWERCAP", POWERCAP))
+
+
+def _open_zones(paths: Sequence[Path]) -> list[Zone]:
     zones = []
     for path in paths:
-        try:
-            range_j = int((path / "max_energy_range_uj").read_text()) / 1e6
-        except (OSError, ValueError) as error:
-            raise MeterError(f"RAPL zone {path.name} cannot be read: {error}") from error
-        if range_j <= 0:
-            raise MeterError(f"RAPL zone {path.name} has a range of 0 J: it does not count")
-        zones.append(_Zone(path, _text(path / "name"), range_j))
+        zones.append(Zone(path, _text(path / "name"), read_range_j(path)))
         zones[-1].read_j()
     return zones
 
 
-def _without_mirrors(zones: list[_Zone]) -> list[_Zone]:
+def without_mirrors(zones: Sequence[Zone]) -> list[Zone]:
     """Leave out zones that show the register of an earlier one, as dies of one package may."""
-    kept: list[_Zone] = []
+    kept: list[Zone] = []
     for zone in zones:
         if not any(_is_mirrored(zone, other) for other in kept):
             kept.append(zone)
     return kept
 
 
-def _is_mirrored(zone: _Zone, other: _Zone) -> bool:
+def _is_mirrored(zone: Zone, other: Zone) -> bool:
     """Return whether two zones show the same joules, before and after both have moved."""
     first_j = zone.read_j()
     if abs(first_j - other.read_j()) > MIRROR_J:
@@ -155,7 +203,7 @@ def _no_package_reason(root: Path) -> str:
             "RAPL has no counter of the package here, only those of the chip's own limits "
             "(intel-rapl-mmio); load the kernel module: sudo modprobe intel_rapl_msr"
         )
-    return "no RAPL counter (virtual machines and most ARM CPUs have none)"
+    return "no RAPL counter (virtual machines, containers and most ARM CPUs have none)"
 
 
 def _text(path: Path) -> str:
