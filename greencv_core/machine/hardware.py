@@ -21,6 +21,7 @@ import psutil
 
 from greencv_core import __version__
 from greencv_core.metering import MeterError, open_gpu
+from greencv_core.metering.sources.apple import GPU_UUID, chip_name
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.secrets import without_secrets
@@ -34,7 +35,7 @@ class Accelerator:
     """Its name in torch, e.g. ``cuda:0``."""
     name: str
     uuid: str | None
-    """NVML's identifier (``GPU-...``); None if there is none (Apple)."""
+    """NVML's identifier (``GPU-...``) or ``APPLE-GPU``; None if there is none."""
     memory_bytes: int | None
     bf16: bool
     unmetered: str = ""
@@ -42,7 +43,7 @@ class Accelerator:
 
     @property
     def metered_uuids(self) -> tuple[str, ...]:
-        """NVML's identifier if the card can be metered; else empty."""
+        """Its identifier if the card can be metered; else empty."""
         return (self.uuid,) if self.uuid and not self.unmetered else ()
 
 
@@ -184,14 +185,15 @@ def find_torch_accelerators() -> list[Accelerator]:
             )
         return found
     if torch.backends.mps.is_available():
-        return [Accelerator("mps", "Apple GPU", uuid=None, memory_bytes=None, bf16=False)]
+        # bfloat16 is emulated up to the M1 family, and needs macOS 14.
+        memory_bytes = torch.mps.recommended_max_memory()
+        return [Accelerator("mps", f"{chip_name()} GPU", GPU_UUID, memory_bytes, bf16=False)]
     return []
 
 
 def _cpu_model() -> str:
     if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return chip_name()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():

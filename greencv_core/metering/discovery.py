@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.metering.gpu import GpuSource
-from greencv_core.metering.sources import codecarbon, nvml, rapl
+from greencv_core.metering.sources import apple, codecarbon, nvml, rapl
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
@@ -84,6 +84,8 @@ def open_gpu(uuid: str, *, use_counter: bool = True) -> GpuSource:
     MeterError
         There is no such GPU, or its energy cannot be metered.
     """
+    if uuid == apple.GPU_UUID:
+        return apple.AppleGpuSource()
     return nvml.NvmlSource(uuid, use_counter=use_counter)
 
 
@@ -93,7 +95,11 @@ def _find_counters(
     """Return the meters of GPUs, those of other components, and why others are not used."""
     unavailable: dict[str, str] = {}
     cards = _find_gpus(gpus, unavailable)
-    sources: list[EnergySource] = []
+    if apple.is_mac():
+        with_gpu = any(card.uuid == apple.GPU_UUID for card in cards)
+        sources, absent = apple.find_apple(with_gpu=with_gpu)
+        return cards, sources, {**unavailable, **absent}
+    sources = []
     try:
         counters, problems = rapl.find_rapl()
         sources += counters
@@ -106,15 +112,16 @@ def _find_counters(
 
 def _find_gpus(gpus: Sequence[str] | None, unavailable: dict[str, str]) -> list[GpuSource]:
     named = gpus is not None
+    driver, kind = (apple, "apple gpu") if apple.is_mac() else (nvml, "nvml")
     try:
-        gpus = nvml.visible_gpu_uuids() if gpus is None else gpus
+        gpus = driver.visible_gpu_uuids() if gpus is None else gpus
     except MeterError as error:
-        gpus, unavailable["nvml"] = (), str(error)
+        gpus, unavailable[kind] = (), str(error)
     try:
         return [open_gpu(uuid) for uuid in dict.fromkeys(gpus)]
     except MeterError as error:
         if named:
             raise
         # The energy of some of the cards is not the energy of the GPUs.
-        unavailable["nvml"] = f"{error}; to meter other cards alone, name them"
+        unavailable[kind] = f"{error}; to meter other cards alone, name them"
         return []
