@@ -185,7 +185,7 @@ def find_torch_accelerators() -> list[Accelerator]:
             )
         return found
     if torch.backends.mps.is_available():
-        # bfloat16 is emulated up to the M1 family, and needs macOS 14.
+        # float16 is there on every Apple GPU and macOS.
         memory_bytes = torch.mps.recommended_max_memory()
         return [Accelerator("mps", f"{chip_name()} GPU", GPU_UUID, memory_bytes, bf16=False)]
     return []

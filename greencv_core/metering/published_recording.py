@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from greencv_core.metering.counter import CheckedCounter
-from greencv_core.metering.energy_curves import CounterCurve, EnergyCurve
+from greencv_core.metering.energy_curves import CounterCurve
 from greencv_core.metering.gaps import Gap
 from greencv_core.metering.refresh_cycle import Refresh
-from greencv_core.metering.refresh_tracker import SEARCH_S, RefreshTracker
 from greencv_core.metering.thinning import kept_after_thinning
 
+POLL_GAP_S = 0.1
+"""Longest time between polls, each of which takes some milliseconds."""
+BATCH_S = 0.35
+"""Time without a change of the clock from which the counters are taken to come in batches."""
 TAIL_S = 0.15
 """Longest time between the two parts of a batch, with the time until they are seen."""
-SLOW_GAP_S = 0.1
-"""Seconds between polls of batches that are seconds apart: a poll takes some milliseconds."""
+FEW_BATCHES, FEW_SHARE = 4, 0.3
+"""Number of batches up to which their spread is unknown, and assumed to be this share."""
+UNIFORM = 1 / math.sqrt(12)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    time_s: float
+    clock_j: float
+    energy_j: float
 
 
 class PublishedRecording:
@@ -27,88 +41,114 @@ class PublishedRecording:
     Parameters
     ----------
     clock
-        Counter that never stands still, whose changes show when the others are published.
+        Counter that never rests, whose changes show when the others are published.
     counters
-        Counters to add up; they may stand still.
+        Counters to add up; they may rest.
+    poll_period_s
+        Longest time between two polls in seconds.
     """
 
-    leeway_s = 0.0
     gaps: Sequence[Gap] = ()
     """Nothing tells the power of a counter that restarts: its energy is lost, not bridged."""
 
-    def __init__(self, clock: CheckedCounter, counters: Sequence[CheckedCounter]) -> None:
+    def __init__(
+        self, clock: CheckedCounter, counters: Sequence[CheckedCounter], poll_period_s: float
+    ) -> None:
         self._clock, self._counters = clock, tuple(counters)
-        self._tracker = RefreshTracker(self._read)
-        self._energy_j: dict[float, float] = {}
-        """Sum of the counters by the value of the clock."""
+        self._period_s = min(poll_period_s, POLL_GAP_S)
+        self.leeway_s = self._period_s / 4
+        self._readings: list[_Reading] = []
+        self._changed_s = 0.0
+        self._longest_still_s = 0.0
 
     @property
     def next_poll_s(self) -> float:
         """Latest time of the next poll."""
-        tracker = self._tracker
-        if not tracker.refreshes or tracker.continuous or tracker.cycle is not None:
-            return tracker.next_poll_s
-        is_slow = tracker.polled_s - tracker.refreshes[0].read_s > SEARCH_S
-        return max(tracker.next_poll_s, tracker.polled_s + is_slow * SLOW_GAP_S)
+        return self._readings[-1].time_s + self._period_s if self._readings else 0.0
 
     @property
     def polled_s(self) -> float:
-        """Time until which the energy is known: the last time that anything was published."""
-        return self._tracker.refreshes[-1].read_s
+        """Time until which the energy is known: that of the last change, if there are batches."""
+        return self._changed_s if self._has_batches else self._readings[-1].time_s
 
     @property
     def resolution_s(self) -> float | None:
         """Time between two publications in seconds; None if it was not found."""
-        tracker = self._tracker
-        if tracker.continuous or tracker.cycle is not None:
-            return tracker.period_s
-        times_s = [refresh.time_s for refresh in self._whole_batches()[1:]]
-        gaps_s = [after - before for before, after in itertools.pairwise(times_s)]
-        return statistics.median(gaps_s) if gaps_s else None
+        if not self._has_batches:
+            return self._longest_still_s or None
+        gaps_s = _gaps_s(self._batches())
+        return statistics.median(gaps_s[1:]) if len(gaps_s) > 1 else None
 
     def poll(self) -> None:
         """Read all counters."""
-        self._tracker.poll()
+        before_s = time.monotonic()
+        clock_j = self._clock.read()
+        energy_j = sum(counter.read() for counter in self._counters)
+        now_s = (before_s + time.monotonic()) / 2
+        if not self._readings or clock_j != self._readings[-1].clock_j:
+            self._changed_s = now_s
+        self._longest_still_s = max(self._longest_still_s, now_s - self._changed_s)
+        self._readings.append(_Reading(now_s, clock_j, energy_j))
 
     def is_settled(self, time_s: float) -> bool:
-        """Return whether there was a publication after a time."""
-        if self._tracker.continuous:
-            return self._tracker.polled_s >= time_s
-        batches = self._whole_batches()
+        """Return whether something was published after a time."""
+        if not self._readings or self._readings[-1].time_s < self._readings[0].time_s + BATCH_S:
+            return False  # there may be batches
+        if not self._has_batches:
+            return self._readings[-1].time_s >= time_s
+        batches = self._batches()
         return len(batches) >= 3 and batches[-1].time_s >= time_s
 
-    def curve(self) -> EnergyCurve:
+    def curve(self) -> CounterCurve:
         """Return the energy over time."""
-        batches = self._whole_batches()
+        if self._has_batches:
+            batches = self._batches()
+            times_s, energies_j = [b.time_s for b in batches], [b.value for b in batches]
+            uncertainties_s = [batch.uncertainty_s for batch in batches]
+        else:
+            times_s = [reading.time_s for reading in self._readings]
+            energies_j = [reading.energy_j for reading in self._readings]
+            uncertainties_s = [self._longest_still_s * UNIFORM] * len(times_s)
         return CounterCurve(
-            np.array([refresh.time_s for refresh in batches]),
-            np.array([self._energy_j[refresh.value] for refresh in batches]),
-            np.array([refresh.uncertainty_s for refresh in batches]),
-            steps=not self._tracker.continuous,
-        )
+            np.array(times_s), np.array(energies_j), np.array(uncertainties_s),
+            steps=self._has_batches,
+        )  # fmt: skip
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""
-        refreshes = self._tracker.refreshes
-        kept = kept_after_thinning([refresh.time_s for refresh in refreshes], edges_s)
+        kept = kept_after_thinning([reading.time_s for reading in self._readings], edges_s)
         if kept is not None:
-            self._tracker.refreshes = [refreshes[i] for i in kept]
-            values = {refresh.value for refresh in self._tracker.refreshes}
-            self._energy_j = {v: j for v, j in self._energy_j.items() if v in values}
+            self._readings = [self._readings[i] for i in kept]
 
-    def _read(self) -> float:
-        clock_j = self._clock.read()
-        self._energy_j[clock_j] = sum(counter.read() for counter in self._counters)
-        return clock_j
+    @property
+    def _has_batches(self) -> bool:
+        return self._longest_still_s >= BATCH_S
 
-    def _whole_batches(self) -> list[Refresh]:
-        """Return the refreshes; of a batch that came in two parts, only the second."""
-        refreshes = self._tracker.timeline()
-        times_s = [refresh.time_s for refresh in refreshes]
-        gaps_s = [after - before for before, after in itertools.pairwise(times_s)]
-        if len(gaps_s) < 2 or statistics.median(gaps_s) < SEARCH_S:
-            return refreshes
-        return [
-            *(refreshes[i] for i, gap_s in enumerate(gaps_s) if gap_s > TAIL_S or i == 0),
-            refreshes[-1],
-        ]
+    def _batches(self) -> list[Refresh]:
+        """Return when each batch was published, and the sum of the counters in it.
+
+        The first was published before the first poll, at a time inferred from the others.
+        """
+        groups = [list(same) for _, same in itertools.groupby(self._readings, _clock_j)]
+        batches = []
+        for before, group, after in zip(groups, groups[1:], [*groups[2:], None], strict=False):
+            if after is not None and after[0].time_s - group[0].time_s < TAIL_S:
+                continue  # the other part of this batch came a moment later
+            width_s = group[0].time_s - before[-1].time_s
+            time_s, uncertainty_s = group[0].time_s - width_s / 2, width_s * UNIFORM
+            batches.append(Refresh(time_s, uncertainty_s, group[-1].energy_j, group[0].time_s))
+        first, since_s, spread_s = groups[0][-1], self._readings[0].time_s, 0.0
+        if gaps_s := _gaps_s(batches):
+            usual_s = statistics.median(gaps_s)
+            few = len(gaps_s) < FEW_BATCHES
+            spread_s = FEW_SHARE * usual_s if few else statistics.stdev(gaps_s)
+            since_s = min(since_s, batches[0].time_s - usual_s)
+        return [Refresh(since_s, spread_s, first.energy_j, first.time_s), *batches]
+
+
+def _clock_j(reading: _Reading) -> float:
+    return reading.clock_j
+
+
+def _gaps_s(batches: Sequence[Refresh]) -> list[float]:
+    return [after.time_s - before.time_s for before, after in itertools.pairwise(batches)]

@@ -158,7 +158,7 @@ class ApplePublishedSource:
         """Return a new recording, whose polls follow the publications."""
         counters = {channel: _counter(self.monitor, channel) for channel in self.channels}
         clock = counters.get(self.clock) or _counter(self.monitor, self.clock)
-        return PublishedRecording(clock, list(counters.values()))
+        return PublishedRecording(clock, list(counters.values()), poll_period_s)
 
 
 class AppleGpuSource:
