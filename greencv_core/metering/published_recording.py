@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from greencv_core.metering.counter import CheckedCounter
-from greencv_core.metering.energy_curves import CounterCurve
+from greencv_core.metering.energy_curves import CounterCurve, EnergyCurve, Floats, columns
 from greencv_core.metering.gaps import Gap
 from greencv_core.metering.refresh_cycle import Refresh
 from greencv_core.metering.thinning import kept_after_thinning
@@ -25,6 +25,7 @@ TAIL_S = 0.15
 """Longest time between the two parts of a batch, with the time until they are seen."""
 FEW_BATCHES, FEW_SHARE = 4, 0.3
 """Number of batches up to which their spread is unknown, and assumed to be this share."""
+AGE_S = 1e-3  # age of a counter that is published at each read
 UNIFORM = 1 / math.sqrt(12)
 
 
@@ -33,6 +34,41 @@ class _Reading:
     time_s: float
     clock_j: float
     energy_j: float
+
+
+class BatchCurve:
+    """Energy of batches that may be longer than the window.
+
+    The batches at the edges are shared with the work before and after it. If no whole batch is in
+    the window, its energy may be anything from 0 to that of all batches that it touches; otherwise
+    the power at the edges is taken to differ as much as that of the whole batches, or, if there is
+    only one, by half of what it may.
+    """
+
+    def __init__(self, batches: Sequence[Refresh]) -> None:
+        self._time_s, self._energy_j, uncertainties_s = columns(list(batches))
+        self._curve = CounterCurve(self._time_s, self._energy_j, uncertainties_s)
+
+    def energy_at_j(self, time_s: Floats) -> Floats:
+        """Return the energy until each time, from an arbitrary zero."""
+        return self._curve.energy_at_j(time_s)
+
+    def between(self, start_s: float, end_s: float) -> tuple[float, float]:
+        """Return the energy between two times and its standard uncertainty, both in J."""
+        energy_j, uncertainty_j = self._curve.between(start_s, end_s)
+        t, e = self._time_s, self._energy_j
+        first = max(int(np.searchsorted(t, start_s, side="right")) - 1, 0)
+        last = min(int(np.searchsorted(t, end_s, side="left")), len(t) - 1)
+        inside = slice(first + 1, last)
+        powers_w = np.diff(e[inside]) / np.diff(t[inside])
+        shared_j = max(energy_j, float(e[last] - e[first]) - energy_j)
+        if len(powers_w) == 1:
+            inside_j = float(e[last - 1] - e[first + 1])
+            shared_j = max(energy_j - inside_j, float(e[last] - e[first]) - energy_j) / 2
+        elif len(powers_w) > 1:
+            lengths_s = t[first + 1] - t[first], t[last] - t[last - 1]
+            shared_j = float(np.ptp(powers_w)) * math.hypot(*lengths_s)
+        return energy_j, math.hypot(uncertainty_j, shared_j / math.sqrt(3))
 
 
 class PublishedRecording:
@@ -75,7 +111,7 @@ class PublishedRecording:
     def resolution_s(self) -> float | None:
         """Time between two publications in seconds; None if it was not found."""
         if not self._has_batches:
-            return self._longest_still_s or None
+            return max(AGE_S, self._longest_still_s)
         gaps_s = _gaps_s(self._batches())
         return statistics.median(gaps_s[1:]) if len(gaps_s) > 1 else None
 
@@ -99,20 +135,16 @@ class PublishedRecording:
         batches = self._batches()
         return len(batches) >= 3 and batches[-1].time_s >= time_s
 
-    def curve(self) -> CounterCurve:
+    def curve(self) -> EnergyCurve:
         """Return the energy over time."""
         if self._has_batches:
-            batches = self._batches()
-            times_s, energies_j = [b.time_s for b in batches], [b.value for b in batches]
-            uncertainties_s = [batch.uncertainty_s for batch in batches]
-        else:
-            times_s = [reading.time_s for reading in self._readings]
-            energies_j = [reading.energy_j for reading in self._readings]
-            uncertainties_s = [self._longest_still_s * UNIFORM] * len(times_s)
+            return BatchCurve(self._batches())
+        times_s = [reading.time_s for reading in self._readings]
+        energies_j = [reading.energy_j for reading in self._readings]
+        uncertainties_s = [max(AGE_S, self._longest_still_s) * UNIFORM] * len(times_s)
         return CounterCurve(
-            np.array(times_s), np.array(energies_j), np.array(uncertainties_s),
-            steps=self._has_batches,
-        )  # fmt: skip
+            np.array(times_s), np.array(energies_j), np.array(uncertainties_s), steps=False
+        )
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""

@@ -9,6 +9,7 @@ card's. Work is done when a call returns, so that to wait for it is to be counte
     PRETENDED_KIND     "mps" for the GPU of a Mac instead of a CUDA card
 """
 
+import functools
 import json
 import os
 import time
@@ -203,7 +204,7 @@ def _pretend_mps():
         "set_rng_state": lambda state, device="mps": None,
     }
     _tell(torch.mps, used)
-    _tell(torch.backends.mps, {"is_available": lambda: True})
+    _tell(torch.backends.mps, {"is_available": functools.cache(lambda: True)})
 
 
 def _pretend_cuda():
