@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -215,3 +216,16 @@ def test_the_name_of_the_chip_is_empty_without_sysctl(monkeypatch):
     apple.chip_name.cache_clear()
     assert apple.chip_name() == ""
     apple.chip_name.cache_clear()
+
+
+@pytest.mark.parametrize(("memory_bytes", "waits"), [(0, 0), (4096, 2)])
+def test_a_meter_waits_for_an_apple_gpu_that_is_used(chip, monkeypatch, memory_bytes, waits):
+    waited = []
+    mps = SimpleNamespace(
+        current_allocated_memory=lambda: memory_bytes, synchronize=lambda: waited.append(1)
+    )
+    backends = SimpleNamespace(mps=SimpleNamespace(is_available=lambda: True))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(mps=mps, backends=backends))
+    with EnergyMeter():
+        pass
+    assert len(waited) == waits
