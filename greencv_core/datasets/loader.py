@@ -259,7 +259,9 @@ class StreamedImages(ImageData):
                 generator=torch.Generator(),
             )
         for pixels in self._loader:
-            yield pixels.to(self._device, non_blocking=True)
+            # Only pinned memory outlives the copy; without, an Apple GPU reads what was freed:
+            # https://github.com/pytorch/pytorch/issues/189690
+            yield pixels.to(self._device, non_blocking=self._device.type == "cuda")
 
 
 class _Files(TorchDataset[torch.Tensor]):
@@ -290,7 +292,10 @@ def _silence_worker(_: int) -> None:
 
 
 def _fits(stored: Sequence[torch.Tensor], device: torch.device) -> bool:
-    if device.type != "cuda":
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    elif device.type == "mps":
+        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    else:
         return True
-    free, _ = torch.cuda.mem_get_info(device)
     return sum(images.numel() * images.element_size() for images in stored) <= free / 2

@@ -22,6 +22,7 @@ import psutil
 
 from greencv_core import __version__
 from greencv_core.metering import MeterError, open_gpu
+from greencv_core.metering.sources.apple import GPU_UUID, chip_name
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.secrets import without_secrets
@@ -35,7 +36,7 @@ class Accelerator:
     """Its name in torch, e.g. ``cuda:0``."""
     name: str
     uuid: str | None
-    """Identifier of its meter: NVML's, or ``AMD-`` and the PCI address; None without (Apple)."""
+    """Identifier of its meter: NVML's, ``AMD-`` and the PCI address, or ``APPLE-GPU``."""
     memory_bytes: int | None
     bf16: bool
     unmetered: str = ""
@@ -189,7 +190,9 @@ def find_torch_accelerators() -> list[Accelerator]:
             )
         return found
     if torch.backends.mps.is_available():
-        return [Accelerator("mps", "Apple GPU", uuid=None, memory_bytes=None, bf16=False)]
+        # float16 is there on every Apple GPU and macOS.
+        memory_bytes = torch.mps.recommended_max_memory()
+        return [Accelerator("mps", f"{chip_name()} GPU", GPU_UUID, memory_bytes, bf16=False)]
     return []
 
 
@@ -205,8 +208,7 @@ def _amd_identifier(card: Any) -> str:
 
 def _cpu_model() -> str:
     if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return chip_name()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():

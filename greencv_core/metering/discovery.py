@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from greencv_core.metering.base import EnergySource, MeterError
 from greencv_core.metering.gpu import GpuSource
+from greencv_core.metering.patience import in_time
 from greencv_core.metering.ranks import unmetered_here
-from greencv_core.metering.sources import amd, codecarbon, hwmon, nvml, rapl, rocm, zeusd
+from greencv_core.metering.sources import amd, apple, codecarbon, hwmon, nvml, rapl, rocm, zeusd
 from greencv_core.utils.energy import Component, Provenance
 
 MODELLED: tuple[Component, ...] = ("cpu", "ram")
@@ -93,6 +94,12 @@ def open_gpu(uuid: str, *, use_counter: bool = True) -> GpuSource:
     MeterError
         There is no such GPU, or its energy cannot be metered.
     """
+    return in_time(f"GPU {uuid}", lambda: _open_gpu(uuid, use_counter))
+
+
+def _open_gpu(uuid: str, use_counter: bool) -> GpuSource:
+    if uuid == apple.GPU_UUID:
+        return apple.AppleGpuSource()
     if uuid.startswith(hwmon.INTEL) or uuid == hwmon.JETSON:
         return hwmon.open_gpu(uuid)
     is_amd = uuid.startswith(rocm.PREFIX)
@@ -116,6 +123,10 @@ def _find_counters(
     if unmetered_here():
         return _find_gpus(gpus or (), unavailable), sources, unavailable
     cards = _find_gpus(gpus, unavailable)
+    if apple.is_mac():
+        with_gpu = any(card.uuid == apple.GPU_UUID for card in cards)
+        sources, absent = apple.find_apple(with_gpu=with_gpu)
+        return cards, sources, {**unavailable, **absent}
     try:
         counters, problems = rapl.find_rapl()
         sources += counters
@@ -143,7 +154,8 @@ def _find_gpus(gpus: Sequence[str] | None, unavailable: dict[str, str]) -> list[
             if gpus is not None:
                 raise
             # The energy of some of the cards is not the energy of the GPUs.
-            name = "amdsmi" if uuid.startswith(rocm.PREFIX) else "nvml"
+            kinds = {rocm.PREFIX: "amdsmi", apple.GPU_UUID: "apple gpu"}
+            name = next((kinds[k] for k in kinds if uuid.startswith(k)), "nvml")
             unavailable[name] = f"{error}; to meter other cards alone, name them"
             return []
         cards.setdefault(card.uuid, card)
@@ -158,9 +170,11 @@ def _visible_gpus(unavailable: dict[str, str]) -> list[str]:
         "amdsmi": amd.visible_amd_gpus,
         "hwmon": lambda: hwmon.visible_gpus(with_amd="amdsmi" in unavailable),
     }
+    if apple.is_mac():
+        finders = {"apple gpu": apple.visible_gpu_uuids}
     for name, find in finders.items():
         try:
-            found += find()
+            found += in_time(name.upper(), find)
         except MeterError as error:
             unavailable[name] = str(error)
     return found

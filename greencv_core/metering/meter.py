@@ -77,7 +77,11 @@ class EnergyMeter:
             Window,
             self.discovery,
             synchronize or _synchronize_torch,
-            lambda: synchronize is not None or _initialised_cuda() is not None,
+            lambda: (
+                synchronize is not None
+                or _initialised_cuda() is not None
+                or _used_mps() is not None
+            ),
             carbon_intensity_gco2e_per_kwh,
             idle_power_w,
             poll_period_s,
@@ -135,9 +139,20 @@ def _initialised_cuda() -> Any:
     return cuda if cuda is not None and cuda.is_initialized() else None
 
 
+def _used_mps() -> Any:
+    """Return ``torch.mps`` if this process has memory on an Apple GPU; never loads PyTorch."""
+    torch = sys.modules.get("torch")
+    backends = getattr(torch, "backends", None)  # missing while PyTorch is being imported
+    if torch is None or backends is None or not backends.mps.is_available():
+        return None
+    return torch.mps if torch.mps.current_allocated_memory() > 0 else None
+
+
 def _synchronize_torch() -> None:
     cuda = _initialised_cuda()
     for index in range(cuda.device_count() if cuda is not None else 0):
         # Synchronising an unused card would open a context there.
         if index == cuda.current_device() or cuda.memory_allocated(index):
             cuda.synchronize(index)
+    if (mps := _used_mps()) is not None:
+        mps.synchronize()

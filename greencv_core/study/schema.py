@@ -340,7 +340,7 @@ class Study(_Strict):
             raise ValueError(f"analysis.components: {', '.join(_twice(counted))} named twice")
         specs = [] if self.environments == "auto" else self.environments
         trains = {"cpu"} if self.environments == "auto" else set()
-        trains |= {"gpu" if spec.device.startswith("cuda") else "cpu" for spec in specs}
+        trains |= {"gpu" if spec.device.startswith(("cuda", "mps")) else "cpu" for spec in specs}
         if missing := sorted(trains - set(counted)):
             raise ValueError(
                 f"analysis.components = {counted}: environments train on the "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -129,6 +129,17 @@ class _StageRun:
         return float(total) / self.steps_per_epoch
 
 
+@contextmanager
+def _restored_generators(device: torch.device) -> Iterator[None]:
+    """Restore the random generators of the CPU and of a device."""
+    # fork_rng() knows no Apple GPU.
+    state = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+    if state is not None:
+        torch.mps.set_rng_state(state)
+
+
 def warm_up(
     model: torch.nn.Module, data: ImageData, protocol: Protocol, environment: EnvironmentSpec
 ) -> None:
@@ -139,7 +150,7 @@ def warm_up(
     """
     images, labels = data.sample(protocol.batch_size)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.random.fork_rng(devices=[images.device] if images.device.type == "cuda" else []):
+    with _restored_generators(images.device):
         for name, _ in protocol.stages:
             with stages.training_step(name, model, protocol, environment) as step:
                 step(images, labels)

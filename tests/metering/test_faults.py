@@ -10,6 +10,7 @@ import pytest
 from greencv_core.metering import EnergyMeter, MeterError
 from greencv_core.metering.base import RefusedReadError
 from greencv_core.metering.counter import CheckedCounter, check_power_w
+from greencv_core.metering.patience import in_time
 from greencv_core.metering.sources import codecarbon
 from greencv_core.metering.sources.rapl import find_rapl
 from tests.metering.test_meter import RANGE_UJ, Powercap
@@ -156,6 +157,14 @@ def test_a_driver_that_hangs_holds_up_nobody(faulty):
     assert any("does not answer" in problem for problem in window["problems"])
     assert window["closing_s"] < 5
     assert window["others"] > 0  # the CPU is metered until the end
+
+
+def test_a_driver_that_never_starts_is_a_reason():
+    with pytest.raises(MeterError, match=r"NVML does not answer for 0\.1 s"):
+        in_time("NVML", lambda: time.sleep(5), limit_s=0.1)
+    with pytest.raises(ZeroDivisionError):
+        in_time("NVML", lambda: 1 / 0)
+    assert in_time("NVML", lambda: [1]) == [1]
 
 
 def test_a_name_that_is_no_utf8_is_shown(faulty):

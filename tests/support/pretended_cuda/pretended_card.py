@@ -1,4 +1,4 @@
-"""One CUDA card that torch sees and that is the CPU: its tensors say ``cuda:0`` and compute there.
+"""One card that torch sees and that is the CPU: its tensors say ``cuda:0`` and compute there.
 
 As on a card, tensors of both kinds do not mix, what moves is copied, and NumPy gets none of the
 card's. Work is done when a call returns, so that to wait for it is to be counted, no more.
@@ -7,8 +7,10 @@ card's. Work is done when a call returns, so that to wait for it is to be counte
                        ``waits/ID``, a line for each time that it waits for the card
     PRETENDED_CUDA_FAILS  the card fails as soon as this file is there
     PRETENDED_AMD  torch is a build for ROCm, and the card is the first of ``pretended_amd``
+    PRETENDED_KIND     "mps" for the GPU of a Mac instead of a CUDA card
 """
 
+import functools
 import json
 import os
 import time
@@ -18,7 +20,8 @@ from types import SimpleNamespace
 import torch
 from torch.overrides import TorchFunctionMode
 
-CARD = torch.device("cuda:0")
+KIND = os.environ.get("PRETENDED_KIND", "cuda")
+CARD = torch.device(f"{KIND}:0")
 UUID = "00000000-1111-2222-3333-444444444444"
 """NVML's, without its ``GPU-``, as torch tells it."""
 NAME = "Stand-in"
@@ -72,7 +75,8 @@ class OnCard(torch.Tensor):
     """A tensor of the card's."""
 
     device = property(lambda _: CARD)
-    is_cuda = property(lambda _: True)
+    is_cuda = property(lambda _: KIND == "cuda")
+    is_mps = property(lambda _: KIND == "mps")
     is_cpu = property(lambda _: False)
 
     @classmethod
@@ -169,9 +173,42 @@ def _as_card(result):
 
 
 def pretend():
-    """Change what torch says of CUDA in this process."""
+    """Change what torch says of its devices in this process."""
     for name in ("contexts", "waits"):
         (_folder / name).mkdir(parents=True, exist_ok=True)
+    _pretend_mps() if KIND == "mps" else _pretend_cuda()
+    torch.accelerator.is_available = lambda: True
+    torch.accelerator.current_device_index = lambda: 0
+    torch.accelerator.set_device_index = lambda device: None
+    torch.accelerator.current_stream = lambda: SimpleNamespace(is_capturing=lambda: False)
+    torch.autocast = _Autocast
+    torch.Tensor.pin_memory = lambda tensor: tensor
+    # A module's parameters become the card's own, and do not only get its values.
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    _Card().__enter__()
+
+
+def _tell(module, told):
+    for name, answer in told.items():
+        assert hasattr(module, name), name
+        setattr(module, name, answer)
+
+
+def _pretend_mps():
+    used = {
+        "synchronize": _synchronize,
+        "current_allocated_memory": lambda: MEMORY_BYTES // 4 if _user == os.getpid() else 0,
+        "driver_allocated_memory": lambda: MEMORY_BYTES // 4,
+        "recommended_max_memory": lambda: MEMORY_BYTES,
+        "manual_seed": lambda seed: None,
+        "get_rng_state": lambda device="mps": None,
+        "set_rng_state": lambda state, device="mps": None,
+    }
+    _tell(torch.mps, used)
+    _tell(torch.backends.mps, {"is_available": functools.cache(lambda: True)})
+
+
+def _pretend_cuda():
     properties = SimpleNamespace(
         name=NAME, uuid=UUID, total_memory=MEMORY_BYTES, major=9, minor=0, multi_processor_count=1
     )
@@ -195,15 +232,4 @@ def pretend():
         "get_rng_state": lambda device=CARD: None,
         "set_rng_state": lambda state, device=CARD: None,
     }
-    for name, answer in told.items():
-        assert hasattr(torch.cuda, name), name
-        setattr(torch.cuda, name, answer)
-    torch.accelerator.is_available = lambda: True
-    torch.accelerator.current_device_index = lambda: 0
-    torch.accelerator.set_device_index = lambda device: None
-    torch.accelerator.current_stream = lambda: SimpleNamespace(is_capturing=lambda: False)
-    torch.autocast = _Autocast
-    torch.Tensor.pin_memory = lambda tensor: tensor
-    # A module's parameters become the card's own, and do not only get its values.
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    _Card().__enter__()
+    _tell(torch.cuda, told)
