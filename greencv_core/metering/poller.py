@@ -43,6 +43,8 @@ class Poller:
         self.refusals: dict[int, str] = {}
         """Reason by index of the source whose last reading was refused."""
         self.gpu_states = GpuStates()
+        self._direct = [i for i, source in enumerate(sources) if not source.may_hang]
+        """Sources that the window's own thread may read."""
         self._polled = [False] * len(sources)
         self._retry_s = [-math.inf] * len(sources)
         self._locks = [threading.Lock() for _ in sources]
@@ -57,9 +59,9 @@ class Poller:
 
     def start(self) -> None:
         """Poll every source and start the thread."""
+        self._poll_each(self._direct)
         self._next_state_s = time.monotonic() + STATE_PERIOD_S / 2
         self._thread.start()
-        self.poll_all()
         self.poll_all()  # once more, as close to the start of the work as possible
 
     def poll_all(self, *, at_end: bool = False, is_edge: bool = True) -> None:
@@ -72,13 +74,12 @@ class Poller:
         """
         if is_edge:
             self._edges_s.append(time.monotonic())
-        direct = [i for i, source in enumerate(self.sources) if not source.may_hang]
         if at_end:
-            self._poll_each(reversed(direct))
+            self._poll_each(reversed(self._direct))
             self._poll_in_thread()
         else:
             self._poll_in_thread()
-            self._poll_each(direct)
+            self._poll_each(self._direct)
 
     @property
     def finished(self) -> bool:

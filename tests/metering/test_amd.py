@@ -95,7 +95,7 @@ def test_cards_add_up_and_a_second_meter_agrees(cards):
         ({"counter": "dead"}, "its energy counter does not move"),  # MI100, virtual guests
         ({"counter": 2}, "its energy counter cannot be read: Error code: 2 | AMDSMI_STATUS_NOT_S"),
         ({"counter": NO_PERMISSION}, "its energy counter cannot be read: Error code: 10"),
-        ({"unit": 1e6}, "its energy counter has a wrong unit: it rises by 2.5e+08 J each second"),
+        ({"unit": 1e6}, "its energy counter has a wrong unit: it rises by 2"),
         ({"unit": 1e-6}, "its energy counter has a wrong unit"),
         ({"unit": 15.3}, "its energy counter has a wrong unit"),
     ],

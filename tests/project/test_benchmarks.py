@@ -23,3 +23,20 @@ print(statistics.__file__)
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_a_benchmark_finds_what_it_imports(path, tmp_path):
     assert not python("-c", START, path, cwd=tmp_path).startswith(str(ROOT / "benchmarks"))
+
+
+SIMULATE = """
+import search_path
+from benchmarks import statistics_simulations as simulations
+kinds = {simulate: given for simulate, _, _, given in simulations.settings()}
+for simulate, given in kinds.items():
+    _, found = simulations.chunk(simulate, (simulate.__name__,), 0, 2, given)
+    assert found and all(count == 2 for _, count, _ in found.values()), simulate
+print(len(kinds))
+"""
+
+
+def test_each_simulation_of_the_statistics_runs():
+    folder = ROOT / "benchmarks"
+    kinds = python("-c", f"import sys; sys.path.insert(0, {str(folder)!r}){SIMULATE}")
+    assert int(kinds) >= 10
