@@ -13,6 +13,7 @@ from search_path import ROOT
 import contextlib
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -40,6 +41,15 @@ SENSORS = {
     },
 }  # fmt: skip
 EXACT, COUNTER, POWER, MEAN = SENSORS
+# Of other makers, by stand-ins of their libraries; peers are not compared on them.
+OTHER_MAKERS = {
+    "AMD counter refreshed every 1 ms": {"maker": "amd", "refresh_s": 0.001},
+    "AMD counter refreshed every 100 ms": {"maker": "amd", "refresh_s": REFRESH_S},
+    "AMD without a counter, power every 100 ms": {
+        "maker": "amd", "refresh_s": REFRESH_S, "counter": "dead",
+    },
+    "Apple's counters": {"maker": "apple"},
+}  # fmt: skip
 SHAPES = {
     "constant": simulated_gpu.constant,
     "epochs": simulated_gpu.epochs,
@@ -52,7 +62,9 @@ WINDOWS = {0.5: 24, 2.0: 24, 10.0: 20, 30.0: 2}
 """Length in seconds to number, for each shape and sensor."""
 EXACT_WINDOWS = {0.5: 24, 2.0: 12, 10.0: 2}
 ALONE_WINDOWS = {0.5: 4, 2.0: 4, 10.0: 2}  # for what keeps this machine's processors busy by itself
+MAKERS_WINDOWS = {0.5: 24, 2.0: 24, 10.0: 4}
 COVERAGE_WINDOWS = 54  # of random lengths from 0.5 to 12 s, for each shape and refreshed sensor
+FEWEST_IN_A_CELL = 20
 OURS = "greencv"
 POLL_S = 1.0
 console = Console(width=120)
@@ -90,6 +102,10 @@ def tasks():
         every = [length for length, number in numbers.items() for _ in range(number)]
         return chance.sample(every, len(every))
 
+    for sensor, settings in OTHER_MAKERS.items():
+        # The stand-in of an Apple chip has one power.
+        for shape in ("constant",) if settings["maker"] == "apple" else SHAPES:
+            add(OURS, sensor, shape, lengths(MAKERS_WINDOWS))
     for shape in SHAPES:
         for sensor in SENSORS:
             add(OURS, sensor, shape, lengths(EXACT_WINDOWS if sensor == EXACT else WINDOWS))
@@ -122,7 +138,8 @@ def run_all(folder, batches):
 
 def run(folder, batch, advance):
     """Meter on all tasks at once, each in a process of its own; they begin when all are ready."""
-    started = [(task, *begin(folder, task, SENSORS[task["sensor"]])) for task in batch]
+    sensors = SENSORS | OTHER_MAKERS
+    started = [(task, *begin(folder, task, sensors[task["sensor"]])) for task in batch]
     for _, _, process in started:
         process.stdout.readline()
     for _, _, process in started:
@@ -145,15 +162,32 @@ def begin(folder, task, sensor):
     """Start a tool's process; return the time at which the waveform begins, and the process."""
     origin_s = time.monotonic() - task["ago_s"]
     waveform = Waveform(task["points"], origin_s)
-    settings = {**sensor, "phase_s": task["phase_s"]}
     interpreter = sys.executable if task["tool"] == OURS else peers.python()
     process = subprocess.Popen(
         [interpreter, ROOT / "benchmarks" / "metering_worker.py",
          json.dumps({**task, "origin_s": origin_s})],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        cwd=folder, env=simulated_gpu.environment(folder, waveform, **settings),
+        cwd=folder, env=environment(folder, waveform, task, sensor),
     )  # fmt: skip
     return origin_s, process
+
+
+def environment(folder, waveform, task, sensor):
+    """Return the environment in which a card of some maker, with a known power, is found."""
+    support, maker = ROOT / "tests" / "support", sensor.get("maker", "nvidia")
+    if maker == "nvidia":
+        settings = {**sensor, "phase_s": task["phase_s"]}
+        return simulated_gpu.environment(folder, waveform, **settings)
+    if maker == "amd":
+        card = {key: value for key, value in sensor.items() if key != "maker"}
+        card |= {"power": waveform.points, "origin_s": waveform.origin_s}
+        path, extra = support / "pretended_amd", {"PRETENDED_AMD": json.dumps([card])}
+    else:
+        powers_w = {"cpu_total_mj": 12.0, "dram_mj": 1.5, "gpu_sram_mj": 0.0, "ane_mj": 0.0}
+        chip = {"POWERS_W": {**powers_w, "gpu_mj": waveform.points[0][1]}}
+        path, extra = support / "pretended_mac", {"PRETENDED_CHIP": json.dumps(chip)}
+        extra |= {"PRETENDED_KIND": "mps", "PRETENDED_CUDA": folder}
+    return {**os.environ, **extra, "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)])}
 
 
 def relative_errors(windows):
@@ -175,7 +209,7 @@ def report(results):
             sensor = POWER
         return relative_errors([w for s in shapes for w in groups[tool, sensor, s, length_s]])
 
-    for sensor in SENSORS:
+    for sensor in (*SENSORS, *OTHER_MAKERS):
         for name, shapes in {"constant, epochs and ramp": FAIR, SQUARE: (SQUARE,)}.items():
             heading = "Absolute error: median (95th percentile)"
             table = new_table(f"{sensor}; {name}", [heading], [f"{x:g} s" for x in WINDOWS])
@@ -187,6 +221,7 @@ def report(results):
                 ideal = [ideal_errors(groups, length_s) for length_s in WINDOWS]
                 table.add_row("an ideal reader of every refresh", *map(cell, ideal))
             console.print(table)
+    lowest = report_cells([r for r in results if r["kind"] == "accuracy" and r["tool"] == OURS])
     coverage = report_coverage([r for r in results if r["kind"] == "coverage"])
     report_faults([r for r in results if r["kind"] in ("lost", "not supported")])
     figures = {
@@ -209,6 +244,7 @@ def report(results):
             "p95_error_sampled": ours["p95_error_sampled"],
             "peers": figures,
             "coverage_95": coverage,
+            "lowest_coverage_of_a_cell": lowest,
             "p95_error_counter_10s": ours["p95_error_counter_10s"],
             "median_error_counter": counter_median[2.0],
             "median_error_counter_10s": counter_median[10.0],
@@ -242,6 +278,26 @@ def ideal_errors(groups, length_s):
         joules = np.trapezoid(np.interp(grid, t, power), grid)
         found.append(joules / window["true_j"] - 1)
     return np.array(found)
+
+
+def report_cells(windows):
+    """Print by sensor and length the share of windows whose interval holds; return the lowest."""
+    table = new_table(
+        "Within greencv's 95 % interval, all waveforms", ["Sensor"], [f"{x:g} s" for x in WINDOWS]
+    )
+    shares = []
+    for sensor in (*SENSORS, *OTHER_MAKERS):
+        row = []
+        for length_s in WINDOWS:
+            some = [w for w in windows if (w["sensor"], w["length_s"]) == (sensor, length_s)]
+            some = [w for w in some if w["energy_j"] is not None]
+            held = [abs(w["energy_j"] - w["true_j"]) <= 1.96 * w["uncertainty_j"] for w in some]
+            row.append(f"{sum(held)} of {len(held)}" if held else "-")
+            if len(held) >= FEWEST_IN_A_CELL:
+                shares.append(sum(held) / len(held))
+        table.add_row(sensor, *row)
+    console.print(table)
+    return min(shares)
 
 
 def report_coverage(windows):

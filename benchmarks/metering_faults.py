@@ -10,7 +10,9 @@ misses the truth and no problem named, is wrong in silence. The last line is JSO
 from search_path import ROOT
 
 # isort: split
+import contextlib
 import json
+import subprocess
 import sys
 import tempfile
 
@@ -69,16 +71,19 @@ def meter(folder, cases):
         started[tool, fault] = begin(folder, task, sensor)[1]
     for process in started.values():
         process.stdout.readline()
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # a tool that gave up at its start
+            process.stdin.write("go\n")
+            process.stdin.flush()
     results = {}
     for case, process in started.items():
+        nothing = {"energy_j": None, "true_j": None}
         try:
             answer, _ = process.communicate(timeout=60)
-            [results[case]] = json.loads(answer)
-        except Exception:
+            gave_up = [nothing | {"problems": ["gave up at its start"]}]
+            [results[case]] = json.loads(answer) if answer else gave_up
+        except subprocess.TimeoutExpired:
             process.kill()
-            results[case] = {"energy_j": None, "true_j": None, "problems": ["never ended"]}
+            results[case] = nothing | {"problems": ["never ended"]}
     return results
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.verdict_cases.case import COVERAGE, Case
+from benchmarks.verdict_cases.case import AT_LEAST, COVERAGE, Case
 
 try:
     from greencv_core.estimation import coverage
@@ -54,10 +54,12 @@ def ratio_covered(rng, conditions, spread):
 
 CASES = [
     Case(
-        "estimation", COVERAGE, f"{name}: {k} conditions, spread {spread}", simulate,
+        "estimation", kind, f"{name}: {k} conditions, spread {spread}", simulate,
         {"conditions": k, "spread": spread}, 400,
     )
-    for name, simulate in (("coverage", coverage_covered), ("ratio of errors", ratio_covered))
+    for name, kind, simulate in (
+        ("coverage", AT_LEAST, coverage_covered), ("ratio of errors", COVERAGE, ratio_covered)
+    )
     for k in (5, 10, 20)
     for spread in (0.6, 1.6)
 ]  # fmt: skip

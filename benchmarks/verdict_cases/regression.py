@@ -116,17 +116,17 @@ CASES = [
     *_cases("term of the regression", FALSE_YES, term, [
         {"architectures": 3, "n": 5, "stray": 0.1},
         {"architectures": 5, "n": 30, "stray": 0.1},
-    ], 100, name="log10(GFLOPs)"),
+    ], 600, name="log10(GFLOPs)"),
     *_cases("term of the regression", FALSE_YES, term, [
         {"architectures": 3, "n": 5, "environments": 3, "stray": 0.1},
         {"architectures": 5, "n": 30, "stray": 0.1},
         {"architectures": 8, "n": 5, "environments": 3, "stray": 0.1, "ratio": 10},
-    ], 100, name="log10(GFLOPs) x environment"),
+    ], 600, name="log10(GFLOPs) x environment"),
     *_cases("term of the regression", FALSE_YES, term, [
         {"architectures": 5, "n": 30, "stray": 0.1},
         {"architectures": 5, "n": 6, "stray": 0.02, "sessions": 2, "between": 0.1},
         {"architectures": 8, "n": 9, "environments": 3, "sessions": 3, "between": 0.1},
-    ], 100, name="environment"),
+    ], 600, name="environment"),
     *_cases("break-even", COVERAGE, break_even, [
         {"architectures": 4, "n": 3, "stray": 0.1},
         {"architectures": 5, "n": 30, "stray": 0.1},
