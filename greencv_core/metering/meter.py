@@ -101,12 +101,13 @@ class EnergyMeter:
 
     def __exit__(self, *exception: object) -> None:
         """Close the window that this thread or task opened last, even after an exception."""
+        entered_s = time.monotonic()
         owners = [owner for owner, _ in self._windows]
         current = _current_owner()
         latest = len(owners) - 1 - owners[::-1].index(current) if current in owners else -1
         _, window = self._windows.pop(latest)
         try:
-            window.close()
+            window.close(entered_s)
         except BaseException:
             window.abandon()
             raise

@@ -76,6 +76,7 @@ class Poller:
             self._edges_s.append(time.monotonic())
         if at_end:
             self._poll_each(reversed(self._direct))
+            self._requests.put(None)  # the thread may be waiting for the next poll
             self._poll_in_thread()
         else:
             self._poll_in_thread()
@@ -215,7 +216,6 @@ class Poller:
     def _poll_each(self, indices: Iterable[int]) -> None:
         for index in indices:
             self._poll(index, LONGEST_READ_S)
-        self._requests.put(None)
 
     def _poll_in_thread(self) -> None:
         """Let the thread poll the sources that may hang, and wait for it no longer than stated."""

@@ -32,8 +32,9 @@ SINGLE_REFRESH_SHARE = 0.6
 """Share of a period below which the interval between two polls holds at most one refresh."""
 MOST_OFF_CYCLE = 8
 """Consecutive refreshes off the cycle before the refresh period is estimated again."""
-READ_S = 1e-4
-"""Standard uncertainty (in seconds) of the moment of a reading that changes continuously."""
+READ_S = SEARCH_GAP_S / math.sqrt(12)
+"""Standard uncertainty (in seconds) of the moment of a reading that changes at every poll, even of
+those that follow each other closely: it may be refreshed as often."""
 SETTLED_PERIODS = 20
 """Periods after which a cycle is known well enough to correct earlier refreshes."""
 OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
