@@ -10,7 +10,7 @@ import pytest
 import greencv_core
 from greencv_core.records.source import load_study
 from tests.conftest import GREENCV, ROOT, greencv, greencv_here
-from tests.metering.test_meter import Powercap
+from tests.support.powercap import Powercap
 
 
 def test_the_doctor_says_what_each_figure_will_be(tmp_path):

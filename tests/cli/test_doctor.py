@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.conftest import greencv_here
-from tests.metering.test_meter import Powercap
+from tests.support.powercap import Powercap
 from tests.support.wall_meter_server import WallMeterServer
 
 pytestmark = pytest.mark.realtime

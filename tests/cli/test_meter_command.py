@@ -16,8 +16,8 @@ import pytest
 
 from greencv_core.metering.ranks import LOCAL_RANKS
 from tests.conftest import GREENCV, ROOT
-from tests.metering.test_meter import Powercap
 from tests.support import simulated_gpu
+from tests.support.powercap import Powercap
 from tests.support.simulated_gpu import constant
 
 POWER_W = 250.0

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, until
 from tests.support import simulated_gpu
+from tests.support.powercap import LivePowercap
 from tests.support.simulated_gpu import constant
 
 
@@ -70,3 +71,17 @@ def nvml(metering):
 @pytest.fixture
 def no_rapl(tmp_path, monkeypatch):
     monkeypatch.setenv("GREENCV_POWERCAP", str(tmp_path))
+
+
+@pytest.fixture
+def live_powercap(tmp_path, monkeypatch):
+    opened = []
+
+    def open_tree(**settings):
+        opened.append(LivePowercap(tmp_path / "powercap", **settings))
+        monkeypatch.setenv("GREENCV_POWERCAP", str(opened[-1].root))
+        return opened[-1]
+
+    yield open_tree
+    for tree in opened:
+        tree.close()

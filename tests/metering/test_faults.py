@@ -12,8 +12,6 @@ from greencv_core.metering.base import RefusedReadError
 from greencv_core.metering.counter import CheckedCounter, check_power_w
 from greencv_core.metering.patience import in_time
 from greencv_core.metering.sources import codecarbon
-from greencv_core.metering.sources.rapl import find_rapl
-from tests.metering.test_meter import RANGE_UJ, Powercap
 from tests.support.simulated_gpu import Waveform, constant
 
 pytestmark = pytest.mark.realtime
@@ -260,107 +258,6 @@ def test_an_impossible_power_is_refused(power_w):
         check_power_w("a card", power_w, 350.0, before_w=200.0)
     assert check_power_w("a card", 600.0, 350.0, before_w=200.0) == 600.0
     assert check_power_w("a rail", 0.0, 350.0, before_w=None) == 0.0
-
-
-class LivePowercap(Powercap):
-    """A powercap tree that counts 100 W a package; dies may show the register of another."""
-
-    def __init__(self, root, mirrors=(), still=()):
-        super().__init__(root)
-        self._mirrors, self._still = dict(mirrors), still
-        self._stop = threading.Event()
-        self.start_s = time.monotonic()
-        self._thread = threading.Thread(target=self._count, daemon=True)
-        self._thread.start()
-
-    def close(self):
-        self._stop.set()
-        self._thread.join()
-
-    def _count(self):
-        while not self._stop.wait(0.001):
-            elapsed_s = time.monotonic() - self.start_s
-            for number, zone in enumerate(("intel-rapl:0", "intel-rapl:1")):
-                if zone not in self._still:
-                    offset_uj = 7_000_000 * (0 if zone in self._mirrors else number)
-                    self._write(zone, int(1e8 * elapsed_s) + 1_000_000 + offset_uj)
-
-    def _write(self, zone, energy_uj):
-        new = self.root / zone / "new"
-        new.write_text(f"{energy_uj}\n")
-        new.replace(self.root / zone / "energy_uj")
-
-
-@pytest.fixture
-def live_powercap(tmp_path, monkeypatch):
-    opened = []
-
-    def open_tree(**settings):
-        opened.append(LivePowercap(tmp_path / "powercap", **settings))
-        monkeypatch.setenv("GREENCV_POWERCAP", str(opened[-1].root))
-        return opened[-1]
-
-    yield open_tree
-    for tree in opened:
-        tree.close()
-
-
-def test_dies_that_mirror_each_other_count_once(live_powercap):
-    live_powercap(mirrors={"intel-rapl:1": "intel-rapl:0"})
-    with EnergyMeter(()) as window:
-        time.sleep(0.8)
-    assert window.reading.cpu.energy_j == pytest.approx(100 * window.reading.duration_s, rel=0.05)
-    assert "sockets" not in window.reading.cpu.source
-
-
-def test_two_sockets_count_twice(live_powercap):
-    live_powercap()
-    with EnergyMeter(()) as window:
-        time.sleep(0.8)
-    assert window.reading.cpu.energy_j == pytest.approx(200 * window.reading.duration_s, rel=0.05)
-
-
-def test_one_socket_that_stands_still_is_no_sum(live_powercap):
-    live_powercap(still=("intel-rapl:1",))
-    with EnergyMeter(()) as window:
-        time.sleep(0.8)
-    assert window.reading.cpu is None
-    assert any("package-1 does not change" in problem for problem in window.reading.problems)
-
-
-@pytest.mark.parametrize("zone", ["intel-rapl:0:0", "intel-rapl:2", "intel-rapl-mmio:0"])
-def test_zones_that_are_not_counted_do_no_harm(tmp_path, monkeypatch, zone):
-    tree = Powercap(tmp_path / "powercap")
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tree.root))
-    (tree.root / zone / "max_energy_range_uj").unlink()
-    (tree.root / zone / "energy_uj").write_text("")
-    sources, problems = find_rapl()
-    assert [s.component for s in sources] == ["cpu", "ram"]
-    assert problems == {}
-
-
-def test_a_package_without_range_is_named_and_the_ram_is_measured(tmp_path, monkeypatch):
-    tree = Powercap(tmp_path / "powercap")
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tree.root))
-    (tree.root / "intel-rapl:1" / "max_energy_range_uj").write_text("0\n")
-    sources, problems = find_rapl()
-    assert [s.component for s in sources] == ["ram"]
-    assert "intel-rapl:1 has a range of 0 J" in problems["cpu"]
-
-
-def test_a_refused_read_of_rapl_in_between_loses_nothing(tmp_path, monkeypatch):
-    tree = Powercap(tmp_path / "powercap")
-    monkeypatch.setenv("GREENCV_POWERCAP", str(tree.root))
-    with EnergyMeter((), poll_period_s=0.05) as window:
-        for step in range(1, 7):
-            tree.set("intel-rapl:0", 1_000_000 + step * 500_000)
-            tree.set("intel-rapl:1", 1_000_000 + step * 500_000)
-            if step == 3:
-                (tree.root / "intel-rapl:0" / "energy_uj").write_text("")
-            time.sleep(0.06)
-    assert window.reading.complete
-    assert window.reading.cpu.energy_j == pytest.approx(6, rel=0.02)
-    assert RANGE_UJ > 0
 
 
 @pytest.mark.usefixtures("no_rapl")

@@ -17,35 +17,9 @@ from greencv_core.metering import (
 from greencv_core.metering.discovery import discover
 from greencv_core.metering.sources.rapl import PERMISSION_COMMAND, find_rapl
 from greencv_core.utils.errors import BadInputError
+from tests.support.powercap import RANGE_UJ, Powercap
 
 pytestmark = pytest.mark.realtime
-
-RANGE_UJ = 262_143_328_850
-
-
-class Powercap:
-    """A powercap tree: two sockets with DRAM, core inside the package, psys around it."""
-
-    def __init__(self, root):
-        self.root = root
-        zones = {
-            "intel-rapl:0": "package-0",
-            "intel-rapl:0:0": "core",
-            "intel-rapl:0:1": "dram",
-            "intel-rapl:1": "package-1",
-            "intel-rapl:1:0": "dram",
-            "intel-rapl:2": "psys",
-            "intel-rapl-mmio:0": "package-0",
-        }
-        for folder, name in zones.items():
-            path = root / folder
-            path.mkdir(parents=True)
-            (path / "name").write_text(name + "\n")
-            (path / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
-            self.set(folder, 1_000_000)
-
-    def set(self, folder, energy_uj):
-        (self.root / folder / "energy_uj").write_text(f"{energy_uj}\n")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from greencv_core.metering import EnergyMeter, MeterError
 from greencv_core.metering.discovery import discover
 from greencv_core.metering.sources.zeusd import find_zeusd
-from tests.metering.test_meter import Powercap
+from tests.support.powercap import Powercap
 from tests.support.zeusd_stand_in import RANGE_J, ZeusdStandIn
 
 pytestmark = pytest.mark.realtime

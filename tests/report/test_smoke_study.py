@@ -25,7 +25,7 @@ from greencv_core.run.experiment import execute
 from greencv_core.run.planning import plan_here, select_unfinished
 from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, NOBODY, ROOT, greencv, greencv_here, started, until
-from tests.metering.test_meter import Powercap
+from tests.support.powercap import Powercap
 from tests.support.studies import ONE_THREAD, smoke_study
 
 STUDY = load_study("smoke")

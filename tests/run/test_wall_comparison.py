@@ -10,7 +10,7 @@ from greencv_core.metering.wall_formats import WallSample
 from greencv_core.records.store import Store
 from greencv_core.run.wall_comparison import compare_with_wall
 from tests.conftest import greencv
-from tests.metering.test_meter import Powercap
+from tests.support.powercap import Powercap
 from tests.support.studies import ONE_THREAD, smoke_study
 from tests.support.wall_meter_server import WallMeterServer
 
