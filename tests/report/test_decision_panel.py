@@ -225,7 +225,10 @@ DECISION = "book/notebooks/decision.html"
 @pytest.mark.slow
 def test_the_panel_of_the_report_answers_as_python_does(browser, address, html):
     # The runs are beside the pages, so that anybody can compute again.
-    decision = decide(select_runs(pd.read_parquet(html / "runs.parquet")).runs)
+    runs = select_runs(pd.read_parquet(html / "runs.parquet")).runs
+    decision = attempt(lambda: decide(runs))
+    if isinstance(decision, Unavailable):
+        pytest.skip(f"this report's own runs decide nothing: {decision.reason}")
     with tab(browser, address) as visited:
         visited.open(DECISION)
         panel = visited.page.locator(".gcv-decision")

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greencv_core.metering.base import EnergySource, MeterError, RefusedReadError
+from greencv_core.metering.batched_recording import BatchedRecording
 from greencv_core.metering.count_recording import CountRecording
 from greencv_core.metering.counter import CheckedCounter
 from greencv_core.metering.gpu import GpuState
-from greencv_core.metering.published_recording import PublishedRecording
 from greencv_core.metering.refresh_cycle import RefreshCycle
 from greencv_core.utils.energy import Component, Provenance
 
@@ -154,11 +154,11 @@ class ApplePublishedSource:
         """Parts of the chip that are counted."""
         return f"Apple counter of the {' and '.join(channel.name for channel in self.channels)}"
 
-    def record(self, poll_period_s: float) -> PublishedRecording:
+    def record(self, poll_period_s: float) -> BatchedRecording:
         """Return a new recording, whose polls follow the publications."""
         counters = {channel: _counter(self.monitor, channel) for channel in self.channels}
         clock = counters.get(self.clock) or _counter(self.monitor, self.clock)
-        return PublishedRecording(clock, list(counters.values()), poll_period_s)
+        return BatchedRecording(clock, list(counters.values()), poll_period_s)
 
 
 class AppleGpuSource:

@@ -71,7 +71,7 @@ class BatchCurve:
         return energy_j, math.hypot(uncertainty_j, shared_j / math.sqrt(3))
 
 
-class PublishedRecording:
+class BatchedRecording:
     """Sum of some counters over time.
 
     Parameters

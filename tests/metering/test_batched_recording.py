@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from greencv_core.metering import counter, published_recording
+from greencv_core.metering import batched_recording, counter
+from greencv_core.metering.batched_recording import BatchedRecording
 from greencv_core.metering.counter import CheckedCounter
-from greencv_core.metering.published_recording import PublishedRecording
 
 IDLE_W, LOAD_W = 2.0, 15.0
 
@@ -40,7 +40,7 @@ class Machine:
         count = CheckedCounter(
             "counter", self.read_j, highest_w=300.0, refresh_s=3.5, stuck_after_s=5.0
         )
-        recording = PublishedRecording(count, [count], 0.5)
+        recording = BatchedRecording(count, [count], 0.5)
         self.now_s, ended = self.start_s, False
         recording.poll()
         while not (ended and recording.is_settled(self.end_s)):
@@ -62,7 +62,7 @@ def metered(monkeypatch):
     def meter(gaps_s, window_s, alternates_s=None, windows=50):
         rng, machine = np.random.default_rng(0), None
         clock = SimpleNamespace(monotonic=lambda: machine.now_s)
-        monkeypatch.setattr(published_recording, "time", clock)
+        monkeypatch.setattr(batched_recording, "time", clock)
         monkeypatch.setattr(counter, "time", clock)
         told = []
         for _ in range(windows):
