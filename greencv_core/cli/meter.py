@@ -160,7 +160,7 @@ def _print_table(command: list[str], code: int, meter: EnergyMeter, window: Wind
     table.add_column("from", overflow="fold")
     rows = {name.upper(): part for name, part in reading.components.items()}
     for name, part in rows.items():
-        table.add_row(name, *_cells(part), escape(part.source))
+        table.add_row(name, *_cells(part), escape(_meter(part)))
     if total is not None and len(rows) > 1:
         table.add_row("total", *_cells(total), "")
     err.print(table)
@@ -174,6 +174,10 @@ def _print_table(command: list[str], code: int, meter: EnergyMeter, window: Wind
         warn("no total", problem)
     for name, reason in meter.discovery.unavailable.items():
         print_note(f"Not used: {name.upper()}: {reason}")
+
+
+def _meter(part: ComponentReading) -> str:
+    return f"{part.source}; bridged {part.bridged}" if part.bridged else part.source
 
 
 def _cells(part: ComponentReading) -> list[str]:
@@ -213,7 +217,15 @@ def _as_json(result: dict[str, Any], meter: EnergyMeter, window: Window) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-_ENERGY_FIELDS = ("energy_j", "provenance", "interval_j", "uncertainty_j", "source", "resolution_s")
+_ENERGY_FIELDS = (
+    "energy_j",
+    "provenance",
+    "interval_j",
+    "uncertainty_j",
+    "source",
+    "resolution_s",
+    "bridged",
+)
 
 
 def _energy_fields(part: ComponentReading) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class ComponentReading:
     sensor where its maker states one."""
     resolution_s: float | None = None
     """Refresh period of the meter in seconds; windows should be several times as long."""
+    bridged: str = ""
+    """How long the meter told nothing and the energy was interpolated, and why."""
 
     @property
     def relative_uncertainty(self) -> float | None:
@@ -106,4 +108,5 @@ def sum_readings(parts: Sequence[ComponentReading]) -> ComponentReading | None:
         source=" + ".join(dict.fromkeys(p.source for p in parts)),
         uncertainty_j=combined_uncertainty_j((p.uncertainty_j, p.provenance) for p in parts),
         resolution_s=max(resolutions) if resolutions else None,
+        bridged="; ".join(dict.fromkeys(p.bridged for p in parts if p.bridged)),
     )

@@ -325,9 +325,10 @@ class Window:
         return ComponentReading(
             energy_j=energy_j,
             provenance=weakest([source.provenance, "sampled"]) if bridged else source.provenance,
-            source=_describe(source.description, bridged, start_s, end_s),
+            source=source.description,
             uncertainty_j=math.hypot(window_j, edges_j, shared_j),
             resolution_s=poller.recordings[index].resolution_s,
+            bridged=_describe(bridged, start_s, end_s),
         )
 
     def _is_fully_compared(self, component: Component) -> bool:
@@ -350,10 +351,10 @@ class Window:
         return sum(self._idle_power_w[component] for component in components)
 
 
-def _describe(meter: str, gaps: Sequence[Gap], start_s: float, end_s: float) -> str:
-    """Return a meter's name, and what of its reading was bridged, and why."""
+def _describe(gaps: Sequence[Gap], start_s: float, end_s: float) -> str:
+    """Return how much of a window was bridged, and why; empty if nothing was."""
     if not gaps:
-        return meter
+        return ""
     bridged_s = sum(gap.overlap_s(start_s, end_s) for gap in gaps)
     reasons = dict.fromkeys(gap.reason for gap in gaps)
-    return f"{meter}, {bridged_s:.2g} s bridged: {'; '.join(list(reasons)[:3])}"
+    return f"{bridged_s:.2g} s: {'; '.join(list(reasons)[:3])}"

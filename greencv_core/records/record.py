@@ -40,6 +40,8 @@ class EnergyRecord(_Record):
     """Standard uncertainty in J; None if unknown."""
     resolution_s: float | None = None
     """Refresh period of the meter in s."""
+    bridged: str = ""
+    """How long the meter told nothing and the energy was interpolated, and why."""
 
 
 class WindowRecord(_Record):

@@ -117,7 +117,7 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         {
             "component": name.upper(),
             "provenance": part.provenance,
-            "meter": part.source,
+            "meter": f"{part.source}, bridged in part" if part.bridged else part.source,
             "counted": name in r.total.components,
         }
         for r in records
