@@ -26,6 +26,12 @@ NO_COUNTERS = {"GREENCV_POWERCAP": "/nonexistent"}
 READY = "import sys, time; print('ready', flush=True); "
 
 
+def hear_signals():
+    """Undo what a shell's background job and ``nohup`` do to all that is started from them."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def environment(library, tmp_path):
     """Return an environment with a GPU of known power, and dead counters of CPU and RAM.
@@ -61,7 +67,8 @@ def begin(environment):
         process = subprocess.Popen(
             [GREENCV, "meter", *map(str, arguments)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=ROOT, env=environment, start_new_session=True, **options,
+            cwd=ROOT, env=environment, start_new_session=True,
+            **{"preexec_fn": hear_signals, **options},
         )  # fmt: skip
         processes.append(process)
         assert process.stdout.readline() == b"ready\n"
@@ -267,6 +274,11 @@ def test_nohup_holds(begin):
     assert process.returncode == 3
 
 
+def take_terminal():
+    hear_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def in_terminal(environment, *arguments, press=None):
     """Run ``greencv meter`` in a terminal; return exit code and screen.
 
@@ -277,7 +289,7 @@ def in_terminal(environment, *arguments, press=None):
         [GREENCV, "meter", *map(str, arguments)],
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, start_new_session=True,
         env={**environment, "TERM": "xterm", "LINES": "20"},
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(theirs)
     screen = b""

@@ -12,8 +12,8 @@ from greencv_core.metering.gpu import GpuRecording, GpuState
 from greencv_core.metering.gpu_summary import GpuStates
 from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
 
-DAY_S, HOURS_S = 86_400.0, 7_200.0
-EDGES_S = (0.0, 1_000.0, 4_615.0, 6_000.0)
+DAY_S, HOUR_S = 86_400.0, 3_600.0
+EDGES_S = (0.0, 1_000.0, 2_215.0, 3_000.0)
 REFRESH_S = 0.1
 
 
@@ -114,13 +114,13 @@ def test_a_live_counter(clock):
 @pytest.mark.parametrize("every_refresh", [False, True], ids=["counter", "every refresh"])
 def test_a_card_with_a_counter(clock, every_refresh):
     recording = GpuRecording(Card(clock, uses_counter=True, every_refresh=every_refresh))
-    check(recording, record(clock, recording, 0.0005, HOURS_S), HOURS_S)
+    check(recording, record(clock, recording, 0.0005, HOUR_S), HOUR_S)
 
 
 @pytest.mark.slow
 def test_a_card_without_a_counter(clock):
     recording = GpuRecording(Card(clock, uses_counter=False, every_refresh=True))
-    check(recording, record(clock, recording, 0.0005, HOURS_S), HOURS_S)
+    check(recording, record(clock, recording, 0.0005, HOUR_S), HOUR_S)
 
 
 def test_states_of_a_card_do_not_grow():

@@ -25,15 +25,10 @@ SECOND_DIE = {
 CARDS = {
     "MI300X": [{}],
     "MI250, one die": [MI250, MI250 | SECOND_DIE],
-    "MI100, dead counter": [
-        {"name": "AMD Instinct MI100", "device_id": "0x738c", "gfx": "gfx908", "counter": "dead",
-         "power_key": "average_socket_power"},
-    ],
 }  # fmt: skip
 TOLD = {
     "MI300X": ("measured", "AMD SMI energy counter (AMD Instinct MI300X OAM)"),
     "MI250, one die": (None, "one of two dies of a card"),
-    "MI100, dead counter": ("sampled", "its energy counter does not move"),
 }
 
 
