@@ -24,7 +24,7 @@ test: $(READY) lint ## lint, check types and imports, run the tests that find mo
 
 test-all: test ## and the slow tests: whole studies, the browser on every page, metering in real time
 	@$(BIN)/python -m pytest -m "slow and not realtime" --numprocesses 2 --dist worksteal
-	@$(BIN)/python -m pytest -m realtime
+	@$(BIN)/python -m pytest -m realtime --numprocesses 2 --dist loadfile
 
 train: $(READY) ## train and meter what is missing, build nothing
 	@$(BIN)/greencv run $(STUDY)

@@ -99,7 +99,8 @@ def test_counters_that_are_published_in_batches_keep_their_interval(chip, batch_
     for component, part in reading.components.items():
         error_j = part.energy_j - truth_j(chip, component, start_s, end_s)
         assert abs(error_j) <= 1.96 * part.uncertainty_j + 0.01, component
-    assert reading.cpu.uncertainty_j < 0.2 * reading.cpu.energy_j
+    if batch_s < 1:  # of longer ones the window may hold no whole batch
+        assert reading.cpu.uncertainty_j < 0.2 * reading.cpu.energy_j
     assert reading.cpu.resolution_s == pytest.approx(batch_s, abs=0.15)
 
 

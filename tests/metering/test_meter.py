@@ -214,10 +214,10 @@ def test_marks_part_a_window_and_windows_nest(powercap):
     first, second = outer.phases
     assert (first.name, second.name) == ("first", "second")
     assert first.end_s == second.start_s
-    assert first.reading.cpu.energy_j == pytest.approx(2, rel=0.02)
-    assert second.reading.cpu.energy_j == pytest.approx(4, rel=0.02)
-    assert inner.reading.cpu.energy_j == pytest.approx(4, rel=0.02)
-    assert outer.reading.cpu.energy_j == pytest.approx(6, rel=0.02)
+    assert first.reading.cpu.energy_j == pytest.approx(2, rel=0.06)
+    assert second.reading.cpu.energy_j == pytest.approx(4, rel=0.06)
+    assert inner.reading.cpu.energy_j == pytest.approx(4, rel=0.06)
+    assert outer.reading.cpu.energy_j == pytest.approx(6, rel=0.06)
 
 
 def test_a_window_closes_when_the_work_fails(powercap):
