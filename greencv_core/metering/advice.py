@@ -1,4 +1,4 @@
-"""What a computer lacks for a better meter, and the one command that helps.
+"""What is missing for a better meter, and the one command that helps.
 
 Sources: PCI vendors (https://pci-ids.ucw.cz/), powercap in containers
 (https://github.com/moby/moby/security/advisories/GHSA-jq35-85cj-fj4p), udev's substitutions
@@ -17,6 +17,7 @@ from pathlib import Path
 from greencv_core.metering.discovery import Discovery
 from greencv_core.metering.sources.rapl import PERMISSION_COMMAND, PERMISSION_RULE
 from greencv_core.utils.energy import Component
+from greencv_core.utils.files import read_stripped
 
 NVIDIA, AMD = "0x10de", "0x1002"
 GPU_CLASSES = ("0x03", "0x12")
@@ -151,8 +152,8 @@ def look_around(found: Discovery, root: Path = Path("/")) -> Surroundings:
         processor=platform.machine(),
         rapl_reason=found.unavailable.get("rapl", ""),
         container="KUBERNETES_SERVICE_HOST" in os.environ or any(os.path.exists(p) for p in marks),
-        virtual="hypervisor" in _text(root / "proc/cpuinfo").split(),
-        gpu_vendors=frozenset(_text(path / "vendor") for path in pci),
+        virtual="hypervisor" in read_stripped(root / "proc/cpuinfo").split(),
+        gpu_vendors=frozenset(read_stripped(path / "vendor") for path in pci),
         gpu_devices=frozenset(name for name, path in drivers.items() if os.path.exists(path)),
         packages=frozenset(name for name in packages if importlib.util.find_spec(name)),
     )
@@ -163,11 +164,4 @@ def _unused_gpu(here: Surroundings, vendor: str, driver: str) -> bool:
 
 
 def _is_gpu(path: Path) -> bool:
-    return _text(path / "class").startswith(GPU_CLASSES)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
+    return read_stripped(path / "class").startswith(GPU_CLASSES)

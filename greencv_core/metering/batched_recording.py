@@ -12,10 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from greencv_core.metering.counter import CheckedCounter
-from greencv_core.metering.energy_curves import CounterCurve, EnergyCurve, Floats, columns
+from greencv_core.metering.energy_curves import (
+    UNIFORM,
+    CounterCurve,
+    EnergyCurve,
+    Floats,
+    columns,
+)
 from greencv_core.metering.gaps import Gap
 from greencv_core.metering.refresh_cycle import Refresh
-from greencv_core.metering.thinning import kept_after_thinning
+from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
 
 POLL_GAP_S = 0.1
 """Longest time between polls, each of which takes some milliseconds."""
@@ -26,7 +32,6 @@ TAIL_S = 0.15
 FEW_BATCHES, FEW_SHARE = 4, 0.3
 """Number of batches up to which their spread is unknown, and assumed to be this share."""
 AGE_S = 1e-3  # age of a counter that is published at each read
-UNIFORM = 1 / math.sqrt(12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,8 @@ class BatchedRecording:
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""
+        if len(self._readings) < MOST_READINGS:
+            return
         kept = kept_after_thinning([reading.time_s for reading in self._readings], edges_s)
         if kept is not None:
             self._readings = [self._readings[i] for i in kept]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from greencv_core.metering.counter import CheckedCounter
-from greencv_core.metering.energy_curves import CounterCurve, EnergyCurve
+from greencv_core.metering.energy_curves import UNIFORM, CounterCurve, EnergyCurve
 from greencv_core.metering.gaps import Gap, with_gaps
 from greencv_core.metering.thinning import kept_after_thinning
 
@@ -59,7 +58,7 @@ class CountRecording:
         """Return the energy over time."""
         times = np.array(self._times)
         refresh_s = self.resolution_s or 0.0
-        uncertainty_s = np.full(len(times), refresh_s / math.sqrt(12))
+        uncertainty_s = np.full(len(times), UNIFORM * refresh_s)
         curve = CounterCurve(times, np.array(self._energy_j), uncertainty_s, steps=False)
         return with_gaps(curve, self.gaps)
 

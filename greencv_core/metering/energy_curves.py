@@ -19,7 +19,8 @@ from greencv_core.metering.refresh_cycle import Refresh
 
 Floats = npt.NDArray[np.float64]
 
-_UNIFORM = 1 / math.sqrt(12)
+UNIFORM = 1 / math.sqrt(12)
+"""Standard uncertainty of a quantity that lies within an interval, as a share of its width."""
 COUNTER_RESOLUTION_J = 1e-3
 AVERAGING_S = 1.0  # seconds over which NVML's averaged power is the mean
 DENSE_JUMPS = 10
@@ -83,7 +84,7 @@ class CounterCurve:
         """Return the energy between two times and its standard uncertainty, both in J."""
         times = np.array([start_s, end_s])
         (start_j, end_j), uncertainties_j = self._energy_and_uncertainty_j(times)
-        resolution_j = COUNTER_RESOLUTION_J * _UNIFORM
+        resolution_j = COUNTER_RESOLUTION_J * UNIFORM
         return float(end_j - start_j), math.hypot(*uncertainties_j, resolution_j)
 
     def _energy_and_uncertainty_j(self, time_s: Floats) -> tuple[Floats, Floats]:
@@ -133,7 +134,7 @@ class CounterCurve:
             np.where(one_sided, other_j, excess_w * spread_s),
         )
         restless_j = self._restless_w[i] * spread_s
-        alone_j = np.where(np.isnan(before) & np.isnan(after), (last_j - first_j) * _UNIFORM, 0.0)
+        alone_j = np.where(np.isnan(before) & np.isnan(after), (last_j - first_j) * UNIFORM, 0.0)
         return energy, np.fmin(np.hypot(np.hypot(shape_j, restless_j), alone_j), last_j - first_j)
 
 
@@ -176,7 +177,7 @@ class PowerCurve:
         padded = np.concatenate([[0.0], jumps, [0.0]])
         bends = np.fmax(np.abs(jumps - padded[:-2]), np.abs(jumps - padded[2:]))
         self._jumps_w = np.sign(jumps) * np.fmin(np.abs(jumps), bends)
-        self._uncertainties_j = np.abs(self._jumps_w) * np.hypot(widths_s * _UNIFORM, u[1:])
+        self._uncertainties_j = np.abs(self._jumps_w) * np.hypot(widths_s * UNIFORM, u[1:])
 
     def energy_at_j(self, time_s: Floats) -> Floats:
         """Return the energy until each time; beyond the refreshes the nearest power continues."""

@@ -85,7 +85,7 @@ class Window:
         self._poller.start()
         self._start_s = self._marked_s = time.monotonic()
 
-    def close(self, called_s: float | None = None) -> None:
+    def close(self, called_s: float) -> None:
         """Synchronise the device and end the window; the meters run on until settled.
 
         The work has ended at ``called_s``, unless the device is then waited for.
@@ -96,8 +96,7 @@ class Window:
             self._synchronize()
         finally:  # a device that failed cannot be synchronised
             now_s = time.monotonic()
-            waited = called_s is None or now_s - called_s > NO_WAIT_S
-            self._end_s = now_s if waited or called_s is None else called_s
+            self._end_s = now_s if now_s - called_s > NO_WAIT_S else called_s
             self._poller.stop_after(self._end_s)
             self._poller.poll_all(at_end=True)
 
@@ -151,7 +150,8 @@ class Window:
             The window is still open.
         """
         reading = self._read_until(self._closed_s())
-        return replace(reading, problems=(*reading.problems, *self._disagreements()))
+        disagreements = _disagreements(self._compare(reading))
+        return replace(reading, problems=(*reading.problems, *disagreements))
 
     @property
     def edges_s(self) -> tuple[float, float]:
@@ -206,15 +206,7 @@ class Window:
     @property
     def comparisons(self) -> tuple[tuple[Component, ComponentReading, ComponentReading], ...]:
         """Component and the readings of its best and second meter, if ``compare`` was set."""
-        end_s = self._closed_s()
-        best = self._read_until(end_s).components
-        curves = self._curves()
-        found = []
-        for component, reading in best.items():
-            second = self._component(component, self._start_s, end_s, curves, best=False)
-            if second is not None and self._is_fully_compared(component):
-                found.append((component, reading, second))
-        return tuple(found)
+        return self._compare(self._read_until(self._closed_s()))
 
     @property
     def gpu(self) -> GpuSummary | None:
@@ -229,20 +221,17 @@ class Window:
         """Other processes on the GPUs, and clocks reduced by temperature."""
         return self._poller.gpu_states.disturbances(own_process_on_gpu=self._works_on_gpu())
 
-    def _disagreements(self) -> tuple[str, ...]:
-        """Return a problem for each component whose two meters contradict each other."""
-        problems = []
-        for component, first, second in self.comparisons:
-            low_j, high_j = sorted([first, second], key=lambda part: part.energy_j)
-            apart_j = high_j.energy_j - low_j.energy_j - SENSOR_ACCURACY * high_j.energy_j
-            widths_j = [COVERAGE_FACTOR * (part.uncertainty_j or 0.0) for part in (first, second)]
-            # An estimate that is far off says nothing against a counter.
-            if second.provenance != "estimated" and apart_j > sum(widths_j):
-                problems.append(
-                    f"two meters of the {component.upper()} disagree: {first.energy_j:,.0f} J by "
-                    f"{first.source}, {second.energy_j:,.0f} J by {second.source}"
-                )
-        return tuple(problems)
+    def _compare(
+        self, reading: Reading
+    ) -> tuple[tuple[Component, ComponentReading, ComponentReading], ...]:
+        """Return the second meters of the components of the whole window's reading."""
+        end_s, curves = self._closed_s(), self._curves()
+        found = []
+        for component, first in reading.components.items():
+            second = self._component(component, self._start_s, end_s, curves, best=False)
+            if second is not None and self._is_fully_compared(component):
+                found.append((component, first, second))
+        return tuple(found)
 
     def _end_part(self, name: str, start_s: float) -> float:
         self._synchronize()
@@ -358,3 +347,21 @@ def _describe(gaps: Sequence[Gap], start_s: float, end_s: float) -> str:
     bridged_s = sum(gap.overlap_s(start_s, end_s) for gap in gaps)
     reasons = dict.fromkeys(gap.reason for gap in gaps)
     return f"{bridged_s:.2g} s: {'; '.join(list(reasons)[:3])}"
+
+
+def _disagreements(
+    comparisons: Sequence[tuple[Component, ComponentReading, ComponentReading]],
+) -> tuple[str, ...]:
+    """Return a problem for each component whose two meters contradict each other."""
+    problems = []
+    for component, first, second in comparisons:
+        low_j, high_j = sorted([first.energy_j, second.energy_j])
+        apart_j = high_j - low_j - SENSOR_ACCURACY * high_j
+        widths_j = [COVERAGE_FACTOR * (part.uncertainty_j or 0.0) for part in (first, second)]
+        # An estimate that is far off says nothing against a counter.
+        if second.provenance != "estimated" and apart_j > sum(widths_j):
+            problems.append(
+                f"two meters of the {component.upper()} disagree: {first.energy_j:,.0f} J by "
+                f"{first.source}, {second.energy_j:,.0f} J by {second.source}"
+            )
+    return tuple(problems)

@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all, and read those that may be missing."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_stripped(path: Path) -> str:
+    """Return the text of a file without white space around it; empty if it cannot be read."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def check_writable(path: Path) -> None:

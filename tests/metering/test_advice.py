@@ -1,4 +1,4 @@
-"""What a computer lacks and the command that helps, on trees of made-up computers."""
+"""What is missing and the command that helps, on trees of made-up computers."""
 
 from dataclasses import replace
 

@@ -352,7 +352,7 @@ def _power_key(smi: Any, handle: Any) -> str | None:
 
 
 def _query(smi: Any, handle: Any, function: str, *arguments: Any) -> Any:
-    # Older versions lack some functions, and some raise other errors than their own.
+    # Older versions do not have all functions, and some functions raise errors of other kinds.
     try:
         return getattr(smi, function)(handle, *arguments)
     except Exception:

@@ -20,6 +20,7 @@ from greencv_core.metering.gpu import GpuRecording, GpuState
 from greencv_core.metering.refresh_cycle import RefreshCycle
 from greencv_core.metering.sources import rocm
 from greencv_core.utils.energy import Component, Provenance
+from greencv_core.utils.files import read_stripped
 
 HWMON = "/sys/class/hwmon"
 """Folder of the sensors, unless ``$GREENCV_HWMON`` names another."""
@@ -127,7 +128,9 @@ def visible_gpus(*, with_amd: bool) -> tuple[str, ...]:
         raise MeterError(f"which of several Intel GPUs {mask} means is unknown; unset it")
     if not with_amd or not rocm.DRIVER.exists():
         return tuple(others)
-    serials = [(u, _text(folder / "device" / "unique_id").lower()) for u, folder in amd.items()]
+    serials = [
+        (u, read_stripped(folder / "device" / "unique_id").lower()) for u, folder in amd.items()
+    ]
     return (*others, *rocm.visible(serials, ordered=False))
 
 
@@ -147,7 +150,7 @@ def open_gpu(uuid: str) -> HwmonSource:
     driver = _driver(folder)
     if driver == "amdgpu":
         _check_amd(uuid, folder)
-    name = _text(folder / "device" / "product_name") or f"{driver} card"
+    name = read_stripped(folder / "device" / "product_name") or f"{driver} card"
     power = next((p for p in map(folder.joinpath, _POWERS) if _shows_card(p)), None)
     energy = folder / "energy1_input"
     caps = ("power1_cap", "power1_max", "power1_rated_max", "power1_crit")
@@ -192,28 +195,28 @@ def _cards() -> dict[str, Path]:
 
 
 def _driver(folder: Path) -> str:
-    return _text(folder / "name")
+    return read_stripped(folder / "name")
 
 
 def _check_amd(uuid: str, folder: Path) -> None:
     device = folder / "device"
-    reason = rocm.shared_energy(_text(device / "device"), "", whole_card=False)
+    reason = rocm.shared_energy(read_stripped(device / "device"), "", whole_card=False)
     if not (folder / "power1_cap").exists():  # amdgpu hides it for GPUs inside of a CPU
         reason = rocm.shared_energy("", rocm.INTEGRATED[0], whole_card=False)
     if reason:
         raise MeterError(f"GPU {uuid}: {reason}")
-    if _text(device / "current_compute_partition") not in ("", "SPX"):
+    if read_stripped(device / "current_compute_partition") not in ("", "SPX"):
         raise MeterError(f"GPU {uuid} {rocm.PARTITIONED}")
 
 
 def _shows_card(path: Path) -> bool:
     """Return whether a sensor exists and shows the whole card."""
     label = path.with_name(path.name.partition("_")[0] + "_label")
-    return path.exists() and _text(label) in CARD_LABELS
+    return path.exists() and read_stripped(label) in CARD_LABELS
 
 
 def _limit_w(path: Path) -> float:
-    text = _text(path)
+    text = read_stripped(path)
     return int(text) / 1e6 if text.isdigit() else 0.0
 
 
@@ -233,8 +236,8 @@ def _all_rails() -> list[tuple[Path, str, str]]:
             continue
         for path in sorted(folder.glob("in[123]_label")):
             channel = path.name.removeprefix("in").removesuffix("_label")
-            if _text(folder / f"in{channel}_enable") != "0":
-                found.append((folder, channel, _text(path)))
+            if read_stripped(folder / f"in{channel}_enable") != "0":
+                found.append((folder, channel, read_stripped(path)))
     return found
 
 
@@ -266,10 +269,3 @@ def _number(name: str, path: Path) -> int:
         if number in (errno.ENOENT, errno.ENODEV):
             raise MeterError(f"{name}: {path.name} lost: {error}") from error
         raise RefusedReadError(f"{name}: {path.name} cannot be read: {error}") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

@@ -16,6 +16,7 @@ from greencv_core.metering.base import MeterError, RefusedReadError
 from greencv_core.metering.count_recording import CountRecording
 from greencv_core.metering.counter import CheckedCounter
 from greencv_core.utils.energy import Component, Provenance
+from greencv_core.utils.files import read_stripped
 
 POWERCAP = "/sys/class/powercap"
 """Folder of the counters, unless ``$GREENCV_POWERCAP`` names another."""
@@ -138,7 +139,7 @@ def find_zones() -> dict[Component, list[Path]]:
     }
     paths: dict[Component, list[Path]] = {"cpu": [], "ram": []}
     for _, path in sorted(by_name.items()):
-        name = _text(path / "name")
+        name = read_stripped(path / "name")
         if name.startswith("package"):
             paths["cpu"].append(path)
         elif name == "dram":
@@ -170,7 +171,7 @@ def _root() -> Path:
 def _open_zones(paths: Sequence[Path]) -> list[Zone]:
     zones = []
     for path in paths:
-        zones.append(Zone(path, _text(path / "name"), read_range_j(path)))
+        zones.append(Zone(path, read_stripped(path / "name"), read_range_j(path)))
         zones[-1].read_j()
     return zones
 
@@ -204,10 +205,3 @@ def _no_package_reason(root: Path) -> str:
             "(intel-rapl-mmio); load the kernel module: sudo modprobe intel_rapl_msr"
         )
     return "no RAPL counter (virtual machines, containers and most ARM CPUs have none)"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

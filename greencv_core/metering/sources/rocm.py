@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greencv_core.metering.base import MeterError
+from greencv_core.utils.files import read_stripped
 
 PREFIX = "AMD-"
 """Start of the identifier of an AMD GPU; its PCI address follows."""
@@ -58,13 +59,7 @@ def shared_energy(device_id: str, gfx: str, whole_card: bool) -> str:
 
 def count_dies() -> int:
     """Return how many dies of two-die cards the PCI bus has, also those of other users."""
-    found = 0
-    for path in PCI.glob("*/device"):
-        try:
-            found += path.read_text().strip() in TWO_DIES
-        except OSError:
-            continue
-    return found
+    return sum(read_stripped(path) in TWO_DIES for path in PCI.glob("*/device"))
 
 
 def install_command() -> str:
