@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from greencv_core import __version__
 from greencv_core.cli.book import book
 from greencv_core.cli.claims import claims
 from greencv_core.cli.console import err
@@ -59,6 +60,24 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (export_runs, "runs export --format csv --output runs.csv"),
     (merge_runs, "runs merge /mnt/lab/runs --store runs"),
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"greencv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    pass
+
+
 for _command, _example in _COMMANDS:
     _first, *_rest = _example.split()
     _group, _name = (runs_app, _rest[0]) if _first == "runs" else (app, _first)
@@ -89,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument, from click
-            err.print(f"[red]error:[/] {escape(error.format_message())}", soft_wrap=True)
+            if message := error.format_message():  # none where help has just been shown
+                err.print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
             return 2
         raise
     if code == INTERRUPTED:  # typer may also return it
