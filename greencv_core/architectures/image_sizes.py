@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from greencv_core.architectures.libraries import LIBRARIES, split_name
 from greencv_core.utils.errors import BadInputError
 
-SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
+SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 320, 384, 448, 512, 518)
 """Sizes in pixels that are tried until some fit, for a message."""
 _NAMED = 3
 _CLASSES = 10

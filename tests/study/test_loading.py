@@ -100,7 +100,7 @@ def test_a_study_is_written_so_that_its_words_stay_words():
     words = ["08", "0o17", "1_0", "1e3", "no", "1:30", "0x1F", "n", "2026-02-30", "=", "<<", "~"]
     content["dataset"]["classes"] = {word: [f"of {word}", word] for word in words}
     study = validate_study(content, "study")
-    assert parse_study(dump_study(study), "copy") == study
+    assert parse_study(dump_study(study), "study") == study
 
 
 @pytest.mark.parametrize("text", ["2e-3", "2.0e-3", "0.002", "2E-3"])

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from greencv_core.estimation.trajectory import Floats
-from greencv_core.published.seaa2023.nvidia_smi import whole_lines
+from greencv_core.published.log_checks import find_clock_set_back
+from greencv_core.published.seaa2023.nvidia_smi import line_number, whole_lines
 from greencv_core.utils.errors import BadInputError
 
 _TYPES = {
@@ -36,7 +37,8 @@ def read_processor_log(path: Path) -> ProcessorLog:
     Raises
     ------
     BadInputError
-        A column is missing, a line is invalid, or there are fewer than two lines.
+        A column is missing, a line is invalid, there are fewer than two lines, or a time is before
+        that of the line before.
     """
     content, _ = whole_lines(path)
     try:
@@ -50,4 +52,6 @@ def read_processor_log(path: Path) -> ProcessorLog:
     if table.num_rows < 2:
         raise BadInputError(f"{path}: too short: {table.num_rows} lines")
     time_s = pc.cast(table["timestamp"], pa.int64()).to_numpy() / 1e6
+    for place, text in find_clock_set_back(time_s):
+        raise BadInputError(f"{path}, line {line_number(content, place)}: {text}")
     return ProcessorLog(time_s, *(table[name].to_numpy() for name in list(_TYPES)[1:]))
