@@ -21,7 +21,7 @@ import torchvision
 
 from greencv_core.architectures.keras import PAPER_ARCHITECTURES, build_paper, preprocessing
 from greencv_core.architectures.keras.keras_weights import load_imagenet
-from greencv_core.architectures.weights import replace_classifier
+from greencv_core.architectures.weights import AUXILIARY_HEADS, replace_classifier
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import without_secrets
 from greencv_core.utils.text import one_line
@@ -84,9 +84,9 @@ def _build_torchvision(
     name: str, classes: int, image_size: int, pretrained: bool
 ) -> torch.nn.Module:
     # GoogLeNet and Inception warn of a change of their default initialisation; their auxiliary
-    # heads would return tuples in training.
+    # heads would return tuples in training, but are among the published weights.
     options: dict[str, object] = {}
-    if name in ("googlenet", "inception_v3"):
+    if name in ("googlenet", "inception_v3") and not pretrained:
         options = {"aux_logits": False}
     elif _is_vision_transformer(name):
         options = {"image_size": image_size}
@@ -98,6 +98,10 @@ def _build_torchvision(
             return module
         weights = torchvision.models.get_model_weights(name).DEFAULT
         module = _load_pretrained(name, lambda: create(weights=weights, progress=False))
+    for head in AUXILIARY_HEADS:
+        if hasattr(module, head):
+            module.aux_logits = False
+            setattr(module, head, None)
     replace_classifier(module, classes)
     return module
 

@@ -12,6 +12,9 @@ import torch
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import one_line
 
+AUXILIARY_HEADS = ("AuxLogits", "aux1", "aux2")
+"""Heads of Inception and GoogLeNet that torchvision adds for training; they are not built here."""
+
 
 def classifier_layers(module: torch.nn.Module) -> list[torch.nn.Module]:
     """Return the parts that map features to classes, which are random after weights were loaded.
@@ -97,11 +100,11 @@ def _fitted(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch
             break
         state = {key.partition(".")[2]: value for key, value in state.items()}
     state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
-    return {k: v for k, v in state.items() if k in wanted or not _AUXILIARY.match(k)}
+    heads = tuple(f"{head}." for head in AUXILIARY_HEADS)
+    return {k: v for k, v in state.items() if k in wanted or not k.startswith(heads)}
 
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
-_AUXILIARY = re.compile(r"(?:AuxLogits|aux1|aux2)\.")
 
 
 def _classifier_keys(module: torch.nn.Module) -> set[str]:

@@ -9,6 +9,7 @@ import torch
 import torchvision
 
 from greencv_core.architectures import build
+from greencv_core.architectures.libraries import LIBRARIES, imagenet_size
 from greencv_core.architectures.weights import classifier_layers
 from greencv_core.records.source import load_study
 from greencv_core.training.stage import freeze_for_stage
@@ -81,6 +82,48 @@ def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(site, tmp_path
     site.files[f"/{name}"] = b"damaged"
     text = refusal(build.build, "squeezenet1_1", 10, 32, "imagenet")
     assert "could not be downloaded: invalid hash" in text
+
+
+@pytest.fixture
+def made_up_downloads(monkeypatch):
+    """Answer torchvision's downloads with weights of the right shapes."""
+    names = torchvision.models.list_models(module=torchvision.models)
+    by_url = {torchvision.models.get_model_weights(name).DEFAULT.url: name for name in names}
+
+    def load(url, *_, **__):
+        name = by_url[url]
+        options = {}
+        if name in ("googlenet", "inception_v3"):
+            options = {"aux_logits": True}
+        elif name.startswith("vit_"):
+            options = {"image_size": imagenet_size(name)}
+        return torchvision.models.get_model(name, weights=None, **options).state_dict()
+
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", load)
+    return names
+
+
+def assert_trains_with_imagenet(name):
+    size = imagenet_size(name) or 224
+    build.check_architecture(name, "imagenet", size)
+    # RegNet cannot be built without values.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        module = LIBRARIES["torchvision"].build(name, 10, size, True)
+        output = module.train()(torch.zeros(2, 3, size, size))
+    assert output.shape == (2, 10), name
+    assert len(classifier_layers(module)) == 1
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "vit_h_14", "maxvit_t"])
+def test_imagenet_weights_of_a_name_train(made_up_downloads, name):
+    assert_trains_with_imagenet(name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_imagenet_weights_of_every_name_train(made_up_downloads):
+    for name in made_up_downloads:
+        assert_trains_with_imagenet(name)
 
 
 def test_timm_models_can_be_named():
