@@ -32,7 +32,7 @@ def test_a_log_is_read_to_its_last_whole_line(tmp_path):
         (HEADER + line(1), "too short: 1 lines"),
         (HEADER + line(1, day="2023-02-29"), "conversion error"),
         (HEADER + line(60), "conversion error"),
-        (HEADER + line(1) + line(3) + line(2), "line 4: the time is 1.0 s before that of the line"),
+        (HEADER + line(1) + line(3) + line(2), "line 4: the time is"),
         (HEADER + line(1, "three"), "conversion error"),
         (HEADER + line(1) + "2023-03-08T13:11:02.250001,3.5\n", "Expected 4 columns"),
         (HEADER.replace("cpu", "gpu") + line(1), "cpu usage"),

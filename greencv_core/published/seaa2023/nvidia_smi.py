@@ -129,7 +129,7 @@ def whole_lines(path: Path) -> tuple[bytes, bytes]:
 
 def line_number(content: bytes, place: int) -> int:
     """Return the line of a reading in a file with a header; parsers skip empty lines."""
-    return [n for n, line in enumerate(content.split(b"\n"), 1) if line.strip()][place + 1]
+    return [n for n, line in enumerate(content.splitlines(), 1) if line.strip()][place + 1]
 
 
 def _fields(content: bytes) -> list[str]:
