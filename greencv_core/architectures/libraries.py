@@ -100,7 +100,7 @@ def _build_torchvision(
         module = _load_pretrained(name, lambda: create(weights=weights, progress=False))
     for head in AUXILIARY_HEADS:
         if hasattr(module, head):
-            module.aux_logits = False
+            vars(module)["aux_logits"] = False
             setattr(module, head, None)
     replace_classifier(module, classes)
     return module

@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -140,7 +140,7 @@ class _StudyLoader(yaml.SafeLoader):
     which this library follows, 010 is eight, 1:30 is ninety and ``no`` is false.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - of the class, as in the library
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
