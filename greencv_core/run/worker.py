@@ -252,15 +252,16 @@ def find_study_errors(study: Study, *, download: bool) -> list[str]:
 
 def _find_study_errors(study: Study, download: bool) -> list[str]:
     from greencv_core.architectures.build import build, check_architecture
+    from greencv_core.architectures.image_sizes import check_image_size
     from greencv_core.datasets import check_dataset
 
     weights, size, carbon = study.protocol.weights, study.dataset.image_size, study.carbon
 
     def check_model(name: str) -> None:
+        check_architecture(name, weights, size)
+        check_image_size(name, size, weights)
         if download and weights != "none":  # building downloads the weights and checks their shapes
             build(name, 10, size, weights)
-        else:
-            check_architecture(name, weights, size)
 
     checks: list[Callable[[], object]] = [
         *(partial(check_model, name) for name in study.architectures),

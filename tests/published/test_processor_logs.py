@@ -33,6 +33,7 @@ def test_a_log_is_read_to_its_last_whole_line(tmp_path):
         (HEADER + line(1), "too short: 1 lines"),
         (HEADER + line(1, day="2023-02-29"), "conversion error"),
         (HEADER + line(60), "conversion error"),
+        (HEADER + line(1) + line(3) + line(2), "line 4: the time is"),
         (HEADER + line(1, "three"), "conversion error"),
         (HEADER + line(1) + "2023-03-08T13:11:02.250001,3.5\n", "Expected 4 columns"),
         (HEADER.replace("cpu", "gpu") + line(1), "cpu usage"),
@@ -47,6 +48,7 @@ def test_a_log_that_is_none_is_one_line(tmp_path, content, reason):
     [
         HEADER + line(1) + line(2) + line(3),  # nothing odd
         HEADER + line(1),
+        HEADER + line(2) + line(1),
         HEADER + line(1) + "\n" + line(2),
         HEADER + line(1, "three") + line(2),
         HEADER + line(1, '"3.5') + line(2, '3.5"'),

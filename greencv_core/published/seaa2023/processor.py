@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from greencv_core.estimation.trajectory import Floats
+from greencv_core.published.log_checks import find_clock_set_back
 from greencv_core.published.seaa2023.digits import IrregularError, require
-from greencv_core.published.seaa2023.nvidia_smi import whole_lines
+from greencv_core.published.seaa2023.nvidia_smi import line_number, whole_lines
 from greencv_core.utils.errors import BadInputError
 
 _TYPES = {
@@ -50,7 +51,8 @@ def read_processor_log(path: Path) -> ProcessorLog:
     Raises
     ------
     BadInputError
-        A column is missing, a line is invalid, or there are fewer than two lines.
+        A column is missing, a line is invalid, there are fewer than two lines, or a time is before
+        that of the line before.
     """
     content, _ = whole_lines(path)
     try:
@@ -59,7 +61,10 @@ def read_processor_log(path: Path) -> ProcessorLog:
         raise BadInputError(f"{path}: {str(error).splitlines()[0]}") from error
     if table.num_rows < 2:
         raise BadInputError(f"{path}: too short: {table.num_rows} lines")
-    return ProcessorLog(*_columns(table))
+    log = ProcessorLog(*_columns(table))
+    for place, text in find_clock_set_back(log.time_s):
+        raise BadInputError(f"{path}, line {line_number(content, place)}: {text}")
+    return log
 
 
 def _read_or_error(path: Path) -> ProcessorLog | BadInputError | OSError:
@@ -79,7 +84,9 @@ def _parse_together(contents: list[bytes]) -> Iterator[ProcessorLog]:
     require(table.num_rows == ends[-1])  # no line was empty, and none spans two
     columns = _columns(table)
     for start, end in zip(ends - lines, ends, strict=True):
-        yield ProcessorLog(*(column[start:end] for column in columns))
+        log = ProcessorLog(*(column[start:end] for column in columns))
+        require(not find_clock_set_back(log.time_s))
+        yield log
 
 
 def _parse(content: bytes) -> pa.Table:
