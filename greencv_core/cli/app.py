@@ -5,6 +5,7 @@ Each command imports what it needs when it is called, so that ``greencv --help``
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -87,6 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has finished
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        err.print(f"[red]error:[/] the output cannot be written: {error.strerror}")
+        return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument, from click
             err.print(f"[red]error:[/] {escape(error.format_message())}", soft_wrap=True)

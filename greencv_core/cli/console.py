@@ -18,7 +18,17 @@ from greencv_core.utils.errors import GreencvError
 if TYPE_CHECKING:
     from greencv_core.records.store import Damaged, Store
 
-out = Console()
+NARROWEST = 60  # a table that is narrower would leave out columns
+
+
+class _Output(Console):
+    @property
+    def width(self) -> int:
+        """Columns of a line: on a narrower terminal, lines are broken by the terminal."""
+        return max(super().width, NARROWEST)
+
+
+out = _Output()
 err = Console(stderr=True)
 
 StudyArgument = Annotated[

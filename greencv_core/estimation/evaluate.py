@@ -32,6 +32,7 @@ from greencv_core.estimation.trajectory import (
     Oracle,
     Trajectory,
 )
+from greencv_core.utils.interpreters import children_isolated
 from greencv_core.utils.text import listed, number, percent
 
 METHODS: Mapping[str, Callable[[], Estimator]] = MappingProxyType(
@@ -252,11 +253,12 @@ def score(
             f"{len(trajectories)}"
         )
     score_fold = joblib.delayed(_score_fold)
-    parts = joblib.Parallel(n_jobs=-1 if len(trajectories) >= PARALLEL_FROM else 1)(
-        score_fold(trajectories, fold, kind, oracle, shares, methods)
-        for kind in held_out
-        for fold in _folds(trajectories, kind)
-    )
+    with children_isolated():
+        parts = joblib.Parallel(n_jobs=-1 if len(trajectories) >= PARALLEL_FROM else 1)(
+            score_fold(trajectories, fold, kind, oracle, shares, methods)
+            for kind in held_out
+            for fold in _folds(trajectories, kind)
+        )
     rows = [row for part in parts for row in part]
     if not rows:
         raise NotEnoughDataError("all trainings are alike in what would be held out")
