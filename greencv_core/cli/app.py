@@ -26,7 +26,7 @@ from greencv_core.cli.reanalyse import reanalyse
 from greencv_core.cli.run import run
 from greencv_core.cli.runs import bundle, export_runs, list_runs, merge_runs, show_run
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.interrupts import merge_repeated_interrupts
+from greencv_core.utils.interrupts import clean_up_when_terminated, merge_repeated_interrupts
 
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended, as shells have it: 128 and the signal's number."""
@@ -107,4 +107,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """Run the command line as the program ``greencv``."""
     merge_repeated_interrupts()
+    clean_up_when_terminated()
     sys.exit(main())
