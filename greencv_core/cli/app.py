@@ -108,4 +108,6 @@ def entry() -> None:
     """Run the command line as the program ``greencv``."""
     merge_repeated_interrupts()
     clean_up_when_terminated()
+    if not os.environ.get("SOURCE_DATE_EPOCH", "0").isdecimal():
+        del os.environ["SOURCE_DATE_EPOCH"]  # with an empty one, numpy.f2py cannot be imported
     sys.exit(main())

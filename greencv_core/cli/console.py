@@ -18,17 +18,11 @@ from greencv_core.utils.errors import GreencvError
 if TYPE_CHECKING:
     from greencv_core.records.store import Damaged, Store
 
-NARROWEST = 60  # a table that is narrower would leave out columns
+NARROWEST = 60
+"""Columns of a line, at least: a narrower table leaves out columns, a narrower terminal wraps."""
 
-
-class _Output(Console):
-    @property
-    def width(self) -> int:
-        """Columns of a line: on a narrower terminal, lines are broken by the terminal."""
-        return max(super().width, NARROWEST)
-
-
-out = _Output()
+out = Console()
+out = out if out.width >= NARROWEST else Console(width=NARROWEST)
 err = Console(stderr=True)
 
 StudyArgument = Annotated[
