@@ -6,6 +6,7 @@ Each command imports what it needs when it is called, so that ``greencv --help``
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -110,4 +111,6 @@ def entry() -> None:
     clean_up_when_terminated()
     if not os.environ.get("SOURCE_DATE_EPOCH", "0").isdecimal():
         del os.environ["SOURCE_DATE_EPOCH"]  # with an empty one, numpy.f2py cannot be imported
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error, in ASCII say
     sys.exit(main())
