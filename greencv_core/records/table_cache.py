@@ -124,8 +124,10 @@ def _read(source: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> It
         return
     # A fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    with children_isolated(), ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_read_chunk, [source] * len(chunks), chunks)
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        with children_isolated():
+            parts = pool.map(_read_chunk, [source] * len(chunks), chunks)
+        yield from parts
 
 
 def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:

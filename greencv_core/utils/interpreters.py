@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 
 _SETTINGS = re.compile(
@@ -18,6 +19,7 @@ _SETTINGS = re.compile(
     r"|(JUPYTER|IPYTHON|PAPERMILL).*|MPLBACKEND|MATPLOTLIBRC|SOURCE_DATE_EPOCH"
 )
 """Variables of a user's own Python, Jupyter and matplotlib."""
+_replacing = threading.RLock()
 
 
 def child_environment(**variables: str) -> dict[str, str]:
@@ -32,12 +34,13 @@ def child_environment(**variables: str) -> dict[str, str]:
 @contextlib.contextmanager
 def children_isolated() -> Iterator[None]:
     """Let processes that ``multiprocessing`` starts in this block have the child environment."""
-    before = dict(os.environ)
-    _replace_environment(child_environment())
-    try:
-        yield
-    finally:
-        _replace_environment(before)
+    with _replacing:
+        before = dict(os.environ)
+        _replace_environment(child_environment())
+        try:
+            yield
+        finally:
+            _replace_environment(before)
 
 
 def _replace_environment(variables: Mapping[str, str]) -> None:
