@@ -25,10 +25,10 @@ _replacing = threading.RLock()
 def child_environment(**variables: str) -> dict[str, str]:
     """Return the variables of this process for a child: without a user's settings of Python.
 
-    The child looks for no modules in the current folder and uses UTF-8. ``variables`` are added.
+    The child looks for no modules in the current folder. ``variables`` are added.
     """
     kept = {name: text for name, text in os.environ.items() if not _SETTINGS.fullmatch(name)}
-    return {**kept, "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", **variables}
+    return {**kept, "PYTHONSAFEPATH": "1", **variables}
 
 
 @contextlib.contextmanager

@@ -148,7 +148,7 @@ def _own_kernel() -> Iterator[dict[str, str]]:
         yield child_environment(
             JUPYTER_PATH=name, JUPYTER_DATA_DIR=name, JUPYTER_CONFIG_DIR=name, IPYTHONDIR=name,
             MATPLOTLIBRC=str(Path(matplotlib.get_data_path(), "matplotlibrc")),
-            PYDEVD_DISABLE_FILE_VALIDATION="1", **{VARIABLE: data_location()},
+            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1", **{VARIABLE: data_location()},
         )  # fmt: skip
 
 
@@ -241,7 +241,7 @@ def _render(
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env=child_environment(),
+        env=child_environment(PYTHONUTF8="1"),
     )  # fmt: skip
     if done.returncode != 0 or not index.is_file():
         log_file = root / "_build" / "jupyter-book.log"
