@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import RunHistory, predict_costs
@@ -36,7 +38,7 @@ from greencv_core.run.worker import describe_worker, find_study_errors
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Study
 from greencv_core.utils.energy import Component, emissions_gco2e
-from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.errors import BadInputError, check_type
 from greencv_core.utils.paths import default_store
 
 
@@ -203,6 +205,9 @@ def collect(
     For notebooks. Parameters as in :func:`run_study`; ``study`` may also be the path or the name of
     a study file. With a bundle as the store, nothing is trained.
     """
+    check_type("study", study, (str, Path, Study), "a study file's path or name")
+    check_type("store", store, (str, os.PathLike, NoneType), "a folder, a URL or None")
+    check_type("train", train, (bool,), "True or False")
     loaded = study if isinstance(study, Study) else load_study(study)
     opened = Store(store if store is not None else default_store())
     outcome = run_study(
