@@ -256,6 +256,7 @@ def _find_study_errors(study: Study, download: bool) -> tuple[list[str], str]:
     from greencv_core.datasets import check_dataset
 
     weights, size, carbon = study.protocol.weights, study.dataset.image_size, study.carbon
+    errors, note = [], ""
 
     def check_model(name: str) -> None:
         if download and weights != "none":  # building downloads the weights and checks their shapes
@@ -267,7 +268,6 @@ def _find_study_errors(study: Study, download: bool) -> tuple[list[str], str]:
         nonlocal note
         note = check_dataset(study.dataset, download=download)
 
-    errors, note = [], ""
     checks: list[Callable[[], object]] = [
         *(partial(check_model, name) for name in study.architectures),
         partial(carbon_intensity_gco2e_per_kwh, carbon.country, carbon.intensity_gco2e_per_kwh),
