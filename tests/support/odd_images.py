@@ -95,7 +95,7 @@ def _pattern(rng, channels=3):
     height, width = rng.integers(1, 90, 2)
     if rng.random() < 0.1:
         height, width = rng.permutation([1, rng.integers(500, 3000)])
-    y, x = np.mgrid[0:1:complex(height), 0:1:complex(width)]
+    y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
     waves = [np.sin(rng.uniform(0, 7) * x + rng.uniform(0, 7) * y + n) for n in range(channels)]
     low, high = np.sort(rng.random(2))
     return low + (high - low) * (0.5 + 0.5 * np.dstack(waves))
