@@ -150,7 +150,6 @@ def _digest(path: Path) -> bytes:
 
 def _describe(unused: Counter[str]) -> str:
     """Return the line about files that are not used, or an empty text."""
-    unused = +unused
     if not unused:
         return ""
     kinds = [

@@ -43,7 +43,7 @@ def test_a_relative_folder_follows_the_study_file(folder, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path / "elsewhere")
     study = load_study(folder.parent / "mine.yaml")
     few = {"train_images": 20, "validation_images": 10}
-    for spec in (study.dataset, one_training(study, "resnet18", epochs=1).dataset):
+    for spec in (study.dataset, one_training(study, study.architectures[0]).dataset):
         copied = pickle.loads(pickle.dumps(spec.model_copy(update=few)))
         assert datasets.count_images(copied) == 36
     monkeypatch.chdir(folder.parent)

@@ -18,7 +18,7 @@ from greencv_core.datasets.decode import decode
 from greencv_core.utils.errors import BadInputError
 
 MEAN, SPREAD, PIXELS = 2.0, 3.0, 6.0
-"""Largest difference of mean, standard deviation and single pixels (their mean), in levels of 255."""
+"""Largest difference of mean, standard deviation and (on average) single pixels, of 255 levels."""
 DAMAGED = "damaged"
 WRITTEN_BY_PILLOW = [
     *((mode, form) for form in ("PNG", "TIFF") for mode in ("1", "L", "P", "RGB", "LA", "RGBA")),
