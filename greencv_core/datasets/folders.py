@@ -64,16 +64,17 @@ def _read(root: Path, where: str) -> FilePool:
             f"{where}: {printable(root)} must hold at least two folders, one for each class; "
             f"it holds {len(classes)}"
         )
-    label_of_folder: dict[Path, int] = {}
+    # With all classes and the folders above: links to them bring no images.
+    seen = {root.resolve(), *root.resolve().parents}
+    labels = []
     for label, folder in enumerate(classes):
-        if label_of_folder.setdefault(folder.resolve(), label) != label:
+        if folder.resolve() in seen:
             unused[_LINKS] += 1
-    # With all classes: a link in one of them to another's folder brings it no images.
-    seen = set(label_of_folder)
+        else:
+            seen.add(folder.resolve())
+            labels.append(label)
     label_of = {
-        file: label
-        for label in label_of_folder.values()
-        for file in _find_images(classes[label], seen, unused)
+        file: label for label in labels for file in _find_images(classes[label], seen, unused)
     }
     copies = _find_copies(sorted(label_of))
     for copy, first in copies.items():

@@ -127,6 +127,8 @@ def _add(folder, kind):
         (ant / "more" / "again").symlink_to(ant)
     elif kind == "link to the root":
         (bee / "up").symlink_to("..")
+    elif kind == "link to everything":
+        (bee / "all").symlink_to("/")
     elif kind == "link to another class":
         (ant / "also").symlink_to(bee)
     elif kind == "thumbnails":
@@ -151,7 +153,8 @@ def _add(folder, kind):
         ("hard link", "copies of images of the same class (1)"),
         ("copy in another class", "copies of images of another class (1)"),
         ("link to itself", "links to folders that are read already (1)"),
-        ("link to the root", "links to folders that are read already (3)"),
+        ("link to the root", "links to folders that are read already (1)"),
+        ("link to everything", "links to folders that are read already (1)"),
         ("link to another class", "links to folders that are read already (1)"),
         ("thumbnails", "@eaDir (2)"),
         ("other formats", ".gif (2), .heic (1)"),
