@@ -8,7 +8,7 @@ the mean, spread and pixels of what a person sees in it, within the limits in th
 folder has no image in both parts of the split and each class in both. The last line is JSON.
 """
 
-from search_path import ROOT  # noqa: F401
+import search_path  # noqa: F401
 
 # isort: split
 import json

@@ -54,6 +54,7 @@ class Augmentation(_Strict):
 
 
 FOLDER = "imagefolder:"
+"""Start of the name of a data set that is a folder."""
 
 
 class Dataset(_Strict):
