@@ -113,7 +113,10 @@ def _colours(values):
 def _saved(image, form, **options):
     file = io.BytesIO()
     # By default both keep less of the colours than of the brightness.
-    options |= {"JPEG": {"quality": 97, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
+    options |= {
+        "JPEG": {"quality": 97, "subsampling": 0},
+        "WEBP": {"lossless": True, "exact": True},
+    }.get(form, {})
     image.save(file, form, **options)
     return file.getvalue()
 
