@@ -61,9 +61,10 @@ class Outcome:
         return len(self.records) + self.missing
 
 
-def check(study: Study, *, download: bool) -> None:
+def check(study: Study, *, download: bool) -> str:
     """Check the parts of a study that only the training libraries know.
 
+    Returns a line about images that are not used, or an empty text.
     With ``download``, images and weights are downloaded if they are missing, and checked.
     :class:`BadInputError` has one line for each unknown architecture, data set or country, and for
     images that are not available; or this machine has none of the study's environments, or another
@@ -74,11 +75,12 @@ def check(study: Study, *, download: bool) -> None:
             f"{rank}: local rank 0 of this computer meters it, and a study's runs are trained one "
             "at a time: start greencv once a computer (srun --ntasks-per-node=1)"
         )
-    problems = find_study_errors(study, download=download)
+    problems, note = find_study_errors(study, download=download)
     machine = hardware.describe_machine()
     if not environment.resolve(study, machine):
         problems = [*problems, *environment.missing_environments(study, machine)]
     _raise_problems(study, problems)
+    return note
 
 
 def _raise_problems(study: Study, problems: Sequence[str]) -> None:
@@ -150,10 +152,14 @@ def run_study(
 def _train_missing(run_queue: RunQueue, scheduler: str | None) -> None:
     study = run_queue.study
     if scheduler is None:
-        check(study, download=True)
+        if note := check(study, download=True):
+            run_queue.progress.note(note)
         run_locally(run_queue)
         return
-    _raise_problems(study, find_study_errors(study, download=False))
+    problems, note = find_study_errors(study, download=False)
+    _raise_problems(study, problems)
+    if note:
+        run_queue.progress.note(note)
     # Importing Dask takes a second.
     from greencv_core.run.dask_cluster import run_on_cluster
 

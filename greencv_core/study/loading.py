@@ -46,7 +46,9 @@ def load_study_file(source: str | Path) -> Study:
     """Read and check a study file: a path, or the name of one in ``studies/`` (``quick``)."""
     path = find_study(source)
     where = one_line(path)
-    return parse_study(_text_of(path, where), where)
+    study = parse_study(_text_of(path, where), where)
+    study.dataset._study_folder = path.absolute().parent
+    return study
 
 
 def parse_study(text: str, where: str) -> Study:
