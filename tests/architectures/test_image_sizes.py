@@ -63,7 +63,7 @@ def outcome(name, image_size, weights="none"):
             rf"dataset\.image_size = {image_size}: \S+( with protocol.weights = imagenet)? cannot "
             r"be trained on images of this size; use for example (\d+, ){0,2}\d+",
             r"architectures: \S+: cannot be trained as an image classifier at any size that was "
-            r"tried \(32 to 512 pixels\); choose another",
+            r"tried \(32 to 518 pixels\); choose another",
             r"protocol\.weights = imagenet: \S+ has none; use none or file:PATH",
             r"protocol\.weights = imagenet: those of \S+ are for images of \d+ pixels; "
             rf"dataset\.image_size = {image_size}",
