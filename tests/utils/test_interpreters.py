@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -69,15 +71,22 @@ def test_output_to_a_full_disk_in_ascii_or_to_few_columns(tmp_path, output, sett
         assert r"\xb1" in (tmp_path / output).read_text("ascii")  # instead of a plus-minus sign
 
 
+@pytest.fixture
+def short_folder():
+    """A folder in which the path of a socket has its place."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_command_that_is_ended_leaves_no_temporary_files(tmp_path, name):
-    store = tmp_path / "runs"
-    run = started(GREENCV, "run", "smoke", "--store", store, TMPDIR=str(tmp_path))
-    until(lambda: list(tmp_path.glob("pymp-*")) and store.is_dir())
+def test_a_command_that_is_ended_leaves_no_temporary_files(short_folder, name):
+    store = short_folder / "runs"
+    run = started(GREENCV, "run", "smoke", "--store", store, TMPDIR=str(short_folder))
+    until(lambda: list(short_folder.glob("pymp-*")) and store.is_dir())
     run.send_signal(getattr(signal, name))
     _, told = run.communicate(timeout=60)
     assert run.returncode == 128 + getattr(signal, name)
     assert "Traceback" not in told
-    left = [path.name for path in tmp_path.rglob("*") if path.name.startswith(("pymp", ".writing"))]
-    assert left == []
+    names = [path.name for path in short_folder.rglob("*")]
+    assert [name for name in names if name.startswith(("pymp", ".writing"))] == []

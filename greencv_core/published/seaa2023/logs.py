@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ TRIMMED_LINES = 3
 """Lines that the original leaves out at each end of a log: its sampler ran 3 s longer."""
 BATCH_LOGS = 40
 """Processor's logs that are parsed together: long enough calls, little memory."""
+FIRST_LOGS = 4
+"""The same of the first batch, for which the GPU's logs wait."""
 JOINED_WITHIN_S = 1.0
 """Largest distance between matching lines of the processor's and the GPU's log."""
 AT_WORK_PCT = 10.0
@@ -209,7 +211,8 @@ def map_pairs(
 def _read_pairs(pairs: list[LogPair]) -> list[tuple[dict[str, Any] | None, list[str]]]:
     keep_freed_memory()
     paths = [pair.cpu for pair in pairs if pair.cpu]
-    batches = [paths[start : start + BATCH_LOGS] for start in range(0, len(paths), BATCH_LOGS)]
+    edges = [0, *range(FIRST_LOGS, len(paths), BATCH_LOGS), len(paths)]
+    batches = [paths[start:end] for start, end in pairwise(edges) if start < end]
     with ThreadPoolExecutor(1) as pool:
         of_processors = chain.from_iterable(pool.map(read_processor_logs, batches))
         return [_read_pair(pair, of_processors) for pair in pairs]
