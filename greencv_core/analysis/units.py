@@ -194,7 +194,7 @@ def _degrees_of_sessions(variances: list[float], sizes: list[int]) -> float:
     """Return Welch's degrees of freedom (Biometrika 34, 1947), for units as few as sessions.
 
     Satterthwaite's are too few then: an interval of three sessions against three that do not differ
-    holds the truth in 97.8 % (``benchmarks/evidence.py``).
+    holds the truth in 97.2 % (``benchmarks/evidence.py``).
     """
     parts = sum(v**2 / (n + 1) for v, n in zip(variances, sizes, strict=True))
     return max(sum(variances) ** 2 / parts - 2, min(sizes) - 1)

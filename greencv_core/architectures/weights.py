@@ -83,7 +83,7 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
 
 
 def _is_count(key: str) -> bool:
-    """Return whether a value counts batches; states saved before torch 0.4.1 lack these."""
+    """Return whether a value counts batches, which torch saves only from 0.4.1 on."""
     return key.endswith(".num_batches_tracked")
 
 

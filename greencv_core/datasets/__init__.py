@@ -48,9 +48,7 @@ def check_dataset(spec: Dataset, *, download: bool = True) -> str:
         return ""
     _check_pool(spec, pool)
     split = _split(spec, pool)
-    if not isinstance(pool, FilePool):
-        return ""
-    if download:
+    if download and isinstance(pool, FilePool):
         chosen = pool.select(np.concatenate(split))
         decode_all(chosen, spec, registry.available_memory_bytes())
     return f"dataset.name = {spec.name}: {pool.note}" if pool.note else ""
@@ -112,8 +110,7 @@ def load_dataset(
 
 
 def _check_pool(spec: Dataset, pool: Pool) -> None:
-    note = pool.note if isinstance(pool, FilePool) else ""
-    _check_size(spec, len(pool.class_names), len(pool.labels), note)
+    _check_size(spec, len(pool.class_names), len(pool.labels), pool.note)
     registry.check_class_sizes(spec, pool)
 
 

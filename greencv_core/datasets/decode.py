@@ -108,7 +108,7 @@ def decode_all(chosen: FilePool, spec: Dataset, memory_bytes: float) -> Decoded:
 
 
 def _convert(image: ImageFile.ImageFile) -> Image.Image:
-    """Return an opened image in RGB and upright; :class:`BadInputError` lacks the path."""
+    """Return an opened image in RGB and upright; errors do not name the file yet."""
     # A bitmap's 16 bits are those of a pixel's three colours.
     deep = image.format != "BMP" and SIXTEEN_BIT.search(str(image.tile)) is not None
     image.load()  # Pillow finds some files' EXIF data only then, and turns TIFF files itself

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ class ArrayPool:
     """(n, channels, height, width), uint8, or float32 between 0 and 1; one channel if grey."""
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    note: ClassVar[str] = ""
+    """As of :class:`FilePool`; all images of an array are used."""
 
     def select(self, chosen: NDArray[np.intp]) -> ArrayPool:
         """Return the chosen images, in the given order."""

@@ -93,7 +93,7 @@ def check_class_sizes(spec: Dataset, pool: Pool) -> None:
     for name, count in zip(pool.class_names, counts.tolist(), strict=True):
         if count < 2:
             kinds = f" ({', '.join(IMG_EXTENSIONS)})" if isinstance(pool, FilePool) else ""
-            note = f"; {pool.note}" if isinstance(pool, FilePool) and pool.note else ""
+            note = f"; {pool.note}" if pool.note else ""
             raise BadInputError(
                 f"dataset.name = {spec.name}: class {name} has {count or 'no'} "
                 f"{'image' if count == 1 else 'images'}{kinds}; "

@@ -24,13 +24,7 @@ Found = tuple[int, str]
 
 def find_clock_set_back(time_s: Floats) -> list[Found]:
     """Return the first reading whose time is before that of the reading before."""
-    steps = np.diff(time_s)
-    falls = np.flatnonzero(steps < 0)
-    if not len(falls):
-        return []
-    back = duration(-steps[falls[0]])
-    text = f"the time is {back} before that of the line before (a clock set back, or two logs "
-    return [(int(falls[0]) + 1, text + "in one); split the log")]
+    return _find_falls(np.diff(time_s))
 
 
 def find_wrong_readings(time_s: Floats, power_w: Floats, *, identified: bool) -> list[Found]:
@@ -45,12 +39,11 @@ def find_wrong_readings(time_s: Floats, power_w: Floats, *, identified: bool) ->
     """
     above = np.flatnonzero((power_w > _LARGEST_POWER_W) | (power_w < 0))
     found = [(int(place), f"a power of {power_w[place]:g} W cannot be") for place in above]
-    if len(time_s) < 2 or _is_even(np.diff(time_s)):
+    steps = np.diff(time_s)
+    if not len(steps) or _is_even(steps):
         return found
     return found + (
-        find_clock_set_back(time_s)
-        or _find_gaps(time_s)
-        or ([] if identified else _find_second_gpu(time_s))
+        _find_falls(steps) or _find_gaps(steps) or ([] if identified else _find_second_gpu(steps))
     )
 
 
@@ -63,8 +56,16 @@ def _is_even(steps: Floats) -> bool:
     return bool(longest <= _GAP_S and 0 < _SHORT * longest <= steps.min())
 
 
-def _find_gaps(time_s: Floats) -> list[Found]:
-    steps = np.diff(time_s)
+def _find_falls(steps: Floats) -> list[Found]:
+    falls = np.flatnonzero(steps < 0)
+    if not len(falls):
+        return []
+    back = duration(-steps[falls[0]])
+    text = f"the time is {back} before that of the line before (a clock set back, or two logs "
+    return [(int(falls[0]) + 1, text + "in one); split the log")]
+
+
+def _find_gaps(steps: Floats) -> list[Found]:
     usual_s = float(np.median(steps))
     return [
         (int(place) + 1,
@@ -74,8 +75,7 @@ def _find_gaps(time_s: Floats) -> list[Found]:
     ]  # fmt: skip
 
 
-def _find_second_gpu(time_s: Floats) -> list[Found]:
-    steps = np.diff(time_s)
+def _find_second_gpu(steps: Floats) -> list[Found]:
     short = np.flatnonzero(steps < _SHORT * float(np.quantile(steps, 0.9)))
     repeated = np.flatnonzero(steps == 0)
     if not len(repeated) and len(short) <= _SHORT_SHARE * len(steps):
