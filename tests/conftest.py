@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -125,6 +124,12 @@ def python(*arguments, cwd=ROOT, **environment):
     return done.stdout
 
 
+def hear_signals():
+    """Undo what a shell's background job and ``nohup`` do to all that is started from them."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(*command, stdout=None, **environment):
     """Start a command in a session of its own."""
     return subprocess.Popen(
@@ -135,8 +140,7 @@ def started(*command, stdout=None, **environment):
         text=True,
         env={**os.environ, "COLUMNS": "160", **environment},
         start_new_session=True,
-        # A shell's background job ignores Ctrl-C, and so would what is started from it.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_signals,
     )
 
 

@@ -86,31 +86,40 @@ class EnergyMeter:
             idle_power_w,
             poll_period_s,
         )
-        self._windows: list[tuple[object, Window]] = []
+        self._open: list[tuple[object, Window]] = []
 
     def __enter__(self) -> Window:
         """Open a window; windows of the same meter may nest, and threads have their own."""
-        window = self._new_window()
+        entry = _current_owner(), self._new_window()
         try:
-            window.open()
-            self._windows.append((_current_owner(), window))
+            self._open.append(entry)
+            entry[1].open()
         except BaseException:  # such as an interrupt: without the block nobody closes the window
-            window.abandon()
+            self._open.remove(entry)
+            entry[1].abandon()
             raise
-        return window
+        return entry[1]
 
     def __exit__(self, *exception: object) -> None:
         """Close the window that this thread or task opened last, even after an exception."""
-        entered_s = time.monotonic()
-        owners = [owner for owner, _ in self._windows]
-        current = _current_owner()
-        latest = len(owners) - 1 - owners[::-1].index(current) if current in owners else -1
-        _, window = self._windows.pop(latest)
+        entry = None
         try:
-            window.close(entered_s)
+            entered_s = time.monotonic()
+            entry = self._latest()
+            entry[1].close(entered_s)
         except BaseException:
-            window.abandon()
+            entry = entry or self._latest()
+            entry[1].abandon()
             raise
+        finally:
+            if entry is not None:
+                self._open.remove(entry)
+
+    def _latest(self) -> tuple[object, Window]:
+        """Return what this thread or task opened last, else what was opened last."""
+        current = _current_owner()
+        own = [entry for entry in self._open if entry[0] == current]
+        return own[-1] if own else self._open[-1]
 
 
 def measure_idle_power(duration_s: float, gpus: Sequence[str] | None = None) -> Reading:

@@ -47,7 +47,9 @@ class Poller:
         """Sources that the window's own thread may read."""
         self._polled = [False] * len(sources)
         self._retry_s = [-math.inf] * len(sources)
-        self._locks = [threading.Lock() for _ in sources]
+        self._locks = [threading.RLock() for _ in sources]
+        # They know their owner. A signal may interrupt between the acquiring of a lock and the next
+        # instruction; only the lock itself knows then whether it must be released.
         self._edges_s: list[float] = []
         self._stop_after_s = math.inf
         self._next_state_s = 0.0
@@ -104,17 +106,18 @@ class Poller:
         found = {}
         for index, recording in enumerate(self.recordings):
             wait_s = 0 if index in self.failures else LONGEST_READ_S
-            locked = self._locks[index].acquire(timeout=wait_s)
-            if not locked:
-                self._time_out(index)
             try:
-                if locked and self._polled[index]:
+                if not self._locks[index].acquire(timeout=wait_s):
+                    self._time_out(index)
+                elif self._polled[index]:
                     found[index] = recording.curve()
             except Exception as error:
                 self._fail(index, error)
             finally:
-                if locked:
+                try:  # noqa: SIM105 - a call of suppress() could be interrupted
                     self._locks[index].release()
+                except RuntimeError:  # it was not acquired
+                    pass
         return found
 
     def stop_after(self, time_s: float) -> None:
@@ -251,12 +254,11 @@ class Poller:
     def _poll(self, index: int, timeout_s: float = -1) -> None:
         # Keep this short: it interrupts the training, with cold caches.
         lock = self._locks[index]
-        if not lock.acquire(timeout=timeout_s):
-            self._time_out(index)
-            return
         in_thread = self._is_current()
         try:
-            if index not in self.failures:
+            if not lock.acquire(timeout=timeout_s):
+                self._time_out(index)
+            elif index not in self.failures:
                 if in_thread:
                     self._reading = index, time.monotonic()
                 self.recordings[index].poll()
@@ -272,7 +274,10 @@ class Poller:
         finally:
             if in_thread and self._is_current():
                 self._reading = None
-            lock.release()
+            try:  # noqa: SIM105 - a call of suppress() could be interrupted
+                lock.release()
+            except RuntimeError:  # it was not acquired
+                pass
 
     def _time_out(self, index: int) -> None:
         self.failures.setdefault(index, f"{self.sources[index].description}: does not answer")

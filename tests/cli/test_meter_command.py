@@ -15,7 +15,7 @@ import termios
 import pytest
 
 from greencv_core.metering.ranks import LOCAL_RANKS
-from tests.conftest import GREENCV, ROOT
+from tests.conftest import GREENCV, ROOT, hear_signals
 from tests.support import simulated_gpu
 from tests.support.powercap import Powercap
 from tests.support.simulated_gpu import constant
@@ -24,12 +24,6 @@ POWER_W = 250.0
 NO_COUNTERS = {"GREENCV_POWERCAP": "/nonexistent"}
 """CPU and RAM are estimated."""
 READY = "import sys, time; print('ready', flush=True); "
-
-
-def hear_signals():
-    """Undo what a shell's background job and ``nohup`` do to all that is started from them."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

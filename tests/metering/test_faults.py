@@ -1,17 +1,18 @@
 """Faults of meters: each is named, or bridged within its interval; none gives a wrong figure."""
 
-import contextlib
-import signal
+import dis
+import sys
 import threading
 import time
 
 import pytest
 
-from greencv_core.metering import EnergyMeter, MeterError
+from greencv_core.metering import EnergyMeter, MeterError, meter, poller, window
 from greencv_core.metering.base import RefusedReadError
 from greencv_core.metering.counter import CheckedCounter, check_power_w
 from greencv_core.metering.patience import in_time
 from greencv_core.metering.sources import codecarbon
+from tests.conftest import until
 from tests.support.simulated_gpu import Waveform, constant
 
 pytestmark = pytest.mark.realtime
@@ -298,23 +299,47 @@ def test_windows_of_several_threads_close_their_own(live_powercap):
 
 
 @pytest.mark.usefixtures("no_rapl")
-def test_a_signal_while_a_window_opens_leaves_no_thread():
+def test_a_signal_at_any_moment_of_a_window_leaves_no_thread():
     class Interrupted(BaseException):
         pass
 
-    def interrupt(number, frame):
-        raise Interrupted
+    moments = 0
 
-    meter = EnergyMeter(())
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for attempt in range(60):
-            with contextlib.suppress(Interrupted):
-                signal.setitimer(signal.ITIMER_REAL, 2e-5 * (1 + attempt))
-                with meter:
-                    time.sleep(0.02)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    time.sleep(1)
-    left = [t for t in threading.enumerate() if t.name == "greencv-meter"]
-    assert left == []
+    def interrupt_at(chosen):
+        """Raise at the chosen one of the moments at which CPython serves signals: after a call."""
+        before = {}
+
+        def trace(frame, event, _argument):
+            nonlocal moments
+            if frame.f_code.co_filename not in files:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                last = before.get(frame)
+                before[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+                if last is not None and last.startswith("CALL"):
+                    moments += 1
+                    if moments == chosen:
+                        raise Interrupted
+            return trace
+
+        return trace
+
+    files = {module.__file__ for module in (meter, poller, window)}
+    meters = EnergyMeter(())
+    chosen, last_moment = 0, False
+    while not last_moment:
+        chosen, moments = chosen + 1, 0
+        tracing = sys.gettrace()
+        try:
+            sys.settrace(interrupt_at(chosen))
+            with meters:
+                pass
+            last_moment = True
+        except Interrupted:
+            pass
+        finally:
+            sys.settrace(tracing)
+    assert chosen > 50
+    until(lambda: not [t for t in threading.enumerate() if t.name == "greencv-meter"], seconds=20)
+    assert not meters._open
