@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from greencv_core.estimation.run_cost import RunCost
@@ -54,6 +55,11 @@ class Outcome:
     missing: int
 
     @property
+    def disturbed(self) -> int:
+        """Number of records of disturbed runs."""
+        return sum(record.disturbed for record in self.records)
+
+    @property
     def planned(self) -> int:
         """Number of runs in the plan."""
         return len(self.records) + self.missing
@@ -94,6 +100,7 @@ def run_study(
     stop_above_j: float | None = None,
     scheduler: str | None = None,
     every_component: bool = False,
+    again_disturbed: bool = False,
 ) -> Outcome:
     """Train all unfinished runs of a study, and return all its records.
 
@@ -116,6 +123,8 @@ def run_study(
         Address of a Dask cluster whose workers train; this computer by default.
     every_component
         Return the energy of every metered component, also if the study counts only some of them.
+    again_disturbed
+        Make disturbed runs again, too.
     """
     store = StoreSnapshot(store or Store(default_store()))
     if train and store.is_bundle:
@@ -126,10 +135,11 @@ def run_study(
     runs = [] if store.is_bundle else plan_here(study, architectures=chosen)[0]
     new: list[RunRecord] = []
     on_cluster = scheduler is not None
-    if train and (on_cluster or _is_unfinished(study, store, runs, chosen, stop_above_j)):
+    unfinished = partial(_is_unfinished, study, store, runs, chosen)
+    if train and (on_cluster or unfinished(stop_above_j, again_disturbed)):
         with contextlib.ExitStack() as stack:
             progress = progress or stack.enter_context(ProgressBar())
-            run_queue = RunQueue(study, store, progress, chosen, stop_above_j)
+            run_queue = RunQueue(study, store, progress, chosen, stop_above_j, again_disturbed)
             _train_missing(run_queue, scheduler)
         if on_cluster:
             runs = list(run_queue.runs.values())
@@ -183,9 +193,15 @@ def _is_unfinished(
     runs: Sequence[PlannedRun],
     architectures: Sequence[str],
     stop_above_j: float | None,
+    again_disturbed: bool,
 ) -> bool:
     if runs:
-        return bool(select_unfinished(runs, describe_worker(), store, stop_above_j=stop_above_j))
+        worker = describe_worker()
+        return bool(
+            select_unfinished(
+                runs, worker, store, stop_above_j=stop_above_j, again_disturbed=again_disturbed
+            )
+        )
     return not find_records(study, store, architectures)
 
 

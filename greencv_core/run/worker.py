@@ -14,6 +14,7 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
+from greencv_core.machine.quiet import Disturbance, QuietMachine
 from greencv_core.metering import (
     carbon_intensity_gco2e_per_kwh,
     measure_idle_power,
@@ -86,6 +87,10 @@ class Job:
     """The forecast above the limit that prevents the run."""
     replaces: str = ""
     """``started_at`` of the record that this run is to replace; empty if there is none."""
+    tries: int = 1
+    """Number of times that the run was made, with this one."""
+    again: int = 0
+    """How often the run may be made again if it is disturbed."""
 
 
 @dataclass
@@ -105,6 +110,7 @@ class Worker:
     """Watts by component, by the GPUs metered with them."""
     _warm: set[str] = field(default_factory=set, init=False)
     """Devices that have trained."""
+    _quiet: QuietMachine = field(default_factory=QuietMachine, init=False)
 
     def calibrate(
         self, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], *, probe_all: bool = False
@@ -126,13 +132,35 @@ class Worker:
             self._measure_idle_power([run])
             self._warm_up([run], {})
 
-    def train(self, job: Job, on_forecast: Callable[[EpochForecast], None]) -> RunRecord:
-        """Train one run and return its record, also if it fails; forecast after each epoch."""
+    def train(
+        self,
+        job: Job,
+        on_forecast: Callable[[EpochForecast], None],
+        on_wait: Callable[[str, float], None],
+    ) -> RunRecord:
+        """Train one run and return its record, also if it fails.
+
+        ``on_forecast`` is called after each epoch, ``on_wait`` as of :meth:`.QuietMachine.wait`.
+        """
         run, machine = job.run, self.info.machine
         if job.refusal is not None and job.stop_above_j is not None:
             return build_not_started_record(run, machine, job.refusal, job.stop_above_j)
         if run.protocol.cooldown_s:
             self._sleep(run.protocol.cooldown_s)
+        reasons: list[Disturbance] = []
+        if longest_s := run.protocol.quiet_wait_s:
+            gpus = environment.gpu_uuids(run.environment, machine)
+            reasons = self._quiet.wait(gpus, longest_s, on_wait, self.check)
+        if reasons:
+            self.note(f"{run.title}: starts, although {'; '.join(map(str, reasons))}")
+        record = self._train_in_fresh_process(job, on_forecast)
+        remarks = [f"started, although {reason.what}" for reason in reasons]
+        return record.model_copy(update={"problems": [*record.problems, *remarks]})
+
+    def _train_in_fresh_process(
+        self, job: Job, on_forecast: Callable[[EpochForecast], None]
+    ) -> RunRecord:
+        run, machine = job.run, self.info.machine
         idle_power_w = self._idle_power[environment.gpu_uuids(run.environment, machine)]
         for attempt in range(1, ATTEMPTS + 1):
             monitor = _Monitor(job, self.check)

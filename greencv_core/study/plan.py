@@ -12,7 +12,10 @@ from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
 TRAINING_REVISION = 1
 """Increased when the same settings would train differently; part of every run id."""
-NOT_OF_ONE_RUN = ("repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s")
+NOT_OF_ONE_RUN = (
+    "repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s", "quiet_wait_s",
+    "again_if_disturbed",
+)  # fmt: skip
 """Fields of the protocol that do not change a single run; its seed is added to the id itself."""
 
 

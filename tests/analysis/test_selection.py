@@ -40,7 +40,7 @@ def test_selection_leaves_out_and_says_so():
     runs = runs.astype({"complete": object})
     runs.loc[1, "complete"] = False
     runs.loc[3, "complete"] = np.nan
-    runs.loc[2, "contended"] = True
+    runs.loc[2, "disturbed"] = True
     chosen = select_runs(runs)
     assert len(chosen.runs) == len(runs) - 3
     text = chosen.sentence()

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.support.tables import made_up_runs
 
 PAGES = {
-    "index": "architecture_verdict|harmless.sentence|savings_without_loss|headlines_table",
+    "index": "answer_cards|harmless.sentence|savings_without_loss|headlines_table",
     "rq1_architecture": "largest_saving.sentence|savings_without_loss.sentence",
     "rq2_environment": "savings_without_loss.sentence",
     "decision": "decision_panel|decisions_table",

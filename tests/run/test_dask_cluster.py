@@ -31,7 +31,7 @@ def reproducible_columns(store):
     """Return the runs table without times and energies."""
     table = runs_table(list(store.records())).sort_values("run_id", ignore_index=True)
     varying = [c for c in table if any(word in c for word in VARYING)]
-    return table.drop(columns=[*varying, "contended", "device_utilization_pct", "problems"])
+    return table.drop(columns=[*varying, "disturbed", "device_utilization_pct", "problems"])
 
 
 class Cluster:

@@ -98,7 +98,7 @@ def replace_training(monkeypatch, times, function, *arguments):
 )
 def test_a_killed_training_is_tried_once_more(kills, status, reason, job, here, notes, monkeypatch):
     calls = replace_training(monkeypatch, kills, kill_self, signal.SIGKILL)
-    record = here.train(job, lambda _: None)
+    record = here.train(job, lambda _: None, lambda *_: None)
     assert (record.status, record.reason, len(calls)) == (status, reason, 2)
     assert notes == [f"{job.run.title}: the training process was killed by SIGKILL; again"]
 
@@ -107,7 +107,7 @@ def test_a_training_that_hangs_is_ended_and_recorded(job, here, monkeypatch):
     monkeypatch.setattr(worker, "SETUP_SILENCE_S", 1.0)
     monkeypatch.setattr(worker, "EPOCH_SILENCE_S", 1.0)
     replace_training(monkeypatch, 1, sleep, 600)
-    record = here.train(job, lambda _: None)
+    record = here.train(job, lambda _: None, lambda *_: None)
     assert record.status == "failed"
     assert record.reason.startswith("the training hung: no sign of life for")
 
