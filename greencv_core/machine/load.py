@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import defaultdict
 
 import psutil
 
@@ -48,14 +47,14 @@ class ProcessLoad:
         """Name the programs that used most; empty if none is seen, as from inside a container."""
         elapsed_s = time.monotonic() - self._start_s
         own = {process.pid for process in _own_processes()}
-        used_s: defaultdict[str, float] = defaultdict(float)
-        for (pid, name), cpu_s in _cpu_s_by_process().items():
+        used_s = []
+        for pid, (name, cpu_s) in _cpu_s_by_process().items():
             if pid not in own:
-                used_s[f"{name} (process {pid})"] += cpu_s - self._cpu_s.get((pid, name), 0.0)
-        most = sorted(used_s.items(), key=lambda item: -item[1])[:2]
+                _, before_s = self._cpu_s.get(pid, (name, 0.0))  # the name may have changed
+                used_s.append((cpu_s - before_s, f"{name} (process {pid})"))
         return " and ".join(
             f"{name} {cpu_s / elapsed_s:.0%} of a core"
-            for name, cpu_s in most
+            for cpu_s, name in sorted(used_s, reverse=True)[:2]
             if cpu_s > elapsed_s * DISTURBING_SHARE / 2
         )
 
@@ -75,9 +74,9 @@ def _own_cpu_s() -> float:
     return total_s
 
 
-def _cpu_s_by_process() -> dict[tuple[int, str], float]:
+def _cpu_s_by_process() -> dict[int, tuple[str, float]]:
     return {
-        (process.pid, process.info["name"]): sum(process.info["cpu_times"][:2])
+        process.pid: (process.info["name"], sum(process.info["cpu_times"][:2]))
         for process in psutil.process_iter(["name", "cpu_times"])
         if process.info["cpu_times"] is not None  # of another user, on some systems
     }

@@ -44,7 +44,8 @@ class QuietMachine:
     until the machine was quiet once.
     """
 
-    _gave_up: bool = field(default=False, init=False)
+    gave_up: bool = field(default=False, init=False)
+    """Whether the last wait was in vain, so that the next run is not held up."""
     _first_c: dict[str, float] = field(default_factory=dict, init=False)
     """Temperature in degrees Celsius before the first run, by device."""
 
@@ -69,12 +70,12 @@ class QuietMachine:
         end_s = time.monotonic() + longest_s
         while reasons := self._look(gpus):
             left_s = end_s - time.monotonic()
-            if self._gave_up or left_s <= 0:
-                self._gave_up = True
+            if self.gave_up or left_s <= 0:
+                self.gave_up = True
                 return reasons
             check()
             on_wait("; ".join(map(str, reasons)), left_s)
-        self._gave_up = False
+        self.gave_up = False
         return []
 
     def _look(self, gpus: Sequence[str]) -> list[Disturbance]:

@@ -148,10 +148,11 @@ class Worker:
         if run.protocol.cooldown_s:
             self._sleep(run.protocol.cooldown_s)
         reasons: list[Disturbance] = []
+        told = self._quiet.gave_up
         if longest_s := run.protocol.quiet_wait_s:
             gpus = environment.gpu_uuids(run.environment, machine)
             reasons = self._quiet.wait(gpus, longest_s, on_wait, self.check)
-        if reasons:
+        if reasons and not told:
             self.note(f"{run.title}: starts, although {'; '.join(map(str, reasons))}")
         record = self._train_in_fresh_process(job, on_forecast)
         remarks = [f"started, although {reason.what}" for reason in reasons]
