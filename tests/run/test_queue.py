@@ -15,6 +15,7 @@ from greencv_core.run.calibration import Calibration
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker
 from greencv_core.utils.errors import GreencvError, UnavailableError
+from tests.support.made_up_records import planned_record
 from tests.support.progress import Progress
 
 STUDY = load_study("smoke")
@@ -178,12 +179,12 @@ def tried(queue, job, record, *, disturbed, second, **changed):
         ([{"disturbed": False, "status": "failed"}], 0),
     ],
 )
-def test_a_disturbed_run_is_made_again_and_every_try_is_kept(later, counts, tmp_path, smoke_store):
+def test_a_disturbed_run_is_made_again_and_every_try_is_kept(later, counts, tmp_path):
     again = STUDY.protocol.model_copy(update={"again_if_disturbed": 2})
     queue = queue_of(tmp_path, STUDY.model_copy(update={"protocol": again}))
     runs = queue.plan_for(describe_worker())
     job = queue.create_jobs(runs, calibration_of(runs))[0]
-    record, run_id = Store(smoke_store).read(job.run.run_id), job.run.run_id
+    record, run_id = planned_record(job.run), job.run.run_id
     for number, changed in enumerate([{"disturbed": True}, *later]):
         assert job.tries == number + 1
         job = tried(queue, job, record, second=number, **changed)
@@ -202,14 +203,14 @@ def test_a_disturbed_run_is_made_again_and_every_try_is_kept(later, counts, tmp_
     )
 
 
-def test_finished_disturbed_runs_are_made_again_on_request_alone(tmp_path, smoke_store):
-    for record in Store(smoke_store).records():
-        disturbed = record.repetition == 1
-        Store(tmp_path).write(record.model_copy(update={"disturbed": disturbed}))
-    assert queue_of(tmp_path).plan_for(describe_worker()) == []
+def test_finished_disturbed_runs_are_made_again_on_request_alone(tmp_path):
+    worker = replace(describe_worker(), meters={(): {}})
+    for run in queue_of(tmp_path).plan_for(worker):
+        Store(tmp_path).write(planned_record(run, disturbed=run.repetition == 1))
+    assert queue_of(tmp_path).plan_for(worker) == []
     queue = queue_of(tmp_path)
     queue.again_disturbed = True
-    runs = queue.plan_for(describe_worker())
+    runs = queue.plan_for(worker)
     assert [run.repetition for run in runs] == [1] * 4
     jobs = queue.create_jobs(runs, calibration_of(runs))
     assert {(job.tries, job.again) for job in jobs} == {(2, 0)}

@@ -136,11 +136,26 @@ def headlines_table(results: StudyResults) -> Exhibit | HTML:
             "n": found["n_to"].map("{:.0f}".format)
             + " and "
             + found["n_from"].map("{:.0f}".format),
-            **({} if every is None else {"With all runs": _savings(every.headlines)}),
+            **({} if every is None else {"With all runs": _with_all_runs(found, every)}),
         }
     )[found["saving"].notna().to_numpy()]
     caption = f"Savings of energy per image that the pages name; energy {results.provenance}"
     return show_table(frame.reset_index(drop=True), caption, data=found, runs=results.runs)
+
+
+def _with_all_runs(found: pd.DataFrame, every: StudyResults) -> list[str]:
+    """Return the same savings with the disturbed runs; the pair is named if it is another one."""
+    number, pair = ["number", "among"], ["saves", "against"]
+    others = found[number].merge(every.headlines, how="left", on=number)
+    same = (others[pair] == found[pair].to_numpy()).all(axis=1)
+    return [
+        _UNKNOWN
+        if math.isnan(other["saving"])
+        else saving + ("" if is_same else f"\n{other['saves']}\nagainst {other['against']}")
+        for (_, other), saving, is_same in zip(
+            others.iterrows(), _savings(others), same, strict=True
+        )
+    ]
 
 
 def _savings(found: pd.DataFrame) -> list[str]:
