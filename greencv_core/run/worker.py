@@ -44,6 +44,7 @@ from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Study
 from greencv_core.utils.energy import Component, Provenance
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import clock
 
 ATTEMPTS = 2  # attempts at a run whose process is killed from outside
 SETUP_SILENCE_S = 1800.0
@@ -190,6 +191,7 @@ class Worker:
         for spec in {run.environment.name: run.environment for run in runs}.values():
             gpus = environment.gpu_uuids(spec, self.info.machine)
             if gpus not in self._idle_power:
+                self._wait_before_idle(gpus, runs[0].protocol.quiet_wait_s)
                 reading = retry_in_fresh_process(
                     measure_idle_power, runs[0].protocol.idle_s, gpus, watch=self.check
                 )
@@ -201,6 +203,19 @@ class Worker:
                 }
             powers[spec.name] = self._idle_power[gpus]
         return powers
+
+    def _wait_before_idle(self, gpus: tuple[str, ...], longest_s: float) -> None:
+        """Wait for a quiet machine, and note once why; temperatures count from the first run on."""
+        noted = False
+
+        def on_wait(reason: str, left_s: float) -> None:
+            nonlocal noted
+            if not noted:
+                self.note(f"waits for a quiet machine, at most {clock(left_s)}: {reason}")
+            noted = True
+
+        if longest_s and QuietMachine().wait(gpus, longest_s, on_wait, self.check):
+            self.note("idle power may be too high: the machine is still busy")
 
     def _warm_up(self, runs: Sequence[PlannedRun], costs: Mapping[str, RunCost]) -> None:
         """Train on each device for the protocol's duration; without one, a probe is enough."""
