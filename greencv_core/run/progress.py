@@ -31,7 +31,10 @@ class RunProgress(Protocol):
         """Receive the start of a run; others may be in progress."""
 
     def run_waits(self, run: PlannedRun, reason: str, left_s: float) -> None:
-        """Receive why a run waits for a quiet machine, and for how many seconds it still may."""
+        """Receive why a run waits for a quiet machine, and for how many seconds it still may.
+
+        At the end of the wait, the reason is empty.
+        """
 
     def run_disturbed(self, run: PlannedRun, record: RunRecord, again: int) -> None:
         """Receive a disturbed try of a run, and how often it may still be made again."""
@@ -136,12 +139,13 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
         self._name_running()
 
     def run_waits(self, run: PlannedRun, reason: str, left_s: float) -> None:
-        """Show why a run waits; as lines if there is no bar."""
+        """Show that a run waits, and in lines why: a reason would push the bars off the screen."""
         if run.run_id in self._running:
             _, bar = self._running[run.run_id]
-            self._bar.update(bar, ahead=f"waits at most {clock(left_s)}: {reason}", visible=True)
+            ahead = f"waits at most {clock(left_s)}" if reason else ""
+            self._bar.update(bar, ahead=ahead, visible=bool(reason))
         now_s = time.monotonic()
-        if not self._live and now_s >= self._wait_shown_s + LINE_EVERY_S:
+        if reason and now_s >= self._wait_shown_s + LINE_EVERY_S:
             self._wait_shown_s = now_s
             self.note(f"{run.condition} waits for a quiet machine, {clock(left_s)} left: {reason}")
 

@@ -141,7 +141,8 @@ class Worker:
     ) -> RunRecord:
         """Train one run and return its record, also if it fails.
 
-        ``on_forecast`` is called after each epoch, ``on_wait`` as of :meth:`.QuietMachine.wait`.
+        ``on_forecast`` is called after each epoch, ``on_wait`` as of
+        :meth:`.QuietMachine.wait`, and without a reason at the end of the wait.
         """
         run, machine = job.run, self.info.machine
         if job.refusal is not None and job.stop_above_j is not None:
@@ -153,6 +154,7 @@ class Worker:
         if longest_s := run.protocol.quiet_wait_s:
             gpus = environment.gpu_uuids(run.environment, machine)
             reasons = self._quiet.wait(gpus, longest_s, on_wait, self.check)
+            on_wait("", 0.0)
         if reasons and not told:
             self.note(f"{run.title}: starts, although {'; '.join(map(str, reasons))}")
         record = self._train_in_fresh_process(job, on_forecast)
