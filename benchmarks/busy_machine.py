@@ -77,6 +77,8 @@ def main():
             for plan, load in settings:
                 show_progress(f"round {number + 1}: {plan}, {load} % of a core")
                 found += [{"plan": plan, "load": load, **one} for one in ask(workers[plan], load)]
+    except KeyboardInterrupt:
+        console.print("interrupted: what was measured until then")
     finally:
         for worker in workers.values():
             worker.kill()
