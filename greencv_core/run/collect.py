@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from greencv_core.estimation.run_cost import RunCost
@@ -134,12 +133,11 @@ def run_study(
     study.check_architectures(chosen)
     runs = [] if store.is_bundle else plan_here(study, architectures=chosen)[0]
     new: list[RunRecord] = []
-    on_cluster = scheduler is not None
-    unfinished = partial(_is_unfinished, study, store, runs, chosen)
-    if train and (on_cluster or unfinished(stop_above_j, again_disturbed)):
+    on_cluster, limits = scheduler is not None, (stop_above_j, again_disturbed)
+    if train and (on_cluster or _is_unfinished(study, store, runs, chosen, *limits)):
         with contextlib.ExitStack() as stack:
             progress = progress or stack.enter_context(ProgressBar())
-            run_queue = RunQueue(study, store, progress, chosen, stop_above_j, again_disturbed)
+            run_queue = RunQueue(study, store, progress, chosen, *limits)
             _train_missing(run_queue, scheduler)
         if on_cluster:
             runs = list(run_queue.runs.values())

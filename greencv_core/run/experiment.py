@@ -42,7 +42,7 @@ from greencv_core.run.stop_rules import BudgetLimit, EnergyLimit
 from greencv_core.run.unfinished import build_identity, build_stopped_fields
 from greencv_core.run.wall_comparison import compare_with_wall
 from greencv_core.study.plan import PlannedRun
-from greencv_core.study.schema import Budget
+from greencv_core.study.schema import Budget, EnvironmentSpec
 from greencv_core.utils.energy import Component
 from greencv_core.utils.secrets import without_secrets
 
@@ -154,7 +154,7 @@ def _train_metered(
         **_status(history, limit),
         **build_identity(run, machine),
         started_at=started_at,
-        device_name=environment.device_name(spec, machine),
+        **_environment_fields(spec, machine),
         gflops_per_image=setup.gflops_per_image,
         parameters=setup.parameters,
         data_sha256=setup.data.sha256,
@@ -170,7 +170,6 @@ def _train_metered(
         **_gpu_fields(window, None if accelerator else own_pct),
         wall=wall,
         disturbed=bool(disturbances),
-        wait_policy=environment.wait_policy(),
         problems=_problem_lines(*lost, *disturbances, wall=wall),
         trace=_trace_record(window),
     )
@@ -187,6 +186,13 @@ def _problems(
     if accelerator is not None and reading.gpu is None and not lost:
         lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
     return lost, disturbances
+
+
+def _environment_fields(spec: EnvironmentSpec, machine: hardware.Machine) -> dict[str, str]:
+    return {
+        "device_name": environment.device_name(spec, machine),
+        "wait_policy": environment.wait_policy(),
+    }
 
 
 def _problem_lines(*problems: str, wall: WallRecord | None) -> list[str]:
