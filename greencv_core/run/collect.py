@@ -139,16 +139,14 @@ def run_study(
             progress = progress or stack.enter_context(ProgressBar())
             run_queue = RunQueue(study, store, progress, chosen, *limits)
             _train_missing(run_queue, scheduler)
-        if on_cluster:
-            runs = list(run_queue.runs.values())
+        runs = list(run_queue.runs.values()) if on_cluster else runs
         new = run_queue.new_records
         store.stamps()  # finds the new records
     ids = [run.run_id for run in runs]
     here = [record for record in store.load_all(ids) if isinstance(record, RunRecord)]
     components = None if every_component else study.analysis.components
     records = _adapt([*here, *find_records(study, store, chosen, set(ids))], study, components)
-    statuses = {(record.run_id, record.status) for record in [*new, *records]}
-    counts = Counter(status for _, status in statuses)
+    counts = Counter(status for _, status in {(r.run_id, r.status) for r in [*new, *records]})
     missing = len(runs) - len(here)
     return Outcome(tuple(records), len(new), counts["failed"], counts["stopped"], missing)
 
