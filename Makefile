@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.9
 # A bundle has its own study; another one is taken if it is named.
-FINISHED = $(if $(RUNS),$(if $(filter-out file,$(origin STUDY)),$(STUDY)) --runs $(RUNS),$(STUDY) --no-train)
+FINISHED = $(if $(RUNS),$(if $(filter-out file,$(origin STUDY)),$(call quoted,$(STUDY))) --runs $(call quoted,$(RUNS)),$(call quoted,$(STUDY)) --no-train)
+# One word for the shell, whatever characters a file's name has.
+quoted = '$(subst ','\'',$(1))'
 # Of the bundles that come with the project, the first that is there: measured, then estimated.
 PUBLISHED := $(firstword $(wildcard bundles/gpu.parquet bundles/reference.parquet))
 
@@ -17,7 +19,7 @@ help: ## list these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
 book: $(READY) ## the whole study: train what is missing, execute the notebooks, build the HTML
-	@$(BIN)/greencv book $(STUDY)
+	@$(BIN)/greencv book $(call quoted,$(STUDY))
 
 test: $(READY) lint ## lint, check types and imports, run the tests that find most faults soonest
 	@$(BIN)/python -m pytest -m "not slow and not realtime" --numprocesses 2 --dist worksteal
@@ -27,7 +29,7 @@ test-all: test ## and the slow tests: whole studies, the browser on every page, 
 	@$(BIN)/python -m pytest -m realtime --numprocesses 2 --dist loadfile
 
 train: $(READY) ## train and meter what is missing, build nothing
-	@$(BIN)/greencv run $(STUDY)
+	@$(BIN)/greencv run $(call quoted,$(STUDY))
 
 html: $(READY) ## build the report from the runs there are, or RUNS=BUNDLE.parquet, train nothing
 	@$(BIN)/greencv book $(FINISHED)
@@ -64,12 +66,14 @@ clean: ## remove the environment and what was built; the runs in runs/ stay
 # The environment is brought up to date when the lock or the project's metadata changed.
 $(READY): requirements.lock pyproject.toml
 	@python=$$(for p in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
-		[ -n "$$p" ] && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-		&& echo $$p && break; done; true); \
+		[ -n "$$p" ] && "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		&& echo "$$p" && break; done; true); \
 	[ -n "$$python" ] || { echo "error: greencv needs Python 3.11 or later; found none (set PYTHON=/path/to/python3)" >&2; exit 1; }; \
 	echo "Setting up $(VENV): some minutes, once"; \
-	[ -x $(BIN)/pip ] || $$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	[ -x $(BIN)/pip ] || "$$python" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@# A pip.conf may name a mirror, which is used, or another place to install in, which is not.
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(VENV)/uv uv==$(UV_VERSION)
+	@PIP_CONFIG_FILE=/dev/null $(BIN)/python -m pip --isolated install --quiet --no-index $(VENV)/uv/uv-$(UV_VERSION)-*.whl
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

@@ -35,7 +35,7 @@ BETWEEN = {
 """Standard deviation between sessions of both conditions; shared: the same sessions of both."""
 SIZES = (2, 3, 5, 8, 10, 20)  # runs of a session
 OWN = 0.02  # between sessions, of a condition's difference from the sessions that both share
-WELCH, BY_RUNS = "used", "runs as units"
+WELCH, SATTERTHWAITE, BY_RUNS = "used", "Satterthwaite", "runs as units"
 CHECKED = 50  # one in so many simulations checks the short cut against the project's function
 DEAR, CHEAP = {"architecture": "dear"}, {"architecture": "cheap"}
 RATIO = 0.2
@@ -78,28 +78,38 @@ def simulated_effect(rng, heterogeneity):
 def session_coverage(sessions, case, simulations):
     """Return how often each interval of a saving holds the true one."""
     rng = np.random.default_rng([SEED, sessions, list(BETWEEN).index(case)])
-    held = dict.fromkeys((WELCH, BY_RUNS), 0)
+    held = dict.fromkeys((WELCH, SATTERTHWAITE, BY_RUNS), 0)
     for number in range(simulations):
         dear, cheap = simulated_conditions(rng, sessions, case)
         means = [np.array([some.mean() for some in each]) for each in (dear, cheap)]
         samples = [means[1] - means[0]] if case == "shared" else means
         error = abs(means[1].mean() - means[0].mean() - math.log(RATIO))
-        half = welch_half_width(samples)
+        half = half_width(samples)
         held[WELCH] += error <= half
+        held[SATTERTHWAITE] += error <= half_width(samples, satterthwaite=True)
         if number % CHECKED == 0:
             check(saving(_table(dear, cheap, case), DEAR, CHEAP), means, half)
         a, b = np.concatenate(dear), np.concatenate(cheap)
-        held[BY_RUNS] += abs(b.mean() - a.mean() - math.log(RATIO)) <= welch_half_width([a, b])
+        held[BY_RUNS] += abs(b.mean() - a.mean() - math.log(RATIO)) <= half_width(
+            [a, b], satterthwaite=True
+        )
     return {name: float(n / simulations) for name, n in held.items()}
 
 
-def welch_half_width(samples):
-    """Return half the interval of a mean, or of a difference of two means (Welch's t)."""
+def half_width(samples, satterthwaite=False):
+    """Return half the interval of a mean, or of a difference of two means (Welch's t).
+
+    With degrees of freedom by Satterthwaite, or by Welch (1947) within their bounds.
+    """
     parts = [sample.var(ddof=1) / len(sample) for sample in samples]
-    df = sum(parts) ** 2 / sum(
-        part**2 / (len(sample) - 1) for part, sample in zip(parts, samples, strict=True)
-    )
-    return stdtrit(df, 0.975) * math.sqrt(sum(parts))
+    sizes = [len(sample) for sample in samples]
+    total, df = sum(parts), sizes[0] - 1
+    if satterthwaite:
+        df = total**2 / sum(p**2 / (n - 1) for p, n in zip(parts, sizes, strict=True))
+    elif len(samples) == 2:
+        df = total**2 / sum(p**2 / (n + 1) for p, n in zip(parts, sizes, strict=True)) - 2
+        df = min(max(df, min(sizes) - 1), sum(sizes) - 2)
+    return stdtrit(df, 0.975) * math.sqrt(total)
 
 
 def check(found, means, half):

@@ -7,8 +7,8 @@ at 5 % rejects a true hypothesis and how often a 95 % interval contains the trut
 variance, as measured energies do. Alternatives to the project's methods are shown for comparison.
 Then times the whole analysis of the published runs (download them first by ``greencv
 reanalyse``, or name their folder), and of 100,000 runs drawn from them. Seeds are fixed, and the
-figures do not depend on the number of cores. Takes about twenty minutes on two cores. The
-last line is JSON.
+figures do not depend on the number of cores. Takes about forty minutes on two cores. The last
+line is JSON.
 """
 
 import search_path  # noqa: F401

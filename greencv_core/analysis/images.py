@@ -8,10 +8,10 @@ differ on the same image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from greencv_core.analysis.result import CONFIDENCE, Values
 from greencv_core.utils.confusion import Classes, count_pairs, decode_classes
@@ -87,7 +87,7 @@ def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
         return "The error from the number of validation images is not included."
     fewest = int(images.min())
     share = float(scores.median())
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * np.sqrt(share * (1 - share) / fewest)
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * np.sqrt(share * (1 - share) / fewest)
     return (
         f"The error from {fewest:,} validation images (95 %: about {100 * half:.1f} points "
         f"of {quantity(correctness)} to either side) is not included."

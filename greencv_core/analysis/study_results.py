@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from greencv_core.analysis.choice import pareto, robustness
 from greencv_core.analysis.choice.decision import Decision, decide
@@ -32,6 +33,7 @@ from greencv_core.analysis.selection import (
     weakest_provenance,
 )
 from greencv_core.analysis.sessions import SessionSpread, session_spread
+from greencv_core.utils.errors import BadInputError, check_type
 
 ENERGY, CORRECTNESS = "energy_j_per_image", "f1_macro"
 UTILISATION = "device_utilization_pct"
@@ -309,6 +311,12 @@ def analyse(
     """Analyse the runs of a study; parameters as the attributes of :class:`StudyResults`.
 
     ``runs`` is the table of all runs that :func:`greencv_core.runs_table` returns, ``epochs`` that
-    of :func:`greencv_core.epochs_table` of the same runs.
+    of :func:`greencv_core.epochs_table` of the same runs. :class:`BadInputError` is raised for a
+    ``value`` that is no column of numbers.
     """
+    check_type("margin", margin, (float, int), "a number from 0 to 1")
+    check_type("value", value, (str,), "the name of a column of the runs table")
+    if value not in runs or not (runs[value].isna().all() or is_numeric_dtype(runs[value])):
+        numbers = ", ".join(runs.select_dtypes("number").columns)
+        raise BadInputError(f"value: {value!r} is no column of numbers; these are: {numbers}")
     return StudyResults(runs, epochs, margin, environment, value)

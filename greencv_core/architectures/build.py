@@ -17,7 +17,7 @@ from greencv_core.architectures.keras.keras_weights import load_keras_file
 from greencv_core.architectures.libraries import (
     LIBRARIES,
     Normalisation,
-    is_vision_transformer,
+    imagenet_size,
     split_name,
 )
 from greencv_core.architectures.weights import hash_weights, load_state
@@ -60,9 +60,10 @@ def check_architecture(name: str, weights: str = "none", image_size: int = 32) -
         raise BadInputError(f"architectures: {name}: unknown architecture; {hint}")
     if weights == "imagenet" and not entry.has_imagenet(plain):
         raise BadInputError(f"protocol.weights = imagenet: {name} has none; use none or file:PATH")
-    if weights == "imagenet" and is_vision_transformer(name) and image_size != 224:
+    fixed = imagenet_size(name) if weights == "imagenet" else None
+    if fixed not in (None, image_size):
         raise BadInputError(
-            f"protocol.weights = imagenet: those of {name} are for images of 224 pixels; "
+            f"protocol.weights = imagenet: those of {name} are for images of {fixed} pixels; "
             f"dataset.image_size = {image_size}"
         )
     if weights.startswith("file:"):

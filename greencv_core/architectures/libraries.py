@@ -21,7 +21,7 @@ import torchvision
 
 from greencv_core.architectures.keras import PAPER_ARCHITECTURES, build_paper, preprocessing
 from greencv_core.architectures.keras.keras_weights import load_imagenet
-from greencv_core.architectures.weights import replace_classifier
+from greencv_core.architectures.weights import AUXILIARY_HEADS, replace_classifier
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import without_secrets
 from greencv_core.utils.text import one_line
@@ -41,6 +41,9 @@ class Library:
     build: Callable[[str, int, int, bool], torch.nn.Module]
     """Builds one from its name, the number of classes, the image size in pixels, and whether to
     load ImageNet weights."""
+    build_unloaded: Callable[[str, int, int], torch.nn.Module] | None = None
+    """Builds one as with ImageNet weights, but from random ones, without a download: for a library
+    that fits the weights to the image size."""
     has_imagenet: Callable[[str], bool] = lambda name: False
     """Returns whether ImageNet weights are available for a name."""
     normalisation: Callable[[str], Normalisation] | None = None
@@ -61,10 +64,16 @@ def split_name(name: str) -> tuple[str, str]:
     return library, plain
 
 
-def is_vision_transformer(name: str) -> bool:
-    """Return whether this is a vision transformer of torchvision's, which has one image size."""
+def imagenet_size(name: str) -> int | None:
+    """Return the only image size in pixels of an architecture's ImageNet weights, if it has one."""
     library, plain = split_name(name)
-    return library == "torchvision" and plain.startswith("vit_")
+    if library != "torchvision" or not _is_vision_transformer(plain):
+        return None
+    return int(torchvision.models.get_model_weights(plain).DEFAULT.meta["min_size"][0])
+
+
+def _is_vision_transformer(name: str) -> bool:
+    return name.startswith("vit_")
 
 
 def _list_torchvision() -> list[str]:
@@ -75,11 +84,11 @@ def _build_torchvision(
     name: str, classes: int, image_size: int, pretrained: bool
 ) -> torch.nn.Module:
     # GoogLeNet and Inception warn of a change of their default initialisation; their auxiliary
-    # heads would return tuples in training.
+    # heads would return tuples in training, but are among the published weights.
     options: dict[str, object] = {}
-    if name in ("googlenet", "inception_v3"):
+    if name in ("googlenet", "inception_v3") and not pretrained:
         options = {"aux_logits": False}
-    elif is_vision_transformer(name):
+    elif _is_vision_transformer(name):
         options = {"image_size": image_size}
     create = partial(torchvision.models.get_model, name, **options)
     with warnings.catch_warnings():
@@ -89,6 +98,10 @@ def _build_torchvision(
             return module
         weights = torchvision.models.get_model_weights(name).DEFAULT
         module = _load_pretrained(name, lambda: create(weights=weights, progress=False))
+    for head in AUXILIARY_HEADS:
+        if hasattr(module, head):
+            vars(module)["aux_logits"] = False
+            setattr(module, head, None)
     replace_classifier(module, classes)
     return module
 
@@ -101,11 +114,19 @@ def _list_timm() -> list[str]:
     return [*timm.list_models(), *timm.list_pretrained()]
 
 
-def _build_timm(name: str, classes: int, image_size: int, pretrained: bool) -> torch.nn.Module:
+def _build_timm(
+    name: str,
+    classes: int,
+    image_size: int,
+    pretrained: bool,
+    state: dict[str, torch.Tensor] | None = None,
+) -> torch.nn.Module:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import timm
 
     create = partial(timm.create_model, name, pretrained=pretrained, num_classes=classes)
+    if state is not None:
+        create = partial(create, pretrained_cfg_overlay={"state_dict": state})
 
     def load() -> Any:
         try:
@@ -113,8 +134,16 @@ def _build_timm(name: str, classes: int, image_size: int, pretrained: bool) -> t
         except TypeError:  # takes images of any size
             return create()
 
-    module: torch.nn.Module = _load_pretrained(f"timm:{name}", load) if pretrained else load()
+    download = pretrained and state is None
+    module: torch.nn.Module = _load_pretrained(f"timm:{name}", load) if download else load()
     return module
+
+
+def _build_timm_unloaded(name: str, classes: int, image_size: int) -> torch.nn.Module:
+    import timm
+
+    state = timm.create_model(name).state_dict()
+    return _build_timm(name, classes, image_size, True, state)
 
 
 def _has_timm_imagenet(name: str) -> bool:
@@ -164,7 +193,11 @@ LIBRARIES: dict[str, Library] = {
         hint="see torchvision's classifiers",
     ),
     "timm": Library(
-        _list_timm, _build_timm, has_imagenet=_has_timm_imagenet, hint="see timm.list_models()"
+        _list_timm,
+        _build_timm,
+        build_unloaded=_build_timm_unloaded,
+        has_imagenet=_has_timm_imagenet,
+        hint="see timm.list_models()",
     ),
     "paper": Library(
         lambda: list(PAPER_ARCHITECTURES),

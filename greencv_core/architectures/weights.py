@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -11,28 +12,31 @@ import torch
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import one_line
 
+AUXILIARY_HEADS = ("AuxLogits", "aux1", "aux2")
+"""Heads of Inception and GoogLeNet that torchvision adds for training; they are not built here."""
 
-def classifier_layers(module: torch.nn.Module) -> torch.nn.Module:
-    """Return the part that maps features to classes, which is random after weights were loaded.
 
-    This is the head of the original study's networks, and the last layer of all others.
+def classifier_layers(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the parts that map features to classes, which are random after weights were loaded.
+
+    This is the head of the original study's networks, the last layer of most others, and the last
+    layers of those that have several, such as distilled transformers.
     """
-    head = getattr(module, "head", None) if hasattr(module, "base") else None
-    return head if isinstance(head, torch.nn.Module) else module.get_submodule(_last_name(module))
+    return [module.get_submodule(name) for name in _classifier_names(module)]
 
 
 def replace_classifier(module: torch.nn.Module, classes: int) -> None:
-    """Replace the last layer by a random one with an output for each class."""
-    name = _last_name(module)
-    old = module.get_submodule(name)
-    bias = old.bias is not None
-    if isinstance(old, torch.nn.Linear):
-        new: torch.nn.Module = torch.nn.Linear(old.in_features, classes, bias=bias)
-    else:
-        assert isinstance(old, torch.nn.Conv2d)
-        new = torch.nn.Conv2d(old.in_channels, classes, old.kernel_size, bias=bias)  # type: ignore[arg-type]
-    parent, _, attribute = name.rpartition(".")
-    setattr(module.get_submodule(parent), attribute, new)
+    """Replace the last layers by random ones with an output for each class."""
+    for name in _classifier_names(module):
+        old = module.get_submodule(name)
+        bias = old.bias is not None
+        if isinstance(old, torch.nn.Linear):
+            new: torch.nn.Module = torch.nn.Linear(old.in_features, classes, bias=bias)
+        else:
+            assert isinstance(old, torch.nn.Conv2d)
+            new = torch.nn.Conv2d(old.in_channels, classes, old.kernel_size, bias=bias)  # type: ignore[arg-type]
+        parent, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(parent), attribute, new)
 
 
 def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
@@ -54,6 +58,7 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
         reason = one_line(error)[:200]
         raise BadInputError(f"{where}: not a readable file of weights: {reason}") from error
     wanted = module.state_dict()
+    state = _fitted(state, set(wanted))
     last = _classifier_keys(module)
     for key in last:
         if key in state and state[key].shape != wanted[key].shape:
@@ -61,7 +66,8 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
     wrong = [
         f"{key} is {'absent' if key not in state else tuple(state[key].shape)}"
         for key in wanted
-        if (key not in state or state[key].shape != wanted[key].shape) and key not in last
+        if key not in last
+        and (state[key].shape != wanted[key].shape if key in state else not _is_count(key))
     ]
     extra = sorted(set(state) - set(wanted))
     if wrong or extra:
@@ -76,10 +82,34 @@ def load_state(module: torch.nn.Module, path: Path, name: str) -> None:
         ) from error
 
 
+def _is_count(key: str) -> bool:
+    """Return whether a value counts batches; states saved before torch 0.4.1 lack these."""
+    return key.endswith(".num_batches_tracked")
+
+
+def _fitted(state: dict[str, torch.Tensor], wanted: set[str]) -> dict[str, torch.Tensor]:
+    """Return a state by the names of a module, as far as only its writer's habits differ.
+
+    Wrappers put a prefix before all names (``module.``, ``_orig_mod.``, ``model.``), averaged
+    models count, old states of DenseNet have a point more, and auxiliary heads are not built here.
+    """
+    state = {key.replace("_orig_mod.", ""): state[key] for key in state if key != "n_averaged"}
+    while not wanted & set(state):
+        prefixes = {key.partition(".")[:2] for key in state}
+        if len(prefixes) != 1 or not all(prefixes.pop()):
+            break
+        state = {key.partition(".")[2]: value for key, value in state.items()}
+    state = {_OLD_DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
+    heads = tuple(f"{head}." for head in AUXILIARY_HEADS)
+    return {k: v for k, v in state.items() if k in wanted or not k.startswith(heads)}
+
+
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+
+
 def _classifier_keys(module: torch.nn.Module) -> set[str]:
-    last = classifier_layers(module)
-    name = next(name for name, layer in module.named_modules() if layer is last)
-    return set(last.state_dict(prefix=f"{name}."))
+    names = _classifier_names(module)
+    return {k for n in names for k in module.get_submodule(n).state_dict(prefix=f"{n}.")}
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -88,8 +118,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
         return dict(load_file(path))
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
@@ -108,10 +139,11 @@ def hash_weights(module: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _last_name(module: torch.nn.Module) -> str:
+def _classifier_names(module: torch.nn.Module) -> list[str]:
+    if hasattr(module, "base") and isinstance(getattr(module, "head", None), torch.nn.Module):
+        return ["head"]  # of the original study's networks
     named = getattr(module, "default_cfg", {}).get("classifier")  # timm's
-    if isinstance(named, str):
-        return named
+    if named:
+        return [named] if isinstance(named, str) else list(named)
     kinds = torch.nn.Linear | torch.nn.Conv2d
-    layers = [name for name, layer in module.named_modules() if isinstance(layer, kinds)]
-    return str(layers[-1])
+    return [name for name, layer in module.named_modules() if isinstance(layer, kinds)][-1:]

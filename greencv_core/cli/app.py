@@ -5,14 +5,17 @@ Each command imports what it needs when it is called, so that ``greencv --help``
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from greencv_core import __version__
 from greencv_core.cli.book import book
 from greencv_core.cli.claims import claims
 from greencv_core.cli.console import err
@@ -25,7 +28,7 @@ from greencv_core.cli.reanalyse import reanalyse
 from greencv_core.cli.run import run
 from greencv_core.cli.runs import bundle, export_runs, list_runs, merge_runs, show_run
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.interrupts import merge_repeated_interrupts
+from greencv_core.utils.interrupts import clean_up_when_terminated, merge_repeated_interrupts
 
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended, as shells have it: 128 and the signal's number."""
@@ -59,6 +62,24 @@ _COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
     (export_runs, "runs export --format csv --output runs.csv"),
     (merge_runs, "runs merge /mnt/lab/runs --store runs"),
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"greencv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    pass
+
+
 for _command, _example in _COMMANDS:
     _first, *_rest = _example.split()
     _group, _name = (runs_app, _rest[0]) if _first == "runs" else (app, _first)
@@ -87,9 +108,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has finished
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        err.print(f"[red]error:[/] the output cannot be written: {error.strerror}")
+        return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument, from click
-            err.print(f"[red]error:[/] {escape(error.format_message())}", soft_wrap=True)
+            if message := error.format_message():  # none where help has just been shown
+                err.print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
             return 2
         raise
     if code == INTERRUPTED:  # typer may also return it
@@ -100,4 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """Run the command line as the program ``greencv``."""
     merge_repeated_interrupts()
+    clean_up_when_terminated()
+    if not os.environ.get("SOURCE_DATE_EPOCH", "0").isdecimal():
+        del os.environ["SOURCE_DATE_EPOCH"]  # with an empty one, numpy.f2py cannot be imported
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error, in ASCII say
     sys.exit(main())

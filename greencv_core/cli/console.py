@@ -18,7 +18,11 @@ from greencv_core.utils.errors import GreencvError
 if TYPE_CHECKING:
     from greencv_core.records.store import Damaged, Store
 
+NARROWEST = 60
+"""Columns of a line, at least: a narrower table leaves out columns, a narrower terminal wraps."""
+
 out = Console()
+out = out if out.width >= NARROWEST else Console(width=NARROWEST)
 err = Console(stderr=True)
 
 StudyArgument = Annotated[

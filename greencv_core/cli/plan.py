@@ -37,7 +37,7 @@ def plan(
     from greencv_core.run.worker import describe_worker
 
     loaded = load_study(study)
-    check(loaded, download=False)
+    note = check(loaded, download=False)
     runs, machine = plan_here(loaded)
     records = console.open_store(store)
     left = select_unfinished(runs, describe_worker(), records)
@@ -70,6 +70,8 @@ def plan(
         subject = f"{done} of {len(runs)} finished; the rest"
         subject += ", as far as it could be timed," if untimed else ""
     console.out.print(f"{subject} will take {describe_cost(rest)}.", soft_wrap=True)
+    if note:
+        console.print_note(note)
     for line in skipped:
         console.warn("not on this machine", line)
     for condition, reason in untimed.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,21 +33,26 @@ Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Indices of the training and of the validation images."""
 
 
-def check_dataset(spec: Dataset, *, download: bool = True) -> None:
+def check_dataset(spec: Dataset, *, download: bool = True) -> str:
     """Check a study's data set; unless ``download`` is false, prepare its images for the runs.
 
-    Sizes that are known without the files are checked before any download.
+    Sizes that are known without the files are checked before any download. Returns a line about the
+    files of a folder that are not used; an empty text if there are none.
     """
     known = registry.known_size(spec)
     augment.check_padding(spec)
     _check_size(spec, known.classes, known.images)
     pool = registry.open_pool(spec, download=download)
     if pool is None:
-        return
+        return ""
     _check_pool(spec, pool)
-    if download and isinstance(pool, FilePool):
-        chosen = pool.select(np.concatenate(_split(spec, pool)))
+    split = _split(spec, pool)
+    if not isinstance(pool, FilePool):
+        return ""
+    if download:
+        chosen = pool.select(np.concatenate(split))
         decode_all(chosen, spec, registry.available_memory_bytes())
+    return f"dataset.name = {spec.name}: {pool.note}" if pool.note else ""
 
 
 def is_downloaded(spec: Dataset) -> bool:
@@ -133,6 +139,16 @@ def _split(spec: Dataset, pool: Pool) -> Split:
         stratify=pool.labels,
         random_state=spec.split_seed,
     )
+    for field, part in (("train_images", train), ("validation_images", validation)):
+        counts = np.bincount(pool.labels[part], minlength=len(pool.class_names))
+        if not counts.all():
+            rarest = int(counts.argmin())
+            total = np.count_nonzero(pool.labels == rarest)
+            raise BadInputError(
+                f"dataset.{field} = {len(part)}: none of them would be of class "
+                f"{pool.class_names[rarest]}, which has {total} of {len(pool.labels)} images; "
+                "ask for more, or merge or leave out that class by dataset.classes"
+            )
     return train.astype(np.int64), validation.astype(np.int64)
 
 
@@ -189,7 +205,7 @@ def _hash_of_files(chosen: FilePool) -> str:
     parts = zip(chosen.files(), chosen.paths, chosen.labels.tolist(), strict=True)
     for file, path, label in parts:
         size = file.stat().st_size
-        digest.update(f"{path}\0{size}\0{label}\n".encode())
+        digest.update(os.fsencode(f"{path}\0{size}\0{label}\n"))
     return digest.hexdigest()
 
 

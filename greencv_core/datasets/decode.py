@@ -10,32 +10,38 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import PIL
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from torchvision.transforms.v2 import InterpolationMode, functional
+from PIL import ExifTags, Image, ImageFile
 
 from greencv_core.datasets.download import downloads_folder
 from greencv_core.datasets.normalisation import Moments, compute_moments
 from greencv_core.datasets.raw import FilePool
+from greencv_core.study.plan import FILES_REVISION
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.files import write_atomically
+from greencv_core.utils.text import printable
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 """Accepted formats, by content. Pillow knows others, some of which (PostScript) start another
 program."""
-REVISION = 1
-"""Version of the cache; to increase when the same files are decoded differently."""
+SIXTEEN_BIT = re.compile(r";1[26]")
+"""In Pillow's names of the layouts of files with more than 8 bits for each value."""
+DARKEST = 1 << 12
+"""16-bit values that are all lower would keep less than 16 of 256 levels."""
+WHITE_IS_ZERO = 262, 0
+"""Tag and value of TIFF files whose grey values are inverted."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,13 +62,14 @@ class Decoded:
 def decode(path: Path, side: int) -> NDArray[np.uint8]:
     """Return an image as (3, side, side): RGB, the shorter side resized, cropped at the centre.
 
-    A file that is damaged or no image raises :class:`BadInputError`.
+    The image is upright as its EXIF data state. 16-bit values are scaled to 8 bits, and alpha
+    channels are dropped. A file that is damaged or no image, or whose contrast would be lost,
+    raises :class:`BadInputError`.
     """
     with _naming_errors(path), Image.open(path, formats=FORMATS) as image:
-        rgb = image.convert("RGB")
+        rgb = _convert(image)
     if rgb.size != (side, side):
-        rgb = functional.resize(rgb, [side], InterpolationMode.BILINEAR, antialias=True)
-        rgb = functional.center_crop(rgb, [side])
+        rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, _central_square(rgb.size, side))
     return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
 
 
@@ -100,18 +107,94 @@ def decode_all(chosen: FilePool, spec: Dataset, memory_bytes: float) -> Decoded:
     return decoded
 
 
+def _convert(image: ImageFile.ImageFile) -> Image.Image:
+    """Return an opened image in RGB and upright; :class:`BadInputError` lacks the path."""
+    # A bitmap's 16 bits are those of a pixel's three colours.
+    deep = image.format != "BMP" and SIXTEEN_BIT.search(str(image.tile)) is not None
+    image.load()  # Pillow finds some files' EXIF data only then, and turns TIFF files itself
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        rgb = _scale(image).convert("RGB")
+    elif image.mode in ("I", "F"):
+        kind = "floating-point" if image.mode == "F" else "32-bit or signed"
+        raise BadInputError(
+            f"its grey values are {kind} numbers, which do not state what black and white are; "
+            "convert it to 8 or 16 bits"
+        )
+    else:
+        rgb = image.convert("RGB")
+        ranges = cast(tuple[tuple[int, int], ...], rgb.getextrema())
+        if deep and max(high for _, high in ranges) < DARKEST >> 8:
+            raise BadInputError(_TOO_DARK)
+        if image.has_transparency_data and all(low == high for low, high in ranges):
+            low, high = image.convert("RGBA").getchannel("A").getextrema()
+            if low != high:
+                raise BadInputError(
+                    "a single colour whose shape is only in its transparency, which is not used; "
+                    "convert it to an image without transparency"
+                )
+    turn = None
+    with contextlib.suppress(Exception):  # of damaged EXIF data
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+_TOO_DARK = (
+    f"16 bits for each value, but all values are below {DARKEST}, which would be almost black; "
+    "convert it to 8 bits, or scale its values to 0 to 65535"
+)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By orientation in EXIF data (https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, 4.6.4)."""
+
+
+def _scale(image: Image.Image) -> Image.Image:
+    """Return a grey 16-bit image in 8 bits, of which Pillow would cut off all above 255."""
+    values = np.asarray(image).astype(np.uint32)
+    tag, white_is_zero = WHITE_IS_ZERO
+    if getattr(image, "tag_v2", {}).get(tag) == white_is_zero:
+        values = 65535 - values
+    if values.min() < values.max() < DARKEST:
+        raise BadInputError(_TOO_DARK)
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _central_square(size: tuple[int, int], side: int) -> tuple[float, float, float, float]:
+    """Return the part of an image that is left if its shorter side is scaled and it is cropped.
+
+    Scaled and cropped in one step, an image of 1 x 8000 pixels takes no more memory than others.
+    The pixels are those of torchvision's ``resize`` and ``center_crop``, to within one level.
+    """
+    scaled = [int(side * length / min(size)) for length in size]
+    starts = [round((length - side) / 2) for length in scaled]
+    left, top, right, bottom = (
+        (start + extent) * length / whole
+        for extent in (0, side)
+        for start, length, whole in zip(starts, size, scaled, strict=True)
+    )
+    return left, top, min(right, size[0]), min(bottom, size[1])
+
+
 @contextlib.contextmanager
 def _naming_errors(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except BadInputError as error:
+        raise BadInputError(f"{printable(path)}: {error}") from error
     # Decoders raise errors of all kinds for damaged files.
     except Exception as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         if isinstance(error, PIL.UnidentifiedImageError):
             reason = f"none of {', '.join(FORMATS)}"
-        raise BadInputError(f"{path}: damaged, or not an image ({reason})") from error
+        raise BadInputError(f"{printable(path)}: damaged, or not an image ({reason})") from error
 
 
 def _map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -138,13 +221,13 @@ def _common_side(files: Sequence[Path], image_size: int) -> int:
 
 def _cache_path(chosen: FilePool, spec: Dataset) -> Path:
     """Return the path of the cached files, without suffix."""
-    version = f"{REVISION} {PIL.__version__}"
+    version = f"{FILES_REVISION} {PIL.__version__}"
     settings = f"{version} {spec.train_images} {spec.image_size} {chosen.root}"
-    digest = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256(os.fsencode(settings))
     for path, file in zip(chosen.paths, chosen.files(), strict=True):
         with _naming_errors(file):
             status = file.stat()
-        digest.update(f"\n{path}\0{status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"\n{path}\0{status.st_size} {status.st_mtime_ns}"))
     return downloads_folder() / "decoded" / digest.hexdigest()[:32]
 
 

@@ -40,6 +40,8 @@ class FilePool:
     """Relative to the root, with ``/``."""
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    note: str = ""
+    """A line about the files that are not used; empty if there are none."""
 
     def files(self) -> list[Path]:
         """Return the path of every file."""
@@ -55,7 +57,10 @@ Pool = ArrayPool | FilePool
 
 
 def make_file_pool(
-    root: Path, samples: Sequence[tuple[str | Path, int]], class_names: Sequence[str]
+    root: Path,
+    samples: Sequence[tuple[str | Path, int]],
+    class_names: Sequence[str],
+    note: str = "",
 ) -> FilePool:
     """Return labelled files below a folder, sorted by path."""
     ordered = sorted(
@@ -66,6 +71,7 @@ def make_file_pool(
         tuple(path for path, _ in ordered),
         np.array([label for _, label in ordered], dtype=np.int64),
         tuple(class_names),
+        note,
     )
 
 

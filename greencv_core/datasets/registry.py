@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,12 +15,12 @@ from sklearn.datasets import load_digits
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from greencv_core.datasets.download import open_or_download
-from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, make_file_pool, regroup
+from greencv_core.datasets.folders import open_folder
+from greencv_core.datasets.raw import ArrayPool, FilePool, Pool, regroup
 from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
-from greencv_core.study.schema import Dataset
+from greencv_core.study.schema import FOLDER, Dataset
 from greencv_core.utils.errors import BadInputError
 
-FOLDER = "imagefolder:"
 SYNTHETIC_CLASSES = 10
 MEMORY_SHARE = 0.25
 """Share of the free memory that images may use."""
@@ -82,7 +81,7 @@ def open_pool(spec: Dataset, *, download: bool) -> Pool | None:
     elif spec.name in TORCHVISION_SETS:
         pool = open_or_download(spec.name, TORCHVISION_SETS[spec.name], download=download)
     else:
-        pool = _open_folder(spec.name)
+        pool = open_folder(spec)
     if pool is not None and isinstance(spec.classes, dict):
         pool = regroup(pool, spec.name, spec.classes)
     return pool
@@ -94,10 +93,11 @@ def check_class_sizes(spec: Dataset, pool: Pool) -> None:
     for name, count in zip(pool.class_names, counts.tolist(), strict=True):
         if count < 2:
             kinds = f" ({', '.join(IMG_EXTENSIONS)})" if isinstance(pool, FilePool) else ""
+            note = f"; {pool.note}" if isinstance(pool, FilePool) and pool.note else ""
             raise BadInputError(
                 f"dataset.name = {spec.name}: class {name} has {count or 'no'} "
                 f"{'image' if count == 1 else 'images'}{kinds}; "
-                "must have at least two, one to train and one to validate"
+                f"must have at least two, one to train and one to validate{note}"
             )
 
 
@@ -111,45 +111,6 @@ def _open_digits(_: Dataset) -> ArrayPool:
     images = (bunch.images / 16.0).astype(np.float32)[:, None]
     names = tuple(str(name) for name in bunch.target_names)
     return ArrayPool(images, bunch.target.astype(np.int64), names)
-
-
-def _open_folder(name: str) -> FilePool:
-    root = Path(name.removeprefix(FOLDER))
-    try:
-        root = root.expanduser().absolute()
-        classes = sorted(
-            entry.name
-            for entry in root.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
-        if len(classes) < 2:
-            raise BadInputError(
-                f"dataset.name = {name}: {root} must hold at least two folders, one for each "
-                f"class; it holds {len(classes)}"
-            )
-        samples: list[tuple[str | Path, int]] = [
-            (file, label) for label, one in enumerate(classes) for file in _find_images(root / one)
-        ]
-    except OSError as error:
-        raise BadInputError(
-            f"dataset.name = {name}: {error.filename or root}: {error.strerror}; "
-            "must be a folder that holds a folder of images for each class"
-        ) from error
-    except (RuntimeError, ValueError) as error:  # ~user without such a user, or NUL in a name
-        raise BadInputError(f"dataset.name = {name}: no folder can have that name") from error
-    return make_file_pool(root, samples, classes)
-
-
-def _find_images(folder: Path) -> list[Path]:
-    found = []
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            found += _find_images(entry)
-        elif entry.suffix.lower() in IMG_EXTENSIONS:
-            found.append(entry)
-    return found
 
 
 def _open_synthetic(spec: Dataset) -> ArrayPool:

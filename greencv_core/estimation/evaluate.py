@@ -32,6 +32,8 @@ from greencv_core.estimation.trajectory import (
     Oracle,
     Trajectory,
 )
+from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.interpreters import children_isolated
 from greencv_core.utils.text import listed, number, percent
 
 METHODS: Mapping[str, Callable[[], Estimator]] = MappingProxyType(
@@ -243,20 +245,26 @@ def score(
 
     Raises
     ------
+    BadInputError
+        ``held_out`` is no list of :data:`HELD_OUT`'s keys.
     NotEnoughDataError
         There are fewer than two trainings, or they do not differ in what is held out.
     """
+    unknown = [kind for kind in held_out if kind not in HELD_OUT]
+    if unknown or isinstance(held_out, str):
+        raise BadInputError(f"held_out: {held_out!r} is not a list of some of {list(HELD_OUT)}")
     if len(trajectories) < 2:
         raise NotEnoughDataError(
             f"methods are fitted on some trainings and asked about others, and there are "
             f"{len(trajectories)}"
         )
     score_fold = joblib.delayed(_score_fold)
-    parts = joblib.Parallel(n_jobs=-1 if len(trajectories) >= PARALLEL_FROM else 1)(
-        score_fold(trajectories, fold, kind, oracle, shares, methods)
-        for kind in held_out
-        for fold in _folds(trajectories, kind)
-    )
+    with children_isolated():
+        parts = joblib.Parallel(n_jobs=-1 if len(trajectories) >= PARALLEL_FROM else 1)(
+            score_fold(trajectories, fold, kind, oracle, shares, methods)
+            for kind in held_out
+            for fold in _folds(trajectories, kind)
+        )
     rows = [row for part in parts for row in part]
     if not rows:
         raise NotEnoughDataError("all trainings are alike in what would be held out")

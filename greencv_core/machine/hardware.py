@@ -25,6 +25,7 @@ from greencv_core.metering import MeterError, open_gpu
 from greencv_core.metering.sources.apple import GPU_UUID, chip_name
 from greencv_core.study.schema import EnvironmentSpec
 from greencv_core.utils.errors import GreencvError
+from greencv_core.utils.interpreters import child_environment
 from greencv_core.utils.secrets import without_secrets
 
 
@@ -145,7 +146,12 @@ def _accelerators() -> tuple[list[Accelerator], str]:
         return [], ""
     # In a fresh process: torch may open a context on a GPU, which draws power, takes memory and
     # looks to a meter like the work of another program.
-    done = subprocess.run([sys.executable, "-c", _FIND_SCRIPT], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _FIND_SCRIPT],
+        capture_output=True,
+        encoding="utf-8",
+        env=child_environment(),
+    )
     message = without_secrets(" ".join(done.stderr.strip().splitlines()[-1:]))
     if done.returncode != 0:
         raise GreencvError(f"torch cannot look for accelerators: {message or done.returncode}")

@@ -24,6 +24,7 @@ from greencv_core.published.effects import (
 from greencv_core.published.evidence_summary import summarise_sources
 from greencv_core.published.pooling import Effect, Pooled, pool
 from greencv_core.published.tables import counted_runs
+from greencv_core.utils.errors import check_type
 
 NO_SAVING = 0.01
 """Savings below this count as none: the energy meters are less accurate."""
@@ -37,6 +38,9 @@ class EvidenceResults:
     """Evidence table of each source, by its name."""
     margin: float = DEFAULT_MARGIN
     """Largest negligible loss of correctness, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        check_type("margin", self.margin, (float, int), "a number from 0 to 1")
 
     @cached_property
     def counted(self) -> dict[str, pd.DataFrame]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from greencv_core import __version__
 from greencv_core.analysis.selection import refuse_duplicates
@@ -25,6 +24,7 @@ from greencv_core.records.components import restrict_to_components
 from greencv_core.records.select import find_record_files
 from greencv_core.records.store import Damaged, RecordFile, Store
 from greencv_core.records.tables import runs_table, table_row
+from greencv_core.study.loading import dump_study
 from greencv_core.study.schema import Study
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.secrets import safe_line
@@ -98,9 +98,7 @@ def _parquet(study: Study, files: Sequence[RecordFile]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    text = yaml.safe_dump(
-        study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-    )
+    text = dump_study(study)
     metadata = {
         "format_version": bundle_file.FORMAT_VERSION,
         "study": text,

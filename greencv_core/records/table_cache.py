@@ -32,6 +32,7 @@ from greencv_core.records.backends.folder import Folder
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.store import Damaged, Store
 from greencv_core.utils.errors import GreencvError
+from greencv_core.utils.interpreters import children_isolated
 
 CHUNK = 1000
 """Records that a process reads at a time."""
@@ -124,7 +125,9 @@ def _read(source: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> It
     # A fork of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_read_chunk, [source] * len(chunks), chunks)
+        with children_isolated():
+            parts = pool.map(_read_chunk, [source] * len(chunks), chunks)
+        yield from parts
 
 
 def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:

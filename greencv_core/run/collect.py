@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 
 from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import RunHistory, predict_costs
@@ -36,7 +38,7 @@ from greencv_core.run.worker import describe_worker, find_study_errors
 from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Study
 from greencv_core.utils.energy import Component, emissions_gco2e
-from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.errors import BadInputError, check_type
 from greencv_core.utils.paths import default_store
 
 
@@ -64,9 +66,10 @@ class Outcome:
         return len(self.records) + self.missing
 
 
-def check(study: Study, *, download: bool) -> None:
+def check(study: Study, *, download: bool) -> str:
     """Check the parts of a study that only the training libraries know.
 
+    Returns a line about images that are not used, or an empty text.
     With ``download``, images and weights are downloaded if they are missing, and checked.
     :class:`BadInputError` has one line for each unknown architecture, data set or country, and for
     images that are not available; or this machine has none of the study's environments, or another
@@ -77,11 +80,12 @@ def check(study: Study, *, download: bool) -> None:
             f"{rank}: local rank 0 of this computer meters it, and a study's runs are trained one "
             "at a time: start greencv once a computer (srun --ntasks-per-node=1)"
         )
-    problems = find_study_errors(study, download=download)
+    problems, note = find_study_errors(study, download=download)
     machine = hardware.describe_machine()
     if not environment.resolve(study, machine):
         problems = [*problems, *environment.missing_environments(study, machine)]
     _raise_problems(study, problems)
+    return note
 
 
 def _raise_problems(study: Study, problems: Sequence[str]) -> None:
@@ -154,10 +158,14 @@ def run_study(
 def _train_missing(run_queue: RunQueue, scheduler: str | None) -> None:
     study = run_queue.study
     if scheduler is None:
-        check(study, download=True)
+        if note := check(study, download=True):
+            run_queue.progress.note(note)
         run_locally(run_queue)
         return
-    _raise_problems(study, find_study_errors(study, download=False))
+    problems, note = find_study_errors(study, download=False)
+    _raise_problems(study, problems)
+    if note:
+        run_queue.progress.note(note)
     # Importing Dask takes a second.
     from greencv_core.run.dask_cluster import run_on_cluster
 
@@ -215,6 +223,9 @@ def collect(
     For notebooks. Parameters as in :func:`run_study`; ``study`` may also be the path or the name of
     a study file. With a bundle as the store, nothing is trained.
     """
+    check_type("study", study, (str, Path, Study), "a study file's path or name")
+    check_type("store", store, (str, os.PathLike, NoneType), "a folder, a URL or None")
+    check_type("train", train, (bool,), "True or False")
     loaded = study if isinstance(study, Study) else load_study(study)
     opened = Store(store if store is not None else default_store())
     outcome = run_study(

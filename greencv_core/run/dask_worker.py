@@ -69,7 +69,7 @@ def join(study: Study, versions: Mapping[str, str], session: str) -> WorkerInfo 
     multiprocessing.current_process().daemon = False
     devices = offered_devices(study, info)
     problems = (
-        find_study_errors(study, download=True)
+        find_study_errors(study, download=True)[0]
         if devices
         else missing_environments(study, info.machine)
     )

@@ -148,7 +148,10 @@ def one_training(
         validation = round(images * study.dataset.validation_images / known)
         numbers = {"train_images": images - validation, "validation_images": validation}
         content["dataset"] |= numbers
-    return validate_study(content, WHERE)
+    one = validate_study(content, WHERE)
+    if dataset is None:  # its relative path is not lost
+        one = one.model_copy(update={"dataset": study.dataset})
+    return one
 
 
 def _plan(study: Study, environment: str | None) -> tuple[list[PlannedRun], Machine]:

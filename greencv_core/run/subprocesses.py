@@ -7,11 +7,13 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import pickle
 import re
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from greencv_core.utils.errors import GreencvError
+from greencv_core.utils.interpreters import children_isolated
 from greencv_core.utils.interrupts import is_new_interrupt
 
 Result = TypeVar("Result")
@@ -32,6 +35,8 @@ see ``benchmarks/busy_machine.py``."""
 CHECK_EVERY_S = 1.0
 ATTEMPTS = 5  # attempts at a short task whose process is killed
 TERMINATE_S = 1.0  # time that a terminated process has to end before it is killed
+LONGEST_FOLDER = 70
+"""Bytes of a temporary folder's path in which a socket's path, 103 bytes at most, has its place."""
 EXIT_CODE_S = 10.0
 """Time that the fork server has, on a busy computer, to report how a process ended."""
 
@@ -63,8 +68,14 @@ def call_in_fresh_process(
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_run_in_child, args=(sending, function, arguments))
     try:
-        with _interrupt_held_back():
-            process.start()
+        try:
+            with _interrupt_held_back(), children_isolated():
+                process.start()
+        except (EOFError, OSError) as error:
+            ended = isinstance(error, (EOFError, ConnectionError))
+            why = "Python ended at its start, see its message" if ended else str(error)
+            reason = f"the training process could not be started: {why}"
+            raise ProcessLostError(reason, retry=False) from error
         sending.close()  # the process has its own
         for kind, content in _messages(receiving, process.sentinel, watch):
             if kind == "message":
@@ -128,7 +139,10 @@ def _run_in_child(
         error.add_note("".join(traceback.format_exception(error)))
         try:
             pickle.loads(pickle.dumps(error))
+            is_known = isinstance(error, Exception)  # SystemExit would end the driver
         except Exception:  # an exception with arguments of its own
+            is_known = False
+        if not is_known:
             error = RuntimeError(f"{type(error).__name__}: {error}")
         _send("error", error)
 
@@ -184,9 +198,11 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["greencv_core.run._preload"])
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
+        _choose_folder_of_sockets("/tmp")
     # Ctrl-C goes to the whole process group, but the driver ends its children itself, and an
     # interrupted start of the fork server would print a traceback: it inherits a mask.
-    with _interrupt_held_back():
+    with _interrupt_held_back(), children_isolated():
         multiprocessing.resource_tracker.ensure_running()  # its start would lift the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -194,6 +210,14 @@ def _context() -> Any:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
+
+
+def _choose_folder_of_sockets(parent: str) -> None:
+    before, tempfile.tempdir = tempfile.tempdir, parent
+    try:
+        multiprocessing.util.get_temp_dir()  # made once, also for the processes that are started
+    finally:
+        tempfile.tempdir = before
 
 
 @contextlib.contextmanager

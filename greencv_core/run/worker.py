@@ -288,35 +288,41 @@ def _execute(
         return build_failed_record(run, machine, describe_error(error))
 
 
-def find_study_errors(study: Study, *, download: bool) -> list[str]:
+def find_study_errors(study: Study, *, download: bool) -> tuple[list[str], str]:
     """Return one line for each error in a study that only the training libraries can find.
 
-    With ``download``, images and weights are downloaded if they are missing, and checked.
+    With ``download``, images and weights are downloaded if they are missing, and checked. The
+    second value is a line about images that are not used, or an empty text.
     """
     return retry_in_fresh_process(_find_study_errors, study, download)
 
 
-def _find_study_errors(study: Study, download: bool) -> list[str]:
+def _find_study_errors(study: Study, download: bool) -> tuple[list[str], str]:
     from greencv_core.architectures.build import build, check_architecture
+    from greencv_core.architectures.image_sizes import check_image_size
     from greencv_core.datasets import check_dataset
 
     weights, size, carbon = study.protocol.weights, study.dataset.image_size, study.carbon
+    errors, note = [], ""
 
     def check_model(name: str) -> None:
+        check_architecture(name, weights, size)
+        check_image_size(name, size, weights)
         if download and weights != "none":  # building downloads the weights and checks their shapes
             build(name, 10, size, weights)
-        else:
-            check_architecture(name, weights, size)
+
+    def check_images() -> None:
+        nonlocal note
+        note = check_dataset(study.dataset, download=download)
 
     checks: list[Callable[[], object]] = [
         *(partial(check_model, name) for name in study.architectures),
         partial(carbon_intensity_gco2e_per_kwh, carbon.country, carbon.intensity_gco2e_per_kwh),
-        partial(check_dataset, study.dataset, download=download),
+        check_images,
     ]
-    errors = []
     for check in checks:
         try:
             check()
         except BadInputError as error:
             errors.append(str(error))
-    return errors
+    return errors, note

@@ -46,7 +46,9 @@ def load_study_file(source: str | Path) -> Study:
     """Read and check a study file: a path, or the name of one in ``studies/`` (``quick``)."""
     path = find_study(source)
     where = one_line(path)
-    return parse_study(_text_of(path, where), where)
+    study = parse_study(_text_of(path, where), where)
+    study.dataset._study_folder = path.absolute().parent
+    return study
 
 
 def parse_study(text: str, where: str) -> Study:
@@ -58,7 +60,9 @@ def parse_study(text: str, where: str) -> Study:
     if len(text) > LARGEST_FILE_BYTES:
         raise _too_large(where)
     try:
-        content = yaml.load(text, Loader=_StudyLoader)
+        loader = _StudyLoader(text)
+        root = loader.get_single_node()
+        content = None if root is None else loader.construct_document(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         if isinstance(error, yaml.reader.ReaderError):
@@ -78,7 +82,15 @@ def parse_study(text: str, where: str) -> Study:
         raise BadInputError(
             f"{where}: must be a mapping with the fields of a study, e.g. name: mine"
         )
-    return validate_study(content, where)
+    return validate_study(content, where, root)
+
+
+def dump_study(study: Study) -> str:
+    """Return a study as YAML text that :func:`parse_study` reads as the same study."""
+    content = study.model_dump(mode="json")
+    return str(
+        yaml.dump(content, Dumper=_StudyDumper, sort_keys=False, allow_unicode=True, width=100)
+    )
 
 
 _TOO_DEEP = f"nested more than {MOST_LEVELS} levels deep; a study needs at most 5"
@@ -100,13 +112,19 @@ def _too_large(where: str) -> BadInputError:
     return BadInputError(f"{where}: larger than {LARGEST_FILE_BYTES >> 10} KiB: not a study file")
 
 
-def validate_study(content: Mapping[str, Any], where: str) -> Study:
-    """Check the fields of a study; parameters and errors as of :func:`parse_study`."""
+def validate_study(content: Mapping[str, Any], where: str, root: yaml.Node | None = None) -> Study:
+    """Check the fields of a study; errors as of :func:`parse_study`.
+
+    ``root`` is the node that the content was read from: problems then have its lines.
+    """
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
         problems = error.errors()
-        described = (f"{where}: {_shortened(_describe(p))}" for p in problems[:MOST_PROBLEMS])
+        described = (
+            f"{where}: {_line_of(root, p['loc'])}{_shortened(_describe(p))}"
+            for p in problems[:MOST_PROBLEMS]
+        )
         lines = list(dict.fromkeys(described))
         if len(problems) > MOST_PROBLEMS:
             lines.append(f"{where}: and {len(problems) - MOST_PROBLEMS} more problems")
@@ -119,9 +137,12 @@ class _StudyLoader(yaml.SafeLoader):
     """Safe loader for untrusted files: it runs no code, and its work is bounded.
 
     It reads plain values, lists and mappings, and no other tags. It refuses a key given twice,
-    where YAML would keep the last one, and reads 1e-4 as a number, as YAML 1.2 does; in 1.1, which
-    this library follows, a number with an exponent needs a decimal point.
+    where YAML would keep the last one. A number or a truth value is one of YAML 1.2's core schema
+    (https://yaml.org/spec/1.2.2/#103-core-schema): 010 is ten and ``no`` is a word. In YAML 1.1,
+    which this library follows, 010 is eight, 1:30 is ninety and ``no`` is false.
     """
+
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012 - of the class, as in the library
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -184,11 +205,9 @@ class _StudyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_TAGS = frozenset(
-    f"tag:yaml.org,2002:{kind}"
-    for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "value")
-)
+_TAG = "tag:yaml.org,2002:"
+_NUMBERS = (f"{_TAG}int", f"{_TAG}float")
+_TAGS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "seq", "map"))
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -196,11 +215,40 @@ def _problem(text: str, mark: Any) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, text, mark)
 
 
-_StudyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+
+
+class _StudyDumper(yaml.SafeDumper):
+    """Dumper that quotes a word which is a number in YAML 1.1 or 1.2."""
+
+
+_StudyLoader.add_constructor(f"{_TAG}int", _construct_int)
+for _kind, _pattern, _first in (
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", "null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("merge", "<<", "<"),  # of YAML 1.1: a mapping that begins as another
+):
+    for _class in (_StudyLoader, _StudyDumper):
+        _class.add_implicit_resolver(_TAG + _kind, re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def _line_of(root: yaml.Node | None, location: Sequence[int | str]) -> str:
+    """Return the line of a field, or of the innermost value around it, to begin a message with."""
+    node, mark = root, None
+    for part in location:
+        found: Any = None  # a location also names the branch of a union
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == str(part)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            found = (node.value[part], node.value[part])
+        if found is not None:
+            mark, node = found[0].start_mark, found[1]
+    return "" if mark is None else f"line {mark.line + 1}: "
 
 
 def _describe(problem: Any) -> str:
@@ -226,6 +274,8 @@ def _describe(problem: Any) -> str:
         message = "must be a number of classes, or a mapping from class to a list of names"
     elif parts == ["dataset", "name"] and kind == "string_pattern_mismatch":
         message = "must be digits, a torchvision data set, imagefolder:PATH or synthetic"
+    elif kind in _KINDS:
+        message = _KINDS[kind]
     elif kind == "string_pattern_mismatch":
         message = f"must match {_PATTERNS.get(str(parts[-1]), context['pattern'])}"
     else:
@@ -233,6 +283,12 @@ def _describe(problem: Any) -> str:
     return f"{field} = {value}: {message}"
 
 
+_KINDS = {
+    "int_type": "must be a whole number, in digits only, e.g. 1000",
+    "float_type": "must be a number, e.g. 0.5",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes",
+}
 _PATTERNS = {
     "device": "auto, cpu, cuda, cuda:NUMBER or mps",
     "weights": "none, imagenet or file:PATH",

@@ -12,6 +12,15 @@ from greencv_core.study.schema import Carbon, Dataset, EnvironmentSpec, Protocol
 
 TRAINING_REVISION = 1
 """Increased when the same settings would train differently; part of every run id."""
+FILES_REVISION = 2
+"""Increased when image files would be read differently; part of the run ids of such data sets.
+
+2: upright by EXIF data, 16-bit images keep their contrast, copies are used once."""
+ARRAYS = frozenset(
+    {"digits", "synthetic", "cifar10", "cifar100", "emnist", "fashionmnist", "kmnist", "mnist",
+     "semeion", "stl10", "svhn", "usps"}
+)  # fmt: skip
+"""Data sets whose images are not in image files."""
 NOT_OF_ONE_RUN = (
     "repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s", "quiet_wait_s",
     "again_if_disturbed",
@@ -71,6 +80,8 @@ class PlannedRun:
             "machine": self.machine,
             "accelerator": self.accelerator,
         }
+        if self.dataset.name not in ARRAYS:
+            identity["files_revision"] = FILES_REVISION
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
@@ -52,6 +53,10 @@ class Augmentation(_Strict):
         return self
 
 
+FOLDER = "imagefolder:"
+"""Start of the name of a data set that is a folder."""
+
+
 class Dataset(_Strict):
     """The images: a name from :mod:`greencv_core.datasets`, their size and the fixed split."""
 
@@ -75,6 +80,12 @@ class Dataset(_Strict):
     """Number of classes of ``synthetic`` images; for any other data set, a mapping from the classes
     of this study to those of the data set. The data set's own classes if omitted."""
     augmentation: Augmentation = Augmentation()
+    _study_folder: Path = PrivateAttr(Path())
+
+    @property
+    def folder(self) -> Path:
+        """The folder of ``imagefolder:PATH``; a relative path starts at the study file's folder."""
+        return self._study_folder / Path(self.name.removeprefix(FOLDER)).expanduser()
 
     @property
     def meaningful(self) -> bool:

@@ -40,16 +40,17 @@ def freeze_for_stage(
 
     Frozen layers keep their running statistics and apply no dropout.
     """
-    trainable = classifier_layers(model) if name == "frozen" else model
+    trainable = classifier_layers(model) if name == "frozen" else [model]
     flags = {p: p.requires_grad for p in model.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for parameter in trainable.parameters():
-        parameter.requires_grad_(True)
+    for part in trainable:
+        part.requires_grad_(True)
 
     def set_to_training() -> None:
         model.eval()
-        trainable.train()
+        for part in trainable:
+            part.train()
         if protocol.batch_norm == "fixed":
             for module in batch_norms(model):
                 module.eval()

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -32,6 +32,7 @@ FIRST_RESPONSE_S = 10.0
 """Time for the first response, name lookup included; after it, the machine counts as offline."""
 TIMEOUT_S = 5.0  # for a connection to one address, and between two pieces of a response
 RETRY_WAITS_S = 1.0, 2.0, 0.0  # after each attempt at a file that a broken connection ended
+INTERRUPTED_WITHIN_S = 0.5  # longest wait for a file until Ctrl-C is heard
 SAMPLE = 3  # files that are looked up to find out how a mirror arranges them
 MAX_LINES = 10  # more problems than this are summarised by folder
 
@@ -306,8 +307,11 @@ def _map(
     results: dict[str, Path | str] = {}
     executor = ThreadPoolExecutor(CONNECTIONS)
     try:
-        for path, result in zip(paths, executor.map(get, paths), strict=True):
-            results[path] = result
+        for path, future in [(path, executor.submit(get, path)) for path in paths]:
+            # Ctrl-C does not end a wait that begins just as it arrives.
+            while not wait([future], INTERRUPTED_WITHIN_S).done:
+                pass
+            results[path] = future.result()
             report(len(results))
     finally:
         executor.shutdown(wait=False, cancel_futures=True)

@@ -27,7 +27,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
-        os.chmod(name, _mode_of_new_files())  # temporary files are private
+        os.chmod(name, mode_of_new_files())  # temporary files are private
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -55,7 +55,8 @@ def check_writable(path: Path) -> None:
         raise BadInputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _mode_of_new_files() -> int:
+def mode_of_new_files() -> int:
+    """Return the permissions that this process gives to a new file: all that its umask allows."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask

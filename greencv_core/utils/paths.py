@@ -17,6 +17,12 @@ def default_store() -> str | Path:
     return os.environ.get("GREENCV_STORE") or PROJECT_ROOT / "runs"
 
 
+def git_environment(root: Path) -> dict[str, str]:
+    """Return the variables for a git that reads the checkout ``root`` and no other repository."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    return {**kept, "GIT_CEILING_DIRECTORIES": str(root.resolve().parent)}
+
+
 def git_commit(root: Path = _SOURCE) -> str:
     """Return the commit of a checkout, with ``+changes`` if files differ; else ``unknown``."""
     if not (root / ".git").exists():  # an installed package may be inside another repository
@@ -31,5 +37,6 @@ def git_commit(root: Path = _SOURCE) -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
+        ["git", "-C", str(root), *arguments],
+        capture_output=True, text=True, check=True, env=git_environment(root),
+    ).stdout.strip()  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 F1_DECIMALS = 3
 """Decimals of macro F1 in texts and on the Pareto front; a few hundred validation images give no
@@ -107,6 +109,12 @@ def one_line(text: object) -> str:
     """Return text on one line, without control characters or runs of blanks."""
     # Unprintable characters may break the line or reverse its direction.
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def printable(name: str | Path) -> str:
+    r"""Return the name of a file as text that can be shown: ``caf\xe9`` where it is not UTF-8."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def clock(seconds: float) -> str:

@@ -4,21 +4,16 @@ import hashlib
 import io
 
 import pytest
+import timm
 import torch
 import torchvision
 
 from greencv_core.architectures import build
+from greencv_core.architectures.libraries import LIBRARIES, imagenet_size
 from greencv_core.architectures.weights import classifier_layers
+from greencv_core.records.source import load_study
+from greencv_core.training.stage import freeze_for_stage
 from tests.support.refusals import refusal
-
-
-@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "vit_b_32", "densenet121"])
-def test_the_last_layer_is_what_decides_the_classes(name):
-    few, many = (build.build(name, n, 64).module for n in (3, 7))
-    mine, other = few.state_dict(), many.state_dict()
-    differ = {key for key in mine if mine[key].shape != other[key].shape}
-    prefix = next(n for n, layer in few.named_modules() if layer is classifier_layers(few))
-    assert differ == {f"{prefix}.weight", f"{prefix}.bias"}
 
 
 def test_weights_of_a_file_are_loaded_and_hashed(tmp_path):
@@ -32,7 +27,7 @@ def test_weights_of_a_file_are_loaded_and_hashed(tmp_path):
     assert same.normalisation == build.IMAGENET
     fewer = build.build("squeezenet1_1", 4, 32, pattern)
     assert torch.equal(fewer.module.features[0].weight, source.features[0].weight)
-    assert classifier_layers(fewer.module).out_channels == 4
+    assert classifier_layers(fewer.module)[0].out_channels == 4
     assert len(same.weights_sha256) == 64
     assert fewer.weights_sha256 == same.weights_sha256
     assert build.build("squeezenet1_1", 10, 32).weights_sha256 == ""
@@ -79,7 +74,7 @@ def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(site, tmp_path
     )
     built = build.build("squeezenet1_1", 10, 32, "imagenet")
     assert torch.equal(built.module.features[0].weight, source.features[0].weight)
-    assert classifier_layers(built.module).out_channels == 10
+    assert classifier_layers(built.module)[0].out_channels == 10
     assert built.normalisation == build.IMAGENET
     name = "net-00000000.pth"  # missing on the server
     text = refusal(build.build, "squeezenet1_1", 10, 32, "imagenet")
@@ -89,10 +84,65 @@ def test_imagenet_weights_are_downloaded_and_get_a_new_last_layer(site, tmp_path
     assert "could not be downloaded: invalid hash" in text
 
 
+@pytest.fixture
+def made_up_downloads(monkeypatch):
+    """Answer torchvision's downloads with weights of the right shapes."""
+    names = torchvision.models.list_models(module=torchvision.models)
+    by_url = {torchvision.models.get_model_weights(name).DEFAULT.url: name for name in names}
+
+    def load(url, *_, **__):
+        name = by_url[url]
+        options = {}
+        if name in ("googlenet", "inception_v3"):
+            options = {"aux_logits": True}
+        elif name.startswith("vit_"):
+            options = {"image_size": imagenet_size(name)}
+        return torchvision.models.get_model(name, weights=None, **options).state_dict()
+
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", load)
+    return names
+
+
+def assert_trains_with_imagenet(name):
+    size = imagenet_size(name) or 224
+    build.check_architecture(name, "imagenet", size)
+    # RegNet cannot be built without values.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        module = LIBRARIES["torchvision"].build(name, 10, size, True)
+        output = module.train()(torch.zeros(2, 3, size, size))
+    assert output.shape == (2, 10), name
+    assert len(classifier_layers(module)) == 1
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "vit_h_14", "maxvit_t"])
+def test_imagenet_weights_of_a_name_train(made_up_downloads, name):
+    assert_trains_with_imagenet(name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_imagenet_weights_of_every_name_train(made_up_downloads):
+    for name in made_up_downloads:
+        assert_trains_with_imagenet(name)
+
+
 def test_timm_models_can_be_named():
     built = build.build("timm:test_resnet", 10, 64)
     assert built.module.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
-    assert classifier_layers(built.module).out_features == 10
+    assert classifier_layers(built.module)[0].out_features == 10
+
+
+def test_all_last_layers_of_a_distilled_network_are_new_and_train_first(tmp_path):
+    name = "deit_tiny_distilled_patch16_224"
+    source = timm.create_model(name, img_size=32)
+    path = tmp_path / "weights.pt"
+    torch.save(source.state_dict(), path)
+    built = build.build(f"timm:{name}", 10, 32, f"file:{path}").module
+    assert [layer.out_features for layer in classifier_layers(built)] == [10, 10]
+    assert torch.equal(built.blocks[0].attn.qkv.weight, source.blocks[0].attn.qkv.weight)
+    with freeze_for_stage(built, "frozen", load_study("smoke").protocol):
+        trained = {key for key, value in built.named_parameters() if value.requires_grad}
+    assert trained == {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +152,7 @@ def test_timm_models_can_be_named():
         ("timm:resnet81", "none", "did you mean timm:resnet"),
         ("keras:vgg16", "none", "unknown library keras; known: torchvision, timm, paper"),
         ("vit_b_16", "imagenet", "for images of 224 pixels; dataset.image_size = 32"),
+        ("vit_h_14", "imagenet", "for images of 518 pixels; dataset.image_size = 32"),
         ("resnet18", "file:/nowhere/{architecture}.pth", "/nowhere/resnet18.pth: no such file"),
     ],
 )

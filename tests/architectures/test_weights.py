@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pickle
+import re
 import zipfile
 
 import h5py
@@ -15,7 +16,7 @@ import torchvision
 from greencv_core.architectures import build
 from greencv_core.architectures.keras import build_paper, keras_weights
 from greencv_core.architectures.keras.keras_weights import load_keras_file
-from greencv_core.architectures.weights import load_state
+from greencv_core.architectures.weights import hash_weights, load_state
 from greencv_core.utils.errors import BadInputError
 from tests.support.refusals import refusal
 
@@ -100,6 +101,50 @@ def test_unusual_tensors_are_refused_or_loaded(tmp_path, net, change):
     torch.save(state, path)
     with contextlib.suppress(BadInputError):
         load_state(net, path, NET)
+
+
+def prefixed(prefix):
+    return lambda state: {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        prefixed("module."),
+        prefixed("_orig_mod."),
+        prefixed("module._orig_mod."),
+        prefixed("_orig_mod.module."),
+        lambda state: {"state_dict": prefixed("model.")(state), "epoch": 3},
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {}},
+        lambda state: {"model": prefixed("net.backbone.")(state)},
+        lambda state: {"n_averaged": torch.tensor(2), **prefixed("module.")(state)},
+        lambda state: {k.replace("fire", "_orig_mod.fire"): v for k, v in state.items()},
+    ],
+)
+def test_a_state_of_a_wrapped_network_loads(tmp_path, net, change):
+    other = torchvision.models.get_model(NET, weights=None, num_classes=7)
+    path = tmp_path / "weights.pt"
+    torch.save(change(other.state_dict()), path)
+    load_state(net, path, NET)
+    assert torch.equal(net.features[0].weight, other.features[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("googlenet", lambda state: {**state, "aux1.fc2.weight": torch.zeros(1000, 1024)}),
+        ("densenet121", lambda state: {re.sub(r"(layer\d+\.[nc]o\w+)([12])", r"\1.\2", k): v
+                                       for k, v in state.items()}),
+        ("resnet18", lambda state: {k: v for k, v in state.items() if "num_batches" not in k}),
+    ],
+)  # fmt: skip
+def test_states_as_torchvision_publishes_them_load(tmp_path, name, change):
+    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    other, mine = (torchvision.models.get_model(name, weights=None, **options) for _ in range(2))
+    path = tmp_path / "weights.pt"
+    torch.save(change(other.state_dict()), path)
+    load_state(mine, path, name)
+    assert hash_weights(mine) == hash_weights(other)
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors", "weights.h5"])

@@ -9,7 +9,7 @@ import pytest
 
 import greencv_core
 from greencv_core.records.source import load_study
-from tests.conftest import GREENCV, ROOT, greencv, greencv_here
+from tests.conftest import GREENCV, ROOT, greencv, greencv_here, python
 from tests.support.powercap import Powercap
 
 
@@ -37,6 +37,31 @@ def test_every_command_has_an_example_in_its_help(command):
     done = greencv(*command.split(), "--help")
     assert done.returncode == 0
     assert f"Example: greencv {command}" in done.stdout
+
+
+LIBRARIES = {"numpy", "pandas", "scipy", "torch"}
+STARTED = f"""
+import sys
+from greencv_core.cli.app import main
+print(main(sys.argv[1:]), {LIBRARIES} & set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("--help", 0), ("--version", 0), ("", 2), ("runs", 2), ("plan --nonsense", 2), ("nosuch", 2)],
+)
+def test_what_needs_no_library_imports_none(command, code):
+    said = python("-c", STARTED, *command.split())
+    assert said.splitlines()[-1] == f"{code} set()"
+
+
+def test_the_version_is_one_line_and_a_group_alone_shows_its_help():
+    assert greencv_here("--version").stdout == f"greencv {greencv_core.__version__}\n"
+    for group in ([], ["runs"]):
+        done = greencv_here(*group)
+        assert "Usage:" in done.stdout
+        assert done.stderr == ""
 
 
 def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store):

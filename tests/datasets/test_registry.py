@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 from greencv_core import datasets
 from greencv_core.datasets import registry
 from greencv_core.datasets.raw import ArrayPool
-from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS
+from greencv_core.datasets.torchvision_sets import TORCHVISION_SETS, read_arrays
+from greencv_core.study.plan import ARRAYS
 from greencv_core.study.schema import Augmentation
 from tests.datasets.helpers import UNCHANGED, epoch, of_folder, spec, validation
 from tests.support.refusals import refusal
@@ -81,6 +82,11 @@ def test_the_seed_determines_synthetic_images():
     drawn, others = ({one.numpy().tobytes() for one in data.sample(60)[0]} for data in plain)
     assert not drawn & others
     assert torch.bincount(epoch(first, 60)[1]).tolist() == [20] * 3
+
+
+def test_data_sets_of_arrays_are_known_without_opening_them():
+    arrays = {name for name, entry in TORCHVISION_SETS.items() if entry.read is read_arrays}
+    assert {*registry.SOURCES, *arrays} >= ARRAYS >= arrays
 
 
 def test_too_many_synthetic_images_are_refused(monkeypatch):

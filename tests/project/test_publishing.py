@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from greencv_core.report.book.build import launch_links, repository_url
+from greencv_core.utils.paths import git_commit
 from tests.conftest import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -200,8 +201,26 @@ def test_the_public_address_is_the_origins_and_holds_no_credentials(tmp_path, or
 @pytest.mark.usefixtures("no_runner")
 def test_a_repository_around_the_project_is_not_the_projects(tmp_path):
     inside = checkout(tmp_path, "https://github.com/owner/name") / "project"
-    inside.mkdir()
+    (inside / ".git").mkdir(parents=True)  # not a valid one
     assert repository_url(inside) is None
+    assert git_commit(inside) == "unknown"
+
+
+def test_git_reads_the_project_whatever_the_users_variables_say(tmp_path, monkeypatch):
+    own = checkout(tmp_path / "own", "https://github.com/owner/name")
+    other = checkout(tmp_path / "other", "https://github.com/other/project")
+    for folder in (own, other):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        message = f"first of {folder.name}"
+        commit = ["commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", message]
+        subprocess.run(["git", "-C", folder, *author, *commit], check=True)
+    commit = git_commit(own)
+    assert commit != git_commit(other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / "nothing"))
+    assert git_commit(own) == commit
+    assert repository_url(own) == "https://github.com/owner/name"
 
 
 def test_a_runner_tells_the_address_where_the_checkout_does_not(tmp_path, monkeypatch):

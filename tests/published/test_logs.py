@@ -79,6 +79,37 @@ def test_a_log_that_is_none_is_one_line(tmp_path, content, reason):
     assert reason in refusal_of_file(read_log, tmp_path / "log.csv", content)
 
 
+@pytest.mark.parametrize("empty", ["", "\n"])
+@pytest.mark.parametrize("header", [OWN, RENAMED])
+@pytest.mark.parametrize(
+    ("changes", "number", "reason"),
+    [
+        ([0, 0], 3, "a second reading after 0 s, perhaps of another GPU of this name"),
+        ([0, 3, 1], 4, "s before that of the line before (a clock set back"),
+        ([*range(4), 2, 3, 4], 6, "a clock set back, or two logs in one"),
+        ([0, 2, 4, 6, 6, 8, 8], 6, "perhaps of another GPU"),
+        ([0, 1, 2, "2500.00"], 5, "a power of 2500 W cannot be"),
+        ([0, 1, "-3.00"], 4, "a power of -3 W cannot be"),
+    ],
+)
+def test_what_the_import_refuses_is_refused(tmp_path, header, empty, changes, number, reason):
+    own = header is OWN
+    lines = [line(*((c, "30.98") if isinstance(c, int) else (n, c)), own)
+             for n, c in enumerate(changes)]  # fmt: skip
+    text = refusal_of_file(read_log, tmp_path / "log.csv", header + empty + "".join(lines))
+    assert f"log.csv, line {number + len(empty)}: " in text
+    assert reason in text
+
+
+def test_another_device_and_a_pause_are_refused(tmp_path):
+    other = line(2, "30.98").replace("A card", "Another")
+    late = line(5, "30.98") + line(6, "30.98").replace("13:11", "14:11")
+    path = tmp_path / "log.csv"
+    for rest, reason in ((other, "another device (Another)"), (late, "minutes before this line")):
+        text = refusal_of_file(read_log, path, OWN + line(0, "30.98") + line(1, "30.98") + rest)
+        assert reason in text
+
+
 def test_the_fast_way_and_the_general_parser_agree_on_any_bytes(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     powers = ["30.98", "119.17", "9.10", "7", "1.5", "007.25", "12345.67", "123456.78", "[N/A]"]
@@ -98,7 +129,7 @@ def test_the_fast_way_and_the_general_parser_agree_on_any_bytes(tmp_path, monkey
 
     for damaged in (False, True) * 200:
         own = bool(rng.integers(2))
-        seconds = rng.integers(60, size=rng.integers(1, 4))
+        seconds = rng.integers(50) + np.arange(rng.integers(1, 4))
         body = bytearray("".join(line(s, rng.choice(powers), own) for s in seconds), "ascii")
         if damaged:
             place = rng.integers(len(body))

@@ -164,6 +164,15 @@ def test_prepare_removes_only_abandoned_files(tmp_path):
     assert list(tmp_path.iterdir()) == [fresh]
 
 
+def test_a_record_is_as_readable_as_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        Store(tmp_path).write(record())
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.glob("*.json")] == [0o640]
+
+
 def test_a_full_disk_is_reported_before_a_run_and_when_its_record_is_written(small_disk):
     store = Store(small_disk)
     store.check_space()

@@ -1,6 +1,8 @@
 """The book is built from a bundle."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 
@@ -13,6 +15,7 @@ from greencv_core.machine import hardware
 from greencv_core.report.export.files import write_results
 from tests.conftest import GREENCV, NOBODY, ROOT, copy_project, greencv_here
 from tests.records.conftest import another_machine
+from tests.support.hostile_settings import hostile_settings, shadow_modules
 from tests.support.refusals import one_line
 
 
@@ -30,21 +33,24 @@ def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "command"),
+    ("given", "arguments"),
     [
-        ([], "book quick --no-train"),
-        (["RUNS=bundles/a.parquet"], "book --runs bundles/a.parquet"),
-        (["RUNS=bundles/a.parquet", "STUDY=smoke"], "book smoke --runs bundles/a.parquet"),
+        ([], ["quick", "--no-train"]),
+        (["RUNS=bundles/a.parquet"], ["--runs", "bundles/a.parquet"]),
+        (["RUNS=bundles/a.parquet", "STUDY=smoke"], ["smoke", "--runs", "bundles/a.parquet"]),
+        (["STUDY=it's a; b.yaml"], ["it's a; b.yaml", "--no-train"]),
+        (["RUNS=$$a b.parquet"], ["--runs", "$a b.parquet"]),
     ],
-    ids=["no bundle", "a bundle", "a bundle and a study"],
+    ids=["no bundle", "a bundle", "a bundle and a study", "a name with spaces", "and with others"],
 )
-def test_make_html_takes_a_bundle(given, command):
+def test_make_html_takes_a_bundle(given, arguments):
     environment = {k: v for k, v in os.environ.items() if k not in ("RUNS", "STUDY")}
     done = subprocess.run(
         ["make", "--dry-run", "-C", ROOT, "-o", ".venv/.ready", "html", *given],
         capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
-    assert any(" ".join(line.split()).endswith(command) for line in done.stdout.splitlines())
+    line = next(line for line in done.stdout.splitlines() if ".venv/bin/greencv" in line)
+    assert shlex.split(line)[1:] == ["book", *arguments]
 
 
 def kill_first_kernel(folder):
@@ -59,17 +65,16 @@ def kill_first_kernel(folder):
     return dead
 
 
-def build_from_bundle(root, folder):
+def build_from_bundle(root, folder, cwd=None, **settings):
     """Build the book of a copied project, with ``folder`` on Python's path, and return its log."""
-    code = "from greencv_core.cli.app import entry; entry()"
     done = subprocess.run(
-        [GREENCV.with_name("python"), "-c", code, "book", "--runs", "bundles/smoke.parquet"],
+        [GREENCV, "book", "--runs", root / "bundles" / "smoke.parquet"],
         capture_output=True,
         text=True,
-        cwd=root,
+        cwd=cwd or root,
         env={
-            **os.environ, "PYTHONPATH": str(folder), "GREENCV_DATA": NOBODY,
-            "GREENCV_STORE": str(folder / "nowhere"),
+            **os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(folder)]),
+            "GREENCV_DATA": NOBODY, "GREENCV_STORE": str(folder / "nowhere"), **settings,
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -78,13 +83,19 @@ def build_from_bundle(root, folder):
 
 def keep_two_pages(root):
     """Make a copied project's book one of two notebooks and of what they lead to."""
-    chapters = [
-        {"file": f"book/{page}"} for page in ("notebooks/rq2_environment", "method", "references")
-    ]
+    pages = ("notebooks/rq2_environment", "method", "api/analysis", "references")
+    chapters = [{"file": f"book/{page}"} for page in pages]
     parts = [{"caption": "Results", "chapters": chapters}]
     toc = {"format": "jb-book", "root": "book/notebooks/provenance", "parts": parts}
     (root / "_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "book" / "method.md").write_text("# Method\n")  # its own links would lead nowhere
+
+
+def read_pages(html):
+    """Return the content of a built report by file, without the minute in which it was built."""
+    built = re.compile(rb"computed from them at [\d: -]+")
+    files = [path for path in html.rglob("*") if path.is_file() and path.name != "searchindex.js"]
+    return {path.relative_to(html): built.sub(b"", path.read_bytes()) for path in files}
 
 
 @pytest.mark.slow
@@ -131,3 +142,12 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     (root / "notebooks" / "rq2_environment.ipynb").touch()
     printed = build_from_bundle(root, tmp_path)
     assert "executing 1 of 2 notebooks: rq2_environment" in printed
+
+    # A user's own settings and files change nothing in it.
+    pages = read_pages(html)
+    shutil.rmtree(root / "_build")
+    shutil.rmtree(root / "book" / "notebooks")
+    executed = shadow_modules(tmp_path / "hostile")
+    build_from_bundle(root, tmp_path, tmp_path / "hostile", **hostile_settings(tmp_path))
+    assert not executed.exists()
+    assert read_pages(html) == pages

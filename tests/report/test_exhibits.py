@@ -8,6 +8,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib as mpl
 import nbformat
 import pandas as pd
 import pytest
@@ -209,3 +210,15 @@ def test_a_table_with_several_numbers_in_a_cell_has_them_apart_in_its_file(runs)
     found = frame.set_index(["architecture", "environment"])["energy_j_per_image"]
     for condition, value in expected.items():
         assert found[condition] == pytest.approx(value, rel=1e-5)
+
+
+def test_a_figure_does_not_depend_on_a_users_matplotlibrc():
+    svgs = []
+    for settings in ({}, {"text.usetex": True, "font.size": 30, "lines.linewidth": 9}):
+        with mpl.rc_context(settings):
+            theme.apply_theme()
+            figure, axes = theme.subplots()
+            axes.plot([-1, 2], label="a line")
+            theme.legend(axes)
+            svgs.append(to_svg(figure))
+    assert svgs[0] == svgs[1]

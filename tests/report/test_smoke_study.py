@@ -169,22 +169,20 @@ def test_auto_leaves_out_what_cannot_be_metered():
     assert not any("cuda" in spec.name for spec in resolve(study, there))
 
 
-@pytest.mark.slow
-def test_an_architecture_that_cannot_be_trained_fails_alone(tmp_path):
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_an_image_size_that_an_architecture_cannot_train_on_is_refused(tmp_path, command):
     path = smoke_study(
         tmp_path,
-        architectures=["shufflenet_v2_x0_5", "vit_b_16"],
-        environments=[ONE_THREAD],
+        architectures=["shufflenet_v2_x0_5", "vit_b_16", "inception_v3"],
         dataset__image_size=40,  # no multiple of the patch's 16 pixels
-        protocol__repetitions=1,
     )
-    done = greencv("run", path, "--store", tmp_path / "store")
-    assert done.returncode == 3
-    assert "Traceback" not in done.stderr
-    status = {r.architecture: (r.status, r.reason) for r in Store(tmp_path / "store").records()}
-    assert status["shufflenet_v2_x0_5"] == ("finished", "")
-    assert status["vit_b_16"][0] == "failed"
-    assert "AssertionError" in status["vit_b_16"][1]
+    done = greencv_here(command, path, "--store", tmp_path / "store")
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert "dataset.image_size = 40: vit_b_16 cannot be trained" in first
+    assert first.endswith("use for example 32, 64, 96")
+    assert second.endswith("use for example 96, 112, 128")
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.slow

@@ -5,14 +5,41 @@ from collections import Counter
 
 import pytest
 
+from greencv_core import analyse, collect
+from greencv_core.estimation.evaluate import score
+from greencv_core.published.evidence_results import EvidenceResults
 from greencv_core.records.record import RunRecord
 from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.run.collect import run_study
 from tests.support.progress import Progress
+from tests.support.refusals import refusal
+from tests.support.tables import made_up_runs
 
 STUDY = load_study("smoke")
+RUNS = made_up_runs()
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: collect(2024), "study: 2024 is not a study file's path or name"),
+        (lambda: collect("smoke", store=7), "store: 7 is not a folder, a URL or None"),
+        (lambda: collect("smoke", train="no"), "train: 'no' is not True or False"),
+        (lambda: collect("smoke", train=0), "train: 0 is not True or False"),
+        (lambda: score([], held_out="run"), "held_out: 'run' is not a list of some of"),
+        (lambda: score([], held_out=["runs"]), "held_out: ['runs'] is not a list of some of"),
+        (lambda: EvidenceResults({}, "5%"), "margin: '5%' is not a number from 0 to 1"),
+        (lambda: EvidenceResults({}, True), "margin: True is not a number from 0 to 1"),
+        (lambda: analyse(RUNS, RUNS, margin="a"), "margin: 'a' is not a number from 0 to 1"),
+        (lambda: analyse(RUNS, RUNS, value=3), "value: 3 is not the name of a column"),
+        (lambda: analyse(RUNS, RUNS, value="joules"), "value: 'joules' is no column of numbers"),
+        (lambda: analyse(RUNS, RUNS, value="status"), "value: 'status' is no column of numbers"),
+    ],
+)
+def test_a_parameter_that_papermill_gives_another_type_is_named(call, line):
+    assert refusal(call, longest=1500).startswith(line)
 
 
 class CountingBackend:

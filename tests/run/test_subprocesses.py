@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -118,6 +119,8 @@ def send_and_end(messages, ending):
         raise ValueError("as asked")
     if ending == "fails in its own way":
         raise UnpicklableError("this", "that")
+    if ending == "exits":
+        sys.exit("as a script does")
     if ending == "is killed":
         kill_self(signal.SIGKILL)
     return "returned"
@@ -129,6 +132,7 @@ def send_and_end(messages, ending):
         ("returns", None, ""),
         ("fails", ValueError, "as asked"),
         ("fails in its own way", RuntimeError, "UnpicklableError: this and that"),
+        ("exits", RuntimeError, "SystemExit: as a script does"),
         ("is killed", ProcessLostError, "SIGKILL"),
     ],
 )

@@ -34,7 +34,7 @@ MACHINE = Machine("Made up", cpu_count=8, memory_bytes=16 << 30, accelerators=()
 HOSTILE = {
     "code in a tag": "name: !!python/object/apply:os.system ['touch ran']",
     "value that does not fit its tag": "name: !!timestamp x",
-    "date without such a day": "name: 2026-02-30",
+    "number that does not fit its tag": "name: !!int 2026-02-30",
     "aliases of aliases": "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
     "value that contains itself": "&a {name: x, <<: *a}",
     "many aliases": f"a: &a {{}}\nb: [{', '.join(['*a'] * (MOST_ALIASES + 1))}]",
@@ -45,7 +45,7 @@ HOSTILE = {
     "one long word": "a" * LARGEST_FILE_BYTES,
     "many documents": "---\n" * 20_000,
     "huge number": f"name: 0x{'f' * 50_000}",
-    "huge number by minutes": f"name: 1{':59' * 30_000}.5",
+    "huge number by minutes": f"name: !!float 1{':59' * 30_000}.5",
     "huge version": f"%YAML 1.{'9' * 5_000}\n---\nname: x",
     "escape sequence": "name: \x1b[31mred",
     "escaped escape sequence": '"\\e[31mred": 1',
@@ -67,7 +67,7 @@ REASONS = {
     "a list": "must be a mapping",
     "a list that does not end": "line 1",
     "code in a tag": "a tag .*os.system",
-    "date without such a day": "2026-02-30 is not a valid timestamp",
+    "number that does not fit its tag": "2026-02-30 is not a valid int",
     "key given twice": "is given twice",
 }
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from greencv_core.records.source import load_study
+from greencv_core.study.loading import dump_study, parse_study, validate_study
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
 from tests.conftest import ROOT, greencv_here
@@ -19,7 +20,7 @@ TWO = [*ONE, EnvironmentSpec(name="two", device="cpu", threads=2)]
     ("changes", "expected"),
     [
         ({"protocol__epochs": -3}, ["protocol.epochs = -3", "greater than or equal to 1"]),
-        ({"protocol__epochs": "many"}, ["protocol.epochs = many", "integer"]),
+        ({"protocol__epochs": "many"}, ["protocol.epochs = many", "whole number, in digits only"]),
         ({"protocol__epochs": None}, ["protocol.epochs", "missing"]),
         ({"protocol__epoch": 3}, ["protocol.epoch = 3", "unknown field", "epochs"]),
         ({"colour": "green"}, ["colour = green", "unknown field", "architectures"]),
@@ -53,6 +54,53 @@ def test_a_study_without_a_margin_takes_two_points(tmp_path):
     for given, margin in ((None, 0.02), (0.005, 0.005)):
         path = smoke_study(tmp_path, analysis__correctness_margin=given)
         assert load_study(path).analysis.correctness_margin == margin
+
+
+NUMBERS = {
+    "0128": 128, "0x80": 128, "0o200": 128, "+128": 128, "128.0": "a whole number",
+    "1_28": "a whole number", "1:28": "a whole number", "0b1": "a whole number",
+    "1.280": "a whole number", "0200": 200, "1e2": "a whole number", "NO": "a whole number",
+}  # fmt: skip
+"""What a person means by what is written, or why it is refused."""
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_a_number_is_what_a_person_reads_or_its_line_is_named(tmp_path, text):
+    source = (ROOT / "studies" / "smoke.yaml").read_text()
+    changed = re.sub(r"train_images: \d+", f"train_images: {text}", source)
+    line = 1 + changed[: changed.index("train_images")].count("\n")
+    path = tmp_path / "study.yaml"
+    path.write_text(changed)
+    if isinstance(NUMBERS[text], int):
+        assert load_study(path).dataset.train_images == NUMBERS[text]
+    else:
+        message = refusal(load_study, path)
+        assert message.startswith(f"{path}: line {line}: dataset.train_images = ")
+        assert NUMBERS[text] in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("idle_s: 1.0", "nesterov: no", "line 16: protocol.nesterov = no: must be true or false"),
+        ("idle_s: 1.0", "idle_s: 1:30", "line 16: protocol.idle_s = 1:30: must be a number"),
+        ("threads: all", "threads: 1_0", "line 8: environments.1.threads = 1_0: must be a whole"),
+        ("country: ESP", "country: NO", "line 17: carbon.country = NO: must match a country code"),
+        ("shufflenet_v2_x0_5", "0777", "line 5: architectures.0 = 777: must be text; put it in"),
+    ],
+)
+def test_what_only_yaml_1_1_reads_is_refused_with_its_line(tmp_path, old, new, problem):
+    path = tmp_path / "study.yaml"
+    path.write_text((ROOT / "studies" / "smoke.yaml").read_text().replace(old, new))
+    assert f"{path}: {problem}" in refusal(load_study, path)
+
+
+def test_a_study_is_written_so_that_its_words_stay_words():
+    content = load_study("smoke").model_dump(mode="json")
+    words = ["08", "0o17", "1_0", "1e3", "no", "1:30", "0x1F", "n", "2026-02-30", "=", "<<", "~"]
+    content["dataset"]["classes"] = {word: [f"of {word}", word] for word in words}
+    study = validate_study(content, "study")
+    assert parse_study(dump_study(study), "study") == study
 
 
 @pytest.mark.parametrize("text", ["2e-3", "2.0e-3", "0.002", "2E-3"])

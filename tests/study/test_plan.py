@@ -7,6 +7,7 @@ import pytest
 from greencv_core.machine.environment import is_environment_of, missing_environments, resolve
 from greencv_core.machine.hardware import Accelerator, describe_machine
 from greencv_core.records.source import load_study
+from greencv_core.study import plan as plan_module
 from greencv_core.study.plan import plan
 from greencv_core.study.schema import EnvironmentSpec
 from tests.conftest import greencv_here
@@ -154,3 +155,13 @@ def test_a_wall_meter_changes_no_run_id():
 )
 def test_a_wall_meter_of_a_study_is_an_address_without_a_password(tmp_path, place, expected):
     assert expected in refusal(load_study, smoke_study(tmp_path, wall_meter=place))
+
+
+def test_run_ids_of_arrays_stay_and_those_of_image_files_have_a_revision(monkeypatch):
+    here = [EnvironmentSpec(name="cpu", device="cpu", threads=1)]
+    run = plan(with_protocol(SMOKE, waves=None), here, "m")[0]
+    assert run.run_id == "0cd50c0541cd737b"
+    of_files = replace(run, dataset=run.dataset.model_copy(update={"name": "imagefolder:x"}))
+    before = run.run_id, of_files.run_id
+    monkeypatch.setattr(plan_module, "FILES_REVISION", 1000)
+    assert [run.run_id == before[0], of_files.run_id == before[1]] == [True, False]

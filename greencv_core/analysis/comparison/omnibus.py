@@ -30,6 +30,8 @@ FEWEST_RUNS = 3
 _CORRECTNESS = ("accuracy", "f1_macro")
 ARRANGEMENTS = 4_999
 """Random arrangements of a permutation test; it is exact if there are no more than these."""
+VALUES_AT_ONCE = 4_000_000
+"""Values of arrangements that are in memory at once; how many does not change the p value."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,7 @@ def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> tuple[floa
         permutation_type="samples" if blocked else "independent",
         vectorized=True,
         n_resamples=ARRANGEMENTS,
+        batch=max(1, VALUES_AT_ONCE // sum(map(len, samples))),
         alternative="greater",
         random_state=np.random.default_rng(SEED),
     )

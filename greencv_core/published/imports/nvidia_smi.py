@@ -21,22 +21,13 @@ import pandas as pd
 from greencv_core.estimation.trajectory import Floats
 from greencv_core.published.imports.facts import Facts, Measured, combine
 from greencv_core.published.imports.smi_lines import Lines, identity, read_lines
+from greencv_core.published.log_checks import find_wrong_readings
 from greencv_core.published.problems import Problem, listed_problems
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import count, duration
 
-_GAP_S = 60.0
-"""A pause between readings that is always accepted."""
-_GAP_INTERVALS = 10
-"""A longer pause is accepted up to so many usual intervals."""
 _EDGE_INTERVALS = 3
 """Intervals by which GPUs of a sum may begin or end apart."""
-_SHORT = 0.2
-"""Share of a usual interval below which two readings look like those of two GPUs."""
-_SHORT_SHARE = 0.2
-"""Share of such short intervals in a log that is not one GPU's."""
-_LARGEST_POWER_W = 2000.0
-_ADVICE = "log again with --query-gpu=timestamp,index,name,power.draw"
 
 
 @dataclass(frozen=True)
@@ -135,10 +126,9 @@ def _check(path: Path, gpus: Sequence[_Gpu], sum_gpus: bool) -> None:
     """Refuse readings whose integral could be wrong."""
     found: list[tuple[int, str]] = []
     for gpu in gpus:
-        found += _check_times(gpu)
-        above = np.flatnonzero((gpu.power_w > _LARGEST_POWER_W) | (gpu.power_w < 0))
-        found += [(gpu.line[place], f"a power of {gpu.power_w[place]:g} W cannot be")
-                  for place in above]  # fmt: skip
+        identified = gpu.label not in ("", gpu.name)
+        wrong = find_wrong_readings(gpu.time_s, gpu.power_w, identified=identified)
+        found += [(gpu.line[place], text) for place, text in wrong]
     if not found:
         last = min(gpus, key=lambda gpu: gpu.time_s[-1])
         found = [
@@ -151,32 +141,6 @@ def _check(path: Path, gpus: Sequence[_Gpu], sum_gpus: bool) -> None:
     problems = [Problem(text.split("(")[0], text, int(line), place="line") for line, text in found]
     if problems:
         raise BadInputError("\n".join(listed_problems(path, problems)))
-
-
-def _check_times(gpu: _Gpu) -> list[tuple[int, str]]:
-    steps = np.diff(gpu.time_s)
-    falls = np.flatnonzero(steps < 0)
-    if len(falls):
-        back = duration(-steps[falls[0]])
-        text = f"the time is {back} before that of the line before (a clock set back, or two logs "
-        return [(gpu.line[falls[0] + 1], text + "in one); split the log")]
-    gaps = np.flatnonzero(steps > max(_GAP_S, _GAP_INTERVALS * gpu.usual_s))
-    if len(gaps):
-        return [
-            (gpu.line[place + 1],
-             f"no power for {duration(steps[place])} before this line, where {gpu.usual_s:g} s is "
-             "usual (two trainings, or a stopped logger); split the log")
-            for place in gaps
-        ]  # fmt: skip
-    identified = gpu.label and gpu.label != gpu.name
-    usual = float(np.quantile(steps, 0.9))
-    short = np.flatnonzero(steps < _SHORT * usual)
-    repeated = np.flatnonzero(steps == 0)
-    if not identified and (len(repeated) or len(short) > _SHORT_SHARE * len(steps)):
-        place = int(repeated[0] if len(repeated) else short[0])
-        text = f"a second reading after {steps[place]:g} s, perhaps of another GPU of this name"
-        return [(gpu.line[place + 1], f"{text}; {_ADVICE}")]
-    return []
 
 
 def _check_edges(gpus: Sequence[_Gpu]) -> list[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """Runs of del Rey et al. (SEAA 2023), recomputed from their raw logs.
 
-The processor's logs are parsed in threads of their own, by Arrow, which leaves the interpreter to
-the GPU's.
+The processor's logs are parsed in a thread of their own, many at once by Arrow, which leaves the
+interpreter to the GPU's.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from greencv_core.published.seaa2023.digits import keep_freed_memory
 from greencv_core.published.seaa2023.nvidia_smi import Log, read_log
-from greencv_core.published.seaa2023.processor import ProcessorLog, read_processor_log
+from greencv_core.published.seaa2023.processor import ProcessorLog, read_processor_logs
 from greencv_core.published.seaa2023.runs import (
     CARBON_INTENSITY_GCO2E_PER_KWH,
     FOLDERS,
@@ -37,6 +38,8 @@ from greencv_core.utils.text import count
 
 TRIMMED_LINES = 3
 """Lines that the original leaves out at each end of a log: its sampler ran 3 s longer."""
+BATCH_LOGS = 40
+"""Processor's logs that are parsed together: long enough calls, little memory."""
 JOINED_WITHIN_S = 1.0
 """Largest distance between matching lines of the processor's and the GPU's log."""
 AT_WORK_PCT = 10.0
@@ -205,16 +208,17 @@ def map_pairs(
 
 def _read_pairs(pairs: list[LogPair]) -> list[tuple[dict[str, Any] | None, list[str]]]:
     keep_freed_memory()
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1)) as pool:
-        of_processor = [
-            pool.submit(read_processor_log, pair.cpu) if pair.cpu else None for pair in pairs
-        ]
-        return [_read_pair(pair, of_processor.pop(0)) for pair in pairs]
+    paths = [pair.cpu for pair in pairs if pair.cpu]
+    batches = [paths[start : start + BATCH_LOGS] for start in range(0, len(paths), BATCH_LOGS)]
+    with ThreadPoolExecutor(1) as pool:
+        of_processors = chain.from_iterable(pool.map(read_processor_logs, batches))
+        return [_read_pair(pair, of_processors) for pair in pairs]
 
 
 def _read_pair(
-    pair: LogPair, of_processor: Future[ProcessorLog] | None
+    pair: LogPair, of_processors: Iterator[ProcessorLog | BadInputError | OSError]
 ) -> tuple[dict[str, Any] | None, list[str]]:
+    of_processor = next(of_processors) if pair.cpu else None
     if pair.gpu is None:
         return None, []  # reported by the download
     problems = []
@@ -231,11 +235,10 @@ def _read_pair(
         **_figures(log),
         "log_bytes": pair.gpu.stat().st_size,
     }
-    if of_processor is not None:
-        try:
-            row |= _processor(of_processor.result(), log)
-        except (BadInputError, OSError) as error:
-            problems.append(str(error))
+    if isinstance(of_processor, ProcessorLog):
+        row |= _processor(of_processor, log)
+    elif of_processor is not None:
+        problems.append(str(of_processor))
     return row, problems
 
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from greencv_core.estimation.trajectory import Floats
+from greencv_core.published.log_checks import find_wrong_readings
 from greencv_core.published.seaa2023.dates import DATE_WIDTH, read_dates
 from greencv_core.published.seaa2023.digits import (
     IrregularError,
@@ -26,6 +27,7 @@ from greencv_core.published.seaa2023.digits import (
     skip_text,
 )
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import one_line
 
 Ending = Literal["whole line", "half a line", "line without end"]
 
@@ -46,6 +48,7 @@ _WITH_UNITS = ("utilization_pct", "memory_total_mib", "memory_used_mib", "power_
 _CONSTANT = ("device_name", "memory_total_mib", "power_limit_w")
 _TYPES = {
     "timestamp": pa.string(),
+    "device_name": pa.binary(),
     **dict.fromkeys(_WITH_UNITS, pa.string()),
     "temperature_c": pa.float64(),
 }
@@ -86,7 +89,8 @@ def read_log(path: Path) -> Log:
     Raises
     ------
     BadInputError
-        The header is unknown or a line is invalid.
+        The header is unknown, a line is invalid, or the readings are not those of one GPU in the
+        order of time.
     """
     content, rest = whole_lines(path)
     begin = content.find(b"\n", 0, _LONGEST_LINE) + 1
@@ -103,6 +107,10 @@ def read_log(path: Path) -> Log:
             columns = _columns(pa.py_buffer(content).slice(begin))
         except pa.ArrowInvalid as error:
             raise BadInputError(f"{path}: {str(error).splitlines()[0]}") from error
+    wrong = find_wrong_readings(columns["time_s"], columns["power_w"], identified=False)
+    if wrong:
+        place, text = wrong[0]
+        raise BadInputError(f"{path}, line {line_number(content, place)}: {text}")
     first_line = content[begin : begin + _LONGEST_LINE].lstrip()  # parsers skip empty lines
     return Log(
         header=header,
@@ -117,6 +125,11 @@ def whole_lines(path: Path) -> tuple[bytes, bytes]:
     content = path.read_bytes()
     end = content.rfind(b"\n") + 1
     return content[:end], content[end:]
+
+
+def line_number(content: bytes, place: int) -> int:
+    """Return the line of a reading in a file with a header; parsers skip empty lines."""
+    return [n for n, line in enumerate(content.splitlines(), 1) if line.strip()][place + 1]
 
 
 def _fields(content: bytes) -> list[str]:
@@ -176,6 +189,11 @@ def _columns(lines: pa.Buffer) -> dict[str, Floats]:
         parse_options=csv.ParseOptions(quote_char=False),
         convert_options=csv.ConvertOptions(include_columns=list(_TYPES), column_types=_TYPES),
     )
+    names = [name.strip() for name in table["device_name"].to_pylist()]
+    other = next((name for name in names if name != names[0]), None)
+    if other is not None:
+        shown = one_line(other.decode("utf-8", "replace"))
+        raise pa.ArrowInvalid(f"another device ({shown}) than in the first line; split the log")
     dates = table["timestamp"]
     for start, stop in _DASHES:
         dates = pc.binary_replace_slice(dates, start=start, stop=stop, replacement="-")

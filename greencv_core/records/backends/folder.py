@@ -22,6 +22,7 @@ from greencv_core.records.backends.base import (
     read_regular_file,
 )
 from greencv_core.utils.errors import BadInputError, GreencvError
+from greencv_core.utils.files import mode_of_new_files
 
 ABANDONED_AFTER_S = 3600.0
 """Age of an incomplete file that no process is still writing."""
@@ -111,8 +112,7 @@ class Folder(Backend):
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # Temporary files are private; a record is as readable as its folder.
-            temporary.chmod(0o644)
+            temporary.chmod(mode_of_new_files())  # temporary files are private
             yield temporary
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -6,6 +6,7 @@ again only when that digest changes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,16 +14,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import matplotlib
 import nbformat
 import papermill
 import yaml
+from ipykernel.kernelspec import write_kernel_spec
 
 from greencv_core.published import (
     DATA_SETS,
@@ -42,7 +46,8 @@ from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
 from greencv_core.utils.downloads import VARIABLE, Progress, data_location, summarise_problems
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.paths import git_commit
+from greencv_core.utils.interpreters import child_environment
+from greencv_core.utils.paths import git_commit, git_environment
 
 Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
@@ -102,8 +107,9 @@ def build_book(
     if outdated:
         names = ", ".join(notebook.stem for notebook, _, _ in outdated)
         log(f"executing {len(outdated)} of {len(executed)} notebooks: {names}")
-        with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
-            jobs = [pool.submit(_execute, root, *job, parameters) for job in outdated]
+        processes = max(1, min(4, os.cpu_count() or 1))
+        with _own_kernel() as variables, ThreadPoolExecutor(processes) as pool:
+            jobs = [pool.submit(_execute, root, *job, parameters, variables) for job in outdated]
             for job in jobs:
                 job.result()
     return _render(root, executed, loaded, records, log)
@@ -129,8 +135,30 @@ def _notebooks(root: Path) -> list[Path]:
     return [root / "notebooks" / f"{name}.ipynb" for name in names]
 
 
+@contextlib.contextmanager
+def _own_kernel() -> Iterator[dict[str, str]]:
+    """Yield the variables for a kernel of this very Python, without settings of a user.
+
+    ``$JUPYTER_PATH`` comes first where Jupyter looks for a kernel:
+    https://docs.jupyter.org/en/latest/use/jupyter-directories.html. IPython reads a user's
+    settings and start-up files from ``$IPYTHONDIR``.
+    """
+    with tempfile.TemporaryDirectory(prefix="greencv-kernel-", ignore_cleanup_errors=True) as name:
+        write_kernel_spec(Path(name) / "kernels" / "python3")
+        yield child_environment(
+            JUPYTER_PATH=name, JUPYTER_DATA_DIR=name, JUPYTER_CONFIG_DIR=name, IPYTHONDIR=name,
+            MATPLOTLIBRC=str(Path(matplotlib.get_data_path(), "matplotlibrc")),
+            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1", **{VARIABLE: data_location()},
+        )  # fmt: skip
+
+
 def _execute(
-    root: Path, notebook: Path, executed: Path, key: str, parameters: dict[str, Any]
+    root: Path,
+    notebook: Path,
+    executed: Path,
+    key: str,
+    parameters: dict[str, Any],
+    variables: dict[str, str],
 ) -> None:
     executed.parent.mkdir(parents=True, exist_ok=True)
     partial = root / "_build" / "executing" / notebook.name
@@ -147,8 +175,9 @@ def _execute(
                 "--parameters_yaml", yaml.safe_dump(parameters),
             ],
             capture_output=True,
-            text=True,
-            env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1", VARIABLE: data_location()},
+            encoding="utf-8",
+            errors="replace",
+            env=variables,
         )  # fmt: skip
         # Jupyter picks free ports before it binds them, so that of two kernels that start at the
         # same time one may die. No cell has run by then.
@@ -210,7 +239,9 @@ def _render(
             "--path-output", str(root), "--warningiserror", "--keep-going", "--quiet",
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=child_environment(PYTHONUTF8="1"),
     )  # fmt: skip
     if done.returncode != 0 or not index.is_file():
         log_file = root / "_build" / "jupyter-book.log"
@@ -278,7 +309,7 @@ def repository_url(root: Path) -> str | None:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(root.resolve().parent)},
+        env=git_environment(root),
     )
     variables = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY")
     runner = "/".join(os.environ.get(name, "") for name in variables)

@@ -32,7 +32,8 @@ Colour = tuple[float, float, float]
 
 
 def apply_theme() -> None:
-    """Set the style of all later figures."""
+    """Set the style of all later figures, whatever a user's matplotlibrc says."""
+    mpl.rcdefaults()
     sns.set_theme(
         context="notebook",
         style="ticks",

@@ -25,6 +25,7 @@ from greencv_core.report.exhibits.theme import (
     subplots,
 )
 from greencv_core.report.pages.reanalysis import REMOVALS
+from greencv_core.utils.errors import BadInputError
 
 
 @skip_unavailable
@@ -103,6 +104,8 @@ def beginning_figure(
 ) -> Exhibit | None:
     """Show the first minutes of a run's GPU log, and the environment's power before it."""
     run_id = f"{NAME}/{environment}/{architecture}/{repetition}"
+    if run_id not in set(reanalysis.every_run["run_id"]):
+        raise BadInputError(f"environment, architecture, repetition: no published run is {run_id}")
     path = reanalysis.log_path(run_id)
     if path is None:
         return None
