@@ -61,7 +61,7 @@ class Selection:
 
     @property
     def disturbed(self) -> pd.DataFrame:
-        """Disturbed runs that are analysed, as their condition has too few others."""
+        """Disturbed runs that are analysed."""
         return self.runs[self.runs["disturbed"].eq(True)]
 
     @property
@@ -86,16 +86,22 @@ class Selection:
         kept = self.disturbed
         if kept.empty:
             return ""
-        rows = kept[list(CONDITION)].drop_duplicates().itertuples(index=False)
-        names = [condition_name(row) for row in rows]
-        if len(names) > _NAMED:
-            names = [*names[:_NAMED], f"{len(names) - _NAMED} more"]
         verb = "was" if len(kept) == 1 else "were"
-        return (
-            f" {count(len(kept), 'run')} {verb} {DISTURBED}, and counted all the same: fewer than "
-            f"{FEWEST_UNDISTURBED} undisturbed runs are left of {listed(names)}. "
-            "Energy and time may be too high."
-        )
+        text = f" {count(len(kept), 'run')} {verb} {DISTURBED}, and counted all the same"
+        if (_undisturbed(self.runs)[kept.index] < FEWEST_UNDISTURBED).all():
+            rows = kept[list(CONDITION)].drop_duplicates().itertuples(index=False)
+            names = [condition_name(row) for row in rows]
+            if len(names) > _NAMED:
+                names = [*names[:_NAMED], f"{len(names) - _NAMED} more"]
+            text += f": fewer than {FEWEST_UNDISTURBED} undisturbed runs are left of "
+            text += listed(names)
+        return f"{text}. Energy and time may be too high."
+
+
+def _undisturbed(runs: pd.DataFrame) -> pd.Series:
+    """Return for each run how many runs of its condition were not disturbed."""
+    calm = ~runs["disturbed"].eq(True)
+    return calm.groupby([runs[c] for c in CONDITION], observed=True).transform("sum")
 
 
 def select_runs(runs: pd.DataFrame, *, keep_disturbed: bool = False) -> Selection:
@@ -121,9 +127,8 @@ def select_runs(runs: pd.DataFrame, *, keep_disturbed: bool = False) -> Selectio
     excluded.loc[~finished[kept_back], "reason"] = "failed"
     excluded.loc[excluded["status"] == "stopped", "reason"] = "stopped by a forecast"
     kept = runs[~kept_back]
-    disturbed = kept["disturbed"].eq(True)
-    calm = (~disturbed).groupby([kept[c] for c in CONDITION], observed=True).transform("sum")
-    apart = disturbed & (calm >= FEWEST_UNDISTURBED) & (not keep_disturbed)
+    enough = _undisturbed(kept) >= FEWEST_UNDISTURBED
+    apart = kept["disturbed"].eq(True) & enough & (not keep_disturbed)
     if apart.any():
         excluded = pd.concat([excluded, kept[apart].assign(reason=DISTURBED)])
     return Selection(kept[~apart].reset_index(drop=True), excluded.reset_index(drop=True))

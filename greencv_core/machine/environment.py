@@ -79,9 +79,9 @@ def apply(spec: EnvironmentSpec) -> torch.device:
 
 
 def wait_policy() -> str:
-    """Return how this process's CPU threads wait for each other: ``passive``, or as libgomp does.
+    """Return how this process's CPU threads wait for each other: the user's choice or ``default``.
 
-    Set by :mod:`greencv_core.run.subprocesses` before torch is loaded.
+    OpenMP's variables: https://gcc.gnu.org/onlinedocs/libgomp/Environment-Variables.html.
     """
     spins = os.environ.get("GOMP_SPINCOUNT")
     policy = os.environ.get("OMP_WAIT_POLICY", "default").lower()

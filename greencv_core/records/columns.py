@@ -73,8 +73,8 @@ _COLUMNS = (
     Column("device_name", "string", "Product name of the device."),
     Column("threads", "integer", "CPU threads that computed.", "CPU threads"),
     Column("wait_policy", "string",
-        "How CPU threads wait for each other (OpenMP): passive ones sleep at once; missing in "
-        "records before version 9.", "Waiting threads"),
+        "How CPU threads wait for each other (OMP_WAIT_POLICY), or default; missing in records "
+        "before version 9.", "Waiting threads"),
     Column("precision", "string", "Floating-point precision of the training."),
     Column("memory_format", "string", "Order of the images' dimensions in memory."),
     Column("compile", "boolean", "Whether the model was compiled before the metered window.",

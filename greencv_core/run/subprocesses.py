@@ -28,10 +28,6 @@ Result = TypeVar("Result")
 Check = Callable[[], None]
 """Called every second while a process works; an exception from it ends the process."""
 
-WAIT_POLICY = "passive"
-"""How the threads of trainings wait for each other (OpenMP), unless ``OMP_WAIT_POLICY`` says
-otherwise. By default they spin, and a core that spins is not there for the work that is waited for:
-see ``benchmarks/busy_machine.py``."""
 CHECK_EVERY_S = 1.0
 ATTEMPTS = 5  # attempts at a short task whose process is killed
 TERMINATE_S = 1.0  # time that a terminated process has to end before it is killed
@@ -191,7 +187,6 @@ def _kill(process: Any) -> None:
 
 
 def _context() -> Any:
-    os.environ.setdefault("OMP_WAIT_POLICY", WAIT_POLICY)  # libgomp reads it when torch is loaded
     # Apple's frameworks do not survive a fork of a process that has loaded them.
     fork = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     if not fork:

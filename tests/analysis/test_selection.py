@@ -60,6 +60,8 @@ def test_disturbed_runs_are_left_out_where_three_others_are_left():
     assert "fewer than 3 undisturbed runs are left of net1 @ env0" in chosen.sentence()
     every = select_runs(runs, keep_disturbed=True)
     assert len(every.runs) == 10
+    assert "5 runs were disturbed by other work" in every.sentence()
+    assert "fewer than 3" not in every.sentence()
 
 
 def test_a_sums_provenance_is_its_weakest():
