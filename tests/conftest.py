@@ -36,8 +36,9 @@ NOBODY = "http://127.0.0.1:9"
 own_folder = tempfile.mkdtemp(prefix="greencv-tests-")
 atexit.register(shutil.rmtree, own_folder, ignore_errors=True)
 os.environ["TMPDIR"] = tempfile.tempdir = own_folder
-# Threads that wait actively keep another process's threads from their processor.
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads that wait actively keep another process's threads from their processor.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 if sys.platform == "linux":
     # Processes whose parent has ended become children of this one, so that it can end them.

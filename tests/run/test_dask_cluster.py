@@ -123,7 +123,9 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     pd.testing.assert_frame_equal(*both)
 
     done = greencv_here(*command)
-    assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
+    told, *disturbed = done.stderr.splitlines()
+    assert (done.returncode, told) == (0, "environment gpu: no worker had it")
+    assert len(disturbed) == any(record.disturbed for record in store.records())
     cluster.scheduler.kill()
     assert one_line(greencv_here(*command), 1) == (
         f"--scheduler {cluster.address}: no Dask scheduler responds there"
