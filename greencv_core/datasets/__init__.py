@@ -21,6 +21,7 @@ from greencv_core.datasets.raw import ArrayPool, FilePool, Pool
 from greencv_core.datasets.registry import dataset_names
 from greencv_core.study.schema import Dataset
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import count
 
 __all__ = [
     "ImageData", "check_dataset", "count_classes", "count_images", "dataset_names",
@@ -111,11 +112,12 @@ def load_dataset(
 
 
 def _check_pool(spec: Dataset, pool: Pool) -> None:
-    _check_size(spec, len(pool.class_names), len(pool.labels))
+    note = pool.note if isinstance(pool, FilePool) else ""
+    _check_size(spec, len(pool.class_names), len(pool.labels), note)
     registry.check_class_sizes(spec, pool)
 
 
-def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
+def _check_size(spec: Dataset, classes: int | None, images: int | None, note: str = "") -> None:
     for field in ("train_images", "validation_images"):
         if classes is not None and getattr(spec, field) < classes:
             raise BadInputError(
@@ -127,7 +129,7 @@ def _check_size(spec: Dataset, classes: int | None, images: int | None) -> None:
         of_classes = " in the chosen classes" if isinstance(spec.classes, dict) else ""
         raise BadInputError(
             f"dataset.train_images + dataset.validation_images = {wanted}: "
-            f"{spec.name} has {images} images{of_classes}"
+            f"{spec.name} has {count(images, 'image')}{of_classes}" + (f" ({note})" if note else "")
         )
 
 

@@ -1,17 +1,12 @@
 """Every accepted architecture trains a step at its image size; others are refused with sizes."""
 
-import re
-import sys
-
 import pytest
-import timm
 import torch
 
-from greencv_core.architectures.build import architecture_names, build, check_architecture
+from greencv_core.architectures.build import build
 from greencv_core.architectures.image_sizes import check_image_size
-from greencv_core.architectures.libraries import LIBRARIES, Library, split_name
-from greencv_core.architectures.weights import classifier_layers
-from greencv_core.utils.errors import BadInputError
+from greencv_core.architectures.libraries import LIBRARIES, Library
+from tests.support.networks import outcome
 from tests.support.refusals import refusal
 
 ANY = "trains"
@@ -34,48 +29,6 @@ SAMPLE = {
         "imagenet",
     ): "imagenet cannot be trained on images of this size; use for example 224",
 }
-
-
-def differing_keys(name, image_size, device):
-    """Return what the number of classes changes, and what the last layers hold."""
-    library, plain = split_name(name)
-    with torch.device(device):
-        few, many = (LIBRARIES[library].build(plain, n, image_size, False) for n in (3, 7))
-    last = classifier_layers(few)
-    mine, other = few.state_dict(), many.state_dict()
-    ours = {
-        k
-        for n, part in few.named_modules()
-        if part in last
-        for k in part.state_dict(prefix=f"{n}.")
-    }
-    return {key for key in mine if mine[key].shape != other[key].shape}, ours
-
-
-def outcome(name, image_size, weights="none"):
-    """Return ``trains``, or why a network is refused, which is in our words."""
-    try:
-        check_architecture(name, weights, image_size)
-        check_image_size(name, image_size, weights)
-    except BadInputError as error:
-        text = str(error)
-        ours = (
-            rf"dataset\.image_size = {image_size}: \S+( with protocol.weights = imagenet)? cannot "
-            r"be trained on images of this size; use for example (\d+, ){0,2}\d+",
-            r"architectures: \S+: cannot be trained as an image classifier at any size that was "
-            r"tried \(32 to 518 pixels\); choose another",
-            r"protocol\.weights = imagenet: \S+ has none; use none or file:PATH",
-            r"protocol\.weights = imagenet: those of \S+ are for images of \d+ pixels; "
-            rf"dataset\.image_size = {image_size}",
-        )
-        assert any(re.fullmatch(words, text) for words in ours), text
-        return text
-    try:
-        differ, held = differing_keys(name, image_size, "meta")
-    except NotImplementedError:  # needs values
-        differ, held = differing_keys(name, image_size, "cpu")
-    assert differ == held, name
-    return "trains"
 
 
 @pytest.mark.parametrize(("name", "image_size", "weights"), SAMPLE)
@@ -122,27 +75,3 @@ def test_a_network_of_another_library_is_tried(monkeypatch, kind, expected):
         check_image_size("own:net", 32)
     else:
         assert expected in refusal(check_image_size, "own:net", 32)
-
-
-def all_names(library):
-    """Return all names of torchvision and of the original study, or one of each timm family."""
-    if library == "timm":
-        families = [timm.list_models(module=module) for module in timm.list_modules()]
-        return [f"timm:{min(f, key=lambda name: (len(name), name))}" for f in families if f]
-    return architecture_names()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize(
-    ("library", "weights"), [("torchvision", "none"), ("timm", "none"), ("timm", "imagenet")]
-)
-def test_every_name_trains_a_step_or_is_refused_in_our_words(capsys, library, weights):
-    names = all_names(library)
-    outcomes = {name: outcome(name, 32, weights) for name in names}
-    refused = [text for text in outcomes.values() if text != "trains"]
-    assert len(refused) < len(names) / 2
-    head = f"{library}, 32 pixels, weights: {weights}: {len(names)} names"
-    counts = f"{len(names) - len(refused)} train a step, {len(refused)} are refused"
-    with capsys.disabled():
-        sys.stdout.write("\n".join([f"\n{head}, {counts}:", *refused, ""]))

@@ -119,13 +119,6 @@ def test_imagenet_weights_of_a_name_train(made_up_downloads, name):
     assert_trains_with_imagenet(name)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_imagenet_weights_of_every_name_train(made_up_downloads):
-    for name in made_up_downloads:
-        assert_trains_with_imagenet(name)
-
-
 def test_timm_models_can_be_named():
     built = build.build("timm:test_resnet", 10, 64)
     assert built.module.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)

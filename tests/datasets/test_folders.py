@@ -169,6 +169,9 @@ def test_what_is_not_used_is_counted_and_brings_no_image_twice(folder, kind, not
     assert datasets.check_dataset(of_folder(folder)).endswith(f" not used: {note}")
     assert datasets.count_images(of_folder(folder)) == 36
     assert datasets.load_dataset(of_folder(folder)).sha256 == before
+    too_many = refusal(datasets.check_dataset, of_folder(folder, 24, 24))
+    assert "has 36 images (" in too_many
+    assert f"not used: {note})" in too_many
 
 
 def test_names_that_are_not_utf_8(folder):

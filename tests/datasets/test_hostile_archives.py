@@ -93,19 +93,20 @@ def test_zip_archives_stay_within(tmp_path):
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\nshowpage\n"
 
 
-def of_kind(kind):
+def of_kind(kind, colour="black"):
     packed = io.BytesIO()
-    Image.new("RGB", (40, 40)).save(packed, kind)
+    Image.new("RGB", (40, 40), colour).save(packed, kind)
     return packed.getvalue()
 
 
 @pytest.mark.parametrize("content", [POSTSCRIPT, of_kind("PCX"), of_kind("PDF"), b"", b"\0" * 99])
 def test_only_image_formats_are_decoded_whatever_the_file_name(tmp_path, monkeypatch, content):
-    for name in ("a", "b"):
+    for red, name in enumerate(("a", "b")):
         folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         for number in range(4):
-            (folder / f"{number}.jpg").write_bytes(of_kind("JPEG") if number else content)
+            (folder / f"{number}.jpg").write_bytes(of_kind("JPEG", (99 * red, 50 * number, 0)))
+    (tmp_path / "images" / "a" / "2.jpg").write_bytes(content)
     assert "damaged, or not an image" in refusal(
         datasets.check_dataset, of_folder(tmp_path / "images", 4, 4)
     )

@@ -90,9 +90,3 @@ def try_folders(tmp_path, seeds):
 def test_odd_images_and_folders(tmp_path):
     try_images(tmp_path, range(100))
     try_folders(tmp_path, range(8000, 8020))
-
-
-@pytest.mark.slow
-def test_many_odd_images_and_folders(tmp_path):
-    try_images(tmp_path, range(100, 1000))
-    try_folders(tmp_path, range(8020, 8200))
