@@ -153,7 +153,7 @@ def test_figures_and_sentences_are_those_of_the_analyses(results, records):
 
 
 def test_every_condition_has_its_medians_its_quartiles_and_its_provenance(results, records):
-    runs = runs_table(records)
+    runs = select_runs(runs_table(records)).runs
     assert len(results["conditions"]) == 15
     first = results["conditions"][0]
     part = runs[(runs["architecture"] == "net0") & (runs["environment"] == "env0")]
