@@ -42,7 +42,8 @@ dataset: {{name: digits, image_size: 32, train_images: 32, validation_images: 50
 architectures: [shufflenet_v2_x0_5, squeezenet1_1]
 environments: [{{name: cpu-1-thread, device: cpu, threads: 1}}]
 protocol:
-  {{epochs: 1, batch_size: 16, learning_rate: 0.002, repetitions: {repetitions}, idle_s: 0.5}}
+  {{epochs: 1, batch_size: 16, learning_rate: 0.002, repetitions: {repetitions}, idle_s: 0.5,
+   quiet_wait_s: 0, again_if_disturbed: 0}}
 carbon: {{country: ESP}}
 """
 

@@ -31,7 +31,7 @@ def accepts_a_copy(rng, n):
     """Say whether a table is analysed in which a run is there twice, the second by another id."""
     runs = runs_table({f"net{i}": rng.normal(1.0, 0.1, n) for i in range(CONDITIONS)})
     runs = runs.assign(
-        status="finished", complete=True, contended=False, validation_loss=0.3,
+        status="finished", complete=True, disturbed=False, validation_loss=0.3,
         energy_j=1000 * runs["energy_j_per_image"],
         started_at=[f"2026-01-01T00:00:{i:02d}" for i in rng.permutation(len(runs)) % 60],
     )  # fmt: skip

@@ -24,7 +24,10 @@ _ONE_RUN = {
 }
 """Columns that no two runs share, and how a message calls them."""
 _NAMED = 6
-"""Most runs that a message names."""
+"""Most runs or conditions that a message names."""
+FEWEST_UNDISTURBED = 3
+"""Undisturbed runs of a condition from which on its disturbed runs are left out."""
+DISTURBED = "disturbed by other work on the machine, or by clocks held back"
 
 
 def condition_name(levels: Iterable[object]) -> str:
@@ -55,8 +58,16 @@ class Selection:
     runs: pd.DataFrame
     excluded: pd.DataFrame
     """Excluded runs, with a column ``reason``."""
-    contended: int
-    """Number of analysed runs that were disturbed by other work."""
+
+    @property
+    def disturbed(self) -> pd.DataFrame:
+        """Disturbed runs that are analysed."""
+        return self.runs[self.runs["disturbed"].eq(True)]
+
+    @property
+    def left_out_as_disturbed(self) -> int:
+        """Number of runs that are excluded because they were disturbed."""
+        return int(self.excluded["reason"].eq(DISTURBED).sum())
 
     def sentence(self, planned: int | None = None) -> str:
         """Describe how many runs (of those ``planned``) are analysed, excluded or disturbed."""
@@ -68,17 +79,36 @@ class Selection:
             reasons = self.excluded["reason"].value_counts()
             parts = [f"{n} {reason}" for reason, n in reasons.items()]
             text += f" Left out: {listed(parts)}."
-        if self.contended:
-            verb = "was" if self.contended == 1 else "were"
-            text += (
-                f" {count(self.contended, 'run')} {verb} disturbed (by other work on the machine, "
-                "or by clocks held back) and kept: their energy and time may be too high."
-            )
-        return text
+        return f"{text}{self.disturbed_clause()}"
+
+    def disturbed_clause(self) -> str:
+        """Return a sentence about the disturbed runs that are analysed; empty if there are none."""
+        kept = self.disturbed
+        if kept.empty:
+            return ""
+        verb = "was" if len(kept) == 1 else "were"
+        text = f" {count(len(kept), 'run')} {verb} {DISTURBED}, and counted all the same"
+        if (_undisturbed(self.runs)[kept.index] < FEWEST_UNDISTURBED).all():
+            rows = kept[list(CONDITION)].drop_duplicates().itertuples(index=False)
+            names = [condition_name(row) for row in rows]
+            if len(names) > _NAMED:
+                names = [*names[:_NAMED], f"{len(names) - _NAMED} more"]
+            text += f": fewer than {FEWEST_UNDISTURBED} undisturbed runs are left of "
+            text += listed(names)
+        return f"{text}. Energy and time may be too high."
 
 
-def select_runs(runs: pd.DataFrame) -> Selection:
-    """Exclude runs that failed, were stopped, lost a meter or took no energy; keep contended ones.
+def _undisturbed(runs: pd.DataFrame) -> pd.Series:
+    """Return for each run how many runs of its condition were not disturbed."""
+    calm = ~runs["disturbed"].eq(True)
+    return calm.groupby([runs[c] for c in CONDITION], observed=True).transform("sum")
+
+
+def select_runs(runs: pd.DataFrame, *, keep_disturbed: bool = False) -> Selection:
+    """Exclude runs that failed, were stopped, lost a meter or took no energy, and disturbed ones.
+
+    Disturbed runs are excluded where their condition has :data:`FEWEST_UNDISTURBED` others, unless
+    ``keep_disturbed``. Whether a run was disturbed does not depend on its energy.
 
     Raises
     ------
@@ -96,8 +126,12 @@ def select_runs(runs: pd.DataFrame) -> Selection:
         excluded.loc[place, "reason"] = f"of {name} with an energy of zero or below"
     excluded.loc[~finished[kept_back], "reason"] = "failed"
     excluded.loc[excluded["status"] == "stopped", "reason"] = "stopped by a forecast"
-    kept = runs[~kept_back].reset_index(drop=True)
-    return Selection(kept, excluded.reset_index(drop=True), int(kept["contended"].eq(True).sum()))
+    kept = runs[~kept_back]
+    enough = _undisturbed(kept) >= FEWEST_UNDISTURBED
+    apart = kept["disturbed"].eq(True) & enough & (not keep_disturbed)
+    if apart.any():
+        excluded = pd.concat([excluded, kept[apart].assign(reason=DISTURBED)])
+    return Selection(kept[~apart].reset_index(drop=True), excluded.reset_index(drop=True))
 
 
 def refuse_duplicates(runs: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -46,6 +46,8 @@ class Robustness:
     runs: pd.DataFrame
     value: str
     by: str | Sequence[str]
+    every_run: pd.DataFrame
+    """The same with the disturbed runs that are left out."""
 
     def _largest_saving(self, runs: pd.DataFrame) -> Saving:
         return best_against_worst(runs, self.by)
@@ -68,7 +70,7 @@ class Robustness:
     @cached_property
     def specification_curve(self) -> robustness.SpecificationCurve | Unavailable:
         """The largest saving under every combination of reasonable choices."""
-        energies = robustness.energy_definitions(self.runs)
+        energies = robustness.energy_definitions(self.every_run)
         return attempt(robustness.specification_curve, energies, by=self.by)
 
     @cached_property
@@ -91,6 +93,8 @@ class ArchitectureResults:
     epochs: pd.DataFrame
     environment: str
     margin: float
+    every_run: pd.DataFrame
+    """Runs of all environments, with the disturbed ones that are left out."""
     value: str = ENERGY
 
     @cached_property
@@ -160,7 +164,8 @@ class ArchitectureResults:
     @cached_property
     def robustness(self) -> Robustness:
         """Checks of the largest saving."""
-        return Robustness(self.within, self.value, "architecture")
+        every_run = filter_by(self.every_run, "environment", self.environment)
+        return Robustness(self.within, self.value, "architecture", every_run)
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,8 @@ class EnvironmentResults:
 
     runs: pd.DataFrame
     margin: float
+    every_run: pd.DataFrame
+    """The same with the disturbed runs that are left out."""
     value: str = ENERGY
 
     @cached_property
@@ -219,7 +226,7 @@ class EnvironmentResults:
     @cached_property
     def robustness(self) -> Robustness:
         """Checks of the largest saving."""
-        return Robustness(self.runs, self.value, CONDITION)
+        return Robustness(self.runs, self.value, CONDITION, self.every_run)
 
 
 @dataclass(frozen=True)
@@ -238,16 +245,30 @@ class StudyResults:
     """Environment of RQ1; None is the fastest."""
     value: str = ENERGY
     """Column that is compared."""
+    keep_disturbed: bool = False
+    """Whether disturbed runs are analysed also where there are enough others."""
 
     @cached_property
     def selection(self) -> Selection:
         """Which runs are analysed, and why others are not."""
-        return select_runs(self.all_runs)
+        return select_runs(self.all_runs, keep_disturbed=self.keep_disturbed)
+
+    @cached_property
+    def with_disturbed(self) -> StudyResults | None:
+        """The results with the disturbed runs, too; None if none was left out."""
+        if not self.selection.left_out_as_disturbed:
+            return None
+        environment = self.environment or fastest_environment(self.runs)
+        return replace(self, keep_disturbed=True, environment=environment)
 
     @property
     def runs(self) -> pd.DataFrame:
         """The runs that are analysed."""
         return self.selection.runs
+
+    @property
+    def _every_run(self) -> pd.DataFrame:
+        return self.runs if self.with_disturbed is None else self.with_disturbed.runs
 
     @cached_property
     def provenance(self) -> str:
@@ -260,13 +281,13 @@ class StudyResults:
         environment = self.environment or fastest_environment(self.runs)
         within = filter_by(self.runs, "environment", environment)
         return ArchitectureResults(
-            self.runs, within, self.epochs, environment, self.margin, self.value
+            self.runs, within, self.epochs, environment, self.margin, self._every_run, self.value
         )
 
     @cached_property
     def rq2(self) -> EnvironmentResults:
         """Results on the training environment."""
-        return EnvironmentResults(self.runs, self.margin, self.value)
+        return EnvironmentResults(self.runs, self.margin, self._every_run, self.value)
 
     @cached_property
     def decision(self) -> Decision | Unavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,12 @@ from greencv_core.utils.text import count, joules
 
 if TYPE_CHECKING:
     from greencv_core.run.collect import Outcome
+
+
+class Again(StrEnum):
+    """Finished runs that can be made again."""
+
+    disturbed = "disturbed"
 
 
 def run(
@@ -33,6 +40,10 @@ def run(
             metavar="tcp://HOST:PORT",
         ),
     ] = None,
+    again: Annotated[
+        Again | None,
+        typer.Option(help="Also make runs again that are finished, but were disturbed."),
+    ] = None,
 ) -> None:
     """Train the runs of a study that are not finished yet.
 
@@ -42,7 +53,7 @@ def run(
         raise BadInputError(
             f"--stop-above {stop_above:g}: must be a number of joules greater than 0"
         )
-    outcome = train_study(study, store, stop_above_j=stop_above, scheduler=scheduler)
+    outcome = train_study(study, store, stop_above_j=stop_above, scheduler=scheduler, again=again)
     raise typer.Exit(exit_code(outcome))
 
 
@@ -58,6 +69,7 @@ def train_study(
     train: bool = True,
     stop_above_j: float | None = None,
     scheduler: str | None = None,
+    again: Again | None = None,
 ) -> Outcome:
     """Train the missing runs of a study with a progress bar, and print how it ended."""
     from greencv_core.records.source import load_study
@@ -68,7 +80,7 @@ def train_study(
     with ProgressBar(err) as progress:
         outcome = run_study(
             loaded, store=opened, progress=progress, train=train, stop_above_j=stop_above_j,
-            scheduler=scheduler,
+            scheduler=scheduler, again_disturbed=again is Again.disturbed,
         )  # fmt: skip
     if outcome.failed:
         command = "the same command" if train else "greencv run"
@@ -81,6 +93,10 @@ def train_study(
         advice = "" if opened.is_bundle else "; greencv run without --stop-above trains them"
         stopped = f"[yellow]{count(outcome.stopped, 'run')} stopped[/]"
         err.print(f"{stopped}{limit}{advice}.", soft_wrap=True)
+    if outcome.disturbed:
+        advice = "" if opened.is_bundle else "; greencv run --again disturbed makes them again"
+        disturbed = f"[yellow]{count(outcome.disturbed, 'run')} disturbed[/]"
+        err.print(f"{disturbed} by other work, or by clocks held back{advice}.", soft_wrap=True)
     if outcome.missing:
         missing = count(outcome.missing, "run")
         err.print(f"{missing} of study {loaded.name} not trained on this machine yet.")

@@ -5,6 +5,7 @@ Only the functions that need torch import it.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from greencv_core.machine.hardware import Machine
@@ -75,6 +76,16 @@ def apply(spec: EnvironmentSpec) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+def wait_policy() -> str:
+    """Return how this process's CPU threads wait for each other: the user's choice or ``default``.
+
+    OpenMP's variables: https://gcc.gnu.org/onlinedocs/libgomp/Environment-Variables.html.
+    """
+    spins = os.environ.get("GOMP_SPINCOUNT")
+    policy = os.environ.get("OMP_WAIT_POLICY", "default").lower()
+    return policy if spins is None else f"{policy}, spin count {spins}"
 
 
 def device_name(spec: EnvironmentSpec, machine: Machine) -> str:

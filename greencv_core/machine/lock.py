@@ -1,7 +1,7 @@
 """One training at a time on a machine, so that no run is in another one's energy.
 
 The lock is that of one user on one machine; the system releases it when its process ends. Work of
-other programs is not locked out: it marks the run as ``contended``.
+other programs is not locked out: a run waits for its end, or is marked as disturbed.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def read_evidence(path: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     runs = typed(runs.reindex(columns=source["columns"]))
     if table_digest(runs) != source["table_sha256"]:
         raise BadInputError(f"{safe_line(path)}: the runs of {name} do not match their hash")
-    return runs, metadata
+    return runs.rename(columns={"contended": "disturbed"}), metadata  # of earlier bundles
 
 
 def _read(path: Path, name: str | None) -> tuple[pd.DataFrame, dict[str, Any]]:

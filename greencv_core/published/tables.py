@@ -56,7 +56,7 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
         status="finished",
         provenance="published",
         complete=True,
-        contended=False,
+        disturbed=False,
     ).drop(columns="run")
     for reason in ("left_out", "correctness_left_out"):
         runs[reason] = runs[reason].fillna("") if reason in runs else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os.path import basename
@@ -11,9 +10,6 @@ from pathlib import Path
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Damaged, RecordFile, Store, quality
 from greencv_core.utils.errors import BadInputError
-
-SUPERSEDED = "superseded"
-"""Subfolder of the store for its records that lost a conflict."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +65,12 @@ class Merge:
 def merge(sources: Sequence[str | Path], into: Store) -> Merge:
     """Copy the records of other stores into one; keep the best record of each run.
 
-    A finished run is better than a stopped one, that better than a failed one, and a complete
-    reading better than an incomplete one. Of equally good records, the one that started earlier is
-    kept, so that neither the order of the sources nor a repetition changes the outcome. If it
-    replaces the store's own record, that is moved into the subfolder ``superseded``. The sources
-    stay unchanged; repeating an interrupted merge completes it.
+    A finished run is better than a stopped one, that better than a failed one; a complete reading
+    is better than an incomplete one, and an undisturbed run than a disturbed one. Of equally good
+    records, the one that started earlier is kept, so that neither the order of the sources nor a
+    repetition changes the outcome. If it replaces the store's own record, that is moved into the
+    subfolder ``superseded``. The sources stay unchanged; repeating an interrupted merge completes
+    it.
 
     Nothing is copied if a source is missing, has no records or is the store itself, or if the store
     cannot be written to or has records of a newer greencv.
@@ -126,11 +123,10 @@ def _merge_run(run_id: str, candidates: list[RecordFile], into: Store, done: Mer
         elif not others:
             done.kept.append(run_id)
         return
-    elif quality(best.record) > quality(own.record):
+    elif _rank(best) > _rank(own):
         done.replaced.append(run_id)
     else:
-        digest = hashlib.sha256(own.content).hexdigest()[:8]
-        into.write_file(f"{SUPERSEDED}/{run_id}-{digest}.json", own.content)
+        into.keep_superseded(run_id, own.content)
     into.write_file(f"{run_id}.json", best.content)
 
 
@@ -146,12 +142,16 @@ def _conflict(best: RecordFile, other: RecordFile) -> Conflict:
     )
 
 
+def _rank(file: RecordFile) -> tuple[int, bool, bool]:
+    return *quality(file.record), not file.record.disturbed
+
+
 def _choose(candidates: Sequence[RecordFile]) -> tuple[RecordFile, list[RecordFile]]:
     """Return the record to keep, and one of each other content that is equally good."""
-    highest = max(quality(candidate.record) for candidate in candidates)
+    highest = max(map(_rank, candidates))
     # All starts are in UTC and in one format: they sort as texts.
     by_start = sorted(
-        (c for c in candidates if quality(c.record) == highest),
+        (c for c in candidates if _rank(c) == highest),
         key=lambda c: (c.record.started_at, c.canonical),
     )
     by_content: dict[str, RecordFile] = {}

@@ -17,7 +17,7 @@ from greencv_core.utils.confusion import (
 )
 from greencv_core.utils.energy import Component, Provenance, combined_uncertainty_j
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 MOST_CONFUSED = 100
 """Classes up to which a record has a confusion matrix."""
 MOST_PREDICTIONS = 10_000
@@ -225,7 +225,13 @@ class RunRecord(_Record):
     wall: WallRecord | None = None
     """Energy at the wall; None without a meter there, and in records of versions 1 to 7."""
     complete: bool = True
-    contended: bool = False
+    disturbed: bool = False
+    """Whether other work, or clocks held back, disturbed the run; ``contended`` before version 9.
+    """
+    tries: int = 1
+    """Number of times that the run was made, this one included."""
+    wait_policy: str = ""
+    """How CPU threads wait for each other (OpenMP); empty in records of versions 1 to 8."""
     problems: list[str] = Field(default_factory=list)
     trace: TraceRecord | None = None
     excluded_components: dict[Component, EnergyRecord] = Field(default_factory=dict, exclude=True)
@@ -246,11 +252,15 @@ class RunRecord(_Record):
     @model_validator(mode="before")
     @classmethod
     def _from_earlier_versions(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or "stopped_early" not in content:
+        if not isinstance(content, dict):
             return content
-        early = content["stopped_early"]
-        others = {key: value for key, value in content.items() if key != "stopped_early"}
-        return {**others, "ended_by": "early stopping" if early else "epochs"}
+        content = dict(content)
+        if "stopped_early" in content:
+            early = content.pop("stopped_early")
+            content["ended_by"] = "early stopping" if early else "epochs"
+        if "contended" in content and "disturbed" not in content:
+            content["disturbed"] = content.pop("contended")
+        return content
 
 
 def phase_name(epoch: int, phase: str = "") -> str:

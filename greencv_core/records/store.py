@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from greencv_core.records.tables import table_row
 from greencv_core.utils.errors import BadInputError, GreencvError
 from greencv_core.utils.secrets import safe_line
 
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8)
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 """Version 2 added uncertainties; 3 stages, weights and the reason of the end; 4 runs that a
 forecast stopped; 5 the hash of the computer's name; 6 the session; 7 the answers on
-the validation images."""
+the validation images; 8 the energy at the wall; 9 the number of tries and OpenMP's waiting."""
+SUPERSEDED = "superseded"
+"""Subfolder of the store for records of runs that were made again, and that do not count."""
 DAMAGED = "damaged"
 """Subfolder of the store for files that contain no valid record."""
 
@@ -149,7 +152,9 @@ class Store:
         """Write a record, unless the store has a better one of the same run.
 
         A finished run is better than a stopped one, that better than a failed one, and a complete
-        reading better than an incomplete one. An error leaves no incomplete file.
+        reading better than an incomplete one. Of a disturbed run and the one that is to replace it,
+        the one that does not count goes into the subfolder ``superseded``. An error leaves no
+        incomplete file.
         """
         backend, name = self._writable, f"{record.run_id}.json"
         content = record.model_dump_json().encode()
@@ -163,9 +168,16 @@ class Store:
                 f"{earlier.where}: was written by a newer greencv and is not replaced: update "
                 "greencv or name another store"
             )
-        if isinstance(earlier, RecordFile) and quality(earlier.record) > quality(record):
-            return
-        backend.write(name, content)
+        stays = isinstance(earlier, RecordFile) and quality(earlier.record) > quality(record)
+        if isinstance(earlier, RecordFile) and earlier.record.disturbed:
+            self.keep_superseded(record.run_id, content if stays else earlier.content)
+        if not stays:
+            backend.write(name, content)
+
+    def keep_superseded(self, run_id: str, content: bytes) -> None:
+        """Keep the record of a run that does not count, in a subfolder."""
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        self.write_file(f"{SUPERSEDED}/{run_id}-{digest}.json", content)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Write a file of the store, completely or not at all; raise :class:`GreencvError`."""

@@ -56,6 +56,11 @@ class Outcome:
     missing: int
 
     @property
+    def disturbed(self) -> int:
+        """Number of records of disturbed runs."""
+        return sum(record.disturbed for record in self.records)
+
+    @property
     def planned(self) -> int:
         """Number of runs in the plan."""
         return len(self.records) + self.missing
@@ -98,6 +103,7 @@ def run_study(
     stop_above_j: float | None = None,
     scheduler: str | None = None,
     every_component: bool = False,
+    again_disturbed: bool = False,
 ) -> Outcome:
     """Train all unfinished runs of a study, and return all its records.
 
@@ -120,6 +126,8 @@ def run_study(
         Address of a Dask cluster whose workers train; this computer by default.
     every_component
         Return the energy of every metered component, also if the study counts only some of them.
+    again_disturbed
+        Make disturbed runs again, too.
     """
     store = StoreSnapshot(store or Store(default_store()))
     if train and store.is_bundle:
@@ -129,22 +137,20 @@ def run_study(
     study.check_architectures(chosen)
     runs = [] if store.is_bundle else plan_here(study, architectures=chosen)[0]
     new: list[RunRecord] = []
-    on_cluster = scheduler is not None
-    if train and (on_cluster or _is_unfinished(study, store, runs, chosen, stop_above_j)):
+    on_cluster, limits = scheduler is not None, (stop_above_j, again_disturbed)
+    if train and (on_cluster or _is_unfinished(study, store, runs, chosen, *limits)):
         with contextlib.ExitStack() as stack:
             progress = progress or stack.enter_context(ProgressBar())
-            run_queue = RunQueue(study, store, progress, chosen, stop_above_j)
+            run_queue = RunQueue(study, store, progress, chosen, *limits)
             _train_missing(run_queue, scheduler)
-        if on_cluster:
-            runs = list(run_queue.runs.values())
+        runs = list(run_queue.runs.values()) if on_cluster else runs
         new = run_queue.new_records
         store.stamps()  # finds the new records
     ids = [run.run_id for run in runs]
     here = [record for record in store.load_all(ids) if isinstance(record, RunRecord)]
     components = None if every_component else study.analysis.components
     records = _adapt([*here, *find_records(study, store, chosen, set(ids))], study, components)
-    statuses = {(record.run_id, record.status) for record in [*new, *records]}
-    counts = Counter(status for _, status in statuses)
+    counts = Counter(status for _, status in {(r.run_id, r.status) for r in [*new, *records]})
     missing = len(runs) - len(here)
     return Outcome(tuple(records), len(new), counts["failed"], counts["stopped"], missing)
 
@@ -191,9 +197,15 @@ def _is_unfinished(
     runs: Sequence[PlannedRun],
     architectures: Sequence[str],
     stop_above_j: float | None,
+    again_disturbed: bool,
 ) -> bool:
     if runs:
-        return bool(select_unfinished(runs, describe_worker(), store, stop_above_j=stop_above_j))
+        worker = describe_worker()
+        return bool(
+            select_unfinished(
+                runs, worker, store, stop_above_j=stop_above_j, again_disturbed=again_disturbed
+            )
+        )
     return not find_records(study, store, architectures)
 
 

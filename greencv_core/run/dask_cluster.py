@@ -38,6 +38,7 @@ from greencv_core.utils.text import count
 
 CHECK_EVERY_S = 2.0  # interval between checks which workers are there
 CONNECT_S = 10.0
+LATER = 1_000_000  # places in the order by which each further try of a disturbed run is later
 ATTEMPTS = 4  # workers that may be lost with a run before the run counts as failed
 
 
@@ -239,7 +240,7 @@ class _Session:
             dask_worker.train, self.name, job,
             key=f"{self.name}-{run.run_id}-{uuid.uuid4().hex[:8]}",
             resources=self._resources(dask_worker.required_device(run)),
-            priority=-run.order,
+            priority=-run.order - LATER * (job.tries - 1),
             then=partial(self._trained, job),
         )  # fmt: skip
 
@@ -258,7 +259,9 @@ class _Session:
             return
         del self._tasks[job.run.run_id]
         if isinstance(answer, tuple):
-            self.run_queue.finish(job, *answer)
+            again = self.run_queue.finish(job, *answer)
+            if again is not None:
+                self._tasks[job.run.run_id] = _Task(again, task.planned_for, self._send(again))
             return
         reason = _reason(answer)
         if isinstance(answer, KilledWorker):
@@ -278,6 +281,9 @@ class _Session:
             return
         if kind == dask_worker.FORECAST:
             self.run_queue.progress.run_forecast(task.job.run, content)
+            return
+        if kind == dask_worker.WAITS:
+            self.run_queue.progress.run_waits(task.job.run, *content)
             return
         task.starts += 1
         if task.starts > 1:

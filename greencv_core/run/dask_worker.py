@@ -24,7 +24,8 @@ from greencv_core.study.schema import Study
 
 SLOT = "greencv"
 """The Dask resource that a training takes completely, so that a worker trains one run at a time."""
-NOTE, STARTED, FORECAST = "note", "started", "forecast"  # kinds of messages to the driver
+NOTE, STARTED, FORECAST, WAITS = "note", "started", "forecast", "waits"
+"""Kinds of messages to the driver."""
 
 _workers: dict[str, Worker] = {}
 """The worker of this process, by session; only of the last session."""
@@ -99,7 +100,9 @@ def train(session: str, job: Job) -> tuple[RunRecord, float]:
         send(STARTED)
         worker.ensure_ready(job.run)
         start_s = time.monotonic()
-        record = worker.train(job, partial(send, FORECAST))
+        record = worker.train(
+            job, partial(send, FORECAST), lambda reason, left_s: send(WAITS, (reason, left_s))
+        )
         return record, time.monotonic() - start_s
 
 

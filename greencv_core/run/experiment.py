@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from greencv_core import datasets, training
 from greencv_core.architectures import build
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
+from greencv_core.machine.load import DISTURBING_SHARE, CpuLoad
 from greencv_core.metering import (
     ComponentReading,
     EnergyMeter,
@@ -43,12 +42,9 @@ from greencv_core.run.stop_rules import BudgetLimit, EnergyLimit
 from greencv_core.run.unfinished import build_identity, build_stopped_fields
 from greencv_core.run.wall_comparison import compare_with_wall
 from greencv_core.study.plan import PlannedRun
-from greencv_core.study.schema import Budget
+from greencv_core.study.schema import Budget, EnvironmentSpec
 from greencv_core.utils.energy import Component
 from greencv_core.utils.secrets import without_secrets
-
-CONTENTION_SHARE = 0.1
-"""A run is marked contended if other processes used more than this share of the CPUs."""
 
 
 def execute(
@@ -139,7 +135,7 @@ def _train_metered(
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     setup_s = time.monotonic() - start_s
     with wall_meter or contextlib.nullcontext(), limit, meter as window:
-        load = _CpuLoad()
+        load = CpuLoad()
         history = training.train(
             setup.module,
             setup.data,
@@ -158,7 +154,7 @@ def _train_metered(
         **_status(history, limit),
         **build_identity(run, machine),
         started_at=started_at,
-        device_name=environment.device_name(spec, machine),
+        **_environment_fields(spec, machine),
         gflops_per_image=setup.gflops_per_image,
         parameters=setup.parameters,
         data_sha256=setup.data.sha256,
@@ -173,7 +169,7 @@ def _train_metered(
         carbon_intensity_gco2e_per_kwh=intensity,
         **_gpu_fields(window, None if accelerator else own_pct),
         wall=wall,
-        contended=bool(disturbances),
+        disturbed=bool(disturbances),
         problems=_problem_lines(*lost, *disturbances, wall=wall),
         trace=_trace_record(window),
     )
@@ -185,11 +181,18 @@ def _problems(
     """Return why the energy is incomplete, and what disturbed the run."""
     reading = window.reading
     lost, disturbances = list(reading.problems), list(window.disturbances)
-    if others > CONTENTION_SHARE:
+    if others > DISTURBING_SHARE:
         disturbances.append(f"other processes used {others:.0%} of the CPUs")
     if accelerator is not None and reading.gpu is None and not lost:
         lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
     return lost, disturbances
+
+
+def _environment_fields(spec: EnvironmentSpec, machine: hardware.Machine) -> dict[str, str]:
+    return {
+        "device_name": environment.device_name(spec, machine),
+        "wait_policy": environment.wait_policy(),
+    }
 
 
 def _problem_lines(*problems: str, wall: WallRecord | None) -> list[str]:
@@ -245,35 +248,6 @@ def _stop_rule(
         return "forecast" if limit.is_exceeded(window, epoch.stage) else None
 
     return stop
-
-
-class _CpuLoad:
-    """CPU time of this process and of all others since construction."""
-
-    def __init__(self) -> None:
-        self._cpus = hardware.available_cpus()
-        self._start_s = time.monotonic()
-        self._own_s = time.process_time()
-        self._busy_s = _busy_cpu_s()
-
-    def own_pct(self) -> float:
-        """Return this process's share of the CPUs, in percent."""
-        own_s = time.process_time() - self._own_s
-        return 100 * own_s / ((time.monotonic() - self._start_s) * self._cpus)
-
-    def share_of_others(self) -> float:
-        """Return the share (0 to 1) of the machine's CPUs that other processes used."""
-        elapsed_s = (time.monotonic() - self._start_s) * (os.cpu_count() or 1)
-        others_s = (_busy_cpu_s() - self._busy_s) - (time.process_time() - self._own_s)
-        return max(0.0, others_s / elapsed_s)
-
-
-def _busy_cpu_s() -> float:
-    times = psutil.cpu_times()
-    idle_s = times.idle + getattr(times, "iowait", 0.0)
-    # User time includes that of guests.
-    guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-    return float(sum(times) - idle_s - guests_s)
 
 
 def synchronizer(device: torch.device) -> Callable[[], None] | None:

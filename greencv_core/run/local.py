@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from functools import partial
 
 from greencv_core.machine import environment
@@ -34,10 +35,18 @@ def run_locally(queue: RunQueue) -> None:
         known = costs_from_records(runs, queue.store)
         # With a limit, no run starts without a forecast.
         calibration = worker.calibrate(runs, known, probe_all=queue.stop_above_j is not None)
-        for job in queue.create_jobs(runs, calibration):
+        jobs = deque(queue.create_jobs(runs, calibration))
+        while jobs:
+            job = jobs.popleft()
             queue.start(job)
             start_s = time.monotonic()
             record = queue.find_newer_record(job)
             if record is None:
-                record = worker.train(job, partial(progress.run_forecast, job.run))
-            queue.finish(job, record, time.monotonic() - start_s)
+                record = worker.train(
+                    job,
+                    partial(progress.run_forecast, job.run),
+                    partial(progress.run_waits, job.run),
+                )
+            again = queue.finish(job, record, time.monotonic() - start_s)
+            if again is not None:
+                jobs.append(again)

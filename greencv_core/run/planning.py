@@ -60,18 +60,20 @@ def select_unfinished(
     store: Store,
     *,
     stop_above_j: float | None = None,
+    again_disturbed: bool = False,
 ) -> list[PlannedRun]:
     """Return the runs that still need training.
 
     A run is finished if its record has the status ``finished`` and this machine has no better
     meters now: none for a component that the record does not have, and none that measures what the
-    record estimates. A stopped run is trained again if ``stop_above_j`` no longer stops it.
+    record estimates. A stopped run is trained again if ``stop_above_j`` no longer stops it, a
+    disturbed one with ``again_disturbed``.
     """
     records = _read(store, [run.run_id for run in runs])
 
     def is_done(run: PlannedRun) -> bool:
         record = records.get(run.run_id)
-        if record is None:
+        if record is None or (again_disturbed and record.disturbed):
             return False
         if record.status == "stopped" and record.forecast is not None:
             return stop_above_j is not None and record.forecast.low_j > stop_above_j

@@ -15,7 +15,7 @@ from greencv_core.estimation.run_cost import StudyCost
 from greencv_core.estimation.run_forecast import EpochForecast
 from greencv_core.records.record import RunRecord
 from greencv_core.study.plan import PlannedRun
-from greencv_core.utils.text import clock, joules
+from greencv_core.utils.text import clock, count, joules
 
 LINE_EVERY_S = 10.0
 FORECAST_EVERY_S = 30.0  # interval between lines about a run in progress, if there is no bar
@@ -29,6 +29,15 @@ class RunProgress(Protocol):
 
     def run_started(self, run: PlannedRun) -> None:
         """Receive the start of a run; others may be in progress."""
+
+    def run_waits(self, run: PlannedRun, reason: str, left_s: float) -> None:
+        """Receive why a run waits for a quiet machine, and for how many seconds it still may.
+
+        At the end of the wait, the reason is empty.
+        """
+
+    def run_disturbed(self, run: PlannedRun, record: RunRecord, again: int) -> None:
+        """Receive a disturbed try of a run, and how often it may still be made again."""
 
     def run_forecast(self, run: PlannedRun, forecast: EpochForecast) -> None:
         """Receive a run's cost so far, and its forecast, after an epoch."""
@@ -100,6 +109,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
         self._running: dict[str, tuple[str, Any]] = {}
         """Condition and bar of each run in progress, by run id."""
         self._shown_s: dict[str, float] = {}
+        self._wait_shown_s = -LINE_EVERY_S
         self._energy_j = 0.0
         self._total = self._done = 0
 
@@ -127,6 +137,25 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
         bar = self._bar.add_task("", total=epochs, unit="epochs", ahead="", visible=False)
         self._running[run.run_id] = (run.condition, bar)
         self._name_running()
+
+    def run_waits(self, run: PlannedRun, reason: str, left_s: float) -> None:
+        """Show that a run waits, and in lines why: a reason would push the bars off the screen."""
+        if run.run_id in self._running:
+            _, bar = self._running[run.run_id]
+            ahead = f"waits at most {clock(left_s)}" if reason else ""
+            self._bar.update(bar, ahead=ahead, visible=bool(reason))
+        now_s = time.monotonic()
+        if reason and now_s >= self._wait_shown_s + LINE_EVERY_S:
+            self._wait_shown_s = now_s
+            self.note(f"{run.condition} waits for a quiet machine, {clock(left_s)} left: {reason}")
+
+    def run_disturbed(self, run: PlannedRun, record: RunRecord, again: int) -> None:
+        """Show that a run was disturbed and will be made again."""
+        self._forget(run)
+        self._name_running()
+        tries = count(again, "more try", "more tries")
+        problems = "; ".join(record.problems)
+        self.note(f"disturbed, again later ({tries}): {run.title}: {problems}")
 
     def run_forecast(self, run: PlannedRun, forecast: EpochForecast) -> None:
         """Show the finished epochs and the remaining cost of a run; a line only if it is long."""

@@ -50,6 +50,8 @@ class RunQueue:
     progress: RunProgress
     architectures: Sequence[str]
     stop_above_j: float | None = None
+    again_disturbed: bool = False
+    """Whether runs that are finished, but were disturbed, are made again, too."""
     runs: dict[str, PlannedRun] = field(default_factory=dict, init=False)
     """All runs planned so far, for any worker, by id."""
     new_records: list[RunRecord] = field(default_factory=list, init=False)
@@ -74,7 +76,10 @@ class RunQueue:
         runs = [run for run in planned if run.run_id not in self.runs]
         self.runs.update({run.run_id: run for run in runs})
         self.store.stamps()  # another driver may have finished some of them
-        unfinished = select_unfinished(runs, worker, self.store, stop_above_j=self.stop_above_j)
+        unfinished = select_unfinished(
+            runs, worker, self.store,
+            stop_above_j=self.stop_above_j, again_disturbed=self.again_disturbed,
+        )  # fmt: skip
         self._finished += len(runs) - len(unfinished)
         return unfinished
 
@@ -91,6 +96,8 @@ class RunQueue:
         self.progress.begin(runs, finished, replace(total, duration_s=total.duration_s / parallel))
         earlier = {run.run_id: self.store.read(run.run_id) for run in runs}
         starts = {run_id: record.started_at for run_id, record in earlier.items() if record}
+        tries = {i: one.tries for i, one in earlier.items() if one is not None and one.disturbed}
+        most = self.study.protocol.again_if_disturbed
         return [
             Job(
                 run=run,
@@ -99,6 +106,8 @@ class RunQueue:
                 stop_above_j=self.stop_above_j,
                 refusal=self._refusal(run, forecasters.get(run.condition)),
                 replaces=starts.get(run.run_id, ""),
+                tries=1 + tries.get(run.run_id, 0),
+                again=max(0, most - 1) if run.run_id in tries else most,
             )
             for run in runs
         ]
@@ -116,17 +125,27 @@ class RunQueue:
         self.store.check_space()
         self.progress.run_started(job.run)
 
-    def finish(self, job: Job, record: RunRecord, duration_s: float) -> None:
+    def finish(self, job: Job, record: RunRecord, duration_s: float) -> Job | None:
         """Write the record of a run, unless another driver finished the run meanwhile.
 
+        Returns a job if the run was disturbed and is to be made again, after the others.
         ``duration_s`` includes the set-up.
         """
-        record = record.model_copy(update={"session": self.session})
+        record = record.model_copy(update={"session": self.session, "tries": job.tries})
         if (newer := self._write(job, record)) is not None:
             record, duration_s = newer, (newer.duration_s or 0.0) + (newer.setup_s or 0.0)
+        elif record.disturbed and record.status == "finished" and job.again:
+            self.progress.run_disturbed(job.run, record, job.again)
+            return replace(
+                job, replaces=record.started_at, tries=job.tries + 1, again=job.again - 1
+            )
+        if job.tries > 1:  # of a try that failed, the earlier one stays
+            self.store.stamps()
+            record = self.store.read(job.run.run_id) or record
         self.new_records.append(record)
         self._remaining[job.run.run_id].learn(job.run, duration_s)
         self.progress.run_ended(job.run, record, self._remaining_s())
+        return None
 
     def _write(self, job: Job, record: RunRecord) -> RunRecord | None:
         """Write a record and return None, or return the newer record that stays.

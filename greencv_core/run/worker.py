@@ -14,6 +14,7 @@ from greencv_core.estimation.run_cost import RunCost
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
 from greencv_core.machine.hardware import Machine
+from greencv_core.machine.quiet import Disturbance, QuietMachine
 from greencv_core.metering import (
     carbon_intensity_gco2e_per_kwh,
     measure_idle_power,
@@ -43,6 +44,7 @@ from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Study
 from greencv_core.utils.energy import Component, Provenance
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.text import clock
 
 ATTEMPTS = 2  # attempts at a run whose process is killed from outside
 SETUP_SILENCE_S = 1800.0
@@ -86,6 +88,10 @@ class Job:
     """The forecast above the limit that prevents the run."""
     replaces: str = ""
     """``started_at`` of the record that this run is to replace; empty if there is none."""
+    tries: int = 1
+    """Number of times that the run was made, with this one."""
+    again: int = 0
+    """How often the run may be made again if it is disturbed."""
 
 
 @dataclass
@@ -105,6 +111,7 @@ class Worker:
     """Watts by component, by the GPUs metered with them."""
     _warm: set[str] = field(default_factory=set, init=False)
     """Devices that have trained."""
+    _quiet: QuietMachine = field(default_factory=QuietMachine, init=False)
 
     def calibrate(
         self, runs: Sequence[PlannedRun], known: Mapping[str, RunCost], *, probe_all: bool = False
@@ -126,13 +133,38 @@ class Worker:
             self._measure_idle_power([run])
             self._warm_up([run], {})
 
-    def train(self, job: Job, on_forecast: Callable[[EpochForecast], None]) -> RunRecord:
-        """Train one run and return its record, also if it fails; forecast after each epoch."""
+    def train(
+        self,
+        job: Job,
+        on_forecast: Callable[[EpochForecast], None],
+        on_wait: Callable[[str, float], None],
+    ) -> RunRecord:
+        """Train one run and return its record, also if it fails.
+
+        ``on_forecast`` is called after each epoch, ``on_wait`` as of
+        :meth:`.QuietMachine.wait`, and without a reason at the end of the wait.
+        """
         run, machine = job.run, self.info.machine
         if job.refusal is not None and job.stop_above_j is not None:
             return build_not_started_record(run, machine, job.refusal, job.stop_above_j)
         if run.protocol.cooldown_s:
             self._sleep(run.protocol.cooldown_s)
+        reasons: list[Disturbance] = []
+        told = self._quiet.gave_up
+        if longest_s := run.protocol.quiet_wait_s:
+            gpus = environment.gpu_uuids(run.environment, machine)
+            reasons = self._quiet.wait(gpus, longest_s, on_wait, self.check)
+            on_wait("", 0.0)
+        if reasons and not told:
+            self.note(f"{run.title}: starts, although {'; '.join(map(str, reasons))}")
+        record = self._train_in_fresh_process(job, on_forecast)
+        remarks = [f"started, although {reason.what}" for reason in reasons]
+        return record.model_copy(update={"problems": [*record.problems, *remarks]})
+
+    def _train_in_fresh_process(
+        self, job: Job, on_forecast: Callable[[EpochForecast], None]
+    ) -> RunRecord:
+        run, machine = job.run, self.info.machine
         idle_power_w = self._idle_power[environment.gpu_uuids(run.environment, machine)]
         for attempt in range(1, ATTEMPTS + 1):
             monitor = _Monitor(job, self.check)
@@ -161,6 +193,7 @@ class Worker:
         for spec in {run.environment.name: run.environment for run in runs}.values():
             gpus = environment.gpu_uuids(spec, self.info.machine)
             if gpus not in self._idle_power:
+                self._wait_before_idle(gpus, runs[0].protocol.quiet_wait_s)
                 reading = retry_in_fresh_process(
                     measure_idle_power, runs[0].protocol.idle_s, gpus, watch=self.check
                 )
@@ -172,6 +205,19 @@ class Worker:
                 }
             powers[spec.name] = self._idle_power[gpus]
         return powers
+
+    def _wait_before_idle(self, gpus: tuple[str, ...], longest_s: float) -> None:
+        """Wait for a quiet machine, and note once why; temperatures count from the first run on."""
+        noted = False
+
+        def on_wait(reason: str, left_s: float) -> None:
+            nonlocal noted
+            if not noted:
+                self.note(f"waits for a quiet machine, at most {clock(left_s)}: {reason}")
+            noted = True
+
+        if longest_s and QuietMachine().wait(gpus, longest_s, on_wait, self.check):
+            self.note("idle power may be too high: the machine is still busy")
 
     def _warm_up(self, runs: Sequence[PlannedRun], costs: Mapping[str, RunCost]) -> None:
         """Train on each device for the protocol's duration; without one, a probe is enough."""

@@ -21,7 +21,10 @@ ARRAYS = frozenset(
      "semeion", "stl10", "svhn", "usps"}
 )  # fmt: skip
 """Data sets whose images are not in image files."""
-NOT_OF_ONE_RUN = ("repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s")
+NOT_OF_ONE_RUN = (
+    "repetitions", "order", "waves", "seed", "seeds", "idle_s", "warmup_s", "quiet_wait_s",
+    "again_if_disturbed",
+)  # fmt: skip
 """Fields of the protocol that do not change a single run; its seed is added to the id itself."""
 
 

@@ -236,6 +236,12 @@ class Protocol(Stage):
     """Duration of unmetered training before the first run, to warm up the machine."""
     cooldown_s: float = Field(0.0, ge=0, le=3600)
     """Pause before every run."""
+    quiet_wait_s: float = Field(60.0, ge=0, le=3600)
+    """Longest wait before a run until other programs leave the machine alone and its temperature
+    is back; the run then starts all the same. With 0, nothing is waited for."""
+    again_if_disturbed: int = Field(2, ge=0, le=10)
+    """How often a disturbed run is made again, after all others. The first undisturbed try
+    counts, or else the last."""
 
     @property
     def stages(self) -> tuple[tuple[str, Stage], ...]:

@@ -93,7 +93,7 @@ def test_the_condition_that_varies_most_is_named():
 
 def many_choices():
     runs = made_up_runs(n=6, architectures=3, environments=1)
-    runs.loc[0, "contended"] = True
+    runs.loc[0, "disturbed"] = True
     runs.loc[[7], ["energy_j", ENERGY, "net_energy_j", "train_energy_j"]] *= 1.5
     return runs
 
@@ -108,7 +108,7 @@ def test_a_specification_curve_has_a_row_for_each_combination():
     assert table["saving"].is_monotonic_increasing
     assert result.unanswered == 0
     row = table[(table["energy"] == "net") & (table["runs"] == "without disturbed")].iloc[0]
-    net = runs[~runs["contended"]].copy()
+    net = runs[~runs["disturbed"]].copy()
     net[ENERGY] = net["net_energy_j"] / 1000
     by_hand = best_against_worst(net)
     assert (row["saving"], row["ci_low"]) == pytest.approx((by_hand.saving, by_hand.ci_low))

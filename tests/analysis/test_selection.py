@@ -40,7 +40,7 @@ def test_selection_leaves_out_and_says_so():
     runs = runs.astype({"complete": object})
     runs.loc[1, "complete"] = False
     runs.loc[3, "complete"] = np.nan
-    runs.loc[2, "contended"] = True
+    runs.loc[2, "disturbed"] = True
     chosen = select_runs(runs)
     assert len(chosen.runs) == len(runs) - 3
     text = chosen.sentence()
@@ -48,6 +48,20 @@ def test_selection_leaves_out_and_says_so():
     assert "2 with an incomplete energy reading" in text
     assert "1 run was disturbed" in text
     assert chosen.sentence(planned=30).startswith(f"{len(runs) - 3} of 30 planned runs are")
+
+
+def test_disturbed_runs_are_left_out_where_three_others_are_left():
+    runs = made_up_runs(n=5, architectures=2, environments=1)
+    runs.loc[[0, 1, 5, 6, 7], "disturbed"] = True  # 2 of net0, 3 of net1
+    chosen = select_runs(runs)
+    assert chosen.left_out_as_disturbed == 2
+    assert list(chosen.disturbed["run_id"]) == ["100", "101", "102"]
+    assert "Left out: 2 disturbed by other work on the machine" in chosen.sentence()
+    assert "fewer than 3 undisturbed runs are left of net1 @ env0" in chosen.sentence()
+    every = select_runs(runs, keep_disturbed=True)
+    assert len(every.runs) == 10
+    assert "5 runs were disturbed by other work" in every.sentence()
+    assert "fewer than 3" not in every.sentence()
 
 
 def test_a_sums_provenance_is_its_weakest():

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greencv_core.records.merge import SUPERSEDED, Conflict, Merge, merge
-from greencv_core.records.store import Store
+from greencv_core.records.merge import Conflict, Merge, merge
+from greencv_core.records.store import SUPERSEDED, Store
 from greencv_core.utils.errors import GreencvError
 from tests.records.conftest import filled
 from tests.support.made_up_records import RUN, STARTED, record

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from sklearn.metrics import confusion_matrix, f1_score
 
 from greencv_core.records.record import RunRecord, ValidationRecord
@@ -141,3 +142,14 @@ def test_show_prints_the_whole_record(smoke_store, smoke_records):
 def test_a_store_that_is_a_file_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     assert "Not a directory" in one_line(greencv("run", "smoke", "--store", tmp_path / "file"))
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_records_before_version_9_call_disturbed_runs_contended(disturbed, smoke_records):
+    content = smoke_records[0].model_dump(mode="json") | {"schema_version": 8}
+    for field in ("disturbed", "tries", "wait_policy"):
+        del content[field]
+    read = RunRecord.model_validate(content | {"contended": disturbed})
+    assert (read.disturbed, read.tries, read.wait_policy) == (disturbed, 1, "")
+    with pytest.raises(ValidationError):
+        RunRecord.model_validate(content | {"contended": True, "disturbed": False})

@@ -120,8 +120,10 @@ def test_another_processors_linear_algebra_gives_the_same_bytes(folder, tmp_path
 
 
 def test_figures_and_sentences_are_those_of_the_analyses(results, records):
-    selection = select_runs(runs_table(records))
+    table = runs_table(records)
+    selection, every = select_runs(table), select_runs(table, keep_disturbed=True)
     runs = selection.runs
+    assert len(every.runs) - len(runs) == selection.left_out_as_disturbed == 15
     one, two = results["rq1_architecture"], results["rq2_environment"]
     within = filter_by(runs, "environment", one["environment"])
     energy = compare(within, "energy_j_per_image", "architecture")
@@ -145,13 +147,13 @@ def test_figures_and_sentences_are_those_of_the_analyses(results, records):
     harmless = savings_without_loss(runs, made_up_study().analysis.correctness_margin)
     assert two["savings_without_loss"]["best"]["saving"] == pytest.approx(harmless.best.saving)
     assert two["robustness"]["specification_curve"]["sentences"] == [
-        specification_curve(energy_definitions(runs)).sentence()
+        specification_curve(energy_definitions(every.runs)).sentence()
     ]
     assert results["runs"]["sentences"][1] == selection.sentence()
 
 
 def test_every_condition_has_its_medians_its_quartiles_and_its_provenance(results, records):
-    runs = runs_table(records)
+    runs = select_runs(runs_table(records)).runs
     assert len(results["conditions"]) == 15
     first = results["conditions"][0]
     part = runs[(runs["architecture"] == "net0") & (runs["environment"] == "env0")]

@@ -1,6 +1,7 @@
 """The headline numbers: one table, and the same numbers on every page that states them."""
 
 import ast
+import html
 import re
 
 import nbformat
@@ -12,12 +13,14 @@ from greencv_core import analyse, collect, epochs_table, runs_table
 from greencv_core.analysis.headlines import ALL, LARGEST, RECOMMENDED, WITHOUT_LOSS
 from greencv_core.published.claims import evaluate_claims
 from greencv_core.records.backends.bundle import shipped_bundles
+from greencv_core.report.pages import index
+from greencv_core.report.pages.index import answer_cards, headlines_table
 from greencv_core.utils.text import percent
 from tests.conftest import ROOT
 from tests.support.tables import made_up_runs
 
 PAGES = {
-    "index": "architecture_verdict|harmless.sentence|savings_without_loss|headlines_table",
+    "index": "answer_cards|harmless.sentence|savings_without_loss|headlines_table",
     "rq1_architecture": "largest_saving.sentence|savings_without_loss.sentence",
     "rq2_environment": "savings_without_loss.sentence",
     "decision": "decision_panel|decisions_table",
@@ -137,3 +140,26 @@ def test_a_failed_condition_is_in_no_saving_without_loss():
     table = study_of(with_failed_condition()).headlines
     named = table[table["number"] != LARGEST][["saves", "against"]].to_numpy().ravel()
     assert not any("net1" in str(name) for name in named)
+
+
+def test_the_front_page_has_the_answer_with_all_runs_beside_that_without_disturbed_ones():
+    runs = made_up_runs(n=6, seed=4)
+    assert "disturbed" not in answer_cards(study_of(runs)).data
+    # Disturbed runs of the net that takes most would make it the one that takes least.
+    runs.loc[runs["architecture"].eq("net4") & runs["repetition"].lt(3), "disturbed"] = True
+    runs.loc[runs["disturbed"], ["energy_j", "energy_j_per_image"]] /= 1000
+    results = study_of(runs)
+    cards = answer_cards(results).data
+    assert "6 disturbed runs are left out. With all runs: " in cards
+    assert architecture_verdict(results) in cards
+    assert architecture_verdict(results.with_disturbed) in cards
+    assert architecture_verdict(results) != architecture_verdict(results.with_disturbed)
+    assert "With all runs" in headlines_table(results).to_html()
+    runs["disturbed"] = True
+    assert "60 runs were disturbed by other work" in answer_cards(study_of(runs)).data
+
+
+def architecture_verdict(results):
+    rq1 = results.rq1
+    verdict = index.architecture_verdict(rq1.energy, rq1.largest_saving, rq1.savings_without_loss)
+    return html.escape(verdict)

@@ -16,7 +16,8 @@ name: one-run
 dataset: {name: digits, image_size: 32, train_images: 64, validation_images: 20}
 architectures: [squeezenet1_1]
 environments: [{name: fp32, device: cuda, threads: 1}]
-protocol: {epochs: 24, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
+protocol: {epochs: 24, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5,
+           quiet_wait_s: 0, again_if_disturbed: 0}
 carbon: {country: ESP}
 """
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pandas as pd
@@ -12,13 +13,19 @@ import psutil
 import pytest
 
 from greencv_core.machine.hardware import Accelerator
+from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.records.tables import runs_table
+from greencv_core.run.dask_cluster import _Session
 from greencv_core.run.dask_worker import join, kind_of, offered_devices, required_device
 from greencv_core.run.planning import plan_on_machine
+from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker
 from tests.conftest import GREENCV, greencv, greencv_here, interrupted, started, until
+from tests.run.test_queue import calibration_of
+from tests.support.made_up_records import planned_record
+from tests.support.progress import Progress
 from tests.support.refusals import one_line
 from tests.support.studies import ONE_THREAD, smoke_study
 
@@ -31,7 +38,7 @@ def reproducible_columns(store):
     """Return the runs table without times and energies."""
     table = runs_table(list(store.records())).sort_values("run_id", ignore_index=True)
     varying = [c for c in table if any(word in c for word in VARYING)]
-    return table.drop(columns=[*varying, "contended", "device_utilization_pct", "problems"])
+    return table.drop(columns=[*varying, "disturbed", "device_utilization_pct", "problems"])
 
 
 class Cluster:
@@ -116,7 +123,9 @@ def test_workers_train_what_one_computer_trains_though_one_is_killed(
     pd.testing.assert_frame_equal(*both)
 
     done = greencv_here(*command)
-    assert (done.returncode, done.stderr) == (0, "environment gpu: no worker had it\n")
+    told, *disturbed = done.stderr.splitlines()
+    assert (done.returncode, told) == (0, "environment gpu: no worker had it")
+    assert len(disturbed) == any(record.disturbed for record in store.records())
     cluster.scheduler.kill()
     assert one_line(greencv_here(*command), 1) == (
         f"--scheduler {cluster.address}: no Dask scheduler responds there"
@@ -152,6 +161,71 @@ def test_a_worker_with_another_greencv_is_not_used():
     versions = describe_worker().versions
     reason = join(STUDY, {**versions, "greencv": "0.0.1"}, "session")
     assert reason == f"it has greencv {versions['greencv']}, and this is 0.0.1"
+
+
+class OneWorker:
+    """A Dask client whose one worker responds at once, without training."""
+
+    status = "running"
+
+    def __init__(self, worker, disturbed):
+        self._worker = worker
+        self._disturbed = iter(disturbed)
+        self._resources = {}
+        self.trained = []
+        """Job and priority of each training."""
+
+    def subscribe_topic(self, topic, handler):
+        pass
+
+    def scheduler_info(self, n_workers):
+        return {"workers": {"tcp://one:1": {"resources": self._resources}}}
+
+    def cancel(self, futures):
+        pass
+
+    def submit(self, function, *arguments, **options):
+        future = Future()
+        future.set_result(getattr(self, f"_{function.__name__}")(*arguments, **options))
+        return future
+
+    def _join(self, study, versions, session, **_):
+        self._resources[session] = 1
+        return self._worker
+
+    def _calibrate(self, session, runs, known, probe_all, **_):
+        return calibration_of(runs)
+
+    def _train(self, session, job, *, priority, **_):
+        self.trained.append((job, priority))
+        started_at = f"2030-01-01T00:00:{len(self.trained):02}+00:00"
+        record = planned_record(
+            job.run, started_at=started_at, disturbed=next(self._disturbed, False)
+        )
+        return record, 10.0
+
+
+def test_a_cluster_makes_disturbed_runs_again_after_all_others(tmp_path):
+    worker = replace(describe_worker(), meters={(): {}})
+    store = Store(tmp_path)
+    for run in plan_on_machine(STUDY, worker.machine, STUDY.architectures):
+        store.write(planned_record(run, duration_s=10.0, disturbed=run.repetition == 1))
+    protocol = STUDY.protocol.model_copy(update={"again_if_disturbed": 2})
+    study = STUDY.model_copy(update={"protocol": protocol})
+    queue = RunQueue(
+        study, StoreSnapshot(store), Progress(), study.architectures, again_disturbed=True
+    )
+    client = OneWorker(worker, disturbed=[True])
+    _Session(client, queue, "tcp://one:8786").run()
+    (first, _), *others, (last, priority) = client.trained
+    assert [job.run.repetition for job, _ in client.trained] == [1] * 5
+    assert [job.tries for job, _ in client.trained] == [2, 2, 2, 2, 3]
+    assert last.run == first.run
+    assert priority < min(each for _, each in others)
+    found = {record.run_id: record for record in store.records()}
+    assert not any(record.disturbed for record in found.values())
+    assert found[last.run.run_id].tries == 3
+    assert len(list((tmp_path / "superseded").iterdir())) == 5
 
 
 def with_card(worker, *names):

@@ -66,7 +66,7 @@ def test_a_gpu_lost_during_a_run_leaves_no_partial_energy_until_it_is_back(lose_
     assert again.returncode == 0, again.stderr
     [record] = Store(store).records()
     assert record.complete
-    assert record.contended
+    assert record.disturbed
     assert "other processes on the GPU" in record.problems
     assert record.total.components["gpu"].energy_j == pytest.approx(
         POWER_W * record.duration_s, rel=0.03

@@ -30,7 +30,8 @@ environments:
   - {name: tf32, device: cuda, threads: 1, precision: tf32}
   - {name: bf16, device: cuda, threads: 1, precision: bf16, memory_format: channels_last}
   - {name: bf16-batch-64, device: cuda, threads: 1, precision: bf16, batch_size: 64}
-protocol: {epochs: 2, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
+protocol: {epochs: 2, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5,
+           quiet_wait_s: 0, again_if_disturbed: 0}
 carbon: {country: ESP}
 analysis: {correctness_margin: 0.02}
 """

@@ -15,7 +15,8 @@ name: mac
 dataset: {name: digits, image_size: 32, train_images: 64, validation_images: 50}
 architectures: [squeezenet1_1]
 environments: auto
-protocol: {epochs: 1, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5}
+protocol: {epochs: 1, batch_size: 32, learning_rate: 0.002, repetitions: 1, idle_s: 0.5,
+           quiet_wait_s: 0, again_if_disturbed: 0}
 carbon: {country: ESP}
 """
 SYSCTL = """#!/bin/sh

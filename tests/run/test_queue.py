@@ -6,6 +6,7 @@ import pytest
 
 from greencv_core.estimation.run_cost import RunCost, extrapolate
 from greencv_core.machine.hardware import Accelerator
+from greencv_core.records.record import RunRecord
 from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
@@ -14,13 +15,14 @@ from greencv_core.run.calibration import Calibration
 from greencv_core.run.queue import RunQueue
 from greencv_core.run.worker import describe_worker
 from greencv_core.utils.errors import GreencvError, UnavailableError
+from tests.support.made_up_records import planned_record
 from tests.support.progress import Progress
 
 STUDY = load_study("smoke")
 
 
-def queue_of(folder):
-    return RunQueue(STUDY, StoreSnapshot(Store(folder)), Progress(), STUDY.architectures)
+def queue_of(folder, study=STUDY):
+    return RunQueue(study, StoreSnapshot(Store(folder)), Progress(), study.architectures)
 
 
 def calibration_of(runs, each_s=10.0):
@@ -159,3 +161,56 @@ def test_a_finished_run_waits_for_a_server_that_does_not_respond(
     attempts.clear()
     with pytest.raises(UnavailableError):
         queue.finish(second, Store(smoke_store).read(second.run.run_id), 10.0)
+
+
+def tried(queue, job, record, *, disturbed, second, **changed):
+    """Finish a try of a job with a smoke record, disturbed or not; return the next job."""
+    changed |= {"disturbed": disturbed, "started_at": f"2030-01-01T00:00:{second:02}+00:00"}
+    queue.start(job)
+    return queue.finish(job, record.model_copy(update=changed), 10.0)
+
+
+@pytest.mark.parametrize(
+    ("later", "counts"),
+    [
+        ([{"disturbed": False}], 1),
+        ([{"disturbed": True}, {"disturbed": False}], 2),
+        ([{"disturbed": True}, {"disturbed": True}], 2),
+        ([{"disturbed": False, "status": "failed"}], 0),
+    ],
+)
+def test_a_disturbed_run_is_made_again_and_every_try_is_kept(later, counts, tmp_path):
+    again = STUDY.protocol.model_copy(update={"again_if_disturbed": 2})
+    queue = queue_of(tmp_path, STUDY.model_copy(update={"protocol": again}))
+    runs = queue.plan_for(describe_worker())
+    job = queue.create_jobs(runs, calibration_of(runs))[0]
+    record, run_id = planned_record(job.run), job.run.run_id
+    for number, changed in enumerate([{"disturbed": True}, *later]):
+        assert job.tries == number + 1
+        job = tried(queue, job, record, second=number, **changed)
+    assert job is None
+    found = Store(tmp_path).read(run_id)
+    assert (found.started_at[-8:-6], found.tries) == (f"{counts:02}", counts + 1)
+    assert queue.new_records == [found]
+    kept = sorted((tmp_path / "superseded").glob(f"{run_id}-*.json"))
+    starts = {RunRecord.model_validate_json(path.read_text()).started_at for path in kept}
+    assert len(kept) == len(starts) == len(later)
+    assert (
+        queue.progress.disturbed
+        == [(run_id, n + 1, 2 - n) for n in range(len(kept))][
+            : sum(one["disturbed"] for one in [{"disturbed": True}, *later][:2])
+        ]
+    )
+
+
+def test_finished_disturbed_runs_are_made_again_on_request_alone(tmp_path):
+    worker = replace(describe_worker(), meters={(): {}})
+    for run in queue_of(tmp_path).plan_for(worker):
+        Store(tmp_path).write(planned_record(run, disturbed=run.repetition == 1))
+    assert queue_of(tmp_path).plan_for(worker) == []
+    queue = queue_of(tmp_path)
+    queue.again_disturbed = True
+    runs = queue.plan_for(worker)
+    assert [run.repetition for run in runs] == [1] * 4
+    jobs = queue.create_jobs(runs, calibration_of(runs))
+    assert {(job.tries, job.again) for job in jobs} == {(2, 0)}

@@ -3,15 +3,17 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from greencv_core.estimation.run_cost import RunCost
 from greencv_core.machine.lock import machine_lock
+from greencv_core.machine.quiet import Disturbance, QuietMachine
 from greencv_core.records.source import load_study
 from greencv_core.run import calibration, worker
 from greencv_core.run.planning import plan_here
-from greencv_core.run.unfinished import describe_error
+from greencv_core.run.unfinished import build_failed_record, describe_error
 from greencv_core.run.worker import Job, Worker, describe_worker
 from greencv_core.utils.errors import BadInputError
 from tests.run.test_subprocesses import kill_self, sleep
@@ -98,7 +100,7 @@ def replace_training(monkeypatch, times, function, *arguments):
 )
 def test_a_killed_training_is_tried_once_more(kills, status, reason, job, here, notes, monkeypatch):
     calls = replace_training(monkeypatch, kills, kill_self, signal.SIGKILL)
-    record = here.train(job, lambda _: None)
+    record = here.train(job, lambda _: None, lambda *_: None)
     assert (record.status, record.reason, len(calls)) == (status, reason, 2)
     assert notes == [f"{job.run.title}: the training process was killed by SIGKILL; again"]
 
@@ -107,7 +109,7 @@ def test_a_training_that_hangs_is_ended_and_recorded(job, here, monkeypatch):
     monkeypatch.setattr(worker, "SETUP_SILENCE_S", 1.0)
     monkeypatch.setattr(worker, "EPOCH_SILENCE_S", 1.0)
     replace_training(monkeypatch, 1, sleep, 600)
-    record = here.train(job, lambda _: None)
+    record = here.train(job, lambda _: None, lambda *_: None)
     assert record.status == "failed"
     assert record.reason.startswith("the training hung: no sign of life for")
 
@@ -145,3 +147,15 @@ def test_an_error_is_described_in_one_line_without_secrets(monkeypatch):
 
     text = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 1 GiB."
     assert describe_error(OutOfMemoryError(text)) == "out of memory on the GPU: CUDA out of memory"
+
+
+def test_a_run_that_waited_in_vain_has_a_remark_without_names(job, here, notes, monkeypatch):
+    record = build_failed_record(job.run, here.info.machine, "not trained in this test")
+    monkeypatch.setattr(worker, "call_in_fresh_process", lambda *_, **__: record)
+    found = [Disturbance("other processes use 40% of the CPUs", "cc1plus (process 7)")]
+    monkeypatch.setattr(QuietMachine, "wait", lambda *_: found)
+    for longest_s, remarks in ((0.0, []), (1.0, [f"started, although {found[0].what}"])):
+        protocol = job.run.protocol.model_copy(update={"quiet_wait_s": longest_s})
+        waiting = replace(job, run=replace(job.run, protocol=protocol))
+        assert here.train(waiting, lambda _: None, lambda *_: None).problems == remarks
+    assert notes == [f"{job.run.title}: starts, although {found[0]}"]

@@ -85,7 +85,7 @@ def test_a_number_is_what_a_person_reads_or_its_line_is_named(tmp_path, text):
         ("idle_s: 1.0", "nesterov: no", "line 16: protocol.nesterov = no: must be true or false"),
         ("idle_s: 1.0", "idle_s: 1:30", "line 16: protocol.idle_s = 1:30: must be a number"),
         ("threads: all", "threads: 1_0", "line 8: environments.1.threads = 1_0: must be a whole"),
-        ("country: ESP", "country: NO", "line 17: carbon.country = NO: must match a country code"),
+        ("country: ESP", "country: NO", "line 19: carbon.country = NO: must match a country code"),
         ("shufflenet_v2_x0_5", "0777", "line 5: architectures.0 = 777: must be text; put it in"),
     ],
 )

@@ -48,7 +48,8 @@ def make_small(folder):
     stage = content["protocol"]["frozen_stage"]
     content["protocol"] |= {
         "weights": "none", "epochs": 1, "frozen_stage": stage | {"epochs": 1}, "repetitions": 1,
-        "idle_s": 0.5, "warmup_s": 1.0, "cooldown_s": 0.0,
+        "idle_s": 0.5, "warmup_s": 1.0, "cooldown_s": 0.0, "quiet_wait_s": 0.0,
+        "again_if_disturbed": 0,
     }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     done = greencv_here("run", folder / "study.yaml", "--store", folder / "store")

@@ -12,6 +12,11 @@ BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 FILE = re.compile(r"\A# (?P<name>[\w/-]+\.(?:py|yaml))\n")
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 PROVENANCE = re.compile(r"\b(?:measured|sampled|estimated)\b")
+UNDELAYED = {
+    "protocol:\n": "protocol:\n  quiet_wait_s: 0\n  again_if_disturbed: 0\n",
+    "protocol: {": "protocol: {quiet_wait_s: 0, again_if_disturbed: 0, ",
+}
+"""What makes a study's runs neither wait nor be made again on a busy machine."""
 PROGRAMS = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 
 
@@ -42,7 +47,8 @@ def run_page(
     run by a shell, Python by itself, and end with 0. A text block is what the commands before it
     print: the same words, whatever the numbers; a GPU more or less, and which provenance a figure
     has, is the machine's affair. ``smaller`` replaces a part of a study by less of the same, so
-    that it takes less long; each part is in one of the page's files, once.
+    that it takes less long; each part is in one of the page's files, once. No study waits for a
+    quiet machine.
     """
     problems: list[str] = []
     left = dict(smaller or {})
@@ -53,6 +59,9 @@ def run_page(
             text = block.text
             for part in [part for part in left if text.count(part) == 1]:
                 text = text.replace(part, left.pop(part))
+            if block.file.endswith(".yaml"):
+                for start, undelayed in UNDELAYED.items():
+                    text = text.replace(start, undelayed)
             (folder / block.file).write_text(text, encoding="utf-8")
         elif block.language == "diff":
             problems += apply_diff(block.text, folder)

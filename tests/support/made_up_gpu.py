@@ -239,7 +239,7 @@ def _record(run, host, seed):
         gpu=_gpu_state(cost, parameters, activations * batch),
         gpu_slowed_share={"power limit": 0.4} if cost.power_w > 0.95 * LIMIT_W else {},
         comparisons=[_comparison(gpu, rng)],
-        contended=bool(others),
+        disturbed=bool(others),
         problems=["other processes used 14% of the CPUs"] if others else [],
         trace=sample.trace(phases, duration_s),
     )

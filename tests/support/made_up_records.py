@@ -69,7 +69,7 @@ def one(a, e, repetition, rng, **changed):
         "emissions_gco2e": energy_j * 174.05 / 3.6e6,
         "carbon_intensity_gco2e_per_kwh": 174.05,
         "device_utilization_pct": 50.0 + 10 * e,
-        "contended": repetition == 1,
+        "disturbed": repetition == 1,
         "problems": ["other processes used 66% of the CPUs"] if repetition == 1 else [],
     }
     return record(**{**fields, **changed})

@@ -6,12 +6,19 @@ class Progress:
 
     def __init__(self):
         self.begins, self.forecasts, self.remaining_s, self.notes = [], [], [], []
+        self.waits, self.disturbed = [], []
 
     def begin(self, runs, finished, expected):
         self.begins.append((len(runs), finished, expected.duration_s))
 
     def run_started(self, run):
         pass
+
+    def run_waits(self, run, reason, left_s):
+        self.waits.append((run.run_id, reason, left_s))
+
+    def run_disturbed(self, run, record, again):
+        self.disturbed.append((run.run_id, record.tries, again))
 
     def run_forecast(self, run, forecast):
         self.forecasts.append((run.run_id, forecast))

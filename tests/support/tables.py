@@ -31,7 +31,7 @@ def made_up_runs(n=5, architectures=5, environments=2, seed=0):
                         "environment": f"env{e}",
                         "status": "finished",
                         "complete": True,
-                        "contended": False,
+                        "disturbed": False,
                         "gflops_per_image": gflops,
                         "parameters": 1e6 * (1 + a * a),
                         "energy_j": 1000 * energy,
@@ -67,7 +67,7 @@ def runs_of(energies, scores=None):
                 "energy_j": 1000 * energy,
                 ENERGY: energy,
                 F1: score,
-                "contended": False,
+                "disturbed": False,
                 "repetition": i,
             }
             for i, (energy, score) in enumerate(zip(values, f1, strict=True))

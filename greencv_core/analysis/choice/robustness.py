@@ -175,7 +175,7 @@ def specification_curve(
     """Compute the largest saving under every combination of reasonable choices.
 
     Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them)
-    and the runs (all, without outliers, or without contended ones).
+    and the runs (all, without outliers, or without disturbed ones).
     """
     rows: list[dict[str, object]] = []
     left_out: dict[str, None] = {}
@@ -185,7 +185,7 @@ def specification_curve(
         selections = {
             "all": known,
             "without outliers": find_outliers(known).kept,
-            "without disturbed": known[~known["contended"].eq(True)],
+            "without disturbed": known[~known["disturbed"].eq(True)],
         }
         for selection, kept in selections.items():
             if selection != "all" and len(kept) == len(known):

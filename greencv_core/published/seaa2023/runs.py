@@ -127,7 +127,7 @@ def complete_columns(runs: pd.DataFrame) -> pd.DataFrame:
         gpu_provenance="published",
         carbon_intensity_gco2e_per_kwh=CARBON_INTENSITY_GCO2E_PER_KWH,
         complete=True,
-        contended=False,
+        disturbed=False,
         removed_by_hand=[key in by_hand for key in keys],
     )
     known = list(runs_table([]).columns)

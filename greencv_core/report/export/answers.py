@@ -72,6 +72,9 @@ def results_json(study: Study, results: StudyResults) -> dict[str, Any]:
         "rq1_architecture": none if runs.empty else _architecture(results.rq1),
         "rq2_environment": none if runs.empty else _environment(results.rq2),
     }
+    if results.with_disturbed is not None:
+        savings = results.with_disturbed.headlines.to_dict("records")
+        content["savings_with_disturbed_runs"] = savings
     return dict(plain(content))
 
 
@@ -86,7 +89,7 @@ def _runs(results: StudyResults) -> dict[str, Any]:
         "made": len(all_runs),
         "analysed": len(runs),
         "left_out": selection.excluded["reason"].value_counts().to_dict(),
-        "disturbed": selection.contended,
+        "disturbed": len(selection.disturbed),
         "metered": len(metered),
         "energy_j": float(metered["energy_j"].sum()),
         "emissions_gco2e": float(metered["emissions_gco2e"].sum()),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
 from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
+from greencv_core.analysis.describe import environments_sentence
 from greencv_core.analysis.selection import runs_of, weakest_provenance
 from greencv_core.analysis.study_results import StudyResults
 from greencv_core.analysis.units import log_units, mark_units
@@ -17,16 +19,35 @@ from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.tables import show_table, with_interval
 from greencv_core.utils.energy import J_PER_KWH
-from greencv_core.utils.text import as_opening, listed, number, percent, quantity
+from greencv_core.utils.text import as_opening, count, listed, number, percent, quantity
 
 _UNKNOWN = "These runs cannot tell"
 
 
-def answer_cards(*cards: tuple[str, str, str, str]) -> HTML:
-    """Return questions with their answers, side by side where there is room.
+def answer_cards(results: StudyResults) -> HTML:
+    """Return the two questions with their answers, side by side where there is room."""
 
-    Each card: question, answer in short, the sentence behind it, the notebook with the evidence.
-    """
+    def architecture(of: StudyResults) -> str:
+        rq1 = of.rq1
+        return architecture_verdict(rq1.energy, rq1.largest_saving, rq1.savings_without_loss)
+
+    def environment(of: StudyResults) -> str:
+        return environment_verdict(of.rq2.interaction)
+
+    cards = (
+        (
+            "Does the architecture matter?",
+            architecture(results),
+            comparison_sentence(results.rq1.within) + disturbed_sentence(results, architecture),
+            "rq1_architecture",
+        ),
+        (
+            "Does the training environment matter?",
+            environment(results),
+            environments_sentence(results.runs) + disturbed_sentence(results, environment),
+            "rq2_environment",
+        ),
+    )
     shown = "".join(
         f'<div class="gcv-answer"><p class="gcv-question">{html.escape(question)}</p>'
         f'<p class="gcv-verdict">{html.escape(verdict)}</p>'
@@ -36,6 +57,18 @@ def answer_cards(*cards: tuple[str, str, str, str]) -> HTML:
         for question, verdict, sentence, page in cards
     )
     return HTML(f'<div class="gcv-answers {NO_FORMULAS}">{shown}</div>')
+
+
+def disturbed_sentence(results: StudyResults, verdict: Callable[[StudyResults], str]) -> str:
+    """State what disturbed runs mean for an answer: the one with all runs, if some are left out."""
+    selection, every = results.selection, results.with_disturbed
+    text = selection.disturbed_clause()
+    if every is not None:
+        n = selection.left_out_as_disturbed
+        verb = "is" if n == 1 else "are"
+        text += f" {count(n, 'disturbed run')} {verb} left out. With all runs: "
+        text += "the same answer." if verdict(every) == verdict(results) else verdict(every)
+    return text
 
 
 def architecture_verdict(
@@ -94,21 +127,40 @@ def headlines_table(results: StudyResults) -> Exhibit | HTML:
     found = results.headlines
     if found["saving"].isna().all():
         return HTML("<p>These runs allow no saving to be named.</p>")
+    every = results.with_disturbed
     frame = pd.DataFrame(
         {
             "Number": found["number"].map(as_opening) + ", " + found["among"],
             "Saves, against": found["saves"] + "\n" + found["against"],
-            "Saving (95 %)": [
-                with_interval(percent, *row)
-                for row in found[["saving", "ci_low", "ci_high"]].itertuples(index=False)
-            ],
+            "Saving (95 %)": _savings(found),
             "n": found["n_to"].map("{:.0f}".format)
             + " and "
             + found["n_from"].map("{:.0f}".format),
+            **({} if every is None else {"With all runs": _with_all_runs(found, every)}),
         }
     )[found["saving"].notna().to_numpy()]
     caption = f"Savings of energy per image that the pages name; energy {results.provenance}"
     return show_table(frame.reset_index(drop=True), caption, data=found, runs=results.runs)
+
+
+def _with_all_runs(found: pd.DataFrame, every: StudyResults) -> list[str]:
+    """Return the same savings with the disturbed runs; the pair is named if it is another one."""
+    number, pair = ["number", "among"], ["saves", "against"]
+    others = found[number].merge(every.headlines, how="left", on=number)
+    same = (others[pair] == found[pair].to_numpy()).all(axis=1)
+    return [
+        _UNKNOWN
+        if math.isnan(other["saving"])
+        else saving + ("" if is_same else f"\n{other['saves']}\nagainst {other['against']}")
+        for (_, other), saving, is_same in zip(
+            others.iterrows(), _savings(others), same, strict=True
+        )
+    ]
+
+
+def _savings(found: pd.DataFrame) -> list[str]:
+    columns = found[["saving", "ci_low", "ci_high"]]
+    return [with_interval(percent, *row) for row in columns.itertuples(index=False)]
 
 
 def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:

@@ -271,6 +271,7 @@ def environments_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "hardware": r.device_name,
             "device": _field(r.environment, "device"),
             "threads": _field(r.environment, "threads"),
+            "wait_policy": r.wait_policy or None,
             "precision": _field(r.environment, "precision"),
             "memory_format": _field(r.environment, "memory_format"),
             "batch_size": _field(r.protocol, "batch_size"),
