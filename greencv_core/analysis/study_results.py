@@ -33,6 +33,7 @@ from greencv_core.analysis.selection import (
     weakest_provenance,
 )
 from greencv_core.analysis.sessions import SessionSpread, session_spread
+from greencv_core.analysis.stability import Stability, stability
 from greencv_core.utils.errors import BadInputError, check_type
 
 ENERGY, CORRECTNESS = "energy_j_per_image", "f1_macro"
@@ -288,6 +289,11 @@ class StudyResults:
     def rq2(self) -> EnvironmentResults:
         """Results on the training environment."""
         return EnvironmentResults(self.runs, self.margin, self._every_run, self.value)
+
+    @cached_property
+    def stability(self) -> Stability | Unavailable:
+        """Whether the chosen value drifts, or runs of a condition fall into groups."""
+        return attempt(stability, self.runs, self.value)
 
     @cached_property
     def decision(self) -> Decision | Unavailable:

@@ -26,7 +26,7 @@ from greencv_core.analysis.sessions import session_spread
 from tests.support.tables import ENERGY, F1, check_sentences, made_up_runs
 
 RESULTS = (
-    "selection", "decision",
+    "selection", "decision", "stability",
     "rq1.energy", "rq1.correctness", "rq1.utilisation", "rq1.regression", "rq1.nested_models",
     "rq1.pareto_front", "rq1.largest_saving", "rq1.sessions",
     "rq2.energy_by_architecture", "rq2.interaction", "rq2.break_evens", "rq2.correctness",

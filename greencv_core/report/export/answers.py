@@ -45,6 +45,7 @@ _KEYS = {
     "correctness_per_kj": "macro F1 over the kilojoules of the whole training",
     "variation": "standard deviation of natural logarithms",
     "sd_between, sd_within": "between and within sessions, of natural logarithms",
+    "size": "of a drift, jump or difference between groups, relative: 0.1 is 10 %",
     "icc": "share of the variance of logarithms that lies between sessions (0 to 1)",
     "unanswered": "why these runs have no answer",
     "null": "a figure that the runs do not define",
@@ -69,6 +70,7 @@ def results_json(study: Study, results: StudyResults) -> dict[str, Any]:
         },
         "runs": _runs(results),
         "conditions": none if runs.empty else _conditions(runs),
+        "stability": none if runs.empty else results.stability,
         "rq1_architecture": none if runs.empty else _architecture(results.rq1),
         "rq2_environment": none if runs.empty else _environment(results.rq2),
     }
