@@ -69,25 +69,38 @@ def try_image(image, path, side):
         return "kept, wrongly"
     if image.expected == DAMAGED:
         return "kept"
-    reference = 255 * _reference(image.seen, side)
+    changes = [_changes(pixels, 255 * reference) for reference in _references(image.seen, side)]
+    return "kept" if "" in changes else f"changed: {changes[0]}"
+
+
+def _changes(pixels, reference):
+    """Describe what differs by more than the limits; empty if nothing does."""
     differences = {
         "mean": (abs(pixels.mean() - reference.mean()), MEAN),
         "spread": (abs(pixels.std() - reference.std()), SPREAD),
         "pixels": (np.abs(pixels - reference).mean(), PIXELS),
     }
-    wrong = [f"{what} by {off:.1f}" for what, (off, limit) in differences.items() if off > limit]
-    return f"changed: {', '.join(wrong)}" if wrong else "kept"
+    return ", ".join(f"{what} by {off:.1f}" for what, (off, limit) in differences.items()
+                     if off > limit)  # fmt: skip
 
 
-def _reference(seen, side):
-    """Return the central square of an image, scaled in floating-point numbers."""
+def _references(seen, side):
+    """Return the central square of an image, scaled in floating-point numbers.
+
+    There are several where the centre lies between two rows or two columns.
+    """
     height, width = seen.shape[:2]
     short = min(height, width)
     spare = 20 * short  # of a very long image, only the middle: its scaled size would be gigabytes
     rows, columns = ((max(0, n // 2 - spare), n - max(0, n // 2 - spare)) for n in (height, width))
     middle = torch.from_numpy(seen[slice(*rows), slice(*columns)]).permute(2, 0, 1)
     scaled = functional.resize(middle, [side], antialias=True)
-    return functional.center_crop(scaled, [side]).permute(1, 2, 0).numpy()
+    tops, lefts = ({(n - side) // 2, (n - side + 1) // 2} for n in scaled.shape[1:])
+    return [
+        scaled[:, top : top + side, left : left + side].permute(1, 2, 0).numpy()
+        for top in sorted(tops)
+        for left in sorted(lefts)
+    ]
 
 
 def _pattern(rng, channels=3):
