@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from greencv_core.analysis import cliffs_delta
+from greencv_core.analysis.comparison.differences import differences_of_rank
 from greencv_core.analysis.comparison.pairwise import (
     cliffs_delta_interval,
     hodges_lehmann,
@@ -84,3 +85,22 @@ def test_cliffs_delta_counts_pairs():
     a, b = np.array([1.0, 2.0, 5.0]), np.array([2.0, 3.0])
     by_hand = sum(np.sign(x - y) for x in a for y in b) / 6
     assert cliffs_delta(a, b) == pytest.approx(by_hand)
+
+
+SHAPES = {
+    "continuous": lambda rng, n: rng.lognormal(size=n),
+    "rounded": lambda rng, n: np.round(rng.lognormal(size=n), 1),
+    "around zero": lambda rng, n: rng.normal(size=n),
+    "of very different size": lambda rng, n: rng.lognormal(size=n) * 10.0 ** rng.integers(-6, 6),
+    "half of them equal": lambda rng, n: np.where(np.arange(n) % 2, rng.normal(size=n), 0.1),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_differences_by_rank_are_those_of_all_pairs_to_the_last_digit(shape):
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        a, b = (SHAPES[shape](rng, n) for n in rng.integers(350, 700, 2))
+        ordered = np.sort(np.subtract.outer(b, a), axis=None)
+        ranks = [0, len(ordered) - 1, *map(int, rng.integers(0, len(ordered), 5))]
+        assert differences_of_rank(a, b, ranks) == [float(ordered[rank]) for rank in ranks]

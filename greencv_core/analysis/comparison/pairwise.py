@@ -15,6 +15,7 @@ import scikit_posthocs
 from scipy import stats
 from statsmodels.stats.nonparametric import rank_compare_2indep
 
+from greencv_core.analysis.comparison.differences import differences_of_rank
 from greencv_core.analysis.result import CONFIDENCE, Values
 from greencv_core.analysis.units import contrast
 
@@ -118,11 +119,12 @@ def hodges_lehmann(a: Values, b: Values) -> tuple[float, float, float]:
     Mann-Whitney's test at 5 % does not reject (Hodges and Lehmann 1963; Lehmann 1975). With very
     few values, as three against three, there is none: the bounds are NaN.
     """
-    differences = np.sort(np.subtract.outer(b, a), axis=None)
-    shift, rank = float(np.median(differences)), _lower_rank(len(a), len(b))
-    if not rank:
-        return shift, math.nan, math.nan
-    return shift, float(differences[rank - 1]), float(differences[-rank])
+    n, rank = len(a) * len(b), _lower_rank(len(a), len(b))
+    low, high, *bounds = differences_of_rank(
+        a, b, [(n - 1) // 2, n // 2, *([rank - 1, n - rank] if rank else [])]
+    )
+    shift = (low + high) / 2
+    return (shift, bounds[0], bounds[1]) if rank else (shift, math.nan, math.nan)
 
 
 def _lower_rank(m: int, n: int) -> int:
