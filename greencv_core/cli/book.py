@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from greencv_core.cli.console import StoreOption, err, open_store, print_note
+from greencv_core.cli.console import StoreOption, err, open_store, print_note, warn
 from greencv_core.cli.run import exit_code, train_study
 from greencv_core.utils.errors import BadInputError, GreencvError
 
@@ -36,6 +36,9 @@ def book(
         ),
     ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Print the report as one PDF, too.")] = False,
+    try_pdf: Annotated[
+        bool, typer.Option("--try-pdf", help="As --pdf; without a browser, build the HTML only.")
+    ] = False,
 ) -> None:
     """Reproduce the study: train missing runs, execute the notebooks, build the HTML report.
 
@@ -51,15 +54,33 @@ def book(
         if not is_bundle(runs):
             raise BadInputError(f"--runs {runs}: not a bundle: a file whose name ends in .parquet")
         store, train = runs, False
+    no_pdf = _why_no_pdf() if pdf or try_pdf else ""
+    if no_pdf and pdf:
+        raise GreencvError(no_pdf)
+    if no_pdf:
+        warn("no PDF", f"building the HTML only: {no_pdf}")
     path, outcome = _build(study or runs or "quick", store, train=train)
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
-    if pdf:
+    if no_pdf:
+        warn("no PDF", no_pdf)
+    elif pdf or try_pdf:
         from greencv_core.report.book.pdf import build_pdf
         from greencv_core.utils.paths import PROJECT_ROOT
 
         printed = build_pdf(PROJECT_ROOT, print_note)
         err.print(f"[bold]PDF:[/] {escape(str(printed))}", soft_wrap=True)
     raise typer.Exit(exit_code(outcome))
+
+
+def _why_no_pdf() -> str:
+    """Return what is missing to print a PDF; empty if nothing is. It is checked before training."""
+    from greencv_core.report.book.pdf import load_browser
+
+    try:
+        load_browser()
+    except GreencvError as error:
+        return str(error)
+    return ""
 
 
 def build_report(
