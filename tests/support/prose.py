@@ -193,6 +193,10 @@ def texts(root: Path) -> Iterator[Text]:
         yield from python(str(module.relative_to(root)), module.read_text(encoding="utf-8"))
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
 def main() -> int:
     """Print the faults of files that have more than is allowed; return 1 if there are any."""
     found: dict[str, list[Fault]] = {}
@@ -207,11 +211,11 @@ def main() -> int:
             if kinds[kind] > allowed:
                 failed = True
                 for fault in (f for f in found[place] if f.kind == kind):
-                    print(f"{fault.path}:{fault.line}: {fault.message}")
+                    _say(f"{fault.path}:{fault.line}: {fault.message}")
                 if allowed:
-                    print(f"{place}: {kinds[kind]} of these; at most {allowed} may be left")
+                    _say(f"{place}: {kinds[kind]} of these; at most {allowed} may be left")
             elif kinds[kind] < allowed:
-                print(f"{place}: {kinds[kind]} {kind} faults left: lower {allowed} in {__file__}")
+                _say(f"{place}: {kinds[kind]} {kind} faults left: lower {allowed} in {__file__}")
     return int(failed)
 
 

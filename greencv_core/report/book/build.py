@@ -41,6 +41,7 @@ from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
+from greencv_core.report.book.contents import listed_pages
 from greencv_core.report.book.number_exhibits import write_pages
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
@@ -56,6 +57,8 @@ PUBLISHED_PAGES = (
     "claims", "decision", "evidence", "index", "metering", "reanalysis", "rq3_estimation",
 )  # fmt: skip
 """Notebooks that use published data."""
+_SETTINGS = ("_config.yml", "_toc.yml", "CITATION.cff")
+"""Files of the project's folder that Sphinx reads."""
 BUNDLED_PAGES = ("claims", "decision")
 """Notebooks that also show the bundled runs."""
 
@@ -128,10 +131,8 @@ def _portable_path(folder: Path, path: str | Path, root: Path) -> str:
 
 
 def _notebooks(root: Path) -> list[Path]:
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [toc["root"]]
-    pages += [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    names = [Path(page).name for page in pages if Path(page).parent.name == "notebooks"]
+    pages = [Path(page.file) for page in listed_pages(root)]
+    names = [page.name for page in pages if page.parent.name == "notebooks"]
     return [root / "notebooks" / f"{name}.ipynb" for name in names]
 
 
@@ -204,7 +205,7 @@ def _execute(
 def _render(
     root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], log: Log
 ) -> Path:
-    pages = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
+    pages = [*(root / name for name in _SETTINGS), *sorted((root / "book").rglob("*"))]
     address, commit = repository_url(root), git_commit(root)
     key = _digest(
         [
@@ -221,7 +222,7 @@ def _render(
     source = root / "_build" / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
-    for name in ("_config.yml", "_toc.yml"):
+    for name in _SETTINGS:
         shutil.copy(root / name, source)
     files = source / "beside"  # copied into the HTML unchanged, by _config.yml
     ignored = shutil.ignore_patterns(".*", "__pycache__")

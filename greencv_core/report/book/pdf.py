@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from greencv_core.report.book.contents import listed_pages
 from greencv_core.utils.errors import GreencvError
 
 if TYPE_CHECKING:
@@ -179,10 +180,8 @@ def _pages(root: Path) -> list[dict[str, str]]:
 
     The reference of the programming interface is left out.
     """
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [{"path": f"{toc['root']}.html", "part": ""}]
-    for part in toc["parts"]:
-        for chapter in part["chapters"]:
-            if not chapter["file"].startswith("book/api/"):
-                pages.append({"path": f"{chapter['file']}.html", "part": part["caption"]})
-    return pages
+    return [
+        {"path": f"{page.file}.html", "part": page.part}
+        for page in listed_pages(root)
+        if not page.file.startswith("book/api/")
+    ]
