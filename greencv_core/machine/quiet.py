@@ -115,7 +115,7 @@ def _names(pids: Sequence[int]) -> str:
 
 
 def _cpu_temperature_c() -> float | None:
-    """Return the highest temperature of the CPUs; None where the system tells none."""
+    """Return the highest temperature of the CPUs; None if the system reports none."""
     if not hasattr(psutil, "sensors_temperatures"):
         return None
     found = psutil.sensors_temperatures()

@@ -121,7 +121,7 @@ def run_study(
     train
         False: only return the records in the store.
     stop_above_j
-        Stop a run when even the lower end of its forecast's 95 % interval exceeds this energy.
+        Stop a run when even the lower end of its forecast's 95% interval exceeds this energy.
     scheduler
         Address of a Dask cluster whose workers train; this computer by default.
     every_component
@@ -177,7 +177,7 @@ def _adapt(
 ) -> list[RunRecord]:
     """Return records in the study's order, with its components and its electricity.
 
-    Where computers stated electricity of their own, each record keeps that of its computer.
+    If computers stated their own electricity, each record keeps that of its computer.
     """
     own = _electricity_differs(found)
     try:

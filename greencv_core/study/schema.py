@@ -303,7 +303,7 @@ class Study(_Strict):
     carbon: Carbon
     analysis: Analysis = Analysis()
     wall_meter: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$", max_length=500)
-    """Address of a meter at the computer's plug. Its energy is recorded beside that of the
+    """Address of a meter at the computer's plug. Its energy is recorded next to that of the
     components and never added to it. The variable ``GREENCV_WALL_METER`` replaces it."""
     _where: str = PrivateAttr("")
 
