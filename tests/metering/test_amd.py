@@ -216,7 +216,7 @@ def test_partitions_and_processors_are_not_told_apart(cards):
         open_gpu(UUID)
     for inside in ({"device_id": "0x74a0"}, {"gfx": "gfx1151"}):
         cards(inside)
-        with pytest.raises(MeterError, match="GPU and CPU together"):
+        with pytest.raises(MeterError, match="the sum of GPU and CPU"):
             open_gpu(UUID)
 
 

@@ -79,6 +79,7 @@ def test_notebooks_are_stored_without_outputs_and_hold_no_algorithms(path):
     source = "\n".join("".join(c["source"]) for c in code)
     assert not re.search(r"^\s*(def|class|while) ", source, re.MULTILINE)
     assert "import torch" not in source
+    assert not re.search(r"^train = True", source, re.MULTILINE)
 
 
 def test_hooks_find_nothing_to_change_in_the_notebooks():

@@ -43,11 +43,12 @@ from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.report.book.contents import listed_pages
 from greencv_core.report.book.number_exhibits import write_pages
+from greencv_core.report.book.offered_notebooks import offer_notebooks
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
 from greencv_core.utils.downloads import VARIABLE, Progress, data_location, summarise_problems
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.interpreters import child_environment
+from greencv_core.utils.interpreters import NO_NOTES, child_environment
 from greencv_core.utils.paths import git_commit, git_environment
 
 Log = Callable[[str], None]
@@ -149,7 +150,8 @@ def _own_kernel() -> Iterator[dict[str, str]]:
         yield child_environment(
             JUPYTER_PATH=name, JUPYTER_DATA_DIR=name, JUPYTER_CONFIG_DIR=name, IPYTHONDIR=name,
             MATPLOTLIBRC=str(Path(matplotlib.get_data_path(), "matplotlibrc")),
-            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1", **{VARIABLE: data_location()},
+            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1",
+            **{VARIABLE: data_location(), NO_NOTES: "1"},
         )  # fmt: skip
 
 
@@ -225,9 +227,8 @@ def _render(
     for name in _SETTINGS:
         shutil.copy(root / name, source)
     files = source / "beside"  # copied into the HTML unchanged, by _config.yml
-    ignored = shutil.ignore_patterns(".*", "__pycache__")
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
-    shutil.copytree(root / "notebooks", files / "notebooks", ignore=ignored)
+    offer_notebooks(root / "notebooks", executed, files / "notebooks")
     write_pages(executed, source / "book" / "notebooks", files, links)
     write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)
