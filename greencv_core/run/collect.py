@@ -223,7 +223,7 @@ def collect(
 ) -> list[RunRecord]:
     """Return a study's records: finished runs from the store, missing ones trained now.
 
-    For notebooks. Parameters as in :func:`run_study`; ``study`` may also be the path or the name of
+    For notebooks. Parameters as in :func:`run_study`. ``study`` may also be the path or the name of
     a study file, or a bundle, whose runs are returned if ``store`` is omitted. With a bundle as the
     store, nothing is trained. Notes on standard error say how many of the study's runs are missing,
     and how many runs of the store belong to the study.
