@@ -305,7 +305,7 @@ def test_the_sentence_counts_verdicts_and_says_how_energy_is_known():
     sentence = replication.sentence()
     assert sentence.startswith(f"Of the original's 11 claims, {counts['holds']} hold, ")
     assert "3 cannot be asked" in sentence
-    assert "8 verdicts are given at 5% each" in sentence
+    assert "8 verdicts are given at 5 % each" in sentence
     assert "up to 0.4 would be expected to hold by chance" in sentence
     assert sentence.endswith(
         "They are put to 40 runs on a GPU, energy measured and gross, as no idle power is known."
