@@ -40,8 +40,8 @@ class Disturbance:
 class QuietMachine:
     """Waits until others leave the machine alone and its temperature is back.
 
-    A machine that stays busy costs one wait: after a wait in vain, the next runs are not held up
-    until the machine was quiet once.
+    A machine that stays busy costs one wait. After a wait without success, the next runs do not
+    wait until the machine was quiet once.
     """
 
     gave_up: bool = field(default=False, init=False)

@@ -75,8 +75,8 @@ def check(study: Study, *, download: bool) -> str:
     Returns a line about images that are not used, or an empty text.
     With ``download``, images and weights are downloaded if they are missing, and checked.
     :class:`BadInputError` has one line for each unknown architecture, data set or country, and for
-    images that are not available; or this machine has none of the study's environments, or another
-    process of a parallel job meters it.
+    images that are not available. It is also raised if this machine has none of the study's
+    environments, or if another process of a parallel job meters it.
     """
     if rank := other_rank():
         raise BadInputError(
@@ -289,8 +289,8 @@ def estimate_run_costs(
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
     """Predict the cost of one run of each condition.
 
-    As in ``greencv estimate``, from all finished runs of the store; conditions that have none are
-    timed and metered for a few batches, each in a fresh process. Also returns why a condition could
+    As in ``greencv estimate``, from all finished runs of the store. For conditions without any, a
+    few batches are timed and metered, each in a fresh process. Also returns why a condition could
     not be timed (too little memory, for example), by condition.
     """
     store = StoreSnapshot(store)
