@@ -19,6 +19,10 @@ _ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></
 _SEARCH_SCRIPTS = re.compile(
     r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
 )
+_SECOND_VIEWPORT = re.compile(
+    r'(<meta name="viewport"[^>]*>)(.*?)\s*<meta name="viewport"[^>]*>', re.S
+)
+_FOLDED = re.compile(r">([^<>]*)</a><details([^>]*)><summary>(?=<span class=\"toctree-toggle)")
 _PARAMETERS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*</dd>\s*)+)</dl>')
 
 
@@ -69,6 +73,8 @@ def _remove_unused(app: Sphinx, exception: Exception | None) -> None:
             path.unlink()
     for page in html.rglob("*.html"):
         text = _ICON_SCRIPT.sub("", page.read_text(encoding="utf-8"))
+        text = _SECOND_VIEWPORT.sub(r"\1\2", text)
+        text = _FOLDED.sub(r'>\1</a><details\2><summary aria-label="More: \1">', text)
         if page.name != "search.html":
             text = _SEARCH_SCRIPTS.sub("", text)
         page.write_text(text, encoding="utf-8")

@@ -35,8 +35,8 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="greencv",
-    help="Train image classifiers, meter the energy, and report what architecture and training "
-    "environment decide.",
+    help="Train image classifiers, meter their energy, and report the effects of architecture and "
+    "training environment.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from greencv_core.cli.console import StoreOption, err, open_store, print_note
+from greencv_core.cli.console import StoreOption, err, open_store, print_note, warn
 from greencv_core.cli.run import exit_code, train_study
 from greencv_core.utils.errors import BadInputError, GreencvError
 
@@ -26,40 +26,61 @@ def book(
     ] = None,
     store: StoreOption = None,
     train: Annotated[
-        bool, typer.Option(help="Train the missing runs; or use only the finished ones.")
+        bool, typer.Option(help="Train the missing runs, or only use the finished ones.")
     ] = True,
     runs: Annotated[
         str | None,
         typer.Option(
-            help="A bundle: report only its runs, and train nothing.",
+            help="A bundle: use only its runs, and train nothing.",
             metavar="BUNDLE",
         ),
     ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Print the report as one PDF, too.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also print the report as one PDF.")] = False,
+    try_pdf: Annotated[
+        bool, typer.Option("--try-pdf", help="As --pdf; without a browser, build the HTML only.")
+    ] = False,
 ) -> None:
     """Reproduce the study: train missing runs, execute the notebooks, build the HTML report.
 
-    Only what changed since the last time is done again.
+    Only what changed since the last time is repeated.
     """
     from greencv_core.records.backends.bundle import is_bundle
 
     if runs is not None:
         if store is not None:
             raise BadInputError(
-                "--runs and --store: a bundle is the store of its runs; give one of them"
+                "--runs and --store: a bundle contains its runs; use only one of the options"
             )
         if not is_bundle(runs):
-            raise BadInputError(f"--runs {runs}: not a bundle: a file whose name ends in .parquet")
+            raise BadInputError(f"--runs {runs}: not a bundle; its name must end in .parquet")
         store, train = runs, False
+    no_pdf = _why_no_pdf() if pdf or try_pdf else ""
+    if no_pdf and pdf:
+        raise GreencvError(no_pdf)
+    if no_pdf:
+        warn("no PDF", f"building the HTML only: {no_pdf}")
     path, outcome = _build(study or runs or "quick", store, train=train)
     err.print(f"[bold]Report:[/] {escape(str(path))}", soft_wrap=True)
-    if pdf:
+    if no_pdf:
+        warn("no PDF", no_pdf)
+    elif pdf or try_pdf:
         from greencv_core.report.book.pdf import build_pdf
         from greencv_core.utils.paths import PROJECT_ROOT
 
         printed = build_pdf(PROJECT_ROOT, print_note)
         err.print(f"[bold]PDF:[/] {escape(str(printed))}", soft_wrap=True)
     raise typer.Exit(exit_code(outcome))
+
+
+def _why_no_pdf() -> str:
+    """Return what is missing to print a PDF; empty if nothing is. It is checked before training."""
+    from greencv_core.report.book.pdf import load_browser
+
+    try:
+        load_browser()
+    except GreencvError as error:
+        return str(error)
+    return ""
 
 
 def build_report(
@@ -92,9 +113,7 @@ def _build(study: str, store: str | None, *, train: bool) -> tuple[Path, Outcome
 
     outcome = train_study(study, store, train=train)
     if not any(record.status == "finished" and record.complete for record in outcome.records):
-        raise GreencvError(
-            f"{study}: no run is finished with its energy, so there is nothing to report"
-        )
+        raise GreencvError(f"{study}: no finished run has an energy, so there is nothing to report")
     published = download_published(
         print_note, lambda name: file_progress(err, f"published data {name}")
     )

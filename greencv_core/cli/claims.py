@@ -35,8 +35,8 @@ def claims(
 ) -> None:
     """Test the claims of del Rey et al. on measured energy: five published data sets, or yours.
 
-    Tables are tested alone, and nothing is downloaded; --published sets the published data sets
-    beside them. Each claim holds, holds in part, does not hold, is not shown, or cannot be asked
+    Only your tables are tested, and nothing is downloaded; --published adds the published data
+    sets. Each claim holds, holds in part, does not hold, is not shown, or cannot be asked
     (a dash); --json says why. If a published data set is not available, the others are tested, and
     the exit code is 3.
     """

@@ -19,11 +19,11 @@ DOCTOR_S = 1.0  # seconds that the meters are read for, to observe how often the
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Show the devices and meters of this machine, and where each energy figure comes from.
+    """Show the devices and meters of this machine, and whether energy will be measured.
 
-    A figure is measured (a hardware counter), sampled (power integrated over time) or estimated (a
-    model). Where a better meter is within reach, the command that enables it is printed. If the
-    variable GREENCV_WALL_METER names a meter at the wall, its reading is shown.
+    Energy is measured (a hardware counter), sampled (power integrated over time) or estimated (a
+    model). If a command enables a better meter, it is printed. If the variable GREENCV_WALL_METER
+    names a meter at the wall, its reading is shown.
     """
     from greencv_core.machine.hardware import describe_machine, software_versions
     from greencv_core.metering import EnergyMeter

@@ -21,7 +21,7 @@ import_app = typer.Typer(
 
 
 class Part(StrEnum):
-    """Whose energy a run takes."""
+    """Components whose energy counts."""
 
     all = "all"
     gpu = "gpu"
@@ -38,14 +38,16 @@ Environment = Annotated[
     str,
     typer.Option("--environment", help="Hardware and how it was used. Braces as above."),
 ]
-Source = Annotated[str, typer.Option("--source", help="Key of who measured. Braces as above.")]
+Source = Annotated[str, typer.Option("--source", help="Name of who measured. Braces as above.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", help="Data set that was trained on.")]
 Framework = Annotated[str | None, typer.Option("--framework", help="Such as PyTorch.")]
 Hardware = Annotated[
     str | None,
-    typer.Option("--hardware", help="What the energy is of, such as '2x V100', if not as read."),
+    typer.Option(
+        "--hardware", help="Metered hardware, such as '2x V100', if the file does not say it."
+    ),
 ]
-Session = Annotated[str | None, typer.Option("--session", help="Sitting of the runs.")]
+Session = Annotated[str | None, typer.Option("--session", help="Session of the runs.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Images in a batch.")]
 PowerLimit = Annotated[
     float | None, typer.Option("--power-limit-w", help="Power limit of one device (W).")
@@ -102,7 +104,7 @@ def codecarbon(
     path_pattern: PathPattern = None,
     output: Output = None,
     part: Annotated[
-        Part, typer.Option("--of", help="Whose energy: of all parts, or of one.")
+        Part, typer.Option("--of", help="Energy of all components, or of one.")
     ] = Part.all,
 ) -> None:
     """Read emissions.csv files of CodeCarbon, versions 1 to 3: a row for each run.
@@ -164,7 +166,7 @@ def nvidia_smi(
     """Read logs of nvidia-smi, one for each training: a row for each GPU.
 
     Power is integrated from the first reading to the last. The columns timestamp and power.draw are
-    needed, index and name tell GPUs apart; {gpu} and {device_name} may be used in names. What could
+    needed, index and name identify GPUs; {gpu} and {device_name} may be used in names. What could
     be summed wrongly is refused, with file and line.
     """
     from greencv_core.published.imports.facts import Facts

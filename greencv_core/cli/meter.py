@@ -1,4 +1,4 @@
-"""``greencv meter``: run any program and meter this computer meanwhile."""
+"""``greencv meter``: run any program and meter this computer."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def meter(
 ) -> None:
     """Run a program and meter the energy of this computer until it ends.
 
-    On a terminal, a line shows power and energy meanwhile. The table at the end goes to standard
-    error. Input, output, signals and exit code are the program's. Of several processes of a
-    parallel job, local rank 0 meters its computer, and the others run their program only.
+    On a terminal, a line shows power and energy while the program runs. The table at the end goes
+    to standard error. Input, output, signals and exit code are the program's. In a parallel job,
+    local rank 0 meters its computer, and the other ranks only run their program.
     """
     from greencv_core.metering import EnergyMeter
     from greencv_core.metering.ranks import other_rank
@@ -64,7 +64,7 @@ def meter(
 
     program = Program()
     if rank := other_rank():
-        print_note(f"greencv meter: {rank}: not metered here, but by local rank 0 of this computer")
+        print_note(f"greencv meter: {rank}: local rank 0 of this computer meters it")
         with program.signals_passed_on():
             raise SystemExit(program.run(command))
     for path in filter(None, (json_file, trace_file)):

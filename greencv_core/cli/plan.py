@@ -25,8 +25,8 @@ def plan(
 ) -> None:
     """Print the runs in order with their expected time and energy; train nothing.
 
-    Both are predicted from the finished runs of the store, and from a few timed and metered
-    batches of each condition that has no finished run.
+    Both are predicted from the finished runs of the store. For conditions without finished runs, a
+    few batches are timed and metered.
     """
     from greencv_core.estimation.run_cost import total_cost
     from greencv_core.machine.environment import missing_environments
@@ -109,19 +109,19 @@ def _print_plan(title: str, rows: list[dict[str, Any]]) -> None:
 
 def estimate(
     architecture: Annotated[
-        str, typer.Argument(help="Any that a study can name.", metavar="ARCHITECTURE")
+        str, typer.Argument(help="An architecture, as in a study file.", metavar="ARCHITECTURE")
     ],
     study: Annotated[str, typer.Option(help="The study whose protocol is used.")] = "quick",
     environment: Annotated[
         str | None,
-        typer.Option(help="One of the study's environments. Default: all of this machine."),
+        typer.Option(help="One of the study's environments. Default: all that this machine has."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="All images of this data set, not the study's.")
+        str | None, typer.Option(help="All images of this data set instead of the study's.")
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="This many epochs, not the study's number.", min=1, max=10_000),
+        typer.Option(help="Number of epochs instead of the study's.", min=1, max=10_000),
     ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Time and meter a few batches on this machine.")
@@ -131,8 +131,8 @@ def estimate(
 ) -> None:
     """Estimate the energy, time and emissions of one training before it starts.
 
-    Each estimate has a 95 % interval. It rests on the finished runs of the store and, with
-    --probe, on a few batches timed and metered now, which takes seconds.
+    Each estimate has a 95% interval. It uses the finished runs of the store. With --probe, it also
+    times and meters a few batches now, which takes seconds.
     """
     from greencv_core.run.estimate import estimate_training
 
@@ -211,7 +211,7 @@ def _print_estimate(report: EstimateReport) -> None:
         )
     console.out.print(table)
     console.out.print(
-        f"In brackets: 95 % intervals. From {report.rests_on}.", soft_wrap=True, highlight=False
+        f"In brackets: 95% intervals. From {report.rests_on}.", soft_wrap=True, highlight=False
     )
 
 

@@ -15,9 +15,9 @@ from greencv_core.utils.text import percent
 def reanalyse(as_json: console.JsonOption = False) -> None:
     """Analyse the published measurements of del Rey et al. (SEAA 2023) again.
 
-    They are downloaded once (139 MB) and checked by hash; $GREENCV_DATA names a folder that holds
-    them, or a mirror. Missing or damaged files are named, and the rest is analysed; the exit code
-    is then 3.
+    They are downloaded once (139 MB) and checked by hash. $GREENCV_DATA names a folder with the
+    files, or a mirror. Missing or damaged files are listed, and the others are analysed. The exit
+    code is then 3.
     """
     from greencv_core.published.seaa2023.reanalysis import load_reanalysis
     from greencv_core.published.seaa2023.summary import summary
@@ -61,7 +61,7 @@ def _print_reanalysis(content: dict[str, Any]) -> None:
 
 def _savings_table(title: str, rows: dict[str, Any]) -> Table:
     table = console.borderless_table(title)
-    for heading in ("Energy", "Of medians", "Of means", "95 % interval", "By", "Against"):
+    for heading in ("Energy", "Of medians", "Of means", "95% interval", "By", "Against"):
         side: Any = "right" if heading.startswith("Of") else "left"
         table.add_column(heading, justify=side, no_wrap=heading not in ("By", "Against"))
     for name, row in rows.items():

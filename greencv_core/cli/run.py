@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Again(StrEnum):
-    """Finished runs that can be made again."""
+    """Finished runs that can be repeated."""
 
     disturbed = "disturbed"
 
@@ -28,21 +28,21 @@ def run(
     stop_above: Annotated[
         float | None,
         typer.Option(
-            help="Stop each training that is forecast to take more: even the lower end of the 95 % "
-            "interval is above it.",
+            help="Stop each training whose forecast is above this even at the lower end of the 95% "
+            "interval.",
             metavar="JOULES",
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
-            help="A Dask scheduler, whose workers train in place of this computer.",
+            help="A Dask scheduler, whose workers train instead of this computer.",
             metavar="tcp://HOST:PORT",
         ),
     ] = None,
     again: Annotated[
         Again | None,
-        typer.Option(help="Also make runs again that are finished, but were disturbed."),
+        typer.Option(help="Also repeat finished runs that were disturbed."),
     ] = None,
 ) -> None:
     """Train the runs of a study that are not finished yet.
@@ -94,9 +94,9 @@ def train_study(
         stopped = f"[yellow]{count(outcome.stopped, 'run')} stopped[/]"
         err.print(f"{stopped}{limit}{advice}.", soft_wrap=True)
     if outcome.disturbed:
-        advice = "" if opened.is_bundle else "; greencv run --again disturbed makes them again"
+        advice = "" if opened.is_bundle else "; greencv run --again disturbed repeats them"
         disturbed = f"[yellow]{count(outcome.disturbed, 'run')} disturbed[/]"
-        err.print(f"{disturbed} by other work, or by clocks held back{advice}.", soft_wrap=True)
+        err.print(f"{disturbed} by other programs, or by slowed clocks{advice}.", soft_wrap=True)
     if outcome.missing:
         missing = count(outcome.missing, "run")
         err.print(f"{missing} of study {loaded.name} not trained on this machine yet.")

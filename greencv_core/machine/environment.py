@@ -28,8 +28,8 @@ def resolve(study: Study, machine: Machine) -> list[EnvironmentSpec]:
     """Return the study's environments that this machine has, with all of their fields decided.
 
     ``environments: auto`` becomes those that the machine has and can meter, ``threads: all`` the
-    number of CPUs, ``device: cuda`` the first GPU, and ``device: auto`` the first GPU that can be
-    metered, or the CPU: a run id is that of the resolved environment. For environments that this
+    number of CPUs, and ``device: cuda`` the first GPU. ``device: auto`` becomes the first GPU that
+    can be metered, or the CPU. A run id is that of the resolved environment. For those that this
     machine does not have, see :func:`missing_environments`.
     """
     levels = (_resolve_one(spec, machine) for spec in _specs(study, machine))
@@ -60,9 +60,9 @@ def is_environment_of(used: EnvironmentSpec, study: Study) -> bool:
 def apply(spec: EnvironmentSpec) -> torch.device:
     """Set this process up for an environment and return its device.
 
-    For ``fp32`` on a GPU, TF32 is switched off in matrix products and in convolutions (torch leaves
-    it on there). cuDNN selects its fastest kernels when it first meets a shape, before the metered
-    window.
+    For ``fp32`` on a GPU, TF32 is switched off in matrix products and convolutions; torch uses it
+    by default. The fastest kernels of cuDNN are selected when it first meets a shape, before the
+    metered window.
     """
     import torch
 

@@ -208,7 +208,7 @@ _AMD_WITH_BF16 = ("gfx90a", "gfx94", "gfx95", "gfx11", "gfx12")
 
 def _amd_identifier(card: Any) -> str:
     """Return an AMD card's identifier; torch's numbers follow ``HIP_VISIBLE_DEVICES``."""
-    # ROCm tells no function of the PCI device; the first one is the card.
+    # ROCm reports no function of the PCI device; the first one is the card.
     return f"AMD-{card.pci_domain_id:04x}:{card.pci_bus_id:02x}:{card.pci_device_id:02x}.0"
 
 

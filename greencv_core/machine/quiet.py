@@ -40,8 +40,8 @@ class Disturbance:
 class QuietMachine:
     """Waits until others leave the machine alone and its temperature is back.
 
-    A machine that stays busy costs one wait: after a wait in vain, the next runs are not held up
-    until the machine was quiet once.
+    A machine that stays busy costs one wait. After a wait without success, the next runs do not
+    wait until the machine was quiet once.
     """
 
     gave_up: bool = field(default=False, init=False)
@@ -115,7 +115,7 @@ def _names(pids: Sequence[int]) -> str:
 
 
 def _cpu_temperature_c() -> float | None:
-    """Return the highest temperature of the CPUs; None where the system tells none."""
+    """Return the highest temperature of the CPUs; None if the system reports none."""
     if not hasattr(psutil, "sensors_temperatures"):
         return None
     found = psutil.sensors_temperatures()

@@ -45,7 +45,7 @@ class Recording(Protocol):
 
     @property
     def gaps(self) -> Sequence[Gap]:
-        """Times of which the meter tells nothing, bridged by assumption."""
+        """Times without a reading, bridged by assumption."""
 
     def poll(self) -> None:
         """Read the source now."""

@@ -26,7 +26,7 @@ from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
 POLL_GAP_S = 0.1
 """Longest time between polls, each of which takes some milliseconds."""
 BATCH_S = 0.35
-"""Time without a change of the clock from which the counters are taken to come in batches."""
+"""Time without a change of the clock after which counters are assumed to come in batches."""
 TAIL_S = 0.15
 """Longest time between the two parts of a batch, with the time until they are seen."""
 FEW_BATCHES, FEW_SHARE = 4, 0.3
@@ -46,7 +46,7 @@ class BatchCurve:
 
     The batches at the edges are shared with the work before and after it. If no whole batch is in
     the window, its energy may be anything from 0 to that of all batches that it touches; otherwise
-    the power at the edges is taken to differ as much as that of the whole batches, or, if there is
+    the power at the edges is assumed to vary as much as that of the whole batches, or, if there is
     only one, by half of what it may.
     """
 
@@ -90,7 +90,7 @@ class BatchedRecording:
     """
 
     gaps: Sequence[Gap] = ()
-    """Nothing tells the power of a counter that restarts: its energy is lost, not bridged."""
+    """There is no power to bridge a counter that restarts: its energy is lost."""
 
     def __init__(
         self, clock: CheckedCounter, counters: Sequence[CheckedCounter], poll_period_s: float

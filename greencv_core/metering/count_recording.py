@@ -1,4 +1,4 @@
-"""Recording of counters whose every reading tells the energy until that moment."""
+"""Recording of counters that are up to date at each reading."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class CheckedCounter:
     range_j
         Value after which the counter begins at 0 again; None if it does not.
     power_w
-        Reads the power in watts, to bridge a restart; None if nothing tells the power.
+        Reads the power in watts, to bridge a restart; None if there is no power reading.
     refresh_s
         Longest time between two refreshes, which may all show at once.
     stuck_after_s
@@ -71,7 +71,7 @@ class CheckedCounter:
         RefusedReadError
             The reading was refused, or its value is impossible.
         MeterError
-            The counter is stuck, or restarted and nothing tells the power.
+            The counter is stuck, or restarted and there is no power reading.
         """
         value_j, now_s = self._read_j(), time.monotonic()
         if self._value_j is None:
@@ -144,5 +144,5 @@ def check_power_w(name: str, power_w: float, highest_w: float, before_w: float |
         It exceeds what the component can draw, is negative, or is 0 where it was not before.
     """
     if not 0 <= power_w <= POWER_MARGIN * highest_w or (power_w == 0 and before_w):
-        raise RefusedReadError(f"{name} tells {power_w:,.4g} W, which is impossible")
+        raise RefusedReadError(f"{name} reports {power_w:,.4g} W, which is impossible")
     return power_w

@@ -20,7 +20,7 @@ from greencv_core.metering.refresh_cycle import Refresh
 Floats = npt.NDArray[np.float64]
 
 UNIFORM = 1 / math.sqrt(12)
-"""Standard uncertainty of a quantity that lies within an interval, as a share of its width."""
+"""Standard uncertainty of a quantity within an interval, as a share of its width."""
 COUNTER_RESOLUTION_J = 1e-3
 AVERAGING_S = 1.0  # seconds over which NVML's averaged power is the mean
 DENSE_JUMPS = 10
@@ -46,7 +46,7 @@ class EnergyCurve(Protocol):
 class CounterCurve:
     """Energy from a counter, known at its refreshes.
 
-    Between two refreshes only the sum is known. If the mean power of the interval lies between the
+    Between two refreshes only the sum is known. If the mean power of the interval is between the
     powers before and after it, the power is assumed to step from one to the other at the instant
     that fits the sum; otherwise to be constant. If only one side is known, the work is assumed to
     begin or end at the window's edge.

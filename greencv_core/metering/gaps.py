@@ -1,4 +1,4 @@
-"""Times of which a meter tells nothing, and what they add to the uncertainty of an energy."""
+"""Times without a meter reading, and their uncertainty of energy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greencv_core.metering.energy_curves import EnergyCurve, Floats
 
 @dataclass(frozen=True)
 class Gap:
-    """A time of which the meter tells nothing; its energy is interpolated."""
+    """A time without a meter reading; its energy is interpolated."""
 
     start_s: float
     end_s: float
@@ -29,7 +29,7 @@ class GappedCurve:
 
     In a gap the power may have been anything from 0 to the highest possible; the uncertainty is
     that of a uniform distribution which reaches from the interpolated energy to the further of the
-    two, so that the 95 % interval contains every possible energy.
+    two, so that the 95% interval contains every possible energy.
     """
 
     def __init__(self, curve: EnergyCurve, gaps: Sequence[Gap]) -> None:

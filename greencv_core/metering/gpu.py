@@ -20,7 +20,7 @@ STUCK_AFTER_S = 4.0  # time without any change after which a counter is consider
 SLOWEST_REFRESH_S = 3.5
 """Longest refresh period of a card's counter: one of 2.9 s was seen."""
 HIGHEST_GPU_POWER_W = 3_000.0
-"""Upper bound of a card's power, if it tells no limit."""
+"""Upper bound of a card's power, if it reports no limit."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class GpuSource(EnergySource, Protocol):
     uses_counter: bool
     """Whether :meth:`read` gives the counter in joules; else the power in watts."""
     has_power: bool
-    """Whether the card reports power beside its counter."""
+    """Whether the card reports power in addition to its counter."""
     averaged: bool
     """Whether the power that is read is the mean of the last second."""
     every_refresh: bool
     """Whether recordings follow every refresh; for a counter, only to resolve its power."""
     power_limit_w: float | None
-    """Power limit of the card; None if it tells none."""
+    """Power limit of the card; None if it reports none."""
     cycle: RefreshCycle | None
     """Refresh cycle found by the last recording, for the next one."""
 
@@ -106,7 +106,7 @@ class GpuRecording:
         moved_s = self._counter.moved_s
         if moved_s is None:
             return self._tracker.refreshes[0].read_s
-        # What a counter that stands still has missed is unknown.
+        # What a stuck counter has missed is unknown.
         still = self._tracker.polled_s - moved_s > STUCK_AFTER_S / 2
         return moved_s if still else self._tracker.polled_s
 

@@ -12,7 +12,7 @@ from greencv_core.metering.energy_curves import EnergyCurve, Floats
 KEPT_S = 60.0
 """Seconds of a recording that stay as they are."""
 STEP_S = 10.0
-"""Seconds between the times whose energy is kept, beside those of edges."""
+"""Seconds between the times whose energy is kept, in addition to edges."""
 AHEAD_S = 2.0  # seconds of readings before the kept part, which its first second depends on
 MOST_TIMES = 20_000
 

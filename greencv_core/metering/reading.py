@@ -31,7 +31,7 @@ class ComponentReading:
     resolution_s: float | None = None
     """Refresh period of the meter in seconds; windows should be several times as long."""
     bridged: str = ""
-    """How long the meter told nothing and the energy was interpolated, and why."""
+    """How long there was no reading and the energy was interpolated, and why."""
 
     @property
     def relative_uncertainty(self) -> float | None:
@@ -42,7 +42,7 @@ class ComponentReading:
 
     @property
     def interval_j(self) -> tuple[float, float] | None:
-        """95 % interval of the true energy in joules; None if the uncertainty is unknown."""
+        """95% interval of the true energy in joules; None if the uncertainty is unknown."""
         if self.uncertainty_j is None:
             return None
         half = COVERAGE_FACTOR * self.uncertainty_j

@@ -38,7 +38,7 @@ those that follow each other closely: it may be refreshed as often."""
 SETTLED_PERIODS = 20
 """Periods after which a cycle is known well enough to correct earlier refreshes."""
 OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
-RESTARTS = 3  # searches after which a value is taken to have no cycle
+RESTARTS = 3  # searches after which a value is assumed to have no cycle
 IRREGULAR_GAP_S = 0.012  # seconds between polls of a value without a cycle
 UNCHECKED_REFRESHES = 4
 """Consecutive refreshes polled only after they are due, if the cycle is known well; such polls

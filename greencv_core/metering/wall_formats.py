@@ -58,7 +58,7 @@ def parse_answer(text: str) -> WallSample:
         )
     if sample.power_w is not None and not 0 < sample.power_w <= HIGHEST_POWER_W:
         raise MeterError(
-            f"the wall meter tells {sample.power_w:,.4g} W, which this computer cannot draw; "
+            f"the wall meter reports {sample.power_w:,.4g} W, which this computer cannot draw; "
             "is it on another plug?"
         )
     return sample

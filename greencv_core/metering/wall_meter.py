@@ -1,4 +1,4 @@
-"""A meter at the wall: a witness of the plug's energy beside the meters of the components.
+"""A meter at the wall: the plug's energy, to compare with the components' meters.
 
 The plug's energy is never added to anything. It shows which part of it the components explain; the
 rest is the loss of the power supply, and parts of the computer without a meter. What it answers is
@@ -37,9 +37,9 @@ MOST_BYTES = 1_000_000
 
 
 class WallMeter:
-    """A meter at the wall as a context manager, read once per second in a thread of its own.
+    """A meter at the wall as a context manager, read once per second in its own thread.
 
-    It raises nothing while it is open: a failure is told by :meth:`energy_between`.
+    It raises nothing while it is open: :meth:`energy_between` reports a failure.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class WallMeter:
         self._place = place
         self._kind = ""
         self._rows = array("d")
-        """Time, power and counter of each reading, one after the other; NaN if not told."""
+        """Time, power and counter of each reading, one after the other; NaN if not reported."""
         self._problem = "the wall meter has not answered yet"
         self._tried, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="greencv-wall-meter", daemon=True)
@@ -158,7 +158,7 @@ class WallMeter:
             energy_j=float(end_j - start_j),
             provenance="measured",
             source=f"wall meter ({self._kind}, counter)",
-            # At each edge the true value lies anywhere within a step.
+            # At each edge the true value is anywhere within a step.
             uncertainty_j=float(steps_j.max()) / math.sqrt(6),
         )
 

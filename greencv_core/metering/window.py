@@ -26,7 +26,7 @@ machine (``benchmarks/metering_accuracy.py``)."""
 NO_WAIT_S = 3e-4  # time in which a device was not waited for
 
 SENSOR_ACCURACY = 0.1
-"""Relative difference of two sensors that is no contradiction: each may be off by 5 %."""
+"""Relative difference of two sensors that is no contradiction: each may be off by 5%."""
 
 MOST_POINTS, SHORTEST_STEP_S = 2000, 0.02
 """Limits of a power trace with more than one point per poll period."""

@@ -38,7 +38,7 @@ class Card:
     repository: str
     """Address of the repository that holds the files."""
     commit: str
-    """Commit that the files are taken from."""
+    """Commit of the files."""
     licence: str
     citation: str
     """Key of the paper in ``book/references.bib``."""

@@ -107,8 +107,8 @@ CARD = Card(
 def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     """Return the runs table, one row a training.
 
-    Besides the columns of the runs table and the evidence table, it has ``energy_j_first_epoch``
-    and ``energy_j_later_epochs``.
+    It has the columns of the runs table and the evidence table, ``energy_j_first_epoch`` and
+    ``energy_j_later_epochs``.
 
     Raises
     ------

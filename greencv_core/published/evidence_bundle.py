@@ -105,7 +105,7 @@ def read_evidence(path: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises
     ------
     BadInputError
-        The file is missing, damaged or not such a bundle, or it lacks the data set.
+        The file is missing, damaged or not such a bundle, or does not have the data set.
     """
     table, metadata = _read(path, name)
     if name not in metadata["sources"]:

@@ -17,7 +17,7 @@ from greencv_core.records.table_cache import cached_runs_table
 from greencv_core.utils.errors import BadInputError
 
 _ONE_RUN = ["run_id", "started_at", "energy_j", "validation_loss"]
-"""Columns that tell whether two runs are the same."""
+"""Columns by which two runs are the same."""
 
 
 def load_tables(locations: Iterable[str]) -> dict[str, pd.DataFrame]:

@@ -26,7 +26,7 @@ from greencv_core.published.tables import counted_runs
 FEWEST_SOURCES = 3
 """Sources for a pooled figure of conditions: environments of one source share its trainings."""
 FEWEST_SOURCES_OF_PAIRS = 2
-"""Sources for a pooled figure of pairs of hardware, each of which is a study of its own."""
+"""Sources for a pooled figure of pairs of hardware, each of which is its own study."""
 MOST_HARDWARE = 40
 """Kinds of hardware in a table that are compared pair by pair; of more, none are."""
 _POOLED = (
@@ -111,7 +111,7 @@ def _effects(tables: Mapping[str, pd.DataFrame], margin: float) -> dict[str, lis
 def _of_few_kinds(
     find: Callable[[pd.DataFrame], Sequence[Effect]], table: pd.DataFrame
 ) -> Sequence[Effect]:
-    """Return effects of pairs of hardware, unless there are so many that pairs take too long."""
+    """Return effects of pairs of hardware, unless there are too many pairs to compute."""
     kind = "hardware" if "hardware" in table and table["hardware"].notna().any() else "environment"
     return find(table) if table[kind].nunique() <= MOST_HARDWARE else []
 

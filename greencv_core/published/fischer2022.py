@@ -187,7 +187,7 @@ def _correct_flops(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the GFLOPs per image, with a plausible figure of the same model for impossible ones.
 
     Fewer multiply-adds than parameters are impossible: each weight is used at least once per image.
-    A figure of the same framework precedes one of the other, and the largest of several is taken.
+    A figure of the same framework precedes one of the other, and the largest of several is used.
     """
     published = runs["published_gflops_per_image"]
     known = published.where(published >= 2e-9 * runs["parameters"])
@@ -238,7 +238,7 @@ CARD = Card(
     measured=(
         "Energy of all GPUs over training and validation, idle power included: power from NVML "
         "about once a second. The RTX 5000 machine also has the processor's energy from RAPL, "
-        "which is a column of its own."
+        "in a separate column."
     ),
     columns=MappingProxyType(
         {

@@ -10,7 +10,7 @@ from greencv_core.utils.text import duration
 _GAP_S = 60.0
 """A pause between readings that is always accepted."""
 _GAP_INTERVALS = 10
-"""A longer pause is accepted up to so many usual intervals."""
+"""Usual intervals up to which a longer pause is accepted."""
 _SHORT = 0.2
 """Share of a usual interval below which two readings look like those of two GPUs."""
 _SHORT_SHARE = 0.2

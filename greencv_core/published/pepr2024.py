@@ -74,7 +74,7 @@ CARD = Card(
     defects=(
         Defect(
             key=IMPLAUSIBLE,
-            found="In five data sets, 306 energies are copies beside a much shorter time: a mean "
+            found="In five data sets, 306 energies are copies with a much shorter time: a mean "
             "power of 861 W to 15.6 kW. It is 520 to 600 W in derma, derma_pt and lidc.",
             rule="Runs whose energy over ten times train_time is above 700 W are left out.",
             effect="left out",

@@ -137,7 +137,7 @@ def _duplicates(table: pd.DataFrame, rows: Rows) -> list[Problem]:
     found: dict[int, Problem] = {}
     numbered = table["repetition"].notna()
     named = table["run_id"].notna()
-    # A date alone does not tell runs apart.
+    # A date alone does not identify a run.
     timed = table["started_at"].astype("string").str.contains(":").fillna(False)
     timed &= table["correctness"].notna() & table[["energy_j", "energy_j_per_image"]].any(axis=1)
     ways: tuple[tuple[Sequence[str], pd.Series, str], ...] = (

@@ -92,10 +92,10 @@ CARD = Card(
 def published_runs(files: Mapping[str, Path]) -> pd.DataFrame:
     """Return the runs table, one row a training, with energy at the wall.
 
-    Besides the columns of the runs table and the evidence table, it has CodeCarbon's estimate:
+    It has the columns of the runs table and the evidence table, and CodeCarbon's estimate:
     ``codecarbon_energy_j``, its parts (``codecarbon_gpu_j``, ``codecarbon_cpu_j``,
     ``codecarbon_ram_j``), the ratio ``wall_to_estimate``, and ``codecarbon_cpu_power_w``, the CPU
-    power that CodeCarbon states besides its CPU energy.
+    power that CodeCarbon states next to its CPU energy.
 
     Raises
     ------

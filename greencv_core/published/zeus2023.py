@@ -65,7 +65,7 @@ WORKLOADS: Mapping[tuple[str, str], Workload] = MappingProxyType(
     }
 )
 """The image classifiers by data set and network. ShuffleNetV2 is that of Zeus' CIFAR-100 example,
-taken from weiaicunzai/pytorch-cifar100: width 1, images of 32 x 32 pixels, a first stride of 1.
+copied from weiaicunzai/pytorch-cifar100: width 1, images of 32 x 32 pixels, a first stride of 1.
 ResNet-50 is torchvision's, with images of 224 x 224 pixels."""
 OTHER_WORKLOADS = frozenset(
     {

@@ -41,7 +41,7 @@ class EnergyRecord(_Record):
     resolution_s: float | None = None
     """Refresh period of the meter in s."""
     bridged: str = ""
-    """How long the meter told nothing and the energy was interpolated, and why."""
+    """How long there was no reading and the energy was interpolated, and why."""
 
 
 class WindowRecord(_Record):
@@ -155,7 +155,7 @@ class TraceRecord(_Record):
 
 
 class ForecastRecord(_Record):
-    """Forecast of a run's energy that made it stop, with the 95 % interval."""
+    """Forecast of a run's energy that made it stop, with the 95% interval."""
 
     energy_j: float | None
     """None if only the energy already used is known."""

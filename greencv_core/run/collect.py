@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ from greencv_core.study.plan import PlannedRun
 from greencv_core.study.schema import Carbon, Study
 from greencv_core.utils.energy import Component, emissions_gco2e
 from greencv_core.utils.errors import BadInputError, check_type
+from greencv_core.utils.interpreters import NO_NOTES
 from greencv_core.utils.paths import default_store
 
 
@@ -72,8 +75,8 @@ def check(study: Study, *, download: bool) -> str:
     Returns a line about images that are not used, or an empty text.
     With ``download``, images and weights are downloaded if they are missing, and checked.
     :class:`BadInputError` has one line for each unknown architecture, data set or country, and for
-    images that are not available; or this machine has none of the study's environments, or another
-    process of a parallel job meters it.
+    images that are not available. It is also raised if this machine has none of the study's
+    environments, or if another process of a parallel job meters it.
     """
     if rank := other_rank():
         raise BadInputError(
@@ -121,7 +124,7 @@ def run_study(
     train
         False: only return the records in the store.
     stop_above_j
-        Stop a run when even the lower end of its forecast's 95 % interval exceeds this energy.
+        Stop a run when even the lower end of its forecast's 95% interval exceeds this energy.
     scheduler
         Address of a Dask cluster whose workers train; this computer by default.
     every_component
@@ -177,7 +180,7 @@ def _adapt(
 ) -> list[RunRecord]:
     """Return records in the study's order, with its components and its electricity.
 
-    Where computers stated electricity of their own, each record keeps that of its computer.
+    If computers stated their own electricity, each record keeps that of its computer.
     """
     own = _electricity_differs(found)
     try:
@@ -220,14 +223,16 @@ def collect(
 ) -> list[RunRecord]:
     """Return a study's records: finished runs from the store, missing ones trained now.
 
-    For notebooks. Parameters as in :func:`run_study`; ``study`` may also be the path or the name of
-    a study file. With a bundle as the store, nothing is trained.
+    For notebooks. Parameters as in :func:`run_study`. ``study`` may also be the path or the name of
+    a study file, or a bundle, whose runs are returned if ``store`` is omitted. With a bundle as the
+    store, nothing is trained. Notes on standard error say how many of the study's runs are missing,
+    and how many runs of the store belong to the study.
     """
     check_type("study", study, (str, Path, Study), "a study file's path or name")
     check_type("store", store, (str, os.PathLike, NoneType), "a folder, a URL or None")
     check_type("train", train, (bool,), "True or False")
     loaded = study if isinstance(study, Study) else load_study(study)
-    opened = Store(store if store is not None else default_store())
+    opened = _open_store(study, store)
     outcome = run_study(
         loaded,
         store=opened,
@@ -236,7 +241,28 @@ def collect(
         train=train and not opened.is_bundle,
         every_component=every_component,
     )
+    if NO_NOTES not in os.environ:
+        command = loaded.name if isinstance(study, Study) else study
+        _write_notes(outcome, loaded.name, opened, f"greencv run {shlex.quote(str(command))}")
     return list(outcome.records)
+
+
+def _open_store(study: str | Path | Study, store: str | Path | None) -> Store:
+    """Open a store; by default the bundle that is the study, or else the project's store."""
+    if store is None and not isinstance(study, Study) and is_bundle(study):
+        store = study
+    return Store(store if store is not None else default_store())
+
+
+def _write_notes(outcome: Outcome, study: str, store: Store, command: str) -> None:
+    found, stored = len(outcome.records), len(store.run_ids())
+    if outcome.missing:
+        sys.stderr.write(
+            f"{outcome.missing} of {outcome.planned} runs of study {study} are missing. Train them "
+            f"with train = True, or with: {command}\n"
+        )
+    if found < stored:
+        sys.stderr.write(f"{found} of {stored} stored runs belong to study {study}\n")
 
 
 def plan_size(
@@ -251,7 +277,7 @@ def plan_size(
     each of its training environments. This machine does not count.
     """
     loaded = study if isinstance(study, Study) else load_study(study)
-    opened = Store(store if store is not None else default_store())
+    opened = _open_store(study, store)
     if opened.is_bundle or is_bundle(study):
         return count_environments(records) * len(loaded.architectures) * loaded.protocol.repetitions
     runs = plan_here(loaded)[0]
@@ -263,8 +289,8 @@ def estimate_run_costs(
 ) -> tuple[dict[str, RunCost], dict[str, str]]:
     """Predict the cost of one run of each condition.
 
-    As in ``greencv estimate``, from all finished runs of the store; conditions that have none are
-    timed and metered for a few batches, each in a fresh process. Also returns why a condition could
+    As in ``greencv estimate``, from all finished runs of the store. For conditions without any, a
+    few batches are timed and metered, each in a fresh process. Also returns why a condition could
     not be timed (too little memory, for example), by condition.
     """
     store = StoreSnapshot(store)

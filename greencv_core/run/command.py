@@ -20,9 +20,9 @@ SIGNALS = [
 ]
 KEYBOARD = ("SIGINT", "SIGQUIT")
 PASS_ON_AFTER_S = 0.5
-"""Wait before a signal is passed on. One that was sent to the whole process group, as ``timeout``
-and batch systems do, has reached the program already: most programs end within this time, and a
-second signal would interrupt their clean-up."""
+"""Wait before a signal is passed on. ``timeout`` and batch systems send one to the whole process
+group, so the program already has it. Most programs end within this time, and a second signal would
+interrupt their clean-up."""
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # exit codes of a shell
 KILLED = 128  # added to the number of the signal that ended a program, as shells do
 

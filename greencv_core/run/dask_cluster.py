@@ -1,7 +1,7 @@
 """Run the queue on the workers of a Dask cluster.
 
-Each worker gets Dask resources when it joins, and Dask sends a run to a worker that has them: a
-slot for one run at a time, and the machine and device that the run needs. What a worker does is in
+Each worker gets Dask resources when it joins: a slot for one run at a time, its machine and its
+devices. Dask sends a run to a worker that has the resources of the run. What a worker does is in
 :mod:`greencv_core.run.dask_worker`. Records come back to the driver, which alone writes them.
 """
 

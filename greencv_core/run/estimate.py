@@ -37,7 +37,7 @@ class TrainingEstimate:
 
     run: PlannedRun
     whole: Estimate
-    """Energy and duration of the metered window, with 95 % intervals."""
+    """Energy and duration of the metered window, with 95% intervals."""
     provenance: Provenance
     """Provenance that the energy would have when metered: measured, sampled or estimated."""
     batches: int
@@ -45,7 +45,7 @@ class TrainingEstimate:
     intensity_gco2e_per_kwh: float
 
     def emissions_gco2e(self) -> tuple[float, float, float]:
-        """Return the emissions, and the ends of their 95 % interval."""
+        """Return the emissions, and the ends of their 95% interval."""
         joules = (self.whole.energy_j, self.whole.low_j, self.whole.high_j)
         middle, low, high = (emissions_gco2e(j, self.intensity_gco2e_per_kwh) for j in joules)
         return middle, low, high

@@ -65,9 +65,9 @@ def select_unfinished(
     """Return the runs that still need training.
 
     A run is finished if its record has the status ``finished`` and this machine has no better
-    meters now: none for a component that the record does not have, and none that measures what the
-    record estimates. A stopped run is trained again if ``stop_above_j`` no longer stops it, a
-    disturbed one with ``again_disturbed``.
+    meters now. A better meter is one for a component that the record does not have, or one that
+    measures what the record estimates. A stopped run is trained again if ``stop_above_j`` no longer
+    stops it, a disturbed one with ``again_disturbed``.
     """
     records = _read(store, [run.run_id for run in runs])
 

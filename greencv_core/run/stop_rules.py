@@ -48,7 +48,7 @@ class EnergyLimit(contextlib.AbstractContextManager["EnergyLimit"]):
     """Forecasts a run's total energy after each epoch, and stops it above a limit.
 
     A context manager around the metered window. A meter that refreshes every 100 ms knows the
-    energy of an epoch that much later; the training waits for it only if there is a limit. Without
+    energy of an epoch 100 ms later. The training only waits for it if there is a limit. Without
     a forecaster, the limit holds for the energy spent so far. ``on_forecast`` is called with the
     forecast after each epoch, maybe from another thread.
     """

@@ -136,7 +136,7 @@ def _run_in_child(
         try:
             pickle.loads(pickle.dumps(error))
             is_known = isinstance(error, Exception)  # SystemExit would end the driver
-        except Exception:  # an exception with arguments of its own
+        except Exception:  # an exception with its own arguments
             is_known = False
         if not is_known:
             error = RuntimeError(f"{type(error).__name__}: {error}")
@@ -144,7 +144,7 @@ def _run_in_child(
 
 
 def _end_with_the_driver() -> None:
-    # A driver that was killed cannot end its training, which would go on beside the next attempt
+    # A driver that was killed cannot end its training, which would go on during the next attempt
     # and use energy that is metered there.
     driver = multiprocessing.parent_process()
     assert driver is not None

@@ -96,8 +96,8 @@ def plan(
 ) -> list[PlannedRun]:
     """Return the runs of a study in the order in which they are trained.
 
-    Each repetition is a block with every condition once, in an order drawn from the study's seed,
-    so that a drift of the machine affects all conditions. ``protocol.order: listed`` has no such
+    Each repetition is a block with every condition once, in an order drawn from the study's seed.
+    A drift of the machine then affects all conditions. ``protocol.order: listed`` has no such
     blocks; ``protocol.waves`` puts the blocks of one wave before those of the next. A run's
     protocol has the batch size of its environment, if the environment has one. With
     ``architectures``, return only the runs of these, in the order of the whole plan.

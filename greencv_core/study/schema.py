@@ -225,7 +225,7 @@ class Protocol(Stage):
     repetitions of one condition, then those of the next."""
     waves: list[Annotated[list[Name], Field(min_length=1)]] | None = Field(None, min_length=1)
     """Groups of environments: all repetitions of the first group are trained before those of the
-    next, so that a study that is cut short has complete groups. One group if omitted."""
+    next. A study that is cut short then has complete groups. One group if omitted."""
     seed: int = Field(2022, ge=0, le=LARGEST_SEED)
     """Repetition ``r`` is trained with seed ``seed + r`` in every condition."""
     seeds: Literal["each", "same"] = "each"
@@ -286,9 +286,8 @@ class Analysis(_Strict):
 class Study(_Strict):
     """A study, as its YAML file describes it.
 
-    ``environments: auto`` means those of this machine: one CPU thread, all CPU threads and, if
-    there is an accelerator whose energy can be metered, the accelerator in fp32 and in mixed
-    precision.
+    ``environments: auto`` means those of this machine: one CPU thread and all CPU threads. An
+    accelerator whose energy can be metered is added in fp32 and in mixed precision.
     """
 
     name: Name
@@ -303,7 +302,7 @@ class Study(_Strict):
     carbon: Carbon
     analysis: Analysis = Analysis()
     wall_meter: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$", max_length=500)
-    """Address of a meter at the computer's plug. Its energy is recorded beside that of the
+    """Address of a meter at the computer's plug. Its energy is recorded next to that of the
     components and never added to it. The variable ``GREENCV_WALL_METER`` replaces it."""
     _where: str = PrivateAttr("")
 

@@ -22,6 +22,10 @@ _SETTINGS = re.compile(
 _replacing = threading.RLock()
 
 
+NO_NOTES = "GREENCV_NO_NOTES"
+"""Environment variable that silences the notes of ``collect``, for the pages of the book."""
+
+
 def child_environment(**variables: str) -> dict[str, str]:
     """Return the variables of this process for a child: without a user's settings of Python.
 

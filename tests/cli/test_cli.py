@@ -1,6 +1,7 @@
 """The command line as a user meets it: doctor, help, plan, and an interruption."""
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -120,3 +121,46 @@ def test_a_checkout_that_is_not_installed_is_run_as_a_module(monkeypatch):
 
     monkeypatch.setattr(metadata, "version", absent)
     assert greencv_core._version() == installed
+
+
+def test_a_missing_browser_is_named_before_anything_is_built(tmp_path, monkeypatch, capsys):
+    from greencv_core.cli import book
+    from greencv_core.cli.app import main
+    from greencv_core.run.collect import Outcome
+
+    built = []
+
+    def build(study, store, *, train):
+        built.append(study)
+        return tmp_path / "index.html", Outcome((), 0, 0, 0, 0)
+
+    monkeypatch.setattr(book, "_build", build)
+    monkeypatch.setenv("GREENCV_BROWSER", str(tmp_path / "none"))
+    assert main(["book", "smoke", "--pdf"]) == 1
+    assert built == []
+    assert "error: found no browser to print the PDF" in capsys.readouterr().err
+    assert main(["book", "smoke", "--try-pdf"]) == 0
+    assert built == ["smoke"]
+    before, _, after = capsys.readouterr().err.partition("Report:")
+    assert before.startswith("no PDF: building the HTML only: found no browser")
+    assert "no PDF: found no browser" in after
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("TORCH=rocm", "error: TORCH=rocm: must be cpu or cuda"),
+        ("PATH=/nowhere", "python3 -m uv python install 3.12"),
+    ],
+)
+def test_make_names_what_it_cannot_set_up(setting, message, tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shell = f"SHELL={shutil.which('sh')}"
+    done = subprocess.run(
+        [shutil.which("make"), ".venv/.ready", shell, "PYTHON=", setting],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / ".venv").exists()

@@ -355,7 +355,7 @@ def test_another_rank_runs_its_program_unmetered(meter, tmp_path):
     assert done.returncode == 5
     assert done.stdout == b"rank\n"
     (line,) = done.stderr.decode().splitlines()
-    assert "LOCAL_RANK=1: not metered here, but by local rank 0 of this computer" in line
+    assert "LOCAL_RANK=1: local rank 0 of this computer meters it" in line
     assert not result.exists()
 
 

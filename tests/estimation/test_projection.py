@@ -54,7 +54,7 @@ def test_without_trainings_epochs_and_batches_there_is_no_answer():
     trajectory = training(made_up_task([planned(30)]), [500.0] * 30, before=(5, 50))
     for observed in NOTHING_OBSERVED, trajectory.observe(0.005), trajectory.observe(0.02):
         assert not len(observed.epochs)
-        with pytest.raises(NotEnoughDataError, match="tells"):
+        with pytest.raises(NotEnoughDataError, match="to predict from"):
             fitted().predict(trajectory.task, observed, NO_ORACLE)
 
 

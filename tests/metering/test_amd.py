@@ -126,7 +126,7 @@ def test_without_a_power_the_counter_has_to_be_plausible(cards):
     with pytest.raises(MeterError, match=r"wrong unit.*its power is 0 or N/A"):
         amd.AmdSource(UUID)
     cards({"power_key": "", "counter": "dead"})
-    with pytest.raises(MeterError, match="tells neither energy nor power"):
+    with pytest.raises(MeterError, match="reports neither energy nor power"):
         amd.AmdSource(UUID)
 
 
@@ -188,7 +188,7 @@ def test_a_die_of_a_card_has_no_energy_of_its_own(cards):
     for uuid in (UUID, "AMD-0000:c6:00.0"):
         with pytest.raises(MeterError, match=r"one of two dies.*sum of both"):
             open_gpu(uuid)
-    with pytest.raises(MeterError, match="tells neither energy nor power"):
+    with pytest.raises(MeterError, match="reports neither energy nor power"):
         open_gpu("AMD-0000:c6:00.0/card")
     assert "both dies" in open_gpu(f"{UUID}/card").description
 
@@ -216,7 +216,7 @@ def test_partitions_and_processors_are_not_told_apart(cards):
         open_gpu(UUID)
     for inside in ({"device_id": "0x74a0"}, {"gfx": "gfx1151"}):
         cards(inside)
-        with pytest.raises(MeterError, match="GPU and CPU together"):
+        with pytest.raises(MeterError, match="the sum of GPU and CPU"):
             open_gpu(UUID)
 
 

@@ -53,7 +53,7 @@ FAULTS = {
     ),
     "power of 3.7 MW": (NO_COUNTER, during(0.8, 0.1, tells_w=3.7e6), UNTOUCHED, ""),
     "power of 0 W": (NO_COUNTER, during(0.8, 0.1, tells_w=0), UNTOUCHED, ""),
-    "power of 0 W for good": (NO_COUNTER, during(0.8, tells_w=0), LOST, "tells 0 W"),
+    "power of 0 W for good": (NO_COUNTER, during(0.8, tells_w=0), LOST, "reports 0 W"),
 }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_formats(answer, power_w, energy_j):
         ('{"apower": NaN}', "answered"),
         ('{"StatusSNS": {"ENERGY": {"Power": [1, 2]}}}', "answered"),
         ('{"meters": [{"power": 1}, {"power": 2}]}', "has 2 outlets; name the computer's"),
-        ("0", "tells 0 W, which this computer cannot draw"),
+        ("0", "reports 0 W, which this computer cannot draw"),
         ("1e9", "cannot draw"),
         ('{"error": "token=abcdefgh", "url": "http://a:secret@b/"}', "answered"),
     ],

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import greencv_core
+from greencv_core.report.book.contents import listed_pages
 from tests.conftest import ROOT, python
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -61,9 +62,7 @@ def test_make_without_a_target_lists_the_targets():
 
 
 def test_toc_names_pages_that_exist():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    pages = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
-    for page in map(Path, pages):
+    for page in (Path(page.file) for page in listed_pages(ROOT)):
         if page.parent.name == "notebooks":
             assert (ROOT / "notebooks" / f"{page.name}.ipynb").is_file()
         else:
@@ -80,6 +79,7 @@ def test_notebooks_are_stored_without_outputs_and_hold_no_algorithms(path):
     source = "\n".join("".join(c["source"]) for c in code)
     assert not re.search(r"^\s*(def|class|while) ", source, re.MULTILINE)
     assert "import torch" not in source
+    assert not re.search(r"^train = True", source, re.MULTILINE)
 
 
 def test_hooks_find_nothing_to_change_in_the_notebooks():

@@ -9,7 +9,9 @@ import yaml
 
 import greencv_core
 from greencv_core import analysis, metering, published
+from greencv_core.report.book.contents import listed_pages
 from tests.conftest import ROOT
+from tests.support import prose
 
 BOOK = ROOT / "book"
 PAGES = sorted(BOOK.glob("*.md")) + sorted(BOOK.glob("[!_n]*/*.md"))
@@ -37,8 +39,7 @@ def entry(text, key):
 
 
 def test_every_page_is_in_the_contents_once():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    named = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    named = [page.file for page in listed_pages(ROOT)]
     assert len(set(named)) == len(named)
     prose = {name for name in named if not name.startswith("book/notebooks/")}
     assert prose == {str(page.relative_to(ROOT).with_suffix("")) for page in PAGES}
@@ -140,3 +141,26 @@ def test_what_the_reference_names_has_a_docstring():
 
 def test_published_data_sets_have_their_part_of_the_reference():
     assert all(f"automodule:: greencv_core.published.{name}" in API for name in published.DATA_SETS)
+
+
+def found(page):
+    return [(f.line, f.kind) for text in prose.markdown("page", page) for f in prose.faults(text)]
+
+
+def test_words_to_avoid_and_long_sentences_are_found_with_their_lines():
+    short = "One sentence has few words. " * 9
+    long = "word " * (prose.MOST_WORDS + 1)
+    assert found(f"# Title\n\n{short}\n\nIt is told.\n\n- {long}\n- 33 %\n") == [
+        (5, "word"), (7, "sentence"), (8, "word"),
+    ]  # fmt: skip
+    assert found(f"```{{glossary}}\nrun\n  {long}\n```\n") == [(3, "sentence")]
+    assert found(f"```bash\n{long}\n```\n\n    {long}\n\n$$\n{long}\n$$\n") == []
+    assert found(f"It is `told` and [so](told.md), with {long[5:-50]}(95% CI 1 to 2).\n") == []
+
+
+def test_strings_docstrings_and_comments_are_checked():
+    source = (
+        '"""A note.\n\nIt is told.\n"""\nx = f"the meter {y} tells nothing"  # anew\nz = "tells"\n'
+    )
+    lines = [f.line for text in prose.python("module", source) for f in prose.faults(text)]
+    assert sorted(lines) == [3, 5, 5]

@@ -123,7 +123,7 @@ def test_failed_and_stopped_runs_are_packed_as_well(tmp_path):
     done = greencv_here("book", "--runs", bundle)
     assert done.returncode == 1
     assert "1 run failed.\n1 run stopped.\n" in done.stderr
-    assert "no run is finished with its energy" in done.stderr
+    assert "no finished run has an energy" in done.stderr
 
 
 def test_the_runs_commands_read_a_bundle(smoke_store, smoke_bundle, tmp_path):

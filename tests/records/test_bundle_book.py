@@ -21,10 +21,10 @@ from tests.support.refusals import one_line
 
 def test_the_book_needs_one_source_of_runs(smoke_store, smoke_bundle, tmp_path):
     line = one_line(greencv_here("book", "--runs", smoke_bundle, "--store", smoke_store))
-    assert line == "--runs and --store: a bundle is the store of its runs; give one of them"
+    assert line == "--runs and --store: a bundle contains its runs; use only one of the options"
     for other in (smoke_store, tmp_path / "nowhere"):
         line = one_line(greencv_here("book", "--runs", other))
-        assert line == f"--runs {other}: not a bundle: a file whose name ends in .parquet"
+        assert line == f"--runs {other}: not a bundle; its name must end in .parquet"
     assert one_line(greencv_here("book", "--runs", tmp_path / "a.parquet")).endswith(
         "this bundle does not exist"
     )

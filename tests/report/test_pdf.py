@@ -85,5 +85,5 @@ def test_a_pdf_without_a_report_or_a_browser_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "_build" / "html").mkdir(parents=True)
     (tmp_path / "_build" / "html" / "index.html").write_text("")
     monkeypatch.setenv(BROWSER, str(tmp_path / "none"))
-    with pytest.raises(GreencvError, match=r"^the PDF is printed by a browser, .*\bapt-get\b.*$"):
+    with pytest.raises(GreencvError, match=r"^found no browser to print the PDF: .*\bapt-get\b.*$"):
         build_pdf(tmp_path, print)

@@ -259,7 +259,7 @@ def test_a_notebook_accepts_an_incomplete_study(path, smoke_store, tmp_path, mon
 def test_a_book_without_a_finished_run_is_one_line(tmp_path):
     done = greencv("book", "smoke", "--no-train", "--store", tmp_path)
     assert done.returncode == 1
-    assert "no run is finished with its energy" in done.stderr
+    assert "no finished run has an energy" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,5 +1,6 @@
 """Collecting a study's records: each is read once."""
 
+import re
 import shutil
 from collections import Counter
 
@@ -12,7 +13,9 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.snapshot import StoreSnapshot
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
-from greencv_core.run.collect import run_study
+from greencv_core.run.collect import plan_size, run_study
+from greencv_core.utils.interpreters import NO_NOTES
+from tests.conftest import greencv_here
 from tests.support.progress import Progress
 from tests.support.refusals import refusal
 from tests.support.tables import made_up_runs
@@ -102,3 +105,31 @@ def test_a_snapshot_finds_files_that_changed_and_keeps_what_fits_into_memory(sto
     small = StoreSnapshot(store)
     assert list(small.records()) == list(small.records())
     assert set(reads.values()) == {2}
+
+
+def test_a_bundle_as_the_study_gives_its_runs(smoke_store, smoke_records, tmp_path, monkeypatch):
+    bundle = tmp_path / "smoke.parquet"
+    assert greencv_here("bundle", "smoke", "--store", smoke_store, "-o", bundle).returncode == 0
+    monkeypatch.setenv("GREENCV_STORE", str(tmp_path / "empty"))
+    found = collect(bundle)
+    assert {record.run_id for record in found} == {record.run_id for record in smoke_records}
+    assert plan_size(bundle, found) == len(found)
+    assert collect(bundle, store=tmp_path / "empty", train=False) == []
+
+
+def test_notes_say_what_is_missing_and_what_else_is_stored(store, monkeypatch, capsys):
+    ids = store.run_ids()
+    collect("smoke", store=store.location)
+    assert capsys.readouterr().err == ""
+    (store.location / f"{ids[0]}.json").unlink()
+    collect("smoke", store=store.location, train=False)
+    missing = f"1 of {len(ids)} runs of study smoke are missing."
+    assert capsys.readouterr().err.startswith(missing)
+    other = load_study("smoke").model_copy(update={"architectures": [STUDY.architectures[0]]})
+    collect(other, store=store.location, train=False)
+    assert re.search(
+        rf"\d+ of {len(ids) - 1} stored runs belong to study smoke", capsys.readouterr().err
+    )
+    monkeypatch.setenv(NO_NOTES, "1")
+    collect("smoke", store=store.location, train=False)
+    assert capsys.readouterr().err == ""

@@ -77,7 +77,7 @@ def test_people_read_the_same_estimate(smoke_store):
     assert title.strip() == "squeezenet1_1: 4 epochs of 128 images of digits"
     assert "cpu-1-thread" in row
     assert "J" in row
-    assert last == "In brackets: 95 % intervals. From 8 finished runs of 2 architectures."
+    assert last == "In brackets: 95% intervals. From 8 finished runs of 2 architectures."
 
 
 def test_more_epochs_take_more_and_another_data_set_is_taken_whole(smoke_store):

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import axe_playwright_python
-import yaml
 from playwright.sync_api import sync_playwright
 
+from greencv_core.report.book.contents import listed_pages
 from greencv_core.report.book.pdf import browser_arguments, find_browser
 from tests.conftest import REPORT, ROOT
 
@@ -255,9 +255,8 @@ def report_pages():
     """Return the paths of the report's pages: those of the built report, or of the contents."""
     if REPORT:
         return built_pages(REPORT)
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
-    return sorted([f"{file}.html" for file in files] + ["index.html", "search.html"])
+    files = [f"{page.file}.html" for page in listed_pages(ROOT)]
+    return sorted([*files, "index.html", "search.html"])
 
 
 PAGES = report_pages()

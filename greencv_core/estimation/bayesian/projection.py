@@ -3,7 +3,7 @@
 The energy of an epoch is idle power times its duration, plus the dynamic energy of its operations.
 Time and dynamic energy per operation are levels of the run in a stage of training. Before the run,
 they are predicted from other runs by :mod:`~greencv_core.estimation.bayesian.random_effects`; then
-every epoch is an observation of its own stage's level and, by their correlation, of later stages.
+every epoch is an observation of its stage's level and, by their correlation, of later stages.
 The number of remaining epochs is predicted by
 :mod:`~greencv_core.estimation.bayesian.early_stopping`.
 """
@@ -81,7 +81,7 @@ class Projection:
         fitted = self._fitted
         assert fitted is not None, "fit() comes first"
         if not fitted.trainings and not len(observed.epochs) and task.probe_epochs is None:
-            raise NotEnoughDataError("no finished training, no epoch and no batch tells of it")
+            raise NotEnoughDataError("no finished training, epoch or batch to predict from")
         rng = np.random.default_rng(SEED)
         measured = [epochs for epochs in (observed.epochs, task.probe_epochs) if epochs is not None]
         least_w = fitted.least_power_w.get(task.environment, np.inf)

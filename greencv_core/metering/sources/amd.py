@@ -4,7 +4,7 @@
 energy counter has provenance *measured*; without one, the power is sampled: *sampled*.
 https://rocm.docs.amd.com/projects/amdsmi/en/latest/ and the source of amdsmi 7.0.2 on PyPI;
 dies of the MI250: ``aldebaran_is_primary`` in Linux' ``amd/pm/swsmu/smu13/aldebaran_ppt.c``;
-counters that stand still or step back: https://github.com/ROCm/amdsmi/issues/38 and 115
+counters that do not move or step back: https://github.com/ROCm/amdsmi/issues/38 and 115
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class AmdSource:
     use_counter
         False integrates power even if there is a counter, for comparison.
 
-    Raises :class:`MeterError` if the card does not exist or its energy cannot be told.
+    Raises :class:`MeterError` if the card does not exist or its energy is unknown.
     """
 
     component: Component = "gpu"
@@ -108,7 +108,7 @@ class AmdSource:
         self.uses_counter = use_counter and not self._counter_problem
         if not self.uses_counter and not self.has_power:
             raise MeterError(
-                f"GPU {uuid} ({self.name}) tells neither energy nor power: its energy counter "
+                f"GPU {uuid} ({self.name}) reports neither energy nor power: its energy counter "
                 f"{self._counter_problem or 'is not used'}, its power is 0 or N/A"
             )
         self.every_refresh = not self.uses_counter
@@ -150,7 +150,7 @@ class AmdSource:
         return _number(info.get(self._power_key))
 
     def instant_power_w(self) -> float | None:
-        """Return the instantaneous power in watts; None if the card tells a mean only."""
+        """Return the instantaneous power in watts; None if the card only reports a mean."""
         return self.power_w() if self._power_key == "current_socket_power" else None
 
     def state(self) -> GpuState:
@@ -167,7 +167,7 @@ class AmdSource:
             sm_clock_mhz=self._clock_mhz(clocks.GFX),
             memory_clock_mhz=self._clock_mhz(clocks.MEM),
             power_limit_w=self._power_limit_w(),
-            # AMD SMI takes 0.1 s to tell what holds the clocks back.
+            # AMD SMI needs 0.1 s to report what holds the clocks back.
             processes=tuple(int(p["pid"]) for p in processes if isinstance(p, dict)),
         )
 
@@ -339,14 +339,14 @@ def _find_card(smi: Any, uuid: str) -> _Card:
 def _asic(smi: Any, handle: Any) -> dict[str, Any]:
     try:
         return dict(smi.amdsmi_get_gpu_asic_info(handle))
-    except UnicodeDecodeError as error:  # damaged firmware tells other bytes
+    except UnicodeDecodeError as error:  # damaged firmware returns other bytes
         return {"market_name": bytes(error.object).decode(errors="replace")}
     except Exception:
         return {}
 
 
 def _power_key(smi: Any, handle: Any) -> str | None:
-    """Return the name of the power that a card tells; None if each is 0 or N/A."""
+    """Return the name of the power that a card reports; None if each is 0 or N/A."""
     info = _query(smi, handle, "amdsmi_get_power_info") or {}
     return next((key for key in POWER_KEYS if _number(info.get(key))), None)
 

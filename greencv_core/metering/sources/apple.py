@@ -49,7 +49,7 @@ class _Channel:
     """Upper bound of the power on the largest chips."""
     refresh_s: float = SLOWEST_BATCH_S
     rests: bool = False
-    """Whether it stands still while its part of the chip is idle."""
+    """Whether it does not move while its part of the chip is idle."""
 
 
 CPU = _Channel("cpu_total_mj", "CPU", 300.0)
@@ -131,7 +131,7 @@ def _counter(monitor: _Monitor, channel: _Channel) -> CheckedCounter:
         functools.partial(monitor.read_j, channel),
         highest_w=channel.highest_w,
         refresh_s=channel.refresh_s,
-        # A part that rests is not told from one whose counter is stuck.
+        # An idle part looks like one whose counter is stuck.
         stuck_after_s=float("inf") if channel.rests else STUCK_AFTER_S,
     )
 
@@ -197,11 +197,11 @@ class AppleGpuSource:
         return self._monitor.read_j(GPU)
 
     def power_w(self) -> float | None:
-        """Return None: nothing tells the power."""
+        """Return None: there is no power reading."""
         return None
 
     def instant_power_w(self) -> float | None:
-        """Return None: nothing tells the power."""
+        """Return None: there is no power reading."""
         return None
 
     def state(self) -> GpuState:
@@ -248,7 +248,7 @@ def find_apple(*, with_gpu: bool) -> tuple[list[EnergySource], dict[str, str]]:
     }
     for channel in monitor.stuck:
         absent[f"apple {channel.name}"] = (
-            f"the counter of the {channel.name} stands still; restart the Mac, or update macOS"
+            f"the counter of the {channel.name} does not move; restart the Mac, or update macOS"
         )
     clocks = [c for c in (CPU, DRAM) if c in monitor.present and c not in monitor.stuck]
     metered = list(clocks)

@@ -28,7 +28,7 @@ CLOSE_S = 0.01  # time before an edge within which the end of a sample counts as
 LONGEST_PERIOD_S = 1.0
 """Longest sample; the model is not linear in the load, so a long mean would bias it."""
 MODEL_ERROR = 0.4
-"""Half-width of the 95 % interval: errors of up to 40 % were found against external meters in
+"""Half-width of the 95% interval: errors of up to 40% were found against external meters in
 hundreds of experiments (Fischer 2025, https://arxiv.org/abs/2509.22092)."""
 
 

@@ -1,4 +1,4 @@
-"""GPUs and Jetson boards through Linux' hwmon files, for hardware without a meter of its own.
+"""GPUs and Jetson boards through Linux' hwmon files, for hardware without its own meter.
 
 Only what is certain is read: a card by the name of its driver, a rail of a Jetson board by its
 label. ``energy1_input`` has provenance *measured*, power is *sampled*.
@@ -90,7 +90,7 @@ class HwmonSource:
         return self._read()
 
     def power_w(self) -> float | None:
-        """Return None: there is no power beside a counter."""
+        """Return None: there is no power in addition to a counter."""
         return None
 
     def instant_power_w(self) -> float | None:
@@ -98,7 +98,7 @@ class HwmonSource:
         return None
 
     def state(self) -> GpuState:
-        """Return the power limit; hwmon tells no more."""
+        """Return the power limit; hwmon reports no more."""
         return GpuState(power_limit_w=self.power_limit_w)
 
 
@@ -140,7 +140,7 @@ def open_gpu(uuid: str) -> HwmonSource:
     Raises
     ------
     MeterError
-        hwmon does not show it, or its energy cannot be told.
+        hwmon does not show it, or its energy is unknown.
     """
     if uuid == JETSON:
         return _open_rail("gpu")
@@ -244,7 +244,7 @@ def _all_rails() -> list[tuple[Path, str, str]]:
 def _open_rail(component: Component) -> HwmonSource:
     rails = _rails(component)
     if len(rails) != 1:
-        shared = f"the rail {SHARED_RAIL} supplies CPU and GPU, and they cannot be told apart"
+        shared = f"the rail {SHARED_RAIL} supplies both CPU and GPU"
         several = f"{len(rails)} rails are those of the {component.upper()}"
         none = f"no rail is that of the {component.upper()} alone"
         raise MeterError(f"Jetson: {several if rails else shared if _shared_rail() else none}")

@@ -105,7 +105,7 @@ class NvmlSource:
 
     @property
     def relative_uncertainty(self) -> float:
-        """NVML's documentation states 5 % for Fermi and Kepler, and nothing for later cards."""
+        """NVML's documentation states 5% for Fermi and Kepler, and nothing for later cards."""
         kepler = pynvml.NVML_DEVICE_ARCH_KEPLER
         stated = self._architecture is not None and self._architecture <= kepler
         return 0.05 / math.sqrt(3) if stated else 0.0
@@ -257,5 +257,5 @@ def visible_gpu_uuids() -> tuple[str, ...]:
 def _name(handle: Any) -> str:
     try:
         return str(pynvml.nvmlDeviceGetName(handle))
-    except UnicodeDecodeError as error:  # damaged firmware tells other bytes
+    except UnicodeDecodeError as error:  # damaged firmware returns other bytes
         return bytes(error.object).decode(errors="replace")

@@ -51,7 +51,7 @@ class Zone:
         Raises
         ------
         MeterError
-            It can only be read by root, or is gone.
+            It can only be read by root, or does not exist.
         RefusedReadError
             It may answer later.
         """

@@ -1,4 +1,4 @@
-"""What ROCm's system tells of AMD GPUs: which are visible, and whose energy cannot be told.
+"""AMD GPUs in ROCm's system files: which are visible, and whose energy is unknown.
 
 Variables: https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html and
 ``rocclr/device/rocm/rocdevice.cpp``, where an empty ``HIP_VISIBLE_DEVICES`` counts as none.
@@ -36,7 +36,7 @@ PARTITIONED = (
 
 
 def shared_energy(device_id: str, gfx: str, whole_card: bool) -> str:
-    """Return why a GPU has no energy of its own; empty if it has.
+    """Return why a GPU's own energy is unknown; empty if it is known.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def shared_energy(device_id: str, gfx: str, whole_card: bool) -> str:
         Whether the energy of both dies is meant.
     """
     if device_id in CPU_INSIDE or gfx in INTEGRATED:
-        return "its sensor shows GPU and CPU together, and they cannot be told apart"
+        return "its sensor shows the sum of GPU and CPU"
     if device_id in TWO_DIES and not whole_card:
         return (
             "it is one of two dies of a card, whose sensor shows the sum of both; meter all dies "

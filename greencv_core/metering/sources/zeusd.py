@@ -1,7 +1,7 @@
 """CPU and DRAM energy through zeusd, the daemon of Zeus that reads RAPL as root.
 
-zeusd answers HTTP on a Unix socket: ``GET /discover`` names the CPUs, and ``GET
-/cpu/get_cumulative_energy`` tells their microjoules. It adds a counter's range at each wrap that it
+zeusd answers HTTP on a Unix socket. ``GET /discover`` names the CPUs, and ``GET
+/cpu/get_cumulative_energy`` their microjoules. It adds a counter's range at each wrap that it
 sees, and forgets these wraps when it restarts; both are undone here by the range.
 Source: https://github.com/ml-energy/zeus/tree/master/zeusd (``src/routes/cpu.rs``,
 ``src/routes/server.rs``, ``src/config.rs``).
@@ -60,13 +60,13 @@ class ZeusdZone(Zone):
         Raises
         ------
         MeterError
-            zeusd no longer tells this counter.
+            zeusd no longer has this counter.
         RefusedReadError
             zeusd does not answer now, as while it restarts.
         """
         value_j = _energies_uj(str(self.path), self.cpu_id).get(self.field)
         if not isinstance(value_j, int | float) or isinstance(value_j, bool):
-            raise MeterError(f"zeusd tells no {self.field} of CPU {self.cpu_id}")
+            raise MeterError(f"zeusd reports no {self.field} of CPU {self.cpu_id}")
         energy_j = value_j / 1e6
         return energy_j if self.range_j is None else energy_j % self.range_j
 
@@ -77,7 +77,7 @@ def find_zeusd(components: Collection[Component]) -> list[RaplSource]:
     Raises
     ------
     MeterError
-        zeusd does not answer, or does not tell what is needed.
+        zeusd does not answer, or its answer is incomplete.
     """
     path = os.environ.get("ZEUSD_SOCK_PATH", SOCKET)
     if not components or not hasattr(socket, "AF_UNIX"):
@@ -114,7 +114,7 @@ def _package_ids(path: str) -> list[int]:
     found = [cpu_id for cpu_id in ids if f"intel-rapl:{cpu_id}" in packages]
     if not found:
         raise MeterError(
-            "zeusd does not tell which of its zones are CPU packages, and /sys/class/powercap "
+            "zeusd does not report which of its zones are CPU packages, and /sys/class/powercap "
             "cannot be read here; in a container, mount it"
         )
     return found
@@ -136,7 +136,7 @@ def _energies_uj(path: str, cpu_id: int) -> dict[str, Any]:
     url = f"/cpu/get_cumulative_energy?cpu_ids={cpu_id}&cpu=true&dram=true"
     energies = _get(path, url).get(str(cpu_id))
     if not isinstance(energies, dict):
-        raise RefusedReadError(f"zeusd did not tell the energy of CPU {cpu_id}")
+        raise RefusedReadError(f"zeusd did not report the energy of CPU {cpu_id}")
     return energies
 
 

@@ -2,7 +2,7 @@
 
 Version 1 has ``energy_consumed`` alone; version 2 adds the energies of CPU, GPU and RAM, 2.2 the
 data centre's PUE, and version 3 utilisations and water. Energies are in kWh and include the PUE,
-which is taken out. The columns do not say how an energy is known: CodeCarbon reads the energy
+which is removed. The columns do not say how an energy is known: CodeCarbon reads the energy
 counter of NVIDIA's GPUs, reads RAPL for the CPU or assumes a share of its rated power, and always
 assumes the power of the memory. So the sum, the CPU and the memory are estimated, and only an
 NVIDIA GPU's energy is measured.

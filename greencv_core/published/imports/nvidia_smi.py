@@ -3,7 +3,7 @@
 A log is one training: its energy is the power of each GPU, integrated over time by trapezia from
 the first reading to the last. A log of several GPUs gives a run for each, or one run of their sum
 where that is asked for. What could be summed wrongly is refused: a clock that was set back,
-readings of GPUs that cannot be told apart, a long gap, another device in mid-file.
+readings of GPUs without an index, a long gap, another device in mid-file.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import count, one_line
 
 GPU_KEYS = ("uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id", "index", "serial", "gpu_serial", "name")
-"""Columns that tell GPUs apart, the surest first; a name does so where each GPU has another."""
+"""Columns that identify a GPU, the surest first; a name does if no two GPUs have it."""
 _POWERS = ("power.draw", "power.draw.average", "power.draw.instant")
 _OWN, _RENAMED = HEADERS
 _TITLES = {

@@ -64,7 +64,7 @@ def skip_text(content: Bytes, starts: Positions, text: bytes) -> Positions:
 def numbers(
     content: Bytes, starts: Positions, most: int, before: Numbers = _NO_NUMBER
 ) -> tuple[Numbers, Positions]:
-    """Return numbers of one to so many digits, after those before, and where they end.
+    """Return numbers of up to a number of digits, after those before, and where they end.
 
     What follows is not looked at, even if it is a digit. In all, nine digits are the most.
     """
@@ -89,7 +89,7 @@ def numbers(
 def decimal_numbers(
     content: Bytes, starts: Positions, most: int, decimals: int
 ) -> tuple[NDArray[np.float64], Positions]:
-    """Return numbers of up to so many digits before and after the point, and where they end."""
+    """Return numbers with some digits before and after the point, and where they end."""
     values, points = numbers(content, starts, most)
     require(content[points] == _POINT)
     values, ends = numbers(content, points + 1, decimals, values)

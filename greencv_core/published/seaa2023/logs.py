@@ -1,6 +1,6 @@
 """Runs of del Rey et al. (SEAA 2023), recomputed from their raw logs.
 
-The processor's logs are parsed in a thread of their own, many at once by Arrow, which leaves the
+The processor's logs are parsed in another thread, many at once by Arrow, which leaves the
 interpreter to the GPU's.
 """
 

@@ -139,7 +139,7 @@ def _fields(content: bytes) -> list[str]:
 
 
 def ending_of(rest: bytes, separators: int) -> Ending:
-    """Return what follows the last whole line of a log, whose lines have so many commas."""
+    """Return what follows the last whole line of a log, whose lines have this number of commas."""
     if not rest:
         return "whole line"
     return "half a line" if rest.count(b",") < separators else "line without end"

@@ -158,7 +158,7 @@ class Folder(Backend):
             raise BadInputError(f"{self.where}: cannot be written to: {error.strerror}") from error
 
     def move(self, name: str, folder: str) -> str:
-        """Move a file into a subfolder, under a numbered name if its own is taken."""
+        """Move a file into a subfolder, under a numbered name if its own is in use."""
         path, subfolder = self.location / name, self.location / folder
         try:
             subfolder.mkdir(exist_ok=True)

@@ -82,7 +82,7 @@ class ObjectStore(Backend):
             yield opened
         except (GreencvError, FileNotFoundError, FileExistsError, UnreadableError):
             raise
-        except Exception as error:  # every driver has error classes of its own
+        except Exception as error:  # every driver has its own error classes
             kind = kind or _kind(error)
             raise kind(f"{self.where}: {problem}: {_reason(error)}") from error
 
@@ -195,7 +195,7 @@ class ObjectStore(Backend):
             self._opened[0].rm_file(f"{self._opened[1]}/{probe}")
 
     def move(self, name: str, folder: str) -> str:
-        """Move an object into a subfolder, under a numbered name if its own is taken."""
+        """Move an object into a subfolder, under a numbered name if its own is in use."""
         with self._driver(f"{name} cannot be moved") as (files, path):
             for target in numbered(Path(name)):
                 moved = f"{folder}/{target.name}"

@@ -41,12 +41,14 @@ from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
+from greencv_core.report.book.contents import listed_pages
 from greencv_core.report.book.number_exhibits import write_pages
+from greencv_core.report.book.offered_notebooks import offer_notebooks
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
 from greencv_core.utils.downloads import VARIABLE, Progress, data_location, summarise_problems
 from greencv_core.utils.errors import GreencvError
-from greencv_core.utils.interpreters import child_environment
+from greencv_core.utils.interpreters import NO_NOTES, child_environment
 from greencv_core.utils.paths import git_commit, git_environment
 
 Log = Callable[[str], None]
@@ -56,6 +58,8 @@ PUBLISHED_PAGES = (
     "claims", "decision", "evidence", "index", "metering", "reanalysis", "rq3_estimation",
 )  # fmt: skip
 """Notebooks that use published data."""
+_SETTINGS = ("_config.yml", "_toc.yml", "CITATION.cff")
+"""Files of the project's folder that Sphinx reads."""
 BUNDLED_PAGES = ("claims", "decision")
 """Notebooks that also show the bundled runs."""
 
@@ -128,10 +132,8 @@ def _portable_path(folder: Path, path: str | Path, root: Path) -> str:
 
 
 def _notebooks(root: Path) -> list[Path]:
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [toc["root"]]
-    pages += [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    names = [Path(page).name for page in pages if Path(page).parent.name == "notebooks"]
+    pages = [Path(page.file) for page in listed_pages(root)]
+    names = [page.name for page in pages if page.parent.name == "notebooks"]
     return [root / "notebooks" / f"{name}.ipynb" for name in names]
 
 
@@ -148,7 +150,8 @@ def _own_kernel() -> Iterator[dict[str, str]]:
         yield child_environment(
             JUPYTER_PATH=name, JUPYTER_DATA_DIR=name, JUPYTER_CONFIG_DIR=name, IPYTHONDIR=name,
             MATPLOTLIBRC=str(Path(matplotlib.get_data_path(), "matplotlibrc")),
-            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1", **{VARIABLE: data_location()},
+            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1",
+            **{VARIABLE: data_location(), NO_NOTES: "1"},
         )  # fmt: skip
 
 
@@ -204,7 +207,7 @@ def _execute(
 def _render(
     root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], log: Log
 ) -> Path:
-    pages = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
+    pages = [*(root / name for name in _SETTINGS), *sorted((root / "book").rglob("*"))]
     address, commit = repository_url(root), git_commit(root)
     key = _digest(
         [
@@ -221,12 +224,11 @@ def _render(
     source = root / "_build" / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(root / "book", source / "book")
-    for name in ("_config.yml", "_toc.yml"):
+    for name in _SETTINGS:
         shutil.copy(root / name, source)
     files = source / "beside"  # copied into the HTML unchanged, by _config.yml
-    ignored = shutil.ignore_patterns(".*", "__pycache__")
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
-    shutil.copytree(root / "notebooks", files / "notebooks", ignore=ignored)
+    offer_notebooks(root / "notebooks", executed, files / "notebooks")
     write_pages(executed, source / "book" / "notebooks", files, links)
     write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from greencv_core.report.book.contents import listed_pages
 from greencv_core.utils.errors import GreencvError
 
 if TYPE_CHECKING:
@@ -59,15 +60,11 @@ def browser_arguments() -> list[str]:
     return [*quiet, *(["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else [])]
 
 
-def build_pdf(root: Path, log: Log) -> Path:
-    """Print the report in a project's ``_build/html/``: A4, with contents, outline and links.
+def load_browser() -> tuple[Any, Any, str]:
+    """Return the modules playwright and pypdf, and the browser's path.
 
-    Without a report, a browser or Playwright, or if the browser fails, it raises
-    :class:`GreencvError`.
+    If one of them is missing, it raises :class:`GreencvError`.
     """
-    html = root / "_build" / "html"
-    if not (html / "index.html").is_file():
-        raise GreencvError(f"there is no report in {html}: build it first (make html)")
     try:
         import playwright.sync_api as playwright
         import pypdf
@@ -78,9 +75,22 @@ def build_pdf(root: Path, log: Log) -> Path:
     browser = find_browser()
     if browser is None:
         raise GreencvError(
-            "the PDF is printed by a browser, and none was found: install Chromium "
-            f"(apt-get install chromium) or Google Chrome, or name one in {BROWSER}"
+            "found no browser to print the PDF: install Chromium (apt-get install chromium) or "
+            f"Google Chrome, or set {BROWSER} to the path of one"
         )
+    return playwright, pypdf, browser
+
+
+def build_pdf(root: Path, log: Log) -> Path:
+    """Print the report in a project's ``_build/html/``: A4, with contents, outline and links.
+
+    Without a report, a browser or Playwright, or if the browser fails, it raises
+    :class:`GreencvError`.
+    """
+    html = root / "_build" / "html"
+    if not (html / "index.html").is_file():
+        raise GreencvError(f"there is no report in {html}: build it first (make html)")
+    playwright, pypdf, browser = load_browser()
     log("printing the PDF")
     authors = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["author"]
     try:
@@ -170,10 +180,8 @@ def _pages(root: Path) -> list[dict[str, str]]:
 
     The reference of the programming interface is left out.
     """
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    pages = [{"path": f"{toc['root']}.html", "part": ""}]
-    for part in toc["parts"]:
-        for chapter in part["chapters"]:
-            if not chapter["file"].startswith("book/api/"):
-                pages.append({"path": f"{chapter['file']}.html", "part": part["caption"]})
-    return pages
+    return [
+        {"path": f"{page.file}.html", "part": page.part}
+        for page in listed_pages(root)
+        if not page.file.startswith("book/api/")
+    ]

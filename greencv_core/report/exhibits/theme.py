@@ -93,7 +93,7 @@ def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, A
 
 
 def legend(axes: Axes, handles: Sequence[Artist] | None = None, title: str | None = None) -> None:
-    """Put the legend of a figure's only axes beside them or, on a narrow screen, below them."""
+    """Put the legend of a figure's only axes next to them or, on a narrow screen, below them."""
     if handles is None:
         handles = axes.get_legend_handles_labels()[0]
     if is_narrow():

@@ -1,1 +1,1 @@
-"""The files beside the report: results.json, runs.csv, runs.parquet, datapackage.json."""
+"""The files next to the report: results.json, runs.csv, runs.parquet, datapackage.json."""

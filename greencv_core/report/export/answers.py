@@ -32,8 +32,8 @@ _OF_ENVIRONMENT = (
     "largest_saving", "largest_savings_by_architecture", "savings_without_loss",
 )  # fmt: skip
 _KEYS = {
-    "saving": "share of the energy per image of the condition it is saved against: 0.2 is 20 %",
-    "ci_low, ci_high": "95 % interval, in the unit of the figure beside it",
+    "saving": "share of the energy per image of the condition it is saved against: 0.2 is 20%",
+    "ci_low, ci_high": "95% interval, in the unit of the value next to it",
     "median, q1, q3, mean, sd": "in the unit of the object's key or of its field 'value'",
     "hodges_lehmann_shift": "b less a, in the unit of the field 'value'",
     "gflops, low, high": "of a break-even or a crossing: GFLOPs per image",
@@ -46,7 +46,7 @@ _KEYS = {
     "variation": "standard deviation of natural logarithms",
     "sd_between, sd_within": "between and within sessions, of natural logarithms",
     "size": "of a drift, jump or difference between groups, relative: 0.1 is 10 %",
-    "icc": "share of the variance of logarithms that lies between sessions (0 to 1)",
+    "icc": "share of the variance of logarithms between sessions (0 to 1)",
     "unanswered": "why these runs have no answer",
     "null": "a figure that the runs do not define",
     "digits": "figures have six significant digits, p values four; a p value below 5e-10 is 0",

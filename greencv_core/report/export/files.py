@@ -33,7 +33,7 @@ def write_results(
     commit: str,
     homepage: str | None = None,
 ) -> None:
-    """Write the results' files beside the HTML.
+    """Write the results' files next to the HTML.
 
     ``results.json`` has every result, ``runs.parquet`` and ``runs.csv`` the table of all runs,
     ``datapackage.json`` describes them with their hashes, ``ro-crate-metadata.json`` for archives

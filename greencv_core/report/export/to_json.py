@@ -27,7 +27,7 @@ _SENTENCES = ("environment_sentence", "sentence", "effects_sentence", "efficienc
 
 
 def plain(value: Any, name: str = "", digits: int = DIGITS) -> Any:
-    """Return a result as JSON values, with so many significant digits.
+    """Return a result as JSON values, with a number of significant digits.
 
     A result object becomes an object of its fields and ``sentences``, a table a list of rows, an
     unavailable result its reason, an undefined figure null. Arrays (a figure a run) are left

@@ -64,7 +64,7 @@ def _with_prefix(value: float) -> str:
 
 
 def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[np.float64]) -> None:
-    """Write names beside points, above and below in turn, or where there is space."""
+    """Write names next to points, above and below in turn, or where there is space."""
     figure.draw_without_rendering()  # lays out the axes, which fixes positions on paper
     to_pt = 72 / figure.dpi
     places = axes.transData.transform(points) * to_pt
