@@ -74,15 +74,15 @@ def compare_saving(theirs: float, low: float, high: float) -> tuple[Standing, st
     least, most = 1 - (1 - theirs) * AGREEMENT, 1 - (1 - theirs) / AGREEMENT
     within = f"the margin of agreement ({100 * least:.1f} to {percent(most)})"
     if low <= 0:
-        return "not shown", "Not shown: the interval includes no saving."
+        return "not shown", "Not shown: the interval includes 0."
     if low > theirs:
-        return "holds", "Holds: the saving is shown to be larger."
+        return "holds", "Holds: the saving is larger."
     if low > least and high < most:
         return "holds", f"Holds: the interval lies within {within}."
     if low > least:
-        return "holds", f"Holds: the saving is shown to lie within {within} or above."
+        return "holds", f"Holds: the saving lies within {within} or above."
     if high < theirs:
-        return "holds in part", "Holds in part: a saving is shown, but a smaller one."
+        return "holds in part", "Holds in part: there is a saving, but a smaller one."
     return "not shown", (
         "Not shown: there is a saving, but it may lie below the margin of agreement "
         f"({percent(least)}) or within it."

@@ -276,7 +276,7 @@ def _questions(correctness: str) -> list[_Question]:
             "matching",
             "Hardware should match the model: simple architectures take less in the less powerful "
             "environment, complex ones in the more powerful",
-            "No figure; Cloud took less than Local ML for VGG16 alone, corrected as well",
+            "No figure; Cloud used less than Local ML for VGG16 only",
             _of_runs(ask_matching),
             max,
         ),

@@ -103,7 +103,7 @@ _HEADINGS = {
     "put_back": "Run put back",
     "abstract": "Largest saving in the abstract",
     "public_runs": "Public runs",
-    "pairs_told_apart": "Pairs told apart (Dunn)",
+    "pairs_differing": "Significant pairs (Dunn)",
 }
 
 _NAMES = {

@@ -216,7 +216,7 @@ def verdict(scores: Scores) -> Markdown:
 def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown:
     """Return a box on the data of the page's first part, or on how to get them."""
     if isinstance(trajectories, Unavailable):
-        return missing_note(trajectories, "that part of the page")
+        return missing_note(trajectories, "This part of the page is empty without them.")
     tasks = [trajectory.task for trajectory in trajectories]
     return admonition(
         "note",
