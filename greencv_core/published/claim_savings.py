@@ -153,14 +153,14 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     test = non_inferiority(dear, cheap, terms.margin, images)
     points = f"{100 * terms.margin:g} points"
     here = (
-        f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95 %; "
+        f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95%; "
         f"non-inferiority, {p_value(test.p)})"
     )
     standing: Standing
     if test.passes:
-        standing, verdict = "holds", f"Holds: the loss is shown to be below {points}."
+        standing, verdict = "holds", f"Holds: the loss is below {points}."
     elif test.loss_low > terms.margin:
-        standing, verdict = "does not hold", f"Does not hold: the loss is shown to exceed {points}."
+        standing, verdict = "does not hold", f"Does not hold: the loss exceeds {points}."
     else:
         standing, verdict = "not shown", f"Not shown: the loss may be below {points} or above."
     verdict = f"{verdict} {image_error_sentence(pd.concat(parts), terms.column)}".strip()
@@ -184,7 +184,7 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
         f"{condition_name(cheap)} against {condition_name(dear)}: {name} {word} by "
         f"{abs(loss):.3f} ({_NO_INTERVAL})"
     )
-    verdict = "Not shown: there is one run a condition, and no spread to judge a loss by."
+    verdict = "Not shown: with one run per condition, there is no spread to judge a loss by."
     return Answer("not shown", verdict, here, n, loss)
 
 
@@ -210,7 +210,7 @@ def _largest_against_sound(taught: pd.DataFrame, terms: Terms) -> Saving:
     dear, cheap = max(sound, key=energies.__getitem__), min(parts, key=energies.__getitem__)
     if dear == cheap:
         raise NotEnoughDataError(
-            f"{condition_name(cheap)} takes least energy, and no condition that takes more is "
+            f"{condition_name(cheap)} uses the least energy, and no condition that uses more is "
             f"shown to be within {100 * terms.margin:g} points of the best {quantity(terms.column)}"
         )
     ends = [dict(zip(CONDITIONS, key, strict=True)) for key in (dear, cheap)]

@@ -23,12 +23,12 @@ _IN_A_SENTENCE = {
     "not shown": ("is not shown", "are not shown"),
 }
 _SHARES = ("largest_saving", "saving_without_loss")
-_CLASSES = {
+VERDICT_CLASSES = {
     "holds": "yes",
     "holds in part": "part",
     "does not hold": "no",
     "not shown": "open",
-    "cannot be asked": "none",
+    "cannot be tested": "none",
 }
 _MINUS = "\N{MINUS SIGN}"
 
@@ -63,7 +63,7 @@ def _cell(key: str, name: str, claim: Mapping[str, Any]) -> str:
     figure = claim["figure"]
     shown = "" if figure is None else f"<small>{_figure(key, figure)}</small>"
     return (
-        f'<td class="gcv-verdict-{_CLASSES[verdict]}">'
+        f'<td class="gcv-verdict-{VERDICT_CLASSES[verdict]}">'
         f'<a href="#{_detail(key, name)}">{html.escape(verdict)}</a>{shown}</td>'
     )
 
@@ -105,7 +105,7 @@ def _detail_row(key: str, name: str, claim: Mapping[str, Any]) -> str:
 def verdict_counts_sentence(results: EvidenceResults) -> str:
     """Say how many verdicts there are of each kind."""
     verdicts = _frame(results)["verdict"]
-    asked = verdicts[verdicts != "cannot be asked"]
+    asked = verdicts[verdicts != "cannot be tested"]
     counts = asked.value_counts()
     named = [
         f"{counts[verdict]} {one if counts[verdict] == 1 else many}"
