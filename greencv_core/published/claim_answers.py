@@ -32,7 +32,7 @@ class Answer:
     standing: Standing
     verdict: str
     here: str = ""
-    """Estimates with their 95 % intervals, or tests; empty if the claim cannot be tested."""
+    """Estimates with their 95% intervals, or tests; empty if the claim cannot be tested."""
     n: int = 0
     """Number of runs behind the verdict."""
     figure: float | None = None

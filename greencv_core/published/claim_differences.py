@@ -35,7 +35,7 @@ from greencv_core.published.claim_answers import (
 from greencv_core.utils.text import count, listed, number, p_value, quantity
 
 FEWEST_UNITS = 5
-"""Architectures for a correlation: no order of four would be shown at 5 %."""
+"""Architectures for a correlation: no order of four would be shown at 5%."""
 MOST_PERMUTED = 8
 """Architectures whose orders are all counted; for more, Student's t is close."""
 FEWEST_BLOCKS = 3
@@ -108,7 +108,7 @@ def ask_correlation(x: str, y: str, runs: pd.DataFrame) -> Answer:
     """Ask whether ``y`` rises with ``x``, in each environment, with architectures as units.
 
     Runs of an architecture say nothing of what another one takes, so that each counts once
-    (:func:`correlate_architectures`). It holds if it is shown in every environment, each at 5 %;
+    (:func:`correlate_architectures`). It holds if it is shown in every environment, each at 5%;
     for some of them, tests are adjusted by Holm's method. The figure is the lowest correlation.
     """
     reason = missing(runs, "architecture", x, y)

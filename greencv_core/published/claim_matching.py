@@ -132,7 +132,7 @@ def _lines(runs: pd.DataFrame) -> list[_Pair]:
 
 
 def _exponent(line: BreakEven) -> tuple[float, float, float]:
-    """Return the exponent of the ratio over GFLOPs, with its 95 % interval."""
+    """Return the exponent of the ratio over GFLOPs, with its 95% interval."""
     x, y = (np.log10(line.points[name].to_numpy()) for name in ("gflops_per_image", "ratio"))
     fit = stats.linregress(x, y)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * float(fit.stderr)

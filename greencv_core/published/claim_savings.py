@@ -66,7 +66,7 @@ def ask_largest_saving(theirs: float, terms: Terms, runs: pd.DataFrame) -> Answe
 
 
 def compare_saving(theirs: float, low: float, high: float) -> tuple[Standing, str]:
-    """Return the verdict of a saving's 95 % interval on the figure of another study.
+    """Return the verdict of a saving's 95% interval on the figure of another study.
 
     A saving is as large as theirs if it is shown to leave at most :data:`AGREEMENT` times the
     energy that theirs leaves, and agrees with it if it also leaves no less than that share.
@@ -133,7 +133,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
 
     The dearer condition is the dearest of those that are shown to lose less than the margin against
     the best: nothing can be lost against one that failed. Conditions without correctness do not
-    count. The figure is the loss of mean correctness with its 90 % interval.
+    count. The figure is the loss of mean correctness with its 90% interval.
     """
     name = quantity(terms.column)
     taught = runs.dropna(subset=[terms.column]) if terms.column in runs else runs.iloc[:0]

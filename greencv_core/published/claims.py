@@ -80,13 +80,13 @@ class Claim:
     claim: str
     original: str
     here: str
-    """Estimates with their 95 % intervals, or tests; empty if the claim cannot be tested."""
+    """Estimates with their 95% intervals, or tests; empty if the claim cannot be tested."""
     figure: float | None
     """Eta squared (with one run a condition, Kendall's W), saving, loss of correctness, rank
     correlation or exponent; of several, the one that supports the claim least."""
     ci_low: float | None
     ci_high: float | None
-    """95 % interval (of a loss, 90 %); None where the figure has none."""
+    """95% interval (of a loss, 90%); None where the figure has none."""
     n: int
     """Number of runs behind the verdict."""
     standing: Standing

@@ -167,7 +167,7 @@ def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def uncertainty_table(record: RunRecord) -> pd.DataFrame:
-    """Return energy, uncertainty and 95 % interval of a run, by component and in total."""
+    """Return energy, uncertainty and 95% interval of a run, by component and in total."""
     parts = record.total.components if record.total else {}
     rows = [
         _uncertainty_row(name.upper(), part.energy_j, part.uncertainty_j)
@@ -201,7 +201,7 @@ def comparisons_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return one row for each pair of meters that were read in the same windows.
 
     Columns: the ratio of their readings, and the share of runs in which the two agree (the
-    difference is within its 95 % interval, by the uncertainties of both).
+    difference is within its 95% interval, by the uncertainties of both).
     """
     rows = [
         {
