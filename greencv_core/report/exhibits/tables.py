@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from greencv_core.analysis.comparison.omnibus import Comparison
 from greencv_core.analysis.result import Unavailable
@@ -27,7 +26,7 @@ from greencv_core.report.exhibits.labels import (
     single_component,
     with_names,
 )
-from greencv_core.report.exhibits.markdown import NO_FORMULAS, paragraph
+from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.theme import order_by_complexity
 from greencv_core.utils.text import count, decimals, number, percent
 
@@ -149,9 +148,9 @@ def _csv_value(value: Any) -> Any:
     return f"'{line}" if line.startswith(_FORMULA) else line
 
 
-def show_table_or_text(frame: pd.DataFrame, caption: str, otherwise: str) -> Exhibit | Markdown:
-    """Return a table, or a sentence if it would be empty."""
-    return paragraph(otherwise) if frame.empty else show_table(frame, caption)
+def show_if_any(frame: pd.DataFrame, caption: str) -> Exhibit | None:
+    """Return a table; None if it would be empty, and the book leaves its section out."""
+    return None if frame.empty else show_table(frame, caption)
 
 
 def collapsible_tables(

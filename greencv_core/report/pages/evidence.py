@@ -248,9 +248,7 @@ def sessions(results: EvidenceResults) -> Markdown:
             sentences.append(f"{short_source(name)}: {spread.sentence()}")
     single = [short_source(name) for name in results.tables if name not in results.sessions]
     if single:
-        sentences.append(
-            f"{listed(single)}: one run per condition; sessions are unknown."
-        )
+        sentences.append(f"{listed(single)}: one run per condition; sessions are unknown.")
     return bullet_list(sentences)
 
 

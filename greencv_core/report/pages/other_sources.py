@@ -23,7 +23,7 @@ def wall_meter_sentence(runs: pd.DataFrame) -> str:
     return (
         f"The wall meter reads {ratio.median():.2f} times CodeCarbon's estimate of the same run "
         f"(median of {count(len(compared), 'run')}; {ratio.min():.2f} to {ratio.max():.2f}). "
-        "CodeCarbon also states a CPU power, which is far above its own CPU energy. With that "
+        "CodeCarbon also states a CPU power that is far above its own CPU energy. With that "
         f"power in the estimate, the ratio is {other.median():.2f} ({other.min():.2f} to "
         f"{other.max():.2f}). "
         f"{count(left_out, 'run')} with a negative CPU energy are left out."
