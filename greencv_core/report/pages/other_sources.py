@@ -66,5 +66,5 @@ def epoch_readings_sentence(runs: pd.DataFrame) -> str:
         "energy after one epoch and after four. Three times the first epoch's energy is "
         f"{percent(error.median())} more than that of the three later epochs (median of "
         f"{count(len(runs), 'run')}; {signed_percent(error.min())} to "
-        f"{signed_percent(error.max())}), as each reading also contains the start of a session."
+        f"{signed_percent(error.max())}). Each reading also contains the start of a session."
     )

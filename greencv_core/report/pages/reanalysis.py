@@ -137,9 +137,8 @@ def answer(loss: HeadlineLoss, reanalysis: Reanalysis | Unavailable) -> Markdown
 def headline_figure(reanalysis: Reanalysis) -> Exhibit:
     """Show the largest saving by each energy, with and without removals."""
     caption = (
-        "Largest saving of GPU energy per image (%, published) between two conditions, by each way "
-        "to calculate the energy; the labelled values are without the runs removed by hand; "
-        "bars: 95% intervals"
+        "Largest saving of GPU energy per image (%, published), by each way to calculate the "
+        "energy. Labelled: without the runs removed by hand. Bars: 95% intervals"
     )
     return figure_exhibit(partial(_headline_figure, reanalysis), caption, reanalysis.every_run)
 

@@ -53,8 +53,9 @@ def answer(reanalysis: Reanalysis) -> Markdown:
     """Name the problems, and say which of them matters to the headlines."""
     effects = reanalysis.effects.set_index("claim")
     text = (
-        "Five that the paper does not mention: epochs are miscounted, power is cut to whole watts, "
-        "logs lack their end, a GPU ran a second program, and energy includes idle power."
+        "Five problems that the paper does not mention. Epochs are miscounted, power is cut to "
+        "whole watts, some logs are incomplete, and one GPU ran a second program. Energy includes "
+        "idle power."
     )
     corrected = _largest_change(effects, "published", [CORRECTED])
     net = _largest_change(effects, CORRECTED, list(IDLE))
@@ -153,8 +154,8 @@ def epochs_figure(reanalysis: Reanalysis) -> Exhibit | None:
     if counted.empty:
         return None
     caption = (
-        "Epochs of the published and of the corrected count, minus those that the run's log shows; "
-        "each mark is a log; the line at zero is agreement"
+        "Epochs of the published and of the corrected count, minus those that the run's log shows. "
+        "Each mark is a log; the line at zero is agreement"
     )
     return figure_exhibit(partial(_epochs_figure, counted), caption, counted)
 
@@ -196,7 +197,7 @@ def beginning_figure(
     title = f"{people_name(architecture)}, {environment}, run {repetition}"
     caption = (
         "Power (W, published) and utilisation (%) of the GPU in the first "
-        f"7 minutes of one run ({title}); dashed: idle power in the first line and before work"
+        f"7 minutes of one run ({title}). Dashed: idle power in the first line and before work"
     )
     runs = reanalysis.every_run
     draw = partial(_beginning_figure, read_log(path), reanalysis.idle_power.loc[environment], title)
@@ -227,7 +228,7 @@ def corrections_figure(reanalysis: Reanalysis) -> Exhibit:
     runs = reanalysis.runs("published")
     caption = (
         "Median energy per image (J, published) of each condition: as published, corrected, and "
-        "net of each idle power; a grey line joins the values of a condition"
+        "net of each idle power. A grey line joins the values of a condition"
     )
     return figure_exhibit(partial(_corrections_figure, runs), caption, runs)
 
