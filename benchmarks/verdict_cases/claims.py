@@ -52,7 +52,7 @@ def study(rng, architectures, environments, n, *, stray=0.0, sd=0.05):
 
 
 def is_yes(answer):
-    return None if answer.standing == "cannot be asked" else answer.standing in YES
+    return None if answer.standing == "cannot be tested" else answer.standing in YES
 
 
 def architectures_differ(rng, **sizes):

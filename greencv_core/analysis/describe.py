@@ -62,17 +62,16 @@ def uncertainty_sentence(runs: pd.DataFrame) -> str:
     """Describe the uncertainty of the energy of a run."""
     known = runs[runs["energy_uncertainty_j"].notna() & (runs["energy_j"] > 0)]
     if known.empty:
-        return "These runs were made by a version that stated no uncertainty."
+        return "The records of these runs state no uncertainty."
     half = COVERAGE_FACTOR * known["energy_uncertainty_j"] / known["energy_j"]
     same = half.max() - half.min() < 0.005
-    spread = "" if same else f" (from {percent(half.min(), 1)} to {percent(half.max(), 1)})"
+    spread = "" if same else f"; {percent(half.min(), 1)} to {percent(half.max(), 1)}"
     left = len(runs) - len(known)
-    missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
+    missing = f" The records of {count(left, 'run')} state none." if left else ""
     typical = percent(float(half.median()), 1)
     return (
-        f"What meters and models leave open makes the 95 % interval of a run's energy "
-        f"\N{PLUS-MINUS SIGN}{typical} in the median{spread}; a sensor's own calibration, where "
-        f"nobody states it, comes on top.{missing}"
+        f"A run's energy is uncertain by \N{PLUS-MINUS SIGN}{typical} (95%, median{spread}). This "
+        f"excludes the calibration of a sensor whose maker states none.{missing}"
     )
 
 

@@ -36,7 +36,7 @@ def claims(
     """Test the claims of del Rey et al. on measured energy: five published data sets, or yours.
 
     Only your tables are tested, and nothing is downloaded; --published adds the published data
-    sets. Each claim holds, holds in part, does not hold, is not shown, or cannot be asked
+    sets. Each claim holds, holds in part, does not hold, is not shown, or cannot be tested
     (a dash); --json says why. If a published data set is not available, the others are tested, and
     the exit code is 3.
     """
@@ -82,7 +82,7 @@ def _print(content: dict[str, Any]) -> None:
     for begin in range(0, len(names), COLUMNS):
         _print_matrix({name: sources[name] for name in names[begin : begin + COLUMNS]})
     verdicts = [c["verdict"] for source in sources.values() for c in source["claims"].values()]
-    console.print_text(by_chance(sum(verdict != "cannot be asked" for verdict in verdicts)))
+    console.print_text(by_chance(sum(verdict != "cannot be tested" for verdict in verdicts)))
     for name, source in sources.items():
         reasons = ", ".join(f"{n} ({why})" for why, n in source["left_out"].items())
         console.print_text(
@@ -121,7 +121,7 @@ def _print_matrix(sources: dict[str, Any]) -> None:
 
 
 def _cell(key: str, claim: dict[str, Any]) -> str:
-    if claim["verdict"] == "cannot be asked":
+    if claim["verdict"] == "cannot be tested":
         return _ABSENT
     figure = claim["figure"]
     if figure is None:

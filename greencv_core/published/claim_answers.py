@@ -13,7 +13,7 @@ from greencv_core.analysis import Unavailable
 from greencv_core.analysis.selection import CONDITION
 from greencv_core.utils.text import count, left_out_clause, listed, quantity
 
-Standing = Literal["holds", "holds in part", "does not hold", "not shown", "cannot be asked"]
+Standing = Literal["holds", "holds in part", "does not hold", "not shown", "cannot be tested"]
 """Verdict on a claim. It does not hold if the runs show the opposite; it is not shown if they show
 neither, since no evidence of an effect is not evidence of none."""
 
@@ -32,7 +32,7 @@ class Answer:
     standing: Standing
     verdict: str
     here: str = ""
-    """Estimates with their 95 % intervals, or tests; empty if the claim cannot be asked."""
+    """Estimates with their 95% intervals, or tests; empty if the claim cannot be tested."""
     n: int = 0
     """Number of runs behind the verdict."""
     figure: float | None = None
@@ -55,12 +55,12 @@ class Terms:
 
 
 def cannot(reason: str) -> Answer:
-    """Return the answer of runs that cannot be asked."""
-    return Answer("cannot be asked", f"Cannot be asked of these runs: {reason}.")
+    """Return the answer of runs that cannot be tested."""
+    return Answer("cannot be tested", f"Cannot be tested with these runs: {reason}.")
 
 
 def missing(runs: pd.DataFrame, factor: str, *values: str) -> str:
-    """Return why runs cannot be asked, or an empty text.
+    """Return why runs cannot be tested, or an empty text.
 
     A value that is the same in all runs makes a verdict true or false by construction.
     """
@@ -71,7 +71,7 @@ def missing(runs: pd.DataFrame, factor: str, *values: str) -> str:
         if not n:
             return f"none of them has a {_NAMES.get(value) or quantity(value)}"
     if runs[factor].nunique() < 2:
-        return f"they are of one {factor} alone"
+        return f"they have only one {factor}"
     for value, n in distinct.items():
         if n == 1 and runs[value].count() > 1:
             return f"{_NAMES.get(value) or quantity(value)} is the same in all of them"
@@ -112,16 +112,16 @@ def combine(answers: Mapping[str, Answer], worst: Choice) -> Answer:
     """
     if len(answers) == 1:
         return next(iter(answers.values()))
-    known = {name: a for name, a in answers.items() if a.standing != "cannot be asked"}
+    known = {name: a for name, a in answers.items() if a.standing != "cannot be tested"}
     unknown: dict[str, list[str]] = {}
     for name, answer in answers.items():
         if name not in known:
             unknown.setdefault(answer.verdict.partition(": ")[2], []).append(name)
     if not known and len(unknown) == 1:
         return cannot(next(iter(unknown)).removesuffix("."))
-    refused = "".join(f" Cannot be asked of {listed(n)}: {why}" for why, n in unknown.items())
+    refused = "".join(f" Cannot be tested with {listed(n)}: {why}" for why, n in unknown.items())
     if not known:
-        return Answer("cannot be asked", refused.strip())
+        return Answer("cannot be tested", refused.strip())
     standing, verdict = _together(known)
     here = "\n".join(f"{name}: {a.here}" for name, a in known.items())
     figures = {a.figure: a for a in known.values() if a.figure is not None}

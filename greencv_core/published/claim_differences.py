@@ -35,7 +35,7 @@ from greencv_core.published.claim_answers import (
 from greencv_core.utils.text import count, listed, number, p_value, quantity
 
 FEWEST_UNITS = 5
-"""Architectures for a correlation: no order of four would be shown at 5 %."""
+"""Architectures for a correlation: no order of four would be shown at 5%."""
 MOST_PERMUTED = 8
 """Architectures whose orders are all counted; for more, Student's t is close."""
 FEWEST_BLOCKS = 3
@@ -59,14 +59,15 @@ def ask_architectures(value: str, runs: pd.DataFrame) -> Answer:
     if isinstance(result, Unavailable):
         return cannot(result.reason)
     here = f"Within {environment}, {result.statistics()}; eta squared {_eta(result):.3f}"
-    holds = f"Holds: {result.pairs_differing} of {count(len(result.pairs), 'pair')} told apart."
+    pairs = count(len(result.pairs), "pair")
+    holds = f"Holds: {result.pairs_differing} of {pairs} differ significantly."
     return _difference(result.significant, holds, here, _n(result), _eta(result))
 
 
 def _difference(shown: bool, holds: str, here: str, n: int, figure: float) -> Answer:
     if shown:
         return Answer("holds", holds, here, n, rounded(figure))
-    verdict = "Not shown: no difference is found, which does not show that there is none."
+    verdict = "Not shown: the runs show no difference, which does not prove that there is none."
     return Answer("not shown", verdict, here, n, rounded(figure))
 
 
@@ -93,7 +94,7 @@ def ask_environments(value: str, runs: pd.DataFrame) -> Answer:
     adjusted = " by Holm's method" if len(known) > 1 else ""
     highest = max(result.p for result in known.values())
     here = (
-        f"{len(differing)} of {count(len(known), 'architecture')} at 5 %{adjusted}, highest "
+        f"{len(differing)} of {count(len(known), 'architecture')} at 5%{adjusted}, highest "
         f"{p_value(highest)}; eta squared {span}"
     ) + without_result(every, known)
     standing, verdict = k_of_n(len(differing), len(known), "architecture")
@@ -107,7 +108,7 @@ def ask_correlation(x: str, y: str, runs: pd.DataFrame) -> Answer:
     """Ask whether ``y`` rises with ``x``, in each environment, with architectures as units.
 
     Runs of an architecture say nothing of what another one takes, so that each counts once
-    (:func:`correlate_architectures`). It holds if it is shown in every environment, each at 5 %;
+    (:func:`correlate_architectures`). It holds if it is shown in every environment, each at 5%;
     for some of them, tests are adjusted by Holm's method. The figure is the lowest correlation.
     """
     reason = missing(runs, "architecture", x, y)
@@ -125,7 +126,7 @@ def ask_correlation(x: str, y: str, runs: pd.DataFrame) -> Answer:
     sure = dict(zip(known, (p if every_one else np.array(holm(p))) < ALPHA, strict=True))
     here = "\n".join(
         f"{name}: rank correlation {number(r.rho)} of {count(r.architectures, 'architecture')}, "
-        f"{p_value(r.p)}".replace(" -", " \N{MINUS SIGN}")
+        f"{p_value(r.p)}"
         for name, r in known.items()
     )
     here += without_result(every, known)
@@ -136,7 +137,10 @@ def ask_correlation(x: str, y: str, runs: pd.DataFrame) -> Answer:
         standing = "does not hold"
         verdict = f"Does not hold: it falls in {falling} of {count(len(known), 'environment')}."
     elif falling:
-        verdict += f" It falls in {falling} of them."
+        verdict = (
+            f"Holds in part: it rises in {rising} of {count(len(known), 'environment')} and falls "
+            f"in {falling}."
+        )
     n = sum(r.n for r in known.values())
     return Answer(standing, verdict, here, n, min(r.rho for r in known.values()))
 

@@ -26,11 +26,11 @@ def ask_gross_and_net(
     """
     gross = ask(runs)
     answers = {"Gross": gross}
-    if gross.standing != "cannot be asked":
+    if gross.standing != "cannot be tested":
         of = len(runs.dropna(subset=[ENERGY]))
         for name, net in net_energies(runs).items():
             answer = ask(net)
-            if answer.standing != "cannot be asked":
+            if answer.standing != "cannot be tested":
                 some = f" ({len(net)} of {of} runs)" if len(net) < of else ""
                 answers[f"{name}{some}"] = answer
     if len(answers) == 1:

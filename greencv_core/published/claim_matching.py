@@ -58,7 +58,7 @@ def ask_matching(runs: pd.DataFrame) -> Answer:
     """
     reason = missing(runs, "environment", ENERGY) or missing(runs, "architecture", ENERGY, GFLOPS)
     if not reason and ("duration_s_per_image" not in runs or _untimed(runs)):
-        reason = "none of them has a time, which says what environment is the more powerful"
+        reason = "none of them has a duration, which shows the more powerful environment"
     if reason:
         return cannot(reason)
     answers = [attempt(_lines, part) for part in _comparable(runs)]
@@ -74,14 +74,14 @@ def ask_matching(runs: pd.DataFrame) -> Answer:
         best = cheaper.pop() if len(cheaper) == 1 else None
         standing = "does not hold"
         verdict = (
-            "Does not hold: complexity does not turn the order of the environments this way."
+            "Does not hold: complexity does not change the order of the environments this way."
             if best is None
-            else f"Does not hold: {best} takes less throughout the range."
+            else f"Does not hold: {best} uses less energy for all architectures."
         )
     here = "\n".join(pair.line.sentence().removesuffix(".") for pair in pairs)
     asked = {name for pair in pairs for name in (pair.powerful, pair.other)}
     others = [str(name) for name in runs["environment"].unique() if name not in asked]
-    here += left_out_clause(others, "too few architectures in common, or no other of its kind")
+    here += left_out_clause(others, "too few architectures in common, or no comparable environment")
     figures = max(_exponent(pair.line) for pair in pairs)
     return Answer(standing, verdict, here, _runs_behind(runs, pairs), *map(rounded, figures))
 
@@ -132,7 +132,7 @@ def _lines(runs: pd.DataFrame) -> list[_Pair]:
 
 
 def _exponent(line: BreakEven) -> tuple[float, float, float]:
-    """Return the exponent of the ratio over GFLOPs, with its 95 % interval."""
+    """Return the exponent of the ratio over GFLOPs, with its 95% interval."""
     x, y = (np.log10(line.points[name].to_numpy()) for name in ("gflops_per_image", "ratio"))
     fit = stats.linregress(x, y)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * float(fit.stderr)

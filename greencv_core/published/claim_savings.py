@@ -66,7 +66,7 @@ def ask_largest_saving(theirs: float, terms: Terms, runs: pd.DataFrame) -> Answe
 
 
 def compare_saving(theirs: float, low: float, high: float) -> tuple[Standing, str]:
-    """Return the verdict of a saving's 95 % interval on the figure of another study.
+    """Return the verdict of a saving's 95% interval on the figure of another study.
 
     A saving is as large as theirs if it is shown to leave at most :data:`AGREEMENT` times the
     energy that theirs leaves, and agrees with it if it also leaves no less than that share.
@@ -74,15 +74,15 @@ def compare_saving(theirs: float, low: float, high: float) -> tuple[Standing, st
     least, most = 1 - (1 - theirs) * AGREEMENT, 1 - (1 - theirs) / AGREEMENT
     within = f"the margin of agreement ({100 * least:.1f} to {percent(most)})"
     if low <= 0:
-        return "not shown", "Not shown: the interval includes no saving."
+        return "not shown", "Not shown: the interval includes 0."
     if low > theirs:
-        return "holds", "Holds: the saving is shown to be larger."
+        return "holds", "Holds: the saving is larger."
     if low > least and high < most:
         return "holds", f"Holds: the interval lies within {within}."
     if low > least:
-        return "holds", f"Holds: the saving is shown to lie within {within} or above."
+        return "holds", f"Holds: the saving lies within {within} or above."
     if high < theirs:
-        return "holds in part", "Holds in part: a saving is shown, but a smaller one."
+        return "holds in part", "Holds in part: there is a saving, but a smaller one."
     return "not shown", (
         "Not shown: there is a saving, but it may lie below the margin of agreement "
         f"({percent(least)}) or within it."
@@ -133,7 +133,7 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
 
     The dearer condition is the dearest of those that are shown to lose less than the margin against
     the best: nothing can be lost against one that failed. Conditions without correctness do not
-    count. The figure is the loss of mean correctness with its 90 % interval.
+    count. The figure is the loss of mean correctness with its 90% interval.
     """
     name = quantity(terms.column)
     taught = runs.dropna(subset=[terms.column]) if terms.column in runs else runs.iloc[:0]
@@ -153,14 +153,14 @@ def ask_saving_without_loss(terms: Terms, runs: pd.DataFrame) -> Answer:
     test = non_inferiority(dear, cheap, terms.margin, images)
     points = f"{100 * terms.margin:g} points"
     here = (
-        f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95 %; "
+        f"{largest.cheap} against {largest.dear}: mean {name} {_change(test)} (95%; "
         f"non-inferiority, {p_value(test.p)})"
     )
     standing: Standing
     if test.passes:
-        standing, verdict = "holds", f"Holds: the loss is shown to be below {points}."
+        standing, verdict = "holds", f"Holds: the loss is below {points}."
     elif test.loss_low > terms.margin:
-        standing, verdict = "does not hold", f"Does not hold: the loss is shown to exceed {points}."
+        standing, verdict = "does not hold", f"Does not hold: the loss exceeds {points}."
     else:
         standing, verdict = "not shown", f"Not shown: the loss may be below {points} or above."
     verdict = f"{verdict} {image_error_sentence(pd.concat(parts), terms.column)}".strip()
@@ -184,7 +184,7 @@ def _single_loss(terms: Terms, taught: pd.DataFrame, name: str) -> Answer:
         f"{condition_name(cheap)} against {condition_name(dear)}: {name} {word} by "
         f"{abs(loss):.3f} ({_NO_INTERVAL})"
     )
-    verdict = "Not shown: there is one run a condition, and no spread to judge a loss by."
+    verdict = "Not shown: with one run per condition, there is no spread to judge a loss by."
     return Answer("not shown", verdict, here, n, loss)
 
 
@@ -210,7 +210,7 @@ def _largest_against_sound(taught: pd.DataFrame, terms: Terms) -> Saving:
     dear, cheap = max(sound, key=energies.__getitem__), min(parts, key=energies.__getitem__)
     if dear == cheap:
         raise NotEnoughDataError(
-            f"{condition_name(cheap)} takes least energy, and no condition that takes more is "
+            f"{condition_name(cheap)} uses the least energy, and no condition that uses more is "
             f"shown to be within {100 * terms.margin:g} points of the best {quantity(terms.column)}"
         )
     ends = [dict(zip(CONDITIONS, key, strict=True)) for key in (dear, cheap)]

@@ -5,7 +5,7 @@ energy, gross and net of each idle power that is known. What a quantity does wit
 tested with architectures as units. With one run a condition, a saving has a figure and no interval,
 so that none is shown; and a difference between architectures (or environments) is tested over
 environments (or architectures) as blocks. What is true by construction, such as the utilisation of
-a CPU by its threads, or a value that never varies, cannot be asked.
+a CPU by its threads, or a value that never varies, cannot be tested.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _COUNTED: tuple[tuple[Standing, str, str], ...] = (
     ("holds in part", "holds in part", "hold in part"),
     ("does not hold", "does not hold", "do not hold"),
     ("not shown", "is not shown", "are not shown"),
-    ("cannot be asked", "cannot be asked", "cannot be asked"),
+    ("cannot be tested", "cannot be tested", "cannot be tested"),
 )
 """Each verdict in a sentence, of one claim and of several."""
 
@@ -80,13 +80,13 @@ class Claim:
     claim: str
     original: str
     here: str
-    """Estimates with their 95 % intervals, or tests; empty if the claim cannot be asked."""
+    """Estimates with their 95% intervals, or tests; empty if the claim cannot be tested."""
     figure: float | None
     """Eta squared (with one run a condition, Kendall's W), saving, loss of correctness, rank
     correlation or exponent; of several, the one that supports the claim least."""
     ci_low: float | None
     ci_high: float | None
-    """95 % interval (of a loss, 90 %); None where the figure has none."""
+    """95% interval (of a loss, 90%); None where the figure has none."""
     n: int
     """Number of runs behind the verdict."""
     standing: Standing
@@ -104,33 +104,33 @@ class Replication:
     def sentence(self) -> str:
         """Say how many claims hold, on which device, and the provenance of the runs' energy."""
         if self.runs.empty:
-            return "There are no runs of which the original's claims could be asked."
+            return "There are no runs to test the original's claims on."
         counts = self.claims["standing"].value_counts()
         parts = [
             f"{counts[standing]} {one if counts[standing] == 1 else many}"
             for standing, one, many in _COUNTED
             if standing in counts
         ]
+        parts[0] = parts[0].replace(" ", f" of {len(self.claims)} claims ", 1)
         named = [name for name in ("device_name", "hardware") if name in self.runs]
-        gross = "" if known_net(self.runs) else " and gross, as no idle power is known"
+        gross = "" if known_net(self.runs) else " and gross, because no idle power is known"
         devices = sorted(map(str, self.runs[named[0]].dropna().unique())) if named else []
         return (
-            f"Of the original's {len(self.claims)} claims, {listed(parts)}. "
-            f"{by_chance(len(self.claims) - counts.get('cannot be asked', 0))} They are put to "
-            f"{count(len(self.runs), 'run')}{' on ' if devices else ''}{listed(devices)}, energy "
-            f"{weakest_provenance(self.runs)}{gross}."
+            f"{listed(parts)}. The tests use "
+            f"{count(len(self.runs), 'run')}{' on ' if devices else ''}{listed(devices)}; energy "
+            f"is {weakest_provenance(self.runs)}{gross}. "
+            f"{by_chance(len(self.claims) - counts.get('cannot be tested', 0))}"
         )
 
 
 def by_chance(asked: int) -> str:
     """Say how many of so many verdicts would hold by chance."""
     if not asked:
-        return "No verdict can be true by chance, as none is given."
-    given = "1 verdict is given at 5 %" if asked == 1 else f"{asked} verdicts are given at 5 % each"
-    return (
-        f"{given}, without adjusting for one another: if no claim were true, up to "
-        f"{ALPHA * asked:.2g} would be expected to hold by chance."
-    )
+        return "No claim could be tested, so none holds by chance."
+    level = percent(ALPHA, 0)
+    tested = "1 claim is tested" if asked == 1 else f"{asked} claims are tested, each"
+    expected = f"up to {ALPHA * asked:.2g} would hold by chance"
+    return f"{tested} at {level}: if none were true, {expected}."
 
 
 @dataclass(frozen=True)
@@ -274,9 +274,9 @@ def _questions(correctness: str) -> list[_Question]:
         ),
         _Question(
             "matching",
-            "Hardware should match the model: simple architectures take less in the less powerful "
-            "environment, complex ones in the more powerful",
-            "No figure; Cloud took less than Local ML for VGG16 alone, corrected as well",
+            "Hardware should match the model: simple architectures use less energy in the less "
+            "powerful environment, complex ones in the more powerful",
+            "No figure; Cloud used less than Local ML for VGG16 only",
             _of_runs(ask_matching),
             max,
         ),

@@ -196,7 +196,7 @@ class EnvironmentSaving:
         interval = (
             "one run a condition, so no interval"
             if math.isnan(self.ci_low)
-            else f"95 % interval {percent(self.ci_low)} to {percent(self.ci_high)}"
+            else f"95% interval {percent(self.ci_low)} to {percent(self.ci_high)}"
         )
         span = "" if math.isnan(self.gflops_span) else f", GFLOPs 1 to {number(self.gflops_span)}"
         return (

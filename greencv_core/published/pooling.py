@@ -47,12 +47,12 @@ class Effect:
 
     @property
     def ci_low(self) -> float:
-        """Lower end of the effect's own 95 % t interval."""
+        """Lower end of the effect's own 95% t interval."""
         return self.estimate - self._half_width
 
     @property
     def ci_high(self) -> float:
-        """Upper end of the effect's own 95 % t interval."""
+        """Upper end of the effect's own 95% t interval."""
         return self.estimate + self._half_width
 
     @property
@@ -82,7 +82,7 @@ class Pooled:
     ci_low: float
     ci_high: float
     prediction_low: float
-    """95 % interval of the true effect of another study (Higgins, Thompson and Spiegelhalter
+    """95% interval of the true effect of another study (Higgins, Thompson and Spiegelhalter
     2009), with two degrees of freedom fewer than effects."""
     prediction_high: float
     q: float
@@ -112,7 +112,7 @@ class Pooled:
         """Describe the mean, its intervals, the heterogeneity and what is not independent."""
         text = (
             f"The random-effects mean of {len(self.effects)} effects is {_signed(self.mean)} "
-            f"(95 % interval {_signed(self.ci_low)} to {_signed(self.ci_high)}; prediction "
+            f"(95% interval {_signed(self.ci_low)} to {_signed(self.ci_high)}; prediction "
             f"interval for another study {_signed(self.prediction_low)} to "
             f"{_signed(self.prediction_high)}; Q = {self.q:.2f}, {p_value(self.q_p)}, "
             f"I\N{SUPERSCRIPT TWO} = {percent(self.i_squared, 0)})."

@@ -12,12 +12,12 @@ from greencv_core.report.exhibits.markdown import (
 from greencv_core.report.exhibits.tables import (
     conditions_table,
     pairs_table,
+    show_if_any,
     show_table,
-    show_table_or_text,
 )
 from greencv_core.report.exhibits.theme import apply_theme
 
 __all__ = [
     "apply_theme", "attach_runs", "bullet_list", "code_block", "conditions_table", "figures",
-    "heading", "pairs_table", "paragraph", "provenance_note", "show_table", "show_table_or_text",
+    "heading", "pairs_table", "paragraph", "provenance_note", "show_if_any", "show_table",
 ]  # fmt: skip

@@ -51,7 +51,7 @@ def test_80_columns_hold_a_matrix_of_five_sources(tmp_path):
     done = greencv("claims", *paths, COLUMNS="80")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    end = next(i for i, line in enumerate(lines) if "verdicts are given at 5 % each" in line)
+    end = next(i for i, line in enumerate(lines) if "claims are tested, each at 5%" in line)
     assert max(len(line.rstrip()) for line in lines[:end]) <= 80
     heads = [line.split() for line in lines if line.startswith("Claim ")]
     assert heads == [["Claim", *(f"source{n}.csv" for n in range(5))], ["Claim", "source5.csv"]]
@@ -99,7 +99,7 @@ def test_a_bundle_is_a_source_under_its_name():
     assert source["runs"] == 120
     claims = source["claims"]
     assert claims["architectures_energy"]["verdict"] == "holds"
-    assert claims["environments_utilisation"]["verdict"] == "cannot be asked"
+    assert claims["environments_utilisation"]["verdict"] == "cannot be tested"
     assert "set by its threads" in claims["environments_utilisation"]["explanation"]
     assert "macro F1" in claims["saving_without_loss"]["claim"]
 

@@ -27,7 +27,7 @@ from greencv_core.published.seaa2023.reanalysis import (
     RQ1_ENVIRONMENT,
     SMALLER_GPU,
 )
-from greencv_core.report.pages.claims import claims_table, other_claims_table
+from greencv_core.report.pages.claims import claims_table, other_claims_table, verdicts_matrix
 from greencv_core.report.pages.decision import corrected_runs
 from tests.support.known_truth import crossing, truth
 from tests.support.made_up_records import made_up_records
@@ -38,7 +38,7 @@ ARCHITECTURES = (
     "Architectures differ in F1",
 )
 ENVIRONMENTS = ("Environments differ in energy", "Environments differ in device utilisation")
-SAVING = "Architecture and environment save up to 81.4 %"
+SAVING = "Architecture and environment save up to 81.4%"
 LOSS = "The largest saving costs a negligible loss of F1"
 RISES = (
     "Energy rises with GFLOPs",
@@ -46,7 +46,7 @@ RISES = (
     "Energy rises with device utilisation",
 )
 MATCHING = (
-    "Hardware should match the model: simple architectures take less in the less powerful "
+    "Hardware should match the model: simple architectures use less energy in the less powerful "
     "environment, complex ones in the more powerful"
 )
 CLAIMS = (*ARCHITECTURES, *ENVIRONMENTS, SAVING, LOSS, *RISES, MATCHING)
@@ -75,7 +75,7 @@ def test_each_claim_is_evaluated_once():
     ]  # fmt: skip
     assert claims["figure"].notna().all()
     assert (claims["original"].str.len() > 0).all()
-    answered = claims["standing"] != "cannot be asked"
+    answered = claims["standing"] != "cannot be tested"
     assert answered.all()
     assert (claims["here"].str.len() > 0).all()
     assert (claims["n"] > 0).all()
@@ -95,11 +95,11 @@ def test_the_answers_do_not_depend_on_the_order_of_the_runs():
     ("runs", "lacking", "why"),
     [
         (truth().iloc[:0], [c for c in CLAIMS if c != LOSS], "there are none"),
-        (truth(environments=1), (*ENVIRONMENTS, MATCHING), "they are of one environment alone"),
+        (truth(environments=1), (*ENVIRONMENTS, MATCHING), "they have only one environment"),
         (
             truth(gflops=(0.1,)),
             (*ARCHITECTURES, *RISES, MATCHING),
-            "they are of one architecture alone",
+            "they have only one architecture",
         ),
         (
             truth().assign(device_utilization_pct=np.nan),
@@ -128,8 +128,8 @@ def test_the_answers_do_not_depend_on_the_order_of_the_runs():
 def test_a_claim_that_cannot_be_evaluated_says_why(runs, lacking, why):
     for claim in lacking:
         row = evaluate(runs, claim)
-        assert row["standing"] == "cannot be asked"
-        assert row["verdict"].startswith("Cannot be asked of these runs: ")
+        assert row["standing"] == "cannot be tested"
+        assert row["verdict"].startswith("Cannot be tested with these runs: ")
         assert why in row["verdict"]
         assert (row["here"], row["n"]) == ("", 0)
 
@@ -151,12 +151,12 @@ def test_other_claims_are_still_evaluated():
 def test_architectures_differ_only_if_they_do(claim, apart, alike):
     shown, open_one = evaluate(truth(**apart), claim), evaluate(truth(**alike), claim)
     assert shown["standing"] == "holds"
-    assert re.fullmatch(r"Holds: \d+ of 10 pairs told apart\.", shown["verdict"])
+    assert re.fullmatch(r"Holds: \d+ of 10 pairs differ significantly\.", shown["verdict"])
     assert shown["n"] == 40
     assert "Within env1" in shown["here"]  # the fastest
     assert "eta squared" in shown["here"]
     assert open_one["standing"] == "not shown"
-    assert "does not show that there is none" in open_one["verdict"]
+    assert "does not prove that there is none" in open_one["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ def test_environments_differ_for_the_right_architectures(claim, by, base):
 @pytest.mark.parametrize(
     ("most", "standing", "word"),
     [
-        (1 / (1 - 0.95), "holds", "shown to be larger"),
+        (1 / (1 - 0.95), "holds", "the saving is larger"),
         (1 / (1 - printed("savings", "max")), "holds", "within the margin of agreement"),
         (1 / (1 - 0.5), "holds in part", "a smaller one"),
-        (1.0, "not shown", "includes no saving"),
+        (1.0, "not shown", "the interval includes 0"),
     ],
 )
 def test_the_largest_saving_is_compared_with_the_originals(most, standing, word):
@@ -220,7 +220,7 @@ def test_no_f1_can_be_lost_against_an_untrained_network():
     runs.loc[runs["architecture"] == "net4", "f1_macro"] = 0.0
     assert "net0 @ env0 against net3 @ env1" in evaluate(runs, LOSS)["here"]
     row = evaluate(runs.assign(f1_macro=0.0), LOSS)
-    assert row["standing"] == "cannot be asked"
+    assert row["standing"] == "cannot be tested"
     assert "no condition learned anything" in row["verdict"]
 
 
@@ -242,7 +242,7 @@ def test_a_quantity_rises_falls_or_is_not_shown_to(claim, by):
 
     assert standing(0.5, 0.4) == ("holds", "Holds for both environments.")
     assert standing(0.5, -0.5) == (
-        "holds in part", "Holds in part (1 of 2 environments). It falls in 1 of them.",
+        "holds in part", "Holds in part: it rises in 1 of 2 environments and falls in 1.",
     )  # fmt: skip
     assert standing(-0.5, -0.4)[0] == "does not hold"
     assert standing(0.0, 0.0)[0] == "not shown"
@@ -270,9 +270,9 @@ def test_hardware_matches_where_the_cheaper_environment_turns_with_complexity():
 @pytest.mark.parametrize(
     ("energy", "word"),
     [
-        (lambda g, e: g**0.5 * (1 - 0.3 * e), "env1 takes less throughout"),
-        (lambda g, e: g**0.5 * (1 + 0.3 * e), "env0 takes less throughout"),
-        (lambda g, e: g ** (0.5 + 0.2 * e) * 0.1 ** (-0.2 * e), "does not turn"),
+        (lambda g, e: g**0.5 * (1 - 0.3 * e), "env1 uses less energy for all architectures"),
+        (lambda g, e: g**0.5 * (1 + 0.3 * e), "env0 uses less energy for all architectures"),
+        (lambda g, e: g ** (0.5 + 0.2 * e) * 0.1 ** (-0.2 * e), "does not change"),
     ],
     ids=["the powerful for all", "the other for all", "turned the other way"],
 )
@@ -301,19 +301,20 @@ def test_the_sentence_counts_verdicts_and_says_how_energy_is_known():
     runs = truth(environments=1)
     replication = evaluate_claims(runs, MARGIN)
     counts = replication.claims["standing"].value_counts()
-    assert counts["cannot be asked"] == 3
+    assert counts["cannot be tested"] == 3
     sentence = replication.sentence()
-    assert sentence.startswith(f"Of the original's 11 claims, {counts['holds']} hold, ")
-    assert "3 cannot be asked" in sentence
-    assert "8 verdicts are given at 5 % each" in sentence
-    assert "up to 0.4 would be expected to hold by chance" in sentence
-    assert sentence.endswith(
-        "They are put to 40 runs on a GPU, energy measured and gross, as no idle power is known."
-    )
+    assert sentence.startswith(f"{counts['holds']} of 11 claims hold, ")
+    assert "3 cannot be tested" in sentence
+    assert "8 claims are tested, each at 5%" in sentence
+    assert "up to 0.4 would hold by chance" in sentence
+    assert (
+        "The tests use 40 runs on a GPU; energy is measured and gross, because no idle power is "
+        "known."
+    ) in sentence
     estimated = Replication(runs.assign(provenance="estimated"), replication.claims).sentence()
-    assert "energy estimated and gross" in estimated
+    assert "energy is estimated and gross" in estimated
     mixed = runs.assign(provenance=["measured", "estimated"] * (len(runs) // 2))
-    assert "energy estimated and gross" in Replication(mixed, replication.claims).sentence()
+    assert "energy is estimated and gross" in Replication(mixed, replication.claims).sentence()
     assert "no runs" in evaluate_claims(runs.iloc[:0], MARGIN).sentence()
 
 
@@ -326,17 +327,30 @@ def test_claims_are_evaluated_on_a_studys_records():
         "Holds for all 5 architectures. Gross and net."
     )
     assert claims.loc[MATCHING, "standing"] == "does not hold"  # env0 takes less throughout
-    assert "energy estimated" in replication.sentence()
+    assert "energy is estimated" in replication.sentence()
 
 
 def test_the_table_shows_every_claim_and_no_markup_of_names():
     runs = truth(n=4).assign(architecture=lambda t: "<b>" + t["architecture"])
     made = claims_table(evaluate_claims(runs, MARGIN))
-    assert made.body.count("<tr>") == len(CLAIMS) + 1
+    assert made.body.count("<tr>") == 2 * (len(CLAIMS) + 1)  # verdicts; to open: estimates
+    assert made.body.count("<details>") == 1
     assert "<b>" not in made.body
     assert "energy measured" in made.caption
     assert "n = 40 runs" in made.full_caption
     assert made.files["csv"].decode().startswith("id,claim,original,here,figure,ci_low,ci_high,n,")
+
+
+def test_the_matrix_has_a_verdict_of_each_source_with_an_answer():
+    replication = evaluate_claims(truth(n=4), MARGIN)
+    made = verdicts_matrix(replication, {"<b>": replication, "lost": Unavailable("not here")})
+    assert made.body.count("<tr>") == len(CLAIMS) + 1
+    assert made.body.count('class="gcv-verdict-') == 2 * len(CLAIMS)
+    standing = replication.claims["standing"]
+    assert made.body.count("gcv-verdict-yes") == 2 * int((standing == "holds").sum()) > 0
+    assert "lost" not in made.body
+    assert "<b>" not in made.body
+    assert made.files["csv"].decode().startswith("claim,These runs,<b>")
 
 
 def test_other_runs_unfold_each_under_its_name():

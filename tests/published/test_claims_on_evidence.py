@@ -95,7 +95,7 @@ def test_environments_of_another_framework_or_batch_are_not_compared():
     batches = {"hardware": hardware, "batch_size": powerful.map({True: 256, False: 32})}
     assert verdicts(evidence(runs, **batches)).loc["matching", "standing"] == "holds"
     batches["batch_size"] = 32
-    assert verdicts(evidence(runs, **batches)).loc["matching", "standing"] == "cannot be asked"
+    assert verdicts(evidence(runs, **batches)).loc["matching", "standing"] == "cannot be tested"
 
 
 def test_data_sets_are_asked_one_by_one_and_never_across():
@@ -117,7 +117,7 @@ def test_a_data_set_that_cannot_be_asked_is_named():
     table = evidence(pd.concat([truth(gflops=TEN).assign(dataset="large"), one]))
     claim = verdicts(table).loc["energy_gflops"]
     assert claim["standing"] == "holds"
-    assert "Cannot be asked of small: they are of one architecture alone." in claim["verdict"]
+    assert "Cannot be tested with small: they have only one architecture." in claim["verdict"]
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_a_data_set_that_cannot_be_asked_is_named():
         (("holds in part", "not shown"), "holds in part"),
         (("not shown", "does not hold"), "does not hold"),
         (("not shown", "not shown"), "not shown"),
-        (("holds", "cannot be asked"), "holds"),
-        (("cannot be asked", "cannot be asked"), "cannot be asked"),
+        (("holds", "cannot be tested"), "holds"),
+        (("cannot be tested", "cannot be tested"), "cannot be tested"),
     ],
 )
 def test_verdicts_of_data_sets_together(standings, together):
@@ -154,7 +154,7 @@ def test_correctness_goes_by_its_name_and_not_by_two():
     assert claims.loc["saving_without_loss", "claim"].endswith("negligible loss of accuracy")
     assert "mean accuracy" in claims.loc["saving_without_loss", "here"]
     mixed = table.assign(correctness_name=np.where(table.index % 2, "accuracy", "macro F1"))
-    assert verdicts(mixed).loc["saving_without_loss", "standing"] == "cannot be asked"
+    assert verdicts(mixed).loc["saving_without_loss", "standing"] == "cannot be tested"
 
 
 def test_runs_and_correctness_that_are_left_out_do_not_count():
@@ -181,7 +181,7 @@ def test_required_columns_suffice():
     table = evidence()[["source", "architecture", "environment", "energy_j", "provenance"]]
     claims = verdicts(table)
     assert claims.loc["architectures_energy", "standing"] == "holds"
-    assert claims.loc["energy_gflops", "standing"] == "cannot be asked"
+    assert claims.loc["energy_gflops", "standing"] == "cannot be tested"
     assert set(claims.index) == set(claim_texts())
 
 
@@ -273,8 +273,8 @@ def test_gross_and_net_answers_that_agree_are_one():
     assert rising["standing"] == "holds"
     assert rising["verdict"] == "Holds for both environments. Gross and net."
     assert "Net of the low-power state: env0: rank correlation" in rising["here"]
-    assert "gross, as no idle power" not in evaluate_evidence(table).sentence()
-    assert "gross, as no idle power" in evaluate_evidence(evidence()).sentence()
+    assert "gross, because no idle power" not in evaluate_evidence(table).sentence()
+    assert "gross, because no idle power" in evaluate_evidence(evidence()).sentence()
 
 
 def test_runs_that_take_no_more_than_idling_have_no_net_energy():

@@ -15,4 +15,4 @@ def test_fewer_samples_change_no_headline(reanalysis):
     assert table["largest_change"].iloc[-1] == pytest.approx(0.0137, abs=1e-4)
     assert table["saving"].iloc[0] == reanalysis.headline()["ends_restored"].saving
     assert table["matching"].nunique() == 1
-    assert "no headline rests on how often power was sampled" in found.sentence()
+    assert "no headline depends on how often power was sampled" in found.sentence()

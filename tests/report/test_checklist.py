@@ -1,5 +1,6 @@
 """The reporting checklist: what the records hold, and what they do not say."""
 
+import pandas as pd
 import pytest
 
 from greencv_core import runs_table
@@ -30,14 +31,14 @@ def test_every_item_has_an_answer_in_words():
             assert odd not in answer, (item, answer)
     assert told["Meters"] == "CPU: CodeCarbon (estimated); RAM: CodeCarbon (estimated)."
     assert told["Conditions"] == "5 architectures and 3 environments: 15 conditions."
-    assert told["Runs of a condition"] == "2."
+    assert told["Runs per condition"] == "2."
     assert told["Seeds"] == "2022 and 2023."
     assert told["Carbon intensity and its source"] == ("174 gCO2e/kWh (source not in the records).")
     assert told["Runs left out"] == "None."
 
 
 @pytest.mark.parametrize(
-    "item", ["Sessions", "Idle power", "Refresh period of the meters", "Trials before the study"]
+    "item", ["Sessions", "Idle power", "Refresh period of the meters", "Pilot runs"]
 )
 def test_what_the_records_do_not_hold_is_said(item):
     assert answers(made_up_records(n=2))[item] == checklist.SILENT
@@ -66,4 +67,16 @@ def test_each_electricity_is_stated_with_its_source():
 def test_real_runs_fill_in_the_list(smoke_records):
     told = answers(smoke_records)
     silent = {item for item, answer in told.items() if checklist.SILENT in answer}
-    assert silent <= {"Trials before the study", "Registered beforehand"}
+    assert silent <= {"Pilot runs", "Preregistration"}
+
+
+def test_the_answer_counts_the_items_and_names_those_without_one():
+    records = made_up_records(n=2)
+    told = answers(records)
+    silent = [item for item, text in told.items() if text == checklist.SILENT]
+    tables = [pd.DataFrame({"item": list(told), "answer": list(told.values())})]
+    said = checklist.answer(tables)
+    assert said.startswith(f"{len(told) - len(silent)} of {len(told)} items are answered")
+    assert all(item.lower() in said.lower() for item in silent)
+    known = [table[table["answer"] != checklist.SILENT] for table in tables]
+    assert "Not recorded" not in checklist.answer(known)

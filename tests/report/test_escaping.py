@@ -5,7 +5,6 @@ import re
 import nbformat
 import pandas as pd
 import pytest
-from IPython.display import Markdown
 from markdown_it import MarkdownIt
 from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
@@ -131,9 +130,8 @@ def test_a_table_holds_words(text):
     frame = pd.DataFrame({"run_id": ["a"], text: [1.5], "problems": [text], "machine": [text]})
     words = check_table(tables.show_table(frame, text, text))
     assert " ".join(text.split()) in words or "\0" in text or text.startswith("<![")
-    check_table(tables.show_table_or_text(frame, text, text))
-    shown = tables.show_table_or_text(frame.iloc[:0], text, text)
-    assert isinstance(shown, Markdown)
+    check_table(tables.show_if_any(frame, text))
+    assert tables.show_if_any(frame.iloc[:0], text) is None
 
 
 def test_a_long_table_holds_words():

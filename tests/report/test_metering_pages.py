@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from IPython.display import Markdown
 
 from greencv_core.analysis.describe import uncertainty_sentence
 from greencv_core.records.record import ComparisonRecord, EnergyRecord, WallRecord
-from greencv_core.report.exhibits.tables import show_table_or_text
+from greencv_core.report.exhibits.tables import show_if_any
 from greencv_core.report.pages.provenance import (
     comparisons_table,
     gpu_states_table,
+    meters_sentence,
     uncertainty_table,
 )
 from greencv_core.report.pages.wall import wall_sentence, wall_table
@@ -29,15 +29,26 @@ def test_a_runs_uncertainty_by_component(smoke_records):
     high_j = table.loc["RAM", "interval_high_j"]
     assert high_j == pytest.approx(1.4 * parts["ram"].energy_j, rel=0.01)
     assert table.loc["sum", "provenance"] == "estimated"
-    html = show_table_or_text(uncertainty_table(record), "Uncertainty", "nothing").to_html()
-    assert "20.4 %" in html
+    html = show_if_any(uncertainty_table(record), "Uncertainty").to_html()
+    assert "20.4%" in html
     assert "Standard uncertainty (J)" in html
 
 
 def test_the_sentence_holds_the_runs_own_figures(smoke_runs):
-    assert "\N{PLUS-MINUS SIGN}40.0 %" in uncertainty_sentence(smoke_runs)
+    assert "\N{PLUS-MINUS SIGN}40.0%" in uncertainty_sentence(smoke_runs)
     unknown = smoke_runs.assign(energy_uncertainty_j=float("nan"))
-    assert "stated no uncertainty" in uncertainty_sentence(unknown)
+    assert "state no uncertainty" in uncertainty_sentence(unknown)
+
+
+def test_a_sentence_says_how_each_components_energy_is_known(smoke_records):
+    assert meters_sentence(smoke_records) == "CPU and RAM energy is estimated by a model."
+    first = smoke_records[0]
+    cpu = first.total.components["cpu"].model_copy(update={"provenance": "measured"})
+    total = first.total.model_copy(update={"components": first.total.components | {"cpu": cpu}})
+    measured = first.model_copy(update={"total": total})
+    assert meters_sentence([measured]) == (
+        "CPU energy is read from hardware counters; RAM energy is estimated by a model."
+    )
 
 
 def test_two_meters_side_by_side(smoke_records):
@@ -54,9 +65,7 @@ def test_two_meters_side_by_side(smoke_records):
     assert (row["n"], row["second_to_first"]) == (3, 1.2)
     assert (row["lowest_ratio"], row["highest_ratio"]) == (0.9, 1.5)
     assert row["agreement"] == pytest.approx(2 / 3)
-    said = show_table_or_text(comparisons_table(smoke_records), "Meters", "There is one meter.")
-    assert isinstance(said, Markdown)
-    assert "There is one meter." in said.data
+    assert show_if_any(comparisons_table(smoke_records), "Meters") is None
 
 
 def wall_record(energy_j, share, problem=""):
@@ -78,7 +87,7 @@ def test_the_share_of_the_plug_that_the_components_explain(smoke_records):
 
 
 def test_a_wall_meter_that_failed_is_named(smoke_records):
-    assert wall_sentence(smoke_records).startswith("No run of this study was read by a meter at")
+    assert wall_sentence(smoke_records) == ""
     assert wall_table(smoke_records).empty
     failed = [r.model_copy(update={"wall": WallRecord(problem="no answer")}) for r in smoke_records]
     assert wall_sentence(failed) == "Problems in 8 runs: no answer."

@@ -98,7 +98,7 @@ def claims_table(reanalysis: Reanalysis) -> pd.DataFrame:
     :func:`read_claims`.
 
     A figure agrees if it rounds to the digits that were printed, or differs by less than 1e-6; a p
-    value if it differs by less than 0.1 %, or if both are only rounding error.
+    value if it differs by less than 0.1%, or if both are only rounding error.
     """
     answers: dict[tuple[str, str], dict[str, Value]] = {}
     rows = []

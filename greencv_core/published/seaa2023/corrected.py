@@ -44,3 +44,13 @@ def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
         left_out=every["removed_by_hand"].map({True: REMOVED, False: ""}),
     )
     return complete_table(runs, NAME)
+
+
+def analysed_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return such a table's runs with the columns that ``Reanalysis.runs(CORRECTED)`` has."""
+    runs = table.assign(
+        energy_j_per_image=table["energy_j"] / table["images_processed"],
+        removed_by_hand=table["left_out"] == REMOVED,
+        **{CORRECTNESS: table["correctness"]},
+    )
+    return runs.dropna(subset=["energy_j_per_image"]).reset_index(drop=True)

@@ -29,7 +29,7 @@ PUBLISHED_RMSE_KJ: Mapping[str, float] = MappingProxyType(
 PUBLISHED_PRE_RMSE_KJ: Mapping[str, float] = MappingProxyType(
     {"PRE, power": 27.625, "PRE, epoch energy": 49.674}
 )
-"""On 30 % of its trainings, held out at random."""
+"""On 30% of its trainings, held out at random."""
 
 _WHOLE: Mapping[str, Callable[[Trajectory], float]] = MappingProxyType(
     {

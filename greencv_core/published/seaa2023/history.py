@@ -8,13 +8,18 @@ import numpy as np
 import pandas as pd
 
 from greencv_core.analysis import (
-    NotEnoughDataError,
+    NonInferiority,
     Saving,
     Unavailable,
     architecture_by_environment,
     attempt,
+    best_against_worst,
+    non_inferiority,
 )
+from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.analysis.result import ALPHA, Values
+from greencv_core.analysis.selection import runs_of
+from greencv_core.analysis.units import mark_units, run_units
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
     CORRECTNESS,
@@ -79,70 +84,77 @@ def _stated(result: Saving | Unavailable, corrected: bool) -> str:
 
 @dataclass(frozen=True)
 class HeadlineLoss:
-    """F1 that the largest saving costs, by medians and by means."""
+    """The largest corrected saving, and the F1 that it costs, by medians and by means."""
 
-    cheap: str
-    dear: str
+    largest: Saving
     median_cheap: float
     median_dear: float
-    loss_of_means: float
+    test: NonInferiority
+    """Of the loss of means."""
     failed: Values
     """F1 of the cheap condition's trainings that failed, by Tukey's rule."""
     n_cheap: int
     loss_without_failed: float
     """Loss of means without the failed trainings."""
 
+    def verdict(self) -> str:
+        """Say whether the loss is shown to be negligible."""
+        shown = "is negligible" if self.test.passes else "is not shown to be negligible"
+        return (
+            f"The loss of F1 {shown}: {_points(self.test.loss)} points on average, and up to "
+            f"{_points(self.test.loss_high)} (95%)."
+        )
+
     def sentence(self) -> str:
         """State both losses, and why they differ."""
         by_medians = self.median_dear - self.median_cheap
         agrees = "agrees" if 0 <= by_medians < LAST_LOSS else "does not agree"
+        cheap, dear = self.largest.cheap, self.largest.dear
         text = (
             f"The largest saving of the public runs costs {_points(by_medians)} points of F1 by "
-            f"medians ({self.median_dear:.3f} to {self.median_cheap:.3f}), which {agrees} with "
-            f"the last abstract. By means it costs {_points(self.loss_of_means)} points "
-            f"({self.cheap} against {self.dear})."
+            f"medians ({self.median_dear:.3f} to {self.median_cheap:.3f}). This {agrees} with "
+            f"the last abstract. By means it costs {_points(self.test.loss)} points "
+            f"({cheap} against {dear})."
         )
         if not len(self.failed):
             return text
         return (
-            f"{text} The two differ because {len(self.failed)} of {self.n_cheap} trainings of "
-            f"{self.cheap} fail: they end at an F1 of {self.failed.min():.2f} to "
+            f"{text} The two differ because {len(self.failed)} of {self.n_cheap} runs of "
+            f"{cheap} failed: they ended at an F1 of {self.failed.min():.2f} to "
             f"{self.failed.max():.2f}. A median ignores them. Without them, the means differ by "
             f"{_points(self.loss_without_failed)} points."
         )
 
 
-def headline_loss(reanalysis: Reanalysis) -> HeadlineLoss:
-    """Return the loss of F1 of the largest corrected saving.
+def headline_loss(every: pd.DataFrame) -> HeadlineLoss:
+    """Return the largest corrected saving, and its loss of F1.
+
+    Parameters
+    ----------
+    every
+        All runs with corrected energies, and ``removed_by_hand``.
 
     Raises
     ------
     NotEnoughDataError
         There is no such saving.
     """
-    largest = reanalysis.headline()[CORRECTED]
-    if isinstance(largest, Unavailable):
-        raise NotEnoughDataError(largest.reason)
-    runs = reanalysis.runs(CORRECTED)
-    dear, cheap = (
-        runs.loc[
-            (runs["architecture"] == end["architecture"])
-            & (runs["environment"] == end["environment"]),
-            CORRECTNESS,
-        ].to_numpy(dtype=float)
-        for end in (largest.from_condition, largest.to_condition)
-    )
-    q1, q3 = np.percentile(cheap, [25, 75])
-    fails = cheap < q1 - _WHISKERS * (q3 - q1)
+    runs = mark_units(every[~every["removed_by_hand"]])
+    largest = best_against_worst(runs, correctness=CORRECTNESS)
+    dear, cheap = (runs_of(runs, end) for end in (largest.from_condition, largest.to_condition))
+    dear_f1, cheap_f1 = (part[CORRECTNESS].to_numpy(dtype=float) for part in (dear, cheap))
+    q1, q3 = np.percentile(cheap_f1, [25, 75])
+    fails = cheap_f1 < q1 - _WHISKERS * (q3 - q1)
     return HeadlineLoss(
-        cheap=largest.cheap,
-        dear=largest.dear,
-        median_cheap=float(np.median(cheap)),
-        median_dear=float(np.median(dear)),
-        loss_of_means=float(dear.mean() - cheap.mean()),
-        failed=cheap[fails],
-        n_cheap=len(cheap),
-        loss_without_failed=float(dear.mean() - cheap[~fails].mean()),
+        largest=largest,
+        median_cheap=float(np.median(cheap_f1)),
+        median_dear=float(np.median(dear_f1)),
+        test=non_inferiority(
+            run_units(dear, CORRECTNESS), run_units(cheap, CORRECTNESS), DEFAULT_MARGIN
+        ),
+        failed=cheap_f1[fails],
+        n_cheap=len(cheap_f1),
+        loss_without_failed=float(dear_f1.mean() - cheap_f1[~fails].mean()),
     )
 
 
@@ -156,7 +168,7 @@ def last_version_sentence(reanalysis: Reanalysis) -> str:
     crossed = attempt(architecture_by_environment, runs)
     if isinstance(crossed, Unavailable):
         return text
-    found = "show it, too" if crossed.p < ALPHA else "do not show it"
+    found = "also show it" if crossed.p < ALPHA else "do not show it"
     return (
         f"{text} On the two GPUs that trained every architecture, the public runs {found} "
         f"({p_value(crossed.p)})."

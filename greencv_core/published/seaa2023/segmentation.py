@@ -24,7 +24,7 @@ overlap."""
 def find_step(values: Floats, last: float = 0.75) -> int:
     """Return the index of the step between two levels that explains most of the variance.
 
-    It lies between 2 % of the series and the share ``last``.
+    It lies between 2% of the series and the share ``last``.
     """
     n = len(values)
     lengths = np.arange(1, n)

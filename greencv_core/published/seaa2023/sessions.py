@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greencv_core.analysis import NotEnoughDataError, Saving, Unavailable, attempt, saving
+import pandas as pd
+
+from greencv_core.analysis import Saving, Unavailable, attempt, best_against_worst, saving
 from greencv_core.analysis.sessions import RULE, SessionSpread, session_spread
-from greencv_core.published.seaa2023.reanalysis import CORRECTED, CORRECTNESS, Reanalysis
+from greencv_core.published.seaa2023.reanalysis import CORRECTNESS
 from greencv_core.utils.text import percent
 
 
@@ -28,15 +30,15 @@ class SessionHeadline:
         runs, sessions = self.by_runs, self.by_sessions
         text = (
             f"With runs as independent units, {runs.cheap} uses {percent(runs.saving)} less energy "
-            f"per image than {runs.dear} (95 % interval {percent(runs.ci_low)} to "
-            f"{percent(runs.ci_high)}; {runs.n_to} and {runs.n_from} runs). With sessions as "
-            f"units, all runs give {_saving(sessions)}"
+            f"per image than {runs.dear} (95% CI {percent(runs.ci_low)} to {percent(runs.ci_high)};"
+            f" {runs.n_to} and {runs.n_from} runs). With sessions as units, all runs give "
+            f"{_saving(sessions)}"
         )
         if isinstance(self.without_removed, Saving):
             text += f", and the runs that the original kept give {_saving(self.without_removed)}"
         return (
-            f"{text}. Runs of one session resemble each other, so thirty of them say little about "
-            "another session."
+            f"{text}. Runs of one session resemble each other, so thirty runs of one session say "
+            "little about another session. The intervals on this page therefore count sessions."
         )
 
     def rule(self) -> str:
@@ -51,20 +53,23 @@ def _saving(result: Saving) -> str:
     )
 
 
-def session_headline(reanalysis: Reanalysis) -> SessionHeadline:
+def session_headline(every: pd.DataFrame) -> SessionHeadline:
     """Return the largest corrected saving by runs and by sessions.
+
+    Parameters
+    ----------
+    every
+        All runs with corrected energies, and ``removed_by_hand``.
 
     Raises
     ------
     NotEnoughDataError
         There is no such saving, or a condition's logs are missing.
     """
-    largest = reanalysis.headline()[CORRECTED]
-    if isinstance(largest, Unavailable):
-        raise NotEnoughDataError(largest.reason)
+    kept = every[~every["removed_by_hand"]]
+    unaware = kept.drop(columns=["session", "started_at"], errors="ignore")
+    largest = best_against_worst(kept, correctness=CORRECTNESS)
     ends = (largest.from_condition, largest.to_condition)
-    kept, every = reanalysis.runs(CORRECTED), reanalysis.runs(CORRECTED, "none")
-    unaware = kept.drop(columns=["session", "started_at"])
     return SessionHeadline(
         by_runs=saving(unaware, *ends, correctness=CORRECTNESS),
         by_sessions=saving(every, *ends, correctness=CORRECTNESS),

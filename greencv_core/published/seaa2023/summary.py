@@ -6,7 +6,7 @@ from typing import Any
 
 from greencv_core.analysis import Saving, Unavailable, attempt
 from greencv_core.published.seaa2023.claims import claims_table
-from greencv_core.published.seaa2023.reanalysis import Reanalysis, Removals
+from greencv_core.published.seaa2023.reanalysis import CORRECTED, Reanalysis, Removals
 from greencv_core.published.seaa2023.runs import COMMIT, CONDITION, DOI, NAME
 from greencv_core.published.seaa2023.sessions import session_headline
 
@@ -71,7 +71,7 @@ def _headline(reanalysis: Reanalysis, removals: Removals) -> dict[str, Any]:
 
 
 def _by_sessions(reanalysis: Reanalysis) -> dict[str, Any]:
-    found = attempt(session_headline, reanalysis)
+    found = attempt(session_headline, reanalysis.runs(CORRECTED, "none"))
     if isinstance(found, Unavailable):
         return {"reason": found.reason}
     by_sessions = found.by_sessions

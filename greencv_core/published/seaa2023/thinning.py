@@ -45,15 +45,15 @@ class Thinning:
         moved = float((exponents - exponents.iloc[0]).abs().max().max())
         verdicts = list(dict.fromkeys(table["matching"]))
         same = (
-            f"the verdict on hardware that matches the model stays: {verdicts[0]}"
+            f"the verdict on matching hardware does not change ({verdicts[0]})"
             if len(verdicts) == 1
-            else f"the verdict on hardware that matches the model changes: {listed(verdicts)}"
+            else f"the verdict on matching hardware changes ({listed(verdicts)})"
         )
         return (
             f"With a sample every {last['every_s']} s instead of every second, the energy of a run "
-            f"changes by at most {percent(last['largest_change'], 2)} ({self.logs} logs). Over all "
-            f"rows, the largest saving moves by at most {number(points)} percentage points, where "
-            f"its 95 % interval is {number(width)} wide, and exponents by at most {number(moved)}; "
+            f"changes by at most {percent(last['largest_change'], 2)} ({self.logs} logs). The "
+            f"largest saving changes by at most {number(points)} percentage points (its 95% "
+            f"interval is {number(width)} wide), and exponents change by at most {number(moved)}; "
             f"{same}. {_conclusion(points, width, len(verdicts))}"
         )
 
@@ -61,10 +61,10 @@ class Thinning:
 def _conclusion(points: float, width: float, verdicts: int) -> str:
     if verdicts == 1 and points < width / 10:
         return (
-            "For trainings of these lengths, no headline rests on how often power was sampled; how "
-            "well each sample is measured is another question, which thinning cannot answer."
+            "For runs of these lengths, no headline depends on how often power was sampled. How "
+            "accurate each sample is, thinning cannot show."
         )
-    return "The time between samples thus matters for these headlines."
+    return "So the time between samples matters for these headlines."
 
 
 def thinning(reanalysis: Reanalysis) -> Thinning:

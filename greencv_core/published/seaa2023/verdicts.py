@@ -14,22 +14,22 @@ from greencv_core.analysis import (
     attempt,
     break_even,
     cliffs_delta,
-    non_inferiority,
     saving,
 )
 from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.analysis.images import image_error_sentence
 from greencv_core.analysis.result import ALPHA
 from greencv_core.analysis.selection import runs_of
-from greencv_core.analysis.units import mark_units, run_units
 from greencv_core.published.claim_differences import ask_correlation
 from greencv_core.published.claim_matching import ask_matching
 from greencv_core.published.claim_savings import compare_saving
 from greencv_core.published.seaa2023.claims import printed, quote_correlation, quote_test
+from greencv_core.published.seaa2023.history import headline_loss
 from greencv_core.published.seaa2023.reanalysis import (
     CORRECTED,
     CORRECTNESS,
     IDLE,
+    NET_OF,
     QUESTIONS,
     RQ1_ENVIRONMENT,
     RQ2_ARCHITECTURE,
@@ -87,7 +87,7 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
     rows = [
         _judge_first_headline(headline),
         _judge_saving(
-            "Architecture and environment save up to 81.38 % (last version)",
+            "Architecture and environment save up to 81.38% (second version)",
             FINAL_ABSTRACT,
             headline,
         ),
@@ -105,12 +105,12 @@ def verdicts(reanalysis: Reanalysis) -> pd.DataFrame:
 
 def _recomputed(result: Saving | Unavailable) -> str:
     """Return the saving of medians, as the original computes it."""
-    return "not known" if isinstance(result, Unavailable) else percent(result.of_medians, 2)
+    return "unknown" if isinstance(result, Unavailable) else percent(result.of_medians, 2)
 
 
 def _shown(result: Saving | Unavailable, digits: int = 2) -> str:
     if isinstance(result, Unavailable):
-        return "not known"
+        return "unknown"
     span = f"({100 * result.ci_low:.1f} to {percent(result.ci_high)})"
     return f"{percent(result.saving, digits)}\n{span}".replace(" ", "\N{NO-BREAK SPACE}")
 
@@ -121,13 +121,13 @@ def _judge_first_headline(headline: dict[str, Saving | Unavailable]) -> Verdict:
         verdict = _UNDECIDED
     elif corrected.ci_high < first.ci_low:
         verdict = (
-            "Does not hold: the formula multiplied summed power by the duration, which is no "
-            "energy. The authors corrected it themselves."
+            "Does not hold: summed power times duration is not an energy. The authors corrected it "
+            "themselves."
         )
     else:
-        verdict = "Not refuted by these runs, though the formula gives no energy."
+        verdict = "Not refuted by these runs, but the formula does not give an energy."
     return Verdict(
-        "Architecture and environment save up to 98.83 % (first version)",
+        "Architecture and environment save up to 98.83% (first version)",
         percent(printed("first version", "max"), 2),
         _recomputed(first),
         _shown(corrected),
@@ -142,7 +142,7 @@ def _judge_saving(
     net = net_saving(corrected, [results[variant] for variant in IDLE])
     verdict = _compare(theirs, published, corrected)
     if verdict.startswith("Holds") and _lost_net(results):
-        verdict = f"Holds in part: gross, it h{verdict[1:]}"
+        verdict = f"Holds in part, only gross{verdict.removeprefix('Holds')}"
     return Verdict(
         claim,
         percent(theirs, 2),
@@ -162,7 +162,7 @@ def _compare(
     if published.n_from + published.n_to != corrected.n_from + corrected.n_to:
         return _UNDECIDED
     if corrected.ci_low <= 0:
-        return "Does not hold: corrected, the interval includes no saving."
+        return "Does not hold: once corrected, the interval includes 0."
     points = 100 * (corrected.saving - published.saving)
     word = "higher" if points > 0 else "lower"
     _, verdict = compare_saving(theirs, corrected.ci_low, corrected.ci_high)
@@ -181,18 +181,14 @@ def net_saving(gross: Saving | Unavailable, nets: Sequence[Saving | Unavailable]
         return ""
     known = [net for net in nets if isinstance(net, Saving)]
     if len(known) < len(nets):
-        return "Net energy is not known." if not known else ""
+        return "Net energy is unknown." if not known else ""
     low, high = (choose(net.saving for net in known) for choose in (min, max))
     span = f"{signed_percent(low)} to {signed_percent(high)}"
     if any(not _same_conditions(net, gross) for net in known):
-        span += ", in part of other pairs"
+        span += " (partly between other pairs)"
     lost = sum(net.ci_low <= 0 for net in known)
-    if lost:
-        return (
-            f"Net, it is {span} by the idle power taken, and {lost} of {len(known)} leave no "
-            "saving (section Idle power)."
-        )
-    return f"Net, by the idle power taken: {span}."
+    left = f"; {lost} of {len(known)} definitions of idle leave no saving" if lost else ""
+    return f"Net of idle power, it is {span}{left}."
 
 
 def _same_conditions(a: Saving, b: Saving) -> bool:
@@ -204,20 +200,20 @@ def _judge_test(reanalysis: Reanalysis, claim: str, name: str) -> Verdict:
         attempt(reanalysis.test, name, variant) for variant in ("published", CORRECTED)
     )
     if isinstance(published, Unavailable) or isinstance(corrected, Unavailable):
-        return Verdict(claim, quote_test(name), "not known", "not known", _UNDECIDED)
+        return Verdict(claim, quote_test(name), "unknown", "unknown", _UNDECIDED)
     recomputed, mended = (
         f"H = {c.kruskal_h:.2f}, eta squared {c.eta_squared:.3f}" for c in (published, corrected)
     )
     if published.groups["n"].sum() != corrected.groups["n"].sum():
         verdict = _UNDECIDED
     elif not corrected.significant:
-        verdict = "Does not hold when corrected."
+        verdict = "Does not hold once corrected."
     elif QUESTIONS[name][1] != "energy_j_per_image":
-        verdict = "Holds; the corrections are of energy alone."
+        verdict = "Holds; the corrections change energy only."
     elif _same_pairs(published.pairs, corrected.pairs):
-        verdict = "Holds; the same pairs are told apart."
+        verdict = "Holds; the same pairs differ significantly."
     else:
-        verdict = "Holds; not all the same pairs are told apart."
+        verdict = "Holds, but not all the same pairs differ significantly."
     if name == "rq2_energy":
         verdict = f"{verdict} {_order_net(reanalysis)}".strip()
     return Verdict(claim, quote_test(name), recomputed, mended, verdict)
@@ -239,8 +235,8 @@ def _order_net(reanalysis: Reanalysis) -> str:
     gross, *nets = deltas
     net = ", ".join(f"{delta:z.2f}" for delta in nets).replace("-", "\N{MINUS SIGN}")
     return (
-        f"{RQ1_ENVIRONMENT} against {SMALLER_GPU}: Cliff's delta {gross:.2f} gross, and net of the "
-        f"low-power state, the power before and after work {net}."
+        f"{RQ1_ENVIRONMENT} against {SMALLER_GPU}: Cliff's delta is {gross:.2f} gross, and {net} "
+        "net of the low-power state, of idle before and of idle after work."
     )
 
 
@@ -254,29 +250,28 @@ def _same_pairs(a: pd.DataFrame, b: pd.DataFrame) -> bool:
 def _judge_correctness(
     reanalysis: Reanalysis, headline: dict[str, Saving | Unavailable]
 ) -> Verdict:
-    runs = mark_units(reanalysis.runs())
+    runs = reanalysis.runs()
 
     def of_both(result: Saving) -> list[pd.DataFrame]:
         return [runs_of(runs, end) for end in (result.from_condition, result.to_condition)]
 
     def shown(result: Saving | Unavailable) -> str:
         if isinstance(result, Unavailable):
-            return "not known"
+            return "unknown"
         dear, cheap = (float(part[CORRECTNESS].median()) for part in of_both(result))
         return f"median F1 {cheap:.3f} instead of {dear:.3f}"
 
     corrected = headline[CORRECTED]
+    loss = attempt(headline_loss, reanalysis.runs(CORRECTED, "none"))
     verdict = _UNDECIDED
-    if isinstance(corrected, Saving):
-        dear_f1, cheap_f1 = (run_units(part, CORRECTNESS) for part in of_both(corrected))
-        test = non_inferiority(dear_f1, cheap_f1, DEFAULT_MARGIN)
+    if isinstance(corrected, Saving) and not isinstance(loss, Unavailable):
+        test = loss.test
         verdict = (
-            f"{'Holds' if test.passes else 'Not shown'} at a margin of "
-            f"{100 * DEFAULT_MARGIN:g} points, which is ours: on average F1 is lower by "
-            f"{test.loss:.3f}, and by up to {test.loss_high:.3f} (95 %; non-inferiority, "
-            f"{p_value(test.p)})."
+            f"{'Holds' if test.passes else 'Not shown'} at our margin of "
+            f"{100 * DEFAULT_MARGIN:g} points: mean F1 is lower by {test.loss:.3f}, and by up to "
+            f"{test.loss_high:.3f} (95%; non-inferiority test, {p_value(test.p)}). "
+            f"{image_error_sentence(pd.concat(of_both(corrected)), CORRECTNESS)}"
         ).replace("-0.", "\N{MINUS SIGN}0.")
-        verdict += f" {image_error_sentence(pd.concat(of_both(corrected)), CORRECTNESS)}"
     return Verdict(
         "The largest saving costs a negligible loss of correctness",
         "no margin stated",
@@ -292,25 +287,26 @@ def _judge_scaling(reanalysis: Reanalysis) -> Verdict:
     nets = [_larger_pays(reanalysis, variant) for variant in IDLE]
     if corrected is None or published is None:
         verdict = _UNDECIDED
-    elif published != corrected:
-        verdict = "Changes when corrected."
     else:
         answer = ask_matching(reanalysis.runs(CORRECTED))
+        standing = as_opening(answer.standing) if published == corrected else "Changes if corrected"
+        energies = {"gross": corrected, **dict(zip(NET_OF.values(), nets, strict=True))}
         verdict = (
-            f"{as_opening(answer.standing)}. In these data, gross, for "
-            f"{_list_or_none(corrected)}; the two GPUs differ in more than size. "
-            f"{_break_even(reanalysis)}"
+            f"{standing}: {RQ1_ENVIRONMENT} uses less energy than {SMALLER_GPU} for "
+            f"{_by_energy(energies)}. {_break_even(reanalysis)}"
         )
-    if not any(net is None for net in nets):
-        each = "; ".join(_list_or_none(net) for net in nets if net is not None)
-        verdict += f" Net of the low-power state, the power before and after work, for: {each}."
     return Verdict(
         "GPUs should scale with the complexity of the model",
-        "qualitative",
-        f"{RQ1_ENVIRONMENT} takes less than {SMALLER_GPU} for: {_list_or_none(published)}",
-        f"for: {_list_or_none(corrected)}",
+        "no figure",
+        f"{RQ1_ENVIRONMENT} uses less than {SMALLER_GPU} for: {_list_or_none(published)}",
+        _list_or_none(corrected),
         verdict,
     )
+
+
+def _by_energy(paying: Mapping[str, list[str] | None]) -> str:
+    """Return the architectures of each energy: ``none (gross), vgg16 (net of x)``."""
+    return ", ".join(f"{_list_or_none(some)} ({of})" for of, some in paying.items())
 
 
 def _break_even(reanalysis: Reanalysis) -> str:
@@ -318,11 +314,11 @@ def _break_even(reanalysis: Reanalysis) -> str:
     result = attempt(break_even, reanalysis.runs(CORRECTED), SMALLER_GPU, RQ1_ENVIRONMENT)
     if isinstance(result, Unavailable):
         return ""
-    span = f"{number(result.lowest)} to {number(result.highest)} GFLOPs"
+    span = f"{number(result.lowest)} and {number(result.highest)} GFLOPs"
     if result.excluded:
-        return f"A break-even within {span} is ruled out."
+        return f"A break-even between {span} is ruled out."
     if not result.inside:
-        return f"A line through the architectures has no break-even within {span}."
+        return f"A line through the architectures has no break-even between {span}."
     return f"A line through the architectures breaks even at {number(result.gflops)} GFLOPs."
 
 
@@ -350,7 +346,7 @@ def _larger_pays(reanalysis: Reanalysis, variant: str) -> list[str] | None:
 
 def _list_or_none(architectures: list[str] | None) -> str:
     if architectures is None:
-        return "not known"
+        return "unknown"
     return listed(architectures) or "none"
 
 
@@ -375,6 +371,6 @@ def _judge_complexity(reanalysis: Reanalysis) -> Verdict:
         quote_correlation("energy", "gflops"),
         texts[0],
         texts[1],
-        f"{answer.verdict} With architectures as units: {answer.here}. Over runs, rho is "
-        f"{min(every):.2f} or more throughout.".replace("\n", "; "),
+        f"{answer.verdict} With architectures as units: {answer.here}. Over runs, rho is at least "
+        f"{min(every):.2f}.".replace("\n", "; "),
     )

@@ -55,7 +55,8 @@ Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
 
 PUBLISHED_PAGES = (
-    "claims", "decision", "evidence", "index", "metering", "reanalysis", "rq3_estimation",
+    "claims", "decision", "evidence", "index", "metering", "reanalysis", "reanalysis_diagnostics",
+    "reanalysis_figures", "reanalysis_problems", "reanalysis_strict", "rq3_estimation",
 )  # fmt: skip
 """Notebooks that use published data."""
 _SETTINGS = ("_config.yml", "_toc.yml", "CITATION.cff")

@@ -35,6 +35,10 @@ PREFIXES = {
     "rq2_environment": "RQ2",
     "rq3_estimation": "RQ3",
     "reanalysis": "A",
+    "reanalysis_figures": "AF",
+    "reanalysis_problems": "AP",
+    "reanalysis_strict": "AS",
+    "reanalysis_diagnostics": "AD",
     "metering": "M",
     "provenance": "P",
     "checklist": "L",
@@ -76,6 +80,7 @@ def write_pages(
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 found += _number_cell(cell, page, folder)
+        notebook.cells = _without_empty_sections(notebook.cells)
         notebook.cells.append(_ending(path.stem, links.get(path.stem, {})))
         nbformat.write(notebook, pages / path.name)
     # Each set of runs is in the index once.
@@ -83,6 +88,28 @@ def write_pages(
     exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
     index = json.dumps({"exhibits": exhibits, "run_ids": sets}, indent=1, sort_keys=True)
     (folder / "index.json").write_text(index + "\n", encoding="utf-8")
+
+
+def _without_empty_sections(cells: Sequence[Any]) -> list[Any]:
+    """Return the cells without sections whose code shows nothing; text alone is no such section."""
+    levels = [_level(cell) for cell in cells]
+    kept: list[Any] = []
+    for place, cell in enumerate(cells):
+        section = place
+        while section > 0 and levels[section] == 0:
+            section -= 1
+        level = levels[section]
+        ends = (end for end in range(section + 1, len(cells)) if 0 < levels[end] <= level)
+        code = [c for c in cells[section : next(ends, len(cells))] if c.cell_type == "code"]
+        if level < 2 or not code or any(c.outputs for c in code):
+            kept.append(cell)
+    return kept
+
+
+def _level(cell: Any) -> int:
+    """Return the level of the heading that a cell begins with, 0 if it begins with none."""
+    found = re.match(r"(#+) ", cell.source) if cell.cell_type == "markdown" else None
+    return len(found[1]) if found else 0
 
 
 def _digest_of(run_ids: Sequence[str]) -> str:

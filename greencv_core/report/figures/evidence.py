@@ -94,7 +94,7 @@ def savings_forest(results: EvidenceResults, runs: pd.DataFrame) -> Exhibit | No
     caption = (
         "Energy per image (published) saved by the architecture that needs least among those whose "
         f"median correctness is at most {100 * results.margin:g} points below the best, against "
-        "the best architecture. Bars: 95% intervals; hollow: one run a condition, so no "
+        "the best architecture. Bars: 95% intervals; hollow: one run per condition, so no "
         "interval"
     )
     return figure_exhibit(partial(_draw, rows, "Energy saved (%)"), caption, runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from greencv_core.analysis.describe import study_cost_sentence, uncertainty_sent
 from greencv_core.analysis.result import ALPHA, CONFIDENCE
 from greencv_core.analysis.selection import CONDITION, Selection
 from greencv_core.records.record import RunRecord
+from greencv_core.report.exhibits.labels import lower_first
 from greencv_core.report.export.datapackage import LICENCE, RESULTS, TABLE, TEXT_TABLE
 from greencv_core.report.pages.provenance import (
     comparisons_table,
@@ -24,8 +25,17 @@ from greencv_core.report.pages.provenance import (
 from greencv_core.study.schema import Study
 from greencv_core.utils.text import count, listed, number, percent
 
-SILENT = "The records do not say."
+SILENT = "Not recorded."
 _SOFTWARE = ("greencv", "python", "torch", "codecarbon")
+
+
+def answer(tables: Iterable[pd.DataFrame]) -> str:
+    """Say how many items the records answer, and name the others."""
+    items = pd.concat(list(tables))
+    silent = items.loc[items["answer"] == SILENT, "item"]
+    text = f"{len(items) - len(silent)} of {len(items)} items are answered from the records."
+    named = listed([lower_first(item) for item in silent])
+    return f"{text} Not recorded: {named}." if named else text
 
 
 def people_and_machines(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -40,12 +50,12 @@ def people_and_machines(records: Sequence[RunRecord]) -> pd.DataFrame:
     made = count(len(computers), "computer")
     return _answers(
         {
-            "Who measured": f"The records name no person; greencv made the runs on {made}.",
+            "Who measured": f"No names are recorded; greencv made the runs on {made}.",
             "When": run_dates(records) or SILENT,
             "Sessions": count(len(sessions), "session") + "." if sessions else SILENT,
             "Hardware": f"{'; '.join(machines)}.",
             "Devices that trained": _each(records, lambda r: r.device_name),
-            "Place": f"Country whose electricity is assumed: "
+            "Place": "Country of the electricity mix: "
             f"{_each(records, lambda r: r.carbon.get('country'))}",
         }
     )
@@ -70,18 +80,19 @@ def measurement(records: Sequence[RunRecord], runs: pd.DataFrame) -> pd.DataFram
     return _answers(
         {
             "Meters": f"{'; '.join(meters)}." if meters else SILENT,
-            "What the energy is of": f"{_each(records, _counted)} No cooling, power supply or "
-            "making of the hardware is in it.",
+            "What the energy includes": f"{_each(records, _counted)} It excludes cooling, losses "
+            "of the power supply and manufacturing.",
             "Refresh period of the meters": _refresh(records),
-            "Metered window": "Training and validation of all epochs. Loading and building lie "
-            "before it" + (f" ({number(float(np.median(setup)))} s, median)." if setup else "."),
-            "Idle power": f"{'; '.join(idle)} (medians), metered before the first run for "
+            "Metered window": "Training and validation of all epochs. Loading data and building "
+            "the model come before it"
+            + (f" ({number(float(np.median(setup)))} s, median)." if setup else "."),
+            "Idle power": f"{'; '.join(idle)} (medians), measured before the first run for "
             f"{_seconds(records, 'idle_s')}"
             if idle
             else SILENT,
             "Warm-up before the first run": _seconds(records, "warmup_s"),
             "Pause before each run": _seconds(records, "cooldown_s"),
-            "Second meters": f"{'; '.join(compared)}." if compared else "None in the records.",
+            "Second meters": f"{'; '.join(compared)}." if compared else "None.",
             "Uncertainty of a run's energy": uncertainty_sentence(runs),
         }
     )
@@ -100,7 +111,7 @@ def experiment(records: Sequence[RunRecord], study: Study) -> pd.DataFrame:
         {
             "Conditions": f"{count(made[0].nunique(), 'architecture')} and "
             f"{count(made[1].nunique(), 'environment')}: {count(len(of_each), 'condition')}.",
-            "Runs of a condition": f"{fewest}." if fewest == most else f"{fewest} to {most}.",
+            "Runs per condition": f"{fewest}." if fewest == most else f"{fewest} to {most}.",
             "Order of the runs": "Each repetition holds every condition once, in random order."
             if study.protocol.order == "blocks"
             else "All repetitions of one condition, then those of the next.",
@@ -110,11 +121,11 @@ def experiment(records: Sequence[RunRecord], study: Study) -> pd.DataFrame:
             "Hash of the images": _each(records, lambda r: r.data_sha256[:12]),
             "Initial weights": _each(records, _weights),
             "Epochs": _each(records, lambda r: len(r.epochs) or None),
-            "Correctness": "Macro F1 on the validation images, which also end a training where "
-            "that may end early; there is no third set of images.",
-            "Margin, set beforehand": f"{100 * study.analysis.correctness_margin:g} points of "
-            "macro F1.",
-            "Trials before the study": SILENT,
+            "Correctness": "Macro F1 on the validation images, which also decide early stopping, "
+            "if it is used; there is no separate test set.",
+            "Margin (set in the study file)": f"{100 * study.analysis.correctness_margin:g} points "
+            "of macro F1.",
+            "Pilot runs": SILENT,
         }
     )
 
@@ -131,9 +142,9 @@ def exclusions_and_results(
         {
             "Runs that count": selection.sentence(planned),
             "Runs left out": f"{'; '.join(left_out)}." if left_out else "None.",
-            "Outliers": "No run is left out for its value; a check says what would change.",
-            "Intervals and tests": f"{percent(CONFIDENCE, 0)} intervals, tests at "
-            f"{percent(ALPHA, 0)}; each sentence names its own.",
+            "Outliers": "No run is left out because of its value; a check shows the effect.",
+            "Intervals and tests": f"{percent(CONFIDENCE, 0)} intervals; tests at "
+            f"{percent(ALPHA, 0)}; each result names its test.",
             "Energy, emissions, time": study_cost_sentence(runs),
             "Carbon intensity and its source": _each(records, _electricity),
         }
@@ -151,9 +162,9 @@ def software_and_data(records: Sequence[RunRecord]) -> pd.DataFrame:
         {
             "Software": f"{'; '.join(versions)}." if versions else SILENT,
             "Commit that made the runs": _each(records, lambda r: r.git_commit[:12]),
-            "Data": f"{listed([RESULTS, TEXT_TABLE, TABLE])}, beside these pages.",
+            "Data": f"{listed([RESULTS, TEXT_TABLE, TABLE])}, next to these pages.",
             "Licence of the data": f"{LICENCE['title']} ({LICENCE['name']}).",
-            "Registered beforehand": SILENT,
+            "Preregistration": SILENT,
         }
     )
 
@@ -181,8 +192,9 @@ def _seconds(records: Sequence[RunRecord], name: str) -> str:
     return _each(records, lambda r: _in_seconds(r.protocol.get(name)))
 
 
-def _of_dataset(record: RunRecord, name: str) -> Any:
-    return record.dataset.get(name)
+def _of_dataset(record: RunRecord, name: str) -> str | None:
+    images = record.dataset.get(name)
+    return f"{images:,}" if isinstance(images, int) else images
 
 
 def _version(record: RunRecord, name: str) -> str | None:

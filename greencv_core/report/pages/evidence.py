@@ -17,7 +17,7 @@ from greencv_core.published.evidence import FROM_BUNDLE, ORIGIN
 from greencv_core.published.evidence_results import EvidenceResults, saves
 from greencv_core.published.pooling import Pooled, effects_table
 from greencv_core.published.seaa2023.history import VERSIONS
-from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.markdown import (
     NO_FORMULAS,
     Basis,
@@ -27,9 +27,9 @@ from greencv_core.report.exhibits.markdown import (
     with_basis,
 )
 from greencv_core.report.exhibits.sources import short_source
-from greencv_core.report.exhibits.tables import show_table
+from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
 from greencv_core.report.figures.evidence import place_name, short_pair
-from greencv_core.report.pages.evidence_claims import plain_percent, split_claims
+from greencv_core.report.pages.evidence_claims import split_claims
 from greencv_core.utils.text import as_opening, count, listed
 
 _MINUS = "\N{MINUS SIGN}"
@@ -41,29 +41,25 @@ def all_runs(results: EvidenceResults) -> pd.DataFrame:
 
 
 def data_note(results: EvidenceResults) -> Basis:
-    """Return a box on the runs of this page, and on data sets that could not be downloaded."""
+    """Return a line on the runs of this page, or a box if data sets could not be downloaded."""
     runs, every = all_runs(results), sum(map(len, results.tables.values()))
     text = (
-        f"{len(runs):,} of {every:,} published trainings count, from "
-        f"{count(len(results.tables), 'data set')}. Each card below says which are left out."
+        f"Data: {len(runs):,} of {every:,} published runs, from "
+        f"{count(len(results.tables), 'data set')} (energy as published)."
     )
     missing = [t.attrs[ORIGIN] for t in results.tables.values() if t.attrs.get(FROM_BUNDLE)]
     if not missing:
-        return with_basis(admonition("note", "Energy here is published", text), runs)
+        return with_basis(paragraph(text), runs)
     title = (
-        f"{count(len(missing), 'data set')} could not be downloaded; the tables that come with "
-        "the project are shown"
+        f"{count(len(missing), 'data set')} could not be downloaded; this page uses the tables "
+        "that come with the project"
     )
     return with_basis(admonition("note", title, text, missing), runs)
 
 
-def answer(results: EvidenceResults, choices: Sequence[BatchChoice] | Unavailable) -> Markdown:
-    """Return the answer of the page in three sentences, and what it rests on as a list."""
-    short = paragraph(_largest(results), _at_margin(results), _scaling(results))
-    points = [_pooled(results.pooled_scaling), _correlations(results), _repetitions(results)]
-    if not isinstance(choices, Unavailable):
-        points.append(_batches(choices))
-    return Markdown(f"{short.data}\n\n{bullet_list(point for point in points if point).data}")
+def answer(results: EvidenceResults) -> Markdown:
+    """Return the answer of the page in three sentences."""
+    return paragraph(_largest(results), _at_margin(results), _scaling(results))
 
 
 def _largest(results: EvidenceResults) -> str:
@@ -74,8 +70,8 @@ def _largest(results: EvidenceResults) -> str:
         return "No data set compares architectures."
     low, high = min(best.values()), max(best.values())
     return (
-        "Between the extremes of the architectures that a data set compares, "
-        f"{_percent(low)} to {_percent(high)} of the energy is saved."
+        f"Choosing the architecture saves {_percent(low)} to {_percent(high)} of the energy "
+        "between the extremes of a data set."
     )
 
 
@@ -85,8 +81,8 @@ def _at_margin(results: EvidenceResults) -> str:
     none = sum(not saves(saving) for saving in results.savings)
     highest = max(saving.saving for saving in results.savings)
     return (
-        f"At most {100 * results.margin:g} points below the best correctness, there is no saving "
-        f"in {none} of {len(results.savings)} environments, and up to {_percent(highest)} in the "
+        f"Within {100 * results.margin:g} points of the best correctness, there is no saving in "
+        f"{none} of {len(results.savings)} environments, and up to {_percent(highest)} in the "
         "others."
     )
 
@@ -97,7 +93,7 @@ def _scaling(results: EvidenceResults) -> str:
     k = sum(effect.ci_high < 0 for effect in results.scaling)
     against = sum(effect.ci_low > 0 for effect in results.batches)
     text = (
-        f"Larger hardware is shown to suit complex architectures better in {k} of "
+        f"Larger hardware suits complex architectures better in {k} of "
         f"{count(len(results.scaling), 'comparable pair')}"
     )
     if results.batches:
@@ -110,46 +106,48 @@ def _scaling(results: EvidenceResults) -> str:
 
 def _pooled(pooled: Pooled | Unavailable) -> str:
     if isinstance(pooled, Unavailable):
-        return f"No pooled figure for hardware: {pooled.reason}."
+        return f"No mean over pairs of hardware: {pooled.reason}."
     laboratories = len({effect.laboratory for effect in pooled.effects})
     change = 10**pooled.mean - 1
     return (
         f"Ten times the GFLOPs {'lowers' if change < 0 else 'raises'} the energy ratio of larger "
         f"to smaller hardware by {_percent(abs(change))} (exponent {_signed(pooled.mean)}, 95% "
         f"interval {_signed(pooled.ci_low)} to {_signed(pooled.ci_high)}). "
-        f"{count(len(pooled.effects), 'pair')} from "
-        f"{count(laboratories, 'laboratory', 'laboratories')} are few: another pair may lie "
-        f"between {_signed(pooled.prediction_low)} and {_signed(pooled.prediction_high)}."
+        f"This mean is of only {count(len(pooled.effects), 'pair')} from "
+        f"{count(laboratories, 'laboratory', 'laboratories')}: another pair may lie between "
+        f"{_signed(pooled.prediction_low)} and {_signed(pooled.prediction_high)}."
     )
 
 
-def _correlations(results: EvidenceResults) -> str:
+def correlations_sentence(results: EvidenceResults) -> str:
+    """Say in how many environments energy rises with GFLOPs."""
     if not results.correlations:
         return ""
     coefficients = [value for _, value in results.correlations]
     return (
-        "The rank correlation of energy with GFLOPs is above zero in "
+        "The rank correlation of energy with GFLOPs is positive in "
         f"{sum(value > 0 for value in coefficients)} of "
-        f"{count(len(coefficients), 'environment')}, and at least {min(coefficients):.2f}."
+        f"{count(len(coefficients), 'environment')} (at least {min(coefficients):.2f})."
     )
 
 
 def _repetitions(results: EvidenceResults) -> str:
     repeated = list(results.sessions)
     if not repeated:
-        return "No data set repeats its trainings, so no saving has an interval."
+        return "No data set repeats its runs, so no saving has an interval."
     return (
-        f"{len(repeated)} of {count(len(results.tables), 'data set')} repeat their trainings. "
+        f"{len(repeated)} of {count(len(results.tables), 'data set')} repeat their runs. "
         "Savings in the others have no interval."
     )
 
 
 def savings_note(results: EvidenceResults) -> Markdown:
-    """Say why savings are not averaged."""
+    """Say which savings have an interval, and why savings are not averaged."""
     repeated = {saving.source for saving in results.savings if not math.isnan(saving.effect.se)}
     return paragraph(
-        "These savings are not averaged: a mean needs three data sets with correctness that repeat "
-        f"their trainings, and there are {len(repeated)}."
+        _repetitions(results),
+        "A mean of the savings needs three data sets with correctness that repeat their runs; "
+        f"there are {len(repeated)}.",
     )
 
 
@@ -161,7 +159,7 @@ def savings_table(results: EvidenceResults) -> Exhibit:
             "Data set": [short_source(saving.source) for saving in rows],
             "Environment": [place_name(saving.dataset, saving.environment) for saving in rows],
             "Best": [saving.dear for saving in rows],
-            "Cheapest": ["-" if s.cheap == s.dear else s.cheap for s in rows],
+            "Least energy": ["\N{EN DASH}" if s.cheap == s.dear else s.cheap for s in rows],
             "Choices": [saving.architectures for saving in rows],
             "Saved": [_interval(s.saving, s.ci_low, s.ci_high) for s in rows],
             "Points lost": [f"{100 * saving.correctness_loss:.1f}" for saving in rows],
@@ -171,8 +169,8 @@ def savings_table(results: EvidenceResults) -> Exhibit:
         [{k: v for k, v in vars(s).items() if k not in ("effect", "laboratory")} for s in rows]
     )
     caption = (
-        "The architectures behind these savings of energy per image (published). Choices: "
-        f"architectures at most {100 * results.margin:g} points below the best, by medians"
+        "The architectures behind the savings of energy per image (published). Choices: "
+        f"architectures within {100 * results.margin:g} points of the best, by medians"
     )
     return show_table(shown, caption, runs=all_runs(results), data=data)
 
@@ -204,14 +202,17 @@ def scaling_table(results: EvidenceResults) -> Exhibit:
             "Architectures": rows["architectures"].astype(int),
         }
     ).reset_index(drop=True)
-    caption = "Exponents of the energy ratio of larger to smaller hardware"
-    return show_table(shown, caption, runs=all_runs(results), data=rows)
+    body = collapsible_tables({"Data set, p and number of architectures of each pair": shown})
+    exhibit = table_exhibit(
+        "Exponents of the energy ratio of larger to smaller hardware", body, to_csv_frame(rows)
+    )
+    return exhibit.with_runs(all_runs(results))
 
 
-@skip_unavailable
-def pooled_sentence(pooled: Pooled) -> Markdown:
+def pooled_sentence(pooled: Pooled | Unavailable) -> Markdown:
     """State the pooled exponent with its heterogeneity and what it depends on."""
-    return paragraph(plain_percent(pooled.sentence()))
+    details = "" if isinstance(pooled, Unavailable) else pooled.sentence()
+    return paragraph(_pooled(pooled), details)
 
 
 def contradictions(results: EvidenceResults) -> Markdown:
@@ -223,7 +224,7 @@ def contradictions(results: EvidenceResults) -> Markdown:
         named = listed([f"{short_pair(e.pair)} ({_signed(e.estimate)})" for e in against])
         points.append(
             f"Hardware: the exponent is above zero for {named}. There, the faster GPU saves most "
-            "on small workloads: a newer generation is not the same as larger hardware."
+            "on small workloads. A newer generation is not the same as larger hardware."
         )
     open_pairs = [effect for effect in effects if effect.ci_low <= 0 <= effect.ci_high]
     if open_pairs:
@@ -234,7 +235,7 @@ def contradictions(results: EvidenceResults) -> Markdown:
         named = listed([f"{short_pair(s.environment)} ({short_source(s.source)})" for s in none])
         points.append(f"Savings: no other choice saves energy in {named}.")
     points += [f"Claims: {sentence}" for sentence in split_claims(results)]
-    return bullet_list(plain_percent(point) for point in points)
+    return bullet_list(points)
 
 
 def sessions(results: EvidenceResults) -> Markdown:
@@ -247,15 +248,15 @@ def sessions(results: EvidenceResults) -> Markdown:
             sentences.append(f"{short_source(name)}: {spread.sentence()}")
     single = [short_source(name) for name in results.tables if name not in results.sessions]
     if single:
-        sentences.append(f"{listed(single)}: one run a condition, so nothing is known of sessions.")
-    return bullet_list(plain_percent(sentence) for sentence in sentences)
+        sentences.append(f"{listed(single)}: one run per condition; sessions are unknown.")
+    return bullet_list(sentences)
 
 
 def batch_sentence(choices: Sequence[BatchChoice] | Unavailable) -> Markdown:
     """Compare the best batch per image with the best batch to an accuracy."""
     if isinstance(choices, Unavailable):
         return paragraph(
-            "The epochs that each batch needs are not available offline: "
+            "The epochs that each batch size needs are not available offline: "
             f"{choices.reason.partition(chr(10))[0]}."
         )
     return paragraph(_batches(choices))
@@ -288,8 +289,8 @@ def batch_table(choices: Sequence[BatchChoice]) -> Exhibit:
         }
     )
     caption = (
-        "Batch of the least energy per image and of the least energy to an accuracy of "
-        f"{choices[0].target:g}; last column: what the first costs more than the second"
+        "Batch with the least energy per image and with the least energy to an accuracy of "
+        f"{choices[0].target:g}; last column: extra energy of the first"
     )
     return show_table(frame, caption)
 
@@ -318,10 +319,11 @@ def data_card(name: str, table: pd.DataFrame) -> HTML:
     terms = "".join(f"<dt>{term}</dt><dd>{text}</dd>" for term, text in facts.items())
     limits = "".join(f"<li>{html.escape(limit)}</li>" for limit in card.limits)
     return HTML(
-        f'<div class="gcv-card {NO_FORMULAS}" id="data-{name}"><dl>{terms}</dl>'
-        f"{_defects(card, table)}"
+        f'<details class="gcv-card {NO_FORMULAS}" id="data-{name}">'
+        f"<summary>{kept:,} of {len(table):,} runs count: source, measurement, defects</summary>"
+        f"<dl>{terms}</dl>{_defects(card, table)}"
         f"{f'<p>Before comparing these runs:</p><ul>{limits}</ul>' if limits else ''}"
-        f"{_columns(card)}</div>"
+        f"{_columns(card)}</details>"
     )
 
 

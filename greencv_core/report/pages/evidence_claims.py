@@ -11,6 +11,7 @@ import pandas as pd
 from greencv_core.published.claims import by_chance, claim_texts
 from greencv_core.published.evidence_results import EvidenceResults
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
+from greencv_core.report.exhibits.labels import with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.sources import short_source
 from greencv_core.report.exhibits.tables import to_csv_frame
@@ -23,12 +24,12 @@ _IN_A_SENTENCE = {
     "not shown": ("is not shown", "are not shown"),
 }
 _SHARES = ("largest_saving", "saving_without_loss")
-_CLASSES = {
+VERDICT_CLASSES = {
     "holds": "yes",
     "holds in part": "part",
     "does not hold": "no",
     "not shown": "open",
-    "cannot be asked": "none",
+    "cannot be tested": "none",
 }
 _MINUS = "\N{MINUS SIGN}"
 
@@ -42,14 +43,14 @@ def claims_matrix(results: EvidenceResults) -> Exhibit:
         for name in sources
     )
     body = "".join(
-        f'<tr><th scope="row">{html.escape(plain_percent(_short(text)))}</th>'
+        f'<tr><th scope="row">{html.escape(_short(text))}</th>'
         + "".join(_cell(key, name, source["claims"][key]) for name, source in sources.items())
         + "</tr>"
         for key, text in claim_texts().items()
     )
     caption = (
         "The claims of del Rey et al. on each data set: verdict and figure. Select a verdict to "
-        "see what it rests on"
+        "see its details"
     )
     table = (
         f'<table class="gcv-data gcv-matrix {NO_FORMULAS}"><thead><tr><th scope="col">Claim</th>'
@@ -63,7 +64,7 @@ def _cell(key: str, name: str, claim: Mapping[str, Any]) -> str:
     figure = claim["figure"]
     shown = "" if figure is None else f"<small>{_figure(key, figure)}</small>"
     return (
-        f'<td class="gcv-verdict-{_CLASSES[verdict]}">'
+        f'<td class="gcv-verdict-{VERDICT_CLASSES[verdict]}">'
         f'<a href="#{_detail(key, name)}">{html.escape(verdict)}</a>{shown}</td>'
     )
 
@@ -77,7 +78,7 @@ def claim_details(results: EvidenceResults) -> Exhibit:
             for name, source in results.sources.items()
         )
         parts.append(
-            f"<details><summary>{html.escape(plain_percent(text))}</summary>"
+            f"<details><summary>{html.escape(text)}</summary>"
             f'<table class="gcv-data gcv-details {NO_FORMULAS}"><thead><tr>'
             + "".join(
                 f'<th scope="col">{name}</th>'
@@ -86,7 +87,7 @@ def claim_details(results: EvidenceResults) -> Exhibit:
             + f"</tr></thead><tbody>{rows}</tbody></table></details>"
         )
     exhibit = table_exhibit(
-        "What each verdict rests on, and how many runs are behind it", "".join(parts),
+        "Details of each verdict, and the number of runs behind it", "".join(parts),
         to_csv_frame(_frame(results)),
     )  # fmt: skip
     return exhibit
@@ -94,10 +95,9 @@ def claim_details(results: EvidenceResults) -> Exhibit:
 
 def _detail_row(key: str, name: str, claim: Mapping[str, Any]) -> str:
     texts = (claim["explanation"], claim["estimates"], str(claim["n"]) if claim["n"] else "")
-    cells = map(plain_percent, texts)
     return (
         f'<tr id="{_detail(key, name)}"><th scope="row">{html.escape(short_source(name))}</th>'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        + "".join(f"<td>{html.escape(with_names(cell))}</td>" for cell in texts)
         + "</tr>"
     )
 
@@ -105,7 +105,7 @@ def _detail_row(key: str, name: str, claim: Mapping[str, Any]) -> str:
 def verdict_counts_sentence(results: EvidenceResults) -> str:
     """Say how many verdicts there are of each kind."""
     verdicts = _frame(results)["verdict"]
-    asked = verdicts[verdicts != "cannot be asked"]
+    asked = verdicts[verdicts != "cannot be tested"]
     counts = asked.value_counts()
     named = [
         f"{counts[verdict]} {one if counts[verdict] == 1 else many}"
@@ -113,7 +113,7 @@ def verdict_counts_sentence(results: EvidenceResults) -> str:
         if verdict in counts
     ]
     return (
-        f"{len(asked)} of {len(verdicts)} pairs of claim and data set can be asked. Of these, "
+        f"{len(asked)} of {len(verdicts)} pairs of claim and data set can be tested: "
         f"{listed(named)}. {by_chance(len(asked))}"
     )
 
@@ -139,16 +139,11 @@ def split_claims(results: EvidenceResults) -> list[str]:
 def _frame(results: EvidenceResults) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"id": key, "source": name, **source["claims"][key], "claim": plain_percent(text)}
+            {"id": key, "source": name, **source["claims"][key], "claim": text}
             for key, text in claim_texts().items()
             for name, source in results.sources.items()
         ]
     )
-
-
-def plain_percent(text: str) -> str:
-    """Return a text without spaces before percent signs, as all of this page has them."""
-    return text.replace("\N{NO-BREAK SPACE}%", "%").replace(" %", "%")
 
 
 def _short(text: str) -> str:

@@ -23,7 +23,7 @@ def wall_meter_sentence(runs: pd.DataFrame) -> str:
     return (
         f"The wall meter reads {ratio.median():.2f} times CodeCarbon's estimate of the same run "
         f"(median of {count(len(compared), 'run')}; {ratio.min():.2f} to {ratio.max():.2f}). "
-        "CodeCarbon also states a CPU power, which is far above its own CPU energy. With that "
+        "CodeCarbon also states a CPU power that is far above its own CPU energy. With that "
         f"power in the estimate, the ratio is {other.median():.2f} ({other.min():.2f} to "
         f"{other.max():.2f}). "
         f"{count(left_out, 'run')} with a negative CPU energy are left out."
@@ -66,5 +66,5 @@ def epoch_readings_sentence(runs: pd.DataFrame) -> str:
         "energy after one epoch and after four. Three times the first epoch's energy is "
         f"{percent(error.median())} more than that of the three later epochs (median of "
         f"{count(len(runs), 'run')}; {signed_percent(error.min())} to "
-        f"{signed_percent(error.max())}), as each reading also contains the start of a session."
+        f"{signed_percent(error.max())}). Each reading also contains the start of a session."
     )

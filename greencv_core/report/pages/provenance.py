@@ -15,6 +15,7 @@ from greencv_core.records.record import EnergyRecord, RunRecord
 from greencv_core.utils.energy import COVERAGE_FACTOR, weakest
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.paths import git_commit
+from greencv_core.utils.text import listed
 
 
 def example_run(records: Sequence[RunRecord], architecture: str | None = None) -> RunRecord:
@@ -32,20 +33,19 @@ def dates_sentence(records: Sequence[RunRecord]) -> str:
     """State when the runs started, and when, by which version and commit the pages were built."""
     if not records:
         return "There are no runs yet."
-    between = run_dates(records).removesuffix(".") or "The runs do not tell when they were started"
+    started = run_dates(records) or "The records do not say when the runs started."
     return (
-        f"{between}; the figures were "
-        f"computed from them at {_minute(datetime.now(UTC))} by greencv {__version__}, commit "
-        f"{git_commit()}."
+        f"{started} This report was computed at {_minute(datetime.now(UTC))} by greencv "
+        f"{__version__}, commit {git_commit()}."
     )
 
 
 def run_dates(records: Sequence[RunRecord]) -> str:
-    """State when the first and the last run started; nothing if no record tells."""
+    """State when the first and the last run started; nothing if no record says."""
     started = sorted(moment for r in records if (moment := _moment(r.started_at)) is not None)
     if not started:
         return ""
-    return f"The runs were started between {_minute(started[0])} and {_minute(started[-1])}."
+    return f"The runs started between {_minute(started[0])} and {_minute(started[-1])}."
 
 
 def _moment(text: str) -> datetime | None:
@@ -108,6 +108,24 @@ def versions_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     return _count_runs(rows)
 
 
+def meters_sentence(records: Sequence[RunRecord]) -> str:
+    """Say how the energy of each component is known."""
+    meters = meters_table(records)
+    parts = [
+        f"{listed(list(dict.fromkeys(part['component'])))} energy is {_KNOWN[str(provenance)]}"
+        for provenance, part in meters.groupby("provenance", sort=False)
+    ]
+    return f"{'; '.join(parts)}." if parts else "No run has metered energy."
+
+
+_KNOWN = {
+    "measured": "read from hardware counters",
+    "sampled": "summed from power readings",
+    "estimated": "estimated by a model",
+    "not metered": "not metered",
+}
+
+
 def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return one row for each component and meter: provenance and number of runs.
 
@@ -117,7 +135,7 @@ def meters_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         {
             "component": name.upper(),
             "provenance": part.provenance,
-            "meter": f"{part.source}, bridged in part" if part.bridged else part.source,
+            "meter": f"{part.source}, gaps bridged" if part.bridged else part.source,
             "counted": name in r.total.components,
         }
         for r in records
@@ -167,7 +185,7 @@ def idle_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def uncertainty_table(record: RunRecord) -> pd.DataFrame:
-    """Return energy, uncertainty and 95 % interval of a run, by component and in total."""
+    """Return energy, uncertainty and 95% interval of a run, by component and in total."""
     parts = record.total.components if record.total else {}
     rows = [
         _uncertainty_row(name.upper(), part.energy_j, part.uncertainty_j)
@@ -201,7 +219,7 @@ def comparisons_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return one row for each pair of meters that were read in the same windows.
 
     Columns: the ratio of their readings, and the share of runs in which the two agree (the
-    difference is within its 95 % interval, by the uncertainties of both).
+    difference is within its 95% interval, by the uncertainties of both).
     """
     rows = [
         {

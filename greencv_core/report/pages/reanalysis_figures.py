@@ -1,179 +1,146 @@
-"""Figures of the page on the published measurements; None if the data are unavailable."""
+"""The page on which published figures come out of the published data."""
 
 from __future__ import annotations
 
-from functools import partial
+import re
 
-import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from IPython.display import Markdown
 
-from greencv_core.analysis import Saving
-from greencv_core.published.seaa2023.evidence import counted_epochs
-from greencv_core.published.seaa2023.nvidia_smi import Log, read_log
-from greencv_core.published.seaa2023.reanalysis import IDLE, VARIANTS, Reanalysis
-from greencv_core.published.seaa2023.runs import NAME
-from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit, skip_unavailable
+from greencv_core.published.seaa2023.claims import claims_summary
+from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
 from greencv_core.report.exhibits.labels import heading
-from greencv_core.report.exhibits.theme import (
-    MARKERS,
-    environment_palette,
-    legend_above,
-    order_by_complexity,
-    subplots,
-)
-from greencv_core.report.pages.reanalysis import REMOVALS
-from greencv_core.utils.errors import BadInputError
+from greencv_core.report.exhibits.markdown import paragraph
+from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
+from greencv_core.utils.text import count
+
+_FIGURES = {
+    "energy_j_per_image": "energy per image (J)",
+    "energy_j_per_image_all_runs": "energy per image (J), all runs",
+    "energy_per_image": "energy per image (first formula, thousands of J s)",
+    "utilization_pct": "GPU utilisation (%)",
+    "duration_ms_per_image": "time per image (ms)",
+    "f1": "F1",
+    "temperature_c": "temperature (\N{DEGREE SIGN}C)",
+    "power_w": "mean power (W)",
+    "duration_h": "time (h)",
+    "n_all_runs": "n, all runs",
+    "rq1_energy": "RQ1 energy",
+    "rq1_gpu_utilization": "RQ1 GPU utilisation",
+    "rq1_f1": "RQ1 F1",
+    "rq2_energy": "RQ2 energy",
+    "rq2_gpu_utilization": "RQ2 GPU utilisation",
+    "kruskal_h": "Kruskal-Wallis H",
+    "kruskal_p": "Kruskal-Wallis p",
+    "eta_squared": "eta squared",
+    "levene_w": "Levene W",
+    "levene_p": "Levene p",
+    "welch_f": "Welch F",
+    "welch_df2": "Welch df 2",
+    "welch_p": "Welch p",
+    "shapiro_w": "Shapiro-Wilk W",
+    "shapiro_p": "Shapiro-Wilk p",
+    "dunn_p": "Dunn p (Holm)",
+    "dunn_not_significant": "pairs without a significant difference (Dunn)",
+    "cliffs_delta": "Cliff's delta",
+    "cliffs_magnitude": "size of Cliff's delta",
+    "games_howell_t": "Games-Howell t",
+    "games_howell_p": "Games-Howell p",
+    "games_howell_df": "Games-Howell df",
+    "games_howell_p_of_the_others": "Games-Howell p of all other pairs",
+    "games_howell_largest_p": "Games-Howell p, largest",
+    "f1_share": "F1, relative",
+    "energy_mj": "energy (MJ)",
+    "energy_mj_whole_watts": "energy (MJ) of whole watts",
+    "max_by_trapezoid": "max, its epochs and the integral of power",
+    "max_with_the_last_epochs": "max, its formula and the last version's epochs",
+    "gco2e_per_kwh": "gCO2e per kWh",
+    "energy_kwh": "energy (kWh)",
+}
 
 
 @skip_unavailable
-def headline_figure(reanalysis: Reanalysis) -> Exhibit:
-    """Show the largest saving by each energy, with and without removals."""
-    caption = (
-        "Largest saving of energy per image (%, published) between two conditions, by each way to "
-        "work out the energy, with and without removals; bars are 95 % intervals"
+def answer(claims: pd.DataFrame) -> Markdown:
+    """Say how many published figures come out, the answer first."""
+    printed = claims[claims["source"] == "printed"]
+    agree, back = int(claims["agrees"].sum()), int((claims["besides"] != "").sum())
+    said = "Yes, all of them." if agree == len(claims) else "Mostly."
+    text = (
+        f"{said} {agree:,} of {len(claims):,} figures come out to the digits given, among them "
+        f"{int(printed['agrees'].sum())} of {len(printed)} that the paper or its package prints. "
+        "A number counts as reproduced if ours rounds to the printed digits."
     )
-    return figure_exhibit(partial(_headline_figure, reanalysis), caption, reanalysis.every_run)
-
-
-def _headline_figure(reanalysis: Reanalysis) -> Figure:
-    figure, axes = subplots(figsize=(7.5, 4.0))
-    colours = sns.color_palette("colorblind", len(REMOVALS))
-    for i, (removals, label) in enumerate(REMOVALS.items()):
-        for row, result in enumerate(reanalysis.headline(removals).values()):
-            if not isinstance(result, Saving):
-                continue
-            low, high = result.saving - result.ci_low, result.ci_high - result.saving
-            axes.errorbar(
-                100 * result.saving,
-                row + 0.22 * (i - 1),
-                xerr=[[100 * low], [100 * high]],
-                color=colours[i],
-                marker=MARKERS[i],
-                capsize=2,
-                label=label if row == 0 else None,
-            )
-    axes.set_yticks(range(len(VARIANTS)), VARIANTS.values())
-    axes.invert_yaxis()
-    axes.set_xlabel("Largest saving between two conditions (%), 95 % interval")
-    legend_above(figure, axes.get_legend_handles_labels()[0], 3)
-    return figure
+    if unknown := int(claims["recomputed"].isna().sum()):
+        text += f" {count(unknown, 'figure')} cannot be computed from the available files."
+    if back:
+        text += f" {count(back, 'figure')} need a run put back that was removed elsewhere."
+    return paragraph(
+        text, "So the arithmetic from the logs to the paper is right; what the logs contain is "
+        "another question.",
+    )  # fmt: skip
 
 
 @skip_unavailable
-def epochs_figure(reanalysis: Reanalysis) -> Exhibit | None:
-    """Show, for each log, how far both counts of epochs are from what the log shows."""
-    counted = counted_epochs(reanalysis)
-    if counted.empty:
-        return None
-    caption = (
-        "Epochs of the published and of the corrected count, less those that the run's log shows; "
-        "every mark is a log; zero is agreement"
+def agreement_table(claims: pd.DataFrame) -> Exhibit:
+    """Return how many published figures come out, by part."""
+    return show_table(
+        claims_summary(claims), "Figures that come out to the printed digits, by part of the paper"
     )
-    return figure_exhibit(partial(_epochs_figure, counted), caption, counted)
-
-
-def _epochs_figure(counted: pd.DataFrame) -> Figure:
-    conditions = counted["architecture"] + ", " + counted["environment"]
-    names = list(dict.fromkeys(conditions))
-    figure, axes = subplots(figsize=(7.5, 4.4))
-    rng = np.random.default_rng(0)
-    colours = sns.color_palette("colorblind", 2)
-    for i, (column, label) in enumerate(
-        (("published_off", "published count"), ("corrected_off", "corrected count"))
-    ):
-        rows = conditions.map(names.index) + rng.uniform(-0.25, 0.25, len(counted))
-        axes.scatter(
-            counted[column], rows, color=colours[i], marker=MARKERS[i], s=16, alpha=0.6, label=label
-        )
-    axes.axvline(0, color="0.3", linewidth=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    far = int((counted[["published_off", "corrected_off"]].abs() > 14).any(axis=1).sum())
-    beyond = f"; {far} of {len(counted)} logs lie outside" if far else ""
-    axes.set(xlim=(-14, 14), xlabel=f"Count less the epochs that the log shows{beyond}")
-    legend_above(figure, axes.get_legend_handles_labels()[0], 2)
-    return figure
 
 
 @skip_unavailable
-def beginning_figure(
-    reanalysis: Reanalysis, environment: str, architecture: str, repetition: int
-) -> Exhibit | None:
-    """Show the first minutes of a run's GPU log, and the environment's power before it."""
-    run_id = f"{NAME}/{environment}/{architecture}/{repetition}"
-    if run_id not in set(reanalysis.every_run["run_id"]):
-        raise BadInputError(f"environment, architecture, repetition: no published run is {run_id}")
-    path = reanalysis.log_path(run_id)
-    if path is None:
-        return None
-    title = f"{architecture}, {environment}, run {repetition}"
-    caption = (
-        "Power (W, published) and utilisation (%) of the GPU in the first "
-        f"7 minutes of one run ({title}); dashed: power without work"
-    )
-    runs = reanalysis.every_run
-    draw = partial(_beginning_figure, read_log(path), reanalysis.idle_power.loc[environment], title)
-    return figure_exhibit(draw, caption, runs[runs["run_id"] == run_id])
-
-
-def _beginning_figure(log: Log, idle: pd.Series[float], title: str) -> Figure:
-    time_s = log.time_s - log.time_s[0]
-    shown = time_s <= 7 * 60
-    figure, panels = subplots(2, 1, sharex=True, figsize=(7.5, 4.2))
-    panels[0].plot(time_s[shown], log.power_w[shown], linewidth=0.8)
-    panels[1].plot(time_s[shown], log.utilization_pct[shown], linewidth=0.8, color="0.3")
-    for column, label in (("low_power_w", "first line"), ("before_power_w", "before work")):
-        panels[0].axhline(idle[column], color="0.5", linewidth=0.8, linestyle="--")
-        panels[0].annotate(
-            label, (1.0, idle[column]), xycoords=("axes fraction", "data"), fontsize=8,
-            xytext=(3, 0), textcoords="offset points", va="center",
-        )  # fmt: skip
-    panels[0].set(ylabel="Power (W, published)", ylim=(0, None))
-    panels[1].set(ylabel=heading("utilization_pct"), xlabel="Time (s)", ylim=(0, 100))
-    panels[0].set_title(title)
-    return figure
+def disagreements_table(claims: pd.DataFrame) -> Exhibit | Markdown:
+    """Return the published figures that do not come out, or that need a run put back."""
+    odd = claims[~claims["agrees"] | (claims["besides"] != "")]
+    if odd.empty:
+        return paragraph("Every figure comes out with the same runs.")
+    return show_table(_beside(odd), "Figures that differ, or that need a run put back")
 
 
 @skip_unavailable
-def corrections_figure(reanalysis: Reanalysis) -> Exhibit:
-    """Show the median energy per image of each condition: published, corrected, net."""
-    runs = reanalysis.runs("published")
-    caption = (
-        "Median energy per image (J, published) of each condition: as published, corrected, and "
-        "net of each power without work"
-    )
-    return figure_exhibit(partial(_corrections_figure, runs), caption, runs)
+def all_claims_table(claims: pd.DataFrame) -> Exhibit:
+    """Return all figures, each part under a line that opens it."""
+    parts = {
+        f"{part.capitalize()}: {count(len(some), 'figure')}": _beside(some)
+        for part, some in claims.groupby("part", sort=False)
+    }
+    return table_exhibit(
+        f"All {len(claims)} figures, published and recomputed", collapsible_tables(parts),
+        to_csv_frame(claims),
+    )  # fmt: skip
 
 
-def _corrections_figure(runs: pd.DataFrame) -> Figure:
-    environments = list(runs["environment"].unique())
-    colours = environment_palette(environments)
-    architectures = order_by_complexity(runs)
-    shown = {"published": "|", "ends_restored": "o", **dict(zip(IDLE, "s^v", strict=True))}
-    medians = runs.groupby(["architecture", "environment"])[list(shown)].median()
-    figure, axes = subplots(figsize=(7.5, 4.6))
-    labels: list[str] = []
-    for architecture in architectures:
-        for environment in environments:
-            if (architecture, environment) not in medians.index:
-                continue
-            row = medians.loc[(architecture, environment)]
-            y = len(labels)
-            axes.plot([row.min(), row.max()], [y, y], color="0.75", linewidth=1, zorder=1)
-            for variant, marker in shown.items():
-                axes.scatter(
-                    row[variant], y, color=colours[environment], marker=marker, s=36, zorder=2
-                )
-            labels.append(f"{architecture}, {environment}")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
-    axes.set(xlabel=heading("energy_j_per_image", "published, medians"), xlim=(0, None))
-    handles = [
-        Line2D([], [], color="0.3", marker=marker, linestyle="", label=VARIANTS[variant])
-        for variant, marker in shown.items()
-    ]
-    legend_above(figure, handles, 2)
-    return figure
+def _beside(claims: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "figure": [_named(claim) for claim in claims["claim"]],
+            "published": [re.sub(r"^(-?)\.", r"\g<1>0.", text) for text in claims["published"]],
+            "source": claims["source"].map(heading),
+            "recomputed": [
+                _like(value, text)
+                for value, text in zip(claims["recomputed"], claims["published"], strict=True)
+            ],
+            "difference": [
+                "" if d != d else f"{d:.0e}".replace("-", "\N{MINUS SIGN}")
+                for d in claims["difference"]
+            ],
+            "agrees": claims["agrees"],
+            "put_back": [
+                ", run ".join(b.rsplit("/", 1)).replace("/", ", ") for b in claims["besides"]
+            ],
+        }
+    ).reset_index(drop=True)
+
+
+def _named(claim: str) -> str:
+    parts = [_FIGURES.get(part, part) for part in claim.split("/")]
+    return ", ".join(parts).replace("utilization", "utilisation")
+
+
+def _like(value: object, text: str) -> str:
+    """Return a value with two digits more than its published form has."""
+    if not isinstance(value, float):
+        return "not known" if value is None else str(value)
+    if "e" in text.lower() or text.startswith("<"):
+        return f"{value:.4g}"
+    return f"{value:.{len(text.partition('.')[2]) + 2}f}"

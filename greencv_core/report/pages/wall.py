@@ -1,4 +1,4 @@
-"""A meter at the wall: which part of the plug's energy the components explain."""
+"""A meter at the wall: which share of its energy the components explain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BY = ["environment", "meter", "provenance"]
 def wall_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Return one row for each environment and wall meter, with medians over its runs.
 
-    Columns: the plug's energy, and the share of it (0 to 1) that the metered components explain.
+    Columns: the energy at the wall, and the share of it (0 to 1) that the components explain.
     """
     rows = [
         {
@@ -44,10 +44,10 @@ def wall_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def wall_sentence(records: Sequence[RunRecord]) -> str:
-    """State which part of the plug's energy the components explain, and what failed."""
+    """State which share of the energy at the wall the components explain; empty without one."""
     walls = [r.wall for r in records if r.wall is not None]
     if not walls:
-        return "No run of this study was read by a meter at the wall."
+        return ""
     shares = pd.Series(
         [w.explained_share for w in walls if w.explained_share is not None], dtype=float
     )
@@ -56,11 +56,11 @@ def wall_sentence(records: Sequence[RunRecord]) -> str:
         sentences.append(
             f"The metered components explain {shares.median():.0%} of the energy at the wall "
             f"(median of {count(len(shares), 'run')}; {shares.min():.0%} to {shares.max():.0%}). "
-            "The rest is the loss of the power supply, and parts without a meter: fans, disks, "
+            "The rest is lost in the power supply or used by parts without a meter: fans, disks, "
             "the mainboard, and GPUs that did not train."
         )
     problems = [w.problem for w in walls if w.problem]
     if problems:
         reasons = "; ".join(sorted(set(problems))[:3])
         sentences.append(f"Problems in {count(len(problems), 'run')}: {reasons}.")
-    return " ".join(sentences) or "The meter at the wall told nothing that can be compared."
+    return " ".join(sentences) or "The meter at the wall gave nothing to compare."

@@ -67,7 +67,7 @@ def epochs_sentence(reanalysis: Reanalysis) -> str:
     """Say how both counts compare with that from the logs, and the effect on energy."""
     clear, every = counted_epochs(reanalysis), _not_removed(reanalysis.epochs_from_logs)
     if clear.empty:
-        return "No log is at hand to count epochs from."
+        return "No log is available to count epochs from."
     runs = reanalysis.every_run
     off = (runs["epochs"] - runs["epochs_true"]).value_counts()
     medians = reanalysis.runs("epochs_corrected").groupby(CONDITION)["energy_j_per_image"].median()
@@ -76,22 +76,21 @@ def epochs_sentence(reanalysis: Reanalysis) -> str:
     published = _whole(clear["published_off"])
     begins = begins_evidence(reanalysis)[["published_begin", "corrected_begin"]].median()
     text = (
-        f"Of the logs of {count(len(every), 'run')} that were not removed by hand, {len(clear)} "
-        "repeat themselves clearly enough to count epochs (autocorrelation of "
-        f"{WEAKEST_RHYTHM} or more). In {_whole(clear['corrected_off'])} of them the log's number, "
-        f"rounded, is the corrected count; in {published or 'none'} it is the published one, which "
-        f"is higher by {number(float(clear['published_off'].median()))} epochs in the median."
+        f"{len(clear)} of {len(every)} logs repeat clearly enough to count epochs (autocorrelation "
+        f"of at least {WEAKEST_RHYTHM}). In {_whole(clear['corrected_off'])} of them the log's "
+        f"rounded count is the corrected one; in {published or 'none'} it is the published one, "
+        f"which is {number(float(clear['published_off'].median()))} epochs higher (median)."
     )
     if begins.notna().all():
         text += (
-            " A line through the lengths of the second stages of all logs of a condition, which "
-            f"needs no rhythm, meets zero at {number(begins['corrected_begin'])} corrected and "
-            f"{number(begins['published_begin'])} published epochs in the median condition; it "
-            f"should at the {INITIAL_EPOCHS} of the first stage."
+            " A second check needs no rhythm: a line through the lengths of the second stages "
+            f"should meet zero at {INITIAL_EPOCHS} epochs, those of the first stage. In the median "
+            f"condition it does at {number(begins['corrected_begin'])} corrected or "
+            f"{number(begins['published_begin'])} published epochs."
         )
     return (
-        f"{text} Over all runs the published count exceeds the corrected by {int(off.index[0])} in "
-        f"{count(int(off.iloc[0]), 'run')}{f' and by {rest}' if rest else ''}, so that median "
+        f"{text} The published count is {int(off.index[0])} epochs too high in "
+        f"{count(int(off.iloc[0]), 'run')}{f', and {rest}' if rest else ''}. Corrected, median "
         f"joules per image are {percent(float(rise.min()))} to {percent(float(rise.max()))} higher "
         "than published."
     )
@@ -137,7 +136,7 @@ def _signs(reanalysis: Reanalysis) -> pd.DataFrame:
 
 def _sign(log: Any, usual: pd.Series) -> str:
     if log.shared_s > 0:
-        return f"more memory in use for {duration(log.shared_s)}, as by a second program"
+        return f"more memory in use for {duration(log.shared_s)}, as with a second program"
     if not usual["first_stage_s"] / LIKE < log.first_stage_s < usual["first_stage_s"] * LIKE:
         return (
             f"second stage found after {duration(log.first_stage_s)}; in the median log after "
@@ -147,7 +146,7 @@ def _sign(log: Any, usual: pd.Series) -> str:
         found_s, usual_s = number(log.epoch_s), number(usual["epoch_s"])
         return f"epoch of {found_s} s found; in the median log {usual_s} s"
     if log.after_s > NOTED_PAUSE * log.epoch_s:
-        return f"goes on for {duration(log.after_s)} after its last work"
+        return f"continues for {duration(log.after_s)} after its last work"
     if log.quiet_s - usual["quiet_s"] > NOTED_PAUSE * log.epoch_s:
         return (
             f"{duration(log.quiet_s)} without work; in the median log {duration(usual['quiet_s'])}"
@@ -163,10 +162,10 @@ def odd_counts_sentence(reanalysis: Reanalysis) -> str:
     agree = signs["corrected_off"].round() == 0
     apart = signs["sign"] != NO_SIGN
     text = (
-        f"In {count(int((~agree).sum()), 'log')} of these {len(signs)} the number, rounded, is "
-        "another than the corrected count. Counting assumes that all epochs of a log are alike and "
-        f"that nothing but training is in it; {int((apart & ~agree).sum())} of them show a sign of "
-        f"something else, and {int((apart & agree).sum())} of the {int(agree.sum())} that agree."
+        f"In {int((~agree).sum())} of these {len(signs)} logs the rounded count is not the "
+        "corrected one. Counting assumes that all epochs of a log are alike and that the log "
+        f"contains only training; {int((apart & ~agree).sum())} of them show a sign of something "
+        f"else, as do {int((apart & agree).sum())} of the {int(agree.sum())} that agree."
     )
     unclear = every[every["fine_tuning_epochs"].isna()]
     if len(unclear):
@@ -177,7 +176,7 @@ def odd_counts_sentence(reanalysis: Reanalysis) -> str:
                 for (environment, architecture), n in unclear.groupby(CONDITION).size().items()
             ]
         )
-        text += f" No number is taken from {count(len(unclear), 'log')}: {conditions}."
+        text += f" No count is taken from {count(len(unclear), 'log')}: {conditions}."
     return text
 
 

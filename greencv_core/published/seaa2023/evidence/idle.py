@@ -7,19 +7,14 @@ import pandas as pd
 from greencv_core.analysis import Saving, Unavailable, attempt
 from greencv_core.published.seaa2023.reanalysis import (
     IDLE,
+    NET_OF,
     RQ1_ENVIRONMENT,
     RQ2_ARCHITECTURE,
     SMALLER_GPU,
     Reanalysis,
 )
 from greencv_core.published.seaa2023.runs import describe_conditions, signed_percent
-from greencv_core.utils.text import as_opening, count, listed, number, p_value, percent
-
-_NET_OF = {
-    "net_of_low": "of the low-power state",
-    "net_of_before": "of the power before work",
-    "net_of_after": "of the power after work",
-}
+from greencv_core.utils.text import count, listed, number, p_value, percent
 
 
 def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
@@ -33,23 +28,14 @@ def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
 
 
 def idle_sentence(reanalysis: Reanalysis) -> str:
-    """Say how much of the energy is idle, and its effect on a comparison."""
+    """Say which idle power is plausible, and its effect on a comparison."""
     table = idle_evidence(reanalysis)
     if table.empty:
-        return "No log at hand shows power before, and another power after, its training."
-    each = [
-        f"in {row.environment}, the GPU draws {number(row.low_power_w)} W in the first line, "
-        f"{number(row.before_power_w)} W just before the first batch and "
-        f"{number(row.after_power_w)} W in the last line, which over the training make "
-        f"{percent(row.low_power_share, 0)}, {percent(row.before_power_share, 0)} and "
-        f"{percent(row.after_power_share, 0)} of the energy in the median run"
-        for row in table.itertuples()
-    ]
-    text = as_opening(f"{'; '.join(each)}.")
+        return "No available log shows a different power before and after its training."
     unknown = sorted(set(reanalysis.every_run["environment"]) - set(table["environment"]))
+    parts = [_return_to_low_power(reanalysis), _net_of_each(reanalysis)]
     if unknown:
-        text += f" Of {listed(unknown)} there is no log, and no net energy."
-    parts = text, _return_to_low_power(reanalysis), _net_of_each(reanalysis)
+        parts.append(f"{listed(unknown)} has no logs, and so no net energy.")
     return " ".join(part for part in parts if part)
 
 
@@ -63,19 +49,19 @@ def _net_of_each(reanalysis: Reanalysis) -> str:
         return ""
     each = listed(
         [
-            f"{_NET_OF[variant]} {signed_percent(net.saving)} ({signed_percent(net.ci_low)} to "
+            f"{signed_percent(net.saving)} {NET_OF[variant]} ({signed_percent(net.ci_low)} to "
             f"{signed_percent(net.ci_high)}; {_test_in_words(reanalysis, variant)})"
             for variant, net in nets.items()
         ]
     )
-    saved = [_NET_OF[variant] for variant, net in nets.items() if net.ci_low > 0]
+    saved = [NET_OF[variant] for variant, net in nets.items() if net.ci_low > 0]
     if len(saved) == len(nets):
-        verdict = "A saving is left by each of them."
+        verdict = "With each of them, a saving is left."
     else:
-        verdict = f"A saving is left net {listed(saved)} alone." if saved else "No saving is left."
+        verdict = f"Only {listed(saved)}, a saving is left." if saved else "No saving is left."
     return (
         f"Moving {RQ2_ARCHITECTURE} from {RQ1_ENVIRONMENT} to {SMALLER_GPU} saves "
-        f"{percent(gross.saving)} gross; net {each}. {verdict}"
+        f"{percent(gross.saving)} gross, {each}. {verdict}"
     )
 
 
@@ -91,10 +77,10 @@ def _return_to_low_power(reanalysis: Reanalysis) -> str:
     )
     return (
         f"{count(len(back), 'log')} ({describe_conditions(back)}) "
-        f"{'goes' if len(back) == 1 else 'go'} on long enough to show the GPU back "
-        f"at {power_w} W, {after_s} s after its last work and with its memory still held. "
-        "This speaks for the low-power state as what a waiting GPU "
-        "draws; the two others are passing, and what they give is a bound."
+        f"{'continues' if len(back) == 1 else 'continue'} long enough to show the GPU back "
+        f"at {power_w} W, {after_s} s after its last work, with its memory still held. "
+        "So a waiting GPU probably draws the power of the low-power state; the two others are "
+        "transient and give bounds."
     )
 
 

@@ -44,23 +44,23 @@ def truncation_sentence(reanalysis: Reanalysis) -> str:
     """Say how much the cut loses, and how close our integral is."""
     table = truncation_evidence(reanalysis)
     if table.empty:
-        return "No log is at hand to integrate again."
+        return "No log is available to integrate again."
     runs = reanalysis.every_run
     estimated = runs[~runs["from_raw"]]
     text = (
-        f"Integrating the logs with power cut to whole watts gives the published energy of "
+        "With power cut to whole watts, the logs give the published energy of "
         f"{count(int(table['logs'].sum()), 'run')} to within "
-        f"{table['largest_difference'].max():.0e} of it. With the decimals, energy is higher by "
+        f"{table['largest_difference'].max():.0e}. With the decimals, energy is higher by "
         f"{number(reanalysis.lost_w)} W times the duration: "
-        f"{percent(float(table['loss'].min()), 2)} to {percent(float(table['loss'].max()), 2)} in "
-        "the median of a condition."
+        f"{percent(float(table['loss'].min()), 2)} to {percent(float(table['loss'].max()), 2)} "
+        "(medians of conditions)."
     )
     if len(estimated):
         share = float((reanalysis.lost_w / estimated["power_w"]).median())
         places = listed(sorted(estimated["environment"].unique()))
         text += (
-            f" {count(len(estimated), 'run')} ({places}) have no log here; the same loss would be "
-            f"{percent(share)} of theirs."
+            f" {count(len(estimated), 'run')} ({places}) have no log; the same loss would be "
+            f"{percent(share)} of their energy."
         )
     return text
 
@@ -89,57 +89,56 @@ def lost_ends_sentence(reanalysis: Reanalysis) -> str:
     """Say which logs lost their end, by which signs, and how much is missing."""
     runs = reanalysis.raw.runs
     if runs.empty:
-        return "No log is at hand."
+        return "No log is available."
     apart_s = runs["ends_apart_s"]
     whole = runs[(runs["ending"] == "whole line") & apart_s.notna()]
     together = int((whole["ends_apart_s"].abs() <= TOGETHER_S).sum())
     early = whole[whole["ends_apart_s"] < -ENDS_WITHIN_S]
     text = (
-        "The processor's log was written line by line and ends with its training: of "
-        f"{count(len(whole), 'log')} of the GPU that end in a whole line, {together} end within "
-        f"{TOGETHER_S:g} s of it, less the three lines that are left out at their end."
+        "The processor's log was written line by line and ends with its training. "
+        f"{together} of {len(whole)} GPU logs with a whole last line end within {TOGETHER_S:g} s "
+        "of it."
     )
     if len(early):
         text += (
             f" In {count(len(early), 'run')} ({describe_conditions(early)}) the processor's log "
             f"stops {duration(float(-early['ends_apart_s'].max()))} to "
-            f"{duration(float(-early['ends_apart_s'].min()))} before the GPU's; the load of their "
-            "processor is not given."
+            f"{duration(float(-early['ends_apart_s'].min()))} before the GPU's."
         )
     lost = runs[runs["lost_end"]]
     if lost.empty:
-        return f"{text} No log at hand lacks its end."
+        return f"{text} No available log lacks its end."
     cut = lost[lost["ending"] != "whole line"]
     if len(cut):
         blocks = int((cut["log_bytes"] % BLOCK_BYTES == 0).sum())
         block_s = BLOCK_BYTES * (cut["duration_s"] / cut["log_bytes"]).median()
         text += (
-            f" Without a whole last line: {count(len(cut), 'log')} ({describe_conditions(cut)}). "
-            f"{blocks} of them are a whole number of blocks of {BLOCK_BYTES:,} bytes long, and a "
-            f"block holds {number(float(block_s))} s: the sampler was presumably ended with its "
-            "last block unwritten."
+            f" {count(len(cut), 'log')} ({describe_conditions(cut)}) end within a line. {blocks} "
+            f"of them are a whole number of {BLOCK_BYTES:,}-byte blocks long (a block holds "
+            f"{number(float(block_s))} s), so the sampler was probably killed before it wrote its "
+            "last block."
         )
     hidden = lost[lost["ending"] == "whole line"]
     if len(hidden):
         text += (
-            f" With a whole last line, and yet {duration(float(hidden['missing_s'].max()))} before "
-            f"the processor's: {count(len(hidden), 'log')} ({describe_conditions(hidden)})."
+            f" {count(len(hidden), 'log')} ({describe_conditions(hidden)}) "
+            f"{'ends' if len(hidden) == 1 else 'end'} with a whole line, but up to "
+            f"{duration(float(hidden['missing_s'].max()))} before the processor's."
         )
     known = lost.dropna(subset=["missing_s"])
     unknown = len(lost) - len(known)
     if len(known):
         share = known["missing_energy_j"] / known["energy_j"]
         text += (
-            " What is missing after the last line used lasts "
-            f"{duration(float(known['missing_s'].median()))} in the median and "
-            f"{duration(float(known['missing_s'].max()))} at most; with the mean power of the "
-            f"last minute, it is {percent(float(share.median()))} of the run's energy in the "
-            f"median and {percent(float(share.max()))} at most."
+            f" The missing end lasts {duration(float(known['missing_s'].median()))} (median), and "
+            f"{duration(float(known['missing_s'].max()))} at most. At the mean power of the last "
+            f"minute, it is {percent(float(share.median()))} of the run's energy (median), and "
+            f"{percent(float(share.max()))} at most."
         )
     if unknown:
         text += (
-            f" Of {count(unknown, 'run')} there is no processor's log that tells how much; they "
-            "are left out where the lost ends are restored."
+            f" For {count(unknown, 'run')} no processor's log shows how much is missing; they are "
+            "left out where the lost ends are restored."
         )
     return text
 
@@ -168,11 +167,9 @@ def shared_sentence(reanalysis: Reanalysis) -> str:
     """Say which runs shared their GPU, and how the headlines change without them."""
     shared = reanalysis.shared
     if reanalysis.raw.runs.empty:
-        return "No log is at hand."
+        return "No log is available."
     if shared.empty:
-        return (
-            f"No log at hand shows another program on its GPU. {_where_sharing_shows(reanalysis)}"
-        )
+        return f"No available log shows another program. {_where_sharing_shows(reanalysis)}"
     without = reanalysis.without_shared()
     before, after = (r.effects.set_index("claim")["ends_restored"] for r in (reanalysis, without))
     changed = [
@@ -182,14 +179,14 @@ def shared_sentence(reanalysis: Reanalysis) -> str:
         and isinstance(after.get(claim), Saving)
         and percent(before[claim].saving, 2) != percent(after[claim].saving, 2)
     ]
-    effect = f"of the corrected headlines these change: {listed(changed)}"
+    effect = f"these corrected headlines change: {listed(changed)}"
     tests = [attempt(r.test, "rq1_energy", "ends_restored") for r in (reanalysis, without)]
     factor = float((shared["shared_memory_mib"] / shared["memory_used_mib"]).median())
     text = (
-        f"In {count(len(shared), 'run')} ({describe_conditions(shared)}) the memory in use is "
-        f"for a while {number(factor)} "
-        "times what the training holds: presumably another program used the GPU, and its energy is "
-        f"in the published figure. {_where_sharing_shows(reanalysis)} Without these runs, "
+        f"In {count(len(shared), 'run')} ({describe_conditions(shared)}) the memory in use was, "
+        f"for some time, {number(factor)} times what the training itself holds. Another program "
+        "probably used the GPU, and its energy is in the published figure. "
+        f"{_where_sharing_shows(reanalysis)} Without these runs, "
         f"{effect if changed else 'no corrected headline changes in the digits shown'}"
     )
     if all(isinstance(test, Comparison) for test in tests):
@@ -207,10 +204,10 @@ def _where_sharing_shows(reanalysis: Reanalysis) -> str:
     shows = held < 1 / SHARED_FROM
     full = held[~shows]
     if full.empty:
-        return "It could show itself in every condition."
+        return "This would be visible in every condition."
     where = describe_conditions(shows[shows].reset_index()) or "no condition"
     return (
-        f"It could show itself only in {where}: elsewhere the framework holds "
-        f"{percent(float(full.min()), 0)} to {percent(float(full.max()), 0)} of the GPU's memory "
-        "by itself, so that there may be more such runs."
+        f"This is visible only for {where}: elsewhere the framework itself holds "
+        f"{percent(float(full.min()), 0)} to {percent(float(full.max()), 0)} of the GPU's memory, "
+        "so there may be more such runs."
     )

@@ -36,8 +36,8 @@ def repetitions_sentence(reanalysis: Reanalysis) -> str:
     unlike = int(table["unlike_all_others"].sum())
     return (
         f"{unlike} of {int(table['n'].sum())} runs differ from all others of "
-        f"their condition in epochs, F1 or AUC; {widest['architecture']} in "
-        f"{widest['environment']} stopped after {int(widest['fewest_epochs'])} to "
+        f"their condition in epochs, F1 or AUC. {widest['architecture']} in "
+        f"{widest['environment']}, for example, stopped after {int(widest['fewest_epochs'])} to "
         f"{int(widest['most_epochs'])} epochs."
     )
 
@@ -62,20 +62,21 @@ def removals_sentence(reanalysis: Reanalysis) -> str:
     runs = reanalysis.every_run
     hand = runs[runs["removed_by_hand"]]
     both = int(reanalysis.outliers.left_out["removed_by_hand"].sum())
-    text = f"By hand, {len(hand)} were removed; {both} are the same."
+    text = f"The authors removed {len(hand)} by hand; {both} are removed both ways."
     sessions = _whole_sessions(reanalysis)
     if sessions:
         text += (
-            f" By the pauses between runs, {count(len(sessions), 'whole session')} of a condition "
-            f"{'is' if len(sessions) == 1 else 'are'} among them: {listed(sessions)}."
+            f" Among them {'is' if len(sessions) == 1 else 'are'} "
+            f"{count(len(sessions), 'whole session')} of a condition: {listed(sessions)}."
         )
     positive = runs[(runs["recall"] == 1) & np.isclose(runs["precision"], runs["accuracy"])]
     negative = runs[runs["f1"] == 0]
     for which, some in (("negative", negative), ("positive", positive)):
         if len(some):
             text += (
-                f" {count(len(some), 'training')} ended with the {which} answer to every image (F1 "
-                f"{some['f1'].median():.2f}); {int(some['removed_by_hand'].sum())} of them removed."
+                f" {count(len(some), 'run')} ended with the {which} answer to every image (F1 "
+                f"{some['f1'].median():.2f}); the authors removed "
+                f"{int(some['removed_by_hand'].sum()) or 'none'} of them."
             )
     return text
 
