@@ -30,7 +30,7 @@ def chance_level(correctness: str, classes: float) -> float:
 
 
 def chance_bounds(runs: pd.DataFrame, correctness: str) -> Values:
-    """Return for each run the highest correctness that chance explains, at 95 %, one-sided.
+    """Return for each run the highest correctness that chance explains, at 95%, one-sided.
 
     The allowance is that of a binomial distribution with the validation images. Where their number
     is unknown there is none; where the number of classes is unknown the bound is 0.

@@ -70,7 +70,7 @@ def uncertainty_sentence(runs: pd.DataFrame) -> str:
     missing = f" {count(left, 'run')} of an earlier version state none." if left else ""
     typical = percent(float(half.median()), 1)
     return (
-        f"What meters and models leave open makes the 95 % interval of a run's energy "
+        f"What meters and models leave open makes the 95% interval of a run's energy "
         f"\N{PLUS-MINUS SIGN}{typical} in the median{spread}; a sensor's own calibration, where "
         f"nobody states it, comes on top.{missing}"
     )

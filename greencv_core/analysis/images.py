@@ -89,7 +89,7 @@ def image_error_sentence(runs: pd.DataFrame, correctness: str) -> str:
     share = float(scores.median())
     half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * np.sqrt(share * (1 - share) / fewest)
     return (
-        f"The error from {fewest:,} validation images (95 %: about {100 * half:.1f} points "
+        f"The error from {fewest:,} validation images (95%: about {100 * half:.1f} points "
         f"of {quantity(correctness)} to either side) is not included."
     )
 

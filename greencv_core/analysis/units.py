@@ -36,7 +36,7 @@ class Contrast:
     se: float
     df: float
     """Satterthwaite's, of sessions Welch's; at most (n - 1)(1 + n/m) of n units against m, or more;
-    infinite without spread. Without this limit, three units against fifty differ in 7.5 % of
+    infinite without spread. Without this limit, three units against fifty differ in 7.5% of
     studies of no difference."""
     paired: bool
     """Whether units of the same name were compared with each other."""
@@ -194,7 +194,7 @@ def _degrees_of_sessions(variances: list[float], sizes: list[int]) -> float:
     """Return Welch's degrees of freedom (Biometrika 34, 1947), for units as few as sessions.
 
     Satterthwaite's are too few then: an interval of three sessions against three that do not differ
-    holds the truth in 97.2 % (``benchmarks/evidence.py``).
+    holds the truth in 97.2% (``benchmarks/evidence.py``).
     """
     parts = sum(v**2 / (n + 1) for v, n in zip(variances, sizes, strict=True))
     return max(sum(variances) ** 2 / parts - 2, min(sizes) - 1)

@@ -22,12 +22,12 @@ NAN = float("nan")
 QUANTILES = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995)
 """Levels of the quantiles of an estimate, from which its calibration is computed."""
 TAILS = (0.025, 0.975)
-"""Levels of the ends of the 95 % interval."""
+"""Levels of the ends of the 95% interval."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Predicted cost of a whole training, with 95 % intervals; NaN if unknown."""
+    """Predicted cost of a whole training, with 95% intervals; NaN if unknown."""
 
     energy_j: float
     low_j: float = NAN

@@ -19,7 +19,7 @@ class Coverage:
 
     share: float
     low: float
-    """95 % interval of Korn and Graubard (1998), for trainings that err together in conditions."""
+    """95% interval of Korn and Graubard (1998), for trainings that err together in conditions."""
     high: float
     lowest: float
     """Share in the condition where they held it least often."""
@@ -51,7 +51,7 @@ class Coverage:
         if not self.lowest_in:
             return text
         return (
-            f"{text} ({percent(self.low, 0)} to {percent(self.high, 0)}, 95 % interval over "
+            f"{text} ({percent(self.low, 0)} to {percent(self.high, 0)}, 95% interval over "
             f"{self.conditions} conditions as units; in the worst, {self.lowest_in}, "
             f"{percent(self.lowest, 0)})"
         )
@@ -60,7 +60,7 @@ class Coverage:
 def ratio_of_errors(answers: pd.DataFrame, a: str, b: str) -> tuple[float, float, float, int]:
     """Return the ratio of the errors of method ``a`` to those of ``b``, with conditions as units.
 
-    It is the geometric mean of the ratios of the conditions' mean errors, with Student's 95 %
+    It is the geometric mean of the ratios of the conditions' mean errors, with Student's 95%
     interval of their logarithms, and the number of conditions. NaN where fewer than two have both.
     """
     error = (answers["estimate_j"] / answers["energy_j"] - 1).abs()
@@ -82,6 +82,6 @@ def ratio_sentence(answers: pd.DataFrame, a: str, b: str) -> str:
     if np.isnan(low):
         return ""
     return (
-        f"; over {n} conditions as units the ratio is {number(at)} (95 % interval {number(low)} to "
+        f"; over {n} conditions as units the ratio is {number(at)} (95% interval {number(low)} to "
         f"{number(high)})"
     )

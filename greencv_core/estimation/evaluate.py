@@ -89,7 +89,7 @@ class Scores:
         """A row for each group of :data:`GROUPS`.
 
         n, unanswered, mape (mean absolute error, a share of the true energy), median_ape, rmse_j,
-        coverage (share of the true energies inside the 95 % interval), width (median, a share of
+        coverage (share of the true energies inside the 95% interval), width (median, a share of
         the true energy).
         """
         answers = self.answers
@@ -179,7 +179,7 @@ class Scores:
         )
 
     def coverage_sentence(self, oracle: str, in_words: str) -> str:
-        """Say how often our 95 % intervals contain the truth, over all held-out trainings.
+        """Say how often our 95% intervals contain the truth, over all held-out trainings.
 
         Counts all moments from :data:`SMALLEST_SHARE` of the time on, and the misses in conditions
         where most runs were missed at the same moment. ``in_words`` is the oracle.

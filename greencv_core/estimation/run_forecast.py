@@ -107,7 +107,7 @@ class EpochForecast:
             whole_j = self.whole.energy_j
             interval = joules_between(self.whole.low_j, self.whole.high_j, like_j=whole_j)
             unit = joules(whole_j).rpartition(" ")[2]
-            why = f"forecast {joules(whole_j)} (95 % interval {interval} {unit})"
+            why = f"forecast {joules(whole_j)} (95% interval {interval} {unit})"
         after = f"stopped after epoch {self.epoch} of {self.most_epochs}"
         return f"{after}: {why}, above {joules(limit_j)}"
 

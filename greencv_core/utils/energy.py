@@ -14,7 +14,7 @@ _BY_STRENGTH: tuple[Provenance, ...] = ("measured", "sampled", "estimated", "pub
 
 J_PER_KWH = 3.6e6
 COVERAGE_FACTOR = 1.96
-"""Standard uncertainties on either side that contain the true value in 95 % of cases."""
+"""Standard uncertainties on either side that contain the true value in 95% of cases."""
 
 
 def emissions_gco2e(energy_j: float, intensity_gco2e_per_kwh: float) -> float:

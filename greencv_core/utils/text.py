@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+MINUS = "\N{MINUS SIGN}"
+"""The minus sign of all texts; a hyphen is shorter and breaks lines."""
 F1_DECIMALS = 3
 """Decimals of macro F1 in texts and on the Pareto front; a few hundred validation images give no
 more."""
@@ -40,8 +42,13 @@ def p_value(p: float) -> str:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """Return a share as a percentage: 0.8139 is 81.4 %."""
-    return f"{100 * share:.{digits}f} %"
+    """Return a share as a percentage: 0.8139 is 81.4%."""
+    return f"{decimals(100 * share, digits)}%"
+
+
+def decimals(value: float, digits: int, *, signed: bool = False) -> str:
+    """Return a number with so many decimals and a minus sign rather than a hyphen."""
+    return f"{value:{'+' if signed else ''}z.{digits}f}".replace("-", MINUS)
 
 
 def number(value: float) -> str:
@@ -49,9 +56,21 @@ def number(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     magnitude = math.floor(math.log10(abs(value)))
-    if not -5 <= magnitude <= 6:
-        return f"{value:.2e}"
-    return f"{value:,.{max(0, 2 - magnitude)}f}"
+    text = f"{value:,.{max(0, 2 - magnitude)}f}" if -5 <= magnitude <= 6 else f"{value:.2e}"
+    return f"{MINUS}{text[1:]}" if value < 0 else text
+
+
+def prefix(smallest: float) -> tuple[float, str]:
+    """Return factor and SI prefix of a unit in which a number does not begin with 0.00."""
+    if not 0 < smallest < 0.01:
+        return 1.0, ""
+    return (1e3, "m") if smallest >= 1e-4 else (1e6, "\N{MICRO SIGN}")
+
+
+def with_unit(value: float, unit: str) -> str:
+    """Return a value with its unit, prefixed where it is small: 0.0026 J is 2.60 mJ."""
+    factor, sign = prefix(abs(value))
+    return f"{number(factor * value)} {sign}{unit}"
 
 
 def duration(seconds: float) -> str:
@@ -63,10 +82,13 @@ def duration(seconds: float) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    """Return ``a``, ``a and b`` or ``a, b and c``; semicolons divide words that hold commas."""
     if len(words) < 2:
         return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    # " @ " becomes a comma in a report.
+    comma = "; " if any(", " in word or " @ " in word for word in words) else ", "
+    last = comma if comma == "; " and len(words) > 2 else " "
+    return f"{comma.join(words[:-1])}{last}and {words[-1]}"
 
 
 def count(n: int, singular: str, plural: str | None = None) -> str:

@@ -86,7 +86,7 @@ def test_a_page_says_what_error_is_missing():
     assert image_error_sentence(known, "f1_macro") == ""
     older = pd.DataFrame({"f1_macro": [0.9, 0.9], "validation_images": [300, 300]})
     assert image_error_sentence(older, "f1_macro") == (
-        "The error from 300 validation images (95 %: about 3.4 points of macro F1 to either side) "
+        "The error from 300 validation images (95%: about 3.4 points of macro F1 to either side) "
         "is not included."
     )
     unknown = image_error_sentence(older[["f1_macro"]], "f1_macro")

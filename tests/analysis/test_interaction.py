@@ -149,8 +149,8 @@ def test_the_verdict_on_environments_has_one_gate_and_an_interval():
     effect = found.sure.iloc[0]
     saving, low, high = (100 * (1 - effect[end]) for end in ("ratio", "ci_high", "ci_low"))
     assert environment_verdict(found) == (
-        f"Yes: with net2, env1 takes {saving:.0f} % less energy than env0 ({low:.0f} % to "
-        f"{high:.0f} %). A difference is shown for 1 of 3 architectures (95 % intervals for all "
+        f"Yes: with net2, env1 takes {saving:.0f}% less energy than env0 ({low:.0f}% to "
+        f"{high:.0f}%). A difference is shown for 1 of 3 architectures (95% intervals for all "
         "at once)."
     )
     assert "differs between the training environments for 1 of 3" in found.environment_sentence()

@@ -27,7 +27,7 @@ def test_membership_of_the_front_is_sure_where_far_apart_and_open_where_close():
     assert p["one"] + p["other"] == pytest.approx(1, abs=0.001)
     assert result.conditions["on_front"].sum() == 2
     text = result.sentence()
-    assert f"one @ env0 ({100 * p['one']:.0f} %)" in text
+    assert f"one @ env0 ({100 * p['one']:.0f}%)" in text
     assert "resampled leave open" in text
 
 

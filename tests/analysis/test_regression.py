@@ -122,7 +122,7 @@ def test_the_condition_that_strays_most_is_named():
     here = (runs["architecture"] == "net2") & (runs["environment"] == "env1")
     runs.loc[here, ENERGY] *= 1.5
     result = energy_regression(runs)
-    assert result.diagnosis().startswith("net2 @ env1 strays most: it takes 40 % more energy")
+    assert result.diagnosis().startswith("net2 @ env1 strays most: it takes 40% more energy")
     table = result.conditions.set_index(["architecture", "environment"])
     assert table["n"].eq(4).all()
     assert table["leverage"].sum() == pytest.approx(4)  # two coefficients in each environment

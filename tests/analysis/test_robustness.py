@@ -86,7 +86,7 @@ def test_the_condition_that_varies_most_is_named():
     needed = int(result.conditions["repetitions_needed"].iloc[1])
     text = result.sentence()
     assert (
-        f"wild @ env0, which varies most (20.0 %), needs {needed}; left out: once @ env0 (" in text
+        f"wild @ env0, which varies most (20.0%), needs {needed}; left out: once @ env0 (" in text
     )
     assert "enough for 1 of 2 conditions" in text
 

@@ -152,7 +152,7 @@ def test_a_saving_says_what_it_costs_and_reversed_that_it_takes_more():
     assert "lower by" in result.sentence()
     reverse = saving(runs, {"architecture": "net0"}, {"architecture": "net4"})
     dearer = (means["net4"] / means["net0"] - 1) * 100
-    assert f"net4 takes {dearer:.1f} % more energy per image than net0" in reverse.sentence()
+    assert f"net4 takes {dearer:.1f}% more energy per image than net0" in reverse.sentence()
     assert "-" not in reverse.sentence().split("interval")[1].split(";")[0]
 
 
@@ -166,7 +166,7 @@ def test_a_saving_may_be_between_whole_numbers_and_needs_two_groups():
 
 def test_a_saving_says_what_its_interval_is():
     runs = made_up_runs(n=3, environments=1)
-    assert "(geometric means, 95 % interval" in best_against_worst(runs, "architecture").sentence()
+    assert "(geometric means, 95% interval" in best_against_worst(runs, "architecture").sentence()
     alike = runs.assign(energy_j_per_image=np.tile([1.0, 2.0, 3.0], 5))
     with pytest.raises(NotEnoughDataError, match="is the same"):
         best_against_worst(alike, "architecture")

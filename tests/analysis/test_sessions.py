@@ -70,7 +70,7 @@ def test_the_intraclass_correlation_is_shrout_and_fleiss():
     assert row["icc"] == pytest.approx(0.17, abs=0.005)
     assert row["sd_within"] ** 2 == pytest.approx(6.26, abs=0.005)
     assert row["sd_between"] ** 2 == pytest.approx((11.24 - 6.26) / 4, abs=0.005)
-    assert "17 % of the variance of log energy per image lies between" in spread.sentence()
+    assert "17% of the variance of log energy per image lies between" in spread.sentence()
 
 
 def test_with_one_session_a_sentence_limits_the_interval_to_it():

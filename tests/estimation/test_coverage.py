@@ -36,13 +36,13 @@ def test_intervals_that_always_held_have_a_bound_by_the_number_of_conditions():
     always = Coverage.of(answers([[True] * 30] * 10))
     assert always.high == 1
     assert 0.6 < always.low < 0.8
-    assert "60 %" not in Coverage.of(answers([[True] * 30])).sentence()
+    assert "60%" not in Coverage.of(answers([[True] * 30])).sentence()
 
 
 def test_the_sentence_names_the_worst_condition():
     said = Coverage.of(answers([[True] * 3, [True, False, False]])).sentence()
-    assert said.startswith("66.7 % of the cases (")
-    assert said.endswith("in the worst, net1 @ gpu, 33 %)")
+    assert said.startswith("66.7% of the cases (")
+    assert said.endswith("in the worst, net1 @ gpu, 33%)")
 
 
 def test_a_ratio_of_errors_is_over_conditions():

@@ -77,7 +77,7 @@ def test_a_forecast_is_put_in_words():
     assert EpochForecast(9, 10, 1200.0, FORECAST).left_in_words() == "40 J (0 to 110) to go"
     assert EpochForecast(3, 10, 1120.0, None).left_in_words() == ""
     assert EpochForecast(2, 10, 300.0, FORECAST).reason(1000.0) == (
-        "stopped after epoch 2 of 10: forecast 1.24 kJ (95 % interval 1.18 to 1.31 kJ), above 1 kJ"
+        "stopped after epoch 2 of 10: forecast 1.24 kJ (95% interval 1.18 to 1.31 kJ), above 1 kJ"
     )
     assert EpochForecast(2, 10, 1050.0, None).reason(1000.0) == (
         "stopped after epoch 2 of 10: 1.05 kJ spent already, above 1 kJ"
@@ -196,7 +196,7 @@ def test_a_training_tells_its_forecast_after_each_epoch_that_others_follow(run):
 def test_a_stopped_run_says_why_and_keeps_what_it_has(stopped, tmp_path):
     assert (stopped.status, stopped.ended_by) == ("stopped", "forecast")
     assert stopped.reason == (
-        "stopped after epoch 1 of 3: forecast 1.24 kJ (95 % interval 1.18 to 1.31 kJ), above 1 kJ"
+        "stopped after epoch 1 of 3: forecast 1.24 kJ (95% interval 1.18 to 1.31 kJ), above 1 kJ"
     )
     assert stopped.forecast.model_dump() == {
         "energy_j": 1240.0, "low_j": 1180.0, "high_j": 1310.0, "after_epoch": 1, "limit_j": 1000.0,

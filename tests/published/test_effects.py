@@ -236,9 +236,9 @@ def test_the_headline_is_stated_by_runs_and_by_sessions(reanalysis):
     assert (round(100 * sessions.ci_low, 1), round(100 * sessions.ci_high, 1)) == (77.4, 87.2)
     assert (sessions.sessions_to, sessions.sessions_from) == (4, 3)
     text = headline.sentence()
-    assert "81.2 % less" in text
-    assert "all runs give 83.0 % (77.4 % to 87.2 %; 4 and 3 sessions)" in text
-    assert "the runs that the original kept give 81.4 %" in text
+    assert "81.2% less" in text
+    assert "all runs give 83.0% (77.4% to 87.2%; 4 and 3 sessions)" in text
+    assert "the runs that the original kept give 81.4%" in text
     spread = headline.spread.conditions.set_index(["architecture", "environment"])
     row = spread.loc[("mobilenet_v2", "Local ML")]
     assert row["icc"] == pytest.approx(0.95, abs=0.005)

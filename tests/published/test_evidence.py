@@ -113,7 +113,7 @@ def test_runs_that_shared_their_gpu_are_listed(reanalysis):
     sentence = evidence.shared_sentence(reanalysis)
     assert "In 6 runs (vgg16 in Cloud)" in sentence
     assert "It could show itself only in vgg16 in Cloud" in sentence
-    assert "largest saving in Cloud, 64.91 % instead of 65.49 %;" in sentence
+    assert "largest saving in Cloud, 64.91% instead of 65.49%;" in sentence
 
 
 def test_idle_power_and_net_energy(reanalysis):

@@ -124,7 +124,7 @@ def test_the_box_of_a_page_gives_the_shares_of_what_is_measured_and_estimated(gp
     assert "admonition note" in alone
     assert "Energy here is in part estimated" in summed
     assert "admonition warning" in summed
-    shares = re.search(r"(\d+) % are measured and (\d+) % are estimated", summed)
+    shares = re.search(r"(\d+)% are measured and (\d+)% are estimated", summed)
     assert sum(map(int, shares.groups())) == 100
     assert int(shares[1]) == round(
         100 * with_host["gpu_energy_j"].sum() / with_host["energy_j"].sum()

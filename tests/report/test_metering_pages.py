@@ -30,12 +30,12 @@ def test_a_runs_uncertainty_by_component(smoke_records):
     assert high_j == pytest.approx(1.4 * parts["ram"].energy_j, rel=0.01)
     assert table.loc["sum", "provenance"] == "estimated"
     html = show_table_or_text(uncertainty_table(record), "Uncertainty", "nothing").to_html()
-    assert "20.4 %" in html
+    assert "20.4%" in html
     assert "Standard uncertainty (J)" in html
 
 
 def test_the_sentence_holds_the_runs_own_figures(smoke_runs):
-    assert "\N{PLUS-MINUS SIGN}40.0 %" in uncertainty_sentence(smoke_runs)
+    assert "\N{PLUS-MINUS SIGN}40.0%" in uncertainty_sentence(smoke_runs)
     unknown = smoke_runs.assign(energy_uncertainty_j=float("nan"))
     assert "stated no uncertainty" in uncertainty_sentence(unknown)
 

@@ -42,5 +42,5 @@ def test_the_table_has_a_row_for_each_condition_and_headings_with_units(wall):
 def test_readings_by_epoch_of_a_made_up_table():
     runs = pd.DataFrame({"energy_j_first_epoch": [1.0, 1.2], "energy_j_later_epochs": [3.0, 3.0]})
     sentence = epoch_readings_sentence(runs)
-    assert "10.0 % more" in sentence
-    assert "(median of 2 runs; 0.0 % to 20.0 %)" in sentence
+    assert "10.0% more" in sentence
+    assert "(median of 2 runs; 0.0% to 20.0%)" in sentence

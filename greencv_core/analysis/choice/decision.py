@@ -40,7 +40,7 @@ class Candidate:
     correctness: float
     """Mean over runs."""
     loss_high: float
-    """Upper bound of the loss of mean correctness against the best condition, 95 % for all
+    """Upper bound of the loss of mean correctness against the best condition, 95% for all
     conditions at once, rounded up to four decimals."""
     varies: bool
     """Whether its runs differ in correctness."""
@@ -89,7 +89,7 @@ class Decision:
 
     A condition is never the choice if another has no higher mean energy and no lower mean
     correctness, even if that one's loss is not shown to be small. The bounds of the loss hold for
-    all conditions at once, so in 95 % of all studies the choice loses no more than accepted, even
+    all conditions at once, so in 95% of all studies the choice loses no more than accepted, even
     if somebody looks at the answers before choosing the loss. The saving's interval allows for the
     choice of both conditions.
     """

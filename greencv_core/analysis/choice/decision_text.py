@@ -119,7 +119,7 @@ def _tie(decision: Decision, step: Step) -> str:
     best = max(others, key=lambda candidate: candidate.correctness)
     return (
         f"It is not shown to take less energy than {listed([c.name for c in others])} (t tests of "
-        "log energy at 5 %, adjusted for all conditions that could be recommended): its lower mean "
+        "log energy at 5%, adjusted for all conditions that could be recommended): its lower mean "
         f"decides. {best.name} has a mean {quantity(decision.correctness)} of "
         f"{_f1(best.correctness)}{', the highest of these' if len(others) > 1 else ''}."
     )
@@ -147,9 +147,9 @@ def _energy_phrase(candidate: Candidate) -> str:
 
 def _loss_sentence(candidate: Candidate) -> str:
     if candidate.loss_high == 0:
-        return "It is shown to lose nothing against the best (95 %, for all conditions at once)."
+        return "It is shown to lose nothing against the best (95%, for all conditions at once)."
     return (
-        f"It loses at most {points(candidate.loss_high)} against the best (95 %, for all "
+        f"It loses at most {points(candidate.loss_high)} against the best (95%, for all "
         "conditions at once)."
     )
 

@@ -143,9 +143,9 @@ def leave_one_repetition_out(
 
 
 def repetitions_needed(runs: pd.DataFrame, value: str = "energy_j_per_image") -> Power:
-    """Compute the repetitions that detect a difference of 5 % with 80 % power.
+    """Compute the repetitions that detect a difference of 5% with 80% power.
 
-    For a two-sided t test of logarithms at 5 % of two conditions that vary as this one does.
+    For a two-sided t test of logarithms at 5% of two conditions that vary as this one does.
     """
     rows = []
     for key, values in runs.groupby(list(CONDITION), sort=False, observed=True)[value]:

@@ -23,7 +23,7 @@ MOST_FOR_THE_RANGE = 200
 
 @dataclass(frozen=True)
 class Saving:
-    """Saving 1 - mean(to) / mean(from), of geometric means, with 95 % interval and loss of F1.
+    """Saving 1 - mean(to) / mean(from), of geometric means, with 95% interval and loss of F1.
 
     Means are over the conditions' units, as :mod:`greencv_core.analysis.units` says.
     """
@@ -90,13 +90,13 @@ class Saving:
         return text
 
     def interval(self) -> str:
-        """Describe the 95 % interval of the geometric means, and what it allows for."""
+        """Describe the 95% interval of the geometric means, and what it allows for."""
         if not self.contrast.se > 0:
             return "no interval, since neither condition's runs differ"
         low, high = self.ci_low, self.ci_high
         if self.saving < 0:
             low, high = -high, -low
-        text = f"geometric means, 95 % interval {percent(low)} to {percent(high)}"
+        text = f"geometric means, 95% interval {percent(low)} to {percent(high)}"
         if low <= 0 <= high:
             text += ", which includes no difference"
         if self.picked_from > 1:
@@ -116,7 +116,7 @@ class Saving:
 
 
 def _critical(df: float, conditions: int, pairs: int) -> float:
-    """Return the standard errors that the largest of some differences is within, at 95 %."""
+    """Return the standard errors that the largest of some differences is within, at 95%."""
     tail = -math.expm1(math.log(CONFIDENCE) / pairs) / 2
     of_pairs = float(stats.t.isf(tail, df))
     if pairs == 1 or conditions > MOST_FOR_THE_RANGE:

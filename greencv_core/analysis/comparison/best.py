@@ -20,7 +20,7 @@ NOISE = 6
 
 
 def loss_bounds(scores: Sequence[pd.Series], extra_variance: Values | None = None) -> Values:
-    r"""Return upper bounds of each group's loss of the mean against the best, at 95 % for all.
+    r"""Return upper bounds of each group's loss of the mean against the best, at 95% for all.
 
     Hsu's multiple comparisons with the best (Hsu 1984), constrained to losses of 0 and more, with
     the standard errors and degrees of freedom of :func:`greencv_core.analysis.units.contrast` and

@@ -27,7 +27,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rank correlation of two columns over runs, with its 95 % interval.
+    """Spearman's rank correlation of two columns over runs, with its 95% interval.
 
     The interval holds for other runs of these architectures, not for other architectures.
     """
@@ -73,7 +73,7 @@ class RankCorrelation:
         )
         if low == high:
             return f"{rho}, the same in all resamples"
-        return f"{rho}, 95 % interval {low} to {high}"
+        return f"{rho}, 95% interval {low} to {high}"
 
 
 def rank_correlation(runs: pd.DataFrame, x: str, y: str) -> RankCorrelation:

@@ -31,7 +31,7 @@ class NonInferiority:
     """Mean of ``a`` minus mean of ``b``."""
     loss_low: float
     loss_high: float
-    """90 % interval of the loss, for two one-sided tests at 5 %."""
+    """90% interval of the loss, for two one-sided tests at 5%."""
     p: float
     """P value of the one-sided t test of a loss of the margin or more; NaN without spread."""
 
@@ -44,7 +44,7 @@ class NonInferiority:
         """Describe whether the loss is negligible."""
         verdict = "is shown to be" if self.passes else "is not shown to be"
         return (
-            f"The loss {verdict} below {self.margin:g} ({self.loss:.3f} on average, 90 % "
+            f"The loss {verdict} below {self.margin:g} ({self.loss:.3f} on average, 90% "
             f"interval {self.loss_low:.3f} to {self.loss_high:.3f}; {p_value(self.p)})."
         )
 
@@ -52,7 +52,7 @@ class NonInferiority:
 def non_inferiority(
     a: pd.Series, b: pd.Series, margin: float, extra_variance: float = 0.0
 ) -> NonInferiority:
-    """Test whether ``b`` loses less than ``margin`` against ``a``, at 5 %, one-sided.
+    """Test whether ``b`` loses less than ``margin`` against ``a``, at 5%, one-sided.
 
     By the t test of the conditions' :func:`~greencv_core.analysis.units.run_units` (Schuirmann
     1987).
@@ -72,7 +72,7 @@ class SavingsWithoutLoss:
     margin: float
     conditions: pd.DataFrame
     """condition, n, the mean of the correctness, loss_high (upper bound of its loss against the
-    best, 95 % for all conditions at once) and passes; in order of loss_high."""
+    best, 95% for all conditions at once) and passes; in order of loss_high."""
     pairs: pd.DataFrame
     """from, to, saving, ci_low, ci_high (as of one pair) and correctness_loss (of medians) of each
     pair of conditions that pass, the largest saving first."""
@@ -104,7 +104,7 @@ class SavingsWithoutLoss:
             f"Of {count(len(self.conditions), 'condition')}, {len(passing)} "
             f"{'is' if len(passing) == 1 else 'are'} shown to lose less than "
             f"{100 * self.margin:g} points of mean {quantity(self.correctness)} against the best "
-            "(95 %, for all conditions at once)"
+            "(95%, for all conditions at once)"
         )
         why = f"fewer than 2 runs with {quantity(self.correctness)}"
         why += f", or {quantity(self.value)} of zero or below"

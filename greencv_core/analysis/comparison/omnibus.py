@@ -71,7 +71,7 @@ class Comparison:
     """P value of a permutation test, which assumes groups of one shape and spread; NaN if not asked
     for. In a family, adjusted by Holm's method."""
     permutation_lowest: float
-    """Lowest p value that this test can give, of a family multiplied by its size; above 5 %, it can
+    """Lowest p value that this test can give, of a family multiplied by its size; above 5%, it can
     show nothing."""
     family: int
     """Number of pairs that are adjusted together; see :func:`compare_each`."""
@@ -85,12 +85,12 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Whether a pair of groups is told apart at 5 %."""
+        """Whether a pair of groups is told apart at 5%."""
         return self.p < ALPHA
 
     @property
     def pairs_differing(self) -> int:
-        """Number of pairs that are told apart at 5 %."""
+        """Number of pairs that are told apart at 5%."""
         return int((self.pairs["t_p_holm"] < ALPHA).sum())
 
     def statistics(self) -> str:
@@ -141,7 +141,7 @@ class Comparison:
             normal = "No group has the runs and the spread that a check of normality needs"
         elif odd:
             normal = (
-                f"Not normal by the Shapiro-Wilk test at 5 %: {listed(odd)} "
+                f"Not normal by the Shapiro-Wilk test at 5%: {listed(odd)} "
                 f"({len(odd)} of {count(int(checked.sum()), 'group')})"
             )
         else:
@@ -279,7 +279,7 @@ def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> tuple[floa
 
     Paired units change places within their block or session, and the statistic is the spread of
     the means; others change places between all groups, and it is the p value of Welch's analysis of
-    variance, which keeps 5 % with two groups of unequal size and spread better than its F.
+    variance, which keeps 5% with two groups of unequal size and spread better than its F.
     """
     series = list(of_units.values())
     shared = [name for name in series[0].index if all(name in other for other in series[1:])]

@@ -21,7 +21,7 @@ from greencv_core.utils.text import (
 )
 
 FEWEST = 6
-"""Combinations; with five, the signed-rank test cannot reach 5 %."""
+"""Combinations; with five, the signed-rank test cannot reach 5%."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def compared_pairs(groups: Groups) -> pd.DataFrame:
     """Describe each pair of groups, and compare it by further tests, which decide nothing.
 
     Columns: n_a, n_b, median_a, median_b, dunn_p, dunn_p_holm, games_howell_p; cliffs_delta
-    and hodges_lehmann_shift (of b against a), each with ``_low`` and ``_high`` of its 95 %
+    and hodges_lehmann_shift (of b against a), each with ``_low`` and ``_high`` of its 95%
     interval; cliffs_magnitude. Undefined figures are NaN. Pairs are in the order of
     :func:`t_tests`.
     """
@@ -93,7 +93,7 @@ def cliffs_delta(a: Values, b: Values) -> float:
 
 
 def cliffs_delta_interval(a: Values, b: Values) -> tuple[float, float]:
-    """Return the 95 % interval of Cliff's delta, for unequal variances.
+    """Return the 95% interval of Cliff's delta, for unequal variances.
 
     From Brunner and Munzel's (2000) interval of the probability of superiority. Groups that do not
     overlap would have no width; the bound is then (n - z^2) / (n + z^2), by Wilson's score of n in
@@ -112,10 +112,10 @@ def cliffs_delta_interval(a: Values, b: Values) -> tuple[float, float]:
 
 
 def hodges_lehmann(a: Values, b: Values) -> tuple[float, float, float]:
-    """Return the Hodges-Lehmann shift of ``b`` against ``a``, and its 95 % interval.
+    """Return the Hodges-Lehmann shift of ``b`` against ``a``, and its 95% interval.
 
     The shift is the median of all differences b - a; the interval holds the shifts that
-    Mann-Whitney's test at 5 % does not reject (Hodges and Lehmann 1963; Lehmann 1975). With very
+    Mann-Whitney's test at 5% does not reject (Hodges and Lehmann 1963; Lehmann 1975). With very
     few values, as three against three, there is none: the bounds are NaN.
     """
     differences = np.sort(np.subtract.outer(b, a), axis=None)

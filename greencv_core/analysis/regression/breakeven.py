@@ -55,7 +55,7 @@ class BreakEven:
     b: str
     points: pd.DataFrame
     """architecture, gflops_per_image, ratio (of geometric means, ``b`` to ``a``), fitted, low, high
-    (95 % of the line)."""
+    (95% of the line)."""
     exponent: float
     """Exponent of the ratio over GFLOPs; below 0, ``b`` gains with complexity."""
     exponent_p: float
@@ -63,9 +63,9 @@ class BreakEven:
     """Break-even; NaN if the line is level."""
     low: float
     high: float
-    """Fieller's 95 % interval; NaN if unbounded."""
+    """Fieller's 95% interval; NaN if unbounded."""
     excluded: bool
-    """Whether a break-even within the range of the architectures is ruled out at 95 %."""
+    """Whether a break-even within the range of the architectures is ruled out at 95%."""
     crossing: Crossing | None
     """Where the ratios of the architectures themselves cross 1, if they do so once."""
     sessions: int = 0
@@ -150,7 +150,7 @@ class BreakEven:
             return f"{text}, but no interval bounds it: {trend}."
         beyond = self.low < self.lowest or self.high > self.highest
         reach = f", which reaches beyond the range observed, {observed}" if beyond else ""
-        return f"{text} (95 % interval {number(self.low)} to {number(self.high)}{reach}); {trend}."
+        return f"{text} (95% interval {number(self.low)} to {number(self.high)}{reach}); {trend}."
 
 
 def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:
@@ -277,7 +277,7 @@ class _Line:
     def where_zero(self, first: float, last: float) -> tuple[float, float, bool]:
         """Return Fieller's interval of the zero, and whether it excludes all from first to last.
 
-        It holds each x at which the line does not differ from zero at 5 %. If the slope does not
+        It holds each x at which the line does not differ from zero at 5%. If the slope does not
         differ from zero, that is all but an interval, or everything.
         """
         (level_variance, covariance), (_, slope_variance) = self.covariance
@@ -294,7 +294,7 @@ def _fieller(
     level: float, slope: float, level_variance: float, covariance: float, slope_variance: float,
     t: float,
 ) -> tuple[float, float, bool]:  # fmt: skip
-    """Return the bounds of all u at which level + slope u does not differ from zero at 5 %.
+    """Return the bounds of all u at which level + slope u does not differ from zero at 5%.
 
     If the third value is false, the slope itself does not differ from zero, and the bounds enclose
     what is ruled out; NaN if nothing is.

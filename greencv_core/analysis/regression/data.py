@@ -108,12 +108,12 @@ def shared_variance(data: pd.DataFrame, weights: Mapping[str, float], df: int) -
 
 
 def quantile(df: float) -> float:
-    """Return Student's t that a 95 % interval takes."""
+    """Return Student's t that a 95% interval takes."""
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, df))
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % interval, and the p value of its being 0."""
+    """A figure with its 95% interval, and the p value of its being 0."""
 
     value: float
     low: float

@@ -44,7 +44,7 @@ class Interaction:
     many conditions they reject too often."""
     effects: pd.DataFrame
     """Simple effects, of each pair of environments: architecture, environment, reference, n, ratio
-    (of geometric means), ci_low, ci_high (95 % for all rows at once), p (t test of logarithms) and
+    (of geometric means), ci_low, ci_high (95% for all rows at once), p (t test of logarithms) and
     p_holm (over all rows)."""
     p: float
     """P value of the interaction: the lowest of the t tests of whether two architectures have the
@@ -97,7 +97,7 @@ class Interaction:
         return (
             f"The effect of the environment on energy per image {depends} on the architecture "
             f"(t tests of the ratios of two architectures, lowest {p_value(self.p)} by Holm's "
-            f"method, n = {self.n}): {listed(parts)} (95 % intervals, which hold for all ratios at "
+            f"method, n = {self.n}): {listed(parts)} (95% intervals, which hold for all ratios at "
             f"once){left_out_clause(self.left_out, 'too few runs in some conditions')}."
         )
 

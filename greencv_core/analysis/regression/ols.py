@@ -57,7 +57,7 @@ class EnergyRegression:
         parts = [
             f"{number(10**row.exponent)} times the energy per image"
             + (f" in {row.environment}" if len(self.lines) > 1 else "")
-            + f" (exponent {row.exponent:z.2f}, 95 % interval {row.ci_low:z.2f} "
+            + f" (exponent {row.exponent:z.2f}, 95% interval {row.ci_low:z.2f} "
             f"to {row.ci_high:z.2f})"
             for row in self.lines.itertuples()
         ]

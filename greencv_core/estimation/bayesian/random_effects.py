@@ -36,7 +36,7 @@ _LINE_SD = (10.0, 1.0, 1.0)
 """Prior standard deviations of the line's level, its slope, and the step between stages."""
 _MEDIAN_SD = (0.5, 0.2, 0.3, 0.15, 0.2, 0.2, 0.1, 0.1)
 """Prior medians of the effects' standard deviations, in the order of :func:`_effects`, in natural
-logarithms: 0.2 is about 20 %."""
+logarithms: 0.2 is about 20%."""
 _SPREAD = 1.0  # prior standard deviation of the logarithm of each: a factor of e is not unusual
 
 

@@ -64,7 +64,7 @@ def estimate_variability(
     Notes
     -----
     The error of the later epochs is estimated from stages with at least as many later as observed
-    epochs. Standard deviations are those of a normal distribution whose 95 % interval is as wide as
+    epochs. Standard deviations are those of a normal distribution whose 95% interval is as wide as
     the observed one, so that tails count but single runs do not. They are wider by Student's t for
     the number of conditions, since runs of one condition are alike.
     """

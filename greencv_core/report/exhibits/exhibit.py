@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from greencv_core.analysis.result import Unavailable
+from greencv_core.report.exhibits.labels import with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, run_ids
 from greencv_core.report.exhibits.svg import dark_mode_css, inline_svg, to_png, to_svg
 from greencv_core.report.exhibits.theme import narrow_layout
@@ -87,7 +88,7 @@ def figure_exhibit(
     ``draw`` uses :func:`greencv_core.report.exhibits.theme.subplots`. The caption is plain text
     without full stop, and without the number of the runs, which is added.
     """
-    wide = draw()
+    caption, wide = with_names(caption), draw()
     with narrow_layout():
         slim = draw()
     for axes in slim.axes:
@@ -112,6 +113,7 @@ def figure_exhibit(
 
 def table_exhibit(caption: str, body: str, frame: pd.DataFrame) -> Exhibit:
     """Return a table's HTML as an exhibit, with a frame as its CSV file."""
+    caption = with_names(caption)
     # A table wider than the page scrolls, also with the keyboard.
     framed = (
         f'<div class="gcv-table" tabindex="0" role="region" aria-label="{html.escape(caption)}">'

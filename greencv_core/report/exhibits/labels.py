@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 import pandas as pd
 
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.utils.energy import COMPONENTS
+from greencv_core.utils.text import as_opening, prefix
 
 _HEADINGS = {
     "f1_loss": "Loss of macro F1",
     "n": "n",
     "p": "p",
-    "ci_low": "95 % low",
-    "ci_high": "95 % high",
+    "ci_low": "95% low",
+    "ci_high": "95% high",
     "dunn_p_holm": "p (Dunn, Holm)",
     "p_holm": "p (Holm)",
     "aligned_f": "F (aligned ranks)",
@@ -41,8 +45,8 @@ _HEADINGS = {
     "memory_gib": "Memory (GiB)",
     "uncertainty_j": "Standard uncertainty (J)",
     "relative_uncertainty": "Relative",
-    "interval_low_j": "95 % low (J)",
-    "interval_high_j": "95 % high (J)",
+    "interval_low_j": "95% low (J)",
+    "interval_high_j": "95% high (J)",
     "resolution_s": "Refreshed every (s)",
     "second_to_first": "Second / first, median",
     "lowest_ratio": "Lowest",
@@ -102,17 +106,95 @@ _HEADINGS = {
     "pairs_told_apart": "Pairs told apart (Dunn)",
 }
 
-MICROSECONDS = "Time per image (\N{MICRO SIGN}s)"
-"""Heading of times per image if the shortest is below 100 microseconds."""
+_NAMES = {
+    r"alexnet": "AlexNet",
+    r"convnext_(tiny|small|base|large)": "ConvNeXt {0}",
+    r"densenet(\d+)": "DenseNet-{0}",
+    r"efficientnet_(b\d)": "EfficientNet-{0}",
+    r"efficientnet_v2_([sml])": "EfficientNetV2-{0}",
+    r"googlenet": "GoogLeNet",
+    r"inception_resnet_v2": "Inception-ResNet V2",
+    r"inception_v3": "Inception V3",
+    r"maxvit_t": "MaxViT-T",
+    r"mnasnet(\d)_(\d+)": "MnasNet {0}.{1}",
+    r"mobilenet_v2": "MobileNetV2",
+    r"mobilenet_v3_(small|large)": "MobileNetV3 {0}",
+    r"nasnet_?(mobile|large)": "NASNet {0}",
+    r"quicknet": "QuickNet",
+    r"quicknet_(small|large)": "QuickNet {0}",
+    r"regnet_([xy])_(\d+)mf": "RegNet{0}-{1}MF",
+    r"regnet_([xy])_(\d+)gf": "RegNet{0}-{1}GF",
+    r"regnet_([xy])_(\d)_(\d)gf": "RegNet{0}-{1}.{2}GF",
+    r"resnet(\d+)": "ResNet-{0}",
+    r"resnext(\d+)_(\d+)x(\d+)d": "ResNeXt-{0} {1}x{2}d",
+    r"shufflenet_v2": "ShuffleNet V2",
+    r"shufflenet_v2_x(\d)_(\d)": "ShuffleNet V2 {0}.{1}x",
+    r"squeezenet1_(\d)": "SqueezeNet 1.{0}",
+    r"swin_([tsb])": "Swin-{0}",
+    r"swin_v2_([tsb])": "Swin V2-{0}",
+    r"vgg(\d+)": "VGG{0}",
+    r"vgg(\d+)_bn": "VGG{0} BN",
+    r"vit_([blh])_(\d+)": "ViT-{0}/{1}",
+    r"wide_resnet(\d+)_(\d)": "Wide ResNet-{0}-{1}",
+    r"xception": "Xception",
+    r"cpu-1-thread": "one thread",
+    r"cpu-all-threads": "all threads",
+    r"cuda-(fp32|bf16|fp16)": "GPU {0:upper}",
+    r"mps-(fp32|bf16|fp16)": "Apple GPU {0:upper}",
+    r"(fp32|tf32|bf16|fp16)": "{0:upper}",
+    r"(bf16|fp16)-batch-(\d+)": "{0:upper} batch {1}",
+    r"(bf16|fp16)-compiled": "{0:upper} compiled",
+}
+"""Names of architectures and environments for people, by the pattern of the id in studies."""
+_LIBRARIES = {"paper": " (Keras)", "timm": " (timm)", "torchvision": ""}
+_ID = re.compile(r"(?<![\w:/.\-])[a-z][\w:\-]*\w(?![/=]|\.\w)")
+_AT = re.compile(r"(?<=\S) @ (?!\d[\d.]*\s?[GM]Hz)")
 
 
-def heading(column: str, provenance: str | None = None, of: str = "") -> str:
+class _Part(str):
+    """A part of an id, written with a capital first letter or, if asked, all in capitals."""
+
+    def __format__(self, spec: str) -> str:
+        return self.upper() if spec == "upper" else as_opening(self)
+
+
+@lru_cache(maxsize=4096)
+def people_name(machine_id: str) -> str:
+    """Return the name for people of an architecture, an environment or a condition.
+
+    ``shufflenet_v2_x1_0`` is ShuffleNet V2 1.0x, ``shufflenet_v2_x1_0 @ cpu-all-threads`` is
+    ShuffleNet V2 1.0x, all threads. An id of another form is returned as it is. Records, files,
+    studies and command lines keep the ids.
+    """
+    ids = _AT.split(machine_id)
+    if len(ids) > 1:
+        return ", ".join(map(people_name, ids))
+    library, colon, plain = machine_id.rpartition(":")
+    if colon and library not in _LIBRARIES:
+        return machine_id
+    for pattern, name in _NAMES.items():
+        if found := re.fullmatch(pattern, plain):
+            return name.format(*map(_Part, found.groups())) + _LIBRARIES.get(library, "")
+    return machine_id
+
+
+def with_names(text: str) -> str:
+    """Return a sentence with the names for people in place of the ids of conditions."""
+    return _AT.sub(", ", _ID.sub(lambda found: people_name(found[0]), text))
+
+
+def heading(column: str, provenance: str | None = None, of: str = "", sign: str = "") -> str:
     """Return a column's heading; energy carries its provenance: Energy (J, estimated).
 
-    With ``of``, it is the energy of one component: GPU energy (J, measured).
+    With ``of``, it is the energy of one component: GPU energy (J, measured). With the prefix of a
+    unit as ``sign``, that of values in this unit: Energy (mJ, estimated).
     """
     if known := RUNS_COLUMNS.get(column):
         text = known.heading(of)
+        if sign:
+            text = text.replace("GFLOPs", "MFLOPs").replace(
+                f"({known.unit})", f"({sign}{known.unit})"
+            )
         return text.replace(")", f", {provenance})") if provenance and known.provenance else text
     if " " in column:  # a heading already
         return column
@@ -126,7 +208,7 @@ def axis_label(runs: pd.DataFrame, column: str) -> str:
     """
     known = RUNS_COLUMNS.get(column)
     provenance = weakest_provenance(runs, known.provenance) if known and known.provenance else None
-    return heading(convert_unit(runs, column)[1], provenance, single_component(runs))
+    return heading(column, provenance, single_component(runs), display_unit(runs, column)[1])
 
 
 def single_component(runs: pd.DataFrame) -> str:
@@ -140,11 +222,20 @@ def lower_first(text: str) -> str:
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
-def convert_unit(frame: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
-    """Return a column in its display unit, and its heading.
+def display_unit(frame: pd.DataFrame, column: str) -> tuple[float, str]:
+    """Return the factor and the prefix of the unit in which a column of these runs is shown.
 
-    That is the unit in the column's name, but for times per image in microseconds.
+    It is the unit in the column's name unless the smallest value would begin with 0.00.
     """
-    if column == "duration_s_per_image" and frame[column].min() < 1e-4:
-        return frame[column] * 1e6, MICROSECONDS
-    return frame[column], column
+    known = RUNS_COLUMNS.get(column)
+    if column not in frame or known is None or not (known.unit or column == "gflops_per_image"):
+        return 1.0, ""
+    if known.unit not in ("J", "s", "gCO2e", ""):
+        return 1.0, ""
+    values = pd.to_numeric(frame[column], errors="coerce")
+    return prefix(float(values[values > 0].min()))
+
+
+def in_display_unit(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column's values in the unit of :func:`display_unit`."""
+    return frame[column] * display_unit(frame, column)[0]

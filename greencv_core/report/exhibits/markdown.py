@@ -13,6 +13,7 @@ from IPython.display import Markdown
 
 from greencv_core.analysis.describe import counted_components, joules_by_provenance
 from greencv_core.analysis.selection import weakest_provenance
+from greencv_core.report.exhibits.labels import with_names
 from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import count, listed, percent
 
@@ -57,13 +58,13 @@ def run_ids(runs: pd.DataFrame) -> tuple[str, ...]:
 
 
 def paragraph(*sentences: str) -> Markdown:
-    """Return sentences as one paragraph of the page."""
-    return Markdown(_escape(" ".join(sentence for sentence in sentences if sentence)))
+    """Return sentences as one paragraph of the page, with names for people."""
+    return Markdown(_escape(with_names(" ".join(sentence for sentence in sentences if sentence))))
 
 
 def bullet_list(sentences: Iterable[str]) -> Markdown:
     """Return sentences as a list."""
-    return Markdown("\n".join(f"- {_escape(sentence)}" for sentence in sentences))
+    return Markdown("\n".join(f"- {_escape(with_names(sentence))}" for sentence in sentences))
 
 
 def provenance_note(runs: pd.DataFrame) -> Basis:
@@ -113,7 +114,7 @@ def admonition(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> M
 
     Title and lines are plain text; ``text`` is HTML: what comes from elsewhere must be escaped.
     """
-    items = "".join(f"<li>{html.escape(_one_line(line))}</li>" for line in lines)
+    items = "".join(f"<li>{html.escape(with_names(_one_line(line)))}</li>" for line in lines)
     title, text = html.escape(_one_line(title)), _one_line(text)
     # Plain HTML, because Jupyter does not know MyST's own boxes.
     return Markdown(

@@ -18,16 +18,18 @@ from greencv_core.analysis.selection import CONDITION, summarise, weakest_proven
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
 from greencv_core.report.exhibits.labels import (
-    MICROSECONDS,
     axis_label,
-    convert_unit,
+    display_unit,
     heading,
+    in_display_unit,
     lower_first,
+    people_name,
     single_component,
+    with_names,
 )
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, paragraph
 from greencv_core.report.exhibits.theme import order_by_complexity
-from greencv_core.utils.text import count, number
+from greencv_core.utils.text import count, decimals, number, percent
 
 MANY_ROWS = 24
 """A longer table shows a part of its rows; the rest unfolds."""
@@ -37,7 +39,6 @@ _P_COLUMNS = ("p", "p_holm", "t_p_holm", "dunn_p_holm", "games_howell_p", "shapi
               "aligned_p", "added_p", "lack_of_fit_p")  # fmt: skip
 _ABSENT = "\N{EN DASH}"
 _TO = "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"
-_MINUS = "\N{MINUS SIGN}"
 _WHOLE = ("n", "n_a", "n_b", "n_from", "n_to", "df",
           *(c.name for c in RUNS_COLUMNS.values() if c.decimals == 0))  # fmt: skip
 _NAMES = ("architecture", "environment", "group", "a", "b", "term", "test", "run_id", "df")
@@ -51,6 +52,10 @@ _THREE_DECIMALS = ("f1", "f1_loss", "f1_q1", "f1_q3", "eta_squared", "partial_et
 _PAIR_COLUMNS = ("a", "b", "t_p_holm", "dunn_p_holm", "cliffs_delta", "hodges_lehmann_shift")
 _WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
+_SCALED = ("energy_j_per_image", "duration_s_per_image", "emissions_gco2e", "gflops_per_image")
+_WITH_ID = ("architecture", "environment", "group", "a", "b", "condition")
+_VERBATIM = ("run_id", "study", "device_name", "path", "file")
+_MEDIAN_TITLES = tuple(heading(value).partition(" (")[0] for value in _MEDIANS)
 # A spreadsheet reads text with such a beginning as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t")
 
@@ -85,15 +90,17 @@ def table_html(
                and not pd.api.types.is_bool_dtype(frame[c])]  # fmt: skip
     classes = {c: "" for c in frame.columns}
     classes |= dict.fromkeys(_NAMES, ' class="gcv-name"')
-    classes |= dict.fromkeys((*numeric, *_MEDIANS, MICROSECONDS), ' class="gcv-number"')
+    medians = [c for c in frame.columns if str(c).partition(" (")[0] in _MEDIAN_TITLES]
+    classes |= dict.fromkeys((*numeric, *_MEDIANS, *medians), ' class="gcv-number"')
     headings = _headings(frame, provenance, names)
+    scaled = frame.assign(**{c: in_display_unit(frame, c) for c in numeric if c in _SCALED})
     head = [f'<th scope="col"{classes[c]}>{html.escape(headings[c])}</th>' for c in frame.columns]
     rows = [
         [
-            f"<td{classes[c]}>{html.escape(_cell(str(c), value))}</td>"
+            f"<td{classes[c]}>{_cell_html(str(c), value)}</td>"
             for c, value in zip(frame.columns, row, strict=True)
         ]
-        for row in frame.itertuples(index=False, name=None)
+        for row in scaled.itertuples(index=False, name=None)
     ]
     # MathJax would look for formulas in the table, and a formula can hold a link.
     return (
@@ -110,12 +117,18 @@ def _headings(
     frame: pd.DataFrame, provenance: str | None, names: Collection[str] = ()
 ) -> dict[Any, str]:
     shown = None if "provenance" in frame else provenance
-    return {c: str(c) if c in names else heading(str(c), shown) for c in frame.columns}
+    return {
+        c: people_name(str(c))
+        if c in names
+        else heading(str(c), shown, sign=display_unit(frame, str(c))[1] if c in _SCALED else "")
+        for c in frame.columns
+    }
 
 
 def add_headings(frame: pd.DataFrame, provenance: str | None = None) -> pd.DataFrame:
     """Return the CSV content of a table with one value in each cell, with its headings."""
-    headings = {c: _csv_value(text) for c, text in _headings(frame, provenance).items()}
+    shown = None if "provenance" in frame else provenance
+    headings = {c: _csv_value(heading(str(c), shown)) for c in frame.columns}
     return to_csv_frame(frame).rename(columns=headings)
 
 
@@ -176,14 +189,14 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
         list(by), key=lambda names: names.map(levels[str(names.name)].index)
     )
     frame = summary[[*by, "n"]].copy()
+    provenance = weakest_provenance(runs)
     for value in _MEDIANS:
         quartiles = value in ("energy_j_per_image", "f1_macro")
-        medians, name = convert_unit(summary, value)
-        frame[name] = [
-            _median(value, *three, quartiles=quartiles)
-            for three in zip(medians, summary[f"{value}_q1"], summary[f"{value}_q3"], strict=True)
+        factor, sign = display_unit(summary, value)
+        ends = (factor * summary[column] for column in (value, f"{value}_q1", f"{value}_q3"))
+        frame[heading(value, provenance, sign=sign)] = [
+            _median(value, *three, quartiles=quartiles) for three in zip(*ends, strict=True)
         ]
-    provenance = weakest_provenance(runs)
     energy = f"{single_component(runs)} energy".strip()
     of_each, whole = " and ".join(by), "emissions of a whole run"
     if summary["n"].nunique() == 1:
@@ -192,7 +205,8 @@ def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhib
     if len(frame) <= MANY_ROWS or tuple(by) != CONDITION:
         caption = f"Medians by {of_each} (below: quartiles); {energy} {provenance}; {whole}"
         return show_table(frame, caption, provenance, runs, summary)
-    energies = summary.pivot(index="architecture", columns="environment", values=_MEDIANS[0])
+    shown = summary.assign(shown=summary[_MEDIANS[0]] * display_unit(runs, _MEDIANS[0])[0])
+    energies = shown.pivot(index="architecture", columns="environment", values="shown")
     energies = energies.loc[levels["architecture"], levels["environment"]]
     energies = energies.rename_axis(columns=None).reset_index()
     parts = {
@@ -225,7 +239,7 @@ def pairs_table(
         ]
     columns = list(_PAIR_COLUMNS)
     value = next(iter(answered.values())).value
-    caption = f"Pairs, 95 % intervals below: {heading(value, provenance)}"
+    caption = f"Pairs, 95% intervals below: {heading(value, provenance)}"
     if len(frame) <= MANY_ROWS:
         columns = [*([by] if len(comparisons) > 1 else []), *columns]
         return show_table(frame[columns].reset_index(drop=True), caption, data=numbers)
@@ -243,7 +257,7 @@ def pairs_table(
 
 def with_interval(text: Callable[[float], str], estimate: float, low: float, high: float) -> str:
     """Return a cell: the estimate and, below, its interval."""
-    texts = [text(value).replace("-", _MINUS) for value in (estimate, low, high)]
+    texts = [text(value) for value in (estimate, low, high)]
     return f"{texts[0]}\n{texts[1]} to {texts[2]}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -274,9 +288,20 @@ def _cell(column: str, value: Any) -> str:
     if column in _WHOLE:
         return f"{int(value):,}"
     if column in _SHARES:
-        return f"{100 * value:.1f} %"
+        return percent(value)
     if column in _SMALL_SHARES:
-        return f"{100 * value:.2f} %"
+        return percent(value, 2)
     if column in _THREE_DECIMALS:
-        return f"{value:z.3f}".replace("-", _MINUS)
-    return number(value).replace("-", _MINUS) if isinstance(value, float) else str(value)
+        return decimals(value, 3)
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _cell_html(column: str, value: Any) -> str:
+    """Return a cell as HTML: names for people, an id that differs from its name below it."""
+    text = _cell(column, value)
+    if not isinstance(value, str) or column in _VERBATIM:
+        return html.escape(text)
+    shown = html.escape(with_names(text))
+    if column not in _WITH_ID or people_name(text) == text:
+        return shown
+    return f'{shown}\n<small class="gcv-id">{html.escape(text)}</small>'

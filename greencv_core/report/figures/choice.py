@@ -122,7 +122,7 @@ def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhib
         word += f"; {_ALL_COMPONENTS}: {of_all}" if of_all != word else ""
     return figure_exhibit(
         partial(_draw_specification_curve, result),
-        f"Largest saving of energy per image (%, {word}) with its 95 % "
+        f"Largest saving of energy per image (%, {word}) with its 95% "
         f"interval, by each of {len(result.specifications)} analyses, whose choices are marked "
         "below",
         runs,
@@ -144,7 +144,7 @@ def _draw_specification_curve(result: SpecificationCurve) -> Figure:
         x, saving, yerr=[saving - 100 * table["ci_low"], 100 * table["ci_high"] - saving],
         color="0.3", marker="o", markersize=4, linestyle="", elinewidth=0.8,
     )  # fmt: skip
-    upper.set_ylabel("Largest saving\n(%, 95 %)")
+    upper.set_ylabel("Largest saving\n(%, 95%)")
     for row, (choice, level) in enumerate(levels):
         chosen = (table[choice] == level).to_numpy()
         lower.scatter(x[chosen], np.full(chosen.sum(), row), color="0.2", marker="|", s=40)

@@ -125,7 +125,7 @@ def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
         partial(_draw_simple_effects, result),
         f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
         f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
-        "95 % intervals that hold for all at once",
+        "95% intervals that hold for all at once",
         runs,
     )
 
@@ -155,7 +155,7 @@ def _draw_simple_effects(result: Interaction) -> Figure:
     axes.set_yticks(range(len(architectures)), architectures)
     axes.invert_yaxis()
     log_scale(axes, "x")
-    axes.set_xlabel(f"Energy per image, times that in {effects['reference'].iloc[0]} (95 %)")
+    axes.set_xlabel(f"Energy per image, times that in {effects['reference'].iloc[0]} (95%)")
     legend(axes)
     return figure
 
@@ -175,7 +175,7 @@ def _draw_break_even(result: BreakEven) -> Figure:
     points = result.points
     figure, axes = subplots(figsize=(7.5, 3.8))
     axes.fill_between(
-        points["gflops_per_image"], points["low"], points["high"], color="0.9", label="95 % of line"
+        points["gflops_per_image"], points["low"], points["high"], color="0.9", label="95% of line"
     )
     axes.plot(points["gflops_per_image"], points["fitted"], color="0.3", linewidth=1, label="line")
     axes.scatter(points["gflops_per_image"], points["ratio"], s=36, zorder=3)

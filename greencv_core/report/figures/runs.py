@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
-from greencv_core.report.exhibits.labels import axis_label, convert_unit, heading
+from greencv_core.report.exhibits.labels import axis_label, heading, in_display_unit, people_name
 from greencv_core.report.exhibits.theme import (
     MARKERS,
     architecture_palette,
@@ -53,7 +53,7 @@ def by_environment(runs: pd.DataFrame, column: str) -> Exhibit:
 def _draw_every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], hue: str) -> Figure:
     figure, axes = subplots()
     label = axis_label(runs, column)
-    runs = runs.assign(**{column: convert_unit(runs, column)[0]})
+    runs = runs.assign(**{column: in_display_unit(runs, column)})
     if hue == "environment":
         names = list_environments(runs)
         colours, markers = environment_palette(names), environment_markers(names)
@@ -81,9 +81,10 @@ def _draw_every_run(runs: pd.DataFrame, column: str, by: str, order: list[str], 
     axes.grid(visible=False, axis="x")
     if spans_decades(runs[column].to_numpy(dtype=float)):
         log_scale(axes, "y")
-    name_ticks(axes, order)
+    name_ticks(axes, list(map(people_name, order)))
     handles = [
-        Line2D([], [], color=colours[n], marker=markers[n], linestyle="", label=n) for n in names
+        Line2D([], [], color=colours[n], marker=markers[n], linestyle="", label=people_name(n))
+        for n in names
     ]
     handles.append(Line2D([], [], color="black", label="median"))
     legend(axes, handles)
@@ -111,7 +112,7 @@ def _draw_group_quantiles(runs: pd.DataFrame, value: str, by: str) -> Figure:
         theory, ordered = stats.probplot(values, fit=False)
         axes.plot(
             theory, (ordered - values.mean()) / values.std(ddof=1), color=colours[name],
-            marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=0.8, label=name,
+            marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=0.8, label=people_name(name),
         )  # fmt: skip
     ends = np.array(axes.get_xlim())
     axes.plot(ends, ends, color="0.4", linewidth=1, linestyle="--", label="normal")
@@ -150,7 +151,7 @@ def _draw_learning_curves(epochs: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     handles = [
-        Line2D([], [], color=colour, marker=markers[name], label=name)
+        Line2D([], [], color=colour, marker=markers[name], label=people_name(name))
         for name, colour in colours.items()
     ]
     legend(axes, handles, "median")

@@ -48,7 +48,7 @@ def correlations_table(asked: Mapping[str, Correlations], provenance: str) -> Ex
     if not rows:
         return None
     caption = (
-        "Spearman's rank correlations within each environment, with 95 % intervals for other runs "
+        "Spearman's rank correlations within each environment, with 95% intervals for other runs "
         f"of these architectures; energy {provenance}"
     )
     frame = pd.DataFrame(rows)

@@ -80,7 +80,7 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
         data.append(_answers_data(name, answer))
     frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
     caption = (
-        "What to train with, by the loss of F1 that is accepted; geometric mean of energy, 95 % "
+        "What to train with, by the loss of F1 that is accepted; geometric mean of energy, 95% "
         "intervals"
     )
     exhibit = table_exhibit(caption, "".join(parts), to_csv_frame(frame))
@@ -156,7 +156,7 @@ def _cells(decision: Decision, place: int, saving: Saving | None) -> dict[str, s
     return {
         "Condition": candidate.name,
         _heading(decision, ENERGY): number(candidate.energy_j_per_image) + of_each,
-        "Saving (95 %)": "reference" if place == decision.reference else _saving(saving),
+        "Saving (95%)": "reference" if place == decision.reference else _saving(saving),
         f"Mean {quantity(decision.correctness)}": f"{candidate.correctness:.{F1_DECIMALS}f}",
         "Loses at most (points)": f"{100 * candidate.loss_high:.2f}",
         _heading(decision, "duration_s_per_image"): _number(candidate.duration_s_per_image),

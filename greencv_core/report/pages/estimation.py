@@ -73,7 +73,7 @@ def _errors(scores: Scores, held_out: HeldOut, oracle: OracleMode) -> pd.DataFra
         moment = "before" if share == 0 else percent(share, 0)
         frame[moment] = [_share(e) + (" *" if e == best else "") for e in errors[share].to_numpy()]
     frame.loc[len(frame)] = [
-        "Our 95 % intervals held", *(_share(value) for value in coverage.to_numpy())
+        "Our 95% intervals held", *(_share(value) for value in coverage.to_numpy())
     ]  # fmt: skip
     return frame
 
@@ -137,7 +137,7 @@ def follow_up_table(errors: pd.DataFrame) -> Exhibit:
             "RMSE (kJ), follow-up": errors["published_rmse_kj"].map(number),
             "RMSE (kJ), public logs": errors["rmse_kj"].map(number),
             "Mean absolute error": errors["mape"].map(_share),
-            "Mean signed error": errors["bias"].map(lambda value: f"{100 * value:+.1f} %"),
+            "Mean signed error": errors["bias"].map(lambda value: f"{100 * value:+.1f}%"),
         }
     )
     return show_table(
@@ -164,7 +164,7 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
     step = by_method.loc["STEP, epoch energy"]
     text = (
         f"The power limit times the time errs by {percent(limit['mape'], 1)} on average, although "
-        f"it is told the time, and nearly always too high ({100 * limit['bias']:+.1f} %): few "
+        f"it is told the time, and nearly always too high ({100 * limit['bias']:+.1f}%): few "
         f"trainings draw what the limit allows. Times the utilisation it errs by "
         f"{percent(used['mape'], 1)}, in both directions: a device draws power when it is idle, "
         f"and utilisation counts a kernel that uses a part of it as the whole. Their root mean "

@@ -110,7 +110,7 @@ def environment_verdict(crossed: Interaction | Unavailable) -> str:
     if len(against):
         other = against.loc[np.log(against["ratio"]).abs().idxmax()]
         text += f"; with {other['architecture']}, {more} takes {_saving(other, less)}"
-    return f"{text}. A difference is shown for {crossed.shown()} (95 % intervals for all at once)."
+    return f"{text}. A difference is shown for {crossed.shown()} (95% intervals for all at once)."
 
 
 def _saving(effect: pd.Series, dearer: str) -> str:
@@ -132,7 +132,7 @@ def headlines_table(results: StudyResults) -> Exhibit | HTML:
         {
             "Number": found["number"].map(as_opening) + ", " + found["among"],
             "Saves, against": found["saves"] + "\n" + found["against"],
-            "Saving (95 %)": _savings(found),
+            "Saving (95%)": _savings(found),
             "n": found["n_to"].map("{:.0f}".format)
             + " and "
             + found["n_from"].map("{:.0f}".format),

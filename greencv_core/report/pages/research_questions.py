@@ -54,7 +54,7 @@ def conditions_without_loss(result: SavingsWithoutLoss) -> Exhibit:
         }
     )
     caption = (
-        f"Loss of mean {name} against the best condition: upper bound, 95 % for all at once; the "
+        f"Loss of mean {name} against the best condition: upper bound, 95% for all at once; the "
         f"margin is {result.margin:g}"
     )
     return _opening(frame, caption, "condition", data=table)
@@ -67,14 +67,14 @@ def coefficients_table(result: EnergyRegression, provenance: str) -> Exhibit:
     frame = lines[["environment", "architectures"]].assign(
         **{
             "Energy at the mean complexity (J)": lines["level_j"],
-            "Exponent of GFLOPs (95 %)": _intervals(
+            "Exponent of GFLOPs (95%)": _intervals(
                 "{:z.2f}".format, lines, "exponent", "ci_low", "ci_high"
             ),
             "p": lines["p"],
         }
     )
     if "parameters_exponent" in lines:
-        frame["Exponent of parameters (95 %)"] = _intervals(
+        frame["Exponent of parameters (95%)"] = _intervals(
             "{:z.2f}".format, lines, "parameters_exponent", "parameters_low", "parameters_high"
         )
     caption = (
@@ -133,7 +133,7 @@ def effects_table(result: Interaction) -> Exhibit:
             "architecture": effects["architecture"],
             "environment": effects["environment"],
             "Against": effects["reference"],
-            "Ratio of energy (95 % for all at once)": [
+            "Ratio of energy (95% for all at once)": [
                 with_interval(number, *row)
                 for row in effects[["ratio", "ci_low", "ci_high"]].itertuples(index=False)
             ],
@@ -183,11 +183,11 @@ def break_even_table(
     if len(results) < 2 or not known:
         return None
     rows = [
-        {"Environments": name, "Break-even (GFLOPs, 95 %)": "no answer from these runs"}
+        {"Environments": name, "Break-even (GFLOPs, 95%)": "no answer from these runs"}
         if isinstance(result, Unavailable)
         else {
             "Environments": name,
-            "Break-even (GFLOPs, 95 %)": _break_even_cell(result),
+            "Break-even (GFLOPs, 95%)": _break_even_cell(result),
             **_either_side(result),
             "Cheaper one changes between": (
                 f"{result.crossing.below}\n{result.crossing.above}" if result.crossing else _ABSENT
@@ -300,7 +300,7 @@ def power_table(result: Power) -> Exhibit:
             "Smallest difference that n shows": [_share(v) for v in table["smallest_difference"]],
         }
     )
-    caption = f"Power for {quantity(result.value)}: 80 % at 5 %, two-sided"
+    caption = f"Power for {quantity(result.value)}: 80% at 5%, two-sided"
     if len(frame) <= MANY_ROWS:
         return show_table(frame, caption)
     varied = table["variation"].sort_values(ascending=False, kind="stable", na_position="last")
@@ -315,7 +315,7 @@ def curve_table(result: SpecificationCurve) -> Exhibit:
     frame = table[list(result.choices)].assign(
         **{"Saving": _savings(table), "Saves, against": _against(table)}
     )
-    caption = "Largest saving of energy per image by every reasonable analysis, 95 % interval below"
+    caption = "Largest saving of energy per image by every reasonable analysis, 95% interval below"
     return _opening(frame, caption, "analysis", "analyses", table)
 
 
