@@ -264,14 +264,14 @@ def test_energy_with_utilisation_is_of_the_two_and_not_of_gflops():
 def test_hardware_matches_where_the_cheaper_environment_turns_with_complexity():
     row = evaluate(truth(crossing(0.1)), MATCHING)
     assert (row["standing"], row["verdict"], row["n"]) == ("holds", "Holds.", 80)
-    assert "env0 takes less below, env1 above" in row["here"]
+    assert "env0 uses less below, env1 above" in row["here"]
 
 
 @pytest.mark.parametrize(
     ("energy", "word"),
     [
-        (lambda g, e: g**0.5 * (1 - 0.3 * e), "env1 takes less throughout"),
-        (lambda g, e: g**0.5 * (1 + 0.3 * e), "env0 takes less throughout"),
+        (lambda g, e: g**0.5 * (1 - 0.3 * e), "env1 uses less throughout"),
+        (lambda g, e: g**0.5 * (1 + 0.3 * e), "env0 uses less throughout"),
         (lambda g, e: g ** (0.5 + 0.2 * e) * 0.1 ** (-0.2 * e), "does not turn"),
     ],
     ids=["the powerful for all", "the other for all", "turned the other way"],
@@ -325,7 +325,7 @@ def test_claims_are_evaluated_on_a_studys_records():
     assert claims.loc[ENVIRONMENTS[0], "verdict"] == (
         "Holds for all 5 architectures. Gross and net."
     )
-    assert claims.loc[MATCHING, "standing"] == "does not hold"  # env0 takes less throughout
+    assert claims.loc[MATCHING, "standing"] == "does not hold"  # env0 uses less throughout
     assert "energy estimated" in replication.sentence()
 
 

@@ -130,10 +130,10 @@ def test_rq2_and_the_claims_page_name_one_break_even(results, replication):
     # The claims page may name the two environments the other way round.
     figures = re.compile(r"interval ([\d.]+ to [\d.]+)|exponent -?([\d.]+), (p [=<] [\d.]+)")
     stated = figures.findall(found.sentence())
-    throughout = re.findall(r"(\S+) takes less throughout", found.sentence())
+    throughout = re.findall(r"(\S+) uses less throughout", found.sentence())
     assert stated or throughout
     assert figures.findall(claimed)[: len(stated)] == stated
-    assert re.findall(r"(\S+) takes less throughout", claimed)[: len(throughout)] == throughout
+    assert re.findall(r"(\S+) uses less throughout", claimed)[: len(throughout)] == throughout
 
 
 def test_a_failed_condition_is_in_no_saving_without_loss():
