@@ -184,8 +184,8 @@ def test_equal_conditions_choose_the_cheapest_at_no_loss():
     assert decision.candidates[decision.reference].name == "b @ gpu"
     told = decision.details(decision.step(0.0))
     assert "it loses nothing" in told
-    assert "the least energy of the 2 shown to lose so little" in told
-    assert "In 2 conditions all runs have the same macro F1" in decision.summary()
+    assert "2 configurations stay within this loss; it uses the least energy" in told
+    assert "In 2 configurations all runs have the same macro F1" in decision.summary()
     assert "no spread" not in decide(made_up_runs(n=3)).summary()
 
 
@@ -210,7 +210,10 @@ def test_where_nothing_qualifies_the_reference_is_named_and_the_least_bound():
         == "With these runs, no configuration can be shown to lose this little F1."
     )
     least = min(c.loss_high for c in decision.candidates)
-    assert f"a loss of at most {100 * least:.2f} points" in decision.details(step)
+    assert (
+        f"The smallest loss that they show is at most {100 * least:.2f} points"
+        in decision.details(step)
+    )
     reference = decision.candidates[decision.reference].name
     assert f"Failing that, {reference} has the highest mean macro F1" in decision.details(step)
 

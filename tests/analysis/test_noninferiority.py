@@ -82,7 +82,7 @@ def test_savings_without_loss_are_between_conditions_near_the_best():
     assert "2 of 4 conditions lose less than 2 points of mean macro F1 against" in (
         result.sentence()
     )
-    assert "net1 loses at most" in result.sentence()
+    assert "With 95% confidence it loses at most" in result.sentence()
     assert "net2" not in result.sentence()
 
 
@@ -110,7 +110,7 @@ def test_no_saving_is_called_free_where_none_is():
     assert result.best is None
     assert not result.shown
     assert "1 of 3 conditions loses less" in result.sentence()
-    assert "no saving can be called free of a loss of correctness." in result.sentence()
+    assert "So no saving without a loss of correctness can be shown." in result.sentence()
 
 
 def test_the_margin_decides():

@@ -28,7 +28,7 @@ def test_membership_of_the_front_is_sure_where_far_apart_and_open_where_close():
     assert result.conditions["on_front"].sum() == 2
     text = result.sentence()
     assert f"one @ env0 is on the front in {100 * p['one']:.0f}% of cases" in text
-    assert "resampled leave open" in text
+    assert "When the runs are resampled" in text
 
 
 def test_membership_of_the_front_is_the_share_of_resamples_of_whole_runs():

@@ -85,10 +85,8 @@ def test_the_condition_that_varies_most_is_named():
     result = repetitions_needed(runs)
     needed = int(result.conditions["repetitions_needed"].iloc[1])
     text = result.sentence()
-    assert (
-        f"wild @ env0 varies most (20.0%) and needs {needed}; left out: once @ env0 (" in text
-    )
-    assert "enough for 1 of 2 conditions" in text
+    assert f"wild @ env0 varies most (20.0%) and needs {needed}; left out: once @ env0 (" in text
+    assert "1 of 2 conditions have enough repetitions" in text
 
 
 def many_choices():
