@@ -65,9 +65,9 @@ def test_made_up_runs_follow_the_roofline(gpu_alone):
 
 
 def test_an_axis_names_the_component_that_counts_and_what_its_meter_was(gpu_alone, with_host):
-    assert axis_label(gpu_alone, ENERGY) == "GPU energy per image (J, measured)"
+    assert axis_label(gpu_alone, ENERGY) == "GPU energy per image (mJ, measured)"
     assert axis_label(gpu_alone, "power_w") == "Mean GPU power (W, measured)"
-    assert axis_label(with_host, ENERGY) == "Energy per image (J, estimated)"
+    assert axis_label(with_host, ENERGY) == "Energy per image (mJ, estimated)"
     assert axis_label(gpu_alone, "f1_macro") == "Macro F1"
     for runs in (gpu_alone, with_host):
         assert axis_label(runs, "gpu_energy_j") == "GPU energy (J, measured)"
@@ -76,7 +76,7 @@ def test_an_axis_names_the_component_that_counts_and_what_its_meter_was(gpu_alon
 
 def test_a_cpus_report_names_no_component():
     runs = runs_table(made_up_records(n=2))
-    assert axis_label(runs, ENERGY) == "Energy per image (J, estimated)"
+    assert axis_label(runs, ENERGY) == "Energy per image (mJ, estimated)"
     assert axis_label(runs, "duration_s_per_image") == "Time per image (s)"
 
 

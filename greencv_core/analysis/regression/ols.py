@@ -78,10 +78,7 @@ class EnergyRegression:
                 f"{percent(self.unseen_architecture_error, 0)}"
             )
         if self.unseen_environment_error is not None:
-            text += (
-                f"; for an unseen environment it is "
-                f"{percent(self.unseen_environment_error, 0)}"
-            )
+            text += f"; for an unseen environment it is {percent(self.unseen_environment_error, 0)}"
         return f"{text}."
 
     def diagnosis(self) -> str:

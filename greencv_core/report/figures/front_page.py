@@ -68,7 +68,7 @@ def _own(results: StudyResults) -> _Source:
 
 def _draw(rows: Sequence[_Source], margin: str) -> Figure:
     narrow = is_narrow()
-    figure, axes = subplots(figsize=(7.5, (0.62 if narrow else 0.36) * len(rows) + 1.0))
+    figure, axes = subplots(figsize=(7.5, (0.62 if narrow else 0.3) * len(rows) + 0.9))
     for place, row in enumerate(rows):
         for values, look in ((row.largest, _LARGEST_LOOK), (row.within, _WITHIN_LOOK)):
             axes.plot(

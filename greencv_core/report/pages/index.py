@@ -20,7 +20,7 @@ from greencv_core.published.seaa2023.reanalysis import CORRECTED, CORRECTNESS, R
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.labels import people_name, with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, energy_sentence, paragraph
-from greencv_core.report.exhibits.tables import show_table, with_interval
+from greencv_core.report.exhibits.tables import show_table
 from greencv_core.study.schema import Study
 from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import (
@@ -175,7 +175,8 @@ def _row(
     chosen = decision.candidates[choice]
     saves = "\N{EN DASH}" if choice == decision.reference else "0%"
     if saving is not None:
-        saves = with_interval(percent, saving.saving, saving.ci_low, saving.ci_high)
+        low, high = percent(saving.ci_low), percent(saving.ci_high)
+        saves = f"{percent(saving.saving)} ({low} to {high})"
     return row | {
         "Train": people_name(chosen.name),
         f"Energy saved ({decision.provenance})": saves,
