@@ -77,7 +77,7 @@ def test_an_axis_names_the_component_that_counts_and_what_its_meter_was(gpu_alon
 def test_a_cpus_report_names_no_component():
     runs = runs_table(made_up_records(n=2))
     assert axis_label(runs, ENERGY) == "Energy per image (mJ, estimated)"
-    assert axis_label(runs, "duration_s_per_image") == "Time per image (s)"
+    assert axis_label(runs, "duration_s_per_image") == "Time per image (ms)"
 
 
 def exhibits_of(runs):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from greencv_core.report.exhibits.theme import is_narrow
 
-_NAME_PT = 9
+_NAME_PT = 10
 """Font size of point labels, in points."""
 _RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 """Ticks of ratios."""

@@ -127,7 +127,7 @@ def _draw_specification_curve(result: SpecificationCurve) -> Figure:
     for row, (choice, level) in enumerate(levels):
         chosen = (table[choice] == level).to_numpy()
         lower.scatter(x[chosen], np.full(chosen.sum(), row), color="0.2", marker="|", s=40)
-    lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=9)
+    lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=10)
     lower.invert_yaxis()
     lower.set_xticks([])
     lower.set_xlabel(f"Each column is one of {len(table)} analyses")

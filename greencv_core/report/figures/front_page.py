@@ -79,11 +79,11 @@ def _draw(rows: Sequence[_Source], margin: str) -> Figure:
             best = max(row.within)
             axes.annotate(
                 percent(best, 0), (100 * best, place), xytext=(0, 6), textcoords="offset points",
-                ha="center", color=_WITHIN, fontsize=9,
+                ha="center", color=_WITHIN, fontsize=10,
             )  # fmt: skip
         if narrow:
             axes.text(
-                0, place - 0.2, row.label, transform=axes.get_yaxis_transform(), fontsize=9,
+                0, place - 0.2, row.label, transform=axes.get_yaxis_transform(), fontsize=10,
                 va="bottom",
             )  # fmt: skip
     axes.set_yticks([] if narrow else range(len(rows)), [] if narrow else [r.label for r in rows])
