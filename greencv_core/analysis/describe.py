@@ -38,11 +38,11 @@ def study_cost_sentence(runs: pd.DataFrame) -> str:
     intensities = sorted(metered["carbon_intensity_gco2e_per_kwh"].dropna().unique())
     in_part = "in part " if len(joules_by_provenance(metered)) > 1 else ""
     return (
-        f"The {count(len(metered), 'metered run')} of this study took {number(energy_j / 1e3)} kJ "
+        f"The {count(len(metered), 'metered run')} of this study used {number(energy_j / 1e3)} kJ "
         f"({number(energy_j / J_PER_KWH)} kWh, {in_part}{weakest_provenance(metered)}) and emitted "
         f"{number(grams)} gCO2e (at {listed([number(i) for i in intensities])} gCO2e/kWh), over "
-        f"{duration(metered['duration_s'].sum())} of training. The idle metering, the warm-up and "
-        "runs that failed come on top."
+        f"{duration(metered['duration_s'].sum())} of training. This excludes idle measurement, "
+        "warm-up and failed runs."
     )
 
 
@@ -54,7 +54,7 @@ def net_energy_sentence(runs: pd.DataFrame) -> str:
     text = f"Over all runs, {percent(share, 0)} of the gross energy is above idle"
     idle = int((runs["net_energy_j"] <= 0).sum())
     return (
-        f"{text}; {count(idle, 'run')} took no more than idling would have." if idle else f"{text}."
+        f"{text}; {count(idle, 'run')} used no more than idling would have." if idle else f"{text}."
     )
 
 
@@ -81,12 +81,12 @@ def correctness_sentence(runs: pd.DataFrame) -> str:
     medians = every.dropna().sort_values()
     left_out = left_out_clause([str(n) for n in every.index[every.isna()]], "no macro F1")
     if medians.empty and "dataset" in runs and runs["dataset"].eq("synthetic").all():
-        return "The images are made up: there is no correctness to speak of."
+        return "The images are synthetic, so correctness has no meaning."
     if medians.empty:
         return "No run has a macro F1."
     if len(medians) == 1:
         return f"Median macro F1 of {medians.index[0]} is {medians.iloc[0]:.3f}{left_out}."
     return (
-        f"Median macro F1 runs from {medians.iloc[0]:.3f} ({medians.index[0]}) to "
+        f"Median macro F1 ranges from {medians.iloc[0]:.3f} ({medians.index[0]}) to "
         f"{medians.iloc[-1]:.3f} ({medians.index[-1]}){left_out}."
     )

@@ -160,21 +160,22 @@ class Scores:
             return f"Where {new}, no method has an answer."
         lost = [percent(share, 0) for share in later.loc[later["ratio"] >= 1, "share"]]
         verdict = (
-            f"the {OURS} does not err least at {listed(lost)} of the time"
+            f"the {OURS} is not the most accurate at {listed(lost)} of the time"
             if lost
-            else f"the {OURS} errs least from {percent(later['share'].min(), 0)} of the time on"
+            else f"the {OURS} is the most accurate from {percent(later['share'].min(), 0)} of the "
+            "time on"
         )
         for row in later[later["share"] == EARLY].itertuples():
             verdict += (
-                f"; at {percent(EARLY, 0)} it errs by {percent(row.mape, 1)}, the best other "
+                f"; at {percent(EARLY, 0)} it is off by {percent(row.mape, 1)}, the best other "
                 f"({row.best}) by {percent(row.best_mape, 1)}, a ratio of {number(row.ratio)}"
                 + self._by_condition(held_out, oracle, str(row.best))
             )
         ours = self._ours(oracle)
         coverage = Coverage.of(ours[ours["held_out"] == held_out])
         return (
-            f"Where {new}, {verdict}. Its {percent(CONFIDENCE, 0)} intervals held the true energy "
-            f"in {coverage.sentence()}, at single moments in "
+            f"Where {new}, {verdict}. Its {percent(CONFIDENCE, 0)} intervals contain the true "
+            f"energy in {coverage.sentence()}, at single moments in "
             f"{percent(later['coverage'].min(), 1)} to {percent(later['coverage'].max(), 1)}."
         )
 
@@ -186,12 +187,12 @@ class Scores:
         """
         ours = self._ours(oracle)
         if ours.empty:
-            return f"With {in_words}, no answer of the {OURS} has an interval."
+            return f"With the {in_words}, no answer of the {OURS} has an interval."
         missed = ~ours["energy_j"].between(ours["low_j"], ours["high_j"])
         text = (
-            f"With {in_words}, over all that was held out and all moments from "
-            f"{percent(SMALLEST_SHARE, 0)} of the time on, the {percent(CONFIDENCE, 0)} intervals "
-            f"of the {OURS} held the true energy in {Coverage.of(ours).sentence()}."
+            f"With the {in_words}, the {percent(CONFIDENCE, 0)} intervals of the {OURS} contain "
+            f"the true energy in {Coverage.of(ours).sentence()} (all held-out runs, from "
+            f"{percent(SMALLEST_SHARE, 0)} of the time on)."
         )
         missed_share = missed.groupby(
             [ours[column] for column in ("held_out", "share", "architecture", "environment")]
@@ -200,8 +201,8 @@ class Scores:
         if not together:
             return text
         return (
-            f"{text} Runs of a condition err together: {together:,} of the {int(missed.sum()):,} "
-            "misses are where most runs of a condition were missed."
+            f"{text} Runs of a condition miss together: {together:,} of {int(missed.sum()):,} "
+            "misses occur where most runs of the condition are missed."
         )
 
     def _ours(self, oracle: str) -> pd.DataFrame:

@@ -61,8 +61,8 @@ def number(value: float) -> str:
 
 
 def prefix(smallest: float) -> tuple[float, str]:
-    """Return factor and SI prefix of a unit in which a number does not begin with 0.00."""
-    if not 0 < smallest < 0.01:
+    """Return factor and SI prefix of a unit in which a number does not begin with 0.0."""
+    if not 0 < smallest < 0.1:
         return 1.0, ""
     return (1e3, "m") if smallest >= 1e-4 else (1e6, "\N{MICRO SIGN}")
 
@@ -71,6 +71,11 @@ def with_unit(value: float, unit: str) -> str:
     """Return a value with its unit, prefixed where it is small: 0.0026 J is 2.60 mJ."""
     factor, sign = prefix(abs(value))
     return f"{number(factor * value)} {sign}{unit}"
+
+
+def flops(gflops: float) -> str:
+    """Return floating-point operations: ``4.40 MFLOPs``."""
+    return f"{number(1e3 * gflops)} MFLOPs" if gflops < 0.1 else f"{number(gflops)} GFLOPs"
 
 
 def duration(seconds: float) -> str:

@@ -152,7 +152,7 @@ def test_a_picked_saving_reaches_further_down_and_says_so():
     assert step.saving.ci_low < alone.ci_low
     assert step.saving.ci_high == alone.ci_high
     assert step.saving.picked_from == math.comb(6, 2)
-    assert "15 pairs, which the interval allows for" in decision.details(step)
+    assert "corrected for selection from 15 pairs" in decision.details(step)
 
 
 def test_a_choice_has_one_interval_whatever_else_is_admitted_while_it_holds():
@@ -183,9 +183,9 @@ def test_equal_conditions_choose_the_cheapest_at_no_loss():
     assert decision.choice(0.0).name == "b @ gpu"
     assert decision.candidates[decision.reference].name == "b @ gpu"
     told = decision.details(decision.step(0.0))
-    assert "shown to lose nothing" in told
-    assert "the least energy of the 2 shown to lose so little" in told
-    assert "In 2 conditions all runs have the same macro F1" in decision.summary()
+    assert "it loses nothing" in told
+    assert "2 configurations stay within this loss; it uses the least energy" in told
+    assert "In 2 configurations all runs have the same macro F1" in decision.summary()
     assert "no spread" not in decide(made_up_runs(n=3)).summary()
 
 
@@ -207,12 +207,15 @@ def test_where_nothing_qualifies_the_reference_is_named_and_the_least_bound():
     assert decision.choice(0.0) is None
     assert (
         decision.headline(step)
-        == "These runs do not show of any condition that it loses so little."
+        == "With these runs, no configuration can be shown to lose this little F1."
     )
     least = min(c.loss_high for c in decision.candidates)
-    assert f"a loss of at most {100 * least:.2f} points" in decision.details(step)
+    assert (
+        f"The smallest loss that they show is at most {100 * least:.2f} points"
+        in decision.details(step)
+    )
     reference = decision.candidates[decision.reference].name
-    assert f"Failing that, {reference} has the highest mean macro F1" in decision.details(step)
+    assert f"{reference} has the highest mean macro F1" in decision.details(step)
 
 
 def test_a_condition_that_another_beats_is_never_recommended():
@@ -229,10 +232,10 @@ def test_a_condition_that_another_beats_is_never_recommended():
     assert decision.candidates[by_name["calm @ gpu"].beaten_by].name == "wild @ gpu"
     step = decision.step(by_name["calm @ gpu"].loss_high)
     assert step.choice is None
-    assert decision.headline(step) == "No condition can be recommended at this loss."
+    assert decision.headline(step) == "No configuration can be recommended at this loss."
     told = decision.details(step)
-    assert "calm @ gpu is shown to lose so little, at 2.00 J per image, but is not" in told
-    assert "wild @ gpu takes 0.997 J and has a mean macro F1 of 0.910 against 0.90" in told
+    assert "calm @ gpu stays within this loss at 2.00 J per image, but is not" in told
+    assert "wild @ gpu uses 0.997 J and has a mean macro F1 of 0.910 against 0.90" in told
     last = decision.step(by_name["wild @ gpu"].loss_high)
     assert decision.candidates[last.choice].name == "wild @ gpu"
     assert "calm" not in decision.details(last)
@@ -270,8 +273,8 @@ def test_energies_that_are_not_told_apart_are_named_and_what_decides():
         "b @ gpu",
     ]
     told = decision.details(step)
-    assert "It is not shown to take less energy than b @ gpu" in told
-    assert "its lower mean decides. b @ gpu has a mean macro F1 of 0.905." in told
+    assert "Its energy does not differ significantly from that of b @ gpu" in told
+    assert "the lower mean decides. b @ gpu has a mean macro F1 of 0.905." in told
     assert "lower mean decides" not in decision.details(decision.step(0.0))
 
 
@@ -310,7 +313,7 @@ def test_energies_of_another_provenance_are_told_apart():
     decision = decide(runs)
     told = decision.details(decision.step(0.1))
     assert "0.997 J per image (estimated)" in told
-    assert "The energy of the other is measured" in told
+    assert "The other's energy is measured" in told
     assert decision.provenance == "estimated"
     shown = decision_panel({"runs": decision}, 0.1).data
     assert "0.997\nestimated" in shown

@@ -11,7 +11,7 @@ from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis import NotEnoughDataError, architecture_by_environment
 from greencv_core.analysis.regression.interaction import aligned_ranks_anova, welch_james
-from greencv_core.report.pages.index import environment_verdict
+from greencv_core.report.pages.short_answers import environment_verdict
 from tests.support.tables import ENERGY, made_up_runs
 
 
@@ -111,7 +111,8 @@ def test_simple_effects_are_told_by_direction():
     runs.loc[in_env1 & (runs["architecture"] == "net1"), ENERGY] /= 1.4
     runs.loc[in_env1 & (runs["architecture"] == "net2"), ENERGY] /= 2.8
     text = architecture_by_environment(runs).effects_sentence()
-    assert "env1 against env0: more for net0, less for net2, not shown to differ for net1" in text
+    by = "On env1 instead of env0: more energy for net0, less energy for net2, no clear difference"
+    assert f"{by} for net1" in text
 
 
 def test_two_runs_and_no_spread_are_refused_by_the_conditions_name():
@@ -143,15 +144,17 @@ def test_the_verdict_on_environments_has_one_gate_and_an_interval():
     runs = made_up_runs(n=6, architectures=3)
     in_env1 = runs["environment"] == "env1"
     runs.loc[in_env1, ENERGY] /= 1.4  # no effect is left
-    assert environment_verdict(architecture_by_environment(runs)) == "No difference is shown."
+    assert environment_verdict(architecture_by_environment(runs)) == (
+        "The data show no difference between the environments."
+    )
     runs.loc[in_env1 & (runs["architecture"] == "net2"), ENERGY] /= 2
     found = architecture_by_environment(runs)
     effect = found.sure.iloc[0]
     saving, low, high = (100 * (1 - effect[end]) for end in ("ratio", "ci_high", "ci_low"))
     assert environment_verdict(found) == (
-        f"Yes: with net2, env1 takes {saving:.0f}% less energy than env0 ({low:.0f}% to "
-        f"{high:.0f}%). A difference is shown for 1 of 3 architectures (95% intervals for all "
-        "at once)."
+        f"It depends on the architecture: net2 needs {saving:.0f}% less energy ({low:.0f}% to "
+        f"{high:.0f}%) on env1 than on env0. The difference is significant for 1 of 3 "
+        "architectures (simultaneous intervals)."
     )
     assert "differs between the training environments for 1 of 3" in found.environment_sentence()
 

@@ -94,7 +94,7 @@ def test_sessions_are_the_units_where_there_are_several():
     assert result.p == pytest.approx(stats.ttest_rel(means["net0"], means["net1"]).pvalue)
     assert result.groups["sessions"].tolist() == [3, 3]
     assert result.permutation_lowest == pytest.approx(1 / 4)
-    assert "can show nothing of so few units (at best, p = 0.250)" in result.sentence()
+    assert "cannot be significant with so few units (at best, p = 0.250)" in result.sentence()
     assert "t test paired over sessions" in result.sentence()
 
 
@@ -110,11 +110,11 @@ def test_the_permutation_test_is_exact_with_few_runs():
 def test_sentences_follow_the_data():
     runs = made_up_runs(environments=1)
     apart = compare(runs, "energy_j_per_image", "architecture").sentence()
-    assert "10 of 10 pairs are told apart, and the values of 10 do not overlap" in apart
+    assert "10 of 10 pairs differ significantly, 10 without overlap" in apart
     assert "Energy per image differs between the 5 architectures" in apart
     alike = runs.assign(energy_j_per_image=np.tile([1, 2, 3, 4, 5.0], 5))
     same = compare(alike, "energy_j_per_image", "architecture").sentence()
-    assert "is not shown to differ" in same
+    assert "The data show no difference" in same
     assert compare(runs, "f1_macro", "architecture").sentence().startswith("Macro F1 ")
 
 

@@ -22,12 +22,12 @@ def test_pairing_sees_what_the_architectures_spread_hides():
     assert result.p < 0.001 < compare(runs, "f1_macro", "environment").p
     shift = (wide["env1"] - wide["env0"]).median()
     assert result.shifts["shift"].tolist() == pytest.approx([shift])
-    assert f"{shift:+.4f} in env1" in result.sentence()
+    assert f"{shift:+.4f} on env1" in result.sentence()
     lost = runs.drop(index=runs.index[better][:22])
     with pytest.raises(NotEnoughDataError, match="at least 6 combinations"):
         paired_by_environment(lost, "f1_macro")
     same = runs.assign(f1_macro=0.9)
-    assert "no spread to test against" in paired_by_environment(same, "f1_macro").sentence()
+    assert "nothing can be tested" in paired_by_environment(same, "f1_macro").sentence()
     half = runs.assign(f1_macro=runs["f1_macro"].where(better))
     with pytest.raises(NotEnoughDataError, match="macro F1: only 1 environment of 2 has runs"):
         paired_by_environment(half, "f1_macro")

@@ -27,8 +27,8 @@ def test_membership_of_the_front_is_sure_where_far_apart_and_open_where_close():
     assert p["one"] + p["other"] == pytest.approx(1, abs=0.001)
     assert result.conditions["on_front"].sum() == 2
     text = result.sentence()
-    assert f"one @ env0 ({100 * p['one']:.0f}%)" in text
-    assert "resampled leave open" in text
+    assert f"one @ env0 is on the front in {100 * p['one']:.0f}% of cases" in text
+    assert "When the runs are resampled" in text
 
 
 def test_membership_of_the_front_is_the_share_of_resamples_of_whole_runs():
@@ -47,8 +47,8 @@ def test_correctness_for_a_kilojoule_is_the_median_over_runs():
     result = pareto_front(runs)
     assert result.conditions["correctness_per_kj"].tolist() == pytest.approx([0.4, 0.09])
     text = result.efficiency_sentence()
-    assert "a @ env0 has the most macro F1 for a kilojoule of training, 0.400" in text
-    assert "b @ env0 the least, 0.0900" in text
+    assert "a @ env0 has the most macro F1 per kilojoule of training (0.400)" in text
+    assert "b @ env0 the least (0.0900)" in text
     unmetered = pareto_front(runs.assign(energy_j=0.0))
     assert unmetered.conditions["correctness_per_kj"].isna().all()
     assert unmetered.efficiency_sentence() == ""
@@ -91,7 +91,7 @@ def test_energy_to_a_target_is_that_of_the_epochs_until_it_was_reached():
     # quick: 2 epochs of 10 J, 1 of 11 J, 1 of 12 J; slow: 3 of 20 J, 3 of 22 J, never.
     assert table.loc["quick", ["n", "reached", "energy_j"]].tolist() == [3, 3, 12]
     assert table.loc["slow", ["n", "reached", "energy_j"]].tolist() == [3, 2, 66]
-    assert "quick @ e: 12.0 J; slow @ e took 5.50 times as much, 66.0 J" in result.sentence()
+    assert "least energy, 12.0 J; slow @ e needed 5.50 times as much, 66.0 J" in result.sentence()
 
 
 def test_runs_that_never_reach_the_target_count_as_more_than_any():
@@ -160,7 +160,7 @@ def test_pareto_front_holds_what_nothing_beats():
     )
     result = pareto_front(runs)
     assert list(result.front["architecture"]) == ["a", "b", "d"]
-    assert "a @ e, b @ e and d @ e are on the Pareto front" in result.sentence()
+    assert "a @ e; b @ e; and d @ e are on the Pareto front" in result.sentence()
     # To differ by less than a thousandth is to be equally right.
     runs.loc[1, "f1_macro"] = 0.8004
     assert list(pareto_front(runs).front["architecture"]) == ["a", "d"]

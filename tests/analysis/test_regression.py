@@ -43,8 +43,8 @@ def test_a_line_is_the_regression_of_the_architectures_means():
         assert row["df"] == 3
         assert row["level_j"] == pytest.approx(10 ** (known.intercept + known.slope * x.mean()))
     assert "parameters" not in result.sentence()
-    assert "times the energy per image in env2 (exponent 0.7" in result.sentence()
-    assert "count 5 architectures, not their 60 runs" in result.sentence()
+    assert "times the energy per image on env2 (exponent 0.7" in result.sentence()
+    assert "treat the 5 architectures as units, not their 60 runs" in result.sentence()
 
 
 def test_more_runs_of_the_same_architectures_do_not_narrow_the_interval():
@@ -111,7 +111,7 @@ def test_parameters_enter_from_six_architectures_on():
     assert row["parameters_p"] == pytest.approx(2 * stats.t.sf(abs(estimates[2]) / errors[2], 3))
     assert result.vif == pytest.approx(1 / (1 - np.corrcoef(x, w)[0, 1] ** 2))
     assert "at equal parameters" in result.sentence()
-    assert "overlap strongly" in result.diagnosis()
+    assert "are strongly correlated" in result.diagnosis()
     proportional = runs.assign(parameters=runs["gflops_per_image"] * 1e9)
     with pytest.raises(NotEnoughDataError, match="proportional"):
         energy_regression(proportional)
@@ -122,7 +122,9 @@ def test_the_condition_that_strays_most_is_named():
     here = (runs["architecture"] == "net2") & (runs["environment"] == "env1")
     runs.loc[here, ENERGY] *= 1.5
     result = energy_regression(runs)
-    assert result.diagnosis().startswith("net2 @ env1 strays most: it takes 40% more energy")
+    assert result.diagnosis().startswith(
+        "net2 @ env1 lies furthest from its line: it uses 40% more energy"
+    )
     table = result.conditions.set_index(["architecture", "environment"])
     assert table["n"].eq(4).all()
     assert table["leverage"].sum() == pytest.approx(4)  # two coefficients in each environment
@@ -228,8 +230,8 @@ def test_gflops_are_enough_for_a_power_law_and_not_where_one_architecture_stands
         "log10(GFLOPs)", "+ environment", "+ log10(GFLOPs) x environment",
         "+ log10(parameters)", "+ log10(parameters) x environment",
     ]  # fmt: skip
-    assert "GFLOPs alone are not shown to fall short" in enough.sentence()
-    assert "what is left is not shown to be more than noise" in enough.sentence()
+    assert "the data show no misfit of GFLOPs alone" in enough.sentence()
+    assert "the data show no further misfit" in enough.sentence()
     # The environment is needed, and the model without it says so.
     assert enough.models["lack_of_fit_p"].iloc[0] < 0.001 < enough.models["added_p"].iloc[2]
     assert enough.models["added_p"].iloc[:2].max() < 0.001
@@ -237,7 +239,7 @@ def test_gflops_are_enough_for_a_power_law_and_not_where_one_architecture_stands
     raised.loc[raised["architecture"] == "net2", ENERGY] *= 1.5
     text = nested_models(raised).sentence()
     assert text.startswith("Within an environment, GFLOPs alone are not enough")
-    assert "more is left than the runs' spread explains" in text
+    assert "a misfit remains that exceeds the spread of the runs" in text
 
 
 @pytest.mark.parametrize("architectures", [5, 6])
@@ -247,7 +249,7 @@ def test_what_was_not_tested_is_said_to_be_not_tested(architectures):
     if architectures < 6:
         assert "Parameters were not tested: that takes 6 architectures" in text
     else:
-        assert text.endswith("whether more than noise is left was not tested.")
+        assert text.endswith("whether a misfit remains was not tested.")
     assert "not shown" not in text
 
 

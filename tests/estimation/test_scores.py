@@ -148,24 +148,26 @@ def test_one_figure_by_share():
 def test_the_sentence_tells_that_ours_errs_least():
     """That another does better before anything is measured is no matter."""
     assert BOTH.sentence("architecture", "known", "an architecture is new") == (
-        "Where an architecture is new, the Bayesian projection errs least from 10% of the time "
-        "on; at 10% it errs by 4.0%, the best other (good) by 8.0%, a ratio of 0.500. Its 95% "
-        "intervals held the true energy in 75.0% of the cases, at single moments in 50.0% to "
+        "Where an architecture is new, the Bayesian projection is the most "
+        "accurate from 10% of the time "
+        "on; at 10% it is off by 4.0%, the best other (good) by 8.0%, a ratio of 0.500. Its 95% "
+        "intervals contain the true energy in 75.0% of the cases, at single moments in 50.0% to "
         "100.0%."
     )
 
 
 def test_the_sentence_tells_where_ours_does_not_err_least():
     assert BOTH.sentence("architecture", "withheld", "it is new") == (
-        "Where it is new, the Bayesian projection does not err least at 10% of the time; at 10% "
-        "it errs by 50.0%, the best other (good) by 10.0%, a ratio of 5.00. Its 95% intervals "
-        "held the true energy in 100.0% of the cases, at single moments in 100.0% to 100.0%."
+        "Where it is new, the Bayesian projection is not the most accurate at "
+        "10% of the time; at 10% "
+        "it is off by 50.0%, the best other (good) by 10.0%, a ratio of 5.00. Its 95% intervals "
+        "contain the true energy in 100.0% of the cases, at single moments in 100.0% to 100.0%."
     )
 
 
 def test_who_errs_as_much_as_another_does_not_err_least():
     tie = scores(answers(OURS, off(10)), answers("other", off(10)))
-    assert "does not err least at 10%" in tie.sentence("architecture", "known", "it is new")
+    assert "not the most accurate at 10%" in tie.sentence("architecture", "known", "it is new")
 
 
 NOBODY_WINS = {
@@ -199,17 +201,18 @@ def test_coverage_over_all_tells_what_was_missed_together():
         answers(OURS, NOT_ANSWERED),
         answers(OURS, outside, oracle="withheld"),
     )
-    assert first.coverage_sentence("known", "the end told") == (
-        "With the end told, over all that was held out and all moments from 5% of the time on, "
-        "the 95% intervals of the Bayesian projection held the true energy in 85.0% of the "
-        "cases. Runs of a condition err together: 2 of the 3 misses are where most runs of a "
-        "condition were missed."
+    assert first.coverage_sentence("known", "duration known") == (
+        "With the duration known, the 95% intervals of the Bayesian projection contain the true "
+        "energy in 85.0% of the cases (all held-out runs, from 5% of the time on). Runs of a "
+        "condition miss together: 2 of 3 misses occur where most runs of the condition are missed."
     )
     alone = scores(answers(OURS, inside, inside, outside))
-    assert alone.coverage_sentence("known", "the end told").endswith("in 66.7% of the cases.")
+    assert alone.coverage_sentence("known", "duration known").endswith(
+        "in 66.7% of the cases (all held-out runs, from 5% of the time on)."
+    )
     nobody = scores(answers("other", inside))
-    assert nobody.coverage_sentence("known", "the end told") == (
-        "With the end told, no answer of the Bayesian projection has an interval."
+    assert nobody.coverage_sentence("known", "duration known") == (
+        "With the duration known, no answer of the Bayesian projection has an interval."
     )
 
 

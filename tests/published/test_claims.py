@@ -264,7 +264,7 @@ def test_energy_with_utilisation_is_of_the_two_and_not_of_gflops():
 def test_hardware_matches_where_the_cheaper_environment_turns_with_complexity():
     row = evaluate(truth(crossing(0.1)), MATCHING)
     assert (row["standing"], row["verdict"], row["n"]) == ("holds", "Holds.", 80)
-    assert "env0 takes less below, env1 above" in row["here"]
+    assert "env0 uses less below, env1 above" in row["here"]
 
 
 @pytest.mark.parametrize(

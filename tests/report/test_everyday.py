@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from greencv_core.analysis import best_against_worst
-from greencv_core.report.pages.index import everyday_table
+from greencv_core.report.pages.savings import everyday_table
 from tests.support.tables import made_up_runs
 
 

@@ -86,7 +86,7 @@ def test_a_pages_exhibit_has_its_caption_its_files_its_code_and_its_runs(tmp_pat
     cell, about = read["rq1_architecture"].cells[0], index["exhibits"][0]
     shown = html_of(cell)
     assert f"n = {len(runs)} runs" in about["caption"]
-    assert "Energy per image (J, estimated)" in about["caption"]
+    assert "Energy per image (mJ, estimated)" in about["caption"]
     assert about["code_sha256"] == hashlib.sha256(b"show(1 < 2)").hexdigest()
     assert index["run_ids"][about["run_ids"]] == list(runs["run_id"])
     for file, digest in about["files"].items():
@@ -139,7 +139,7 @@ def test_a_figure_is_the_same_text_each_time(runs):
 def test_a_figure_to_take_along_is_whole_and_on_white(drawn):
     root = ElementTree.fromstring(drawn.files["svg"])
     words = [element.text for element in root.iter(f"{SVG}text")]
-    assert "Energy per image (J, estimated)" in words
+    assert "Energy per image (mJ, estimated)" in words
     image = Image.open(io.BytesIO(drawn.files["png"])).convert("RGB")
     assert image.getpixel((0, 0)) == (255, 255, 255)
     assert image.width >= 1400  # sharp in print

@@ -13,17 +13,18 @@ from greencv_core import analyse, collect, epochs_table, runs_table
 from greencv_core.analysis.headlines import ALL, LARGEST, RECOMMENDED, WITHOUT_LOSS
 from greencv_core.published.claims import evaluate_claims
 from greencv_core.records.backends.bundle import shipped_bundles
+from greencv_core.report.exhibits.labels import people_name
 from greencv_core.report.pages import index
-from greencv_core.report.pages.index import answer_cards, headlines_table
+from greencv_core.report.pages.savings import headlines_table
 from greencv_core.utils.text import percent
 from tests.conftest import ROOT
 from tests.support.tables import made_up_runs
 
 PAGES = {
-    "index": "answer_cards|harmless.sentence|savings_without_loss|headlines_table",
+    "index": "savings_by_loss",
     "rq1_architecture": "largest_saving.sentence|savings_without_loss.sentence",
     "rq2_environment": "savings_without_loss.sentence",
-    "decision": "decision_panel|decisions_table",
+    "decision": "decision_answer|decision_panel|decisions_table|headlines_table",
     "claims": r"claims_table\(replication",
 }
 """The cells of each page that name a saving."""
@@ -97,11 +98,13 @@ def test_every_page_states_the_headline_numbers(results, replication):
     table = results.headlines
     assert not table[table["saving"].notna()].empty
     for row in table[table["saving"].notna()].itertuples():
-        pages = {"index", STATED[row.number][row.among == ALL]}
+        pages = {"decision", STATED[row.number][row.among == ALL]}
         for page in pages:
             for figure in (row.saving, row.ci_low, row.ci_high):
-                assert percent(figure).removesuffix(" %") in texts[page], (row.number, page)
-            assert row.saves.partition(" @ ")[0] in texts[page].replace("\\_", "_")
+                assert (
+                    percent(figure).removesuffix("%").replace("\N{MINUS SIGN}", "-") in texts[page]
+                ), (row.number, page)
+            assert people_name(row.saves.partition(" @ ")[0]) in texts[page].replace("\\_", "_")
 
 
 def test_the_headline_numbers_agree_with_each_other(results, replication):
@@ -115,7 +118,8 @@ def test_the_headline_numbers_agree_with_each_other(results, replication):
         assert recommended["saves"] == harmless["saves"]
         assert recommended["saving"] <= harmless["saving"] <= table.loc[(LARGEST, ALL), "saving"]
     bound = re.search(
-        r"(\S+ @ \S+) loses at most ([\d.]+)", results.rq2.savings_without_loss.sentence()
+        r"among these: (\S+ @ \S+) uses .* it loses at most ([\d.]+)",
+        results.rq2.savings_without_loss.sentence(),
     )
     if bound:
         loss_high = {candidate.name: candidate.loss_high for candidate in decision.candidates}
@@ -130,10 +134,10 @@ def test_rq2_and_the_claims_page_name_one_break_even(results, replication):
     # The claims page may name the two environments the other way round.
     figures = re.compile(r"interval ([\d.]+ to [\d.]+)|exponent -?([\d.]+), (p [=<] [\d.]+)")
     stated = figures.findall(found.sentence())
-    throughout = re.findall(r"(\S+) takes less throughout", found.sentence())
+    throughout = re.findall(r"(\S+) uses less throughout", found.sentence())
     assert stated or throughout
     assert figures.findall(claimed)[: len(stated)] == stated
-    assert re.findall(r"(\S+) takes less throughout", claimed)[: len(throughout)] == throughout
+    assert re.findall(r"(\S+) uses less throughout", claimed)[: len(throughout)] == throughout
 
 
 def test_a_failed_condition_is_in_no_saving_without_loss():
@@ -142,24 +146,45 @@ def test_a_failed_condition_is_in_no_saving_without_loss():
     assert not any("net1" in str(name) for name in named)
 
 
+def test_the_front_page_saves_what_the_decision_page_saves(results):
+    """Every accepted loss of the front page has the choice and the saving of the decision."""
+    decision, shown = results.decision, index.savings_by_loss(results)
+    for loss in index.LOSSES:
+        chosen, saving = decision.choice(loss), decision.step(loss).saving
+        if chosen is None:
+            assert "none can be shown to qualify" in shown.body
+            continue
+        assert html.escape(people_name(chosen.name)) in shown.body
+        if saving is not None:
+            assert f">{percent(saving.saving)} (" in shown.body
+    step = decision.step(results.margin)
+    if step.saving is not None:
+        assert percent(step.saving.saving, 0) in index.own_saving(results)
+
+
 def test_the_front_page_has_the_answer_with_all_runs_beside_that_without_disturbed_ones():
     runs = made_up_runs(n=6, seed=4)
-    assert "disturbed" not in answer_cards(study_of(runs)).data
+    assert index._disturbed(study_of(runs)) == "No run was disturbed by other programs."
     # Disturbed runs of the net that takes most would make it the one that takes least.
     runs.loc[runs["architecture"].eq("net4") & runs["repetition"].lt(3), "disturbed"] = True
     runs.loc[runs["disturbed"], ["energy_j", "energy_j_per_image"]] /= 1000
     results = study_of(runs)
-    cards = answer_cards(results).data
-    assert "6 disturbed runs are left out. With all runs: " in cards
-    assert architecture_verdict(results) in cards
-    assert architecture_verdict(results.with_disturbed) in cards
-    assert architecture_verdict(results) != architecture_verdict(results.with_disturbed)
+    assert index._disturbed(results).startswith("With the disturbed runs: ")
     assert "With all runs" in headlines_table(results).to_html()
     runs["disturbed"] = True
-    assert "60 runs were disturbed by other work" in answer_cards(study_of(runs)).data
+    assert index._disturbed(study_of(runs)) == ""
 
 
-def architecture_verdict(results):
-    rq1 = results.rq1
-    verdict = index.architecture_verdict(rq1.energy, rq1.largest_saving, rq1.savings_without_loss)
-    return html.escape(verdict)
+def test_links_of_the_front_page_land_on_sections():
+    for page, anchor in (
+        index.SAVINGS_AT_A_MARGIN, index.HARDWARE, index.DECISION, index.REANALYSIS,
+    ):  # fmt: skip
+        cells = nbformat.read(ROOT / "notebooks" / f"{page}.ipynb", 4).cells
+        headings = [
+            re.sub(r"[^\w -]", "", line.lstrip("# ")).lower().replace(" ", "-")
+            for cell in cells
+            if cell.cell_type == "markdown"
+            for line in cell.source.splitlines()
+            if line.startswith("#")
+        ]
+        assert anchor in headings, page

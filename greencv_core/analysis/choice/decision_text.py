@@ -10,9 +10,9 @@ from greencv_core.utils.text import (
     count,
     left_out_clause,
     listed,
-    number,
     percent,
     quantity,
+    with_unit,
 )
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def headline(decision: Decision, step: Step) -> str:
     if step.choice is not None:
         return f"Train {decision.candidates[step.choice].name}."
     if step.passed_over:
-        return "No condition can be recommended at this loss."
-    return "These runs do not show of any condition that it loses so little."
+        return "No configuration can be recommended at this loss."
+    return "With these runs, no configuration can be shown to lose this little F1."
 
 
 def details(decision: Decision, step: Step) -> str:
@@ -54,16 +54,16 @@ def summary(decision: Decision) -> str:
     )
     if decision.failed:
         text += (
-            f" Half or more of the runs of {listed(decision.failed)} did: no such condition is a "
-            "choice, or is compared with."
+            f" At least half of the runs of {listed(decision.failed)} did. Such a configuration is "
+            "neither recommended nor compared with."
         )
     if decision.image_error:
         text += f" {decision.image_error}"
     alike = sum(not candidate.varies for candidate in candidates)
     if alike > 1:
         text += (
-            f" In {alike} conditions all runs have the same {name}: what is said of losses between "
-            "these rests on no spread, and may be too sure."
+            f" In {alike} configurations all runs have the same {name}, so losses between them "
+            "have no interval and may be too certain."
         )
     return text
 
@@ -78,25 +78,25 @@ def _without_choice(decision: Decision, step: Step) -> str:
     closest = min(decision.candidates, key=lambda candidate: candidate.loss_high)
     text = (
         f"{reference.name} has the highest mean {quantity(decision.correctness)}, "
-        f"{_f1(reference.correctness)}, and takes {_energy_phrase(reference)}."
+        f"{_f1(reference.correctness)}, and uses {_energy_phrase(reference)}."
     )
     if step.passed_over:
         return text
     return (
-        f"The least that they show is a loss of at most {points(closest.loss_high)} "
-        f"({closest.name}). Failing that, {text}"
+        f"The smallest loss that they show is at most {points(closest.loss_high)} "
+        f"({closest.name}). {text}"
     )
 
 
 def _of_reference(decision: Decision, step: Step, chosen: Candidate) -> str:
     if step.admissible == 1:
-        also = "is the only one shown to lose so little"
+        also = "It is the only one that stays within this loss"
     elif step.passed_over:
-        also = "takes the least energy of those that no other condition beats"
+        also = "It uses the least energy of those that no other configuration beats"
     else:
-        also = f"takes the least energy of the {step.admissible} shown to lose so little"
+        also = f"{step.admissible} configurations stay within this loss; it uses the least energy"
     return (
-        f"It has the highest mean {quantity(decision.correctness)}, {_f1(chosen.correctness)}, and "
+        f"It has the highest mean {quantity(decision.correctness)} ({_f1(chosen.correctness)}). "
         f"{also}: {_energy_phrase(chosen)}; n = {chosen.n}. {_loss_sentence(chosen)}"
     )
 
@@ -104,10 +104,10 @@ def _of_reference(decision: Decision, step: Step, chosen: Candidate) -> str:
 def _of_saving(decision: Decision, chosen: Candidate, saved: Saving) -> str:
     reference, name = decision.candidates[decision.reference], quantity(decision.correctness)
     return (
-        f"It takes {_energy_phrase(chosen)}: {_saving_phrase(saved)} {reference.name}, which has "
+        f"It uses {_energy_phrase(chosen)}: {_saving_phrase(saved)} {reference.name}, which has "
         f"the highest mean {name} ({saved.interval()}; {saved.sizes()})."
         f"{_provenance_sentence(chosen, reference)} Its mean {name} is {_f1(chosen.correctness)}, "
-        f"that of the other {_f1(reference.correctness)}. {_loss_sentence(chosen)}"
+        f"against {_f1(reference.correctness)}. {_loss_sentence(chosen)}"
     )
 
 
@@ -118,9 +118,9 @@ def _tie(decision: Decision, step: Step) -> str:
         return ""
     best = max(others, key=lambda candidate: candidate.correctness)
     return (
-        f"It is not shown to take less energy than {listed([c.name for c in others])} (t tests of "
-        "log energy at 5%, adjusted for all conditions that could be recommended): its lower mean "
-        f"decides. {best.name} has a mean {quantity(decision.correctness)} of "
+        f"Its energy does not differ significantly from that of {listed([c.name for c in others])} "
+        "(t tests of log energy at 5%, adjusted for all candidates); the lower mean decides. "
+        f"{best.name} has a mean {quantity(decision.correctness)} of "
         f"{_f1(best.correctness)}{', the highest of these' if len(others) > 1 else ''}."
     )
 
@@ -129,11 +129,12 @@ def _passed_over(decision: Decision, candidate: Candidate) -> str:
     assert candidate.beaten_by is not None
     better = decision.candidates[candidate.beaten_by]
     return (
-        f"{candidate.name} is shown to lose so little, at {number(candidate.energy_j_per_image)} J "
-        f"per image, but is not recommended: {better.name} takes "
-        f"{number(better.energy_j_per_image)} J and has a mean {quantity(decision.correctness)} of "
-        f"{_f1(better.correctness)} against {_f1(candidate.correctness)}, with too much spread to "
-        "show so small a loss."
+        f"{candidate.name} stays within this loss at "
+        f"{with_unit(candidate.energy_j_per_image, 'J')} per image, but is not recommended: "
+        f"{better.name} uses {with_unit(better.energy_j_per_image, 'J')} and has a mean "
+        f"{quantity(decision.correctness)} of "
+        f"{_f1(better.correctness)} against {_f1(candidate.correctness)}. Its own F1 varies too "
+        "much to show so small a loss."
     )
 
 
@@ -142,15 +143,15 @@ def _f1(correctness: float) -> str:
 
 
 def _energy_phrase(candidate: Candidate) -> str:
-    return f"{number(candidate.energy_j_per_image)} J per image ({candidate.provenance})"
+    return f"{with_unit(candidate.energy_j_per_image, 'J')} per image ({candidate.provenance})"
 
 
 def _loss_sentence(candidate: Candidate) -> str:
     if candidate.loss_high == 0:
-        return "It is shown to lose nothing against the best (95%, for all conditions at once)."
+        return "With 95% confidence it loses nothing against the best."
     return (
-        f"It loses at most {points(candidate.loss_high)} against the best (95%, for all "
-        "conditions at once)."
+        f"With 95% confidence (all configurations at once) it loses at most "
+        f"{points(candidate.loss_high)} against the best."
     )
 
 
@@ -165,4 +166,7 @@ def _saving_phrase(result: Saving) -> str:
 def _provenance_sentence(chosen: Candidate, reference: Candidate) -> str:
     if chosen.provenance == reference.provenance:
         return ""
-    return f" The energy of the other is {reference.provenance}: meters are part of the difference."
+    return (
+        f" The other's energy is {reference.provenance}, so the meters explain part of the "
+        "difference."
+    )

@@ -25,6 +25,8 @@ from greencv_core.utils.text import (
 RESAMPLES = 2_000
 """Bootstrap samples; the front probability is then known to about 0.01."""
 SURE = 0.95
+MOST_NAMED = 4
+"""Most conditions that a sentence names."""
 _ENERGY, _F1 = "energy_j_per_image", "f1_macro"
 
 
@@ -55,20 +57,23 @@ class TradeOff:
         names = self._names(self.front)
         if not names:
             return f"No condition has both an energy and a {name} above chance."
+        on_front = listed(names) if len(names) <= MOST_NAMED else f"{len(names)} conditions"
         verb = "is" if len(names) == 1 else "are"
         text = (
-            f"Of {count(len(self.conditions), 'condition')}, {listed(names)} {verb} on the Pareto "
-            f"front: no other condition has less energy per image at no lower {name}, or a higher "
-            "one for no more energy (medians)"
+            f"{on_front} {verb} on the Pareto front: no other of the "
+            f"{count(len(self.conditions), 'condition')} has both lower energy and equal or higher "
+            f"{name} (medians)"
         )
         text += f"{left_out_clause(self._names(self._unknown), f'no median of energy and {name}')}."
         open_ones = self.conditions[
             self.conditions["front_probability"].between(1 - SURE, SURE, inclusive="neither")
         ]
-        if len(open_ones):
+        if 0 < len(open_ones) <= MOST_NAMED:
             chances = zip(self._names(open_ones), open_ones["front_probability"], strict=True)
-            texts = [f"{name} ({percent(p, 0)})" for name, p in chances]
-            text += f" Runs vary, and resampled leave open: {listed(texts)} of resamples."
+            texts = [f"{name} is on the front in {percent(p, 0)} of cases" for name, p in chances]
+            text += f" When the runs are resampled, {listed(texts)}."
+        elif len(open_ones):
+            text += f" Resampled, the runs leave open {len(open_ones)} conditions."
         failed = self._names(self.conditions[self.conditions["learned_nothing"]])
         return f"{text} {listed(failed)} learned nothing." if failed else text
 
@@ -80,9 +85,9 @@ class TradeOff:
         per_kj = known["correctness_per_kj"]
         most, least = self._names(known.loc[[per_kj.idxmax(), per_kj.idxmin()]])
         name = quantity(self.correctness)
-        text = f"{most} has the most {name} for a kilojoule of training, {number(per_kj.max())}"
+        text = f"{most} has the most {name} per kilojoule of training ({number(per_kj.max())})"
         if most != least:
-            text += f"; {least} the least, {number(per_kj.min())}"
+            text += f", {least} the least ({number(per_kj.min())})"
         without = self._names(self.conditions.drop(known.index))
         return f"{text}{left_out_clause(without, f'no run with both energy and {name}')}."
 
@@ -116,13 +121,13 @@ class EnergyToTarget:
             return f"No condition reached {target} in most of its runs"
         first, last = known.iloc[0], known.iloc[-1]
         text = (
-            f"To reach {target} took least energy with {self._name(first)}: "
+            f"{self._name(first)} reached {target} with the least energy, "
             f"{number(first['energy_j'])} J"
         )
         if len(known) > 1:
             times = last["energy_j"] / first["energy_j"]
             text += (
-                f"; {self._name(last)} took {number(times)} times as much, "
+                f"; {self._name(last)} needed {number(times)} times as much, "
                 f"{number(last['energy_j'])} J (medians)"
             )
         never = self.conditions[self.conditions["energy_j"].isna()]

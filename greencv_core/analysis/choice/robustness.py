@@ -43,8 +43,8 @@ class LeaveOneOut:
             f"{percent(self.whole.saving)} becomes {percent(low)} to {percent(high)}"
         )
         if other.any():
-            return f"{text}; {int(other.sum())} of them name another pair of conditions."
-        return f"{text}, between the same two conditions throughout."
+            return f"{text}; in {int(other.sum())} of these cases the pair of conditions changes."
+        return f"{text}, always between the same two conditions."
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,10 @@ class Power:
         without = [condition_name(row) for row in rest.itertuples(index=False)]
         why = f"fewer than 2 runs, no spread, or more than {MOST_REPETITIONS:,} repetitions needed"
         return (
-            f"To see a difference of {percent(self.difference, 0)} in {quantity(self.value)} "
-            f"between two conditions that vary alike, with {percent(POWER, 0)} power at "
-            f"{percent(ALPHA, 0)}, the repetitions made are enough for {int(enough.sum())} of "
-            f"{count(len(known), 'condition')}; {name}, which varies most "
-            f"({percent(worst['variation'])}), needs {int(worst['repetitions_needed'])}"
+            f"{int(enough.sum())} of {count(len(known), 'condition')} have enough repetitions to "
+            f"detect a {percent(self.difference, 0)} difference in {quantity(self.value)} "
+            f"({percent(POWER, 0)} power at {percent(ALPHA, 0)}). {name} varies most "
+            f"({percent(worst['variation'])}) and needs {int(worst['repetitions_needed'])}"
             f"{left_out_clause(without, why)}."
         )
 
@@ -98,7 +97,7 @@ class SpecificationCurve:
         kept = int((table["ci_low"] > 0).sum())
         pairs = table.groupby(["from", "to"]).ngroups
         text = (
-            f"Over {count(len(table), 'reasonable analysis', 'reasonable analyses')} the saving is "
+            f"In {count(len(table), 'reasonable analysis', 'reasonable analyses')}, the saving is "
             f"{percent(low['saving'])} to {percent(high['saving'])} (median "
             f"{percent(table['saving'].median())}); the interval lies above zero in {kept} of them"
         )

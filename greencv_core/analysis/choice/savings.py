@@ -67,17 +67,17 @@ class Saving:
         """Describe the saving, its interval and the change of correctness."""
         change, name = round(self.correctness_loss, F1_DECIMALS), quantity(self.correctness)
         if change != change:
-            cost = f", with a change of {name} that is not known"
+            cost = f"; the change of {name} is unknown"
         elif change == 0:
-            cost = f", with the same median {name}"
+            cost = f"; its median {name} is the same"
         elif change > 0:
-            cost = f", at a median {name} lower by {change:.{F1_DECIMALS}f}"
+            cost = f"; its median {name} is {change:.{F1_DECIMALS}f} lower"
         else:
-            cost = f", with a median {name} higher by {-change:.{F1_DECIMALS}f}"
+            cost = f"; its median {name} is {-change:.{F1_DECIMALS}f} higher"
         word = "more" if self.saving < 0 else "less"
         why = f"fewer than 2 runs, or {quantity(self.value)} of zero or below"
         return (
-            f"{self.cheap} takes {percent(abs(self.saving))} {word} {quantity(self.value)} "
+            f"{self.cheap} uses {percent(abs(self.saving))} {word} {quantity(self.value)} "
             f"than {self.dear} ({self.interval()}; {self.sizes()}){cost}"
             f"{left_out_clause(self.left_out, why)}."
         )
@@ -92,15 +92,15 @@ class Saving:
     def interval(self) -> str:
         """Describe the 95% interval of the geometric means, and what it allows for."""
         if not self.contrast.se > 0:
-            return "no interval, since neither condition's runs differ"
+            return "no interval: the runs of each condition are identical"
         low, high = self.ci_low, self.ci_high
         if self.saving < 0:
             low, high = -high, -low
-        text = f"geometric means, 95% interval {percent(low)} to {percent(high)}"
+        text = f"95% interval {percent(low)} to {percent(high)}"
         if low <= 0 <= high:
             text += ", which includes no difference"
         if self.picked_from > 1:
-            text += f"; picked from {self.picked_from} pairs, which the interval allows for"
+            text += f", corrected for selection from {self.picked_from} pairs"
         return text
 
     def picked(self, conditions: int, pairs: int) -> Saving:

@@ -16,7 +16,7 @@ from greencv_core.analysis.images import image_error_sentence, image_variances
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
 from greencv_core.analysis.units import contrast, mark_units, run_units
-from greencv_core.utils.text import count, left_out_clause, listed, p_value, quantity
+from greencv_core.utils.text import count, decimals, left_out_clause, listed, p_value, quantity
 
 DEFAULT_MARGIN = 0.02
 """Loss of F1 (two points) that counts as negligible by default."""
@@ -42,10 +42,10 @@ class NonInferiority:
 
     def sentence(self) -> str:
         """Describe whether the loss is negligible."""
-        verdict = "is shown to be" if self.passes else "is not shown to be"
+        verdict = "The loss is" if self.passes else "The data do not show that the loss is"
         return (
-            f"The loss {verdict} below {self.margin:g} ({self.loss:.3f} on average, 90% "
-            f"interval {self.loss_low:.3f} to {self.loss_high:.3f}; {p_value(self.p)})."
+            f"{verdict} below {self.margin:g} ({decimals(self.loss, 3)} on average, 90% interval "
+            f"{decimals(self.loss_low, 3)} to {decimals(self.loss_high, 3)}; {p_value(self.p)})."
         )
 
 
@@ -94,34 +94,34 @@ class SavingsWithoutLoss:
         """Name the largest saving without loss, and count the conditions."""
         failed = ""
         if self.failed:
-            verb = "takes" if len(self.failed) == 1 else "take"
-            failed = f"{listed(self.failed)} learned nothing and {verb} no part."
+            verb = "is" if len(self.failed) == 1 else "are"
+            failed = f"{listed(self.failed)} learned nothing and {verb} excluded."
         return " ".join(part for part in (self._answer(), failed, self.image_error) if part)
 
     def _answer(self) -> str:
         passing = self.conditions[self.conditions["passes"]]
         text = (
-            f"Of {count(len(self.conditions), 'condition')}, {len(passing)} "
-            f"{'is' if len(passing) == 1 else 'are'} shown to lose less than "
-            f"{100 * self.margin:g} points of mean {quantity(self.correctness)} against the best "
-            "(95%, for all conditions at once)"
+            f"{len(passing)} of {count(len(self.conditions), 'condition')} "
+            f"{'loses' if len(passing) == 1 else 'lose'} less than {100 * self.margin:g} points of "
+            f"mean {quantity(self.correctness)} against the best (95% confidence, all conditions "
+            "at once)"
         )
         why = f"fewer than 2 runs with {quantity(self.correctness)}"
         why += f", or {quantity(self.value)} of zero or below"
         text += left_out_clause(self.left_out, why)
         if self.best is None:
-            return f"{text}: no saving can be called free of a loss of correctness."
+            return f"{text}. So no saving without a loss of correctness can be shown."
         if not self.shown:
-            return f"{text}. No saving is shown between them: {self.best.sentence()}"
+            return f"{text}. The data show no saving between them: {self.best.sentence()}"
         row = passing.loc[passing["condition"] == self.best.cheap].iloc[0]
         lost = (
             f"loses at most {100 * rounded_up(row['loss_high']):.2f} points against the best"
             if row["loss_high"] > 0
-            else "is shown to lose nothing against the best"
+            else "loses nothing against the best"
         )
         return (
-            f"{text}. The largest saving between these: {self.best.sentence()} "
-            f"{self.best.cheap} {lost}."
+            f"{text}. The largest saving among these: {self.best.sentence()} "
+            f"With 95% confidence it {lost}."
         )
 
 

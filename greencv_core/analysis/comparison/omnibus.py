@@ -110,16 +110,20 @@ class Comparison:
     def sentence(self) -> str:
         """Describe the test, the effect size and the pairs; a negative effect size reads as 0."""
         k, n = len(self.groups), int(self.groups["n"].sum())
-        verdict = "differs" if self.significant else "is not shown to differ"
-        text = (
-            f"{as_opening(quantity(self.value))} {verdict} between the {k} {self.by}s "
-            f"({self.statistics()}; omega squared = {max(0.0, self.omega_squared):.2f}, n = {n})"
+        value = quantity(self.value)
+        verdict = (
+            f"{as_opening(value)} differs between the {k} {self.by}s"
+            if self.significant
+            else f"The data show no difference in {value} between the {k} {self.by}s"
         )
+        effect = f"omega squared = {max(0.0, self.omega_squared):.2f}, n = {n}"
+        text = f"{verdict} ({self.statistics()}; {effect})"
         if k > 2:
-            text += f"; {self.pairs_differing} of {count(len(self.pairs), 'pair')} are told apart"
+            pairs = count(len(self.pairs), "pair")
+            text += f"; {self.pairs_differing} of {pairs} differ significantly"
             if "cliffs_delta" in self.pairs:
                 apart = int((self.pairs["cliffs_delta"].abs() == 1).sum())
-                text += f", and the values of {apart} do not overlap"
+                text += f", {apart} without overlap"
         untested = int(self.pairs["t_p"].isna().sum())
         if untested:
             text += f"; {count(untested, 'pair')} without any spread cannot be tested"
@@ -129,16 +133,17 @@ class Comparison:
 
     def _permuted(self) -> str:
         if self.permutation_lowest >= ALPHA:
-            return f"can show nothing of so few units (at best, {p_value(self.permutation_lowest)})"
-        answer = "shows" if self.permutation_p < ALPHA else "does not show"
-        return f"{answer} a difference ({p_value(self.permutation_p)})"
+            lowest = p_value(self.permutation_lowest)
+            return f"cannot be significant with so few units (at best, {lowest})"
+        answer = "agrees" if (self.permutation_p < ALPHA) == self.significant else "disagrees"
+        return f"{answer} ({p_value(self.permutation_p)})"
 
     def assumptions(self) -> str:
         """Describe the checks of normality and of equal variances."""
         checked = self.groups["shapiro_p"].notna()
         odd = [str(g) for g in self.groups.loc[self.groups["shapiro_p"] < ALPHA, "group"]]
         if not checked.any():
-            normal = "No group has the runs and the spread that a check of normality needs"
+            normal = "No group has enough runs that differ for a check of normality"
         elif odd:
             normal = (
                 f"Not normal by the Shapiro-Wilk test at 5%: {listed(odd)} "
@@ -146,12 +151,12 @@ class Comparison:
             )
         else:
             normal = (
-                "No group is shown not to be normal (Shapiro-Wilk, lowest "
+                "The data show no departure from normality (Shapiro-Wilk, lowest "
                 f"{p_value(float(self.groups['shapiro_p'].min()))})"
             )
         if np.isnan(self.levene_p):
-            return f"{normal}; whether variances differ cannot be checked."
-        differ = "differ" if self.levene_p < ALPHA else "are not shown to differ"
+            return f"{normal}; variances cannot be compared."
+        differ = "differ" if self.levene_p < ALPHA else "do not differ significantly"
         return f"{normal}; variances {differ} (Brown-Forsythe, {p_value(self.levene_p)})."
 
     def table(self) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from greencv_core.analysis.selection import CONDITION, condition_name, groups_bu
 from greencv_core.utils.text import (
     as_opening,
     count,
+    decimals,
     left_out_clause,
     listed,
     p_value,
@@ -48,18 +49,22 @@ class PairedComparison:
         if np.isnan(self.p):
             return (
                 f"{as_opening(quantity(self.value))} is the same in all environments for each of "
-                f"{self.combinations} combinations of architecture and seed: there is no spread to "
-                f"test against{left_out}."
+                f"{self.combinations} combinations of architecture and seed: nothing "
+                f"can be tested{left_out}."
             )
-        verdict = "differs" if self.p < ALPHA else "is not shown to differ"
+        name = quantity(self.value)
+        verdict = (
+            f"{as_opening(name)} differs"
+            if self.p < ALPHA
+            else f"The data show no difference in {name}"
+        )
         parts = [
-            f"{round(row.shift, 4) + 0.0:+.4f} in {row.environment}"
+            f"{decimals(row.shift, 4, signed=True)} on {row.environment}"
             for row in self.shifts.itertuples()
         ]
         return (
-            f"Between runs of the same architecture and seed, {quantity(self.value)} {verdict} "
-            f"between the environments ({self.test}, {p_value(self.p)}, n = {self.combinations} "
-            f"combinations of both){left_out}. "
+            f"{verdict} between runs of the same architecture and seed in different environments "
+            f"({self.test}, {p_value(self.p)}, n = {self.combinations} combinations){left_out}. "
             f"Median differences to {self.reference}: {listed(parts)}."
         )
 

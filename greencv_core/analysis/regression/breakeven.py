@@ -19,7 +19,7 @@ from greencv_core.analysis.result import (
     attempt,
 )
 from greencv_core.analysis.sessions import find_sessions
-from greencv_core.utils.text import left_out_clause, number, p_value
+from greencv_core.utils.text import decimals, flops, left_out_clause, p_value
 
 FEWEST = 4
 """Architectures; with three, one degree of freedom is left and the interval is useless."""
@@ -37,9 +37,8 @@ class Crossing:
     def sentence(self) -> str:
         """Describe the crossing."""
         return (
-            "Of the architectures themselves, the cheaper environment changes between "
-            f"{self.below} and {self.above}, at {number(self.gflops)} GFLOPs on a line between the "
-            "two."
+            "Among the architectures, the lower-energy environment changes between "
+            f"{self.below} and {self.above}, at about {flops(self.gflops)}."
         )
 
 
@@ -121,36 +120,36 @@ class BreakEven:
         return self._line_sentence() + of_architectures
 
     def _line_sentence(self) -> str:
-        observed = f"{number(self.lowest)} to {number(self.highest)} GFLOPs"
+        observed = f"{flops(self.lowest)} to {flops(self.highest)}"
         trend = (
             f"the ratio of {self.above} to {self.below} falls with GFLOPs (exponent "
-            f"{-abs(self.exponent):.2f}, {p_value(self.exponent_p)})"
+            f"{decimals(-abs(self.exponent), 2)}, {p_value(self.exponent_p)})"
             if self.exponent_p < ALPHA
-            else f"the ratio is not shown to change with GFLOPs ({p_value(self.exponent_p)})"
+            else f"the data show no change of the ratio with GFLOPs ({p_value(self.exponent_p)})"
         )
         trend = f"{trend}, over {len(self.points)} architectures"
         if self.sessions == 1:
-            trend += " in one session, for which it holds"
+            trend += " in one session, to which it applies"
         trend += left_out_clause(self.left_out, "energy or GFLOPs of zero or unknown")
         if self.excluded:
             return (
                 f"{self.a} and {self.b}: no break-even in the range observed ({observed}); "
-                f"{self.cheaper_throughout} takes less throughout, and {trend}."
+                f"{self.cheaper_throughout} uses less throughout, and {trend}."
             )
         if not self.inside:
             return (
-                f"{self.a} and {self.b}: the line has no break-even in the range observed "
-                f"({observed}), though one cannot be ruled out; {trend}."
+                f"{self.a} and {self.b}: no break-even was found in the range observed "
+                f"({observed}), but one cannot be ruled out; {trend}."
             )
         text = (
-            f"{self.a} and {self.b} cost the same energy per image at {number(self.gflops)} "
-            f"GFLOPs; {self.below} takes less below, {self.above} above"
+            f"{self.a} and {self.b} need the same energy per image at {flops(self.gflops)}; "
+            f"{self.below} uses less below, {self.above} above"
         )
         if math.isnan(self.low):
-            return f"{text}, but no interval bounds it: {trend}."
+            return f"{text}, but the interval is unbounded: {trend}."
         beyond = self.low < self.lowest or self.high > self.highest
-        reach = f", which reaches beyond the range observed, {observed}" if beyond else ""
-        return f"{text} (95% interval {number(self.low)} to {number(self.high)}{reach}); {trend}."
+        reach = f", wider than the range observed, {observed}" if beyond else ""
+        return f"{text} (95% interval {flops(self.low)} to {flops(self.high)}{reach}); {trend}."
 
 
 def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:

@@ -70,8 +70,8 @@ class Interaction:
         )
         if self.sure.empty:
             return (
-                "Energy per image is not shown to differ between the training environments for any "
-                f"architecture ({by})."
+                "The data show no difference in energy per image between the training "
+                f"environments for any architecture ({by})."
             )
         return (
             f"Energy per image differs between the training environments for {self.shown()} ({by})."
@@ -85,20 +85,23 @@ class Interaction:
 
     def sentence(self) -> str:
         """Describe whether the ratio depends on the architecture, and its range."""
-        depends = "depends" if self.p < ALPHA else "is not shown to depend"
+        depends = (
+            "The effect of the environment on energy per image depends on the architecture"
+            if self.p < ALPHA
+            else "The data do not show that the environment's effect depends on the architecture"
+        )
         parts = []
         pairs = self.effects.groupby(["environment", "reference"], sort=False)
         for (environment, reference), part in pairs:
             low, high = (part.loc[part["ratio"].agg(end)] for end in ("idxmin", "idxmax"))
             parts.append(
-                f"{environment} takes {_times(low)} to {_times(high)} times the energy of "
+                f"energy on {environment} is {_times(low)} to {_times(high)} times that on "
                 f"{reference}"
             )
         return (
-            f"The effect of the environment on energy per image {depends} on the architecture "
-            f"(t tests of the ratios of two architectures, lowest {p_value(self.p)} by Holm's "
-            f"method, n = {self.n}): {listed(parts)} (95% intervals, which hold for all ratios at "
-            f"once){left_out_clause(self.left_out, 'too few runs in some conditions')}."
+            f"{depends} (t tests of the ratios of two architectures, lowest {p_value(self.p)} by "
+            f"Holm's method, n = {self.n}): {listed(parts)} (simultaneous 95% "
+            f"intervals){left_out_clause(self.left_out, 'too few runs in some conditions')}."
         )
 
     def effects_sentence(self) -> str:
@@ -109,17 +112,17 @@ class Interaction:
         ):
             sure = part["p_holm"] < ALPHA
             answers = {
-                "more for": sure & (part["ratio"] > 1),
-                "less for": sure & (part["ratio"] < 1),
-                "not shown to differ for": ~sure,
+                "more energy for": sure & (part["ratio"] > 1),
+                "less energy for": sure & (part["ratio"] < 1),
+                "no clear difference for": ~sure,
             }
             phrases = [
                 f"{answer} {listed(list(part.loc[chosen, 'architecture']))}"
                 for answer, chosen in answers.items()
                 if chosen.any()
             ]
-            parts.append(f"{environment} against {reference}: {', '.join(phrases)}")
-        return f"By architecture (t tests of logarithms, Holm's correction), {'; '.join(parts)}."
+            parts.append(f"On {environment} instead of {reference}: {', '.join(phrases)}")
+        return f"{'; '.join(parts)} (t tests of logarithms, Holm's correction)."
 
 
 def _times(effect: pd.Series) -> str:

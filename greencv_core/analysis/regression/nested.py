@@ -58,14 +58,14 @@ class NestedModels:
             )
         elif simple["lack_of_fit_p"] < ALPHA:
             verdict = (
-                f"{where}GFLOPs alone are not enough for these architectures: they differ by more "
-                f"than GFLOPs and their runs' spread explain (Welch-James F = "
-                f"{number(simple['lack_of_fit_f'])}, {p_value(simple['lack_of_fit_p'])}), "
-                f"typically by {percent(simple['typical_misfit'], 1)}"
+                f"{where}GFLOPs alone do not explain the energy: the typical misfit is "
+                f"{percent(simple['typical_misfit'], 1)}, more than the spread of the runs "
+                f"(Welch-James F = {number(simple['lack_of_fit_f'])}, "
+                f"{p_value(simple['lack_of_fit_p'])})"
             )
         else:
             verdict = (
-                f"{where}GFLOPs alone are not shown to fall short "
+                f"{where}the data show no misfit of GFLOPs alone "
                 f"(Welch-James, {p_value(simple['lack_of_fit_p'])})"
             )
         if without_parameters.all():
@@ -74,11 +74,11 @@ class NestedModels:
                 "architectures in each environment."
             )
         if not np.isfinite(last["lack_of_fit_p"]):
-            enough = "whether more than noise is left was not tested"
+            enough = "whether a misfit remains was not tested"
         elif last["lack_of_fit_p"] < ALPHA:
-            enough = "more is left than the runs' spread explains"
+            enough = "a misfit remains that exceeds the spread of the runs"
         else:
-            enough = "what is left is not shown to be more than noise"
+            enough = "the data show no further misfit"
         return (
             f"{verdict}. With parameters as well, the typical misfit is "
             f"{percent(last['typical_misfit'], 1)}; {enough}."

@@ -17,7 +17,7 @@ from greencv_core.analysis.regression.data import (
     means_of,
 )
 from greencv_core.analysis.selection import CONDITION, condition_name, groups_but
-from greencv_core.utils.text import left_out_clause, listed, number, percent
+from greencv_core.utils.text import decimals, left_out_clause, listed, number, percent
 
 LARGE_VIF = 5.0
 
@@ -56,32 +56,29 @@ class EnergyRegression:
         """Describe how energy grows with GFLOPs and how much the model explains."""
         parts = [
             f"{number(10**row.exponent)} times the energy per image"
-            + (f" in {row.environment}" if len(self.lines) > 1 else "")
-            + f" (exponent {row.exponent:z.2f}, 95% interval {row.ci_low:z.2f} "
-            f"to {row.ci_high:z.2f})"
+            + (f" on {row.environment}" if len(self.lines) > 1 else "")
+            + f" (exponent {decimals(row.exponent, 2)}, 95% interval {decimals(row.ci_low, 2)} "
+            f"to {decimals(row.ci_high, 2)})"
             for row in self.lines.itertuples()
         ]
-        text = f"Tenfold GFLOPs go with {listed(parts)}"
+        text = f"Ten times the GFLOPs costs {listed(parts)}"
         if self.vif is not None:
             text += ", at equal parameters"
         why = f"fewer than {FEWEST} architectures, or energy or GFLOPs of zero or unknown"
         text += left_out_clause(self.left_out, why)
         text += (
-            f". The intervals count {self.architectures} architectures, not their {self.n} runs: "
-            f"about the line, architectures differ by a factor of {10**self.residual_sd:.2f} (one "
-            f"standard deviation). The lines explain {percent(self.r_squared, 0)} of the variance "
-            "of conditions' log energy"
+            f". The intervals treat the {self.architectures} architectures as units, not their "
+            f"{self.n} runs; architectures scatter about the line by a factor of "
+            f"{10**self.residual_sd:.2f} (one standard deviation). The lines explain "
+            f"{percent(self.r_squared, 0)} of the variance of log energy"
         )
         if self.unseen_architecture_error is not None:
             text += (
-                f", and miss an architecture that they have not seen by "
-                f"{percent(self.unseen_architecture_error, 0)} (median)"
+                ". The median prediction error for an unseen architecture is "
+                f"{percent(self.unseen_architecture_error, 0)}"
             )
         if self.unseen_environment_error is not None:
-            text += (
-                "; complexity alone misses an environment that it has not seen by "
-                f"{percent(self.unseen_environment_error, 0)}"
-            )
+            text += f"; for an unseen environment it is {percent(self.unseen_environment_error, 0)}"
         return f"{text}."
 
     def diagnosis(self) -> str:
@@ -90,14 +87,15 @@ class EnergyRegression:
         factor = 10 ** float(worst["residual"])
         more = "more" if factor > 1 else "less"
         text = (
-            f"{condition_name(worst[['architecture', 'environment']])} strays most: it takes "
-            f"{percent(abs(factor - 1), 0)} {more} energy than its line says."
+            f"{condition_name(worst[['architecture', 'environment']])} lies furthest from its "
+            "line: it uses "
+            f"{percent(abs(factor - 1), 0)} {more} energy than predicted."
         )
         if self.vif is not None:
             overlap = (
-                "overlap strongly, so that their exponents are hard to tell apart"
+                "are strongly correlated, so their exponents are uncertain"
                 if self.vif > LARGE_VIF
-                else "overlap little"
+                else "are hardly correlated"
             )
             text += f" GFLOPs and parameters {overlap} (variance inflation {self.vif:.1f})."
         return text

@@ -32,8 +32,11 @@ PREFIXES = {
     "decision": "D",
     "claims": "C",
     "rq1_architecture": "RQ1",
+    "rq1_diagnostics": "D1",
     "rq2_environment": "RQ2",
+    "rq2_diagnostics": "D2",
     "rq3_estimation": "RQ3",
+    "rq3_diagnostics": "D3",
     "reanalysis": "A",
     "reanalysis_figures": "AF",
     "reanalysis_problems": "AP",
@@ -47,7 +50,7 @@ PREFIXES = {
 FOLDER = "exhibits"
 """Folder of the exhibits' files in the built HTML."""
 _UP = "../../"
-_NOTEBOOK = re.compile(r'href="(\w+)\.ipynb"')
+_NOTEBOOK = re.compile(r'href="(\w+)\.ipynb(#[\w-]+)?"')
 
 
 @dataclass
@@ -123,9 +126,9 @@ def _number_cell(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
         basis = data.pop(BASIS_MIME, None)
         if basis is not None:
             page.basis = basis["run_ids"]
-        if "text/html" in data:
-            # In Jupyter, a link to another page opens its notebook.
-            data["text/html"] = _NOTEBOOK.sub(r'href="\1.html"', "".join(data["text/html"]))
+        # In Jupyter, a link to another page opens its notebook.
+        for kind in {"text/html", "text/markdown"} & set(data):
+            data[kind] = _NOTEBOOK.sub(r'href="\1.html\2"', "".join(data[kind]))
         about = data.pop(MIME, None)
         if about is None:
             continue

@@ -180,7 +180,13 @@ def people_name(machine_id: str) -> str:
 
 def with_names(text: str) -> str:
     """Return a sentence with the names for people in place of the ids of conditions."""
-    return _AT.sub(", ", _ID.sub(lambda found: people_name(found[0]), text))
+
+    def name(found: re.Match[str]) -> str:
+        named, before = people_name(found[0]), text[: found.start()]
+        opens = named != found[0] and (not before or before.endswith(". "))
+        return as_opening(named) if opens else named
+
+    return _AT.sub(", ", _ID.sub(name, text))
 
 
 def heading(column: str, provenance: str | None = None, of: str = "", sign: str = "") -> str:
@@ -225,7 +231,7 @@ def lower_first(text: str) -> str:
 def display_unit(frame: pd.DataFrame, column: str) -> tuple[float, str]:
     """Return the factor and the prefix of the unit in which a column of these runs is shown.
 
-    It is the unit in the column's name unless the smallest value would begin with 0.00.
+    It is the unit in the column's name unless the smallest value would begin with 0.0.
     """
     known = RUNS_COLUMNS.get(column)
     if column not in frame or known is None or not (known.unit or column == "gflops_per_image"):

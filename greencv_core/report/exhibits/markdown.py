@@ -19,10 +19,10 @@ from greencv_core.utils.text import count, listed, percent
 
 _MEANING = {
     "measured": "read from hardware counters",
-    "sampled": "power that was read at intervals and summed up",
-    "estimated": "a model's estimate, not a measurement: read differences between conditions "
-    "as what the model makes of time and load",
-    "published": "taken from others' publication",
+    "sampled": "power readings summed over time",
+    "estimated": "no power meter: energy is time multiplied by assumed watts, so an energy "
+    "difference is mostly a time difference",
+    "published": "measured by others",
     "not metered": "not available",
 }
 
@@ -68,45 +68,53 @@ def bullet_list(sentences: Iterable[str]) -> Markdown:
 
 
 def provenance_note(runs: pd.DataFrame) -> Basis:
-    """Return a box on the provenance of a page's energies."""
+    """Return one line on the provenance of a page's energies, with a link to what it means."""
+    text = html.escape(energy_sentence(runs))
+    return with_basis(
+        Markdown(
+            f'<p class="gcv-basis {NO_FORMULAS}">{text} '
+            '<a href="index.ipynb#can-i-believe-it">Can I believe it?</a></p>'
+        ),
+        runs,
+    )
+
+
+def energy_sentence(runs: pd.DataFrame) -> str:
+    """Say whether energy was measured or estimated, in which shares and of which components."""
     word, total_j = weakest_provenance(runs), runs["energy_j"].sum()
-    counting, joules = counted_components(runs), joules_by_provenance(runs)
+    joules = joules_by_provenance(runs)
+    if len(joules) < 2:
+        text = f"Energy here is {word} ({_MEANING[word]})."
+    else:
+        shares = [f"{percent(part_j / total_j, 0)} are {name}" for name, part_j in joules.items()]
+        text = f"Energy here is in part {word}: of the joules, {listed(shares)}."
+        if word == "estimated":
+            text += " The estimated part is time multiplied by assumed watts."
+    return " ".join([text, *component_sentences(runs)])
+
+
+def component_sentences(runs: pd.DataFrame) -> list[str]:
+    """Return each component's share of the energy, mixed provenances, and what is not counted."""
+    total_j, counting = runs["energy_j"].sum(), counted_components(runs)
     parts, uncounted, mixed = [], [], []
     for component in COMPONENTS:
-        provenances = runs[f"{component}_provenance"].dropna()
-        if provenances.empty:
+        counts = runs[f"{component}_provenance"].dropna().value_counts()
+        if counts.empty:
             continue
         share = percent(runs[f"{component}_energy_j"].sum() / total_j, 0)
-        counts = provenances.value_counts()
-        known = f"{component.upper()} {share} of the joules ({listed(list(counts.index))})"
+        known = f"{component.upper()} {share} ({listed(list(counts.index))})"
         if component not in counting:
-            uncounted.append(known.replace(" of the joules", " of that"))
+            uncounted.append(known)
             continue
         parts.append(known)
         if len(counts) > 1:
             each = [f"{name} in {count(n, 'run')}" for name, n in counts.items()]
             mixed.append(
-                f" {component.upper()} energy is {listed(each)}: differences between those runs "
-                "are in part the meter's."
+                f"{component.upper()} energy is {listed(each)}, so the meters explain part of "
+                "the differences between those runs."
             )
-    in_part = "in part " if len(joules) > 1 else ""
-    text = f"Energy on this page is <em>{html.escape(word)}</em>: {_MEANING[word]}."
-    if in_part:
-        shares = [f"{percent(part_j / total_j, 0)} are {name}" for name, part_j in joules.items()]
-        text = (
-            f"Energy on this page is a sum, called <em>{html.escape(word)}</em> after its weakest "
-            f"part: of its joules, {html.escape(listed(shares))}."
-        )
-        if word == "estimated":
-            text += " What is estimated is what a model makes of time and load."
-    kind = "note" if word in ("measured", "sampled") else "warning"
-    components = f"By component: {listed(parts) or 'none'}.{''.join(mixed)}"
-    if uncounted:
-        components += (
-            f" Metered besides, and by the study's choice not counted: {listed(uncounted)}."
-        )
-    note = admonition(kind, f"Energy here is {in_part}{word}", f"{text} {html.escape(components)}")
-    return with_basis(note, runs)
+    left = [f"Also metered, but not counted: {listed(uncounted)}."] if uncounted else []
+    return [f"By component: {listed(parts) or 'none'}.", *mixed, *left]
 
 
 def admonition(kind: str, title: str, text: str, lines: Iterable[str] = ()) -> Markdown:

@@ -52,7 +52,7 @@ _PAIR_COLUMNS = ("a", "b", "t_p_holm", "dunn_p_holm", "cliffs_delta", "hodges_le
 _WITH_INTERVAL = ("cliffs_delta", "hodges_lehmann_shift")
 _MEDIANS = ("energy_j_per_image", "duration_s_per_image", "power_w", "f1_macro", "emissions_gco2e")
 _SCALED = ("energy_j_per_image", "duration_s_per_image", "emissions_gco2e", "gflops_per_image")
-_WITH_ID = ("architecture", "environment", "group", "a", "b", "condition")
+_WITH_ID = ("architecture", "environment", "group", "a", "b", "condition", "Configuration")
 _VERBATIM = ("run_id", "study", "device_name", "path", "file")
 _MEDIAN_TITLES = tuple(heading(value).partition(" (")[0] for value in _MEDIANS)
 # A spreadsheet reads text with such a beginning as a formula.

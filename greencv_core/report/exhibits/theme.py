@@ -47,8 +47,8 @@ def apply_theme() -> None:
             "xtick.color": INK, "ytick.color": INK,
             "axes.grid": True, "axes.grid.axis": "both", "grid.color": FAINT,
             "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-            "font.size": 10, "axes.labelsize": 10, "legend.fontsize": 9,
-            "xtick.labelsize": 9, "ytick.labelsize": 9,
+            "font.size": 10, "axes.labelsize": 10, "legend.fontsize": 10,
+            "xtick.labelsize": 10, "ytick.labelsize": 10,
             "axes.titlesize": 11, "axes.titlelocation": "left", "legend.frameon": False,
             # Names come from study files and records: a dollar sign must not start a formula.
             "text.parse_math": False,

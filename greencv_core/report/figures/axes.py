@@ -6,13 +6,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from greencv_core.report.exhibits.theme import is_narrow
 
-_NAME_PT = 8
+_NAME_PT = 10
 """Font size of point labels, in points."""
+_RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+"""Ticks of ratios."""
 
 
 def list_environments(runs: pd.DataFrame) -> list[str]:
@@ -54,6 +57,34 @@ def log_scale(axes: Axes, which: str) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 3000 else (1.0, 3.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _with_prefix(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def mark_one(axes: Axes, which: str) -> None:
+    """Put 1, at which a ratio changes sides, among the ticks of a logarithmic axis."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(FixedLocator([tick for tick in _RATIOS if low <= tick <= high]))
+
+
+def name_lines(figure: Figure, axes: Axes) -> None:
+    """Write each line's name at its right end, in its colour, instead of a legend."""
+    figure.draw_without_rendering()
+    lines = axes.get_lines()
+    ends = [(float(x[-1]), float(y[-1])) for x, y in (_numbers(line) for line in lines)]
+    heights = axes.transData.transform(ends)[:, 1] * 72 / figure.dpi
+    lowest = -np.inf
+    for place in np.argsort(heights):
+        height = max(heights[place], lowest + 1.3 * _NAME_PT)
+        lowest = height
+        axes.annotate(
+            str(lines[place].get_label()), ends[place], xytext=(8, height - heights[place]),
+            textcoords="offset points", color=lines[place].get_color(), va="center",
+            fontsize=_NAME_PT,
+        )  # fmt: skip
+
+
+def _numbers(line: Line2D) -> NDArray[np.float64]:
+    return np.asarray(line.get_xydata(), dtype=float).T
 
 
 def _with_prefix(value: float) -> str:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from greencv_core.analysis.choice.pareto import TradeOff
 from greencv_core.analysis.choice.robustness import SpecificationCurve
-from greencv_core.analysis.choice.savings import Saving
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
-from greencv_core.report.exhibits.labels import axis_label, lower_first
+from greencv_core.report.exhibits.labels import axis_label, display_unit, lower_first, people_name
 from greencv_core.report.exhibits.theme import (
-    INK,
     architecture_palette,
     environment_markers,
     legend,
@@ -26,31 +24,36 @@ from greencv_core.report.exhibits.theme import (
 )
 from greencv_core.report.figures.axes import list_environments, log_scale
 from greencv_core.utils.energy import COMPONENTS
-from greencv_core.utils.text import as_opening, percent, quantity
+from greencv_core.utils.text import as_opening, quantity
 
 _ALL_COMPONENTS = "all components"
 """Key of :func:`greencv_core.analysis.energy_definitions` that includes uncounted components."""
 
 
-def trade_off(runs: pd.DataFrame, result: TradeOff, best: Saving | None = None) -> Exhibit | None:
+def trade_off(runs: pd.DataFrame, result: TradeOff) -> Exhibit | None:
     """Show energy per image against correctness: runs, medians with quartiles, Pareto front.
 
-    None where no condition has both. An arrow leads between the two conditions of ``best``.
+    None where no condition has both.
     """
     score = result.correctness
     if result.conditions[["energy_j_per_image", score]].isna().any(axis="columns").all():
         return None
     caption = (
         f"{as_opening(quantity(score))} (0 to 1) against "
-        f"{lower_first(axis_label(runs, 'energy_j_per_image'))}; faint: runs, strong: medians of "
-        "conditions with quartiles; black edge and dashed line: the Pareto front; further left and "
-        "up is better"
+        f"{lower_first(axis_label(runs, 'energy_j_per_image'))}. Faint: runs; strong: medians with "
+        "quartiles; black edge and dashed line: Pareto front. Up and left is better"
     )
-    return figure_exhibit(partial(_draw_trade_off, runs, result, best), caption, runs)
+    return figure_exhibit(partial(_draw_trade_off, runs, result), caption, runs)
 
 
-def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) -> Figure:
+def _draw_trade_off(runs: pd.DataFrame, result: TradeOff) -> Figure:
     score = result.correctness
+    label = axis_label(runs, "energy_j_per_image")
+    factor, _ = display_unit(runs, "energy_j_per_image")
+    runs = runs.assign(energy_j_per_image=factor * runs["energy_j_per_image"])
+    energies = result.conditions.filter(regex="^energy_j_per_image").columns
+    conditions = result.conditions.assign(**factor * result.conditions[energies])
+    result = replace(result, conditions=conditions)
     figure, axes = subplots(figsize=(7.5, 4.8))
     colours, markers = architecture_palette(runs), environment_markers(list_environments(runs))
     for (architecture, environment), part in runs.groupby(["architecture", "environment"]):
@@ -72,45 +75,21 @@ def _draw_trade_off(runs: pd.DataFrame, result: TradeOff, named: Saving | None) 
     dashed: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
     axes.plot(front["energy_j_per_image"], front[score], zorder=3, **dashed)
     log_scale(axes, "x")
-    if named is not None:
-        _draw_arrow(axes, result, named)
-    axes.set_xlabel(axis_label(runs, "energy_j_per_image"))
+    axes.set_xlabel(label)
     axes.set_ylabel(as_opening(quantity(score)))
     handles = [
         *(
-            Line2D([], [], color=colour, marker="o", linestyle="", label=name)
+            Line2D([], [], color=colour, marker="o", linestyle="", label=people_name(name))
             for name, colour in colours.items()
         ),
         *(
-            Line2D([], [], color="0.4", marker=marker, linestyle="", label=name)
+            Line2D([], [], color="0.4", marker=marker, linestyle="", label=people_name(name))
             for name, marker in markers.items()
         ),
         Line2D([], [], **dashed, label="Pareto front"),
     ]
     legend(axes, handles)
     return figure
-
-
-def _draw_arrow(axes: Axes, result: TradeOff, named: Saving) -> None:
-    conditions = result.conditions.set_index(list(result.by))
-    columns = ["energy_j_per_image", result.correctness]
-    ends = [
-        conditions.loc[tuple(end[column] for column in result.by), columns].astype(float).tolist()
-        for end in (named.from_condition, named.to_condition)
-    ]
-    axes.annotate(
-        "", xy=ends[1], xytext=ends[0], zorder=5,
-        arrowprops={
-            "arrowstyle": "-|>", "color": INK, "linewidth": 1.4, "shrinkA": 8, "shrinkB": 8,
-            "connectionstyle": "arc3,rad=0.25",
-        },
-    )  # fmt: skip
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.12 * (high - low))
-    axes.text(
-        0.5, 0.985, f"\N{MINUS SIGN}{percent(named.saving)} energy", transform=axes.transAxes,
-        ha="center", va="top", fontsize=12, fontweight="bold", color=INK,
-    )  # fmt: skip
 
 
 def specification_curve(result: SpecificationCurve, runs: pd.DataFrame) -> Exhibit:
@@ -148,7 +127,7 @@ def _draw_specification_curve(result: SpecificationCurve) -> Figure:
     for row, (choice, level) in enumerate(levels):
         chosen = (table[choice] == level).to_numpy()
         lower.scatter(x[chosen], np.full(chosen.sum(), row), color="0.2", marker="|", s=40)
-    lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=8)
+    lower.set_yticks(range(len(levels)), [level for _, level in levels], fontsize=10)
     lower.invert_yaxis()
     lower.set_xticks([])
     lower.set_xlabel(f"Each column is one of {len(table)} analyses")

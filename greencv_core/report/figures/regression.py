@@ -15,7 +15,13 @@ from greencv_core.analysis.regression.interaction import Interaction
 from greencv_core.analysis.regression.ols import EnergyRegression
 from greencv_core.analysis.selection import weakest_provenance
 from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
-from greencv_core.report.exhibits.labels import axis_label, heading
+from greencv_core.report.exhibits.labels import (
+    axis_label,
+    display_unit,
+    heading,
+    in_display_unit,
+    people_name,
+)
 from greencv_core.report.exhibits.theme import (
     environment_looks,
     is_narrow,
@@ -24,7 +30,15 @@ from greencv_core.report.exhibits.theme import (
     order_by_complexity,
     subplots,
 )
-from greencv_core.report.figures.axes import label_points, list_environments, log_scale, name_ticks
+from greencv_core.report.figures.axes import (
+    label_points,
+    list_environments,
+    log_scale,
+    mark_one,
+    name_lines,
+    name_ticks,
+)
+from greencv_core.utils.text import as_opening
 
 
 def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
@@ -40,6 +54,10 @@ def energy_against_complexity(runs: pd.DataFrame) -> Exhibit:
 
 def _draw_energy_against_complexity(runs: pd.DataFrame) -> Figure:
     figure, panels = subplots(1, 2, sharey=True, figsize=(7.5, 3.9))
+    label = axis_label(runs, "energy_j_per_image")
+    complexity = axis_label(runs, "gflops_per_image")
+    columns = ("energy_j_per_image", "gflops_per_image")
+    runs = runs.assign(**{column: in_display_unit(runs, column) for column in columns})
     looks = environment_looks(list_environments(runs))
     for axes, column in zip(panels, ("gflops_per_image", "parameters"), strict=True):
         for name, look in looks.items():
@@ -53,12 +71,14 @@ def _draw_energy_against_complexity(runs: pd.DataFrame) -> Figure:
                 ends = np.array([x.min(), x.max()])
                 fit = 10**intercept * ends**slope
                 axes.plot(ends, fit, linewidth=1, **look | {"marker": None})
-        axes.set_xlabel(heading(column))
+        axes.set_xlabel(complexity if column == "gflops_per_image" else heading(column))
         log_scale(axes, "x")
         log_scale(axes, "y")
     for axes in panels if is_narrow() else panels[:1]:
-        axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
-    handles = [Line2D([], [], linewidth=1, label=name, **look) for name, look in looks.items()]
+        axes.set_ylabel(label)
+    handles = [
+        Line2D([], [], linewidth=1, label=people_name(name), **look) for name, look in looks.items()
+    ]
     legend_above(figure, handles, min(4, len(handles)))
     return figure
 
@@ -109,13 +129,17 @@ def _draw_interaction(runs: pd.DataFrame) -> Figure:
     figure, axes = subplots()
     medians = (
         runs.groupby(["architecture", "environment"])["energy_j_per_image"].median().unstack()
+        * display_unit(runs, "energy_j_per_image")[0]
     ).reindex(order_by_complexity(runs))
     for name, look in environment_looks(list_environments(runs)).items():
-        axes.plot(medians.index, medians[name], label=name, **look)
+        axes.plot(medians.index, medians[name], label=people_name(name), **look)
     log_scale(axes, "y")
-    name_ticks(axes, list(medians.index))
+    name_ticks(axes, list(map(people_name, medians.index)))
     axes.set_ylabel(axis_label(runs, "energy_j_per_image"))
-    legend(axes)
+    if is_narrow():
+        legend(axes)
+    else:
+        name_lines(figure, axes)
     return figure
 
 
@@ -123,9 +147,9 @@ def simple_effects(result: Interaction, runs: pd.DataFrame) -> Exhibit:
     """Show what each environment takes against the reference, by architecture, with intervals."""
     return figure_exhibit(
         partial(_draw_simple_effects, result),
-        f"Energy per image ({weakest_provenance(runs)}) as a multiple of that in "
+        f"Energy per image ({weakest_provenance(runs)}) as a multiple of that on "
         f"{result.effects['reference'].iloc[0]}, by architecture: ratios of geometric means with "
-        "95% intervals that hold for all at once",
+        "simultaneous 95% intervals; left of the line at 1, less energy",
         runs,
     )
 
@@ -149,14 +173,19 @@ def _draw_simple_effects(result: Interaction) -> Figure:
         axes.errorbar(
             part["ratio"], rows,
             xerr=[part["ratio"] - part["ci_low"], part["ci_high"] - part["ratio"]],
-            **looks[name] | {"linestyle": ""}, capsize=2, label=name,
+            **looks[name] | {"linestyle": ""}, capsize=2, label=people_name(name),
         )  # fmt: skip
     axes.axvline(1, color="0.4", linewidth=1)
-    axes.set_yticks(range(len(architectures)), architectures)
+    axes.set_yticks(range(len(architectures)), list(map(people_name, architectures)))
     axes.invert_yaxis()
     log_scale(axes, "x")
-    axes.set_xlabel(f"Energy per image, times that in {effects['reference'].iloc[0]} (95%)")
-    legend(axes)
+    mark_one(axes, "x")
+    one = people_name(environments[0]) if len(environments) == 1 else "Energy per image"
+    axes.set_xlabel(
+        f"{as_opening(one)}: energy, times that on {people_name(every[0])} (95% intervals)"
+    )
+    if len(environments) > 1:
+        legend(axes)
     return figure
 
 
@@ -164,15 +193,17 @@ def break_even(result: BreakEven, runs: pd.DataFrame) -> Exhibit:
     """Show the ratio of two environments over complexity, the line through it and where it is 1."""
     return figure_exhibit(
         partial(_draw_break_even, result),
-        f"Energy per image ({weakest_provenance(runs)}) in {result.b} as a multiple of that in "
-        f"{result.a}, against GFLOPs per image; every point is an architecture; below 1, "
-        f"{result.b} takes less",
+        f"Energy per image ({weakest_provenance(runs)}) on {result.b} as a multiple of that on "
+        f"{result.a}, against the complexity of the architecture; below 1, energy is lower on "
+        f"{result.b}. Grey: 95% interval of the line; dotted: break-even",
         runs,
     )
 
 
 def _draw_break_even(result: BreakEven) -> Figure:
-    points = result.points
+    factor, _ = display_unit(result.points, "gflops_per_image")
+    unit = axis_label(result.points, "gflops_per_image")
+    points = result.points.assign(gflops_per_image=factor * result.points["gflops_per_image"])
     figure, axes = subplots(figsize=(7.5, 3.8))
     axes.fill_between(
         points["gflops_per_image"], points["low"], points["high"], color="0.9", label="95% of line"
@@ -181,14 +212,15 @@ def _draw_break_even(result: BreakEven) -> Figure:
     axes.scatter(points["gflops_per_image"], points["ratio"], s=36, zorder=3)
     axes.axhline(1, color="0.4", linewidth=1, linestyle="--")
     if result.inside:
-        axes.axvline(result.gflops, color="0.2", linewidth=1, linestyle=":", label="break-even")
+        axes.axvline(
+            factor * result.gflops, color="0.2", linewidth=1, linestyle=":", label="break-even"
+        )
     log_scale(axes, "x")
     log_scale(axes, "y")
-    axes.set(
-        xlabel=heading("gflops_per_image"), ylabel=f"Energy per image\n{result.b} / {result.a}"
-    )
-    legend(axes)
+    mark_one(axes, "y")
+    ends = people_name(result.b), people_name(result.a)
+    axes.set(xlabel=unit, ylabel=f"Energy per image\n{ends[0]} / {ends[1]}")
     ordered = points.sort_values("gflops_per_image")
     places = ordered[["gflops_per_image", "ratio"]].to_numpy()
-    label_points(figure, axes, list(ordered["architecture"]), places)
+    label_points(figure, axes, list(map(people_name, ordered["architecture"])), places)
     return figure

@@ -22,14 +22,15 @@ from greencv_core.analysis.comparison.noninferiority import DEFAULT_MARGIN
 from greencv_core.published.seaa2023.reanalysis import Reanalysis
 from greencv_core.published.seaa2023.runs import IMAGES_PER_EPOCH
 from greencv_core.report.exhibits.exhibit import Exhibit, table_exhibit
-from greencv_core.report.exhibits.labels import heading
+from greencv_core.report.exhibits.labels import heading, with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.tables import table_html, to_csv_frame, with_interval
-from greencv_core.utils.text import F1_DECIMALS, number, percent, quantity
+from greencv_core.utils.text import F1_DECIMALS, number, percent, prefix, quantity
 
 Answer = Decision | Unavailable
 
 _ABSENT = "\N{EN DASH}"
+_TIME = "duration_s_per_image"
 
 
 def decision_panel(decisions: Mapping[str, Answer], accepted_loss: float = DEFAULT_MARGIN) -> HTML:
@@ -80,11 +81,11 @@ def decisions_table(decisions: Mapping[str, Answer]) -> Exhibit:
         data.append(_answers_data(name, answer))
     frame = pd.concat(data, ignore_index=True) if data else pd.DataFrame({"runs": []})
     caption = (
-        "What to train with, by the loss of F1 that is accepted; geometric mean of energy, 95% "
+        "What to train with, by the loss of F1 that you accept; geometric mean of energy, 95% "
         "intervals"
     )
     exhibit = table_exhibit(caption, "".join(parts), to_csv_frame(frame))
-    return replace(exhibit, notes=("n = runs of the condition, in the last column",))
+    return replace(exhibit, notes=("n = runs of the configuration",))
 
 
 def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
@@ -98,7 +99,9 @@ def _source(name: str, answer: Answer) -> dict[str, Any]:
     source: dict[str, Any] = {
         "name": name,
         "asked": [f"{name}: at an accepted loss of up to ", " points of F1"],
-        "about": answer.sentence() if isinstance(answer, Unavailable) else answer.summary(),
+        "about": with_names(
+            answer.sentence() if isinstance(answer, Unavailable) else answer.summary()
+        ),
         "heads": [],
         "steps": [],
     }
@@ -106,10 +109,17 @@ def _source(name: str, answer: Answer) -> dict[str, Any]:
         return source
     plain = answer.to_json()
     for step, plain_step in zip(answer.steps, plain["steps"], strict=True):
+        for text in ("headline", "details"):
+            plain_step[text] = with_names(plain_step[text])
         plain_step["rows"] = [
-            list(cells.values()) for cells in _choice_and_runners_up(answer, step)
+            list(map(with_names, cells.values())) for cells in _choice_and_runners_up(answer, step)
         ]
-    return {**source, **plain, "heads": list(_cells(answer, answer.reference, None))}
+    return {
+        **source,
+        **plain,
+        "about": source["about"],
+        "heads": list(_cells(answer, answer.reference, None)),
+    }
 
 
 def _controls(names: Sequence[str], first: int, start: float, most: float) -> str:
@@ -122,7 +132,7 @@ def _controls(names: Sequence[str], first: int, start: float, most: float) -> st
     # Hidden until the script runs.
     return (
         '<div class="gcv-decision-controls" hidden>'
-        f"<fieldset><legend>Which runs to ask</legend>{sources}</fieldset>"
+        f"<fieldset><legend>Which runs</legend>{sources}</fieldset>"
         "<fieldset><legend>Loss of F1 that I accept</legend>"
         f'<label><span>In points of F1</span> <input type="number" {limits}></label>'
         f'<label><span>The same, by slider</span> <input type="range" {limits}></label>'
@@ -133,9 +143,9 @@ def _controls(names: Sequence[str], first: int, start: float, most: float) -> st
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return (
         f'<div class="gcv-decision-table"{"" if rows else " hidden"}>'
-        "<p>The choice and the next conditions that qualify, from the least energy on. Energy is a "
-        "geometric mean, time and power are medians. The interval of the choice allows for its "
-        "being picked, those of the others are of each pair alone.</p>"
+        "<p>The recommended configuration and the next ones that qualify, by energy. Energy is a "
+        "geometric mean; time and power are medians. The interval for the recommended "
+        "configuration is corrected for selection; the other rows' are not.</p>"
         '<div class="gcv-table" tabindex="0" role="region" aria-label="Choice and runners-up">'
         f"{table_html(pd.DataFrame(rows, columns=heads))}</div></div>"
     )
@@ -154,19 +164,32 @@ def _cells(decision: Decision, place: int, saving: Saving | None) -> dict[str, s
     candidate = decision.candidates[place]
     of_each = "" if _alike(decision) else f"\n{candidate.provenance}"
     return {
-        "Condition": candidate.name,
-        _heading(decision, ENERGY): number(candidate.energy_j_per_image) + of_each,
+        "Configuration": candidate.name,
+        _heading(decision, ENERGY): _scaled(decision, ENERGY, candidate.energy_j_per_image)
+        + of_each,
         "Saving (95%)": "reference" if place == decision.reference else _saving(saving),
         f"Mean {quantity(decision.correctness)}": f"{candidate.correctness:.{F1_DECIMALS}f}",
         "Loses at most (points)": f"{100 * candidate.loss_high:.2f}",
-        _heading(decision, "duration_s_per_image"): _number(candidate.duration_s_per_image),
+        _heading(decision, _TIME): _scaled(decision, _TIME, candidate.duration_s_per_image),
         _heading(decision, "power_w"): _number(candidate.power_w) + of_each,
         "n": f"{candidate.n}",
     }
 
 
 def _heading(decision: Decision, column: str) -> str:
-    return heading(column, decision.provenance if _alike(decision) else None)
+    provenance = decision.provenance if _alike(decision) else None
+    return heading(column, provenance, sign=_unit(decision, column)[1])
+
+
+def _unit(decision: Decision, column: str) -> tuple[float, str]:
+    """Return factor and prefix of the unit of a column of the candidates."""
+    if column not in (ENERGY, _TIME):
+        return 1.0, ""
+    return prefix(min(getattr(candidate, column) for candidate in decision.candidates))
+
+
+def _scaled(decision: Decision, column: str, value: float) -> str:
+    return _number(_unit(decision, column)[0] * value)
 
 
 def _alike(decision: Decision) -> bool:
@@ -178,10 +201,10 @@ def _answers(decision: Decision) -> pd.DataFrame:
     rows = []
     for step, following in zip(decision.answers, (*decision.answers[1:], None), strict=True):
         loss = {"Accepted loss (points)": _range(step, following)}
-        none = {"Condition": "none can be recommended"}
+        none = {"Configuration": "none can be recommended"}
         rows.append(loss | next(iter(_choice_and_runners_up(decision, step)), none))
     # Time and power are in the panel: the table is to fit on a page.
-    hidden = {_heading(decision, column) for column in ("duration_s_per_image", "power_w")}
+    hidden = {_heading(decision, column) for column in (_TIME, "power_w")}
     cells = _cells(decision, decision.reference, None)
     shown = [*loss, *(column for column in cells if column not in hidden)]
     return pd.DataFrame(rows, columns=shown).fillna("")
@@ -231,9 +254,8 @@ def _number(value: float) -> str:
 
 
 def _paragraph(title: str, text: str) -> str:
-    return (
-        f'<p class="{NO_FORMULAS}"><strong>{html.escape(title)}</strong>: {html.escape(text)}</p>'
-    )
+    text = html.escape(with_names(text))
+    return f'<p class="{NO_FORMULAS}"><strong>{html.escape(title)}</strong>: {text}</p>'
 
 
 def _for_a_script(data: Mapping[str, Any]) -> str:

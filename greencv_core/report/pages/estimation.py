@@ -21,26 +21,26 @@ from greencv_core.estimation.evaluate import (
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.seaa2023.followup import PUBLISHED_PRE_RMSE_KJ
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
-from greencv_core.report.exhibits.markdown import admonition, bullet_list, paragraph
+from greencv_core.report.exhibits.markdown import bullet_list, paragraph
 from greencv_core.report.exhibits.tables import collapsible_tables, show_table, to_csv_frame
 from greencv_core.report.pages.reanalysis import missing_note
-from greencv_core.utils.text import count, listed, number, percent
+from greencv_core.utils.text import count, decimals, number, percent
 
 ORACLE_LABELS: dict[OracleMode, str] = {
-    "known": "the true epochs and duration told to every method",
-    "withheld": "the end withheld from every method",
-    "believed": "every method told the epochs that ours believes in",
+    "known": "every method is given the true epochs and duration",
+    "withheld": "no method knows the final duration",
+    "believed": "every method is given the epochs that ours expects",
 }
 NOVELTY_LABELS: dict[HeldOut, str] = {
-    "run": "Single runs new",
-    "condition": "Conditions new",
-    "architecture": "Architecture new",
-    "environment": "Environment new",
+    "run": "Random runs are new",
+    "condition": "A condition is new",
+    "architecture": "An architecture is new",
+    "environment": "An environment is new",
 }
 SHORT_ORACLE_LABELS: dict[OracleMode, str] = {
-    "known": "end told",
-    "withheld": "end withheld",
-    "believed": "our belief of epochs told",
+    "known": "duration known",
+    "withheld": "duration unknown",
+    "believed": "our expected epochs",
 }
 _SHOWN: tuple[HeldOut, ...] = ("architecture", "environment")
 _REGRESSIONS = ("PRE, power", "PRE, epoch energy", OURS)
@@ -59,7 +59,7 @@ def errors_table(scores: Scores, held_out: HeldOut, oracle: OracleMode) -> Exhib
         return None
     caption = (
         "Mean absolute percentage error of the energy by the share of the time that has passed; "
-        f"{HELD_OUT[held_out]}, {ORACLE_LABELS[oracle]}. An asterisk: the least"
+        f"{HELD_OUT[held_out]}, {ORACLE_LABELS[oracle]}. * = lowest error in the column"
     )
     return show_table(_errors(scores, held_out, oracle), caption, runs=scored_runs(scores))
 
@@ -73,7 +73,7 @@ def _errors(scores: Scores, held_out: HeldOut, oracle: OracleMode) -> pd.DataFra
         moment = "before" if share == 0 else percent(share, 0)
         frame[moment] = [_share(e) + (" *" if e == best else "") for e in errors[share].to_numpy()]
     frame.loc[len(frame)] = [
-        "Our 95% intervals held", *(_share(value) for value in coverage.to_numpy())
+        "Coverage of our 95% intervals", *(_share(value) for value in coverage.to_numpy())
     ]  # fmt: skip
     return frame
 
@@ -123,8 +123,8 @@ def held_out_table(scores: Scores) -> Exhibit:
     ]
     return show_table(
         frame,
-        "The true epochs and duration told: mean absolute percentage error and, below, root mean "
-        "square error",
+        "Every method is given the true epochs and duration: mean absolute percentage error and, "
+        "below, root mean square error",
     )
 
 
@@ -137,13 +137,15 @@ def follow_up_table(errors: pd.DataFrame) -> Exhibit:
             "RMSE (kJ), follow-up": errors["published_rmse_kj"].map(number),
             "RMSE (kJ), public logs": errors["rmse_kj"].map(number),
             "Mean absolute error": errors["mape"].map(_share),
-            "Mean signed error": errors["bias"].map(lambda value: f"{100 * value:+.1f}%"),
+            "Mean signed error": errors["bias"].map(
+                lambda value: f"{decimals(100 * value, 1, signed=True)}%"
+            ),
         }
     )
     return show_table(
         frame,
-        "Told the true duration and epochs, and the whole training's utilisation, as in the "
-        "follow-up",
+        "Errors if a method is given the true duration, epochs and utilisation of the whole run, "
+        "as in the follow-up",
     )
 
 
@@ -152,7 +154,9 @@ def coverage_sentences(scores: Scores) -> Markdown:
     """State the coverage of our intervals, with the end known and withheld."""
     oracles: tuple[OracleMode, ...] = ("known", "withheld")
     return bullet_list(
-        scores.coverage_sentence(one, f"the {SHORT_ORACLE_LABELS[one]}") for one in oracles
+        scores.coverage_sentence(one, SHORT_ORACLE_LABELS[one])
+        for one in oracles
+        if not scores.calibration(one).empty
     )
 
 
@@ -163,12 +167,12 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
     limit, used = by_method.loc["TDP x time"], by_method.loc["TDP x utilisation x time"]
     step = by_method.loc["STEP, epoch energy"]
     text = (
-        f"The power limit times the time errs by {percent(limit['mape'], 1)} on average, although "
-        f"it is told the time, and nearly always too high ({100 * limit['bias']:+.1f}%): few "
-        f"trainings draw what the limit allows. Times the utilisation it errs by "
-        f"{percent(used['mape'], 1)}, in both directions: a device draws power when it is idle, "
-        f"and utilisation counts a kernel that uses a part of it as the whole. Their root mean "
-        f"square errors are {number(limit['rmse_kj'] / step['rmse_kj'])} and "
+        f"Power limit times duration is off by {percent(limit['mape'], 1)} on average, nearly "
+        f"always too high (bias {decimals(100 * limit['bias'], 1, signed=True)}%), because few "
+        "runs draw the full limit. Multiplied by the utilisation, it is off by "
+        f"{percent(used['mape'], 1)} in both directions: an idle device draws power, and "
+        "utilisation counts a partly used device as busy. Their root mean square "
+        f"errors are {number(limit['rmse_kj'] / step['rmse_kj'])} and "
         f"{number(used['rmse_kj'] / step['rmse_kj'])} times that of STEP, in the follow-up "
         f"{number(limit['published_rmse_kj'] / step['published_rmse_kj'])} and "
         f"{number(used['published_rmse_kj'] / step['published_rmse_kj'])} times."
@@ -176,8 +180,8 @@ def practice_sentence(errors: pd.DataFrame, scores: Scores | Unavailable) -> Mar
     if isinstance(scores, Scores) and "architecture" in held_out_kinds(scores):
         flops = scores.by_share("architecture", "known").loc["FLOPs"].iloc[0]
         text += (
-            f" Operations alone, at the joules that others took for one, miss an architecture by "
-            f"{percent(flops, 0)}: how many an architecture gets out of a joule varies more than "
+            f" Operations alone, at the joules per operation of other runs, are off by "
+            f"{percent(flops, 0)} for a new architecture: operations per joule vary more than "
             "their number."
         )
     return paragraph(text)
@@ -195,35 +199,47 @@ def conclusions(scores: Scores | Unavailable, oracle: OracleMode) -> Markdown:
 @skip_unavailable
 def verdict(scores: Scores) -> Markdown:
     """State whether energy can be predicted before training and early in it."""
-    table = scores.table
-    ours = table[(table["method"] == OURS) & (table["oracle"] == "known")]
-    errors = ours.pivot(index="held_out", columns="share", values="mape")
-    parts = [
-        f"{percent(errors.loc[kind, 0.0], 1)} before it begins and "
-        f"{percent(errors.loc[kind, EARLY], 1)} after a tenth of it where {HELD_OUT[kind]}"
-        for kind in held_out_kinds(scores)
-    ]
     worst, where = worst_condition(scores, "known", EARLY)
-    answer = "Yes" if worst < KNOWN_WITHIN else "In part"
+    answer = "Yes" if worst < KNOWN_WITHIN else "Partly"
     return paragraph(
-        f"{answer}, as far as it is known how long the training lasts: the mean absolute error of "
-        f"the {OURS} is {listed(parts)}. After a tenth of it, it is {percent(worst, 1)} in the "
-        f"worst condition, {where}. How long a training lasts that may stop early remains unknown "
-        "for longer."
+        f"{answer}, if the duration is known: after {percent(EARLY, 0)} of the time, our "
+        f"{OURS} is off by at most {percent(worst, 1)} on average in any condition ({where}).",
+        "How long a run with early stopping lasts stays uncertain for longer.",
     )
 
 
+@skip_unavailable
+def verdict_table(scores: Scores) -> Exhibit:
+    """Return our mean error before training and early in it, by what is new."""
+    table = scores.table
+    ours = table[(table["method"] == OURS) & (table["oracle"] == "known")]
+    errors = ours.pivot(index="held_out", columns="share", values="mape")
+    kinds = held_out_kinds(scores)
+    frame = pd.DataFrame(
+        {
+            "What is new": [NOVELTY_LABELS[kind] for kind in kinds],
+            "Before training": [percent(errors.loc[kind, 0.0], 1) for kind in kinds],
+            f"After {percent(EARLY, 0)} of the time": [
+                percent(errors.loc[kind, EARLY], 1) for kind in kinds
+            ],
+        }
+    )
+    caption = (
+        f"Mean absolute error of the energy predicted by the {OURS}, with the duration known, by "
+        "what is new to it"
+    )
+    return show_table(frame, caption, runs=scored_runs(scores))
+
+
 def published_note(trajectories: Sequence[Trajectory] | Unavailable) -> Markdown:
-    """Return a box on the data of the page's first part, or on how to get them."""
+    """Return a line on the published runs that the page uses, or on how to get them."""
     if isinstance(trajectories, Unavailable):
         return missing_note(trajectories, "This part of the page is empty without them.")
     tasks = [trajectory.task for trajectory in trajectories]
-    return admonition(
-        "note",
-        "Energy in the first part is published",
-        f"{count(len(trajectories), 'training')} of {len({task.architecture for task in tasks})} "
-        f"architectures in {len({task.environment for task in tasks})} environments, whose power "
-        "was logged once a second; energy is that of the GPU's board.",
+    return paragraph(
+        f"Energy in these scores is published (GPU board, logged once a second): "
+        f"{count(len(trajectories), 'run')} of {len({task.architecture for task in tasks})} "
+        f"architectures in {len({task.environment for task in tasks})} environments."
     )
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from greencv_core.estimation.evaluate import EARLY, OURS, OracleMode, Scores
 from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit, skip_unavailable
+from greencv_core.report.exhibits.labels import people_name
 from greencv_core.report.exhibits.theme import (
     DASHES,
     MARKERS,
@@ -41,7 +42,7 @@ def errors_figure(scores: Scores, oracle: OracleMode) -> Exhibit | None:
     if not held_out_kinds(scores):
         return None
     caption = (
-        "Mean absolute error (%, logarithmic axis) of each method's estimate of a training's "
+        "Mean absolute error (%, logarithmic axis) of each method's estimate of a run's "
         "energy, against the share of its time that has passed (%), by what is new to the method; "
         f"{ORACLE_LABELS[oracle]}"
     )
@@ -69,7 +70,7 @@ def _draw_errors(scores: Scores, oracle: OracleMode) -> Figure:
     for axes in panels.flat[len(kinds) :]:
         axes.set_visible(False)
     figure.supylabel(f"Mean absolute error (%), {SHORT_ORACLE_LABELS[oracle]}", fontsize=10)
-    figure.supxlabel("Share of the training's time that has passed (%)", fontsize=10)
+    figure.supxlabel("Share of the run that has passed (%)", fontsize=10)
     handles = [Line2D([], [], **looks[method]) for method in methods]
     legend_above(figure, handles, 3)
     return figure
@@ -99,8 +100,8 @@ def calibration_figure(scores: Scores) -> Exhibit | None:
         return None
     caption = (
         f"Share of the true energies inside the intervals of the {OURS} (%), against the share "
-        "that the intervals claim to hold (%), by what is new; on the dotted line the claim is "
-        "true, above it the intervals are wider than need be"
+        "that they should contain (%), by what is new. Dotted line: ideal; above it, intervals are "
+        "wider than necessary. Grey: other methods"
     )
     return figure_exhibit(partial(_draw_calibration, scores, oracles), caption, scored_runs(scores))
 
@@ -123,9 +124,9 @@ def _draw_calibration(scores: Scores, oracles: Sequence[OracleMode]) -> Figure:
                 color=colours[kind], marker=MARKERS[i], markersize=5, label=NOVELTY_LABELS[kind],
             )  # fmt: skip
         axes.plot([45, 100], [45, 100], color="0.3", linewidth=1, linestyle=":")
-        axes.set(xlabel="Interval claims to hold (%)", xlim=(45, 101), ylim=(0, 102))
+        axes.set(xlabel="Nominal coverage (%)", xlim=(45, 101), ylim=(0, 102))
         axes.set_title(as_opening(SHORT_ORACLE_LABELS[one]))
-    panels.flat[0].set_ylabel("True energy lay inside (%)")
+    panels.flat[0].set_ylabel("Observed coverage (%)")
     handles, _ = panels.flat[0].get_legend_handles_labels()
     handles.append(Line2D([], [], color="0.8", linewidth=0.8, label="other methods"))
     legend_above(figure, handles, 3)
@@ -139,8 +140,8 @@ def estimates_figure(scores: Scores, share: float = EARLY) -> Exhibit | None:
         return None
     caption = (
         f"Energy estimated after {percent(share, 0)} of the time (kJ) against the true energy "
-        "(kJ), both axes logarithmic, by method, with the architecture new to it and the end told; "
-        "on the dotted line the estimate is true"
+        "(kJ), both axes logarithmic, by method, with the architecture new to it and the duration "
+        "known; dotted line: estimate equals truth"
     )
     return figure_exhibit(partial(_draw_estimates, scores, share), caption, scored_runs(scores))
 
@@ -164,11 +165,12 @@ def _draw_estimates(scores: Scores, share: float) -> Figure:
             part = estimates[estimates["architecture"] == name]
             axes.scatter(
                 part["energy_j"] / 1e3, part["estimate_j"] / 1e3,
-                color=colours[name], marker=MARKERS[i % len(MARKERS)], s=12, alpha=0.6, label=name,
+                color=colours[name], marker=MARKERS[i % len(MARKERS)], s=12, alpha=0.6,
+                label=people_name(name),
             )  # fmt: skip
         axes.plot(ends, ends, color="0.3", linewidth=1, linestyle=":")
         axes.set(xscale="log", yscale="log")
-        axes.set_title(method, fontsize=8.5)
+        axes.set_title(method, fontsize=9)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())

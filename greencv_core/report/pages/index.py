@@ -1,207 +1,240 @@
-"""The front page: short answers, and a saving in everyday terms."""
+"""The front page: the answer, the published claim, this machine's savings, and their limits."""
 
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 
-from greencv_core.analysis import Comparison, Interaction, Saving, SavingsWithoutLoss, Unavailable
-from greencv_core.analysis.describe import environments_sentence
-from greencv_core.analysis.selection import runs_of, weakest_provenance
+from greencv_core.analysis import Decision, Saving, Unavailable
+from greencv_core.analysis.choice.savings import best_against_worst
+from greencv_core.analysis.comparison.noninferiority import NonInferiority, non_inferiority
+from greencv_core.analysis.describe import counted_components
+from greencv_core.analysis.selection import runs_of
 from greencv_core.analysis.study_results import StudyResults
-from greencv_core.analysis.units import log_units, mark_units
+from greencv_core.analysis.units import mark_units, run_units
+from greencv_core.published.evidence_results import EvidenceResults, saves
+from greencv_core.published.seaa2023.history import VERSIONS
+from greencv_core.published.seaa2023.reanalysis import CORRECTED, CORRECTNESS, Reanalysis
 from greencv_core.report.exhibits.exhibit import Exhibit
-from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.tables import show_table, with_interval
-from greencv_core.utils.energy import J_PER_KWH
-from greencv_core.utils.text import as_opening, count, listed, number, percent, quantity
+from greencv_core.report.exhibits.labels import people_name, with_names
+from greencv_core.report.exhibits.markdown import NO_FORMULAS, energy_sentence, paragraph
+from greencv_core.report.exhibits.tables import show_table
+from greencv_core.study.schema import Study
+from greencv_core.utils.energy import COMPONENTS
+from greencv_core.utils.text import (
+    F1_DECIMALS,
+    count,
+    duration,
+    listed,
+    number,
+    percent,
+    quantity,
+    with_unit,
+)
 
-_UNKNOWN = "These runs cannot tell"
+SAVINGS_AT_A_MARGIN = ("evidence", "how-much-can-be-saved-at-a-small-loss-of-correctness")
+HARDWARE = ("evidence", "does-larger-hardware-suit-complex-architectures")
+DECISION, REANALYSIS = ("decision", "in-short"), ("reanalysis", "in-short")
+"""Page and section on which a link of the front page lands."""
+LOSSES = (0.01, 0.02, 0.03, 0.05)
+"""Accepted losses of correctness on the front page."""
 
 
-def answer_cards(results: StudyResults) -> HTML:
-    """Return the two questions with their answers, side by side where there is room."""
-
-    def architecture(of: StudyResults) -> str:
-        rq1 = of.rq1
-        return architecture_verdict(rq1.energy, rq1.largest_saving, rq1.savings_without_loss)
-
-    def environment(of: StudyResults) -> str:
-        return environment_verdict(of.rq2.interaction)
-
-    cards = (
-        (
-            "Does the architecture matter?",
-            architecture(results),
-            comparison_sentence(results.rq1.within) + disturbed_sentence(results, architecture),
-            "rq1_architecture",
-        ),
-        (
-            "Does the training environment matter?",
-            environment(results),
-            environments_sentence(results.runs) + disturbed_sentence(results, environment),
-            "rq2_environment",
-        ),
+def answer(evidence: EvidenceResults, results: StudyResults) -> HTML:
+    """Return the answer in three sentences: published measurements first, then this machine."""
+    found = (
+        (_measured_savings(evidence), SAVINGS_AT_A_MARGIN),
+        (_measured_hardware(evidence), HARDWARE),
+        (own_saving(results), DECISION),
     )
-    shown = "".join(
-        f'<div class="gcv-answer"><p class="gcv-question">{html.escape(question)}</p>'
-        f'<p class="gcv-verdict">{html.escape(verdict)}</p>'
-        f"<p>{html.escape(sentence)}</p>"
-        f'<p><a href="{page}.ipynb">The evidence<span class="gcv-unseen">: '
-        f"{html.escape(question)}</span></a></p></div>"
-        for question, verdict, sentence, page in cards
+    return HTML(
+        f'<div class="gcv-lead {NO_FORMULAS}">'
+        + "".join(_linked(sentence, target) for sentence, target in found)
+        + "</div>"
     )
-    return HTML(f'<div class="gcv-answers {NO_FORMULAS}">{shown}</div>')
 
 
-def disturbed_sentence(results: StudyResults, verdict: Callable[[StudyResults], str]) -> str:
-    """State what disturbed runs mean for an answer: the one with all runs, if some are left out."""
-    selection, every = results.selection, results.with_disturbed
-    text = selection.disturbed_clause()
-    if every is not None:
-        n = selection.left_out_as_disturbed
-        verb = "is" if n == 1 else "are"
-        text += f" {count(n, 'disturbed run')} {verb} left out. With all runs: "
-        text += "the same answer." if verdict(every) == verdict(results) else verdict(every)
-    return text
+def _linked(sentence: str, target: tuple[str, str]) -> str:
+    text = html.escape(with_names(sentence))
+    page, anchor = target
+    about = html.escape(with_names(sentence).partition(":")[0])
+    return (
+        f'<p>{text} <a href="{page}.ipynb#{anchor}">Evidence'
+        f'<span class="gcv-unseen">: {about}</span></a></p>'
+    )
 
 
-def architecture_verdict(
-    differs: Comparison | Unavailable,
-    largest: Saving | Unavailable,
-    harmless: SavingsWithoutLoss | Unavailable,
-) -> str:
-    """State briefly whether the architecture matters."""
-    if isinstance(differs, Unavailable) or isinstance(largest, Unavailable):
-        return f"{_UNKNOWN}."
-    if not differs.significant:
-        return "No difference is shown."
-    if isinstance(harmless, SavingsWithoutLoss) and harmless.best and harmless.shown:
-        best = harmless.best
+def _measured_savings(evidence: EvidenceResults) -> str:
+    savings = [saving.saving for saving in evidence.savings if saves(saving)]
+    if not savings:
+        return "No published measurement shows a saving at a small loss of correctness."
+    return (
+        f"Architecture: in {len(savings)} of {len(evidence.savings)} published environments, "
+        f"another architecture saves {percent(min(savings), 0)} to {percent(max(savings), 0)} of "
+        f"the measured energy and loses at most {100 * evidence.margin:g} points of correctness."
+    )
+
+
+def _measured_hardware(evidence: EvidenceResults) -> str:
+    if not evidence.scaling:
+        return "No published measurement compares hardware."
+    suits = sum(effect.ci_high < 0 for effect in evidence.scaling)
+    opposite = sum(effect.ci_low > 0 for effect in evidence.batches)
+    pairs = count(len(evidence.batches), "pair")
+    against = f"; {opposite} of {pairs} of GPU generations show the opposite" if opposite else ""
+    return (
+        f"Environment: in {suits} of {count(len(evidence.scaling), 'published comparison')}, the "
+        f"larger machine needs relatively less energy as architectures grow (measured){against}."
+    )
+
+
+def own_saving(results: StudyResults) -> str:
+    """Return what this study recommends at its margin, as the decision page does."""
+    decision = results.decision
+    if isinstance(decision, Unavailable):
+        return f"This machine: {decision.sentence()}"
+    step, reference = decision.step(results.margin), decision.candidates[decision.reference]
+    points = f"{100 * results.margin:g} points"
+    word = f"{decision.provenance} energy"
+    if step.choice is None:
         return (
-            f"Yes: {best.to_condition['architecture']} takes {percent(best.saving, 0)} less energy "
-            f"than {best.from_condition['architecture']}, and both are shown to be within "
-            f"{100 * harmless.margin:g} points of the best mean {quantity(harmless.correctness)}."
+            f"This machine ({word}): with these runs, no configuration can be shown to lose "
+            f"at most {points} of F1."
         )
+    chosen = decision.candidates[step.choice]
+    if step.saving is None:
+        return (
+            f"This machine ({word}): no configuration with less energy than {reference.name} is "
+            f"shown to stay within {points} of the best F1."
+        )
+    verb = "uses" if step.saving.ci_low > 0 else "used"
+    saved = f"{percent(abs(step.saving.saving), 0)} {'less' if step.saving.saving > 0 else 'more'}"
     return (
-        f"Yes: {largest.cheap} takes {percent(largest.saving, 0)} less energy than {largest.dear}. "
-        "But no saving is shown to be free of a loss of correctness."
+        f"This machine ({word}): {chosen.name} {verb} {saved} energy than {reference.name}, the "
+        f"best by F1, and its F1 is at most {100 * chosen.loss_high:.1f} points lower."
     )
 
 
-def environment_verdict(crossed: Interaction | Unavailable) -> str:
-    """State briefly whether the training environment matters."""
-    if isinstance(crossed, Unavailable):
-        return f"{_UNKNOWN}."
-    sure = crossed.sure
-    if sure.empty:
-        return "No difference is shown."
-    largest = sure.loc[np.log(sure["ratio"]).abs().idxmax()]
-    pair = [largest["environment"], largest["reference"]]
-    less, more = pair if largest["ratio"] < 1 else pair[::-1]
-    text = f"Yes: with {largest['architecture']}, {less} takes {_saving(largest, more)}"
-    same = (sure["environment"] == pair[0]) & (sure["reference"] == pair[1])
-    against = sure[same & ((sure["ratio"] < 1) != (largest["ratio"] < 1))]
-    if len(against):
-        other = against.loc[np.log(against["ratio"]).abs().idxmax()]
-        text += f"; with {other['architecture']}, {more} takes {_saving(other, less)}"
-    return f"{text}. A difference is shown for {crossed.shown()} (95% intervals for all at once)."
-
-
-def _saving(effect: pd.Series, dearer: str) -> str:
-    """Return what the cheaper environment of a pair saves, with its interval."""
-    ends = [effect["ratio"], effect["ci_low"], effect["ci_high"]]
-    if effect["ratio"] > 1:
-        ends = [1 / ends[0], 1 / ends[2], 1 / ends[1]]
-    saving, high, low = (percent(1 - end, 0) for end in ends)
-    return f"{saving} less energy than {dearer} ({low} to {high})"
-
-
-def headlines_table(results: StudyResults) -> Exhibit | HTML:
-    """Return the savings that the pages of this report name."""
-    found = results.headlines
-    if found["saving"].isna().all():
-        return HTML("<p>These runs allow no saving to be named.</p>")
-    every = results.with_disturbed
-    frame = pd.DataFrame(
-        {
-            "Number": found["number"].map(as_opening) + ", " + found["among"],
-            "Saves, against": found["saves"] + "\n" + found["against"],
-            "Saving (95%)": _savings(found),
-            "n": found["n_to"].map("{:.0f}".format)
-            + " and "
-            + found["n_from"].map("{:.0f}".format),
-            **({} if every is None else {"With all runs": _with_all_runs(found, every)}),
-        }
-    )[found["saving"].notna().to_numpy()]
-    caption = f"Savings of energy per image that the pages name; energy {results.provenance}"
-    return show_table(frame.reset_index(drop=True), caption, data=found, runs=results.runs)
-
-
-def _with_all_runs(found: pd.DataFrame, every: StudyResults) -> list[str]:
-    """Return the same savings with the disturbed runs; the pair is named if it is another one."""
-    number, pair = ["number", "among"], ["saves", "against"]
-    others = found[number].merge(every.headlines, how="left", on=number)
-    same = (others[pair] == found[pair].to_numpy()).all(axis=1)
-    return [
-        _UNKNOWN
-        if math.isnan(other["saving"])
-        else saving + ("" if is_same else f"\n{other['saves']}\nagainst {other['against']}")
-        for (_, other), saving, is_same in zip(
-            others.iterrows(), _savings(others), same, strict=True
-        )
-    ]
-
-
-def _savings(found: pd.DataFrame) -> list[str]:
-    columns = found[["saving", "ci_low", "ci_high"]]
-    return [with_interval(percent, *row) for row in columns.itertuples(index=False)]
-
-
-def everyday_table(runs: pd.DataFrame, saving: Saving, price_eur_per_kwh: float) -> Exhibit:
-    """Return the energy, emissions and cost of a saving's conditions for a billion images.
-
-    A billion is on the scale of research trainings; emissions use each run's own carbon intensity.
-    """
-    provenance = weakest_provenance(runs)
-    marked = mark_units(runs)
-    compared = [runs_of(marked, end) for end in (saving.from_condition, saving.to_condition)]
-    intensities = [part["carbon_intensity_gco2e_per_kwh"] for part in compared]
-    weighted = [
-        part.assign(energy_j_per_image=part["energy_j_per_image"] * intensity)
-        for part, intensity in zip(compared, intensities, strict=True)
-    ]
-    energies_kwh, emissions = (
-        [math.exp(log_units(part, "energy_j_per_image").mean()) * 1e9 / J_PER_KWH for part in parts]
-        for parts in (compared, weighted)
+def published_claim(reanalysis: Reanalysis | Unavailable, margin: float) -> HTML:
+    """Return the original's first claim and what is left of it, one line each."""
+    first = VERSIONS[0]
+    claim = f"Published in {first.date}: {first.said} of the energy can be saved."
+    left = "What remains is not known without the original study's data."
+    if not isinstance(reanalysis, Unavailable):
+        corrected = best_against_worst(reanalysis.runs(CORRECTED), correctness=CORRECTNESS)
+        left = _remains(corrected, _loss(reanalysis, corrected, margin), margin)
+    return HTML(
+        f'<p class="gcv-claim {NO_FORMULAS}"><s>{html.escape(claim)}</s><br>'
+        f"<strong>{html.escape(with_names(left))}</strong> "
+        f'<a href="{REANALYSIS[0]}.ipynb#{REANALYSIS[1]}">'
+        "Re-analysis</a></p>"
     )
-    for column in (energies_kwh, emissions):
-        column.append(column[0] - column[1])
-    stated = listed([number(i) for i in sorted(pd.concat(intensities).dropna().unique())])
-    frame = pd.DataFrame(
-        {
-            "Training": [saving.dear, saving.cheap, "Saved"],
-            f"Energy (kWh, {provenance})": energies_kwh,
-            "Emissions (gCO2e)": emissions,
-            "Cost (EUR)": [energy_kwh * price_eur_per_kwh for energy_kwh in energies_kwh],
-        }
+
+
+def _remains(corrected: Saving, loss: NonInferiority, margin: float) -> str:
+    shown = "is" if loss.passes else "is not"
+    return (
+        f"What remains: {percent(corrected.saving, 0)} of the GPU's energy, and a loss of F1 that "
+        f"{shown} shown to be below {100 * margin:g} points."
     )
+
+
+def _loss(reanalysis: Reanalysis, corrected: Saving, margin: float) -> NonInferiority:
+    runs = mark_units(reanalysis.runs())
+    ends = (corrected.from_condition, corrected.to_condition)
+    dear, cheap = (run_units(runs_of(runs, end), CORRECTNESS) for end in ends)
+    return non_inferiority(dear, cheap, margin)
+
+
+def savings_by_loss(results: StudyResults) -> Exhibit | Markdown:
+    """Return what accepting a loss of F1 saves, by the same decision as the decision page."""
+    decision = results.decision
+    if isinstance(decision, Unavailable):
+        return paragraph(decision.sentence())
+    reference, name = decision.candidates[decision.reference], quantity(decision.correctness)
+    rows = [_row("none: the best F1", decision, decision.reference, None)]
+    for loss in LOSSES:
+        step = decision.step(loss)
+        points = f"{100 * loss:g} point{'s' if loss > 0.01 else ''}"
+        rows.append(_row(points, decision, step.choice, step.saving))
     caption = (
-        "What a billion images like this study's would take, on this machine, by the mean energy "
-        f"per image; at {stated or 'unknown'} gCO2e/kWh and {price_eur_per_kwh:g} EUR/kWh"
+        f"Energy per image ({decision.provenance}) saved against {reference.name}, which has the "
+        f"highest mean {name}, by the loss of F1 that you accept; 95% intervals"
     )
-    return show_table(frame, caption, runs=runs)
+    return show_table(pd.DataFrame(rows).fillna(""), caption, runs=results.runs)
 
 
-def comparison_sentence(within: pd.DataFrame) -> str:
-    """State on which device and in which environment architectures were compared."""
-    names = list(map(str, within["architecture"].unique()))
+def _row(
+    loss: str, decision: Decision, choice: int | None, saving: Saving | None
+) -> dict[str, str]:
+    row = {"Accepted loss": loss}
+    if choice is None:
+        return row | {"Train": "none can be shown to qualify"}
+    chosen = decision.candidates[choice]
+    saves = "\N{EN DASH}" if choice == decision.reference else "0%"
+    if saving is not None:
+        low, high = percent(saving.ci_low), percent(saving.ci_high)
+        saves = f"{percent(saving.saving)} ({low} to {high})"
+    return row | {
+        "Train": people_name(chosen.name),
+        f"Energy saved ({decision.provenance})": saves,
+        "Energy per image": with_unit(chosen.energy_j_per_image, "J"),
+        "Mean F1": f"{chosen.correctness:.{F1_DECIMALS}f}",
+    }
+
+
+def trust(results: StudyResults, study: Study, planned: int) -> Markdown:
+    """Return how the energy is known, which runs were disturbed, and what was trained."""
+    runs = results.runs
+    points = {
+        "Energy": f"{_watts(runs) or energy_sentence(runs)}",
+        "Runs": f"{results.selection.sentence(planned)} {_disturbed(results)}",
+        "Data": _data(runs, study),
+    }
+    lines = [f"- **{word}.** {paragraph(text).data}" for word, text in points.items()]
+    return Markdown("\n".join(lines))
+
+
+def _watts(runs: pd.DataFrame) -> str:
+    """Return what an estimate without any meter assumes; empty if something was metered."""
+    counted = [c for c in COMPONENTS if c in counted_components(runs)]
+    if not counted or any(not runs[f"{c}_provenance"].eq("estimated").all() for c in counted):
+        return ""
+    powers, shares = [], []
+    for component in counted:
+        energy_j = runs[f"{component}_energy_j"]
+        watts = energy_j / runs["duration_s"]
+        low, high = number(float(watts.quantile(0.01))), number(float(watts.quantile(0.99)))
+        power = f"{low} W" if low == high else f"{low} to {high} W"
+        name = {"ram": "memory"}.get(component, f"the {component.upper()}")
+        powers.append(f"{power} for {name}")
+        shares.append(f"{percent(energy_j.sum() / runs['energy_j'].sum(), 0)} is {name}")
     return (
-        f"Compared on {within['device_name'].iloc[0]}, in the environment "
-        f"{within['environment'].iloc[0]}: {listed(names)}."
+        "Estimated: there was no power meter. Energy is time multiplied by assumed watts "
+        f"({listed(powers)}), so an energy difference is mostly a time difference. "
+        f"Of this energy, {listed(shares)}."
     )
+
+
+def _data(runs: pd.DataFrame, study: Study) -> str:
+    data = study.dataset
+    name = "images of a folder" if data.name.startswith("imagefolder:") else data.name
+    classes = sorted(set(runs["classes"].dropna().astype(int))) if "classes" in runs else []
+    of_classes = f" in {listed(list(map(str, classes)))} classes" if classes else ""
+    return (
+        f"{name}: {data.train_images:,} training and {data.validation_images:,} validation images "
+        f"of {data.image_size}\N{MULTIPLICATION SIGN}{data.image_size} pixels{of_classes}. A run "
+        f"takes {duration(float(runs['duration_s'].median()))} (median) and "
+        f"{count(int(runs['epochs'].median()), 'epoch')}. Expect other numbers on larger images."
+    )
+
+
+def _disturbed(results: StudyResults) -> str:
+    """Say how many runs were disturbed, and if the answer is the same with those left out."""
+    every = results.with_disturbed
+    if every is None:
+        return "" if len(results.selection.disturbed) else "No run was disturbed by other programs."
+    same = own_saving(every) == own_saving(results)
+    return f"With the disturbed runs: {'the same answer.' if same else own_saving(every)}"
