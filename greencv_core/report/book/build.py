@@ -42,6 +42,7 @@ from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.report.book.number_exhibits import write_pages
+from greencv_core.report.book.run_files import write_run_files, write_scripts
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
 from greencv_core.utils.downloads import VARIABLE, Progress, data_location, summarise_problems
@@ -53,7 +54,8 @@ Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
 
 PUBLISHED_PAGES = (
-    "claims", "decision", "evidence", "index", "metering", "reanalysis", "rq3_estimation",
+    "claims", "decision", "evidence", "explore", "index", "metering", "reanalysis",
+    "rq3_estimation",
 )  # fmt: skip
 """Notebooks that use published data."""
 BUNDLED_PAGES = ("claims", "decision")
@@ -112,7 +114,7 @@ def build_book(
             jobs = [pool.submit(_execute, root, *job, parameters, variables) for job in outdated]
             for job in jobs:
                 job.result()
-    return _render(root, executed, loaded, records, log)
+    return _render(root, executed, loaded, store, records, log)
 
 
 def _portable_path(folder: Path, path: str | Path, root: Path) -> str:
@@ -202,7 +204,12 @@ def _execute(
 
 
 def _render(
-    root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], log: Log
+    root: Path,
+    executed: Sequence[Path],
+    study: Study,
+    store: Store,
+    records: Sequence[RunRecord],
+    log: Log,
 ) -> Path:
     pages = [root / "_config.yml", root / "_toc.yml", *sorted((root / "book").rglob("*"))]
     address, commit = repository_url(root), git_commit(root)
@@ -227,7 +234,9 @@ def _render(
     ignored = shutil.ignore_patterns(".*", "__pycache__")
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
     shutil.copytree(root / "notebooks", files / "notebooks", ignore=ignored)
-    write_pages(executed, source / "book" / "notebooks", files, links)
+    run_pages = write_run_files(source, files, study=study, store=store, records=records, log=log)
+    run_sets = write_pages(executed, source / "book" / "notebooks", files, links, run_pages)
+    write_scripts(source / "book" / "_static", root / "_build" / "cache", run_sets, run_pages)
     write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)
     shutil.rmtree(root / "_build" / "html", ignore_errors=True)
