@@ -58,7 +58,7 @@
     const controls = made("div", { class: "gcv-explore-controls" });
     const selects = {};
     const select = (name, label) => {
-      selects[name] = made("select", {});
+      selects[name] = made("select", { name });
       selects[name].addEventListener("change", () => set(name, selects[name].value));
       controls.append(made("label", {}, label, selects[name]));
     };
@@ -80,8 +80,9 @@
     const chart = made("div", { class: "gcv-explore-chart", tabindex: "0", role: "application",
                                 "aria-roledescription": "scatter plot" });
     const help = made("p", { class: "gcv-explore-help" },
-      "Point at a run to see it, press it to keep it. With the keyboard: arrow keys go from run to " +
-      "run (left and right across, up and down), Enter opens the run's page, Escape lets it go.");
+      "Point at a run to see its values; click to keep them on the page. Keyboard: the arrow keys " +
+      "move from run to run (left and right by the horizontal axis, up and down by the vertical " +
+      "one), Enter opens the run's page, Escape clears the choice.");
     const tip = made("div", { class: "gcv-explore-tip", hidden: "" });
     const details = made("div", { class: "gcv-explore-run", role: "status" });
 
@@ -197,8 +198,8 @@
         shape: { scale: "shape", field: "level" },
       };
       return {
-        width, height: Math.max(380, Math.min(520, width * 0.75)), padding: 4,
-        autosize: { type: "fit", contains: "padding" },
+        width, height: Math.max(260, Math.min(400, width * 0.6)), padding: 4,
+        autosize: { type: "fit-x", contains: "padding" },
         config: { font: getComputedStyle(panel).fontFamily },
         data: [{ name: "runs", values: points }, { name: "picked", values: [] }],
         scales: [
@@ -406,9 +407,10 @@
       }
       const step = Math.ceil(result.runs.length / about.mostRuns);
       own = result.runs.filter((_, i) => i % step === 0);
+      const all = count(result.runs.length);
+      const part = step > 1 ? `${own.length.toLocaleString("en")} of the ${all}` : all;
       message.textContent =
-        (step > 1 ? `${count(own.length)} of ${count(result.runs.length)}, one in ${step}`
-          : count(own.length)) + ` of ${given.name} added` +
+        `${part} in ${given.name} drawn${step > 1 ? ` (one in ${step})` : ""}` +
         (result.skipped ? `; ${count(result.skipped)} without energy skipped` : "") + ". Nothing was sent.";
       remove.hidden = false;
       picked = null;
@@ -428,7 +430,7 @@
       own = [];
       file.value = "";
       remove.hidden = true;
-      message.textContent = "Your runs are gone from this page.";
+      message.textContent = "Your runs were removed.";
       draw();
       file.focus();
     });

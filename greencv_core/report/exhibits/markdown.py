@@ -104,7 +104,10 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
         components += (
             f" Metered besides, and by the study's choice not counted: {listed(uncounted)}."
         )
-    note = admonition(kind, f"Energy here is {in_part}{word}", f"{text} {html.escape(components)}")
+    which = f'<a href="explore.ipynb#runs">The {count(len(runs), "run")} of this page</a>.'
+    note = admonition(
+        kind, f"Energy here is {in_part}{word}", f"{text} {html.escape(components)} {which}"
+    )
     return with_basis(note, runs)
 
 
