@@ -43,7 +43,7 @@
 
   const start = (panel) => {
     const about = JSON.parse(panel.querySelector("script").textContent);
-    const known = window.greencvRuns ?? { ids: [], sets: {}, pages: [] };
+    const known = window.greencvRuns ?? { sets: {}, pages: [] };
     const pages = new Set(known.pages);
     const published = unpack(about);
     let own = [];
@@ -133,15 +133,14 @@
     };
 
     const members = () => {
-      const ranges = known.sets[state.runs];
-      if (!ranges) return null;
-      return new Set(ranges.flatMap(([from, to]) => known.ids.slice(from, to)));
+      const set = known.sets[state.runs];
+      return set && new Set(set.drawn.flatMap(([from, to]) => published.slice(from, to)));
     };
 
     const kept = () => {
       const of = members();
       return every().filter((run) => {
-        if (of && !run.own && !of.has(run.id)) return false;
+        if (of && !run.own && !of.has(run)) return false;
         if (!of && state.all !== "yes" && run.left_out && run !== picked) return false;
         return FILTERS.every((name) => !state[name] || run[name] === state[name]);
       });
@@ -329,10 +328,11 @@
       const of = members();
       subset.replaceChildren();
       if (state.runs) {
-        const here = of ? published.filter((run) => of.has(run.id)).length : 0;
+        const here = of?.size;
+        const size = known.sets[state.runs]?.size;
         const text = !of ? "This report does not know the runs of this link, so all are shown. "
-          : here === of.size ? `Only the ${count(of.size)} behind a number or a figure of this report. `
-          : `Only ${here} of the ${count(of.size)} behind a number or a figure of this report. `;
+          : here === size ? `Only the ${count(size)} behind a number or a figure of this report. `
+          : `Only ${here} of the ${count(size)} behind a number or a figure of this report. `;
         const all = made("button", { type: "button" }, "Show all runs");
         all.addEventListener("click", () => set("runs", ""));
         subset.append(text, all);

@@ -237,7 +237,8 @@ def test_a_rendered_notebook_runs_nothing(theirs):
     exporter = HTMLExporter(template_name="basic")
     body, _ = exporter.from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
     shown = Reader(body)
-    assert not shown.tags & {"script", "img", "iframe", "a", "h1", "b", "comment", "svg", "object"}
+    assert not shown.tags & {"script", "img", "iframe", "h1", "b", "comment", "svg", "object"}
+    assert [has for tag, has in shown.elements if tag == "a"] == [{"href": "explore.ipynb#runs"}]
     assert not any(name.startswith("on") for name in shown.attributes)
     # Labels for screen readers are plain text and may hold anything.
     followed = [v for _, has in shown.elements for name, v in has.items() if name != "aria-label"]

@@ -82,8 +82,8 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explore")
     own = made_up_runs()
     ids = list(own["run_id"])
-    panel = explore.explore_panel(gathered(own)).data
-    write_explore(folder, panel, {"abc": [*ids[3:8], ids[20]]}, ids)
+    panel = explore.explore_panel(gathered(own))
+    write_explore(folder, panel, {"abc": [*ids[3:8], ids[20]], "def": [*ids[:4], "not drawn"]}, ids)
     with served(folder) as address:
         yield address
 
@@ -241,6 +241,8 @@ def test_a_link_shows_the_runs_behind_a_number(browser, site):
         assert "Only the 6 runs behind" in page.locator(".gcv-explore-subset").inner_text()
         links = page.locator(".gcv-explore table tbody a")
         assert links.first.get_attribute("href").startswith("../../runs/")
+        opened(visited, "#runs=def")
+        assert "Only 4 of the 5 runs behind" in page.locator(".gcv-explore-subset").inner_text()
         page.get_by_text("Show all runs").click()
         assert drawn(page) > 1000
         opened(visited, "#runs=nosuch")

@@ -12,7 +12,7 @@ from greencv_core.records.record import TraceRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.report.book import run_files
-from greencv_core.report.book.number_exhibits import write_pages
+from greencv_core.report.book.number_exhibits import RunLinks, write_pages
 from greencv_core.report.exhibits.tables import show_table
 from greencv_core.report.pages.run import run_page
 from tests.report.reader import Reader
@@ -110,7 +110,7 @@ def test_run_ids_in_tables_and_counts_of_runs_are_links(tmp_path):
     path = tmp_path / "one.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
     (tmp_path / "pages").mkdir()
-    sets = write_pages([path], tmp_path / "pages", tmp_path / "files", {}, ["aa"])
+    sets = write_pages([path], tmp_path / "pages", tmp_path / "files", {}, ["aa"]).sets
     shown = nbformat.read(tmp_path / "pages" / "one.ipynb", as_version=4)
     links = [a["href"] for tag, a in Reader(shown.cells[0].outputs[0]["data"]["text/html"]).elements
              if tag == "a"]  # fmt: skip
@@ -122,15 +122,15 @@ def test_run_ids_in_tables_and_counts_of_runs_are_links(tmp_path):
     assert f"explore.html#runs={digest}" in links
 
 
-def test_a_script_names_the_runs_of_each_set_by_ranges(tmp_path):
-    sets = {"x": ["a", "b", "c"], "y": ["c", "d</script>"]}
-    run_files.write_scripts(tmp_path, tmp_path / "cache", sets, ["a"])
+def test_a_script_has_the_places_of_the_runs_of_each_set(tmp_path):
+    links = RunLinks({"x": ["c", "a", "b"], "y": ["b", "not drawn", "d"]}, ["a", "b", "c", "d"])
+    run_files.write_scripts(tmp_path, tmp_path / "cache", links, ["a</script>"])
     text = (tmp_path / run_files.RUN_SETS).read_text()
     assert "</script>" not in text
-    known = json.loads(text.removeprefix("window.greencvRuns = ").removesuffix(";\n"))
-    found = {
-        name: [run_id for first, end in ranges for run_id in known["ids"][first:end]]
-        for name, ranges in known["sets"].items()
+    assert json.loads(text.removeprefix("window.greencvRuns = ").removesuffix(";\n")) == {
+        "sets": {
+            "x": {"size": 3, "drawn": [[0, 3]]},
+            "y": {"size": 3, "drawn": [[1, 2], [3, 4]]},
+        },
+        "pages": ["a</script>"],
     }
-    assert found == sets
-    assert known["pages"] == ["a"]

@@ -2,6 +2,7 @@
 
 import shutil
 
+from greencv_core.report.book.number_exhibits import RunLinks
 from greencv_core.report.book.run_files import write_scripts
 from tests.conftest import ROOT
 
@@ -34,11 +35,13 @@ def write_page(folder, name, body, scripts):
 
 
 def write_explore(folder, panel, run_sets, run_pages):
-    """Write the page Explore, with all its scripts."""
+    """Write the page Explore, with all its scripts; other pages link ``run_sets``."""
     scripts = ("explore.css", "tables.css", "vega.js", "run_sets.js", "explore_files.js",
                "explore.js")  # fmt: skip
-    page = write_page(folder, "explore", panel, scripts)
-    write_scripts(folder / "_static", folder / "cache", run_sets, run_pages)
+    page = write_page(folder, "explore", panel.data, scripts)
+    write_scripts(
+        folder / "_static", folder / "cache", RunLinks(run_sets, list(panel.run_ids)), run_pages
+    )
     for run_id in run_pages:
         (folder / "runs").mkdir(exist_ok=True)
         (folder / "runs" / f"{run_id}.html").write_text("<title>a run</title>")

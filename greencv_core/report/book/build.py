@@ -235,8 +235,8 @@ def _render(
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
     shutil.copytree(root / "notebooks", files / "notebooks", ignore=ignored)
     run_pages = write_run_files(source, files, study=study, store=store, records=records, log=log)
-    run_sets = write_pages(executed, source / "book" / "notebooks", files, links, run_pages)
-    write_scripts(source / "book" / "_static", root / "_build" / "cache", run_sets, run_pages)
+    run_links = write_pages(executed, source / "book" / "notebooks", files, links, run_pages)
+    write_scripts(source / "book" / "_static", root / "_build" / "cache", run_links, run_pages)
     write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)
     shutil.rmtree(root / "_build" / "html", ignore_errors=True)

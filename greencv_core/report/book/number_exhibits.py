@@ -24,6 +24,7 @@ from pygments.lexers import PythonLexer
 
 from greencv_core.report.exhibits.exhibit import MIME, caption_with_notes, n_runs, render_exhibit
 from greencv_core.report.exhibits.markdown import BASIS_MIME
+from greencv_core.report.pages.explore import MIME as EXPLORE_MIME
 from greencv_core.utils.text import count
 
 PREFIXES = {
@@ -51,6 +52,16 @@ _PAGE_RUNS = "explore.html#runs"
 
 
 @dataclass
+class RunLinks:
+    """What the page Explore must know of the runs that other pages link."""
+
+    sets: dict[str, Sequence[str]]
+    """Run ids of each linked set, by its digest."""
+    drawn: list[str]
+    """Run ids that the page Explore draws, in the order of its data."""
+
+
+@dataclass
 class _Page:
     """State of a page while its exhibits are numbered."""
 
@@ -60,8 +71,7 @@ class _Page:
     numbers: Counter[str] = field(default_factory=Counter)
     run_pages: Collection[str] = ()
     """Ids of the runs that have a page."""
-    run_sets: dict[str, Sequence[str]] = field(default_factory=dict)
-    """Sets of runs that the page links, by their digest."""
+    links: RunLinks = field(default_factory=lambda: RunLinks({}, []))
 
     def next_number(self, kind: str) -> str:
         self.numbers[kind] += 1
@@ -74,20 +84,19 @@ def write_pages(
     files: Path,
     links: Mapping[str, Mapping[str, str]],
     run_pages: Collection[str] = (),
-) -> dict[str, Sequence[str]]:
+) -> RunLinks:
     """Write the pages of executed notebooks to one folder, the files of their exhibits to another.
 
     ``links`` are those at the end of each page, label to address, keyed by the notebook's name;
-    ``run_pages`` are the ids of the runs that have a page. Returns the sets of runs that pages
-    link, by their digest.
+    ``run_pages`` are the ids of the runs that have a page.
     """
     folder = files / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
-    run_sets: dict[str, Sequence[str]] = {}
+    run_links = RunLinks({}, [])
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
-        page = _Page(path.stem, run_pages=run_pages, run_sets=run_sets)
+        page = _Page(path.stem, run_pages=run_pages, links=run_links)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 found += _number_cell(cell, page, folder)
@@ -98,7 +107,7 @@ def write_pages(
     exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
     index = json.dumps({"exhibits": exhibits, "run_ids": sets}, indent=1, sort_keys=True)
     (folder / "index.json").write_text(index + "\n", encoding="utf-8")
-    return run_sets
+    return run_links
 
 
 def _digest_of(run_ids: Sequence[str]) -> str:
@@ -112,6 +121,7 @@ def _number_cell(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
         basis = data.pop(BASIS_MIME, None)
         if basis is not None:
             page.basis = basis["run_ids"]
+        page.links.drawn += data.pop(EXPLORE_MIME, [])
         for kind in data.keys() & {"text/html", "text/markdown"}:
             data[kind] = _linked("".join(data[kind]), page)
         about = data.pop(MIME, None)
@@ -200,7 +210,7 @@ def _run_link(found: re.Match[str], page: _Page) -> str:
 def _explore(run_ids: Sequence[str], page: _Page) -> str:
     """Return the address at which the page Explore shows some runs."""
     digest = _digest_of(run_ids)
-    page.run_sets[digest] = run_ids
+    page.links.sets[digest] = run_ids
     return f"{_PAGE_RUNS}={digest}"
 
 

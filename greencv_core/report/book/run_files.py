@@ -15,6 +15,7 @@ from greencv_core.published.evidence_bundle import shipped_evidence
 from greencv_core.records.pack import pack
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import RecordFile, Store
+from greencv_core.report.book.number_exhibits import RunLinks
 from greencv_core.report.pages.run import BUNDLE, run_page, run_title
 from greencv_core.study.schema import Study
 
@@ -71,18 +72,20 @@ def _write_bundle(path: Path, study: Study, store: Store, log: Callable[[str], N
         log(f"the records beside the pages may identify you: {text}")
 
 
-def write_scripts(
-    static: Path, cache: Path, run_sets: dict[str, Sequence[str]], run_pages: Sequence[str]
-) -> None:
-    """Write the scripts of the page Explore: Vega, and the sets of runs that other pages link."""
-    numbers: dict[str, int] = {}
-    sets = {
-        digest: [numbers.setdefault(run_id, len(numbers)) for run_id in run_ids]
-        for digest, run_ids in run_sets.items()
-    }
+def write_scripts(static: Path, cache: Path, links: RunLinks, run_pages: Sequence[str]) -> None:
+    """Write the scripts of the page Explore: Vega, and the sets of runs that other pages link.
+
+    A set has its size, and the runs that the page draws, by their places in its data.
+    """
+    places = {run_id: place for place, run_id in enumerate(links.drawn)}
     known = {
-        "ids": list(numbers),
-        "sets": {digest: _ranges(indices) for digest, indices in sets.items()},
+        "sets": {
+            digest: {
+                "size": len(run_ids),
+                "drawn": _ranges([places[run_id] for run_id in run_ids if run_id in places]),
+            }
+            for digest, run_ids in links.sets.items()
+        },
         "pages": list(run_pages),
     }
     text = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")

@@ -7,10 +7,10 @@ import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import pandas as pd
-from IPython.display import HTML
 
 from greencv_core.published import DATA_SETS, METER_COMPARISONS, load_adapter
 from greencv_core.published.evidence_bundle import read_evidence, shipped_evidence
@@ -23,6 +23,8 @@ from greencv_core.report.exhibits.tables import show_table
 from greencv_core.utils.energy import Provenance
 from greencv_core.utils.text import listed
 
+MIME = "application/vnd.greencv.explore+json"
+"""MIME type of the ids of the drawn runs, in order, for the book; Jupyter shows the HTML."""
 MOST_RUNS = 2500
 """Runs drawn of each source; of a larger one, those with the smallest checksums of their ids."""
 AXES = (
@@ -97,7 +99,20 @@ def draw_sample(runs: pd.DataFrame, most: int = MOST_RUNS) -> pd.DataFrame:
     return runs[ranks <= most]
 
 
-def explore_panel(runs: pd.DataFrame) -> HTML:
+@dataclass(frozen=True, repr=False)
+class Panel:
+    """The chart's place in a page."""
+
+    data: str
+    """HTML."""
+    run_ids: tuple[str, ...]
+    """Ids of the drawn runs, in the order of the data."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/html": self.data, MIME: list(self.run_ids)}
+
+
+def explore_panel(runs: pd.DataFrame) -> Panel:
     """Return the chart's place in the page, with its data; a script of the book draws it."""
     drawn = draw_sample(runs)
     content = {
@@ -120,12 +135,13 @@ def explore_panel(runs: pd.DataFrame) -> HTML:
     for character in "<>&":
         data = data.replace(character, f"\\u{ord(character):04x}")
     files = '<a href="../../runs.csv" download>runs.csv</a>'
-    return HTML(
+    return Panel(
         f'<div id="gcv-explore" class="gcv-explore {NO_FORMULAS}">'
         "<p>The chart is part of the built report and needs JavaScript. "
         f"The same runs are in {files} and "
         '<a href="../../published.parquet" download>published.parquet</a>.</p>'
-        f'<script type="application/json">{data}</script></div>'
+        f'<script type="application/json">{data}</script></div>',
+        tuple(drawn["run_id"]),
     )
 
 
