@@ -342,7 +342,7 @@
     const draw = () => {
       refill();
       const runs = kept();
-      const levels = colourLevels(runs);
+      const levels = colourLevels(runs.filter(drawable));
       points = runs.filter(drawable).map((run, i) => ({
         run, key: String(i), x: run.number[state.x], y: run.number[state.y],
         level: levels.includes(run[state.colour] || "unknown") ? run[state.colour] || "unknown" : OTHER,
