@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,20 @@ _SECOND_VIEWPORT = re.compile(
     r'(<meta name="viewport"[^>]*>)(.*?)\s*<meta name="viewport"[^>]*>', re.S
 )
 _FOLDED = re.compile(r">([^<>]*)</a><details([^>]*)><summary>(?=<span class=\"toctree-toggle)")
+_PARTS = {
+    'id="gcv-explore"': (
+        "explore.css", "tables.css", "vega.js", "run_sets.js", "explore_files.js", "explore.js",
+    ),
+    "gcv-sortable": ("tables.css", "tables.js"),
+}  # fmt: skip
+"""Files of the static folder that only pages with such a part load."""
 _PARAMETERS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*</dd>\s*)+)</dl>')
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the handlers with Sphinx."""
     app.connect("autodoc-process-docstring", _mark_as_prose, priority=_BEFORE_NAPOLEON)
+    app.connect("html-collect-pages", _add_run_pages)
     app.connect("html-page-context", _correct_page, priority=_AFTER_OTHERS)
     app.connect("build-finished", _remove_unused, priority=_AFTER_OTHERS)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -43,10 +53,21 @@ def _mark_as_prose(
         lines[:0] = ["..", ""]
 
 
+def _add_run_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield a page for each run, from the file that :mod:`greencv_core.report.book` wrote."""
+    path = Path(app.srcdir, "run_pages.json")
+    pages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for run_id, context in pages.items():
+        yield f"runs/{run_id}", context, "page.html"
+
+
 def _correct_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
     body = context.get("body", "")
+    for part, names in _PARTS.items():
+        for name in names if part in body else ():
+            (app.add_css_file if name.endswith(".css") else app.add_js_file)(name)
     if 'class="math' not in body:
         # Sphinx decides by a page's source, but formulas may be in the notebooks' results.
         context["script_files"] = [

@@ -70,19 +70,53 @@ def _cells(row: dict[Any, Any]) -> list[str]:
 
 
 def show_run(
-    run_id: Annotated[str, typer.Argument(help="A run's id, or the first characters of it.")],
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            help="A run's id, or its first characters; a published run's begins with its source.",
+            metavar="RUN",
+        ),
+    ],
     store: console.StoreOption = None,
 ) -> None:
-    """Print one whole run record as JSON."""
+    """Print one run as JSON: its whole record, or the row of a published run.
+
+    Without --store, the project's bundles are searched after the default store.
+    """
+    found = _published_runs(run_id, store) if "/" in run_id else _records(run_id, store)
+    if len(found) != 1:
+        problem = f"{len(found)} runs begin so" if found else "no such run"
+        names = "the page Explore" if "/" in run_id else "greencv runs list"
+        raise BadInputError(f"{run_id}: {problem}; {names} lists the runs")
+    console.print_json(found[0])
+
+
+def _records(run_id: str, store: str | None) -> list[dict[str, Any]]:
+    """Return the records whose id begins so, of the first store that has any."""
+    from greencv_core.records.backends.bundle import shipped_bundles
     from greencv_core.records.record import RunRecord
 
-    records = console.open_store(store)
-    ids = [one for one in records.run_ids() if one.startswith(run_id)]
-    matches = [record for record in records.load_all(ids) if isinstance(record, RunRecord)]
-    if len(matches) != 1:
-        problem = f"{len(matches)} runs begin so" if matches else "no such run"
-        raise BadInputError(f"{run_id}: {problem}; greencv runs list names them")
-    console.print_json(matches[0].model_dump(mode="json"))
+    for location in [store] if store else [None, *map(str, shipped_bundles().values())]:
+        records = console.open_store(location)
+        ids = [one for one in records.run_ids() if one.startswith(run_id)]
+        matches = [record for record in records.load_all(ids) if isinstance(record, RunRecord)]
+        if matches:
+            return [record.model_dump(mode="json") for record in matches]
+    return []
+
+
+def _published_runs(run_id: str, store: str | None) -> list[dict[str, Any]]:
+    """Return the rows of published runs whose id is this one, or else begins so."""
+    from greencv_core.published.evidence_bundle import read_evidence, shipped_evidence
+
+    path = Path(store) if store else shipped_evidence()
+    table, _ = read_evidence(path, run_id.partition("/")[0])
+    exact = table[table["run_id"] == run_id]
+    rows = exact if len(exact) else table[table["run_id"].str.startswith(run_id)]
+    return [
+        {name: value for name, value in row.items() if value is not None}
+        for row in json.loads(rows.to_json(orient="records"))
+    ]
 
 
 def export_runs(

@@ -1,6 +1,7 @@
 """The report as its readers meet it, in a real browser."""
 
 import io
+import json
 import time
 
 import pytest
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 LANDING = "index.html"
 LANDING_BYTES = 1_000_000
-REPORT_BYTES = 30_000_000
+REPORT_BYTES = 40_000_000
 RESIZED_MS = 500
 """After which the theme has made what scrolls now reachable by keyboard."""
 DARK, LIGHT = 60, 200
@@ -51,8 +52,10 @@ def test_every_page_is_looked_at(html):
     assert set(built_pages(html)) - FROM_SPHINX == set(PAGES) - FROM_SPHINX
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, "runs/"])
 def test_a_page_is_whole_and_legible_in_light_dark_and_narrow(path, browser, address, html):
+    if path == "runs/":
+        path = next(one.relative_to(html).as_posix() for one in html.glob("runs/*.html"))
     with tab(browser, address) as visited:
         page = visited.page
         visited.open(path)
@@ -95,6 +98,21 @@ def test_the_landing_page_is_light(browser, address):
         visited.open(LANDING)
         assert len(loaded) > 10
         assert sum(loaded) < LANDING_BYTES
+
+
+def test_three_clicks_lead_from_the_front_page_to_a_runs_record(browser, address):
+    with tab(browser, address) as visited:
+        page = visited.page
+        visited.open("book/notebooks/index.html")
+        page.locator("article").get_by_role("link", name="runs").first.click()
+        page.locator(".gcv-explore table tbody a").first.click()
+        page.wait_for_url("**/runs/*.html")
+        with page.expect_download() as downloading:
+            page.get_by_text("Download the record").click()
+        record = json.loads(downloading.value.path().read_text())
+        assert record["run_id"] in page.url
+        assert record["epochs"]
+    assert visited.problems == []
 
 
 def test_the_whole_report_is_light(html):

@@ -236,7 +236,7 @@ def dead_links(html: Path, path: str) -> list[str]:
         anchor = unquote(target.fragment)
         if not file.is_file():
             dead.append(link)
-        elif anchor and file.suffix == ".html":
+        elif anchor and "=" not in anchor and file.suffix == ".html":  # else a script reads it
             there = references(file)
             if there.redirect:
                 there = references((file.parent / there.redirect).resolve())
@@ -246,9 +246,12 @@ def dead_links(html: Path, path: str) -> list[str]:
 
 
 def built_pages(html):
-    """Return the paths of a built report's pages; the theme's own templates are none."""
+    """Return the paths of a built report's pages.
+
+    The theme's own templates are none, and the pages of runs are alike: a test looks at one.
+    """
     found = (path.relative_to(html).as_posix() for path in Path(html).rglob("*.html"))
-    return sorted(path for path in found if not path.startswith("_static/"))
+    return sorted(path for path in found if not path.startswith(("_static/", "runs/")))
 
 
 def report_pages():

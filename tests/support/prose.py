@@ -47,17 +47,17 @@ _STARTS = re.compile(r"\s*(?:[-*+]|\d+\.)\s|#|\s*\||>")
 
 ALLOWED: dict[str, tuple[int, int]] = {
     "CHANGELOG.md": (0, 29),
-    "greencv_core/analysis/": (67, 30),
+    "greencv_core/analysis/": (21, 29),
     "greencv_core/architectures/": (0, 8),
     "greencv_core/datasets/": (0, 5),
-    "greencv_core/estimation/": (10, 13),
+    "greencv_core/estimation/": (0, 13),
     "greencv_core/metering/": (0, 20),
-    "greencv_core/published/": (60, 48),
+    "greencv_core/published/": (23, 42),
     "greencv_core/records/": (0, 6),
-    "greencv_core/report/": (9, 8),
-    "greencv_core/report/pages/": (31, 11),
-    "greencv_core/utils/": (2, 3),
-    "notebooks/": (29, 0),
+    "greencv_core/report/": (7, 8),
+    "greencv_core/report/pages/": (2, 3),
+    "greencv_core/utils/": (1, 3),
+    "notebooks/": (0, 0),
 }
 """Faults that a file or a folder may still have: words and long sentences. Only ever lower them."""
 
@@ -233,7 +233,8 @@ def main() -> int:
                     _say(f"{place}: {kinds[kind]} of these; at most {allowed} may be left")
             elif kinds[kind] < allowed:
                 _say(
-                    f"{place}: {kinds[kind]} {kind} faults left: lower {allowed} in tests/support/prose.py"
+                    f"{place}: {kinds[kind]} {kind} faults left: lower {allowed} in "
+                    "tests/support/prose.py"
                 )
     return int(failed)
 

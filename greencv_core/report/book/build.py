@@ -44,6 +44,7 @@ from greencv_core.records.store import Store
 from greencv_core.report.book.contents import listed_pages
 from greencv_core.report.book.number_exhibits import write_pages
 from greencv_core.report.book.offered_notebooks import offer_notebooks
+from greencv_core.report.book.run_files import write_run_files, write_scripts
 from greencv_core.report.export.files import write_results
 from greencv_core.study.schema import Study
 from greencv_core.utils.downloads import VARIABLE, Progress, data_location, summarise_problems
@@ -55,8 +56,9 @@ Log = Callable[[str], None]
 DownloadProgress = Callable[[str], AbstractContextManager[Progress | None]]
 
 PUBLISHED_PAGES = (
-    "claims", "decision", "evidence", "index", "metering", "reanalysis", "reanalysis_diagnostics",
-    "reanalysis_figures", "reanalysis_problems", "reanalysis_strict", "rq3_estimation",
+    "claims", "decision", "evidence", "explore", "index", "metering", "reanalysis",
+    "reanalysis_diagnostics", "reanalysis_figures", "reanalysis_problems", "reanalysis_strict",
+    "rq3_diagnostics", "rq3_estimation",
 )  # fmt: skip
 """Notebooks that use published data."""
 _SETTINGS = ("_config.yml", "_toc.yml", "CITATION.cff")
@@ -117,7 +119,7 @@ def build_book(
             jobs = [pool.submit(_execute, root, *job, parameters, variables) for job in outdated]
             for job in jobs:
                 job.result()
-    return _render(root, executed, loaded, records, log)
+    return _render(root, executed, loaded, store, records, log)
 
 
 def _portable_path(folder: Path, path: str | Path, root: Path) -> str:
@@ -206,7 +208,12 @@ def _execute(
 
 
 def _render(
-    root: Path, executed: Sequence[Path], study: Study, records: Sequence[RunRecord], log: Log
+    root: Path,
+    executed: Sequence[Path],
+    study: Study,
+    store: Store,
+    records: Sequence[RunRecord],
+    log: Log,
 ) -> Path:
     pages = [*(root / name for name in _SETTINGS), *sorted((root / "book").rglob("*"))]
     address, commit = repository_url(root), git_commit(root)
@@ -230,7 +237,9 @@ def _render(
     files = source / "beside"  # copied into the HTML unchanged, by _config.yml
     links = {path.stem: launch_links(address, commit, path.name) for path in executed if address}
     offer_notebooks(root / "notebooks", executed, files / "notebooks")
-    write_pages(executed, source / "book" / "notebooks", files, links)
+    run_pages = write_run_files(source, files, study=study, store=store, records=records, log=log)
+    run_links = write_pages(executed, source / "book" / "notebooks", files, links, run_pages)
+    write_scripts(source / "book" / "_static", root / "_build" / "cache", run_links, run_pages)
     write_results(files, study=study, records=records, commit=commit, homepage=address)
     stamp.unlink(missing_ok=True)
     shutil.rmtree(root / "_build" / "html", ignore_errors=True)

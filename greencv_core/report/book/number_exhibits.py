@@ -11,19 +11,20 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from greencv_core.published.seaa2023.runs import NAME as SEAA2023
 from greencv_core.report.exhibits.exhibit import MIME, caption_with_notes, n_runs, render_exhibit
 from greencv_core.report.exhibits.markdown import BASIS_MIME
+from greencv_core.report.pages.explore import MIME as EXPLORE_MIME
 from greencv_core.utils.text import count
 
 PREFIXES = {
@@ -45,12 +46,26 @@ PREFIXES = {
     "metering": "M",
     "provenance": "P",
     "checklist": "L",
+    "explore": "X",
 }
 """Prefix of exhibit numbers by page; other pages use their own name."""
 FOLDER = "exhibits"
 """Folder of the exhibits' files in the built HTML."""
 _UP = "../../"
-_NOTEBOOK = re.compile(r'href="(\w+)\.ipynb(#[\w-]+)?"')
+_NOTEBOOK = re.compile(r'href="(\w+)\.ipynb(#[^"]*)?"')
+_RUN = re.compile(r'<code class="gcv-run">([^<]*)</code>')
+_PAGE_RUNS = "explore.html#runs"
+"""Link that notebooks write for the runs behind their page."""
+
+
+@dataclass
+class RunLinks:
+    """What the page Explore must know of the runs that other pages link."""
+
+    sets: dict[str, Sequence[str]]
+    """Run ids of each linked set, by its digest."""
+    drawn: list[str]
+    """Run ids that the page Explore draws, in the order of its data."""
 
 
 @dataclass
@@ -61,6 +76,9 @@ class _Page:
     basis: list[str] = field(default_factory=list)
     """Ids of the runs behind exhibits that have none of their own."""
     numbers: Counter[str] = field(default_factory=Counter)
+    run_pages: Collection[str] = ()
+    """Ids of the runs that have a page."""
+    links: RunLinks = field(default_factory=lambda: RunLinks({}, []))
 
     def next_number(self, kind: str) -> str:
         self.numbers[kind] += 1
@@ -68,18 +86,24 @@ class _Page:
 
 
 def write_pages(
-    executed: Sequence[Path], pages: Path, files: Path, links: Mapping[str, Mapping[str, str]]
-) -> None:
+    executed: Sequence[Path],
+    pages: Path,
+    files: Path,
+    links: Mapping[str, Mapping[str, str]],
+    run_pages: Collection[str] = (),
+) -> RunLinks:
     """Write the pages of executed notebooks to one folder, the files of their exhibits to another.
 
     ``links`` are those at the end of each page, label to address, keyed by the notebook's name.
+    ``run_pages`` are the ids of the runs that have a page.
     """
     folder = files / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
+    run_links = RunLinks({}, [])
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
-        page = _Page(path.stem)
+        page = _Page(path.stem, run_pages=run_pages, links=run_links)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 found += _number_cell(cell, page, folder)
@@ -91,6 +115,7 @@ def write_pages(
     exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
     index = json.dumps({"exhibits": exhibits, "run_ids": sets}, indent=1, sort_keys=True)
     (folder / "index.json").write_text(index + "\n", encoding="utf-8")
+    return run_links
 
 
 def _without_empty_sections(cells: Sequence[Any]) -> list[Any]:
@@ -126,15 +151,16 @@ def _number_cell(cell: Any, page: _Page, folder: Path) -> list[dict[str, Any]]:
         basis = data.pop(BASIS_MIME, None)
         if basis is not None:
             page.basis = basis["run_ids"]
-        # In Jupyter, a link to another page opens its notebook.
-        for kind in {"text/html", "text/markdown"} & set(data):
-            data[kind] = _NOTEBOOK.sub(r'href="\1.html\2"', "".join(data[kind]))
+        page.links.drawn += data.pop(EXPLORE_MIME, [])
+        for kind in data.keys() & {"text/html", "text/markdown"}:
+            data[kind] = _linked("".join(data[kind]), page)
         about = data.pop(MIME, None)
         if about is None:
             continue
         number = page.next_number(about["kind"])
         anchor = f"{about['kind']}-{number}".lower().replace(".", "-")
         names = _write_files(about["files"], folder, anchor)
+        about["body"] = _linked(about["body"], page)
         run_ids = about["run_ids"] or page.basis
         if page.basis and not about["notes"]:
             about["notes"] = [n_runs(run_ids)]
@@ -194,19 +220,37 @@ def _numbered_html(
     return render_exhibit(kind, about["body"], caption=caption, anchor=anchor, more=more)
 
 
+def _linked(text: str, page: _Page) -> str:
+    """Return HTML whose links to notebooks lead to their pages, and whose run ids are links."""
+    text = _NOTEBOOK.sub(r'href="\1.html\2"', text)
+    if page.basis:
+        text = text.replace(f'"{_PAGE_RUNS}"', f'"{_explore(page.basis, page)}"')
+    return _RUN.sub(lambda found: _run_link(found, page), text)
+
+
+def _run_link(found: re.Match[str], page: _Page) -> str:
+    run_id = html.unescape(found[1])
+    if run_id in page.run_pages:
+        return f'<a href="{_UP}runs/{run_id}.html">{found[0]}</a>'
+    # Published runs are named after their source.
+    published = "/" in run_id
+    return f'<a href="explore.html#run={quote(run_id)}">{found[0]}</a>' if published else found[0]
+
+
+def _explore(run_ids: Sequence[str], page: _Page) -> str:
+    """Return the address at which the page Explore shows some runs."""
+    digest = _digest_of(run_ids)
+    page.links.sets[digest] = run_ids
+    return f"{_PAGE_RUNS}={digest}"
+
+
 def _runs_link(run_ids: Sequence[str], page: _Page, of: str) -> list[str]:
     if not run_ids:
         return []
     # Published runs are named after their source.
-    sources = {run_id.partition("/")[0] for run_id in run_ids if "/" in run_id}
-    published = bool(sources)
-    target = "provenance.html#runs"
-    if published:
-        target = "reanalysis.html" if sources == {SEAA2023} else "evidence.html#the-data-sets"
-    if target.startswith(page.name):
-        return []
+    published = any("/" in run_id for run_id in run_ids)
     words = count(len(run_ids), "published run" if published else "run")
-    return [f'<a href="{target}" aria-label="{words} behind {of}">{words}</a>']
+    return [f'<a href="{_explore(run_ids, page)}" aria-label="{words} behind {of}">{words}</a>']
 
 
 def _ending(name: str, links: Mapping[str, str]) -> Any:

@@ -73,6 +73,7 @@ def provenance_note(runs: pd.DataFrame) -> Basis:
     return with_basis(
         Markdown(
             f'<p class="gcv-basis {NO_FORMULAS}">{text} '
+            f'<a href="explore.ipynb#runs">The {count(len(runs), "run")} of this page</a>. '
             '<a href="index.ipynb#can-i-believe-it">Can I believe it?</a></p>'
         ),
         runs,

@@ -31,9 +31,9 @@ from greencv_core.report.exhibits.theme import order_by_complexity
 from greencv_core.utils.text import count, decimals, number, percent
 
 MANY_ROWS = 24
-"""A longer table shows a part of its rows; the rest unfolds."""
-FIRST_ROWS = 12
-"""Rows shown of a table that unfolds."""
+"""A longer table shows a part of its rows; a button shows the rest."""
+SORTED_ROWS = 10
+"""A longer table can be sorted and filtered."""
 _P_COLUMNS = ("p", "p_holm", "t_p_holm", "dunn_p_holm", "games_howell_p", "shapiro_p",
               "aligned_p", "added_p", "lack_of_fit_p")  # fmt: skip
 _ABSENT = "\N{EN DASH}"
@@ -68,15 +68,11 @@ def show_table(
 ) -> Exhibit:
     """Return a table; text from records and studies becomes neither HTML nor a formula.
 
-    ``provenance`` is that of the energies, for their headings; ``runs`` are those behind it, if not
-    all of the page; ``data`` is the content of its file if a cell shows several numbers.
+    ``provenance`` is that of the energies, for their headings. ``runs`` are those behind it, if not
+    all of the page. ``data`` is the content of its file if a cell shows several numbers.
     """
     csv = add_headings(frame, provenance) if data is None else to_csv_frame(data)
-    # A list of runs stays whole.
-    if len(frame) <= MANY_ROWS or "run_id" in frame:
-        body = table_html(frame, provenance)
-    else:
-        body = collapse_rows(frame, "row", provenance=provenance)
+    body = collapse_rows(frame, "row", provenance=provenance)
     exhibit = table_exhibit(caption, body, csv)
     return exhibit if runs is None else exhibit.with_runs(runs)
 
@@ -102,8 +98,9 @@ def table_html(
         for row in scaled.itertuples(index=False, name=None)
     ]
     # MathJax would look for formulas in the table, and a formula can hold a link.
+    sortable = "gcv-sortable " if len(frame) > SORTED_ROWS else ""
     return (
-        f'<table class="gcv-data {NO_FORMULAS}">\n<thead>\n{_row(head)}</thead>\n'
+        f'<table class="gcv-data {sortable}{NO_FORMULAS}">\n<thead>\n{_row(head)}</thead>\n'
         f"<tbody>\n{''.join(map(_row, rows))}</tbody>\n</table>\n"
     )
 
@@ -169,12 +166,14 @@ def collapsible_tables(
 def collapse_rows(
     frame: pd.DataFrame, row: str, rows: str | None = None, provenance: str | None = None
 ) -> str:
-    """Return the HTML of a table that folds all but its first rows; one is called ``row``."""
-    rest = frame.iloc[FIRST_ROWS:].reset_index(drop=True)
-    line = f"The other {count(len(rest), row, rows)}"
-    return collapsible_tables(
-        {} if rest.empty else {line: rest}, frame.head(FIRST_ROWS), provenance
-    )
+    """Return the HTML of a table that shows its first rows if it is long; one is called ``row``.
+
+    A script of the book hides the rest, so that the table is whole without it.
+    """
+    table = table_html(frame, provenance)
+    if len(frame) <= MANY_ROWS:
+        return table
+    return table.replace("<table ", f'<table data-rows="{count(len(frame), row, rows)}" ', 1)
 
 
 def conditions_table(runs: pd.DataFrame, by: Sequence[str] = CONDITION) -> Exhibit:
@@ -298,6 +297,8 @@ def _cell(column: str, value: Any) -> str:
 def _cell_html(column: str, value: Any) -> str:
     """Return a cell as HTML: names for people, an id that differs from its name below it."""
     text = _cell(column, value)
+    if column == "run_id":  # the book links it to the run
+        return f'<code class="gcv-run">{html.escape(text)}</code>'
     if not isinstance(value, str) or column in _VERBATIM:
         return html.escape(text)
     shown = html.escape(with_names(text))
