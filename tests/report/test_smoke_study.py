@@ -290,9 +290,8 @@ def test_each_page_says_what_its_energy_is_carries_its_figures_and_asks_nobody_e
 
 def run_notebook(path, store, **parameters):
     notebook = nbformat.read(path, as_version=4)
-    place = next(
-        i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])
-    )
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    place = next((i for i, these in enumerate(tags) if "parameters" in these), 0)
     values = {"study": "smoke", "store": str(store), "train": False, **parameters}
     source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))

@@ -196,8 +196,9 @@ def _execute(
     content = nbformat.read(partial, as_version=4)
     content.metadata["greencv"] = {"key": key}
     content.metadata.pop("papermill", None)
-    own = next(c for c in content.cells if "parameters" in c.metadata.get("tags", []))
-    visibility = [tag for tag in own.metadata["tags"] if tag.endswith("-input")]
+    tags = [cell.metadata.get("tags", []) for cell in content.cells]
+    own = next((these for these in tags if "parameters" in these), [])  # a page may have none
+    visibility = [tag for tag in own if tag.endswith("-input")]
     for cell in content.cells:
         cell.metadata.pop("papermill", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
