@@ -191,8 +191,9 @@ def _execute(
     content = nbformat.read(partial, as_version=4)
     content.metadata["greencv"] = {"key": key}
     content.metadata.pop("papermill", None)
-    own = next(c for c in content.cells if "parameters" in c.metadata.get("tags", []))
-    visibility = [tag for tag in own.metadata["tags"] if tag.endswith("-input")]
+    every = [cell.metadata.get("tags", []) for cell in content.cells]
+    own = [tags for tags in every if "parameters" in tags]  # a page may have no parameters
+    visibility = [tag for tags in own[:1] for tag in tags if tag.endswith("-input")]
     for cell in content.cells:
         cell.metadata.pop("papermill", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
