@@ -94,9 +94,8 @@ def effects_table(reanalysis: Reanalysis) -> Exhibit:
     effects = reanalysis.effects.set_index("claim")
     frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
     for claim, results in effects.iterrows():
-        frame[with_names(str(claim)).replace("largest", "Largest")] = [
-            _interval(result) for result in results
-        ]
+        name = with_names(str(claim)).replace("largest", "Largest")
+        frame[name] = [_interval(result) for result in results]
     tests = _tests(reanalysis)
     body = collapsible_tables({"The Kruskal-Wallis tests of energy per image": tests}, frame)
     data = pd.concat([frame, tests])
