@@ -74,7 +74,10 @@ def test_notebooks_are_stored_without_outputs_and_hold_no_algorithms(path):
     cells = json.loads(path.read_text())["cells"]
     code = [c for c in cells if c["cell_type"] == "code"]
     assert not any(c["outputs"] or c["execution_count"] for c in code)
-    assert sum("parameters" in c["metadata"].get("tags", []) for c in cells) <= 1
+    declared = sum("parameters" in c["metadata"].get("tags", []) for c in cells)
+    assert declared <= 1
+    # A page that shows published runs alone may have nothing to set.
+    assert declared or path.stem.startswith("reanalysis")
     assert len({c["id"] for c in cells}) == len(cells)
     source = "\n".join("".join(c["source"]) for c in code)
     assert not re.search(r"^\s*(def|class|while) ", source, re.MULTILINE)

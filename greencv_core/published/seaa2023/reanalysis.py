@@ -40,9 +40,9 @@ VARIANTS: Mapping[str, str] = MappingProxyType(
         "epochs_corrected": "Epochs corrected",
         "full_correction": "Epochs and decimals",
         "ends_restored": "Epochs, decimals, lost ends",
-        "net_of_low": "The same, net of the low-power state",
-        "net_of_before": "The same, net of idle before work",
-        "net_of_after": "The same, net of idle after work",
+        "net_of_low": "Net of the low-power state",
+        "net_of_before": "Net of idle before work",
+        "net_of_after": "Net of idle after work",
     }
 )
 """Variants of the energy per image: the first in J s per image, all others in J."""
@@ -226,10 +226,7 @@ class Reanalysis:
 
     def by_every_energy(self) -> dict[str, pd.DataFrame]:
         """Return all runs with the energy of each variant in joules, by its name."""
-        return {
-            VARIANTS[name].replace("The same, net", "Net"): self.runs(name, "none")
-            for name in list(VARIANTS)[1:]
-        }
+        return {VARIANTS[name]: self.runs(name, "none") for name in list(VARIANTS)[1:]}
 
     @cached_property
     def outliers(self) -> Outliers:

@@ -32,7 +32,7 @@ from greencv_core.report.exhibits.exhibit import (
     skip_unavailable,
     table_exhibit,
 )
-from greencv_core.report.exhibits.labels import heading, people_name
+from greencv_core.report.exhibits.labels import heading, people_name, with_names
 from greencv_core.report.exhibits.markdown import paragraph
 from greencv_core.report.exhibits.tables import collapsible_tables, to_csv_frame, with_interval
 from greencv_core.report.exhibits.theme import (
@@ -94,7 +94,8 @@ def effects_table(reanalysis: Reanalysis) -> Exhibit:
     effects = reanalysis.effects.set_index("claim")
     frame = pd.DataFrame({"energy": [VARIANTS[variant] for variant in effects.columns]})
     for claim, results in effects.iterrows():
-        frame[str(claim).replace("largest", "Largest")] = [_interval(result) for result in results]
+        name = with_names(str(claim)).replace("largest", "Largest")
+        frame[name] = [_interval(result) for result in results]
     tests = _tests(reanalysis)
     body = collapsible_tables({"The Kruskal-Wallis tests of energy per image": tests}, frame)
     data = pd.concat([frame, tests])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from greencv_core.analysis import Saving, Unavailable, attempt
+from greencv_core.analysis import Saving
 from greencv_core.published.seaa2023.reanalysis import (
     IDLE,
     NET_OF,
@@ -14,7 +14,7 @@ from greencv_core.published.seaa2023.reanalysis import (
     Reanalysis,
 )
 from greencv_core.published.seaa2023.runs import describe_conditions, signed_percent
-from greencv_core.utils.text import count, listed, number, p_value, percent
+from greencv_core.utils.text import count, listed, number, percent
 
 
 def idle_evidence(reanalysis: Reanalysis) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def _net_of_each(reanalysis: Reanalysis) -> str:
     each = listed(
         [
             f"{signed_percent(net.saving)} {NET_OF[variant]} ({signed_percent(net.ci_low)} to "
-            f"{signed_percent(net.ci_high)}; {_test_in_words(reanalysis, variant)})"
+            f"{signed_percent(net.ci_high)})"
             for variant, net in nets.items()
         ]
     )
@@ -82,10 +82,3 @@ def _return_to_low_power(reanalysis: Reanalysis) -> str:
         "So a waiting GPU probably draws the power of the low-power state; the two others are "
         "transient and give bounds."
     )
-
-
-def _test_in_words(reanalysis: Reanalysis, variant: str) -> str:
-    test = attempt(reanalysis.test, "rq2_energy", variant)
-    if isinstance(test, Unavailable):
-        return "no test"
-    return f"H = {test.kruskal_h:.2f}, {p_value(test.kruskal_p)}"
