@@ -88,7 +88,8 @@ def test_a_wait_ends_with_the_check(monkeypatch):
 
 
 @pytest.mark.realtime
-def test_the_busiest_program_is_named_and_own_children_are_not_others():
+def test_the_busiest_program_is_named_and_own_children_are_not_others(monkeypatch):
+    monkeypatch.setattr(load, "MOST_NAMED", 100)  # programs of others may use more meanwhile
     started = subprocess.run(
         ["sh", "-c", '"$0" -c "$1" >/dev/null 2>&1 & echo $!', sys.executable, BURN],
         capture_output=True, text=True, check=True,
@@ -97,7 +98,7 @@ def test_the_busiest_program_is_named_and_own_children_are_not_others():
     child = subprocess.Popen([sys.executable, "-c", BURN])
     try:
         processes, own_s = ProcessLoad(), load._own_cpu_s()
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while load._own_cpu_s() < own_s + 0.2 or f"(process {pid})" not in processes.busiest():
             assert time.monotonic() < deadline_s
             time.sleep(0.1)
