@@ -33,7 +33,7 @@ def find_sessions(runs: pd.DataFrame) -> pd.Series:
     the end of a run is taken to be its start.
     """
     named = _column(runs, "session").astype(object)
-    started = pd.to_datetime(_column(runs, "started_at"), utc=True, errors="coerce", format="mixed")
+    started = start_times(runs)
     unnamed = (named.isna() | (named == "")) & started.notna()
     named = named.where(named.notna() & (named != ""), None)
     duration = pd.to_timedelta(_column(runs, "duration_s").astype(float).fillna(0.0), unit="s")
@@ -46,6 +46,11 @@ def find_sessions(runs: pd.DataFrame) -> pd.Series:
         firsts = starts.where(pauses_s.isna() | (pauses_s > PAUSE_S)).ffill()
         named.loc[firsts.index] = [f"{environment} from {first.isoformat()}" for first in firsts]
     return named.rename("session")
+
+
+def start_times(runs: pd.DataFrame) -> pd.Series:
+    """Return when each run began; missing where it is unknown."""
+    return pd.to_datetime(_column(runs, "started_at"), utc=True, errors="coerce", format="mixed")
 
 
 @dataclass(frozen=True)

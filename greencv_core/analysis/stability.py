@@ -21,7 +21,7 @@ from scipy import stats
 from greencv_core.analysis.comparison.pairwise import holm
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name
-from greencv_core.analysis.sessions import find_sessions
+from greencv_core.analysis.sessions import find_sessions, start_times
 from greencv_core.utils.text import as_opening, count, left_out_clause, p_value, percent, quantity
 
 FEWEST_RUNS = 5
@@ -227,10 +227,7 @@ def _simulated_p(share: float, null: Values) -> float:
 
 def _place(runs: pd.DataFrame) -> pd.Series:
     """Return what orders the runs in time: their start, else their place in the plan."""
-    started = pd.to_datetime(
-        runs.get("started_at", pd.Series(np.nan, index=runs.index)),
-        utc=True, errors="coerce", format="mixed",
-    )  # fmt: skip
+    started = start_times(runs)
     if len(runs) and started.notna().all():
         return started
     return runs["order"] if "order" in runs else runs["repetition"]

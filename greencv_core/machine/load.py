@@ -12,6 +12,7 @@ from greencv_core.machine import hardware
 
 DISTURBING_SHARE = 0.1
 """A run is disturbed if other processes use more than this share of the CPUs."""
+MOST_NAMED = 2  # programs
 
 
 class CpuLoad:
@@ -54,7 +55,7 @@ class ProcessLoad:
                 used_s.append((cpu_s - before_s, f"{name} (process {pid})"))
         return " and ".join(
             f"{name} {cpu_s / elapsed_s:.0%} of a core"
-            for cpu_s, name in sorted(used_s, reverse=True)[:2]
+            for cpu_s, name in sorted(used_s, reverse=True)[:MOST_NAMED]
             if cpu_s > elapsed_s * DISTURBING_SHARE / 2
         )
 

@@ -52,5 +52,5 @@ def _among(a: Values, b: Values, first: _Places, last: _Places, rank: int) -> fl
     counts = last - first
     starts = np.repeat(first - np.cumsum(counts) + counts, counts)
     formed = np.repeat(b, counts) - a[starts + np.arange(len(starts))]
-    below = int((len(a) - last).sum())
-    return float(_formed(np.zeros(1), formed, [rank - below])[0])
+    place = rank - int((len(a) - last).sum())
+    return float(np.partition(formed, place)[place])
