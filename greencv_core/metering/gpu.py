@@ -90,7 +90,12 @@ class GpuRecording:
             stuck_after_s=STUCK_AFTER_S,
         )
         read = self._counter.read if source.uses_counter else self._read_power_w
-        self._tracker = RefreshTracker(read, source.cycle, every_refresh=source.every_refresh)
+        self._tracker = RefreshTracker(
+            read,
+            source.cycle,
+            every_refresh=source.every_refresh,
+            is_counter=source.uses_counter,
+        )
         self._archive = PowerArchive()
 
     @property

@@ -9,7 +9,7 @@ JITTER_S = 0.0008
 """Smallest standard uncertainty (in seconds) of a refresh; polls come some 0.1 ms late."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refresh:
     """A refresh of the value."""
 
@@ -41,5 +41,8 @@ class RefreshCycle:
 
     def uncertainty_s(self, time_s: float, jitter_s: float) -> float:
         """Return the standard uncertainty of a refresh near a time, given the cycle's jitter."""
-        periods = abs(time_s - self.anchor_s) / self.period_s
-        return math.hypot(max(JITTER_S, jitter_s), periods * self.period_uncertainty_s)
+        return math.hypot(max(JITTER_S, jitter_s), self.drift_s(time_s))
+
+    def drift_s(self, time_s: float) -> float:
+        """Return the standard uncertainty of a refresh near a time from that of the period."""
+        return abs(time_s - self.anchor_s) / self.period_s * self.period_uncertainty_s

@@ -14,10 +14,11 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from greencv_core.metering.refresh_cycle import Refresh, RefreshCycle
+from greencv_core.metering.refresh_times import SeenRefresh, timed_by_cycle
 
 SEARCH_GAP_S = 0.002  # seconds between the first polls of a search for the cycle
 SLOW_SEARCH_GAP_S = 0.004  # seconds between its later polls; most boards refresh every 20 to 100 ms
@@ -35,8 +36,6 @@ MOST_OFF_CYCLE = 8
 READ_S = SEARCH_GAP_S / math.sqrt(12)
 """Standard uncertainty (in seconds) of the moment of a reading that changes at every poll, even of
 those that follow each other closely: it may be refreshed as often."""
-SETTLED_PERIODS = 20
-"""Periods after which a cycle is known well enough to correct earlier refreshes."""
 OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
 RESTARTS = 3  # searches after which a value is assumed to have no cycle
 IRREGULAR_GAP_S = 0.012  # seconds between polls of a value without a cycle
@@ -51,6 +50,8 @@ CLEARLY_AFTER = 0.9
 USUAL_PERIOD_S = 0.1  # assumed refresh period in seconds if no cycle was found
 MISSED_PERIODS = 3  # refresh periods without a reading after which values were missed
 SLOW_GAPS = 4  # number of slow refreshes from which their spread is known
+UNKNOWN_SHARE = 0.05
+"""Relative standard uncertainty of a period that is about to be found from the refreshes."""
 FEW_GAPS_SHARE = 0.3
 """Relative standard uncertainty of a refresh period that is known from one or two refreshes."""
 
@@ -65,7 +66,9 @@ class RefreshTracker:
     cycle
         Cycle found by an earlier tracker of the same value, to save the search.
     every_refresh
-        Whether to follow every refresh: a missed value of a power is lost, of a counter not.
+        Whether to follow every refresh.
+    is_counter
+        Whether a missed value loses nothing, since the next one includes it.
     """
 
     def __init__(
@@ -74,17 +77,19 @@ class RefreshTracker:
         cycle: RefreshCycle | None = None,
         *,
         every_refresh: bool = False,
+        is_counter: bool = True,
     ) -> None:
         self._read = read
+        self._is_counter = is_counter
         self._every_refresh = every_refresh
         self.cycle: RefreshCycle | None = None
         self.continuous = False
         """Whether the value changes at every poll, so that each poll is a refresh."""
-        self.refreshes: list[Refresh] = []
+        self.refreshes: list[SeenRefresh] = []
         self.missed: list[tuple[float, float]] = []
         """Start and end of times without a reading that are several refreshes long."""
         self.next_poll_s = 0.0
-        self._earlier_cycle = cycle
+        self._known_cycle = self._earlier_cycle = cycle
         self._last_poll: tuple[float, float, float] | None = None
         self._moves_in_a_row = 0
         self._was_unchanged = False
@@ -93,11 +98,9 @@ class RefreshTracker:
         self._margin_s = 2 * MARGIN_S
         self._off_cycle = self._restarts = 0
         self._refreshes_since_tight = UNCHECKED_REFRESHES
-        self._ambiguous_at_start = 0
-        """Refreshes between the first value and the second that were ambiguous."""
         self._reference: tuple[float, float] | None = None
-        self._cycle_since_s = math.inf
-        self._settled_cycle: RefreshCycle | None = None
+        self._lost_cycle: RefreshCycle | None = None
+        """The last cycle that refreshes did not keep to."""
         self._close_until_s = -math.inf
 
     @property
@@ -132,6 +135,8 @@ class RefreshTracker:
             self._record(last[0], after_s, value, before_s)
         else:
             self._moves_in_a_row, self._was_unchanged = 0, True
+            if value == self.refreshes[-1].value:
+                self.refreshes[-1].last_read_s = before_s
             if self.continuous:  # only seemingly so, as polls came late
                 self.continuous = False
                 self._search_again(after_s)
@@ -147,7 +152,10 @@ class RefreshTracker:
         self._search_began_s = after_s
         # The age of the first value is found with the cycle: see timeline().
         read_s = (before_s + after_s) / 2
-        self.refreshes.append(Refresh(read_s, (after_s - before_s) / math.sqrt(12), value, read_s))
+        uncertainty_s = (after_s - before_s) / math.sqrt(12)
+        self.refreshes.append(
+            SeenRefresh(read_s, uncertainty_s, value, read_s, -math.inf, after_s, before_s)
+        )
         known = self._earlier_cycle
         if known is None:
             return
@@ -157,7 +165,6 @@ class RefreshTracker:
             self._margin_s = max(2 * MARGIN_S, 2 * uncertainty_s)
             # A refresh that is due right now may be still to come.
             self.cycle = replace(known, anchor_s=known.latest_until(after_s - self._margin_s))
-            self._cycle_since_s = after_s
             self._reference = (known.anchor_s, 4 * MARGIN_S)
             self._poll_closely(after_s)
 
@@ -165,13 +172,13 @@ class RefreshTracker:
         width_s = latest_s - earliest_s
         self._moves_in_a_row += 1
         if self._is_ambiguous(earliest_s, latest_s):
-            self._ambiguous_at_start += len(self.refreshes) == 1
             return
         if self.cycle is not None:
             time_s, uncertainty_s = self._locate(earliest_s, latest_s)
         else:
             time_s, uncertainty_s = (earliest_s + latest_s) / 2, width_s / math.sqrt(12)
-        refresh = Refresh(time_s, uncertainty_s, value, (before_s + latest_s) / 2)
+        read_s = (before_s + latest_s) / 2
+        refresh = SeenRefresh(time_s, uncertainty_s, value, read_s, earliest_s, latest_s, before_s)
         self.refreshes.append(refresh)
         if self.cycle is None and not self.continuous:
             self._search_cycle(refresh, width_s)
@@ -179,13 +186,15 @@ class RefreshTracker:
     def _is_ambiguous(self, earliest_s: float, latest_s: float) -> bool:
         """Return whether a value may come from the refresh just due or from the one before.
 
-        This happens if a poll at an edge coincides with a refresh and not every one is followed.
+        This happens if a poll at an edge, or a late one, coincides with a refresh. The value of a
+        counter is then left to the next refresh; for a power, the polls after it decide.
         """
         cycle = self.cycle
-        if cycle is None or self._every_refresh:
+        if cycle is None or not self._is_counter:
             return False
         due_s, early_s = cycle.nearest(latest_s), self._early_s(cycle, latest_s)
-        clear = latest_s < due_s - early_s or latest_s > due_s + CLEARLY_AFTER * self._margin_s
+        late_s = CLEARLY_AFTER * self._margin_s + 2 * cycle.drift_s(latest_s)
+        clear = latest_s < due_s - early_s or latest_s > due_s + late_s
         seen = len(self.refreshes) > 1
         seen_s = self.refreshes[-1].time_s + cycle.period_s / 2 if seen else -math.inf
         return not clear and due_s - cycle.period_s > max(seen_s, earliest_s - early_s)
@@ -247,8 +256,6 @@ class RefreshTracker:
             self._reference = (time_s, width_s)
             cycle.period_uncertainty_s = max(cycle.period_uncertainty_s, 1e-5)
         cycle.anchor_s = time_s
-        if self._settled_cycle is None and periods >= SETTLED_PERIODS:
-            self._settled_cycle = replace(cycle)
 
     def _search_cycle(self, refresh: Refresh, width_s: float) -> None:
         if self._moves_in_a_row >= 8 and width_s < TIGHT_S:
@@ -264,7 +271,6 @@ class RefreshTracker:
         self._tight.append(refresh)
         if self._earlier_cycle is not None:
             known, self._earlier_cycle = self._earlier_cycle, None
-            self._cycle_since_s = min(self._cycle_since_s, refresh.time_s)
             self.cycle = RefreshCycle(refresh.time_s, known.period_s, known.period_uncertainty_s)
             self._reference = None
             self._poll_closely(refresh.time_s)
@@ -279,12 +285,12 @@ class RefreshTracker:
             return
         periods = sum(round(gap / period_s) for gap in gaps)
         period_s = sum(gaps) / periods
-        self._cycle_since_s = min(self._cycle_since_s, times[-1])
         self.cycle = RefreshCycle(times[-1], period_s, width_s / math.sqrt(6) / periods)
         self._reference = (times[0], width_s)
         self._off_cycle, self._margin_s = 0, max(2 * MARGIN_S, width_s)
 
     def _search_again(self, now_s: float) -> None:
+        self._lost_cycle = self.cycle or self._lost_cycle
         self.cycle, self._earlier_cycle, self._tight = None, None, []
         self._restarts += 1
         self._search_began_s, self._off_cycle = now_s, 0
@@ -353,45 +359,32 @@ class RefreshTracker:
             return [Refresh(r.read_s, READ_S, r.value, r.read_s) for r in self.refreshes]
         if len(self.refreshes) < 2:
             return list(self.refreshes)
-        cycle = self._settled_cycle or self.cycle
-        timeline = [self.refreshes[0], *(self._refine(r, cycle) for r in self.refreshes[1:])]
-        first, second = timeline[:2]
-        if cycle is None:
-            time_s, uncertainty_s = self._first_refresh_without_cycle(first, second, timeline[2:])
-        else:
-            # Polls at the start of a window are close enough to see the next refresh, unless they
-            # were delayed.
-            missed = self.refreshes[1].uncertainty_s * math.sqrt(12) > cycle.period_s / 2
-            due_s = cycle.latest_until(first.read_s) if missed else math.inf
-            since_s = (1 + self._ambiguous_at_start) * cycle.period_s
-            time_s = min(first.time_s, second.time_s - since_s, due_s)
-            uncertainty_s = math.hypot(second.uncertainty_s, cycle.period_uncertainty_s)
-        return [Refresh(time_s, uncertainty_s, first.value, first.read_s), *timeline[1:]]
+        cycle = self.cycle or self._lost_cycle
+        if cycle is not None:
+            # What this window's polls tell of the period, its refreshes tell again.
+            known = self._known_cycle if self._lost_cycle is None else None
+            known = known or replace(cycle, period_uncertainty_s=UNKNOWN_SHARE * cycle.period_s)
+            timeline = timed_by_cycle(self.refreshes, known, is_counter=self._is_counter)
+            if timeline is not None:
+                return timeline
+        first, second, *later = self.refreshes
+        time_s, uncertainty_s = self._first_refresh_without_cycle(first, second, later)
+        return [Refresh(time_s, uncertainty_s, first.value, first.read_s), second, *later]
 
     def _first_refresh_without_cycle(
-        self, first: Refresh, second: Refresh, later: list[Refresh]
+        self, first: SeenRefresh, second: SeenRefresh, later: Sequence[SeenRefresh]
     ) -> tuple[float, float]:
         """Return the time of the refresh before the first poll, and its standard uncertainty."""
         times_s = [second.time_s, *(refresh.time_s for refresh in later)]
         gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
         usual_s = statistics.median(gaps_s) if gaps_s else 0.0
         if usual_s <= SEARCH_S:
-            unknown_s = max(0.0, USUAL_PERIOD_S - (second.time_s - first.time_s))
-            return first.time_s - unknown_s / 2, unknown_s / math.sqrt(12)
+            # It was followed by another after its last poll, and at most a period after it came.
+            newest_s = min(second.latest_s, first.read_s + USUAL_PERIOD_S) - USUAL_PERIOD_S
+            oldest_s = min(first.last_read_s - USUAL_PERIOD_S, newest_s)
+            return (oldest_s + newest_s) / 2, (newest_s - oldest_s) / math.sqrt(12)
         # A counter refreshed so slowly that its cycle was not searched for.
         few = len(gaps_s) < SLOW_GAPS
         spread_s = FEW_GAPS_SHARE * usual_s if few else statistics.stdev(gaps_s)
         time_s = min(first.time_s, second.time_s - usual_s)
         return time_s, math.hypot(spread_s, second.uncertainty_s)
-
-    def _refine(self, refresh: Refresh, cycle: RefreshCycle | None) -> Refresh:
-        """Return a refresh that was recorded without the cycle, at its time by the cycle."""
-        if cycle is None or refresh.time_s >= self._cycle_since_s:
-            return refresh
-        due_s = cycle.latest_until(refresh.read_s + self._margin_s)
-        uncertainty_s = cycle.uncertainty_s(due_s, self._margin_s)
-        # The interval between its polls is almost four standard uncertainties wide.
-        fits = abs(due_s - refresh.time_s) <= 2 * refresh.uncertainty_s + uncertainty_s
-        if not fits or uncertainty_s >= refresh.uncertainty_s:
-            return refresh
-        return Refresh(due_s, uncertainty_s, refresh.value, refresh.read_s)

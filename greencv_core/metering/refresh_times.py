@@ -1,0 +1,138 @@
+"""Which refresh brought each value, once all polls are known.
+
+While it polls, the tracker must guess: a value seen just after a late poll may come from the
+refresh that is due or from the one before. Afterwards the polls tell more. Polls shortly before and
+after a refresh give the cycle; a value was refreshed no later than the poll that first showed it,
+and no value stays beyond the next refresh; and each new value needs a refresh of its own. Together
+they leave one refresh for nearly every value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from greencv_core.metering.refresh_cycle import JITTER_S, Refresh, RefreshCycle
+
+Floats = npt.NDArray[np.float64]
+
+REACH = 3.0
+"""Standard uncertainties from a refresh within which a poll may have come before or after it."""
+TIGHT_S, TIGHT_SHARE = 0.01, 0.5
+"""Largest interval between two polls that gives the time of a refresh: in seconds, and as a share
+of the period."""
+NO_CYCLE_SHARE = 1 / 6
+"""Share of the period that refreshes with a cycle do not stray."""
+MAD_TO_SD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
+
+
+@dataclass(slots=True)
+class SeenRefresh(Refresh):
+    """A refresh and the polls around it."""
+
+    earliest_s: float
+    """Time of the last poll that showed the value before."""
+    latest_s: float
+    """Time of the first poll that showed this value."""
+    last_read_s: float
+    """Time of the last poll that showed it."""
+
+
+class _Cycle:
+    """The number of periods at any time, between the refreshes whose times are known well."""
+
+    def __init__(self, time_s: Floats, uncertainty_s: Floats, cycle: RefreshCycle) -> None:
+        if len(time_s) == 0:
+            time_s, uncertainty_s = np.array([cycle.anchor_s]), np.array([JITTER_S])
+        numbers = np.concatenate([[0.0], np.cumsum(np.rint(np.diff(time_s) / cycle.period_s))])
+        keep = np.concatenate([[True], np.diff(numbers) > 0])
+        self._time_s, self._number, self._u = time_s[keep], numbers[keep], uncertainty_s[keep]
+        self.period_s, self._drift_s = cycle.period_s, cycle.period_uncertainty_s
+        self._fit_period()
+        self.jitter_s = max(JITTER_S, self._strays_s())
+
+    def _fit_period(self) -> None:
+        """Take the slope of the line of least squares, unless the period is known better."""
+        from_middle = self._number - self._number.mean()
+        squares = float(np.sum(from_middle**2))
+        if not squares:
+            return
+        drift_s = math.sqrt(float(np.mean(self._u**2)) / squares)
+        if drift_s < self._drift_s:
+            self.period_s = float(np.sum(from_middle * self._time_s)) / squares
+            self._drift_s = drift_s
+
+    def _strays_s(self) -> float:
+        """Return by how much a refresh strays from the middle between its neighbours."""
+        t, n = self._time_s, self._number
+        if len(t) < 3:
+            return 0.0
+        share = (n[1:-1] - n[:-2]) / (n[2:] - n[:-2])
+        strays_s = t[1:-1] - t[:-2] - share * (t[2:] - t[:-2])
+        return MAD_TO_SD * float(np.median(np.abs(strays_s))) / math.sqrt(1.5)
+
+    def number(self, time_s: Floats) -> Floats:
+        """Return the number of periods at each time, the whole ones at the refreshes."""
+        inside = np.interp(time_s, self._time_s, self._number)
+        before_s = np.fmin(time_s - self._time_s[0], 0.0)
+        after_s = np.fmax(time_s - self._time_s[-1], 0.0)
+        numbers: Floats = inside + (before_s + after_s) / self.period_s
+        return numbers
+
+    def time_s(self, number: Floats) -> Floats:
+        """Return the time of each refresh."""
+        inside = np.interp(number, self._number, self._time_s)
+        before = np.fmin(number - self._number[0], 0.0)
+        after = np.fmax(number - self._number[-1], 0.0)
+        times: Floats = inside + (before + after) * self.period_s
+        return times
+
+    def uncertainty_s(self, time_s: Floats) -> Floats:
+        """Return the standard uncertainty of a refresh near each time."""
+        beyond_s = np.fmax(self._time_s[0] - time_s, time_s - self._time_s[-1])
+        drift_s = np.fmax(beyond_s, 0.0) / self.period_s * self._drift_s
+        known_s = np.interp(time_s, self._time_s, self._u)
+        uncertainties: Floats = np.sqrt(drift_s**2 + known_s**2 + self.jitter_s**2)
+        return uncertainties
+
+
+def timed_by_cycle(
+    seen: Sequence[SeenRefresh], cycle: RefreshCycle, *, is_counter: bool
+) -> list[Refresh] | None:
+    """Return the refreshes at their times by the cycle; None if there is no cycle.
+
+    A value that may come from either of two refreshes is left out of a counter, which loses nothing
+    by it; that of a power, and the first value, get the uncertainty of both.
+    """
+    time_s, uncertainty_s, earliest_s, latest_s, last_s = np.array(
+        [(r.time_s, r.uncertainty_s, r.earliest_s, r.latest_s, r.last_read_s) for r in seen]
+    ).T
+    width_s = latest_s - earliest_s
+    tight = width_s < min(TIGHT_S, TIGHT_SHARE * cycle.period_s)
+    refreshes = _Cycle(time_s[tight], uncertainty_s[tight], cycle)
+    if refreshes.jitter_s > NO_CYCLE_SHARE * refreshes.period_s:
+        return None
+    reach = np.fmin(REACH * refreshes.uncertainty_s(latest_s) / refreshes.period_s, 0.5)
+    first = np.floor(refreshes.number(last_s) - reach)
+    last = np.floor(refreshes.number(latest_s) + reach)
+    steps = np.arange(len(seen))
+    first = np.maximum.accumulate(first - steps) + steps
+    last = np.minimum.accumulate((last - steps)[::-1])[::-1] + steps
+    either = first < last
+    due_s = (refreshes.time_s(first) + refreshes.time_s(last)) / 2
+    located_s = np.clip(due_s, earliest_s, latest_s)
+    apart_s = np.abs(located_s - due_s) + np.abs(last - first) / 2 * refreshes.period_s
+    located_u = np.hypot(refreshes.uncertainty_s(located_s), apart_s)
+    # Where no refresh of the cycle fits, or the polls tell more, the polls decide.
+    by_polls = tight | (first > last) & np.isfinite(earliest_s)
+    located_s = np.where(by_polls, time_s, located_s)
+    located_u = np.where(by_polls, uncertainty_s, located_u)
+    kept = np.flatnonzero(~either | tight | (steps == 0) | (not is_counter))
+    return [
+        Refresh(float(located_s[i]), float(located_u[i]), seen[i].value, seen[i].read_s)
+        for i in kept.tolist()
+    ]
