@@ -238,7 +238,7 @@ def test_gflops_are_enough_for_a_power_law_and_not_where_one_architecture_stands
     raised = runs.copy()
     raised.loc[raised["architecture"] == "net2", ENERGY] *= 1.5
     text = nested_models(raised).sentence()
-    assert text.startswith("Within an environment, GFLOPs alone are not enough")
+    assert text.startswith("Within an environment, GFLOPs alone do not explain the energy")
     assert "a misfit remains that exceeds the spread of the runs" in text
 
 

@@ -199,8 +199,8 @@ def test_chips_that_are_no_gpu_are_left_alone(tree):
 @pytest.mark.parametrize(
     ("device", "remove", "reason"),
     [
-        ({}, "power1_cap", "GPU and CPU together"),  # inside of a CPU
-        ({"device": "0x74a0"}, "", "GPU and CPU together"),
+        ({}, "power1_cap", "the sum of GPU and CPU"),  # inside of a CPU
+        ({"device": "0x74a0"}, "", "the sum of GPU and CPU"),
         ({"device": "0x740c"}, "", "one of two dies"),
         ({"current_compute_partition": "CPX"}, "", "split into partitions"),
         ({}, "power1_average", "no sensor of the whole card"),

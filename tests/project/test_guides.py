@@ -3,6 +3,7 @@
 import json
 import re
 
+import nbformat
 import pandas as pd
 import pytest
 import yaml
@@ -57,7 +58,10 @@ def test_a_guide_brings_runs_into_a_report(tmp_path):
     project, folder = tmp_path / "project", tmp_path / "folder"
     folder.mkdir()
     copy_project(project)
-    pages = [{"caption": "About", "chapters": [{"file": "book/references"}]}]
+    chapters = [{"file": f"book/{page}"} for page in ("notebooks/metering", "references")]
+    pages = [{"caption": "About", "chapters": chapters}]
+    linked = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Metering")])
+    nbformat.write(linked, project / "notebooks" / "metering.ipynb")
     toc = {"format": "jb-book", "root": "book/notebooks/provenance", "parts": pages}
     (project / "_toc.yml").write_text(yaml.safe_dump(toc))
     page = ROOT / "book" / "guides" / "add_runs.md"

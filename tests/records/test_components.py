@@ -66,8 +66,8 @@ def test_other_components_stay_in_the_table(record):
     assert (row["ram_energy_j"], row["ram_provenance"]) == (200.0, "estimated")
     note = provenance_note(runs_table([restrict_to_components(record, ["gpu"])])).data
     assert "Energy here is measured" in note
-    assert "GPU 100% of the joules (measured)" in note
-    assert "not counted: CPU 60% of that (estimated) and RAM 40% of that (estimated)" in note
+    assert "By component: GPU 100% (measured)" in note
+    assert "not counted: CPU (estimated; 60% of what counts)" in note
     whole = provenance_note(runs_table([record])).data
     assert "Energy here is in part estimated" in whole
     assert "not counted" not in whole

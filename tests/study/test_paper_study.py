@@ -82,7 +82,7 @@ def check_that_made_up_images_get_no_correctness(table, told):
     assert table["energy_j_per_image"].notna().all()
     assert "F1" not in told
     assert figures.trade_off(table, pareto_front(table)) is None
-    assert "made up" in correctness_sentence(table)
+    assert "synthetic" in correctness_sentence(table)
     known = table.assign(f1_macro=0.5)
     assert figures.trade_off(known, pareto_front(known)) is not None
 

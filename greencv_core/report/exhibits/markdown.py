@@ -103,15 +103,15 @@ def component_sentences(runs: pd.DataFrame) -> list[str]:
         if counts.empty:
             continue
         share = percent(runs[f"{component}_energy_j"].sum() / total_j, 0)
-        known = f"{component.upper()} {share} ({listed(list(counts.index))})"
+        name, provenances = component.upper(), listed(list(counts.index))
         if component not in counting:
-            uncounted.append(known)
+            uncounted.append(f"{name} ({provenances}; {share} of what counts)")
             continue
-        parts.append(known)
+        parts.append(f"{name} {share} ({provenances})")
         if len(counts) > 1:
-            each = [f"{name} in {count(n, 'run')}" for name, n in counts.items()]
+            each = [f"{word} in {count(n, 'run')}" for word, n in counts.items()]
             mixed.append(
-                f"{component.upper()} energy is {listed(each)}, so the meters explain part of "
+                f"{name} energy is {listed(each)}, so the meters explain part of "
                 "the differences between those runs."
             )
     left = [f"Also metered, but not counted: {listed(uncounted)}."] if uncounted else []
