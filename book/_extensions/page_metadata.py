@@ -119,7 +119,7 @@ def _tags(
     shared = {
         "og:type": "article",
         "og:site_name": work["title"].partition(":")[0],
-        "og:title": title,
+        "og:title": named["citation_title"],
     }
     shared["og:description"] = description
     picture = context["pathto"](PREVIEW, resource=True)

@@ -76,7 +76,9 @@ def said(page, results, replication):
     cells = nbformat.read(ROOT / "notebooks" / f"{page}.ipynb", 4).cells
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
     space = {}
-    exec(next(source for source in sources if "from greencv_core import" in source), space)
+    for source in sources:
+        imports = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), page, "exec"), space)
     space |= {
         "results": results, "rq1": results.rq1, "rq2": results.rq2, "runs": results.runs,
         "margin": results.margin, "harmless": results.rq2.savings_without_loss,
@@ -132,7 +134,9 @@ def test_rq2_and_the_claims_page_name_one_break_even(results, replication):
     claimed = replication.claims.set_index("id").loc["matching", "here"]
     (found,) = results.rq2.break_evens.values()
     # The claims page may name the two environments the other way round.
-    figures = re.compile(r"interval ([\d.]+ to [\d.]+)|exponent -?([\d.]+), (p [=<] [\d.]+)")
+    interval = r"interval ([\d.,]+ [MG]FLOPs to [\d.,]+ [MG]FLOPs)"
+    exponent = "exponent \N{MINUS SIGN}?([\\d.]+), (p [=<] [\\d.]+)"
+    figures = re.compile(f"{interval}|{exponent}")
     stated = figures.findall(found.sentence())
     throughout = re.findall(r"(\S+) uses less throughout", found.sentence())
     assert stated or throughout

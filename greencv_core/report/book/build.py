@@ -197,7 +197,8 @@ def _execute(
     content.metadata["greencv"] = {"key": key}
     content.metadata.pop("papermill", None)
     tags = [cell.metadata.get("tags", []) for cell in content.cells]
-    own = next((these for these in tags if "parameters" in these), [])  # a page may have none
+    # A page may have none.
+    own: list[str] = next((these for these in tags if "parameters" in these), [])
     visibility = [tag for tag in own if tag.endswith("-input")]
     for cell in content.cells:
         cell.metadata.pop("papermill", None)

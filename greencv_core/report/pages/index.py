@@ -34,7 +34,7 @@ from greencv_core.utils.text import (
     with_unit,
 )
 
-SAVINGS_AT_A_MARGIN = ("evidence", "how-much-can-be-saved-at-a-small-loss-of-correctness")
+SAVINGS_AT_A_MARGIN = ("evidence", "which-architectures-save-the-energy")
 HARDWARE = ("evidence", "does-larger-hardware-suit-complex-architectures")
 DECISION, REANALYSIS = ("decision", "in-short"), ("reanalysis", "in-short")
 """Page and section on which a link of the front page lands."""
