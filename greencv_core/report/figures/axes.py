@@ -67,7 +67,10 @@ def mark_one(axes: Axes, which: str) -> None:
 
 
 def name_lines(figure: Figure, axes: Axes) -> None:
-    """Write each line's name at its right end, in its colour, instead of a legend."""
+    """Write each line's name at its right end, instead of a legend.
+
+    A stroke in the line's colour joins them: a name in that colour may be hard to read.
+    """
     figure.draw_without_rendering()
     lines = axes.get_lines()
     ends = [(float(x[-1]), float(y[-1])) for x, y in (_numbers(line) for line in lines)]
@@ -77,9 +80,12 @@ def name_lines(figure: Figure, axes: Axes) -> None:
         height = max(heights[place], lowest + 1.3 * _NAME_PT)
         lowest = height
         axes.annotate(
-            str(lines[place].get_label()), ends[place], xytext=(8, height - heights[place]),
-            textcoords="offset points", color=lines[place].get_color(), va="center",
-            fontsize=_NAME_PT,
+            str(lines[place].get_label()), ends[place], xytext=(20, height - heights[place]),
+            textcoords="offset points", va="center", fontsize=_NAME_PT,
+            arrowprops={
+                "arrowstyle": "-", "color": lines[place].get_color(), "linewidth": 1,
+                "relpos": (0, 0.5), "shrinkB": 4,
+            },
         )  # fmt: skip
 
 
