@@ -101,7 +101,7 @@ def keep_two_pages(root):
 
 def read_pages(html):
     """Return the content of a built report by file, without the minute in which it was built."""
-    built = re.compile(rb"computed from them at [\d: -]+")
+    built = re.compile(rb"This report was computed at [\d: -]+")
     files = [path for path in html.rglob("*") if path.is_file() and path.name != "searchindex.js"]
     return {path.relative_to(html): built.sub(b"", path.read_bytes()) for path in files}
 
