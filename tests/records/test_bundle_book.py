@@ -89,11 +89,19 @@ def keep_two_pages(root):
     toc = {"format": "jb-book", "root": "book/notebooks/provenance", "parts": parts}
     (root / "_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "book" / "method.md").write_text("# Method\n")  # its own links would lead nowhere
+    # Neither do the notebooks lead to those that are left out.
+    for name, left_out in (("provenance", "metering"), ("rq2_environment", "rq2_diagnostics")):
+        notebook = root / "notebooks" / f"{name}.ipynb"
+        source = notebook.read_text(encoding="utf-8")
+        assert f"({left_out}.ipynb)" in source
+        notebook.write_text(
+            source.replace(f"({left_out}.ipynb)", "(../method.md)"), encoding="utf-8"
+        )
 
 
 def read_pages(html):
     """Return the content of a built report by file, without the minute in which it was built."""
-    built = re.compile(rb"computed from them at [\d: -]+")
+    built = re.compile(rb"This report was computed at [\d: -]+")
     files = [path for path in html.rglob("*") if path.is_file() and path.name != "searchindex.js"]
     return {path.relative_to(html): built.sub(b"", path.read_bytes()) for path in files}
 

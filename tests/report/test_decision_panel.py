@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from tests.support.tables import made_up_runs
 
 STATIC = ROOT / "book" / "_static"
 HOSTILE = ("</script><script>alert(1)</script>", "$x$", "<!--", '"><img src=x onerror=alert(1)>',
-           "<b>&amp;", r"\(y\)", "$&")  # fmt: skip
+           "<b>&amp;", r"\(y\)", "$&", '<small class="gcv-id">')  # fmt: skip
 
 
 def decided(**names):
@@ -26,14 +27,19 @@ def decided(**names):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_words_in_panel_and_table(name):
-    decisions = {name: decided(net4=name), "other": Unavailable(name)}
-    panel, table = (
-        Reader(decision_panel(decisions).data), Reader(decisions_table(decisions).to_html())
-    )  # fmt: skip
+    decision = decided(net4=name)
+    decisions = {name: decision, "other": Unavailable(name)}
+    pages = decision_panel(decisions).data, decisions_table(decisions).to_html()
+    panel, table = map(Reader, pages)
     tags = {"div", "p", "script", "fieldset", "legend", "label", "input", "span", "table", "thead",
-            "tbody", "tr", "th", "td", "figure", "figcaption", "strong"}  # fmt: skip
-    for shown in (panel, table):
+            "tbody", "tr", "th", "td", "figure", "figcaption", "strong", "small"}  # fmt: skip
+    configurations = {candidate.name for candidate in decision.candidates}
+    for shown, page in zip((panel, table), pages, strict=True):
         assert {tag for tag, _ in shown.elements} <= tags
+        # Small print is only a configuration's id below its name.
+        ids = re.findall(r'<small class="gcv-id">([^<]*)</small>', page)
+        assert len(ids) == page.count("<small")
+        assert {unescape(one) for one in ids} <= configurations
         assert not any(a.startswith("on") for _, attributes in shown.elements for a in attributes)
         assert name in shown.text
     assert [attributes for tag, attributes in panel.elements if tag == "script"] == [
@@ -125,13 +131,18 @@ def answer_of(page):
     return page.inner_text("[data-headline]"), page.inner_text("[data-details]")
 
 
+def said(decision, step):
+    """Return headline and details of an answer, with the names for people."""
+    return with_names(decision.headline(step)), with_names(decision.details(step))
+
+
 def test_the_panel_tells_what_the_analysis_chooses(page, decisions):
     for index, decision in enumerate(list(decisions.values())[:2]):
         page.check(f"input[type=radio][value='{index}']")
         for points in (0, 0.8, 0.9, *range(1, 11), 3.7, 4.4, 6.63, 9.95):
             page.fill("input[type=number]", f"{points:g}")
             step = decision.step(points / 100)
-            assert answer_of(page) == (decision.headline(step), decision.details(step)), points
+            assert answer_of(page) == said(decision, step), points
             assert page.locator("tbody tr").count() == (
                 0 if step.choice is None else 1 + len(step.runners_up)
             )
@@ -142,11 +153,11 @@ def test_at_the_bound_of_a_choice_the_panel_has_it(page, decisions):
     for step in decisions["Ours"].steps:
         if step.from_loss <= 0.1:
             page.fill("input[type=number]", f"{100 * step.from_loss:.2f}")
-            assert answer_of(page)[1] == decisions["Ours"].details(step)
+            assert answer_of(page) == said(decisions["Ours"], step)
             if step.from_loss > 0:
                 page.fill("input[type=number]", f"{100 * step.from_loss - 0.01:.2f}")
                 before = decisions["Ours"].step(step.from_loss - 1e-4)
-                assert answer_of(page)[0] == decisions["Ours"].headline(before)
+                assert answer_of(page)[0] == said(decisions["Ours"], before)[0]
 
 
 def test_the_slider_is_moved_by_keyboard_and_moves_the_number(page):
@@ -237,7 +248,7 @@ def test_the_panel_of_the_report_answers_as_python_does(browser, address, html):
         for tenths in range(101):
             panel.locator("input[type=number]").fill(f"{tenths / 10:g}")
             headline = panel.locator("[data-headline]").text_content()
-            assert headline == decision.headline(decision.step(tenths / 1000))
+            assert headline == said(decision, decision.step(tenths / 1000))[0]
         panel.locator("input[type=number]").fill("3.5")
         panel.locator("input[type=number]").blur()
         asked, link = panel.locator("[data-asked]").text_content(), visited.page.url

@@ -9,6 +9,7 @@ import pytest
 from greencv_core.analysis import architecture_by_environment, break_evens, filter_by
 from greencv_core.analysis.regression.breakeven import BreakEven
 from greencv_core.records.tables import epochs_table, runs_table
+from greencv_core.report.exhibits.labels import people_name
 from greencv_core.report.exhibits.theme import environment_palette, narrow_layout
 from greencv_core.report.figures import regression
 from greencv_core.report.figures import runs as runs_figures
@@ -69,7 +70,9 @@ def test_an_environment_has_one_colour_in_all_figures(gpu_alone):
         text.get_text(): mpl.colors.to_rgb(handle.get_color()[0])
         for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
     }
-    assert shown == {name: palette[name] for name in shown}
+    named = {people_name(name): colour for name, colour in palette.items()}
+    assert len(named) == len(palette) == 6
+    assert shown == {name: named[name] for name in shown}
     assert len(shown) == 5
 
 

@@ -115,7 +115,7 @@ def test_a_pair_without_an_answer_keeps_its_line():
     assert made.body.count("no answer from these runs") == 2
     one_pair = break_evens(runs)
     assert break_even_table(one_pair, "measured") is None
-    assert "cost the same energy per image" in break_even_sentences(one_pair).data
+    assert "env0 and env1 need the same energy per image at" in break_even_sentences(one_pair).data
 
 
 def test_the_most_precise_break_even_has_the_narrowest_interval_within_the_range():

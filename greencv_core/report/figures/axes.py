@@ -67,7 +67,10 @@ def mark_one(axes: Axes, which: str) -> None:
 
 
 def name_lines(figure: Figure, axes: Axes) -> None:
-    """Write each line's name at its right end, in its colour, instead of a legend."""
+    """Write each line's name at its right end, instead of a legend.
+
+    A stroke in the line's colour joins them: a name in that colour may be hard to read.
+    """
     figure.draw_without_rendering()
     lines = axes.get_lines()
     ends = [(float(x[-1]), float(y[-1])) for x, y in (_numbers(line) for line in lines)]
@@ -77,9 +80,12 @@ def name_lines(figure: Figure, axes: Axes) -> None:
         height = max(heights[place], lowest + 1.3 * _NAME_PT)
         lowest = height
         axes.annotate(
-            str(lines[place].get_label()), ends[place], xytext=(8, height - heights[place]),
-            textcoords="offset points", color=lines[place].get_color(), va="center",
-            fontsize=_NAME_PT,
+            str(lines[place].get_label()), ends[place], xytext=(20, height - heights[place]),
+            textcoords="offset points", va="center", fontsize=_NAME_PT,
+            arrowprops={
+                "arrowstyle": "-", "color": lines[place].get_color(), "linewidth": 1,
+                "relpos": (0, 0.5), "shrinkB": 4,
+            },
         )  # fmt: skip
 
 
@@ -99,27 +105,38 @@ def label_points(figure: Figure, axes: Axes, names: list[str], points: NDArray[n
     figure.draw_without_rendering()  # lays out the axes, which fixes positions on paper
     to_pt = 72 / figure.dpi
     places = axes.transData.transform(points) * to_pt
-    left, right = axes.bbox.x0 * to_pt, axes.bbox.x1 * to_pt + _NAME_PT
+    left, bottom, right, top = (to_pt * edge for edge in axes.bbox.extents)
     occupied: list[tuple[float, ...]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
     for i, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
-        width = 0.62 * _NAME_PT * len(name)
-        heights = [*((5, -11) if i % 2 else (-11, 5)), 15, -21, 25, -31, 35, -41]
-        offsets = [(dx, dy) for dx in (4, -4 - width) for dy in heights]
+        width = to_pt * _text_width(axes, name)
+        near = (5, -11) if i % 2 else (-11, 5)
+        heights = [*near, *(dy for far in range(15, 100, 10) for dy in (far, -far - 6))]
+        offsets = [(dx, dy) for dy in heights for dx in (4, -4 - width, -width / 2)]
         boxes = {
             (dx, dy): (x + dx, y + dy - 1, x + dx + width, y + dy + _NAME_PT) for dx, dy in offsets
         }
         free = [
             offset
             for offset, box in boxes.items()
-            if left <= box[0] and box[2] <= right and not any(_overlap(box, o) for o in occupied)
-        ]
+            if left <= box[0] and box[2] <= right + _NAME_PT
+            and bottom <= box[1] and box[3] <= top + _NAME_PT
+            and not any(_overlap(box, o) for o in occupied)
+        ]  # fmt: skip
         chosen = free[0] if free else offsets[0]
         occupied.append(boxes[chosen])
-        far = chosen[1] not in heights[:2]
+        far = chosen[1] not in near
         axes.annotate(
             name, points[i], xytext=chosen, textcoords="offset points", fontsize=_NAME_PT,
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6} if far else None,
         )  # fmt: skip
+
+
+def _text_width(axes: Axes, text: str) -> float:
+    """Return the width of a point label in pixels."""
+    label = axes.text(0, 0, text, transform=axes.transAxes, fontsize=_NAME_PT)
+    width = label.get_window_extent().width
+    label.remove()
+    return float(width)
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
