@@ -15,8 +15,10 @@ from greencv_core.analysis.selection import runs_of
 from greencv_core.analysis.study_results import StudyResults
 from greencv_core.analysis.units import mark_units, run_units
 from greencv_core.published.evidence_results import EvidenceResults, saves
+from greencv_core.published.seaa2023.corrected import analysed_runs
 from greencv_core.published.seaa2023.history import VERSIONS
-from greencv_core.published.seaa2023.reanalysis import CORRECTED, CORRECTNESS, Reanalysis
+from greencv_core.published.seaa2023.reanalysis import CORRECTNESS
+from greencv_core.published.seaa2023.runs import NAME
 from greencv_core.report.exhibits.exhibit import Exhibit
 from greencv_core.report.exhibits.labels import people_name, with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, energy_sentence, paragraph
@@ -117,14 +119,15 @@ def own_saving(results: StudyResults) -> str:
     )
 
 
-def published_claim(reanalysis: Reanalysis | Unavailable, margin: float) -> HTML:
-    """Return the original's first claim and what is left of it, one line each."""
+def published_claim(evidence: EvidenceResults, margin: float) -> HTML:
+    """Return the original's first claim and what is left of it in its corrected runs."""
     first = VERSIONS[0]
     claim = f"Published in {first.date}: {first.said} of the energy can be saved."
     left = "What remains is not known without the original study's data."
-    if not isinstance(reanalysis, Unavailable):
-        corrected = best_against_worst(reanalysis.runs(CORRECTED), correctness=CORRECTNESS)
-        left = _remains(corrected, _loss(reanalysis, corrected, margin), margin)
+    if (table := evidence.counted.get(NAME)) is not None:
+        runs = analysed_runs(table)
+        corrected = best_against_worst(runs, correctness=CORRECTNESS)
+        left = _remains(corrected, _loss(runs, corrected, margin), margin)
     return HTML(
         f'<p class="gcv-claim {NO_FORMULAS}"><s>{html.escape(claim)}</s><br>'
         f"<strong>{html.escape(with_names(left))}</strong> "
@@ -141,8 +144,8 @@ def _remains(corrected: Saving, loss: NonInferiority, margin: float) -> str:
     )
 
 
-def _loss(reanalysis: Reanalysis, corrected: Saving, margin: float) -> NonInferiority:
-    runs = mark_units(reanalysis.runs())
+def _loss(runs: pd.DataFrame, corrected: Saving, margin: float) -> NonInferiority:
+    runs = mark_units(runs)
     ends = (corrected.from_condition, corrected.to_condition)
     dear, cheap = (run_units(runs_of(runs, end), CORRECTNESS) for end in ends)
     return non_inferiority(dear, cheap, margin)

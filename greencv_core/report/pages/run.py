@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord
+from greencv_core.report.exhibits.labels import people_name
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.tables import table_html
 from greencv_core.report.pages.provenance import uncertainty_table
@@ -29,8 +30,8 @@ Floats = npt.NDArray[np.float64]
 
 def run_title(record: RunRecord) -> str:
     """Return a run's name for a reader: architecture, environment, number of the repetition."""
-    environment = record.environment["name"]
-    return f"{record.architecture}, {environment}, repetition {record.repetition + 1}"
+    name = people_name(f"{record.architecture} @ {record.environment['name']}")
+    return f"{name}, repetition {record.repetition + 1}"
 
 
 def run_page(record: RunRecord) -> str:
