@@ -9,6 +9,7 @@ drifts and no groups exist, at most 5% of studies name anything (``benchmarks/st
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,8 @@ from scipy import stats
 from greencv_core.analysis.comparison.pairwise import holm
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
 from greencv_core.analysis.selection import CONDITION, condition_name
-from greencv_core.analysis.sessions import find_sessions, start_times
+from greencv_core.analysis.sessions import start_times
+from greencv_core.analysis.units import BLOCK, SESSION, mark_units
 from greencv_core.utils.text import as_opening, count, left_out_clause, p_value, percent, quantity
 
 FEWEST_RUNS = 5
@@ -33,7 +35,7 @@ ROUNDING = 1e-9
 """Largest difference of logarithms of equal values."""
 MOST_NAMED = 5
 DRIFT, JUMP, SESSIONS, GROUPS = "drift", "jump", "sessions", "two groups"
-ALL_CONDITIONS = "all conditions"
+ALL_CONDITIONS = "the mean of all conditions"
 _SHAPES = {
     DRIFT: "{up} by {size} from the first to the last run",
     JUMP: "{up} by {size} after run {after} of {n}",
@@ -75,6 +77,16 @@ class Stability:
         more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         return f"{as_opening(quantity(self.value))}: {'; '.join(parts)}{more}{clause}."
 
+    def summary(self) -> str:
+        """Say in one sentence how many conditions drift or fall into groups."""
+        found, named = self.unstable, quantity(self.value)
+        single = found[found["architecture"].notna()]
+        of = count(int(self.series["architecture"].notna().sum()), "condition")
+        parts = [f"in {len(single)} of {of}, {named} drifts or falls into groups"]
+        shared = found[found["architecture"].isna()].to_dict("records")
+        parts += [self._describe(row) for row in shared]
+        return f"{as_opening('; '.join(parts))}."
+
     def table(self) -> pd.DataFrame:
         """Return the series."""
         return self.series
@@ -101,14 +113,13 @@ def stability(runs: pd.DataFrame, value: str = "energy_j_per_image") -> Stabilit
 
     P values of the second and the fourth are those of 20,000 simulations, with a fixed seed.
     """
-    known = runs.dropna(subset=[value])
+    known = mark_units(runs).dropna(subset=[value])
     if not (known[value] > 0).all():
         raise NotEnoughDataError(
             f"drift is tested by logarithms, and a {quantity(value)} is not above 0"
         )
-    known = known.assign(
-        log=np.log(known[value].astype(float)), session=find_sessions(known), place=_place(known)
-    ).sort_values("place", kind="stable")
+    known = known.assign(log=np.log(known[value].astype(float)), place=_place(known))
+    known = known.sort_values("place", kind="stable")
     conditions: _Series = {}
     left_out = []
     for key, part in known.groupby(list(CONDITION), sort=False, observed=True):
@@ -176,8 +187,8 @@ def _two_groups(logs: Values) -> _Test:
 
 
 def _between_sessions(part: pd.DataFrame) -> Iterator[_Test]:
-    known = part.dropna(subset=["session"])
-    groups = [logs.to_numpy() for _, logs in known.groupby("session")["log"]]
+    known = part.dropna(subset=[SESSION])
+    groups = [logs.to_numpy() for _, logs in known.groupby(SESSION)["log"]]
     if (
         len(groups) < 2
         or sum(map(len, groups)) - len(groups) < 2
@@ -234,11 +245,14 @@ def _place(runs: pd.DataFrame) -> pd.Series:
 
 
 def _block_means(runs: pd.DataFrame) -> Values:
-    """Return the mean of each block of the plan over the conditions that have all blocks."""
-    if "repetition" not in runs:
-        return np.array([])
+    """Return the mean of each block over the conditions that most often share the same blocks."""
     table = runs.pivot_table(
-        "log", "repetition", list(CONDITION), aggfunc="mean", sort=False, observed=True
+        "log", BLOCK, list(CONDITION), aggfunc="mean", sort=False, observed=True
     )
-    whole = table.dropna(axis="columns")
-    return whole.mean(axis=1).to_numpy() if whole.shape[1] > 1 else np.array([])
+    blocks = [tuple(table[condition].notna()) for condition in table]
+    usual, conditions = Counter(blocks).most_common(1)[0]
+    if conditions < 2:
+        return np.array([])
+    shared = table.loc[list(usual), [found == usual for found in blocks]]
+    means: Values = shared.mean(axis=1).to_numpy()
+    return means

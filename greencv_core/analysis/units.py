@@ -24,7 +24,8 @@ FEWEST_BLOCKS = 5
 """Blocks that two conditions share. With fewer, the degrees of freedom that pairs cost make the
 interval wider than a drift of the machine would."""
 _PLAN = ("study", "machine")
-_SESSION, _BLOCK = "unit_session", "unit_block"
+SESSION, BLOCK = "unit_session", "unit_block"
+"""Columns that :func:`mark_units` adds."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ def mark_units(runs: pd.DataFrame) -> pd.DataFrame:
     end a session. Blocks are those of the plan (``order`` and ``repetition``): within a study and a
     machine, a repetition number lower than the one before begins another series of blocks.
     """
-    if _SESSION in runs:
+    if SESSION in runs:
         return runs
     numbered = runs.reset_index(drop=True)
     sessions, blocks = find_sessions(numbered), _blocks(numbered)
-    return runs.assign(**{_SESSION: sessions.to_numpy(), _BLOCK: blocks.to_numpy()})
+    return runs.assign(**{SESSION: sessions.to_numpy(), BLOCK: blocks.to_numpy()})
 
 
 def _blocks(runs: pd.DataFrame) -> pd.Series:
@@ -108,7 +109,7 @@ def units(part: pd.DataFrame, value: str) -> pd.Series:
     Runs without the value are left out; runs of unknown sessions count as one session.
     """
     part = mark_units(part).dropna(subset=[value])
-    sessions = part[_SESSION].fillna("").astype(str)
+    sessions = part[SESSION].fillna("").astype(str)
     if sessions.nunique() > 1:
         return part[value].astype(float).groupby(sessions.rename("session"), sort=False).mean()
     return run_units(part, value)
@@ -121,7 +122,7 @@ def run_units(part: pd.DataFrame, value: str) -> pd.Series:
     training learns.
     """
     part = mark_units(part).dropna(subset=[value])
-    return part[value].astype(float).groupby(part[_BLOCK].rename("block"), sort=False).mean()
+    return part[value].astype(float).groupby(part[BLOCK].rename("block"), sort=False).mean()
 
 
 def log_units(part: pd.DataFrame, value: str) -> pd.Series:

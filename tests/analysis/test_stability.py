@@ -69,7 +69,20 @@ def test_a_drift_that_all_conditions_share_is_found_where_none_alone_shows_it():
     [named] = found.unstable.to_dict("records")
     assert pd.isna(named["architecture"])
     assert named["size"] == pytest.approx(0.02, abs=0.01)
-    assert found.sentence().startswith("Energy per image: all conditions rises by")
+    assert found.sentence().startswith("Energy per image: the mean of all conditions rises by")
+    assert found.summary().startswith(
+        "In 0 of 20 conditions, energy per image drifts or falls into "
+    )
+    # Made twice, or on two computers, the same numbers are other blocks.
+    logs = {f"a{k}": np.tile(noise(k, 3), 2) + drift for k in range(20)}
+    twice = runs_of(logs, study="s", machine="m").assign(
+        repetition=lambda runs: runs["order"] % 3, order=lambda runs: runs["order"] + 0.5
+    )
+    assert stability(twice).unstable["architecture"].isna().all()
+    assert len(stability(twice).unstable) == 1
+    other = runs_of({f"b{k}": noise(k + 20, 6) for k in range(15)}, machine="n")
+    both = pd.concat([runs_of(logs, machine="m"), other], ignore_index=True)
+    assert stability(both).unstable["size"].tolist() == [pytest.approx(0.02, abs=0.01)]
 
 
 def test_few_studies_without_any_change_are_named():

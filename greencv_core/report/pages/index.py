@@ -193,7 +193,7 @@ def trust(results: StudyResults, study: Study, planned: int) -> Markdown:
     runs = results.runs
     points = {
         "Energy": f"{_watts(runs) or energy_sentence(runs)}",
-        "Runs": f"{results.selection.sentence(planned)} {_disturbed(results)}",
+        "Runs": f"{results.selection.sentence(planned)} {_disturbed(results)} {_unstable(results)}",
         "Data": _data(runs, study),
     }
     lines = [f"- **{word}.** {paragraph(text).data}" for word, text in points.items()]
@@ -232,6 +232,12 @@ def _data(runs: pd.DataFrame, study: Study) -> str:
         f"takes {duration(float(runs['duration_s'].median()))} (median) and "
         f"{count(int(runs['epochs'].median()), 'epoch')}. Expect other numbers on larger images."
     )
+
+
+def _unstable(results: StudyResults) -> str:
+    """Say how many conditions drift or fall into groups; nothing if none is shown to."""
+    found = results.stability
+    return "" if isinstance(found, Unavailable) or found.unstable.empty else found.summary()
 
 
 def _disturbed(results: StudyResults) -> str:
