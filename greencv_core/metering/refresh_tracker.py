@@ -351,7 +351,7 @@ class RefreshTracker:
         return now_s + 2 * self._margin_s
 
     def timeline(self) -> list[Refresh]:
-        """Return the refreshes so far, those before the cycle was found corrected by it.
+        """Return the refreshes so far, at the times that all polls together give them.
 
         The first value was refreshed before the first poll, at a time inferred here.
         """
@@ -359,17 +359,25 @@ class RefreshTracker:
             return [Refresh(r.read_s, READ_S, r.value, r.read_s) for r in self.refreshes]
         if len(self.refreshes) < 2:
             return list(self.refreshes)
-        cycle = self.cycle or self._lost_cycle
+        cycle = self._cycle_to_fit()
         if cycle is not None:
-            # What this window's polls tell of the period, its refreshes tell again.
-            known = self._known_cycle if self._lost_cycle is None else None
-            known = known or replace(cycle, period_uncertainty_s=UNKNOWN_SHARE * cycle.period_s)
-            timeline = timed_by_cycle(self.refreshes, known, is_counter=self._is_counter)
+            timeline = timed_by_cycle(self.refreshes, cycle, is_counter=self._is_counter)
             if timeline is not None:
                 return timeline
         first, second, *later = self.refreshes
         time_s, uncertainty_s = self._first_refresh_without_cycle(first, second, later)
         return [Refresh(time_s, uncertainty_s, first.value, first.read_s), second, *later]
+
+    def _cycle_to_fit(self) -> RefreshCycle | None:
+        """Return what is known of the cycle apart from the refreshes of this recording."""
+        known, found = self._known_cycle, self.cycle or self._lost_cycle
+        if found is None:
+            return None
+        surer = known is None or found.period_uncertainty_s < known.period_uncertainty_s / 10
+        if known is not None and not surer and self._lost_cycle is None:
+            return known
+        # Its uncertainty is that of the same refreshes, which are not to count twice.
+        return replace(found, period_uncertainty_s=UNKNOWN_SHARE * found.period_s)
 
     def _first_refresh_without_cycle(
         self, first: SeenRefresh, second: SeenRefresh, later: Sequence[SeenRefresh]
