@@ -1,10 +1,14 @@
 """Which refresh brought each value, once all polls are known.
 
-While it polls, the tracker must guess: a value seen just after a late poll may come from the
-refresh that is due or from the one before. Afterwards the polls tell more. Polls shortly before and
-after a refresh give the cycle; a value was refreshed no later than the poll that first showed it,
-and no value stays beyond the next refresh; and each new value needs a refresh of its own. Together
-they leave one refresh for nearly every value.
+A value seen just after a late poll may come from the refresh that is due or from the one before.
+Afterwards the polls show more:
+
+- polls shortly before and after a refresh give the cycle;
+- a value was refreshed no later than the poll that first showed it;
+- no value stays beyond the next refresh;
+- each new value needs another refresh.
+
+Together they leave one refresh for nearly every value.
 """
 
 from __future__ import annotations
@@ -105,8 +109,8 @@ def timed_by_cycle(
 ) -> list[Refresh] | None:
     """Return the refreshes at their times by the cycle; None if there is no cycle.
 
-    A value that may come from either of two refreshes is left out of a counter, which loses nothing
-    by it; that of a power, and the first value, get the uncertainty of both.
+    Some values may come from either of two refreshes. A counter leaves them out, and loses nothing.
+    Those of a power, and the first value, get the uncertainty of both.
     """
     time_s, uncertainty_s, earliest_s, latest_s, last_s = np.array(
         [(r.time_s, r.uncertainty_s, r.earliest_s, r.latest_s, r.last_read_s) for r in seen]
@@ -127,7 +131,7 @@ def timed_by_cycle(
     located_s = np.clip(due_s, earliest_s, latest_s)
     apart_s = np.abs(located_s - due_s) + np.abs(last - first) / 2 * refreshes.period_s
     located_u = np.hypot(refreshes.uncertainty_s(located_s), apart_s)
-    # Where no refresh of the cycle fits, or the polls tell more, the polls decide.
+    # Where no refresh of the cycle fits, or the polls show more, the polls decide.
     by_polls = tight | (first > last) & np.isfinite(earliest_s)
     located_s = np.where(by_polls, time_s, located_s)
     located_u = np.where(by_polls, uncertainty_s, located_u)

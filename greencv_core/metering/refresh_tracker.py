@@ -1,11 +1,11 @@
 """When the value of a meter is refreshed, found with as few polls as possible.
 
-The driver reads a board's sensor every 20 to 100 ms; between two refreshes the value does not
+The driver reads a board's sensor every 20 to 100 ms. Between two refreshes the value does not
 change, so a reading at the edge of a window is up to one refresh old. The tracker finds the cycle
-of the refreshes and follows it with a poll just before and just after each is due, which gives
-their times to a millisecond or two; :mod:`greencv_core.metering.energy_curves` interpolates the
-rest. Every refresh of a power is followed. A counter loses nothing between polls, so only its
-refreshes around the edges of windows and phases are followed, and the others now and then.
+of the refreshes. It polls just before and just after each is due, which gives their times to a
+millisecond or two; :mod:`greencv_core.metering.energy_curves` interpolates the rest.
+Every refresh of a power is followed. A counter loses nothing between polls, so only its refreshes
+around the edges of windows and phases are followed, and the others now and then.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SINGLE_REFRESH_SHARE = 0.6
 MOST_OFF_CYCLE = 8
 """Consecutive refreshes off the cycle before the refresh period is estimated again."""
 READ_S = SEARCH_GAP_S / math.sqrt(12)
-"""Standard uncertainty (in seconds) of the moment of a reading that changes at every poll, even of
-those that follow each other closely: it may be refreshed as often."""
+"""Standard uncertainty (in seconds) of the moment of a reading that changes at every poll. It holds
+even for polls that follow each other closely, as the value may be refreshed as often."""
 OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
 RESTARTS = 3  # searches after which a value is assumed to have no cycle
 IRREGULAR_GAP_S = 0.012  # seconds between polls of a value without a cycle

@@ -51,7 +51,7 @@ ALLOWED: dict[str, tuple[int, int]] = {
     "greencv_core/architectures/": (0, 8),
     "greencv_core/datasets/": (0, 5),
     "greencv_core/estimation/": (0, 13),
-    "greencv_core/metering/": (0, 20),
+    "greencv_core/metering/": (0, 18),
     "greencv_core/published/": (23, 42),
     "greencv_core/records/": (0, 6),
     "greencv_core/report/": (7, 8),
