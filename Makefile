@@ -15,6 +15,8 @@ quoted = '$(subst ','\'',$(1))'
 # The first of the project's bundles that exists: measured, then estimated.
 PUBLISHED := $(firstword $(wildcard bundles/gpu.parquet bundles/reference.parquet))
 
+SLOW = slow and not realtime
+
 .DEFAULT_GOAL := help
 .PHONY: help book test test-all train html pdf published lab lint lock audit clean
 
@@ -42,7 +44,7 @@ test: $(READY) lint ## check style, types, imports and prose; run the fast tests
 	@$(BIN)/python -m pytest -m "not slow and not realtime" --numprocesses 2 --dist worksteal
 
 test-all: test ## run the slow tests, too: whole studies, every page in a browser, real-time metering
-	@$(BIN)/python -m pytest -m "slow and not realtime" --numprocesses 2 --dist worksteal
+	@$(BIN)/python -m pytest -m $(call quoted,$(SLOW)) --numprocesses 2 --dist worksteal
 	@$(BIN)/python -m pytest -m realtime --numprocesses 2 --dist loadfile
 
 train: $(READY) ## train and meter what is missing; build nothing

@@ -44,6 +44,7 @@ def test_a_guide_meters_with_a_callback(section, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_guide_adds_an_architecture_a_data_set_an_environment(tmp_path):
     assert run_page(ROOT / "book" / "guides" / "extend.md", tmp_path) == []
     study = yaml.safe_load((tmp_path / "mine.yaml").read_text())
@@ -53,6 +54,7 @@ def test_a_guide_adds_an_architecture_a_data_set_an_environment(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_guide_brings_runs_into_a_report(tmp_path):
     # A report of a page or two: all of them have a test of their own.
     project, folder = tmp_path / "project", tmp_path / "folder"
@@ -73,6 +75,7 @@ def test_a_guide_brings_runs_into_a_report(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_guide_makes_a_study_in_pieces(tmp_path):
     page = ROOT / "book" / "guides" / "gpu_server.md"
     smaller = {"[shufflenet_v2_x0_5, squeezenet1_1]": "[squeezenet1_1]"}
@@ -100,6 +103,7 @@ def test_a_guide_makes_a_table_of_own_measurements(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_example_of_how_greencv_is_built_works(tmp_path):
     project = tmp_path / "project"
     copy_project(project)

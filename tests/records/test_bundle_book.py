@@ -107,6 +107,7 @@ def read_pages(html):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     smoke_bundle, tmp_path, monkeypatch
 ):

@@ -90,6 +90,7 @@ def cluster(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_workers_train_what_one_computer_trains_though_one_is_killed(
     cluster, smoke_store, tmp_path
 ):

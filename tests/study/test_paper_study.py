@@ -58,6 +58,7 @@ def make_small(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_originals_experiment_is_made_in_small(tmp_path):
     # One test, so that two processes of tests do not both train for it.
     store, told = make_small(tmp_path)
