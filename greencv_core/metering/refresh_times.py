@@ -29,6 +29,8 @@ REACH = 3.0
 TIGHT_S, TIGHT_SHARE = 0.01, 0.5
 """Largest interval between two polls that gives the time of a refresh: in seconds, and as a share
 of the period."""
+UNIFORM = 1 / math.sqrt(12)
+"""Standard uncertainty of a time within an interval, as a share of its width."""
 NO_CYCLE_SHARE = 1 / 6
 """Share of the period that refreshes with a cycle do not stray."""
 MAD_TO_SD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
@@ -110,7 +112,7 @@ def timed_by_cycle(
     """Return the refreshes at their times by the cycle; None if there is no cycle.
 
     Some values may come from either of two refreshes. A counter leaves them out, and loses nothing.
-    Those of a power, and the first value, get the uncertainty of both.
+    Those of a power, the first value and the last get the uncertainty of both.
     """
     time_s, uncertainty_s, earliest_s, latest_s, last_s = np.array(
         [(r.time_s, r.uncertainty_s, r.earliest_s, r.latest_s, r.last_read_s) for r in seen]
@@ -127,15 +129,18 @@ def timed_by_cycle(
     first = np.maximum.accumulate(first - steps) + steps
     last = np.minimum.accumulate((last - steps)[::-1])[::-1] + steps
     either = first < last
+    earliest_s[0] = last_s[0] - refreshes.period_s  # else another would have followed by then
     due_s = (refreshes.time_s(first) + refreshes.time_s(last)) / 2
     located_s = np.clip(due_s, earliest_s, latest_s)
     apart_s = np.abs(located_s - due_s) + np.abs(last - first) / 2 * refreshes.period_s
     located_u = np.hypot(refreshes.uncertainty_s(located_s), apart_s)
-    # Where no refresh of the cycle fits, or the polls show more, the polls decide.
-    by_polls = tight | (first > last) & np.isfinite(earliest_s)
+    located_u = np.fmin(located_u, (latest_s - earliest_s) * UNIFORM)
+    # Where no refresh of the cycle fits, the polls decide.
+    by_polls = tight | (first > last) & (steps > 0)
     located_s = np.where(by_polls, time_s, located_s)
     located_u = np.where(by_polls, uncertainty_s, located_u)
-    kept = np.flatnonzero(~either | tight | (steps == 0) | (not is_counter))
+    ends = (steps == 0) | (steps == steps[-1])
+    kept = np.flatnonzero(~either | tight | ends | (not is_counter))
     return [
         Refresh(float(located_s[i]), float(located_u[i]), seen[i].value, seen[i].read_s)
         for i in kept.tolist()

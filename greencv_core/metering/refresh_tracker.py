@@ -50,8 +50,7 @@ CLEARLY_AFTER = 0.9
 USUAL_PERIOD_S = 0.1  # assumed refresh period in seconds if no cycle was found
 MISSED_PERIODS = 3  # refresh periods without a reading after which values were missed
 SLOW_GAPS = 4  # number of slow refreshes from which their spread is known
-UNKNOWN_SHARE = 0.05
-"""Relative standard uncertainty of a period that is about to be found from the refreshes."""
+OVERCONFIDENCE = 4  # true over stated uncertainty of a period, at worst
 FEW_GAPS_SHARE = 0.3
 """Relative standard uncertainty of a refresh period that is known from one or two refreshes."""
 
@@ -371,13 +370,12 @@ class RefreshTracker:
     def _cycle_to_fit(self) -> RefreshCycle | None:
         """Return what is known of the cycle apart from the refreshes of this recording."""
         known, found = self._known_cycle, self.cycle or self._lost_cycle
-        if found is None:
-            return None
-        surer = known is None or found.period_uncertainty_s < known.period_uncertainty_s / 10
-        if known is not None and not surer and self._lost_cycle is None:
-            return known
-        # Its uncertainty is that of the same refreshes, which are not to count twice.
-        return replace(found, period_uncertainty_s=UNKNOWN_SHARE * found.period_s)
+        if found is None or known is None:
+            # Following late polls, a cycle seems better known than it is.
+            uncertainty_s = OVERCONFIDENCE * found.period_uncertainty_s if found else 0.0
+            return found and replace(found, period_uncertainty_s=uncertainty_s)
+        surer = found.period_uncertainty_s < known.period_uncertainty_s / 10
+        return found if surer and self._lost_cycle is None else known
 
     def _first_refresh_without_cycle(
         self, first: SeenRefresh, second: SeenRefresh, later: Sequence[SeenRefresh]

@@ -38,6 +38,7 @@ def lose_gpu(card, tmp_path):
     return lose
 
 
+@pytest.mark.long
 def test_a_gpu_lost_during_a_run_leaves_no_partial_energy_until_it_is_back(lose_gpu, tmp_path):
     code, errors, record = lose_gpu("STAND_IN_LOST_FILE")
     assert code == 0, errors

@@ -51,6 +51,7 @@ def table(study, store):
     return runs_table(collect(study, store=store, train=False))[REPRODUCIBLE]
 
 
+@pytest.mark.long
 def test_an_interrupted_study_on_two_machines_merges_to_the_same_table(
     study, smoke_store, tmp_path
 ):

@@ -161,6 +161,7 @@ def test_augmented_images_are_drawn_by_the_seed():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_model_learns_the_same():
     plain_net, model = small_net(), small_net()
     for net in (plain_net, model):
