@@ -98,6 +98,9 @@ class RefreshTracker:
         self._off_cycle = self._restarts = 0
         self._refreshes_since_tight = UNCHECKED_REFRESHES
         self._reference: tuple[float, float] | None = None
+        self._unclear: list[SeenRefresh] = []
+        """Values that may come from either of two refreshes, as far as the poll showed."""
+        self._last_seen: SeenRefresh | None = None
         self._lost_cycle: RefreshCycle | None = None
         """The last cycle that refreshes did not keep to."""
         self._close_until_s = -math.inf
@@ -134,8 +137,8 @@ class RefreshTracker:
             self._record(last[0], after_s, value, before_s)
         else:
             self._moves_in_a_row, self._was_unchanged = 0, True
-            if value == self.refreshes[-1].value:
-                self.refreshes[-1].last_read_s = before_s
+            if (seen := self._last_seen) is not None:
+                seen.last_read_s = before_s
             if self.continuous:  # only seemingly so, as polls came late
                 self.continuous = False
                 self._search_again(after_s)
@@ -152,9 +155,9 @@ class RefreshTracker:
         # The age of the first value is found with the cycle: see timeline().
         read_s = (before_s + after_s) / 2
         uncertainty_s = (after_s - before_s) / math.sqrt(12)
-        self.refreshes.append(
-            SeenRefresh(read_s, uncertainty_s, value, read_s, -math.inf, after_s, before_s)
-        )
+        first = SeenRefresh(read_s, uncertainty_s, value, read_s, -math.inf, after_s, before_s)
+        self.refreshes.append(first)
+        self._last_seen = first
         known = self._earlier_cycle
         if known is None:
             return
@@ -168,16 +171,18 @@ class RefreshTracker:
             self._poll_closely(after_s)
 
     def _record(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
-        width_s = latest_s - earliest_s
+        width_s, read_s = latest_s - earliest_s, (before_s + latest_s) / 2
         self._moves_in_a_row += 1
-        if self._is_ambiguous(earliest_s, latest_s):
-            return
-        if self.cycle is not None:
+        unclear = self._is_ambiguous(earliest_s, latest_s)
+        if self.cycle is not None and not unclear:
             time_s, uncertainty_s = self._locate(earliest_s, latest_s)
         else:
             time_s, uncertainty_s = (earliest_s + latest_s) / 2, width_s / math.sqrt(12)
-        read_s = (before_s + latest_s) / 2
         refresh = SeenRefresh(time_s, uncertainty_s, value, read_s, earliest_s, latest_s, before_s)
+        self._last_seen = refresh
+        if unclear:
+            self._unclear.append(refresh)
+            return
         self.refreshes.append(refresh)
         if self.cycle is None and not self.continuous:
             self._search_cycle(refresh, width_s)
@@ -185,8 +190,7 @@ class RefreshTracker:
     def _is_ambiguous(self, earliest_s: float, latest_s: float) -> bool:
         """Return whether a value may come from the refresh just due or from the one before.
 
-        This happens if a poll at an edge, or a late one, coincides with a refresh. The value of a
-        counter is then left to the next refresh; for a power, the polls after it decide.
+        This happens if a poll at an edge, or a late one, coincides with a refresh.
         """
         cycle = self.cycle
         if cycle is None or not self._is_counter:
@@ -360,7 +364,8 @@ class RefreshTracker:
             return list(self.refreshes)
         cycle = self._cycle_to_fit()
         if cycle is not None:
-            timeline = timed_by_cycle(self.refreshes, cycle, is_counter=self._is_counter)
+            seen = sorted([*self.refreshes, *self._unclear], key=lambda refresh: refresh.read_s)
+            timeline = timed_by_cycle(seen, cycle, is_counter=self._is_counter)
             if timeline is not None:
                 return timeline
         first, second, *later = self.refreshes
