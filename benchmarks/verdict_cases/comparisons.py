@@ -1,4 +1,4 @@
-"""Whether "differs", "told apart" and the front page's "Yes" are said of equal conditions."""
+"""Whether equal conditions are said to differ, or the environment to matter."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from greencv_core.analysis import (
     compare_each,
     paired_by_environment,
 )
-from greencv_core.report.pages.index import environment_verdict
+from greencv_core.analysis.result import ALPHA
 
 VALUE = "energy_j_per_image"
 LEVEL_J = 10.0
@@ -57,12 +57,12 @@ def environment_matters(rng, **setting):
     crossed = attempt(architecture_by_environment, both_environments(rng, **setting))
     if not isinstance(crossed, Interaction):
         return None
-    return environment_verdict(crossed).startswith("Yes")
+    return not crossed.sure.empty  # which decides what the page says
 
 
 def environment_depends(rng, **setting):
     crossed = attempt(architecture_by_environment, both_environments(rng, **setting))
-    return "depends on" in crossed.sentence() if isinstance(crossed, Interaction) else None
+    return crossed.p < ALPHA if isinstance(crossed, Interaction) else None
 
 
 def some_architecture_differs(rng, **setting):
@@ -95,7 +95,7 @@ def correctness_moves(rng, k, n):
     runs = both_environments(rng, sizes=[n] * k, sd=[0.02] * k)
     runs["f1_macro"] = rng.binomial(300, 0.9, len(runs)) / 300
     result = attempt(paired_by_environment, runs, "f1_macro")
-    return "differs" in result.sentence() if isinstance(result, PairedComparison) else None
+    return result.p < ALPHA if isinstance(result, PairedComparison) else None
 
 
 def spreads(k, ratio):

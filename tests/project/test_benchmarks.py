@@ -25,6 +25,21 @@ def test_a_benchmark_finds_what_it_imports(path, tmp_path):
     assert not python("-c", START, path, cwd=tmp_path).startswith(str(ROOT / "benchmarks"))
 
 
+IMPORT = """
+import importlib, sys
+import search_path
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+"""
+
+
+def test_the_parts_of_a_benchmark_find_what_they_import():
+    parts = sorted((ROOT / "benchmarks").glob("*/*.py"))
+    assert parts
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in parts]
+    python("-c", IMPORT, *modules, PYTHONPATH=str(ROOT / "benchmarks"))
+
+
 SIMULATE = """
 import search_path
 from benchmarks import statistics_simulations as simulations
