@@ -16,6 +16,7 @@ quoted = '$(subst ','\'',$(1))'
 PUBLISHED := $(firstword $(wildcard bundles/gpu.parquet bundles/reference.parquet))
 
 SLOW = slow and not realtime
+PDF = --try-pdf
 
 .DEFAULT_GOAL := help
 .PHONY: help book test test-all train html pdf published lab lint lock audit clean
@@ -57,7 +58,7 @@ pdf: $(READY) ## the same, and _build/greencv.pdf; needs Chromium or Chrome
 	@$(BIN)/greencv book $(FINISHED) --pdf
 
 published: $(READY) ## build the report of the runs that come with greencv; with a browser, its PDF too
-	@$(BIN)/greencv book --runs $(PUBLISHED) --try-pdf
+	@$(BIN)/greencv book --runs $(PUBLISHED) $(PDF)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \

@@ -18,19 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from greencv_core.metering.energy_curves import UNIFORM, Floats
 from greencv_core.metering.refresh_cycle import JITTER_S, Refresh, RefreshCycle
-
-Floats = npt.NDArray[np.float64]
 
 REACH = 3.0
 """Standard uncertainties from a refresh within which a poll may have come before or after it."""
 TIGHT_S, TIGHT_SHARE = 0.01, 0.5
 """Largest interval between two polls that gives the time of a refresh: in seconds, and as a share
 of the period."""
-UNIFORM = 1 / math.sqrt(12)
-"""Standard uncertainty of a time within an interval, as a share of its width."""
 NO_CYCLE_SHARE = 1 / 6
 """Share of the period that refreshes with a cycle do not stray."""
 MAD_TO_SD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution

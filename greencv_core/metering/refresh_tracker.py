@@ -375,10 +375,11 @@ class RefreshTracker:
     def _cycle_to_fit(self) -> RefreshCycle | None:
         """Return what is known of the cycle apart from the refreshes of this recording."""
         known, found = self._known_cycle, self.cycle or self._lost_cycle
-        if found is None or known is None:
+        if found is None:
+            return None
+        if known is None:
             # Following late polls, a cycle seems better known than it is.
-            uncertainty_s = OVERCONFIDENCE * found.period_uncertainty_s if found else 0.0
-            return found and replace(found, period_uncertainty_s=uncertainty_s)
+            return replace(found, period_uncertainty_s=OVERCONFIDENCE * found.period_uncertainty_s)
         surer = found.period_uncertainty_s < known.period_uncertainty_s / 10
         return found if surer and self._lost_cycle is None else known
 

@@ -4,7 +4,6 @@ import bisect
 import itertools
 import math
 import random
-import time
 
 import numpy as np
 import pytest
@@ -65,10 +64,6 @@ class Card:
         return self._powers_w[bisect.bisect_right(self._steps_s, time_s) - 1]
 
 
-class Clock:
-    now_s = 0.0
-
-
 def windows(clock, seed, late_share, **card):
     """Return the errors of some windows in J, their uncertainties and true energies."""
     draw = random.Random(seed)
@@ -104,9 +99,7 @@ def windows(clock, seed, late_share, **card):
 @pytest.mark.parametrize("late_share", [0.0, 0.15], ids=["in time", "late"])
 @pytest.mark.parametrize("jitter_s", [1e-5, 4e-4], ids=["regular", "irregular"])
 @pytest.mark.parametrize("every_refresh", [False, True], ids=["some", "every refresh"])
-def test_no_refresh_of_a_counter_is_counted_twice(monkeypatch, every_refresh, jitter_s, late_share):
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now_s)
+def test_no_refresh_of_a_counter_is_counted_twice(clock, every_refresh, jitter_s, late_share):
     card = {"uses_counter": True, "every_refresh": every_refresh, "jitter_s": jitter_s}
     found = [w for seed in range(250) for w in windows(clock, seed, late_share, **card)]
     error_j, uncertainty_j, true_j = np.array(found).T

@@ -17,19 +17,6 @@ EDGES_S = (0.0, 1_000.0, 2_215.0, 3_000.0)
 REFRESH_S = 0.1
 
 
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self, monkeypatch):
-        self.now_s = 0.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    return Clock(monkeypatch)
-
-
 def true_energy_j(time_s):
     """Return the energy of 200 W, and of 100 W more in the second half of each minute."""
     minutes, rest_s = divmod(time_s, 60.0)

@@ -125,7 +125,7 @@ def published_claim(evidence: EvidenceResults, margin: float) -> HTML:
     claim = f"Published in {first.date}: {first.said} of the energy can be saved."
     left = "What remains is not known without the original study's data."
     if (table := evidence.counted.get(NAME)) is not None:
-        runs = analysed_runs(table)
+        runs = mark_units(analysed_runs(table))
         corrected = best_against_worst(runs, correctness=CORRECTNESS)
         left = _remains(corrected, _loss(runs, corrected, margin), margin)
     return HTML(
@@ -145,7 +145,6 @@ def _remains(corrected: Saving, loss: NonInferiority, margin: float) -> str:
 
 
 def _loss(runs: pd.DataFrame, corrected: Saving, margin: float) -> NonInferiority:
-    runs = mark_units(runs)
     ends = (corrected.from_condition, corrected.to_condition)
     dear, cheap = (run_units(runs_of(runs, end), CORRECTNESS) for end in ends)
     return non_inferiority(dear, cheap, margin)
