@@ -67,7 +67,8 @@ def test_other_components_stay_in_the_table(record):
     note = provenance_note(runs_table([restrict_to_components(record, ["gpu"])])).data
     assert "Energy here is measured" in note
     assert "By component: GPU 100% (measured)" in note
-    assert "not counted: CPU (estimated; 60% of what counts)" in note
+    left_out = "CPU (estimated; 60% of what counts) and RAM (estimated; 40% of what counts)"
+    assert f"not counted: {left_out}" in note
     whole = provenance_note(runs_table([record])).data
     assert "Energy here is in part estimated" in whole
     assert "not counted" not in whole
