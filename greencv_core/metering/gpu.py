@@ -12,8 +12,8 @@ from greencv_core.metering.counter import CheckedCounter, check_power_w
 from greencv_core.metering.energy_curves import AVERAGING_S, CounterCurve, EnergyCurve
 from greencv_core.metering.gaps import Gap, with_gaps
 from greencv_core.metering.power_archive import PowerArchive
-from greencv_core.metering.refresh_cycle import RefreshCycle
-from greencv_core.metering.refresh_tracker import SEARCH_S, USUAL_PERIOD_S, RefreshTracker
+from greencv_core.metering.refresh_cycle import SEARCH_S, USUAL_PERIOD_S, RefreshCycle
+from greencv_core.metering.refresh_tracker import RefreshTracker
 from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
 
 STUCK_AFTER_S = 4.0  # time without any change after which a counter is considered stuck

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 JITTER_S = 0.0008
 """Smallest standard uncertainty (in seconds) of a refresh; polls come some 0.1 ms late."""
+SEARCH_S = 0.3  # seconds without change after which a value counts as constant
+USUAL_PERIOD_S = 0.1  # assumed refresh period in seconds if no cycle was found
 
 
 @dataclass(slots=True)

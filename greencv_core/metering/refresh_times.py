@@ -13,14 +13,22 @@ Together they leave one refresh for nearly every value.
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from greencv_core.metering.energy_curves import UNIFORM, Floats
-from greencv_core.metering.refresh_cycle import JITTER_S, Refresh, RefreshCycle
+from greencv_core.metering.refresh_cycle import (
+    JITTER_S,
+    SEARCH_S,
+    USUAL_PERIOD_S,
+    Refresh,
+    RefreshCycle,
+)
 
 REACH = 3.0
 """Standard uncertainties from a refresh within which a poll may have come before or after it."""
@@ -29,6 +37,9 @@ TIGHT_S, TIGHT_SHARE = 0.01, 0.5
 of the period."""
 NO_CYCLE_SHARE = 1 / 6
 """Share of the period that refreshes with a cycle do not stray."""
+SLOW_GAPS = 4  # number of slow refreshes from which their spread is known
+FEW_GAPS_SHARE = 0.3
+"""Relative standard uncertainty of a refresh period that is known from one or two refreshes."""
 MAD_TO_SD = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 
 
@@ -141,3 +152,29 @@ def timed_by_cycle(
         Refresh(float(located_s[i]), float(located_u[i]), seen[i].value, seen[i].read_s)
         for i in kept.tolist()
     ]
+
+
+def timed_without_cycle(seen: Sequence[SeenRefresh]) -> list[Refresh]:
+    """Return the refreshes as their polls gave them; the first comes from the time between all."""
+    first, second, *later = seen
+    time_s, uncertainty_s = _first_without_cycle(first, second, later)
+    return [Refresh(time_s, uncertainty_s, first.value, first.read_s), second, *later]
+
+
+def _first_without_cycle(
+    first: SeenRefresh, second: SeenRefresh, later: Sequence[SeenRefresh]
+) -> tuple[float, float]:
+    """Return the time of the refresh before the first poll, and its standard uncertainty."""
+    times_s = [second.time_s, *(refresh.time_s for refresh in later)]
+    gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
+    usual_s = statistics.median(gaps_s) if gaps_s else 0.0
+    if usual_s <= SEARCH_S:
+        # It was followed by another after its last poll, and at most a period after it came.
+        newest_s = min(second.latest_s, first.read_s + USUAL_PERIOD_S) - USUAL_PERIOD_S
+        oldest_s = min(first.last_read_s - USUAL_PERIOD_S, newest_s)
+        return (oldest_s + newest_s) / 2, (newest_s - oldest_s) * UNIFORM
+    # A counter refreshed so slowly that its cycle was not searched for.
+    few = len(gaps_s) < SLOW_GAPS
+    spread_s = FEW_GAPS_SHARE * usual_s if few else statistics.stdev(gaps_s)
+    time_s = min(first.time_s, second.time_s - usual_s)
+    return time_s, math.hypot(spread_s, second.uncertainty_s)

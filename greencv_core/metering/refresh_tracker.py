@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from greencv_core.metering.refresh_cycle import Refresh, RefreshCycle
-from greencv_core.metering.refresh_times import SeenRefresh, timed_by_cycle
+from greencv_core.metering.refresh_cycle import (
+    SEARCH_S,
+    USUAL_PERIOD_S,
+    Refresh,
+    RefreshCycle,
+)
+from greencv_core.metering.refresh_times import SeenRefresh, timed_by_cycle, timed_without_cycle
 
 SEARCH_GAP_S = 0.002  # seconds between the first polls of a search for the cycle
 SLOW_SEARCH_GAP_S = 0.004  # seconds between its later polls; most boards refresh every 20 to 100 ms
 FAST_SEARCH_S = 0.03  # seconds of the fast part of a search
-SEARCH_S = 0.3  # seconds without change after which a value counts as constant
 STILL_GAP_S = 0.033  # seconds between polls of a constant value
 CONTINUOUS_GAP_S = 0.05  # seconds between polls of a value that changes at every poll
 TIGHT_S = 0.008  # largest interval (in seconds) around a refresh from which the cycle can be found
@@ -47,12 +50,8 @@ TRACKED_GAP_S = 0.5  # seconds between polls of a counter away from edges
 CLOSE_PERIODS = 3.5  # periods after an edge of a window or phase in which every refresh is followed
 CLEARLY_AFTER = 0.9
 """Share of the margin after its due time from which a refresh has certainly happened."""
-USUAL_PERIOD_S = 0.1  # assumed refresh period in seconds if no cycle was found
 MISSED_PERIODS = 3  # refresh periods without a reading after which values were missed
-SLOW_GAPS = 4  # number of slow refreshes from which their spread is known
 OVERCONFIDENCE = 4  # true over stated uncertainty of a period, at worst
-FEW_GAPS_SHARE = 0.3
-"""Relative standard uncertainty of a refresh period that is known from one or two refreshes."""
 
 
 class RefreshTracker:
@@ -368,9 +367,7 @@ class RefreshTracker:
             timeline = timed_by_cycle(seen, cycle, is_counter=self._is_counter)
             if timeline is not None:
                 return timeline
-        first, second, *later = self.refreshes
-        time_s, uncertainty_s = self._first_refresh_without_cycle(first, second, later)
-        return [Refresh(time_s, uncertainty_s, first.value, first.read_s), second, *later]
+        return timed_without_cycle(self.refreshes)
 
     def _cycle_to_fit(self) -> RefreshCycle | None:
         """Return what is known of the cycle apart from the refreshes of this recording."""
@@ -382,21 +379,3 @@ class RefreshTracker:
             return replace(found, period_uncertainty_s=OVERCONFIDENCE * found.period_uncertainty_s)
         surer = found.period_uncertainty_s < known.period_uncertainty_s / 10
         return found if surer and self._lost_cycle is None else known
-
-    def _first_refresh_without_cycle(
-        self, first: SeenRefresh, second: SeenRefresh, later: Sequence[SeenRefresh]
-    ) -> tuple[float, float]:
-        """Return the time of the refresh before the first poll, and its standard uncertainty."""
-        times_s = [second.time_s, *(refresh.time_s for refresh in later)]
-        gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
-        usual_s = statistics.median(gaps_s) if gaps_s else 0.0
-        if usual_s <= SEARCH_S:
-            # It was followed by another after its last poll, and at most a period after it came.
-            newest_s = min(second.latest_s, first.read_s + USUAL_PERIOD_S) - USUAL_PERIOD_S
-            oldest_s = min(first.last_read_s - USUAL_PERIOD_S, newest_s)
-            return (oldest_s + newest_s) / 2, (newest_s - oldest_s) / math.sqrt(12)
-        # A counter refreshed so slowly that its cycle was not searched for.
-        few = len(gaps_s) < SLOW_GAPS
-        spread_s = FEW_GAPS_SHARE * usual_s if few else statistics.stdev(gaps_s)
-        time_s = min(first.time_s, second.time_s - usual_s)
-        return time_s, math.hypot(spread_s, second.uncertainty_s)

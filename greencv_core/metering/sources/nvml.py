@@ -15,8 +15,7 @@ import pynvml
 
 from greencv_core.metering.base import MeterError, RefusedReadError
 from greencv_core.metering.gpu import GpuRecording, GpuState
-from greencv_core.metering.refresh_cycle import RefreshCycle
-from greencv_core.metering.refresh_tracker import USUAL_PERIOD_S
+from greencv_core.metering.refresh_cycle import USUAL_PERIOD_S, RefreshCycle
 from greencv_core.utils.energy import Component, Provenance
 
 _GA100_DEVICE_IDS = range(0x2080, 0x2100)
