@@ -43,6 +43,10 @@
 
   const start = (panel) => {
     const about = JSON.parse(panel.querySelector("script").textContent);
+    const nameOf = (run, column) => {
+      const names = about.names[column];
+      return names && Object.hasOwn(names, run[column]) ? names[run[column]] : run[column];
+    };
     const known = window.greencvRuns ?? { sets: {}, pages: [] };
     const pages = new Set(known.pages);
     const published = unpack(about);
@@ -123,10 +127,11 @@
         // What another filter leaves is offered.
         const left = every().filter((run) =>
           FILTERS.every((other) => other === name || !state[other] || run[other] === state[other]));
-        const levels = [...new Set(left.map((run) => run[name]))].filter(Boolean);
-        if (state[name] && !levels.includes(state[name])) levels.push(state[name]);
-        levels.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-        options(name, [["", "All"], ...levels.map((level) => [level, level])]);
+        const levels = new Map(left.map((run) => [run[name], nameOf(run, name)]));
+        levels.delete("");
+        if (state[name] && !levels.has(state[name])) levels.set(state[name], state[name]);
+        const ordered = [...levels].sort((a, b) => a[1].localeCompare(b[1], "en", { numeric: true }));
+        options(name, [["", "All"], ...ordered]);
       }
       checks.log.checked = state.log === "yes";
       checks.all.checked = state.all === "yes";
@@ -172,7 +177,7 @@
     const colourLevels = (runs) => {
       const times = new Map();
       for (const run of runs) {
-        const level = run[state.colour] || "unknown";
+        const level = nameOf(run, state.colour) || "unknown";
         times.set(level, (times.get(level) ?? 0) + (run.own && state.colour === "source" ? 1e9 : 1));
       }
       const levels = [...times].sort((a, b) => b[1] - a[1]).map(([level]) => level);
@@ -227,7 +232,7 @@
     };
 
     const facts = (run) =>
-      `${run.architecture}, ${run.environment} (${run.source}). ` +
+      `${nameOf(run, "architecture")}, ${nameOf(run, "environment")} (${run.source}). ` +
       ["x", "y"].map((axis) => `${about.labels[state[axis]]}: ${shown(run.number[state[axis]])}`)
         .join("; ") + `. Energy is ${run.provenance}.`;
 
@@ -274,7 +279,7 @@
     const list = (runs) => {
       const columns = ["run", "architecture", "environment", "dataset", state.x, state.y, "provenance"];
       const value = (run, name) =>
-        name === "run" ? run.id : name in about.numbers ? run.number[name] : run[name];
+        name === "run" ? run.id : name in about.numbers ? run.number[name] : nameOf(run, name);
       const ordered = [...runs];
       if (columns.includes(sort.column)) {
         ordered.sort((a, b) => {
@@ -302,7 +307,7 @@
         if (name in about.numbers) {
           return made("td", { class: "gcv-number" }, shown(run.number[name]));
         }
-        return made("td", {}, run[name] || "–");
+        return made("td", {}, nameOf(run, name) || "–");
       })));
       table.replaceChildren(made("thead", {}, made("tr", {}, ...heads)), made("tbody", {}, ...rows));
       more.hidden = ordered.length <= listed;
@@ -345,7 +350,7 @@
       const levels = colourLevels(runs.filter(drawable));
       points = runs.filter(drawable).map((run, i) => ({
         run, key: String(i), x: run.number[state.x], y: run.number[state.y],
-        level: levels.includes(run[state.colour] || "unknown") ? run[state.colour] || "unknown" : OTHER,
+        level: [nameOf(run, state.colour) || "unknown"].find((level) => levels.includes(level)) ?? OTHER,
         size: run.own ? 110 : 36, opacity: run.own ? 1 : 0.65, edge: run.own ? 1.5 : 0.3,
       }));
       tell(runs);

@@ -150,6 +150,8 @@ def test_runs_dropped_into_the_page_are_drawn_and_sent_nowhere(page):
     # 81200 J / 600000 images
     cells = rows.first.inner_text().split("\t")
     assert [*cells[1:3], *cells[4:6]] == ["resnet18", "RTX 3070", "1.12", "0.135"]
+    # A published run has this id, too, and the report its name for people.
+    assert rows.nth(1).inner_text().split("\t")[1] == "ResNet-50"
     assert "sampled" in rows.first.inner_text()
     page.get_by_text("Remove my runs").click()
     page.locator("select[name=source]").select_option("")

@@ -36,9 +36,28 @@ def test_names_stay_distinct():
     assert sum(a != b for a, b in zip(names, shown, strict=False)) > 60
 
 
-def test_sentence_keeps_paths_and_processors():
-    text = "vgg16 @ cpu-1-thread, runs/vgg16.json, Xeon(R) CPU @ 2.20GHz"
-    assert with_names(text) == "VGG16, one thread, runs/vgg16.json, Xeon(R) CPU @ 2.20GHz"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "vgg16 @ cpu-1-thread, runs/vgg16.json, Xeon(R) CPU @ 2.20GHz",
+            "VGG16 (one thread), runs/vgg16.json, Xeon(R) CPU @ 2.20GHz",
+        ),
+        (
+            "resnet18 @ cpu-all-threads uses 3% less. vgg16 @ fp32-batch-64 uses more.",
+            "ResNet-18 (all threads) uses 3% less. VGG16 (FP32 batch 64) uses more.",
+        ),
+        (
+            "resnet50 @ Local ML beats resnet50 @ cloud.",
+            "ResNet-50, Local ML beats ResNet-50, cloud.",
+        ),
+        ("vgg16 @ cpu-1-thread", "VGG16, one thread"),
+        ("vgg16 uses least", "VGG16 uses least"),
+        ("resnet50 @ A40, 100 W", "ResNet-50, A40, 100 W"),
+    ],
+)
+def test_names_in_a_sentence(text, shown):
+    assert with_names(text) == shown
 
 
 def test_a_table_shows_both_and_its_file_the_id():

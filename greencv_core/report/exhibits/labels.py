@@ -142,13 +142,14 @@ _NAMES = {
     r"cuda-(fp32|bf16|fp16)": "GPU {0:upper}",
     r"mps-(fp32|bf16|fp16)": "Apple GPU {0:upper}",
     r"(fp32|tf32|bf16|fp16)": "{0:upper}",
-    r"(bf16|fp16)-batch-(\d+)": "{0:upper} batch {1}",
-    r"(bf16|fp16)-compiled": "{0:upper} compiled",
+    r"(fp32|tf32|bf16|fp16)-batch-(\d+)": "{0:upper} batch {1}",
+    r"(fp32|tf32|bf16|fp16)-compiled": "{0:upper} compiled",
 }
 """Names of architectures and environments for people, by the pattern of the id in studies."""
 _LIBRARIES = {"paper": " (Keras)", "timm": " (timm)", "torchvision": ""}
 _ID = re.compile(r"(?<![\w:/.\-])[a-z][\w:\-]*\w(?![/=]|\.\w)")
 _AT = re.compile(r"(?<=\S) @ (?!\d[\d.]*\s?[GM]Hz)")
+_IN_ENVIRONMENT = re.compile(_AT.pattern + r"([a-z][\w\-]*\w)(?![\w/=]|\.\w)")
 
 
 class _Part(str):
@@ -179,14 +180,23 @@ def people_name(machine_id: str) -> str:
 
 
 def with_names(text: str) -> str:
-    """Return a sentence with the names for people in place of the ids of conditions."""
+    """Return a sentence with the names for people in place of the ids of conditions.
+
+    In a sentence, an environment with such a name stands in brackets: ResNet-18 (all threads).
+    """
 
     def name(found: re.Match[str]) -> str:
         named, before = people_name(found[0]), text[: found.start()]
         opens = named != found[0] and (not before or before.endswith(". "))
         return as_opening(named) if opens else named
 
-    return _AT.sub(", ", _ID.sub(name, text))
+    def in_brackets(found: re.Match[str]) -> str:
+        named = people_name(found[1])
+        return found[0] if named == found[1] else f" ({named})"
+
+    if " @ " in text and text.count(" ") == 2:  # a label, not a sentence
+        return people_name(text)
+    return _AT.sub(", ", _ID.sub(name, _IN_ENVIRONMENT.sub(in_brackets, text)))
 
 
 def heading(column: str, provenance: str | None = None, of: str = "", sign: str = "") -> str:

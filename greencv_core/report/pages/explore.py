@@ -17,6 +17,7 @@ from greencv_core.published.evidence_bundle import read_evidence, shipped_eviden
 from greencv_core.published.table_format import EVIDENCE_COLUMNS
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.report.exhibits.exhibit import Exhibit
+from greencv_core.report.exhibits.labels import people_name
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.sources import author_and_year
 from greencv_core.report.exhibits.tables import show_table
@@ -121,6 +122,7 @@ def explore_panel(runs: pd.DataFrame) -> Panel:
         "numbers": {name: [_rounded(value) for value in drawn[name]] for name in AXES},
         "labels": TEXTS
         | {name: _LABELS.get(name) or RUNS_COLUMNS[name].heading() for name in AXES},
+        "names": {name: _people_names(drawn[name]) for name in ("architecture", "environment")},
         "sampled": sampling_sentence(runs, drawn),
         "limits": {
             name: {"minimum": field.minimum, "maximum": field.maximum, "positive": field.positive}
@@ -179,6 +181,12 @@ def _author(name: str) -> str:
 
 def _names(values: pd.Series) -> str:
     return ", ".join(sorted(values.dropna().unique()))
+
+
+def _people_names(ids: pd.Series) -> dict[str, str]:
+    """Return the names for people of the ids that have one."""
+    names = {one: people_name(one) for one in sorted(ids.dropna().unique())}
+    return {one: name for one, name in names.items() if name != one}
 
 
 def _levels(values: pd.Series) -> dict[str, Sequence[Any]]:
