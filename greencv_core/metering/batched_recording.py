@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from greencv_core.metering.energy_curves import (
 from greencv_core.metering.gaps import Gap
 from greencv_core.metering.refresh_cycle import Refresh
 from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
+from greencv_core.metering.timed_reading import TimedReader
 
 POLL_GAP_S = 0.1
 """Longest time between polls, each of which takes some milliseconds."""
@@ -37,6 +37,7 @@ AGE_S = 1e-3  # age of a counter that is published at each read
 @dataclass(frozen=True, slots=True)
 class _Reading:
     time_s: float
+    uncertainty_s: float
     clock_j: float
     energy_j: float
 
@@ -98,6 +99,7 @@ class BatchedRecording:
         self._clock, self._counters = clock, tuple(counters)
         self._period_s = min(poll_period_s, POLL_GAP_S)
         self.leeway_s = self._period_s / 4
+        self._read = TimedReader(self._read_counters)
         self._readings: list[_Reading] = []
         self._changed_s = 0.0
         self._longest_still_s = 0.0
@@ -122,14 +124,15 @@ class BatchedRecording:
 
     def poll(self) -> None:
         """Read all counters."""
-        before_s = time.monotonic()
-        clock_j = self._clock.read()
-        energy_j = sum(counter.read() for counter in self._counters)
-        now_s = (before_s + time.monotonic()) / 2
+        reading = self._read()
+        now_s, (clock_j, energy_j) = reading.time_s, reading.value
         if not self._readings or clock_j != self._readings[-1].clock_j:
             self._changed_s = now_s
         self._longest_still_s = max(self._longest_still_s, now_s - self._changed_s)
-        self._readings.append(_Reading(now_s, clock_j, energy_j))
+        self._readings.append(_Reading(now_s, reading.uncertainty_s, clock_j, energy_j))
+
+    def _read_counters(self) -> tuple[float, float]:
+        return self._clock.read(), sum(counter.read() for counter in self._counters)
 
     def is_settled(self, time_s: float) -> bool:
         """Return whether something was published after a time."""
@@ -146,10 +149,9 @@ class BatchedRecording:
             return BatchCurve(self._batches())
         times_s = [reading.time_s for reading in self._readings]
         energies_j = [reading.energy_j for reading in self._readings]
-        uncertainties_s = [max(AGE_S, self._longest_still_s) * UNIFORM] * len(times_s)
-        return CounterCurve(
-            np.array(times_s), np.array(energies_j), np.array(uncertainties_s), steps=False
-        )
+        reading_s = np.array([reading.uncertainty_s for reading in self._readings])
+        uncertainties_s = np.hypot(UNIFORM * max(AGE_S, self._longest_still_s), reading_s)
+        return CounterCurve(np.array(times_s), np.array(energies_j), uncertainties_s, steps=False)
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""

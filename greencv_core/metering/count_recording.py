@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from greencv_core.metering.counter import CheckedCounter
 from greencv_core.metering.energy_curves import UNIFORM, CounterCurve, EnergyCurve
 from greencv_core.metering.gaps import Gap, with_gaps
-from greencv_core.metering.thinning import kept_after_thinning
+from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
+from greencv_core.metering.timed_reading import TimedReader, TimedReading
 
 LONGEST_PERIOD_S = 10.0  # longest time between reads; counters wrap after a minute at the earliest
 
@@ -25,18 +25,18 @@ class CountRecording:
         self._period_s = min(poll_period_s, LONGEST_PERIOD_S)
         self.leeway_s = self._period_s / 2
         self.resolution_s: float | None = refresh_s
-        self._times: list[float] = []
-        self._energy_j: list[float] = []
+        self._read = TimedReader(lambda: sum(counter.read() for counter in self._counters))
+        self._readings: list[TimedReading[float]] = []
 
     @property
     def next_poll_s(self) -> float:
         """Latest time of the next poll."""
-        return self._times[-1] + self._period_s if self._times else 0.0
+        return self._readings[-1].time_s + self._period_s if self._readings else 0.0
 
     @property
     def polled_s(self) -> float:
         """Time of the last reading."""
-        return self._times[-1]
+        return self._readings[-1].time_s
 
     @property
     def gaps(self) -> Sequence[Gap]:
@@ -45,26 +45,25 @@ class CountRecording:
 
     def poll(self) -> None:
         """Read all counters."""
-        before_s = time.monotonic()
-        energy_j = sum(counter.read() for counter in self._counters)
-        self._times.append((before_s + time.monotonic()) / 2)
-        self._energy_j.append(energy_j)
+        self._readings.append(self._read())
 
     def is_settled(self, time_s: float) -> bool:
         """Return whether there was a reading after a time."""
-        return len(self._times) > 1 and self._times[-1] >= time_s
+        return len(self._readings) > 1 and self._readings[-1].time_s >= time_s
 
     def curve(self) -> EnergyCurve:
         """Return the energy over time."""
-        times = np.array(self._times)
-        refresh_s = self.resolution_s or 0.0
-        uncertainty_s = np.full(len(times), UNIFORM * refresh_s)
-        curve = CounterCurve(times, np.array(self._energy_j), uncertainty_s, steps=False)
+        times_s, energies_j, reading_s = np.array(
+            [(reading.time_s, reading.value, reading.uncertainty_s) for reading in self._readings]
+        ).T
+        uncertainties_s = np.hypot(UNIFORM * (self.resolution_s or 0.0), reading_s)
+        curve = CounterCurve(times_s, energies_j, uncertainties_s, steps=False)
         return with_gaps(curve, self.gaps)
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""
-        kept = kept_after_thinning(self._times, edges_s)
+        if len(self._readings) < MOST_READINGS:
+            return
+        kept = kept_after_thinning([reading.time_s for reading in self._readings], edges_s)
         if kept is not None:
-            self._times = [self._times[i] for i in kept]
-            self._energy_j = [self._energy_j[i] for i in kept]
+            self._readings = [self._readings[i] for i in kept]

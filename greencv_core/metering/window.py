@@ -96,7 +96,8 @@ class Window:
             self._synchronize()
         finally:  # a device that failed cannot be synchronised
             now_s = time.monotonic()
-            self._end_s = now_s if now_s - called_s > NO_WAIT_S else called_s
+            waited = self._works_on_gpu() and now_s - called_s > NO_WAIT_S
+            self._end_s = now_s if waited else called_s
             self._poller.stop_after(self._end_s)
             self._poller.poll_all(at_end=True)
 

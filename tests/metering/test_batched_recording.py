@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from greencv_core.metering import batched_recording, counter
+from greencv_core.metering import counter, timed_reading
 from greencv_core.metering.batched_recording import BatchedRecording
 from greencv_core.metering.counter import CheckedCounter
 
@@ -62,7 +62,7 @@ def metered(monkeypatch):
     def meter(gaps_s, window_s, alternates_s=None, windows=50):
         rng, machine = np.random.default_rng(0), None
         clock = SimpleNamespace(monotonic=lambda: machine.now_s)
-        monkeypatch.setattr(batched_recording, "time", clock)
+        monkeypatch.setattr(timed_reading, "time", clock)
         monkeypatch.setattr(counter, "time", clock)
         told = []
         for _ in range(windows):

@@ -29,6 +29,10 @@ def powercap(tmp_path, monkeypatch):
     return tree
 
 
+OFTEN_S = 0.05
+"""Time between polls that separates a step of a counter from the edges of its window."""
+
+
 def poll_energy_j(recording):
     """Return the energy of a recording between its first poll and one now."""
     first_s = recording.polled_s
@@ -59,9 +63,10 @@ def test_rapl_counts_each_joule_once(powercap):
 
 def test_rapl_wraps_around_inside_a_window(powercap):
     powercap.set("intel-rapl:0", RANGE_UJ - 2_000_000)
-    with EnergyMeter(()) as window:
-        time.sleep(0.4)
+    with EnergyMeter((), poll_period_s=OFTEN_S) as window:
+        time.sleep(0.2)
         powercap.set("intel-rapl:0", 3_000_000)
+        time.sleep(0.2)
     reading = window.reading
     assert reading.cpu.energy_j == pytest.approx(5, rel=0.02)
     assert reading.cpu.provenance == "measured"
@@ -200,14 +205,16 @@ def test_a_sum_is_as_good_as_its_weakest_part_and_absent_parts_stay_absent():
 
 
 def test_marks_part_a_window_and_windows_nest(powercap):
-    meter = EnergyMeter(())
+    meter = EnergyMeter((), poll_period_s=OFTEN_S)
     with meter as outer:
+        time.sleep(0.1)
         powercap.set("intel-rapl:0", 3_000_000)
-        time.sleep(0.2)
+        time.sleep(0.1)
         outer.mark("first")
         with meter as inner:
+            time.sleep(0.1)
             powercap.set("intel-rapl:0", 7_000_000)
-            time.sleep(0.2)
+            time.sleep(0.1)
         outer.mark("second")
         with pytest.raises(RuntimeError, match="still open"):
             _ = outer.reading
@@ -222,11 +229,12 @@ def test_marks_part_a_window_and_windows_nest(powercap):
 
 def test_a_window_closes_when_the_work_fails(powercap):
     def fail():
+        time.sleep(0.15)
         powercap.set("intel-rapl:0", 3_000_000)
-        time.sleep(0.3)
+        time.sleep(0.15)
         raise ZeroDivisionError
 
-    meter = EnergyMeter(())
+    meter = EnergyMeter((), poll_period_s=OFTEN_S)
     windows = []
     with pytest.raises(ZeroDivisionError), meter as window:  # noqa: PT012
         windows.append(window)
@@ -243,9 +251,10 @@ def test_looks_at_an_open_window_are_no_edges_near_which_all_readings_are_kept(n
 
 
 def test_two_meters_of_a_component_are_compared(powercap):
-    with EnergyMeter((), compare=True) as window:
-        time.sleep(0.3)
+    with EnergyMeter((), compare=True, poll_period_s=OFTEN_S) as window:
+        time.sleep(0.15)
         powercap.set("intel-rapl:0", 3_000_000)
+        time.sleep(0.15)
     by_component = {name: (first, second) for name, first, second in window.comparisons}
     first, second = by_component["cpu"]
     assert (first.provenance, second.provenance) == ("measured", "estimated")

@@ -37,6 +37,9 @@ class LivePowercap(Powercap):
     def __init__(self, root, mirrors=(), still=()):
         super().__init__(root)
         self._mirrors, self._still = dict(mirrors), still
+        for zone, of in self._mirrors.items():  # one register, whoever reads it
+            (root / zone / "energy_uj").unlink()
+            (root / zone / "energy_uj").symlink_to(f"../{of}/energy_uj")
         self._stop = threading.Event()
         self.start_s = time.monotonic()
         self._thread = threading.Thread(target=self._count, daemon=True)
@@ -50,9 +53,8 @@ class LivePowercap(Powercap):
         while not self._stop.wait(0.001):
             elapsed_s = time.monotonic() - self.start_s
             for number, zone in enumerate(("intel-rapl:0", "intel-rapl:1")):
-                if zone not in self._still:
-                    offset_uj = 7_000_000 * (0 if zone in self._mirrors else number)
-                    self._write(zone, int(1e8 * elapsed_s) + 1_000_000 + offset_uj)
+                if zone not in self._still and zone not in self._mirrors:
+                    self._write(zone, int(1e8 * elapsed_s) + 1_000_000 + 7_000_000 * number)
 
     def _write(self, zone, energy_uj):
         new = self.root / zone / "new"

@@ -32,8 +32,8 @@ HIGHEST_POWER_W = 1_000.0
 """Upper bound of a socket's power."""
 STUCK_AFTER_S = 0.5  # time without any change after which a counter is considered stuck
 MIRROR_J = 0.1
-"""Largest difference of two readings of one register, one right after the other."""
-MIRROR_WAIT_S = 0.05  # time in which zones that mirror each other are seen to move together
+"""Joules by which a zone may show less or more than another zone of the same register."""
+MIRROR_READINGS = 40  # pairs of readings, a refresh apart, that compare two zones
 
 
 @dataclass(frozen=True)
@@ -186,16 +186,19 @@ def without_mirrors(zones: Sequence[Zone]) -> list[Zone]:
 
 
 def _is_mirrored(zone: Zone, other: Zone) -> bool:
-    """Return whether two zones show the same joules, before and after both have moved."""
-    first_j = zone.read_j()
-    if abs(first_j - other.read_j()) > MIRROR_J:
-        return False  # independent counters are equal by chance once in a million
-    end_s = time.monotonic() + MIRROR_WAIT_S
-    while time.monotonic() < end_s:
+    """Return whether two zones show one register, which moves meanwhile.
+
+    Then each value of one lies between those of the other just before and just after it. However
+    late the readings come, this holds for one register; for two it does so by chance only.
+    """
+    first_j = before_j = zone.read_j()
+    for _ in range(MIRROR_READINGS):
+        other_j, after_j = other.read_j(), zone.read_j()
+        if before_j <= after_j and not before_j - MIRROR_J <= other_j <= after_j + MIRROR_J:
+            return False
+        before_j = after_j
         time.sleep(REFRESH_S)
-        if (value_j := zone.read_j()) != first_j:
-            return abs(value_j - other.read_j()) <= MIRROR_J
-    return False
+    return before_j != first_j
 
 
 def _no_package_reason(root: Path) -> str:
