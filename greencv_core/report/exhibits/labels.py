@@ -182,7 +182,7 @@ def people_name(machine_id: str) -> str:
 def with_names(text: str) -> str:
     """Return a sentence with the names for people in place of the ids of conditions.
 
-    In a sentence, an environment with such a name stands in brackets: ResNet-18 (all threads).
+    In a sentence, an environment that has a name is in brackets: ResNet-18 (all threads).
     """
 
     def name(found: re.Match[str]) -> str:
