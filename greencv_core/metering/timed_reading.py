@@ -31,8 +31,8 @@ class TimedReading(NamedTuple, Generic[Value]):
 class TimedReader(Generic[Value]):
     """Reads a value, and once more where the machine held the reading up.
 
-    A held-up reading may have been made at any moment of its interval, so it says little about the
-    energy at an edge of a window.
+    A held-up reading may come from any moment of its interval. It says little about the energy at
+    an edge of a window.
     """
 
     def __init__(self, read: Callable[[], Value]) -> None:

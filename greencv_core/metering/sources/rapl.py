@@ -188,8 +188,8 @@ def without_mirrors(zones: Sequence[Zone]) -> list[Zone]:
 def _is_mirrored(zone: Zone, other: Zone) -> bool:
     """Return whether two zones show one register, which moves meanwhile.
 
-    Then each value of one lies between those of the other just before and just after it. However
-    late the readings come, this holds for one register; for two it does so by chance only.
+    Then each value of one is between those of the other just before and just after it. This is so
+    however late the readings come. Two registers agree in this way by chance only.
     """
     first_j = before_j = zone.read_j()
     for _ in range(MIRROR_READINGS):
