@@ -83,6 +83,7 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
     assert after["expected_s"] == 0
 
 
+@pytest.mark.slow
 def test_plan_and_estimate_predict_the_same_from_the_same_runs(smoke_store):
     planned = json.loads(greencv_here("plan", "smoke", "--json", "--store", smoke_store).stdout)
     name = "squeezenet1_1"

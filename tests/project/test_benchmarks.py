@@ -51,6 +51,7 @@ print(len(kinds))
 """
 
 
+@pytest.mark.slow
 def test_each_simulation_of_the_statistics_runs():
     folder = ROOT / "benchmarks"
     kinds = python("-c", f"import sys; sys.path.insert(0, {str(folder)!r}){SIMULATE}")

@@ -26,6 +26,7 @@ CALLBACKS = {"With Lightning": "lightning", "With Hugging Face's Trainer": "tran
 """Packages by the section that needs them."""
 
 
+@pytest.mark.slow
 def test_a_guide_meters_a_training(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("\n".join(METERING[name] for name in METERING if name not in CALLBACKS))

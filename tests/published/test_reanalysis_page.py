@@ -148,6 +148,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_page_is_short_and_shows_no_exhibit_twice(reanalysis, name):
     executed = page(name)

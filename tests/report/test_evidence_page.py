@@ -173,6 +173,7 @@ def test_a_card_counts_the_runs_that_each_rule_leaves_out(reanalysis_data):
     assert ("details", card) in shown.elements
 
 
+@pytest.mark.slow
 def test_the_page_without_a_network_uses_the_tables_of_the_project(tmp_path):
     path = ROOT / "notebooks" / "evidence.ipynb"
     notebook = nbformat.read(path, as_version=4)

@@ -210,14 +210,14 @@ def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "rq3_estimation"))
+        pytest.param(p, marks=[pytest.mark.slow] * p.stem.startswith(("rq3", "evidence")))
         for p in NOTEBOOKS
         if not p.stem.startswith("reanalysis")
     ],
     ids=lambda p: p.stem,
 )
 def test_a_notebook_runs_alone(path, smoke_store, tmp_path):
-    few = {"held_out": ["environment"]} if path.stem == "rq3_estimation" else {}
+    few = {"held_out": ["environment"]} if path.stem.startswith("rq3") else {}
     executed = run_notebook(path, smoke_store, **few)
     outputs = [o for c in executed.cells for o in c.get("outputs", [])]
     assert outputs

@@ -67,6 +67,7 @@ def test_a_few_batches_predict_the_cost_of_the_run(tmp_path):
     assert row["energy_j"] == pytest.approx(record.total.energy_j, rel=0.5)
 
 
+@pytest.mark.slow
 def test_people_read_the_same_estimate(smoke_store):
     done = greencv(
         "estimate", "squeezenet1_1", "--study", "smoke", "--store", smoke_store,

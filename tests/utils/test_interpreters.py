@@ -23,6 +23,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_no_child_executes_a_file_of_the_current_folder(tmp_path):
     executed = shadow_modules(tmp_path / "here")
     folder = tmp_path / ("long" * 40)  # too long for the path of a socket
