@@ -49,9 +49,10 @@ def test_names_stay_distinct():
         ),
         (
             "resnet50 @ Local ML beats resnet50 @ cloud.",
-            "ResNet-50, Local ML beats ResNet-50, cloud.",
+            "ResNet-50 (Local ML) beats ResNet-50, cloud.",
         ),
         ("vgg16 @ cpu-1-thread", "VGG16, one thread"),
+        ("vgg16 @ Local ML", "VGG16, Local ML"),
         ("vgg16 uses least", "VGG16 uses least"),
         ("resnet50 @ A40, 100 W", "ResNet-50, A40, 100 W"),
     ],

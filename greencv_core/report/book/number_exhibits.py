@@ -248,7 +248,7 @@ def _runs_link(run_ids: Sequence[str], page: _Page, of: str) -> list[str]:
     if not run_ids:
         return []
     # Published runs are named after their source.
-    published = any("/" in run_id for run_id in run_ids)
+    published = all("/" in run_id for run_id in run_ids)
     words = count(len(run_ids), "published run" if published else "run")
     return [f'<a href="{_explore(run_ids, page)}" aria-label="{words} behind {of}">{words}</a>']
 

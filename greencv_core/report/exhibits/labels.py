@@ -149,7 +149,10 @@ _NAMES = {
 _LIBRARIES = {"paper": " (Keras)", "timm": " (timm)", "torchvision": ""}
 _ID = re.compile(r"(?<![\w:/.\-])[a-z][\w:\-]*\w(?![/=]|\.\w)")
 _AT = re.compile(r"(?<=\S) @ (?!\d[\d.]*\s?[GM]Hz)")
-_IN_ENVIRONMENT = re.compile(_AT.pattern + r"([a-z][\w\-]*\w)(?![\w/=]|\.\w)")
+_OF_THE_ORIGINAL = ("Cloud", "Local ML", "Local N")  # environments of the original study
+_IN_ENVIRONMENT = re.compile(
+    _AT.pattern + rf"({'|'.join(_OF_THE_ORIGINAL)}|[a-z][\w\-]*\w)(?![\w/=]|\.\w)"
+)
 
 
 class _Part(str):
@@ -192,10 +195,11 @@ def with_names(text: str) -> str:
 
     def in_brackets(found: re.Match[str]) -> str:
         named = people_name(found[1])
-        return found[0] if named == found[1] else f" ({named})"
+        known = named != found[1] or named in _OF_THE_ORIGINAL
+        return f" ({named})" if known else found[0]
 
-    if " @ " in text and text.count(" ") == 2:  # a label, not a sentence
-        return people_name(text)
+    if _IN_ENVIRONMENT.search(text) and not re.search(r"\s", _IN_ENVIRONMENT.sub("", text)):
+        return people_name(text)  # a label, not a sentence
     return _AT.sub(", ", _ID.sub(name, _IN_ENVIRONMENT.sub(in_brackets, text)))
 
 

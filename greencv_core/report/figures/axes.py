@@ -16,6 +16,8 @@ _NAME_PT = 10
 """Font size of point labels, in points."""
 _RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
 """Ticks of ratios."""
+_FEW_RATIOS = (0.1, 0.2, 0.5, 0.7, 1, 1.5, 2, 5, 10)
+"""Those for which a narrow figure has room from left to right."""
 
 
 def list_environments(runs: pd.DataFrame) -> list[str]:
@@ -63,7 +65,8 @@ def mark_one(axes: Axes, which: str) -> None:
     """Put 1, at which a ratio changes sides, among the ticks of a logarithmic axis."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    axis.set_major_locator(FixedLocator([tick for tick in _RATIOS if low <= tick <= high]))
+    ratios = _FEW_RATIOS if which == "x" and is_narrow() else _RATIOS
+    axis.set_major_locator(FixedLocator([tick for tick in ratios if low <= tick <= high]))
 
 
 def name_lines(figure: Figure, axes: Axes) -> None:

@@ -77,9 +77,11 @@ def _draw(rows: Sequence[_Source], margin: str) -> Figure:
             )  # fmt: skip
         if row.within:
             best = max(row.within)
+            # In a narrow figure the row's name is above its marks.
             axes.annotate(
-                percent(best, 0), (100 * best, place), xytext=(0, 6), textcoords="offset points",
-                ha="center", color=_WITHIN, fontsize=10,
+                percent(best, 0), (100 * best, place), xytext=(0, -6 if narrow else 6),
+                textcoords="offset points", ha="center", va="top" if narrow else "bottom",
+                color=_WITHIN, fontsize=10,
             )  # fmt: skip
         if narrow:
             axes.text(

@@ -22,7 +22,7 @@ from greencv_core.analysis import (
 )
 from greencv_core.analysis.regression.breakeven import most_precise
 from greencv_core.report.exhibits.exhibit import Exhibit, skip_unavailable, table_exhibit
-from greencv_core.report.exhibits.labels import heading
+from greencv_core.report.exhibits.labels import heading, people_name
 from greencv_core.report.exhibits.markdown import bullet_list, paragraph
 from greencv_core.report.exhibits.tables import (
     MANY_ROWS,
@@ -46,7 +46,7 @@ def conditions_without_loss(result: SavingsWithoutLoss) -> Exhibit:
     table, name = result.conditions, quantity(result.correctness)
     frame = pd.DataFrame(
         {
-            "condition": table["condition"].str.replace(" ", _NBSP),
+            "condition": table["condition"].map(people_name).str.replace(" ", _NBSP),
             "n": table["n"],
             f"Mean {name}": table[result.correctness].map(_decimals),
             "Loses at most": table["loss_high"].map(_decimals),
@@ -328,7 +328,8 @@ def _opening(
 
 
 def _against(pairs: pd.DataFrame) -> pd.Series[str]:
-    return (pairs["to"] + "\n" + pairs["from"]).str.replace(" ", _NBSP)
+    both = pairs["to"].map(people_name) + "\n" + pairs["from"].map(people_name)
+    return both.str.replace(" ", _NBSP)
 
 
 def _savings(pairs: pd.DataFrame) -> list[str]:
