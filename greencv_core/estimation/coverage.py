@@ -77,11 +77,11 @@ def ratio_of_errors(answers: pd.DataFrame, a: str, b: str) -> tuple[float, float
 
 
 def ratio_sentence(answers: pd.DataFrame, a: str, b: str) -> str:
-    """Return a clause on the ratio over conditions; empty where it has no interval."""
+    """Return a sentence on the ratio over conditions, without its stop; empty without interval."""
     at, low, high, n = ratio_of_errors(answers, a, b)
     if np.isnan(low):
         return ""
     return (
-        f"; over {n} conditions as units the ratio is {number(at)} (95% interval {number(low)} to "
+        f". Over {n} conditions as units the ratio is {number(at)} (95% interval {number(low)} to "
         f"{number(high)})"
     )

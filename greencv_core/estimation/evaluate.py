@@ -167,7 +167,7 @@ class Scores:
         )
         for row in later[later["share"] == EARLY].itertuples():
             verdict += (
-                f"; at {percent(EARLY, 0)} it is off by {percent(row.mape, 1)}, the best other "
+                f". At {percent(EARLY, 0)} it is off by {percent(row.mape, 1)}, the best other "
                 f"({row.best}) by {percent(row.best_mape, 1)}, a ratio of {number(row.ratio)}"
                 + self._by_condition(held_out, oracle, str(row.best))
             )

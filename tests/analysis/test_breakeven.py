@@ -121,8 +121,8 @@ def test_names_and_order_of_environments_do_not_matter():
     for name in ("gflops", "low", "high", "exponent_p"):
         assert getattr(other, name) == pytest.approx(getattr(one, name))
     assert (other.below, other.above) == (one.below, one.above) == ("env0", "env1")
-    assert "the ratio of env1 to env0 falls with GFLOPs" in one.sentence()
-    assert "the ratio of env1 to env0 falls with GFLOPs" in other.sentence()
+    assert "The ratio of env1 to env0 falls with GFLOPs" in one.sentence()
+    assert "The ratio of env1 to env0 falls with GFLOPs" in other.sentence()
 
 
 def test_sessions_that_differ_widen_the_interval_and_one_session_is_named():

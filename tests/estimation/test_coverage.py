@@ -55,7 +55,7 @@ def test_a_ratio_of_errors_is_over_conditions():
     assert at == pytest.approx(np.cbrt(0.5 * 1 * 0.25))
     assert low < at < high
     assert n == 3
-    assert "over 3 conditions as units the ratio is 0.500" in ratio_sentence(
+    assert "Over 3 conditions as units the ratio is 0.500" in ratio_sentence(
         answers([[True] * 5] * 3, errors), "ours", "other"
     )
     assert ratio_sentence(answers([[True]], errors), "ours", "other") == ""

@@ -150,7 +150,7 @@ def test_the_sentence_tells_that_ours_errs_least():
     assert BOTH.sentence("architecture", "known", "an architecture is new") == (
         "Where an architecture is new, the Bayesian projection is the most "
         "accurate from 10% of the time "
-        "on; at 10% it is off by 4.0%, the best other (good) by 8.0%, a ratio of 0.500. Its 95% "
+        "on. At 10% it is off by 4.0%, the best other (good) by 8.0%, a ratio of 0.500. Its 95% "
         "intervals contain the true energy in 75.0% of the cases, at single moments in 50.0% to "
         "100.0%."
     )
@@ -159,7 +159,7 @@ def test_the_sentence_tells_that_ours_errs_least():
 def test_the_sentence_tells_where_ours_does_not_err_least():
     assert BOTH.sentence("architecture", "withheld", "it is new") == (
         "Where it is new, the Bayesian projection is not the most accurate at "
-        "10% of the time; at 10% "
+        "10% of the time. At 10% "
         "it is off by 50.0%, the best other (good) by 10.0%, a ratio of 5.00. Its 95% intervals "
         "contain the true energy in 100.0% of the cases, at single moments in 100.0% to 100.0%."
     )

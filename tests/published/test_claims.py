@@ -285,7 +285,7 @@ def test_hardware_does_not_match_where_the_opposite_is_shown(energy, word):
 def test_hardware_is_not_shown_to_match_without_differences():
     row = evaluate(truth(lambda g, e: g**0.5), MATCHING)
     assert row["standing"] == "not shown"
-    assert "the data show no change of the ratio with GFLOPs" in row["here"]
+    assert "The data show no change of the ratio with GFLOPs" in row["here"]
 
 
 def test_hardware_matches_in_part_where_one_pair_of_two_turns():

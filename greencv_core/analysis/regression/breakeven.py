@@ -122,10 +122,10 @@ class BreakEven:
     def _line_sentence(self) -> str:
         observed = f"{flops(self.lowest)} to {flops(self.highest)}"
         trend = (
-            f"the ratio of {self.above} to {self.below} falls with GFLOPs (exponent "
+            f"The ratio of {self.above} to {self.below} falls with GFLOPs (exponent "
             f"{decimals(-abs(self.exponent), 2)}, {p_value(self.exponent_p)})"
             if self.exponent_p < ALPHA
-            else f"the data show no change of the ratio with GFLOPs ({p_value(self.exponent_p)})"
+            else f"The data show no change of the ratio with GFLOPs ({p_value(self.exponent_p)})"
         )
         trend = f"{trend}, over {len(self.points)} architectures"
         if self.sessions == 1:
@@ -134,22 +134,21 @@ class BreakEven:
         if self.excluded:
             return (
                 f"{self.a} and {self.b}: no break-even in the range observed ({observed}); "
-                f"{self.cheaper_throughout} uses less throughout, and {trend}."
+                f"{self.cheaper_throughout} uses less throughout. {trend}."
             )
         if not self.inside:
             return (
                 f"{self.a} and {self.b}: no break-even was found in the range observed "
-                f"({observed}), but one cannot be ruled out; {trend}."
+                f"({observed}), but one cannot be ruled out. {trend}."
             )
-        text = (
-            f"{self.a} and {self.b} need the same energy per image at {flops(self.gflops)}; "
-            f"{self.below} uses less below, {self.above} above"
-        )
+        text = f"{self.a} and {self.b} need the same energy per image at {flops(self.gflops)}"
+        sides = f"{self.below} uses less below, {self.above} above"
         if math.isnan(self.low):
-            return f"{text}, but the interval is unbounded: {trend}."
+            return f"{text}, but the interval is unbounded: {sides}. {trend}."
         beyond = self.low < self.lowest or self.high > self.highest
         reach = f", wider than the range observed, {observed}" if beyond else ""
-        return f"{text} (95% interval {flops(self.low)} to {flops(self.high)}{reach}); {trend}."
+        interval = f"95% interval {flops(self.low)} to {flops(self.high)}{reach}"
+        return f"{text} ({interval}). {sides}. {trend}."
 
 
 def break_even(runs: pd.DataFrame, a: str, b: str) -> BreakEven:

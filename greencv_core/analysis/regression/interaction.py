@@ -95,12 +95,11 @@ class Interaction:
         for (environment, reference), part in pairs:
             low, high = (part.loc[part["ratio"].agg(end)] for end in ("idxmin", "idxmax"))
             parts.append(
-                f"energy on {environment} is {_times(low)} to {_times(high)} times that on "
-                f"{reference}"
+                f"on {environment} is {_times(low)} to {_times(high)} times that on {reference}"
             )
         return (
             f"{depends} (t tests of the ratios of two architectures, lowest {p_value(self.p)} by "
-            f"Holm's method, n = {self.n}): {listed(parts)} (simultaneous 95% "
+            f"Holm's method, n = {self.n}). Energy {listed(parts)} (simultaneous 95% "
             f"intervals){left_out_clause(self.left_out, 'too few runs in some conditions')}."
         )
 
