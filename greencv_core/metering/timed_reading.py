@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from greencv_core.metering.base import MeterError
+
 Value = TypeVar("Value")
 
 QUICK_S = 2e-3  # seconds within which a reading is never repeated
@@ -40,12 +42,17 @@ class TimedReader(Generic[Value]):
         self._shortest_s = math.inf
 
     def __call__(self) -> TimedReading[Value]:
-        """Return the reading whose moment is known best; errors of the reader pass through."""
+        """Return the reading whose moment is known best; errors of the first pass through."""
         readings: list[TimedReading[Value]] = []
         usual_s = HELD_UP * self._shortest_s if self._shortest_s < math.inf else 0.0
         while len(readings) < MOST_READINGS:
             before_s = time.monotonic()
-            value = self._read()
+            try:
+                value = self._read()
+            except MeterError:
+                if not readings:
+                    raise
+                break
             width_s = time.monotonic() - before_s
             readings.append(TimedReading(before_s + width_s / 2, width_s, value))
             self._shortest_s = min(self._shortest_s, width_s)

@@ -5,10 +5,12 @@ import random
 import numpy as np
 import pytest
 
+from greencv_core.metering.base import RefusedReadError
 from greencv_core.metering.batched_recording import BatchedRecording
 from greencv_core.metering.count_recording import CountRecording
 from greencv_core.metering.counter import CheckedCounter
 from greencv_core.metering.sources.rapl import REFRESH_S, Zone, without_mirrors
+from greencv_core.metering.timed_reading import TimedReader
 
 POWER_W = 100.0
 
@@ -67,6 +69,22 @@ def test_held_up_readings_are_made_again_or_widen_the_interval(clock, recorder, 
     assert z.max() < 4
     if share == 0.1:  # two held up in a row are rare
         assert np.quantile(np.abs(errors), 0.9) < 0.3
+
+
+def test_a_second_reading_that_is_refused_leaves_the_first(clock):
+    def read():
+        clock.now_s += 0.05
+        values.append(len(values))
+        if len(values) > 1:
+            raise RefusedReadError("busy")
+        return 7.0
+
+    values = []
+    reader = TimedReader(read)
+    assert reader().value == 7.0
+    assert len(values) == 2
+    with pytest.raises(RefusedReadError):
+        reader()
 
 
 @pytest.fixture
