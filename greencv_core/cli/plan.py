@@ -30,6 +30,7 @@ def plan(
     """
     from greencv_core.estimation.run_cost import total_cost
     from greencv_core.machine.environment import missing_environments
+    from greencv_core.machine.load import describe_others
     from greencv_core.records.source import load_study
     from greencv_core.run.collect import check, estimate_run_costs, estimate_startup_s
     from greencv_core.run.planning import plan_here, select_unfinished
@@ -49,6 +50,8 @@ def plan(
     left_ids = {run.run_id for run in left}
     rows = [_plan_row(run, costs.get(run.condition), left_ids) for run in runs]
     skipped = missing_environments(loaded, machine)
+    probes = [cost.probe for cost in costs.values() if cost.probe is not None]
+    disturbed = describe_others(max((probe.others_share for probe in probes), default=0.0))
     if as_json:
         content = {
             "study": loaded.name,
@@ -60,6 +63,7 @@ def plan(
             "at_most": rest.at_most,
             "left_out": skipped,
             "not_timed": untimed,
+            "disturbed": disturbed,
             "runs": rows,
         }
         console.print_json(content)
@@ -76,6 +80,8 @@ def plan(
         console.warn("not on this machine", line)
     for condition, reason in untimed.items():
         console.warn("could not be timed", f"{condition}: {reason}")
+    if disturbed:
+        console.warn("disturbed", f"timing of batches: {disturbed}; repeat on a quiet machine")
 
 
 def _plan_row(run: PlannedRun, cost: RunCost | None, left: Set[str]) -> dict[str, Any]:
@@ -152,6 +158,10 @@ def estimate(
         _print_estimate(report)
     for name, reason in report.untried.items():
         console.warn("could not be timed", f"environment {name}: {reason}")
+    disturbed = {one.run.environment.name: one.disturbed for one in report.estimates}
+    for name, reason in disturbed.items():
+        if reason:
+            console.warn("disturbed", f"environment {name}: {reason}; repeat on a quiet machine")
 
 
 def _estimate_json(report: EstimateReport) -> dict[str, Any]:
@@ -186,6 +196,7 @@ def _environment_json(one: TrainingEstimate) -> dict[str, Any]:
         "emissions_high_gco2e": emissions_high,
         "carbon_intensity_gco2e_per_kwh": one.intensity_gco2e_per_kwh,
         "batches_tried": one.batches,
+        "disturbed": one.disturbed,
     }
 
 

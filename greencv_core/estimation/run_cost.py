@@ -32,6 +32,8 @@ class ProbeResult:
     parameters: int
     batches: int
     """Number of training batches over all stages."""
+    others_share: float = 0.0
+    """Share (0 to 1) of the machine's CPUs that other processes used meanwhile."""
 
 
 @dataclass(frozen=True)

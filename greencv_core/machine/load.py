@@ -37,6 +37,11 @@ class CpuLoad:
         return max(0.0, others_s / elapsed_s)
 
 
+def describe_others(share: float) -> str:
+    """Return a clause on a share of the CPUs that disturbs a training; empty if it does not."""
+    return f"other processes used {share:.0%} of the CPUs" if share > DISTURBING_SHARE else ""
+
+
 class ProcessLoad:
     """CPU time of each process of others since construction, to name the busiest."""
 

@@ -11,6 +11,7 @@ from greencv_core.estimation.run_cost import ProbeResult
 from greencv_core.estimation.run_forecast import RunHistory, Size
 from greencv_core.machine.environment import gpu_uuids, power_limit_w, resolve
 from greencv_core.machine.hardware import Machine
+from greencv_core.machine.load import describe_others
 from greencv_core.metering import carbon_intensity_gco2e_per_kwh, provenance_by_component
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
@@ -42,6 +43,8 @@ class TrainingEstimate:
     """Provenance that the energy would have when metered: measured, sampled or estimated."""
     batches: int
     """Number of batches timed for it."""
+    disturbed: str
+    """What disturbed these batches: ``other processes used 50% of the CPUs``; else empty."""
     intensity_gco2e_per_kwh: float
 
     def emissions_gco2e(self) -> tuple[float, float, float]:
@@ -193,6 +196,7 @@ def _estimate(
         whole=history.forecaster(run, size, power_limit_w=limit_w, probe=probe).predict_before(),
         provenance=metered or weakest(provenance_by_component(gpus).values()),
         batches=0 if probe is None else probe.batches,
+        disturbed="" if probe is None else describe_others(probe.others_share),
         intensity_gco2e_per_kwh=intensity,
     )
 

@@ -16,7 +16,7 @@ from greencv_core import datasets, training
 from greencv_core.architectures import build
 from greencv_core.estimation.run_forecast import EpochForecast, RunForecaster
 from greencv_core.machine import environment, hardware
-from greencv_core.machine.load import DISTURBING_SHARE, CpuLoad
+from greencv_core.machine.load import CpuLoad, describe_others
 from greencv_core.metering import (
     ComponentReading,
     EnergyMeter,
@@ -181,8 +181,8 @@ def _problems(
     """Return why the energy is incomplete, and what disturbed the run."""
     reading = window.reading
     lost, disturbances = list(reading.problems), list(window.disturbances)
-    if others > DISTURBING_SHARE:
-        disturbances.append(f"other processes used {others:.0%} of the CPUs")
+    if by_others := describe_others(others):
+        disturbances.append(by_others)
     if accelerator is not None and reading.gpu is None and not lost:
         lost.append(f"the energy of {accelerator.device} is not metered: {accelerator.unmetered}")
     return lost, disturbances

@@ -11,6 +11,7 @@ import torch
 from greencv_core import datasets, training
 from greencv_core.estimation.run_cost import PROBE_S, ProbeResult
 from greencv_core.machine import environment, hardware
+from greencv_core.machine.load import CpuLoad
 from greencv_core.metering import EnergyMeter
 from greencv_core.run.experiment import TrainingSetup, prepare, synchronizer
 from greencv_core.study.plan import PlannedRun
@@ -36,13 +37,14 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
         waits = synchronizer(setup.device)
         synchronize = waits or (lambda: None)
         meter = EnergyMeter(environment.gpu_uuids(run.environment, machine), synchronize=waits)
-        setup_s = time.monotonic() - start_s
+        setup_s, load = time.monotonic() - start_s, CpuLoad()
         with meter as window:
             timed = {
                 name: _time_training(run, setup, name, synchronize, for_s)
                 for name, _ in run.protocol.stages
             }
             validation_s = _time_validation(run, setup, synchronize)
+        others_share = load.share_of_others()
     end_s = time.monotonic()
     reading = window.reading
     return ProbeResult(
@@ -54,6 +56,7 @@ def probe(run: PlannedRun, machine: hardware.Machine, for_s: float = PROBE_S) ->
         gflops_per_image=setup.gflops_per_image,
         parameters=setup.parameters,
         batches=sum(batches for _, batches in timed.values()),
+        others_share=others_share,
     )
 
 

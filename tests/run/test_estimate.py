@@ -1,6 +1,9 @@
 """`greencv estimate`: what a training will take before it starts, what that rests on, bad names."""
 
 import json
+import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -65,6 +68,28 @@ def test_a_few_batches_predict_the_cost_of_the_run(tmp_path):
     # Within 15 % on a machine that does nothing else, which one that runs tests is not.
     assert row["duration_s"] == pytest.approx(record.duration_s, rel=0.5)
     assert row["energy_j"] == pytest.approx(record.total.energy_j, rel=0.5)
+
+
+@pytest.mark.slow
+def test_batches_that_were_timed_on_a_busy_machine_are_named(tmp_path):
+    study = smoke_study(
+        tmp_path, architectures=["squeezenet1_1"], environments=[ONE_THREAD],
+        protocol__repetitions=1,
+    )  # fmt: skip
+    store = tmp_path / "store"
+    others = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        done = greencv(
+            "estimate", "squeezenet1_1", "--probe", "--study", study, "--store", store, COLUMNS="80"
+        )
+        planned = json.loads(greencv("plan", study, "--store", store, "--json").stdout)
+    finally:
+        others.kill()
+        others.wait()
+    assert done.returncode == 0, done.stderr
+    said = r"disturbed: environment cpu-1-thread: other processes used \d+% of the CPUs; repeat"
+    assert re.search(said, done.stderr)
+    assert planned["disturbed"].startswith("other processes used ")
 
 
 @pytest.mark.slow
