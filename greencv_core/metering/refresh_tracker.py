@@ -357,8 +357,11 @@ class RefreshTracker:
 
         The first value was refreshed before the first poll, at a time inferred here.
         """
-        if self.continuous:  # each value is that of the moment of its poll
-            return [Refresh(r.read_s, READ_S, r.value, r.read_s) for r in self.refreshes]
+        if self.continuous:  # each value is of its poll, before or after any pause in it
+            return [
+                Refresh(r.read_s, math.hypot(READ_S, r.latest_s - r.read_s), r.value, r.read_s)
+                for r in self.refreshes
+            ]
         if len(self.refreshes) < 2:
             return list(self.refreshes)
         cycle = self._cycle_to_fit()
