@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,7 +30,6 @@ def plan(
     """
     from greencv_core.estimation.run_cost import total_cost
     from greencv_core.machine.environment import missing_environments
-    from greencv_core.machine.load import describe_others
     from greencv_core.records.source import load_study
     from greencv_core.run.collect import check, estimate_run_costs, estimate_startup_s
     from greencv_core.run.planning import plan_here, select_unfinished
@@ -50,8 +49,7 @@ def plan(
     left_ids = {run.run_id for run in left}
     rows = [_plan_row(run, costs.get(run.condition), left_ids) for run in runs]
     skipped = missing_environments(loaded, machine)
-    probes = [cost.probe for cost in costs.values() if cost.probe is not None]
-    disturbed = describe_others(max((probe.others_share for probe in probes), default=0.0))
+    disturbed = _disturbed(costs.values())
     if as_json:
         content = {
             "study": loaded.name,
@@ -76,12 +74,24 @@ def plan(
     console.out.print(f"{subject} will take {describe_cost(rest)}.", soft_wrap=True)
     if note:
         console.print_note(note)
+    _warn_of_plan(skipped, untimed, disturbed)
+
+
+def _warn_of_plan(skipped: Iterable[str], untimed: Mapping[str, str], disturbed: str) -> None:
     for line in skipped:
         console.warn("not on this machine", line)
     for condition, reason in untimed.items():
         console.warn("could not be timed", f"{condition}: {reason}")
     if disturbed:
         console.warn("disturbed", f"timing of batches: {disturbed}; repeat on a quiet machine")
+
+
+def _disturbed(costs: Iterable[RunCost]) -> str:
+    """Return what disturbed the timing of batches; empty if nothing did."""
+    from greencv_core.machine.load import describe_others
+
+    shares = [cost.probe.others_share for cost in costs if cost.probe is not None]
+    return describe_others(max(shares, default=0.0))
 
 
 def _plan_row(run: PlannedRun, cost: RunCost | None, left: Set[str]) -> dict[str, Any]:
