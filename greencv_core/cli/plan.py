@@ -168,10 +168,10 @@ def estimate(
         _print_estimate(report)
     for name, reason in report.untried.items():
         console.warn("could not be timed", f"environment {name}: {reason}")
-    disturbed = {one.run.environment.name: one.disturbed for one in report.estimates}
-    for name, reason in disturbed.items():
-        if reason:
-            console.warn("disturbed", f"environment {name}: {reason}; repeat on a quiet machine")
+    for one in report.estimates:
+        if one.disturbed:
+            where = f"environment {one.run.environment.name}"
+            console.warn("disturbed", f"{where}: {one.disturbed}; repeat on a quiet machine")
 
 
 def _estimate_json(report: EstimateReport) -> dict[str, Any]:

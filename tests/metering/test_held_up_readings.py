@@ -36,18 +36,19 @@ class HeldUp:
         return round(self._offset_j + self._power_w * refreshed_s, 6)
 
 
-def count(register):
-    counter = CheckedCounter(
+def counter(register):
+    return CheckedCounter(
         "a counter", register.read_j, highest_w=1000.0, refresh_s=0.01, stuck_after_s=1.0
     )
-    return CountRecording([counter], 0.5, REFRESH_S)
+
+
+def count(register):
+    return CountRecording([counter(register)], 0.5, REFRESH_S)
 
 
 def published_at_each_read(register):
-    counter = CheckedCounter(
-        "a counter", register.read_j, highest_w=1000.0, refresh_s=0.01, stuck_after_s=1.0
-    )
-    return BatchedRecording(counter, [counter], 0.5)
+    clock = counter(register)
+    return BatchedRecording(clock, [clock], 0.5)
 
 
 def card(register):

@@ -37,7 +37,7 @@ class LivePowercap(Powercap):
     def __init__(self, root, mirrors=(), still=()):
         super().__init__(root)
         self._mirrors, self._still = dict(mirrors), still
-        for zone, of in self._mirrors.items():  # one register, whoever reads it
+        for zone, of in self._mirrors.items():  # both files show one register
             (root / zone / "energy_uj").unlink()
             (root / zone / "energy_uj").symlink_to(f"../{of}/energy_uj")
         self._stop = threading.Event()
