@@ -20,7 +20,7 @@ from greencv_core.metering.energy_curves import (
 )
 from greencv_core.metering.gaps import Gap
 from greencv_core.metering.refresh_cycle import Refresh
-from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
+from greencv_core.metering.thinning import thinned
 from greencv_core.metering.timed_reading import TimedReader
 
 POLL_GAP_S = 0.1
@@ -155,11 +155,7 @@ class BatchedRecording:
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""
-        if len(self._readings) < MOST_READINGS:
-            return
-        kept = kept_after_thinning([reading.time_s for reading in self._readings], edges_s)
-        if kept is not None:
-            self._readings = [self._readings[i] for i in kept]
+        self._readings = thinned(self._readings, edges_s)
 
     @property
     def _has_batches(self) -> bool:

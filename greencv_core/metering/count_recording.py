@@ -9,7 +9,7 @@ import numpy as np
 from greencv_core.metering.counter import CheckedCounter
 from greencv_core.metering.energy_curves import UNIFORM, CounterCurve, EnergyCurve
 from greencv_core.metering.gaps import Gap, with_gaps
-from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
+from greencv_core.metering.thinning import thinned
 from greencv_core.metering.timed_reading import TimedReader, TimedReading
 
 LONGEST_PERIOD_S = 10.0  # longest time between reads; counters wrap after a minute at the earliest
@@ -62,8 +62,4 @@ class CountRecording:
 
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""
-        if len(self._readings) < MOST_READINGS:
-            return
-        kept = kept_after_thinning([reading.time_s for reading in self._readings], edges_s)
-        if kept is not None:
-            self._readings = [self._readings[i] for i in kept]
+        self._readings = thinned(self._readings, edges_s)

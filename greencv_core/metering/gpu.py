@@ -14,7 +14,7 @@ from greencv_core.metering.gaps import Gap, with_gaps
 from greencv_core.metering.power_archive import PowerArchive
 from greencv_core.metering.refresh_cycle import SEARCH_S, USUAL_PERIOD_S, RefreshCycle
 from greencv_core.metering.refresh_tracker import RefreshTracker
-from greencv_core.metering.thinning import MOST_READINGS, kept_after_thinning
+from greencv_core.metering.thinning import thinned
 
 STUCK_AFTER_S = 4.0  # time without any change after which a counter is considered stuck
 SLOWEST_REFRESH_S = 3.5
@@ -173,13 +173,11 @@ class GpuRecording:
     def thin(self, edges_s: Sequence[float]) -> None:
         """Forget every other old reading that is not near an edge, if there are very many."""
         refreshes = self._tracker.refreshes
-        if len(refreshes) < MOST_READINGS:
-            return
-        kept = kept_after_thinning([r.time_s for r in refreshes], edges_s)
-        if kept is None:
+        kept = thinned(refreshes, edges_s)
+        if kept is refreshes:
             return
         if self._source.uses_counter:
-            self._tracker.refreshes = [refreshes[i] for i in kept]
+            self._tracker.refreshes = kept
         else:
             until_s = refreshes[-1].time_s
             first = self._archive.add(self.curve(), [r.time_s for r in refreshes], edges_s, until_s)

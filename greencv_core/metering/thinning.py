@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -10,6 +11,22 @@ MOST_READINGS = 20_000
 """Number of readings from which old ones are thinned out."""
 NEAR_EDGE_S = 5.0  # seconds around an edge within which every reading is kept
 FEW_READINGS = 100  # first and last readings, all of which are kept
+
+
+class _Timed(Protocol):
+    @property
+    def time_s(self) -> float: ...
+
+
+Reading = TypeVar("Reading", bound=_Timed)
+
+
+def thinned(readings: list[Reading], edges_s: Sequence[float]) -> list[Reading]:
+    """Return the readings to keep: the same list if there are few enough."""
+    if len(readings) < MOST_READINGS:  # at each poll: before their times are listed
+        return readings
+    kept = kept_after_thinning([reading.time_s for reading in readings], edges_s)
+    return readings if kept is None else [readings[i] for i in kept]
 
 
 def kept_after_thinning(times_s: Sequence[float], edges_s: Sequence[float]) -> list[int] | None:
