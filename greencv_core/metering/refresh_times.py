@@ -37,6 +37,7 @@ TIGHT_S, TIGHT_SHARE = 0.01, 0.5
 of the period."""
 NO_CYCLE_SHARE = 1 / 6
 """Share of the period that refreshes with a cycle do not stray."""
+MOST_COMPARED = 30  # refreshes at each end of a recording from which its period is found
 SLOW_GAPS = 4  # number of slow refreshes from which their spread is known
 FEW_GAPS_SHARE = 0.3
 """Relative standard uncertainty of a refresh period that is known from one or two refreshes."""
@@ -58,25 +59,42 @@ class SeenRefresh(Refresh):
 class _Cycle:
     """The number of periods at any time, between the refreshes whose times are known well."""
 
-    def __init__(self, time_s: Floats, uncertainty_s: Floats, cycle: RefreshCycle) -> None:
-        if len(time_s) == 0:
-            time_s, uncertainty_s = np.array([cycle.anchor_s]), np.array([JITTER_S])
-        numbers = np.concatenate([[0.0], np.cumsum(np.rint(np.diff(time_s) / cycle.period_s))])
+    def __init__(self, tight: Floats, cycle: RefreshCycle) -> None:
+        """``tight`` has rows of time, uncertainty, and the times of the polls around it."""
+        if len(tight) == 0:
+            at_s = cycle.anchor_s
+            tight = np.array([[at_s, JITTER_S, at_s - JITTER_S, at_s + JITTER_S]])
+        gaps_s = np.diff(tight[:, 0])
+        numbers = np.concatenate([[0.0], np.cumsum(np.rint(gaps_s / cycle.period_s))])
         keep = np.concatenate([[True], np.diff(numbers) > 0])
-        self._time_s, self._number, self._u = time_s[keep], numbers[keep], uncertainty_s[keep]
+        self._time_s, self._u, earliest_s, latest_s = tight[keep].T
+        self._number = numbers[keep]
         self.period_s, self._drift_s = cycle.period_s, cycle.period_uncertainty_s
-        self._fit_period()
+        # Across a pause, the number of periods may be one more or one less.
+        self._unsure = np.diff(self._number) * REACH * self._drift_s > self.period_s / 2
+        self._narrow_period(earliest_s, latest_s)
         self.jitter_s = max(JITTER_S, self._strays_s())
 
-    def _fit_period(self) -> None:
-        """Take the slope of the line of least squares, unless the period is known better."""
-        from_middle = self._number - self._number.mean()
-        squares = float(np.sum(from_middle**2))
-        if not squares:
+    def _narrow_period(self, earliest_s: Floats, latest_s: Floats) -> None:
+        """Take the period from all polls, unless it is known better.
+
+        A line through the middles between polls would not do: the polls follow the assumed cycle,
+        so their errors are not independent. A period is possible if, for each two refreshes, it is
+        neither too short nor too long for the polls around them.
+        """
+        count = len(self._number)
+        ends = np.r_[: min(count, MOST_COMPARED), max(count - MOST_COMPARED, MOST_COMPARED) : count]
+        number, earliest_s, latest_s = self._number[ends], earliest_s[ends], latest_s[ends]
+        stretch = np.concatenate([[0], np.cumsum(self._unsure)])[ends]
+        first, second = np.nonzero(np.triu(stretch[:, None] == stretch, 1))
+        if not len(first):
             return
-        drift_s = math.sqrt(float(np.mean(self._u**2)) / squares)
-        if drift_s < self._drift_s:
-            self.period_s = float(np.sum(from_middle * self._time_s)) / squares
+        periods = number[second] - number[first]
+        longest_s = np.min((latest_s[second] - earliest_s[first] + 2 * JITTER_S) / periods)
+        shortest_s = np.max((earliest_s[second] - latest_s[first] - 2 * JITTER_S) / periods)
+        drift_s = max(float(longest_s - shortest_s), 0.0) * UNIFORM
+        if 0 < drift_s < self._drift_s:
+            self.period_s = float(longest_s + shortest_s) / 2
             self._drift_s = drift_s
 
     def _strays_s(self) -> float:
@@ -106,8 +124,11 @@ class _Cycle:
 
     def uncertainty_s(self, time_s: Floats) -> Floats:
         """Return the standard uncertainty of a refresh near each time."""
-        beyond_s = np.fmax(self._time_s[0] - time_s, time_s - self._time_s[-1])
-        drift_s = np.fmax(beyond_s, 0.0) / self.period_s * self._drift_s
+        after = np.searchsorted(self._time_s, time_s)
+        unsure = np.concatenate([[True], self._unsure, [True]])[after]
+        times_s = np.concatenate([[-np.inf], self._time_s, [np.inf]])
+        alone_s = np.fmax(np.fmin(time_s - times_s[after], times_s[after + 1] - time_s), 0.0)
+        drift_s = np.where(unsure, alone_s, 0.0) / self.period_s * self._drift_s
         known_s = np.interp(time_s, self._time_s, self._u)
         uncertainties: Floats = np.sqrt(drift_s**2 + known_s**2 + self.jitter_s**2)
         return uncertainties
@@ -126,7 +147,8 @@ def timed_by_cycle(
     ).T
     width_s = latest_s - earliest_s
     tight = width_s < min(TIGHT_S, TIGHT_SHARE * cycle.period_s)
-    refreshes = _Cycle(time_s[tight], uncertainty_s[tight], cycle)
+    polls = np.stack([time_s, uncertainty_s, earliest_s, latest_s], axis=1)
+    refreshes = _Cycle(polls[tight], cycle)
     if refreshes.jitter_s > NO_CYCLE_SHARE * refreshes.period_s:
         return None
     reach = np.fmin(REACH * refreshes.uncertainty_s(latest_s) / refreshes.period_s, 0.5)

@@ -10,7 +10,6 @@ around the edges of windows and phases are followed, and the others now and then
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -18,9 +17,11 @@ from dataclasses import replace
 
 from greencv_core.metering.refresh_cycle import (
     SEARCH_S,
+    TIGHT_S,
     USUAL_PERIOD_S,
     Refresh,
     RefreshCycle,
+    cycle_through,
 )
 from greencv_core.metering.refresh_times import SeenRefresh, timed_by_cycle, timed_without_cycle
 
@@ -29,23 +30,24 @@ SLOW_SEARCH_GAP_S = 0.004  # seconds between its later polls; most boards refres
 FAST_SEARCH_S = 0.03  # seconds of the fast part of a search
 STILL_GAP_S = 0.033  # seconds between polls of a constant value
 CONTINUOUS_GAP_S = 0.05  # seconds between polls of a value that changes at every poll
-TIGHT_S = 0.008  # largest interval (in seconds) around a refresh from which the cycle can be found
 MARGIN_S = 0.0005
 """Seconds between a poll and the due time of a refresh, if the last polls confirmed the cycle."""
 SINGLE_REFRESH_SHARE = 0.6
 """Share of a period below which the interval between two polls holds at most one refresh."""
 MOST_OFF_CYCLE = 8
 """Consecutive refreshes off the cycle before the refresh period is estimated again."""
-READ_S = SEARCH_GAP_S / math.sqrt(12)
-"""Standard uncertainty (in seconds) of the moment of a reading that changes at every poll. It holds
-even for polls that follow each other closely, as the value may be refreshed as often."""
+QUICK_MOVES = 8
+"""Consecutive polls with a new value, each soon after the last one, that make it continuous."""
+PHASE_SHARE = 1 / 16
+"""Share of a period to which the times of refreshes must be known after a pause in the polls."""
+UNCLEAR_IN_A_ROW = 3
+"""Consecutive values of unclear refreshes after which one refresh is searched for."""
 OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
 RESTARTS = 3  # searches after which a value is assumed to have no cycle
 IRREGULAR_GAP_S = 0.012  # seconds between polls of a value without a cycle
 UNCHECKED_REFRESHES = 4
 """Consecutive refreshes polled only after they are due, if the cycle is known well; such polls
 detect late refreshes but no early ones. For a counter, consecutive polls between refreshes."""
-LONGEST_PERIOD_S = 0.5  # longest refresh period that is recognised
 TRACKED_GAP_S = 0.5  # seconds between polls of a counter away from edges
 CLOSE_PERIODS = 3.5  # periods after an edge of a window or phase in which every refresh is followed
 CLEARLY_AFTER = 0.9
@@ -83,20 +85,25 @@ class RefreshTracker:
         self.cycle: RefreshCycle | None = None
         self.continuous = False
         """Whether the value changes at every poll, so that each poll is a refresh."""
+        self._continuous_gap_s = SEARCH_GAP_S
+        """Longest time between two refreshes of such a value."""
         self.refreshes: list[SeenRefresh] = []
         self.missed: list[tuple[float, float]] = []
         """Start and end of times without a reading that are several refreshes long."""
         self.next_poll_s = 0.0
         self._known_cycle = self._earlier_cycle = cycle
         self._last_poll: tuple[float, float, float] | None = None
-        self._moves_in_a_row = 0
+        self._quick_moves_s: list[float] = []
+        """Seconds between the polls of consecutive new values."""
         self._was_unchanged = False
-        self._tight: list[Refresh] = []
+        self._tight: list[tuple[float, float]] = []
+        """Times of the refresh before and of each one from which the cycle may be found."""
         self._search_began_s = 0.0
         self._margin_s = 2 * MARGIN_S
         self._off_cycle = self._restarts = 0
         self._refreshes_since_tight = UNCHECKED_REFRESHES
         self._reference: tuple[float, float] | None = None
+        self._unclear_in_a_row = 0
         self._unclear: list[SeenRefresh] = []
         """Values that may come from either of two refreshes, as far as the poll showed."""
         self._last_seen: SeenRefresh | None = None
@@ -115,7 +122,7 @@ class RefreshTracker:
         """Refresh period in seconds, found or assumed."""
         cycle = self.cycle  # another thread may discard it
         if self.continuous:
-            return 2 * SEARCH_GAP_S
+            return 2 * self._continuous_gap_s
         return cycle.period_s if cycle else USUAL_PERIOD_S
 
     def poll(self) -> None:
@@ -130,12 +137,14 @@ class RefreshTracker:
         last, self._last_poll = self._last_poll, (before_s, after_s, value)
         if last is not None and before_s - last[1] > MISSED_PERIODS * self.period_s:
             self.missed.append((last[1], before_s))
+            if self.cycle and 2 * self.cycle.drift_s(before_s) > PHASE_SHARE * self.period_s:
+                self._search_phase(after_s)
         if last is None:
             self._record_first(before_s, after_s, value)
         elif value != last[2]:
             self._record(last[0], after_s, value, before_s)
         else:
-            self._moves_in_a_row, self._was_unchanged = 0, True
+            self._quick_moves_s, self._was_unchanged = [], True
             if (seen := self._last_seen) is not None:
                 seen.last_read_s = before_s
             if self.continuous:  # only seemingly so, as polls came late
@@ -171,7 +180,6 @@ class RefreshTracker:
 
     def _record(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
         width_s, read_s = latest_s - earliest_s, (before_s + latest_s) / 2
-        self._moves_in_a_row += 1
         unclear = self._is_ambiguous(earliest_s, latest_s)
         if self.cycle is not None and not unclear:
             time_s, uncertainty_s = self._locate(earliest_s, latest_s)
@@ -181,7 +189,12 @@ class RefreshTracker:
         self._last_seen = refresh
         if unclear:
             self._unclear.append(refresh)
+            self._unclear_in_a_row += 1
+            self._refreshes_since_tight = UNCHECKED_REFRESHES
+            if self._unclear_in_a_row == UNCLEAR_IN_A_ROW:
+                self._search_phase(latest_s)
             return
+        self._unclear_in_a_row = 0
         self.refreshes.append(refresh)
         if self.cycle is None and not self.continuous:
             self._search_cycle(refresh, width_s)
@@ -260,36 +273,36 @@ class RefreshTracker:
         cycle.anchor_s = time_s
 
     def _search_cycle(self, refresh: Refresh, width_s: float) -> None:
-        if self._moves_in_a_row >= 8 and width_s < TIGHT_S:
-            self.continuous = True
+        # Late polls find a new value each time, too, however rarely it is refreshed.
+        self._quick_moves_s = [*self._quick_moves_s, width_s] if width_s < TIGHT_S else []
+        if len(self._quick_moves_s) >= QUICK_MOVES:
+            self.continuous, self._continuous_gap_s = True, max(self._quick_moves_s)
             return
+        still_s = refresh.time_s - self.refreshes[-2].time_s
         if width_s > TIGHT_S:
             # After a constant value: poll closely from now on, unless this was a single step.
-            if refresh.time_s - self.refreshes[-2].time_s < SEARCH_S:
+            if still_s < SEARCH_S:
                 self._search_began_s = refresh.time_s
-            self._tight = []
+            else:
+                self._tight = []
             return
         self._search_began_s = refresh.time_s
-        self._tight.append(refresh)
+        self._tight.append((self.refreshes[-2].time_s, refresh.time_s))
         if self._earlier_cycle is not None:
             known, self._earlier_cycle = self._earlier_cycle, None
             self.cycle = RefreshCycle(refresh.time_s, known.period_s, known.period_uncertainty_s)
             self._reference = None
             self._poll_closely(refresh.time_s)
             return
-        times = [r.time_s for r in self._tight[-3:]]
-        if len(times) < 3 or not self._was_unchanged:
-            return
-        gaps = [b - a for a, b in itertools.pairwise(times)]
-        period_s = min(gaps)
-        off_s = max(abs(gap - round(gap / period_s) * period_s) for gap in gaps)
-        if period_s > LONGEST_PERIOD_S or off_s > TIGHT_S or off_s > period_s / 2:
-            return
-        periods = sum(round(gap / period_s) for gap in gaps)
-        period_s = sum(gaps) / periods
-        self.cycle = RefreshCycle(times[-1], period_s, width_s / math.sqrt(6) / periods)
-        self._reference = (times[0], width_s)
-        self._off_cycle, self._margin_s = 0, max(2 * MARGIN_S, width_s)
+        if self._was_unchanged and (found := cycle_through(self._tight, width_s)):
+            self.cycle = found
+            self._reference = (self._tight[-3][1], width_s)
+            self._off_cycle, self._margin_s = 0, max(2 * MARGIN_S, width_s)
+
+    def _search_phase(self, now_s: float) -> None:
+        """Search for one refresh: the period is known, but no longer when each is due."""
+        self._earlier_cycle, self.cycle, self._tight = self.cycle, None, []
+        self._search_began_s, self._off_cycle = now_s, 0
 
     def _search_again(self, now_s: float) -> None:
         self._lost_cycle = self.cycle or self._lost_cycle
@@ -358,8 +371,9 @@ class RefreshTracker:
         The first value was refreshed before the first poll, at a time inferred here.
         """
         if self.continuous:  # each value is of its poll, before or after any pause in it
+            read_s = self._continuous_gap_s / math.sqrt(12)
             return [
-                Refresh(r.read_s, math.hypot(READ_S, r.latest_s - r.read_s), r.value, r.read_s)
+                Refresh(r.read_s, math.hypot(read_s, r.latest_s - r.read_s), r.value, r.read_s)
                 for r in self.refreshes
             ]
         if len(self.refreshes) < 2:
