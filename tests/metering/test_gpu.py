@@ -101,10 +101,14 @@ def test_a_job_that_begins_and_ends_with_its_window(nvml, settings):
 
 
 def test_short_windows_have_their_resolution(nvml):
-    window = nvml(epochs(), (0.05,), **COUNTER)[0]
-    assert window["gpu"]["energy_j"] > 0
-    assert window["gpu"]["resolution_s"] == pytest.approx(0.1, abs=0.01)
-    assert window["gpu"]["uncertainty_j"] / window["gpu"]["energy_j"] > 0.005
+    gpus = [window["gpu"] for window in nvml(epochs(), (0.05,) * 4, **COUNTER)]
+    # On a busy machine, a window may end before it is found.
+    found_s = [gpu["resolution_s"] for gpu in gpus if gpu["resolution_s"]]
+    assert found_s == pytest.approx([0.1] * len(found_s), abs=0.01)
+    assert found_s
+    for gpu in gpus:
+        assert gpu["energy_j"] > 0
+        assert gpu["uncertainty_j"] / gpu["energy_j"] > 0.005
 
 
 def test_the_counter_is_compared_with_the_integrated_power(nvml):
