@@ -9,6 +9,7 @@ import pandas as pd
 
 from greencv_core.analysis import select_runs
 from greencv_core.analysis.selection import refuse_duplicates
+from greencv_core.analysis.sessions import find_sessions
 from greencv_core.published.table_reading import read_table
 from greencv_core.records.backends import is_url
 from greencv_core.records.backends.bundle import is_bundle
@@ -45,7 +46,9 @@ def load_tables(locations: Iterable[str]) -> dict[str, pd.DataFrame]:
             continue
         sources = dict(list(table.groupby("source", sort=False)))
         for source, part in sources.items():
-            tables[key if len(sources) == 1 else f"{key}: {source}"] = part
+            # Among all runs: those that a rule leaves out later would seem to be pauses.
+            named = part.assign(session=find_sessions(part))
+            tables[key if len(sources) == 1 else f"{key}: {source}"] = named
     if problems:
         raise BadInputError("\n".join(problems))
     every = [

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pandas as pd
 
 from greencv_core.analysis.selection import refuse_duplicates
+from greencv_core.analysis.sessions import find_sessions
 from greencv_core.published.table_format import EVIDENCE_COLUMNS
 from greencv_core.records.columns import RUNS_COLUMNS, Kind
 from greencv_core.utils.secrets import safe_line
@@ -41,6 +42,7 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
 
     Energy and time per image, images per second and mean power follow from the others; ``run_id``
     follows from the column ``run``, which is dropped. Reasons are empty where there are none.
+    Sessions are found among all runs: a rule that leaves runs out must not make pauses.
 
     Parameters
     ----------
@@ -67,6 +69,7 @@ def complete_table(runs: pd.DataFrame, source: str) -> pd.DataFrame:
     images = pd.to_numeric(runs["images_processed"]).astype(float)
     duration_s = pd.to_numeric(runs["duration_s"]).astype(float)
     return runs.assign(
+        session=find_sessions(runs),
         energy_j_per_image=runs["energy_j"] / images,
         power_w=runs["energy_j"] / duration_s,
         duration_s_per_image=duration_s / images,

@@ -13,6 +13,7 @@ REMOVED = "removed by hand"
 _KEPT = [
     "architecture", "environment", "repetition", "seed", "device", "device_name", "batch_size",
     "gflops_per_image", "carbon_intensity_gco2e_per_kwh", "device_utilization_pct", "accuracy",
+    "started_at", "session",
 ]  # fmt: skip
 
 
@@ -21,7 +22,6 @@ def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
     every = reanalysis.every_run
     images = IMAGES_PER_EPOCH * every["epochs_true"]
     energy_j = images * every[CORRECTED]
-    started = reanalysis.raw.runs.set_index("run_id")["started_at"]
     idle = reanalysis.idle_power.reindex(every["environment"])
     runs = every[_KEPT].assign(
         run=["/".join(map(str, key)) for key in every[list(KEY)].itertuples(index=False)],
@@ -38,7 +38,6 @@ def corrected_runs(reanalysis: Reanalysis) -> pd.DataFrame:
         components="gpu",
         idle_power_w=idle["before_power_w"].array,
         low_power_w=idle["low_power_w"].array,
-        started_at=started.reindex(every["run_id"]).array,
         correctness=every[CORRECTNESS],
         correctness_name="F1 of the positive class",
         left_out=every["removed_by_hand"].map({True: REMOVED, False: ""}),
