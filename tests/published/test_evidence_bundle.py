@@ -7,6 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from greencv_core import __version__
+from greencv_core.analysis import (
+    architecture_by_environment,
+    break_even,
+    compare,
+    energy_regression,
+    savings_without_loss,
+)
 from greencv_core.published import DATA_SETS, METER_COMPARISONS, load_adapter
 from greencv_core.published.evidence_bundle import (
     KEY,
@@ -16,9 +23,16 @@ from greencv_core.published.evidence_bundle import (
     read_metadata,
     shipped_evidence,
 )
-from greencv_core.published.seaa2023.corrected import corrected_runs
+from greencv_core.published.seaa2023.corrected import analysed_runs, corrected_runs
+from greencv_core.published.seaa2023.reanalysis import (
+    CORRECTED,
+    CORRECTNESS,
+    RQ1_ENVIRONMENT,
+    SMALLER_GPU,
+)
 from greencv_core.published.tables import typed
 from greencv_core.records.backends.bundle import shipped_bundles
+from greencv_core.report.pages.reanalysis_strict import selected
 from greencv_core.utils.errors import BadInputError
 from tests.conftest import greencv_here
 
@@ -43,6 +57,26 @@ def test_the_project_bundle_has_the_tables_of_today(published_table, name):
 def test_the_project_bundle_has_the_original_study_of_today(reanalysis):
     shipped, _ = read_evidence(shipped_evidence(), "seaa2023")
     pd.testing.assert_frame_equal(shipped, typed(corrected_runs(reanalysis)))
+
+
+def test_the_tables_answer_as_the_logs_do(reanalysis):
+    answers = []
+    for every in (
+        reanalysis.runs(CORRECTED, "none"),
+        analysed_runs(read_evidence(shipped_evidence(), "seaa2023")[0]),
+    ):
+        runs, within, gpus = selected(every)
+        results = (
+            compare(within, "energy_j_per_image", "architecture"),
+            compare(within, CORRECTNESS, "architecture"),
+            savings_without_loss(runs, correctness=CORRECTNESS),
+            energy_regression(runs),
+            architecture_by_environment(gpus),
+            break_even(gpus, SMALLER_GPU, RQ1_ENVIRONMENT),
+        )
+        answers.append([result.sentence() for result in results])
+    assert answers[0] == answers[1]
+    assert "9 of 10 pairs" in answers[0][0]
 
 
 def test_the_project_bundle_states_its_sources():

@@ -18,7 +18,9 @@ from greencv_core.published import (
 from greencv_core.published import evidence as module
 from greencv_core.published.evidence import ORIGIN, derive_table, load_evidence
 from greencv_core.published.evidence_bundle import shipped_evidence
+from greencv_core.published.evidence_sources import load_tables
 from greencv_core.published.table_format import REQUIRED
+from greencv_core.published.tables import counted_runs
 from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.utils.errors import BadInputError
 
@@ -143,3 +145,16 @@ def test_the_small_data_sets_are_read_in_seconds(published_files):
         adapter = load_adapter(name)
         adapter.published_runs(fetch(adapter.RELEASE).files)
     assert time.process_time() - start_s < 6.0  # of two processors in 3 s
+
+
+def test_a_run_that_is_left_out_makes_no_pause_between_sessions(tmp_path):
+    rows = [
+        f"lab,{net},a,12.5,measured,2026-01-01T{hour}:00:00Z,3500,{reason}"
+        for net, hour, reason in [("n1", 10, ""), ("n2", 11, "did not learn"), ("n1", 12, "")]
+    ]
+    header = ",".join([*REQUIRED, "started_at", "duration_s", "left_out"])
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    (table,) = load_tables([str(path)]).values()
+    assert len(counted_runs(table)) == 2
+    assert counted_runs(table)["session"].nunique() == 1

@@ -13,7 +13,7 @@ REMOVED = "removed by hand"
 _KEPT = [
     "architecture", "environment", "repetition", "seed", "device", "device_name", "batch_size",
     "gflops_per_image", "carbon_intensity_gco2e_per_kwh", "device_utilization_pct", "accuracy",
-    "started_at", "session",
+    "started_at", "session", "validation_images",
 ]  # fmt: skip
 
 
