@@ -45,6 +45,9 @@ Progress = Callable[[int, int], None]
 class DataUnavailableError(GreencvError, NotEnoughDataError):
     """Data that cannot be downloaded or read; the message says why and what to do."""
 
+    reason = ""
+    """Why they cannot be downloaded, in a few words; empty for another cause."""
+
 
 @dataclass(frozen=True)
 class Release:
@@ -326,10 +329,12 @@ def _fetched(release: Release, results: Mapping[str, Path | str]) -> Fetched:
 
 
 def _unavailable(release: Release, reason: str) -> DataUnavailableError:
-    return DataUnavailableError(
+    error = DataUnavailableError(
         f"{release.title} could not be downloaded ({reason}); run again when online (finished "
         f"downloads are kept), or set {release.variable} to a folder with the files"
     )
+    error.reason = reason
+    return error
 
 
 def _wrong_hash(path: str, copy: str, release: Release) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+from contextlib import nullcontext
 
 import nbformat
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from nbclient import NotebookClient
 
 from greencv_core.analysis import Unavailable
+from greencv_core.published import DATA_SETS, METER_COMPARISONS
 from greencv_core.published.batch_choice import BatchChoice
 from greencv_core.published.claims import claim_texts
 from greencv_core.published.evidence import load_evidence
 from greencv_core.published.evidence_results import EvidenceResults, saves
 from greencv_core.published.pooling import Pooled
+from greencv_core.report.book.build import download_published
 from greencv_core.report.exhibits.exhibit import MIME
 from greencv_core.report.exhibits.theme import apply_theme
 from greencv_core.report.figures.evidence import savings_forest, scaling_forest, short_pair
@@ -171,6 +174,16 @@ def test_a_card_counts_the_runs_that_each_rule_leaves_out(reanalysis_data):
         assert f"left out: {n:,} of {len(table):,}" in shown.text, reason
     card = {"class": "gcv-card tex2jax_ignore mathjax_ignore", "id": "data-pepr2024"}
     assert ("details", card) in shown.elements
+
+
+def test_without_a_network_one_line_names_the_data_sets(monkeypatch, tmp_path):
+    monkeypatch.setenv("GREENCV_DATA", NOBODY)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    lines = []
+    described = download_published(lines.append, lambda name: nullcontext())
+    (line,) = lines
+    assert all(name in line and name in described for name in (*DATA_SETS, *METER_COMPARISONS))
+    assert line.count("no response from") == 1
 
 
 @pytest.mark.slow

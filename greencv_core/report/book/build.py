@@ -69,16 +69,26 @@ BUNDLED_PAGES = ("claims", "decision")
 
 def download_published(log: Log, progress: DownloadProgress) -> str:
     """Download missing published data, small data sets first; describe the available files."""
-    lines = []
+    lines, unavailable = [], {}
     for name in smallest_first((*DATA_SETS, *METER_COMPARISONS)):
+        problems: Sequence[str] = ()
         try:
             with progress(name) as show:
                 problems = fetch(load_adapter(name).RELEASE, show).problems
         except DataUnavailableError as error:
-            problems = (str(error),)
+            unavailable[name] = error
+            lines.append(f"{name}\n{error}")
+            continue
         for problem in summarise_problems(problems):
             log(f"left out: {problem}")
         lines.append("\n".join((name, *problems)))
+    if unavailable:
+        first = next(iter(unavailable.values()))
+        log(
+            f"not downloaded: {', '.join(unavailable)} ({first.reason or first}). Pages use the "
+            "tables that come with the project where they can. Run again when online (finished "
+            "downloads are kept), or set GREENCV_DATA to a folder with the files"
+        )
     return "\n".join(lines)
 
 

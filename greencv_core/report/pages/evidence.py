@@ -54,7 +54,8 @@ def data_note(results: EvidenceResults) -> Basis:
         f"{count(len(missing), 'data set')} could not be downloaded; this page uses the tables "
         "that come with the project"
     )
-    return with_basis(admonition("note", title, text, missing), runs)
+    others = ["The sections below say why for each data set."] if missing[1:] else []
+    return with_basis(admonition("note", title, text, [missing[0], *others]), runs)
 
 
 def answer(results: EvidenceResults) -> Markdown:
