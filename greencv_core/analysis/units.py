@@ -84,22 +84,22 @@ def mark_units(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _blocks(runs: pd.DataFrame) -> pd.Series:
-    """Return the name of each run's block; a run without one is alone."""
-    # Lists: iterating over columns of strings takes seconds where there are 100,000 runs.
-    conditions = runs.reindex(columns=[*CONDITION]).astype(object)
-    names = map(condition_name, zip(*(conditions[c].tolist() for c in CONDITION), strict=True))
-    alone = [f"run {place} of {name}" for place, name in enumerate(names)]
-    blocks = pd.Series(alone, index=runs.index, dtype=object)
+    """Return a number for each run's block, the same wherever it is met; alone without a block.
+
+    The number is a hash of 64 bits: to write and compare 100,000 names takes seconds.
+    """
+    names = runs.reindex(columns=[*CONDITION]).astype("string")
+    alone = names.assign(place=np.arange(len(runs)))
+    blocks = pd.util.hash_pandas_object(alone, index=False)
     if not {"order", "repetition"} <= set(runs.columns):
         return blocks
     known = runs.dropna(subset=["order", "repetition"]).sort_values("order", kind="stable")
-    if known.empty:
-        return blocks
-    plans = known.reindex(columns=[*_PLAN]).astype(object).fillna("")
-    plan = plans[_PLAN[0]].str.cat(plans[_PLAN[1]], sep=" ")
+    plan = known.reindex(columns=[*_PLAN]).astype("string").fillna("")
     numbers = known["repetition"].astype(int)
-    series = (numbers.groupby(plan).diff() < 0).groupby(plan).cumsum()
-    blocks.loc[known.index] = plan + " " + series.astype(str) + " " + numbers.astype(str)
+    of_plan = [plan[name] for name in _PLAN]
+    series = (numbers.groupby(of_plan).diff() < 0).groupby(of_plan).cumsum()
+    of_known = plan.assign(series=series.astype(int), number=numbers)
+    blocks.loc[known.index] = pd.util.hash_pandas_object(of_known, index=False)
     return blocks
 
 

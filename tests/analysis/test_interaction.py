@@ -6,11 +6,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 from scipy import stats
+from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import anova_oneway
 
 from greencv_core.analysis import NotEnoughDataError, architecture_by_environment
-from greencv_core.analysis.regression.interaction import aligned_ranks_anova, welch_james
+from greencv_core.analysis.regression.interaction import (
+    SumsOfSquares,
+    aligned_ranks_anova,
+    welch_james,
+)
 from greencv_core.report.pages.short_answers import environment_verdict
 from tests.support.tables import ENERGY, made_up_runs
 
@@ -69,6 +75,29 @@ def test_aligned_ranks_find_an_interaction_that_is_there_and_none_where_ratios_a
     bent = data.copy()
     bent.loc[(bent["a"] == "net3") & (bent["b"] == "env1"), "value"] += 0.1
     assert aligned_ranks_anova(bent).set_index("term").loc["a x b", "p"] < 0.001
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_of_squares_are_those_of_statsmodels_for_cells_of_any_size(seed):
+    rng = np.random.default_rng(seed)
+    data = pd.DataFrame(
+        [(a, b) for a in "stuv" for b in "xyz" for _ in range(rng.integers(3, 9))],
+        columns=["a", "b"],
+    )
+    data["value"] = rng.normal(size=len(data)) + (data["a"] == "t") * (1 + (data["b"] == "y"))
+    found = SumsOfSquares(data)
+    second = anova_lm(smf.ols("value ~ C(a) * C(b)", data).fit(), typ=2)
+    third = anova_lm(smf.ols("value ~ C(a, Sum) * C(b, Sum)", data).fit(), typ=3)
+    for term, names in {
+        "a": ("C(a)", "C(a, Sum)"),
+        "b": ("C(b)", "C(b, Sum)"),
+        "a x b": ("C(a):C(b)", "C(a, Sum):C(b, Sum)"),
+    }.items():
+        assert found.hierarchical(term) == pytest.approx(second.loc[names[0], "sum_sq"])
+        assert found.without(term) == pytest.approx(third.loc[names[1], "sum_sq"])
+        assert found.degrees[term] == second.loc[names[0], "df"]
+    assert found.residual == pytest.approx(second.loc["Residual", "sum_sq"])
+    assert found.residual_df == second.loc["Residual", "df"]
 
 
 def test_aligned_ranks_reject_equal_ratios_at_their_level():

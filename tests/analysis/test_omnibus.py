@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from greencv_core.analysis import NotEnoughDataError, compare, compare_each
+from greencv_core.analysis.comparison.omnibus import permutation_p
 from greencv_core.analysis.comparison.pairwise import holm
 from tests.support.tables import made_up_runs
 
@@ -96,6 +97,13 @@ def test_sessions_are_the_units_where_there_are_several():
     assert result.permutation_lowest == pytest.approx(1 / 4)
     assert "cannot be significant with so few units (at best, p = 0.250)" in result.sentence()
     assert "t test paired over sessions" in result.sentence()
+
+
+@pytest.mark.filterwarnings("error")
+def test_groups_that_are_apart_beyond_every_number_have_the_lowest_p():
+    rng = np.random.default_rng(0)
+    groups = {name: pd.Series(1e-6 * rng.normal(size=3000) + i) for i, name in enumerate("abc")}
+    assert permutation_p(groups, paired=False) == (0.0002, 0.0002)
 
 
 def test_the_permutation_test_is_exact_with_few_runs():

@@ -24,6 +24,8 @@ from greencv_core.utils.text import (
 
 RESAMPLES = 2_000
 """Bootstrap samples; the front probability is then known to about 0.01."""
+FEWEST_RESAMPLES, MOST_RESAMPLED = 500, 20_000_000
+"""Fewest bootstrap samples, and most runs in all of them: more than 10,000 runs get fewer."""
 SURE = 0.95
 MOST_NAMED = 4
 """Most conditions that a sentence names."""
@@ -221,11 +223,12 @@ def _joint_draws(
     """Return medians of both values in resamples of whole runs; shapes (draws, conditions)."""
     groups = runs.groupby(list(CONDITION), sort=False, observed=True)
     keys = list(conditions[list(CONDITION)].itertuples(index=False, name=None))
-    drawn = np.empty((2, RESAMPLES, len(keys)))
+    resamples = int(np.clip(MOST_RESAMPLED // len(runs), FEWEST_RESAMPLES, RESAMPLES))
+    drawn = np.empty((2, resamples, len(keys)))
     for k, key in enumerate(keys):
         values = groups.get_group(key)[[_ENERGY, correctness]].dropna().to_numpy(dtype=float)
         rng = generator(condition_name(key))
-        for part in parts(RESAMPLES, len(values)):
+        for part in parts(resamples, len(values)):
             taken = rng.integers(0, len(values), (part.stop - part.start, len(values)))
             drawn[:, part, k] = np.median(values[taken], axis=1).T
     return drawn[0], drawn[1]

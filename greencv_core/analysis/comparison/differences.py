@@ -22,6 +22,13 @@ def differences_of_rank(a: Values, b: Values, ranks: Sequence[int]) -> list[floa
     """
     if len(a) * len(b) <= FORMED_AT_ONCE:
         return [float(d) for d in _formed(a, b, ranks)]
+    (of_a, times_a), (of_b, times_b) = (np.unique(v, return_counts=True) for v in (a, b))
+    if len(of_a) * len(of_b) <= FORMED_AT_ONCE:  # ties, which bisection cannot separate
+        formed = np.subtract.outer(of_b, of_a).ravel()
+        order = np.argsort(formed)
+        above = np.multiply.outer(times_b, times_a).ravel()[order].cumsum()
+        places = np.searchsorted(above, ranks, side="right")
+        return [float(d) for d in formed[order][places]]
     a, b = np.sort(a), np.sort(b)
     return [_difference_of_rank(a, b, rank) for rank in ranks]
 

@@ -30,7 +30,9 @@ FEWEST_RUNS = 3
 _CORRECTNESS = ("accuracy", "f1_macro")
 ARRANGEMENTS = 4_999
 """Random arrangements of a permutation test; it is exact if there are no more than these."""
-VALUES_AT_ONCE = 4_000_000
+FEWEST_ARRANGEMENTS, MOST_PERMUTED = 999, 50_000_000
+"""Fewest random arrangements, and most values in all of them: more than 10,000 runs get fewer."""
+VALUES_AT_ONCE = 1_000_000
 """Values of arrangements that are in memory at once; how many does not change the p value."""
 
 
@@ -290,13 +292,14 @@ def permutation_p(of_units: Mapping[str, pd.Series], paired: bool) -> tuple[floa
     shared = [name for name in series[0].index if all(name in other for other in series[1:])]
     blocked = paired and len(shared) > 1
     samples = [s.loc[shared].to_numpy() if blocked else s.to_numpy() for s in series]
+    runs = sum(map(len, samples))
     result = stats.permutation_test(
         samples,
         _spread_of_means if blocked else _welch_evidence,
         permutation_type="samples" if blocked else "independent",
         vectorized=True,
-        n_resamples=ARRANGEMENTS,
-        batch=max(1, VALUES_AT_ONCE // sum(map(len, samples))),
+        n_resamples=int(np.clip(MOST_PERMUTED // runs, FEWEST_ARRANGEMENTS, ARRANGEMENTS)),
+        batch=max(1, VALUES_AT_ONCE // runs),
         alternative="greater",
         random_state=np.random.default_rng(SEED),
     )
@@ -323,7 +326,7 @@ def _welch_evidence(*samples: Values, axis: int) -> Values:
     f = (weights * (means - middle) ** 2).sum(axis=-1) / (k - 1)
     f /= 1 + 2 * (k - 2) / (k**2 - 1) * spread
     evidence: Values = -stats.f.logsf(f, k - 1, (k**2 - 1) / (3 * spread))
-    return evidence
+    return np.fmin(evidence, np.finfo(float).max / 2)  # infinities cannot be compared
 
 
 def shapiro_wilk(values: Values) -> tuple[float, float]:

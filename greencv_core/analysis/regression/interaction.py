@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import statsmodels.formula.api as smf
 from scipy import stats
-from statsmodels.stats.anova import anova_lm
 
 from greencv_core.analysis.comparison.pairwise import holm
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Values
@@ -231,24 +228,62 @@ def aligned_ranks_anova(data: pd.DataFrame) -> pd.DataFrame:
     cell = data.groupby(["a", "b"])["value"].transform("mean")
     of_a, of_b = (data.groupby(factor)["value"].transform("mean") for factor in ("a", "b"))
     overall = data["value"].mean()
-    effects = {
-        "a": ("C(a, Sum)", of_a - overall),
-        "b": ("C(b, Sum)", of_b - overall),
-        "a x b": ("C(a, Sum):C(b, Sum)", cell - of_a - of_b + overall),
-    }
+    effects = {"a": of_a - overall, "b": of_b - overall, "a x b": cell - of_a - of_b + overall}
     rows = []
-    for term, (row, effect) in effects.items():
+    for term, effect in effects.items():
         # Rounded so that values that differ by rounding errors tie.
         aligned = (data["value"] - cell + effect).round(12)
-        ranked = data.assign(ranked=stats.rankdata(aligned))
-        fit = smf.ols("ranked ~ C(a, Sum) * C(b, Sum)", ranked).fit()
-        with warnings.catch_warnings(action="ignore"):
-            table = anova_lm(fit, typ=3)
-        f, df, p = (float(table.loc[row, column]) for column in ("F", "df", "PR(>F)"))
-        rows.append(
-            {"term": term, "f": f, "df1": df, "df2": float(table.loc["Residual", "df"]), "p": p}
-        )
+        squares = SumsOfSquares(data.assign(value=stats.rankdata(aligned)))
+        df1, df2 = squares.degrees[term], squares.residual_df
+        f = squares.without(term) / df1 / (squares.residual / df2)
+        rows.append({"term": term, "f": f, "df1": df1, "df2": df2, "p": stats.f.sf(f, df1, df2)})
     return pd.DataFrame(rows)
+
+
+class SumsOfSquares:
+    """Sums of squares of a two-way table, from the means of its cells: rows may be many.
+
+    ``data`` has columns value, a and b; no cell is empty.
+    """
+
+    def __init__(self, data: pd.DataFrame) -> None:
+        grouped = data.groupby(["a", "b"], sort=False)["value"]
+        cells = grouped.agg(["size", "mean"]).reset_index()
+        self._root_n = np.sqrt(cells["size"].to_numpy(dtype=float))
+        self._mean = cells["mean"].to_numpy()
+        a, b = (_sum_coded(cells[factor]) for factor in ("a", "b"))
+        both = (a[:, :, None] * b[:, None, :]).reshape(len(cells), -1)
+        self._columns = {"a": a, "b": b, "a x b": both}
+        self.degrees = {term: float(columns.shape[1]) for term, columns in self._columns.items()}
+        self.residual = float(((data["value"] - grouped.transform("mean")) ** 2).sum())
+        """Sum of squares within the cells."""
+        self.residual_df = float(len(data) - len(cells))
+
+    def without(self, term: str) -> float:
+        """Return what a term explains in addition to all others (Type III)."""
+        return self._left_by(*(name for name in self._columns if name != term))
+
+    def hierarchical(self, term: str) -> float:
+        """Return what a term explains in addition to those that do not contain it (Type II)."""
+        others = [name for name in ("a", "b") if name != term]
+        if len(others) == 2:
+            return self._left_by(*others)
+        return self._left_by(*others) - self._left_by("a", "b")
+
+    def _left_by(self, *terms: str) -> float:
+        """Return the sum of squares of the cells' means about a model of some terms."""
+        ones = np.ones((len(self._mean), 1))
+        design = np.hstack([ones, *(self._columns[term] for term in terms)])
+        design, means = design * self._root_n[:, None], self._mean * self._root_n
+        left = means - design @ np.linalg.lstsq(design, means)[0]
+        return float(left @ left)
+
+
+def _sum_coded(levels: pd.Series) -> Values:
+    """Return a factor's columns, coded by contrasts that sum to zero."""
+    codes, names = pd.factorize(levels)
+    coded: Values = np.vstack([np.eye(len(names) - 1), -np.ones(len(names) - 1)])[codes]
+    return coded
 
 
 def _check(cells: list[list[Values]], architectures: list[str], environments: list[str]) -> None:
@@ -271,23 +306,23 @@ def _analysis_of_variance(data: pd.DataFrame, cells: list[list[Values]]) -> pd.D
     counts = np.array([float(len(values)) for values in every])
     one, other = (np.ones((1, k)) / k for k in (len(cells), len(cells[0])))
     between_a, between_b = (_differences(k) for k in (len(cells), len(cells[0])))
-    terms: tuple[tuple[str, str, str, Any], ...] = (
-        (_ARCHITECTURE, "C(a)", "a", np.kron(between_a, other)),
-        (_ENVIRONMENT, "C(b)", "b", np.kron(one, between_b)),
-        (_BOTH, "C(a):C(b)", "a x b", np.kron(between_a, between_b)),
+    terms: tuple[tuple[str, str, Any], ...] = (
+        (_ARCHITECTURE, "a", np.kron(between_a, other)),
+        (_ENVIRONMENT, "b", np.kron(one, between_b)),
+        (_BOTH, "a x b", np.kron(between_a, between_b)),
     )
-    fit = smf.ols("value ~ C(a) * C(b)", data).fit()
-    squares = anova_lm(fit, typ=2)["sum_sq"]
+    squares = SumsOfSquares(data)
     aligned = aligned_ranks_anova(data).set_index("term")
     rows = []
-    for term, row, name, weights in terms:
+    for term, name, weights in terms:
         test = welch_james(means, variances, counts, weights)
+        explained = squares.hierarchical(name)
         rows.append(
             {
                 "term": term,
                 **test._asdict(),
-                "sum_sq": float(squares[row]),
-                "partial_eta_squared": float(squares[row] / (squares[row] + squares["Residual"])),
+                "sum_sq": explained,
+                "partial_eta_squared": explained / (explained + squares.residual),
                 "aligned_f": float(aligned.loc[name, "f"]),
                 "aligned_p": float(aligned.loc[name, "p"]),
             }
