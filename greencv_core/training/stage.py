@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -103,9 +104,15 @@ class StageOptimizer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_batch(self) -> None:
-        """Advance the schedule after a batch."""
-        if self._schedule is not None:
-            self._schedule.step()
+        """Advance the schedule after a batch, even one whose step mixed precision left out."""
+        schedule = self._schedule
+        if schedule is None:
+            return
+        if schedule.last_epoch:
+            schedule.step()
+            return
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            schedule.step()  # it warns if the first of all steps was left out
 
     def after_epoch(self, epoch: Epoch) -> None:
         """Reduce the learning rate after an epoch on a plateau."""

@@ -61,6 +61,7 @@ def records(mac, study):
     store = mac / "runs"
     done = greencv("run", study, "--store", store)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     return {r.environment["name"]: r for r in Store(store).records()}
 
 
