@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from greencv_core.analysis.result import CONFIDENCE, Values
 from greencv_core.utils.confusion import Classes, count_pairs, decode_classes
 from greencv_core.utils.text import quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELS, PREDICTIONS, IMAGES = "validation_labels", "validation_predictions", "validation_images"
 
@@ -122,4 +125,4 @@ def _alone(group: pd.DataFrame, correctness: str) -> float:
 
 
 def _column(runs: pd.DataFrame, name: str) -> pd.Series:
-    return runs[name] if name in runs else pd.Series(np.nan, index=runs.index)
+    return runs[name] if name in runs else runs.reindex(columns=[name])[name]

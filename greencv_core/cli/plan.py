@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -14,8 +14,11 @@ from greencv_core.utils.text import clock, count, joules, joules_between
 
 if TYPE_CHECKING:
     from greencv_core.estimation.run_cost import RunCost
+    from greencv_core.machine.hardware import Machine
+    from greencv_core.records.store import Store
     from greencv_core.run.estimate import EstimateReport, TrainingEstimate
     from greencv_core.study.plan import PlannedRun
+    from greencv_core.study.schema import Study
 
 
 def plan(
@@ -31,20 +34,18 @@ def plan(
     from greencv_core.estimation.run_cost import total_cost
     from greencv_core.machine.environment import missing_environments
     from greencv_core.records.source import load_study
-    from greencv_core.run.collect import check, estimate_run_costs, estimate_startup_s
     from greencv_core.run.planning import plan_here, select_unfinished
     from greencv_core.run.progress import describe_cost
     from greencv_core.run.worker import describe_worker
 
     loaded = load_study(study)
-    note = check(loaded, download=False)
     runs, machine = plan_here(loaded)
     records = console.open_store(store)
     left = select_unfinished(runs, describe_worker(), records)
-    start_s = time.monotonic()
-    with console.err.status("timing a few batches of each condition"):
-        costs, untimed = estimate_run_costs(runs, machine, records)
-    startup_s = estimate_startup_s(left, machine, time.monotonic() - start_s)
+    predicted = _Predicted({}, {}, 0.0, "")
+    if left or not runs or as_json:  # a table of finished runs needs none of the slow imports
+        predicted = _predict(loaded, runs, left, machine, records)
+    costs, untimed, startup_s, note = predicted
     rest = total_cost(left, costs, startup_s)
     left_ids = {run.run_id for run in left}
     rows = [_plan_row(run, costs.get(run.condition), left_ids) for run in runs]
@@ -75,6 +76,35 @@ def plan(
     if note:
         console.print_note(note)
     _warn_of_plan(skipped, untimed, disturbed)
+
+
+class _Predicted(NamedTuple):
+    costs: dict[str, RunCost]
+    """Cost of a run by condition."""
+    untimed: dict[str, str]
+    """Why a condition could not be timed."""
+    startup_s: float
+    """Seconds before the first run."""
+    note: str
+    """On images that are not used; empty if there are none."""
+
+
+def _predict(
+    study: Study,
+    runs: Sequence[PlannedRun],
+    left: Sequence[PlannedRun],
+    machine: Machine,
+    records: Store,
+) -> _Predicted:
+    """Check the study if runs are left, and predict all; time batches where no run is finished."""
+    from greencv_core.run.collect import check, estimate_run_costs, estimate_startup_s
+
+    note = check(study, download=False) if left or not runs else ""
+    start_s = time.monotonic()
+    with console.err.status("timing a few batches of each condition"):
+        costs, untimed = estimate_run_costs(runs, machine, records)
+    startup_s = estimate_startup_s(left, machine, time.monotonic() - start_s)
+    return _Predicted(costs, untimed, startup_s, note)
 
 
 def _warn_of_plan(skipped: Iterable[str], untimed: Mapping[str, str], disturbed: str) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from greencv_core.analysis.images import image_error
 from greencv_core.records.columns import NUMBERS, RUNS_COLUMNS
 from greencv_core.records.record import EpochRecord, RunRecord, TraceRecord, sum_energies
 from greencv_core.utils.energy import COMPONENTS, weakest
+
+if TYPE_CHECKING:  # importing it takes a quarter of a second, and stores need no table
+    import pandas as pd
 
 _KNOWN_CLASSES = {"digits": 10, "mnist": 10, "fashionmnist": 10, "cifar10": 10, "cifar100": 100}
 """Classes of data sets by name, for records that do not state them."""
@@ -23,12 +25,16 @@ def runs_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
     :data:`greencv_core.records.columns.RUNS_COLUMNS` describes the columns.
     """
+    import pandas as pd
+
     frame = pd.DataFrame([table_row(record) for record in records], columns=list(RUNS_COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, float))
 
 
 def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
     """Return one row per epoch: run, architecture, environment, losses, correctness, energy."""
+    import pandas as pd
+
     rows = [
         {
             "run_id": record.run_id,
@@ -46,6 +52,8 @@ def epochs_table(records: list[RunRecord]) -> pd.DataFrame:
 
 def power_trace_table(record: RunRecord) -> pd.DataFrame:
     """Return the power trace of a run: time_s, component, power_w, provenance."""
+    import pandas as pd
+
     trace = record.trace or TraceRecord(time_s={}, power_w={})
     parts = record.total.components if record.total else {}
     rows = [
@@ -64,6 +72,8 @@ def power_trace_table(record: RunRecord) -> pd.DataFrame:
 
 def phases_table(record: RunRecord) -> pd.DataFrame:
     """Return the phases of a run: name, start_s, end_s, energy_j; NaN after a meter failed."""
+    import pandas as pd
+
     expected = {component for phase in record.phases for component in phase.components}
     if record.accelerator:
         expected.add("gpu")

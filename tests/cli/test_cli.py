@@ -83,6 +83,11 @@ def test_a_plan_lists_the_runs_in_order_and_trains_nothing(tmp_path, smoke_store
     assert after["expected_s"] == 0
 
 
+def test_a_plan_of_finished_runs_imports_no_library_for_tables_or_training(smoke_store):
+    said = python("-c", STARTED, "plan", "smoke", "--store", smoke_store)
+    assert said.splitlines()[-1] == "0 {'numpy'}"
+
+
 @pytest.mark.slow
 def test_plan_and_estimate_predict_the_same_from_the_same_runs(smoke_store):
     planned = json.loads(greencv_here("plan", "smoke", "--json", "--store", smoke_store).stdout)
