@@ -165,7 +165,7 @@ class GpuRecording:
             curve: EnergyCurve = CounterCurve(*columns, self._power_before_w, steps=steps)
         else:
             curve = energy_curves.power_curve(
-                refreshes, tracker.polled_s, tracker.period_s, self._source.averaged
+                refreshes, tracker.polled_s, tracker.spacing_s, self._source.averaged
             )
             curve = self._archive.before(curve)
         return with_gaps(curve, self.gaps)

@@ -11,6 +11,7 @@ around the edges of windows and phases are followed, and the others now and then
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,14 +35,12 @@ MARGIN_S = 0.0005
 """Seconds between a poll and the due time of a refresh, if the last polls confirmed the cycle."""
 SINGLE_REFRESH_SHARE = 0.6
 """Share of a period below which the interval between two polls holds at most one refresh."""
-MOST_OFF_CYCLE = 8
-"""Consecutive refreshes off the cycle before the refresh period is estimated again."""
-QUICK_MOVES = 8
-"""Consecutive polls with a new value, each soon after the last one, that make it continuous."""
+MOST_OFF_CYCLE = 8  # consecutive refreshes off the cycle until the period is estimated again
+QUICK_MOVES = 8  # consecutive polls with a new value, soon after each other: it is continuous
+CONTINUOUS_SHARE = 1.5  # longest refresh period that is likely then, over their distance
 PHASE_SHARE = 1 / 16
 """Share of a period to which the times of refreshes must be known after a pause in the polls."""
-UNCLEAR_IN_A_ROW = 3
-"""Consecutive values of unclear refreshes after which one refresh is searched for."""
+UNCLEAR_IN_A_ROW = 3  # values of unclear refreshes after which one refresh is searched for
 OVERDUE_S = 0.01  # seconds for which a refresh is awaited after it was due
 RESTARTS = 3  # searches after which a value is assumed to have no cycle
 IRREGULAR_GAP_S = 0.012  # seconds between polls of a value without a cycle
@@ -50,8 +49,7 @@ UNCHECKED_REFRESHES = 4
 detect late refreshes but no early ones. For a counter, consecutive polls between refreshes."""
 TRACKED_GAP_S = 0.5  # seconds between polls of a counter away from edges
 CLOSE_PERIODS = 3.5  # periods after an edge of a window or phase in which every refresh is followed
-CLEARLY_AFTER = 0.9
-"""Share of the margin after its due time from which a refresh has certainly happened."""
+CLEARLY_AFTER = 0.9  # share of the margin from which a refresh that was due has happened
 MISSED_PERIODS = 3  # refresh periods without a reading after which values were missed
 OVERCONFIDENCE = 4  # true over stated uncertainty of a period, at worst
 
@@ -85,11 +83,9 @@ class RefreshTracker:
         self.cycle: RefreshCycle | None = None
         self.continuous = False
         """Whether the value changes at every poll, so that each poll is a refresh."""
-        self._continuous_gap_s = SEARCH_GAP_S
-        """Longest time between two refreshes of such a value."""
+        self._continuous_gap_s = SEARCH_GAP_S  # longest refresh period of such a value
         self.refreshes: list[SeenRefresh] = []
-        self.missed: list[tuple[float, float]] = []
-        """Start and end of times without a reading that are several refreshes long."""
+        self.missed: list[tuple[float, float]] = []  # times without a reading: start, end
         self.next_poll_s = 0.0
         self._known_cycle = self._earlier_cycle = cycle
         self._last_poll: tuple[float, float, float] | None = None
@@ -120,10 +116,15 @@ class RefreshTracker:
     @property
     def period_s(self) -> float:
         """Refresh period in seconds, found or assumed."""
-        cycle = self.cycle  # another thread may discard it
         if self.continuous:
-            return 2 * self._continuous_gap_s
+            return self._continuous_gap_s
+        cycle = self.cycle  # another thread may discard it
         return cycle.period_s if cycle else USUAL_PERIOD_S
+
+    @property
+    def spacing_s(self) -> float:
+        """Seconds between two values that are read."""
+        return CONTINUOUS_GAP_S if self.continuous else self.period_s
 
     def poll(self) -> None:
         """Read the value once; :attr:`next_poll_s` is the time of the next poll.
@@ -135,7 +136,7 @@ class RefreshTracker:
         value = self._read()
         after_s = time.monotonic()
         last, self._last_poll = self._last_poll, (before_s, after_s, value)
-        if last is not None and before_s - last[1] > MISSED_PERIODS * self.period_s:
+        if last is not None and before_s - last[1] > MISSED_PERIODS * self.spacing_s:
             self.missed.append((last[1], before_s))
             if self.cycle and 2 * self.cycle.drift_s(before_s) > PHASE_SHARE * self.period_s:
                 self._search_phase(after_s)
@@ -276,7 +277,8 @@ class RefreshTracker:
         # Late polls find a new value each time, too, however rarely it is refreshed.
         self._quick_moves_s = [*self._quick_moves_s, width_s] if width_s < TIGHT_S else []
         if len(self._quick_moves_s) >= QUICK_MOVES:
-            self.continuous, self._continuous_gap_s = True, max(self._quick_moves_s)
+            self.continuous = True
+            self._continuous_gap_s = CONTINUOUS_SHARE * statistics.fmean(self._quick_moves_s)
             return
         still_s = refresh.time_s - self.refreshes[-2].time_s
         if width_s > TIGHT_S:

@@ -51,12 +51,12 @@ def published_at_each_read(register):
     return BatchedRecording(clock, [clock], 0.5)
 
 
-def card(register):
+def card(register, uses_counter=True):
     source = SimpleNamespace(
         component="gpu", provenance="measured", uuid="a card", name="a card", description="a card",
         relative_uncertainty=0.0, power_limit_w=400.0, may_hang=False, averaged=False,
-        has_power=False, cycle=None, uses_counter=True, every_refresh=False, read=register.read_j,
-        power_w=lambda: None, instant_power_w=lambda: None,
+        has_power=False, cycle=None, uses_counter=uses_counter, every_refresh=False,
+        read=register.read_j, power_w=lambda: None, instant_power_w=lambda: None,
     )  # fmt: skip
     return GpuRecording(source)
 
@@ -85,6 +85,26 @@ def test_held_up_readings_are_made_again_or_widen_the_interval(clock, recorder, 
     assert z.max() < 4
     if share == 0.1 and recorder is not card:  # two held up in a row are rare
         assert np.quantile(np.abs(errors), 0.9) < 0.3
+
+
+@pytest.mark.parametrize("noise_w", [0.02, 0.5])
+def test_a_power_that_changes_at_each_reading_is_read_and_not_bridged(clock, noise_w):
+    draw = random.Random(0)
+
+    def read_w():
+        clock.now_s += 2e-4
+        return POWER_W * (1 + (clock.now_s % 2 > 1)) + draw.gauss(0, noise_w)
+
+    recording = card(SimpleNamespace(read_j=read_w), uses_counter=False)
+    recording.poll()
+    start_s = clock.now_s
+    while clock.now_s < start_s + 6:
+        clock.now_s = max(recording.next_poll_s, clock.now_s)
+        recording.poll()
+    energy_j, uncertainty_j = recording.curve().between(start_s, start_s + 6)
+    assert recording.gaps == []
+    assert energy_j == pytest.approx(6 * 1.5 * POWER_W, rel=0.01)
+    assert abs(energy_j - 6 * 1.5 * POWER_W) < 2 * uncertainty_j < 0.03 * energy_j
 
 
 def test_a_second_reading_that_is_refused_leaves_the_first(clock):
