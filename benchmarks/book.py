@@ -35,12 +35,7 @@ def main():
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         variables = {"XDG_CACHE_HOME": f"{folder}/cache", "PYTHONPATH": str(clone)}
         fetch_published(clone, variables)
-        spent = {
-            "caches empty": build(clone, variables),
-            "caches filled": build(clone, variables, change=forget_pages),
-            "nothing changed": build(clone, variables),
-            "one notebook changed": build(clone, variables, change=change_notebook),
-        }
+        spent = {name: build(clone, variables, name) for name in CHANGES}
     show_progress("")
     table = new_table("Report of the bundled runs", ["What"], ["Processor (s)", "Elapsed (s)"])
     for name, (used_s, took_s) in spent.items():
@@ -67,14 +62,18 @@ def fetch_published(clone, variables):
     greencv(clone, variables, "evidence", "bundle", "--output", f"{clone}.parquet")
 
 
-def build(clone, variables, change=lambda clone: None):
+def build(clone, variables, name):
     """Return the processor time of a build, and how long it took, both in s."""
-    show_progress(f"building the report ({getattr(change, '__name__', '')})")
-    change(clone)
+    show_progress(f"building the report: {name}")
+    CHANGES[name](clone)
     before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     greencv(clone, variables, "book", "--runs", BUNDLE)
     took_s, after = time.monotonic() - started_s, resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, took_s
+
+
+def change_nothing(clone):
+    """Leave the clone as it is."""
 
 
 def forget_pages(clone):
@@ -88,6 +87,14 @@ def change_notebook(clone):
     notebook.cells.append(nbformat.v4.new_markdown_cell("One more sentence."))
     nbformat.write(notebook, clone / CHANGED)
 
+
+CHANGES = {
+    "caches empty": change_nothing,
+    "caches filled": forget_pages,
+    "nothing changed": change_nothing,
+    "one notebook changed": change_notebook,
+}
+"""What is changed before each build, in their order."""
 
 if __name__ == "__main__":
     main()
