@@ -142,13 +142,13 @@ def timed_by_cycle(
     Some values may come from either of two refreshes. A counter leaves them out, and loses nothing.
     Those of a power, the first value and the last get the uncertainty of both.
     """
-    time_s, uncertainty_s, earliest_s, latest_s, last_s = np.array(
+    rows = np.array(
         [(r.time_s, r.uncertainty_s, r.earliest_s, r.latest_s, r.last_read_s) for r in seen]
-    ).T
+    )
+    time_s, uncertainty_s, earliest_s, latest_s, last_s = rows.T
     width_s = latest_s - earliest_s
     tight = width_s < min(TIGHT_S, TIGHT_SHARE * cycle.period_s)
-    polls = np.stack([time_s, uncertainty_s, earliest_s, latest_s], axis=1)
-    refreshes = _Cycle(polls[tight], cycle)
+    refreshes = _Cycle(rows[tight, :4], cycle)
     if refreshes.jitter_s > NO_CYCLE_SHARE * refreshes.period_s:
         return None
     reach = np.fmin(REACH * refreshes.uncertainty_s(latest_s) / refreshes.period_s, 0.5)

@@ -308,9 +308,9 @@ class RefreshTracker:
 
     def _search_again(self, now_s: float) -> None:
         self._lost_cycle = self.cycle or self._lost_cycle
-        self.cycle, self._earlier_cycle, self._tight = None, None, []
+        self._search_phase(now_s)
+        self._earlier_cycle = None
         self._restarts += 1
-        self._search_began_s, self._off_cycle = now_s, 0
 
     def _schedule(self, now_s: float) -> None:
         if self.continuous:

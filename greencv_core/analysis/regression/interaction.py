@@ -266,9 +266,7 @@ class SumsOfSquares:
     def hierarchical(self, term: str) -> float:
         """Return what a term explains in addition to those that do not contain it (Type II)."""
         others = [name for name in ("a", "b") if name != term]
-        if len(others) == 2:
-            return self._left_by(*others)
-        return self._left_by(*others) - self._left_by("a", "b")
+        return self._left_by(*others) - self._left_by(*others, term)
 
     def _left_by(self, *terms: str) -> float:
         """Return the sum of squares of the cells' means about a model of some terms."""

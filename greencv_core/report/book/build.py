@@ -71,7 +71,6 @@ def download_published(log: Log, progress: DownloadProgress) -> str:
     """Download missing published data, small data sets first; describe the available files."""
     lines, unavailable = [], {}
     for name in smallest_first((*DATA_SETS, *METER_COMPARISONS)):
-        problems: Sequence[str] = ()
         try:
             with progress(name) as show:
                 problems = fetch(load_adapter(name).RELEASE, show).problems
