@@ -7,6 +7,7 @@ address are those of ``CITATION.cff``.
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
@@ -56,7 +57,14 @@ def _set_scorer(app: Sphinx, config: Config) -> None:
 def _read(app: Sphinx, name: str) -> Any:
     """Return the content of a file in the source folder; empty if there is none."""
     path = Path(app.srcdir, name)
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return _parsed(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@functools.cache
+def _parsed(path: Path, mtime_ns: int) -> Any:
+    # Each page asks for each file, and YAML takes seconds for a long one.
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
 
 
 def _add_to_source(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -78,7 +86,7 @@ def _add_to_source(app: Sphinx, docname: str, source: list[str]) -> None:
 def _complete_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
-    work, package = _read(app, "CITATION.cff"), _read(app, "beside/datapackage.json")
+    work = _read(app, "CITATION.cff")
     if not work:
         return
     tags = _tags(app, pagename, context, work, doctree)
@@ -91,10 +99,9 @@ def _complete_page(
         if exhibit["page"].startswith(f"{pagename}.html#")
     }
     if exhibits:
-        commit = package.get("provenance", {}).get("commit", "unknown")
         context["body"] = _EXHIBIT.sub(
             lambda found: (
-                found[1] + _cite(exhibits[found[2]], work, commit, app.config.copyright)
+                found[1] + _cite(exhibits[found[2]], work, app.config.copyright)
                 if found[2] in exhibits
                 else found[0]
             ),
@@ -154,13 +161,13 @@ def _first_paragraph(doctree: object) -> str:
     return ""
 
 
-def _cite(exhibit: dict[str, Any], work: dict[str, Any], commit: str, year: str) -> str:
+def _cite(exhibit: dict[str, Any], work: dict[str, Any], year: str) -> str:
     """Return how to cite an exhibit, folded: a sentence and BibTeX."""
     name = f"{exhibit['kind'].capitalize()} {exhibit['number']}"
     file, digest = next(iter(sorted(exhibit["files"].items(), reverse=True)), ("", ""))
     title, anchor = exhibit["caption"].partition(";")[0], exhibit["page"].partition("#")[2]
     place = f"{name} in {work['title']}, version {work['version']}"
-    note = f"commit {commit}" + (f"; {file} has SHA-256 {digest}" if file else "")
+    note = f"commit {exhibit['commit']}" + (f"; {file} has SHA-256 {digest}" if file else "")
     fields = {"title": f"{{{title}}}", "howpublished": place, "year": year, "note": note}
     if "doi" in work:
         fields["doi"] = work["doi"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,38 @@ def _mark_as_prose(
 
 
 def _add_run_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield a page for each run, from the file that :mod:`greencv_core.report.book` wrote."""
+    """Yield a page for each run, from the file that :mod:`greencv_core.report.book` wrote.
+
+    Pages that are as they were are left out: Sphinx would render all of them each time.
+    """
     path = Path(app.srcdir, "run_pages.json")
     pages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    state = _run_pages_file(app)
+    last = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
+    contents = _contents(app)
     for run_id, context in pages.items():
-        yield f"runs/{run_id}", context, "page.html"
+        same = last.get("contents") == contents and last["pages"].get(run_id) == context
+        if not (same and Path(app.outdir, f"runs/{run_id}.html").is_file()):
+            yield f"runs/{run_id}", context, "page.html"
+    state.write_text(json.dumps({"contents": contents, "pages": pages}), encoding="utf-8")
+
+
+def _run_pages_file(app: Sphinx) -> Path:
+    """Return the file with the run pages of the last build; greencv deletes it with the rest."""
+    return Path(app.doctreedir, "run_pages.json")
+
+
+def _contents(app: Sphinx) -> list[list[str]]:
+    """Return name and title of each page, which the contents of all other pages show."""
+    return [[name, title.astext()] for name, title in sorted(app.env.titles.items())]
 
 
 def _correct_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
+    if pagename.startswith("runs/"):
+        for name in ("toctree", "generate_toctree_html"):
+            context[name] = _once(app, name, context[name])
     body = context.get("body", "")
     for part, names in _PARTS.items():
         for name in names if part in body else ():
@@ -77,6 +99,19 @@ def _correct_page(
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     body = body.replace(' role="doc-biblioentry"', "")
     context["body"] = _PARAMETERS.sub(_as_lines, body)
+
+
+def _once(app: Sphinx, name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that makes a page's contents; all pages of runs have the same ones."""
+    made = app.__dict__.setdefault("greencv_contents", {})
+
+    def shared(*arguments: Any, **options: Any) -> Any:
+        key = name, repr(arguments), repr(options)
+        if key not in made:
+            made[key] = make(*arguments, **options)
+        return made[key]
+
+    return shared
 
 
 def _as_lines(parameters: re.Match[str]) -> str:
@@ -93,9 +128,11 @@ def _remove_unused(app: Sphinx, exception: Exception | None) -> None:
         for path in (html / "_static").glob(pattern):
             path.unlink()
     for page in html.rglob("*.html"):
-        text = _ICON_SCRIPT.sub("", page.read_text(encoding="utf-8"))
+        written = page.read_text(encoding="utf-8")
+        text = _ICON_SCRIPT.sub("", written)
         text = _SECOND_VIEWPORT.sub(r"\1\2", text)
         text = _FOLDED.sub(r'>\1</a><details\2><summary aria-label="More: \1">', text)
         if page.name != "search.html":
             text = _SEARCH_SCRIPTS.sub("", text)
-        page.write_text(text, encoding="utf-8")
+        if text != written:
+            page.write_text(text, encoding="utf-8")

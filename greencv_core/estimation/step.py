@@ -8,6 +8,8 @@ observed epochs.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from greencv_core.analysis.result import NotEnoughDataError
@@ -119,6 +121,7 @@ def fixed_step(
     return power_w * trajectory.duration_s, epoch_based_j
 
 
+@lru_cache(maxsize=8192)  # both methods ask, and again with each fold of other trainings
 def _window_start(observed: Observed) -> int:
     """Return the first epoch of the stable window, or of the last epochs if none is stable."""
     n = len(observed.epochs)

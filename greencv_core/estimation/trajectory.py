@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class TrainingTask:
         return total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observed:
     """Measurements of a training up to some moment."""
 
@@ -157,15 +158,14 @@ class Trajectory:
 
     def observe(self, share: float) -> Observed:
         """Return the measurements up to a share (0 to 1) of the total time."""
-        return self._observe_at(share * self.duration_s)
+        return self.observe_at(share * self.duration_s)
 
     def observe_epochs(self, epochs: int) -> Observed:
         """Return the measurements up to the end of an epoch, counted from 1."""
-        if epochs >= len(self.epochs):
-            return self._observe_at(self.duration_s)
-        return self._observe_at(self.before_s + float(self.epochs.duration_s[:epochs].sum()))
+        return _observe_epochs(self, epochs)
 
-    def _observe_at(self, now_s: float) -> Observed:
+    def observe_at(self, now_s: float) -> Observed:
+        """Return the measurements up to a time (s)."""
         if now_s <= 0:
             return NOTHING_OBSERVED
         ends_s = self.before_s + np.cumsum(self.epochs.duration_s)
@@ -184,6 +184,14 @@ class Trajectory:
                 float(np.interp(now_s, self.time_s, used_pct)) if len(used_pct) else np.nan
             ),
         )
+
+
+@lru_cache(maxsize=8192)  # methods ask for the same moments of the same trainings
+def _observe_epochs(trajectory: Trajectory, epochs: int) -> Observed:
+    if epochs >= len(trajectory.epochs):
+        return trajectory.observe_at(trajectory.duration_s)
+    until_s = trajectory.before_s + float(trajectory.epochs.duration_s[:epochs].sum())
+    return trajectory.observe_at(until_s)
 
 
 def tflop_per_epoch(

@@ -49,6 +49,7 @@ from greencv_core.published.seaa2023.claims import (
     quote_test,
 )
 from greencv_core.published.tables import count_devices, counted_runs
+from greencv_core.utils.answers import remembered
 from greencv_core.utils.text import as_opening, count, listed, percent
 
 Ask = Callable[[Terms, pd.DataFrame], Answer]
@@ -162,6 +163,7 @@ def evaluate_claims(
     return _evaluate(runs, {name: (terms, part) for name, part in _by_dataset(runs).items()})
 
 
+@remembered
 def evaluate_evidence(table: pd.DataFrame, margin: float = DEFAULT_MARGIN) -> Replication:
     """Evaluate the claims on the evidence table of one source; see ``EVIDENCE_COLUMNS``.
 

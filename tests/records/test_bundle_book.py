@@ -54,20 +54,32 @@ def test_make_html_takes_a_bundle(given, arguments):
 
 
 def kill_first_kernel(folder):
-    """Let the first kernel to start die, as one of two does that draw the same port."""
+    """Let the first kernel to start die, as one of two does that draw the same port.
+
+    A kernel leads a session of its own, and begins with the file that names its ports.
+    """
     dead = folder / "dead"
     (folder / "sitecustomize.py").write_text(
         "import os, sys\n"
-        f"if 'ipykernel_launcher' in sys.orig_argv and not os.path.exists({str(dead)!r}):\n"
-        f"    open({str(dead)!r}, 'x').close()\n"
-        "    os._exit(1)\n"
+        "def die(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('.json'):\n"
+        f"        if os.getsid(0) == os.getpid() and not os.path.exists({str(dead)!r}):\n"
+        f"            os.close(os.open({str(dead)!r}, os.O_CREAT))\n"
+        "            os._exit(1)\n"
+        "sys.addaudithook(die)\n"
     )
     return dead
 
 
 def build_from_bundle(root, folder, cwd=None, **settings):
     """Build the book of a copied project, with ``folder`` on Python's path, and return its log."""
-    done = subprocess.run(
+    done = run_build(root, folder, cwd, **settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def run_build(root, folder, cwd=None, **settings):
+    return subprocess.run(
         [GREENCV, "book", "--runs", root / "bundles" / "smoke.parquet"],
         capture_output=True,
         text=True,
@@ -77,8 +89,6 @@ def build_from_bundle(root, folder, cwd=None, **settings):
             "GREENCV_DATA": NOBODY, "GREENCV_STORE": str(folder / "nowhere"), **settings,
         },
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def keep_two_pages(root):
@@ -151,6 +161,29 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     (root / "notebooks" / "rq2_environment.ipynb").touch()
     printed = build_from_bundle(root, tmp_path)
     assert "executing 1 of 2 notebooks: rq2_environment" in printed
+
+    # A page with a warning is no report, however often it is built.
+    method = root / "book" / "method.md"
+    told = method.read_text()
+    method.write_text(f"{told}\n[](nowhere.md)\n")
+    for _ in range(2):
+        failed = run_build(root, tmp_path)
+        assert failed.returncode == 1
+        assert re.search(r"WARNING: .*nowhere\.md", failed.stderr)
+    # Only what changed is rendered again, and nothing of the last build stays beside it.
+    method.write_text(told)
+    build_from_bundle(root, tmp_path)
+    (html / "runs" / "gone.html").write_text("")
+    method.write_text(f"{told}\nAnother sentence.\n")
+    before = {path: path.stat().st_mtime_ns for path in html.rglob("*.html")}
+    build_from_bundle(root, tmp_path)
+    rendered = {
+        path.name for path in html.rglob("*.html") if before[path] != path.stat().st_mtime_ns
+    }
+    written_each_time = {"genindex.html", "py-modindex.html", "search.html", "webpack-macros.html"}
+    assert rendered - written_each_time == {"method.html", "provenance.html"}  # the front page
+    method.write_text(told)
+    build_from_bundle(root, tmp_path)
 
     # A user's own settings and files change nothing in it.
     pages = read_pages(html)

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+SETTINGS = ("_config.yml", "_toc.yml", "CITATION.cff")
+"""Files of the project's folder that Sphinx reads."""
+
 
 class Listed(NamedTuple):
     """A page in the table of contents."""

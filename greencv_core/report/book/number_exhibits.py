@@ -104,16 +104,20 @@ def write_pages(
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
         page = _Page(path.stem, run_pages=run_pages, links=run_links)
+        commit = notebook.metadata.get("greencv", {}).get("commit", "unknown")
         for cell in notebook.cells:
             if cell.cell_type == "code":
-                found += _number_cell(cell, page, folder)
+                exhibits = _number_cell(cell, page, folder)
+                found += ({**exhibit, "commit": commit} for exhibit in exhibits)
+        # It would change the page's source when nothing on the page has changed.
+        notebook.metadata.pop("greencv", None)
         notebook.cells = _without_empty_sections(notebook.cells)
         notebook.cells.append(_ending(path.stem, links.get(path.stem, {})))
         nbformat.write(notebook, pages / path.name)
     # Each set of runs is in the index once.
     sets = {_digest_of(about["run_ids"]): about["run_ids"] for about in found}
-    exhibits = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
-    index = json.dumps({"exhibits": exhibits, "run_ids": sets}, indent=1, sort_keys=True)
+    numbered = [{**about, "run_ids": _digest_of(about["run_ids"])} for about in found]
+    index = json.dumps({"exhibits": numbered, "run_ids": sets}, indent=1, sort_keys=True)
     (folder / "index.json").write_text(index + "\n", encoding="utf-8")
     return run_links
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from greencv_core.analysis.result import Unavailable
 from greencv_core.report.exhibits.labels import with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, run_ids
-from greencv_core.report.exhibits.svg import dark_mode_css, inline_svg, to_png, to_svg
+from greencv_core.report.exhibits.svg import dark_mode_css, inline_svg, on_white, to_png, to_svg
 from greencv_core.report.exhibits.theme import narrow_layout
 from greencv_core.utils.text import count
 
@@ -101,7 +101,7 @@ def figure_exhibit(
         inline_svg(to_svg(slim), prefix=f"n{name}-", label=caption, style="gcv-narrow"),
     ]
     # Downloads have a white background, whatever the mode of the page.
-    files = {"svg": to_svg(wide, background="white").encode(), "png": to_png(wide)}
+    files = {"svg": on_white(svg).encode(), "png": to_png(wide)}
     colours = dark_mode_css(*shown)
     body = (
         f'<style>html[data-theme="dark"] .gcv-{name}{{{colours}}}</style>'

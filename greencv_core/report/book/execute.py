@@ -1,0 +1,114 @@
+"""Execute notebooks, without a user's settings of Python and Jupyter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from greencv_core.utils.downloads import VARIABLE, data_location
+from greencv_core.utils.errors import GreencvError
+from greencv_core.utils.interpreters import NO_NOTES, child_environment
+
+EXECUTOR = ["-m", "greencv_core.report.book.executor"]
+MOST_PROCESSES = 4
+LONGEST = ("rq3_diagnostics", "rq3_estimation", "reanalysis_problems", "evidence")
+"""Notebooks that take longest; they are executed first."""
+
+
+class Job(NamedTuple):
+    """A notebook to execute."""
+
+    notebook: Path
+    executed: Path
+    """Where the executed notebook is written."""
+    key: str
+    """Digest of its inputs."""
+    commit: str
+    """Commit of the project. The executed notebook contains both."""
+
+
+def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any]) -> None:
+    """Execute notebooks with Papermill, several at a time.
+
+    Parameters
+    ----------
+    root
+        The project's folder.
+    jobs
+        The notebooks. Those that are finished when another one fails are kept.
+    parameters
+        Values by name; each notebook is given those that it declares.
+
+    Raises
+    ------
+    GreencvError
+        A cell failed.
+    """
+    folder = root / "_build" / "executing"
+    folder.mkdir(parents=True, exist_ok=True)
+    order = {
+        "processes": max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(jobs))),
+        "parameters": parameters,
+        "jobs": [
+            {
+                "notebook": str(job.notebook),
+                "partial": str(folder / job.notebook.name),
+                "executed": str(job.executed),
+                "about": {"key": job.key, "commit": job.commit},
+            }
+            for job in sorted(jobs, key=lambda job: job.notebook.stem not in LONGEST)
+        ],
+    }
+    # In a process of its own: it has the environment of the kernels, and loads what they need.
+    command = [sys.executable, *EXECUTOR]
+    with (
+        _own_kernel() as variables,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=variables,
+            encoding="utf-8", errors="replace",
+        ) as executor,
+    ):  # fmt: skip
+        try:
+            _, errors = executor.communicate(json.dumps(order))
+        except BaseException:
+            executor.terminate()  # it ends the notebooks' processes
+            raise
+    if executor.returncode:
+        lines = [line for line in errors.splitlines() if line.strip()]
+        raise GreencvError(lines[-1] if lines else f"executing ended with {executor.returncode}")
+
+
+def made_by(executed: Path) -> dict[str, str]:
+    """Return the digest of an executed notebook's inputs and the commit; empty if it has none."""
+    try:
+        return dict(json.loads(executed.read_text(encoding="utf-8"))["metadata"]["greencv"])
+    except (OSError, ValueError, LookupError):
+        return {}
+
+
+@contextlib.contextmanager
+def _own_kernel() -> Iterator[dict[str, str]]:
+    """Yield the variables for a kernel of this very Python, without settings of a user.
+
+    ``$JUPYTER_PATH`` comes first where Jupyter looks for a kernel:
+    https://docs.jupyter.org/en/latest/use/jupyter-directories.html. IPython reads a user's
+    settings and start-up files from ``$IPYTHONDIR``. As notebooks run side by side, the threads of
+    the linear algebra would only wait for each other.
+    """
+    settings = resources.files("matplotlib") / "mpl-data" / "matplotlibrc"
+    with tempfile.TemporaryDirectory(prefix="greencv-kernel-", ignore_cleanup_errors=True) as name:
+        yield child_environment(
+            JUPYTER_PATH=name, JUPYTER_DATA_DIR=name, JUPYTER_CONFIG_DIR=name, IPYTHONDIR=name,
+            MATPLOTLIBRC=str(settings), MPLBACKEND="module://matplotlib_inline.backend_inline",
+            PYDEVD_DISABLE_FILE_VALIDATION="1", PYTHONUTF8="1",
+            OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1",
+            **{VARIABLE: data_location(), NO_NOTES: "1"},
+        )  # fmt: skip

@@ -1,0 +1,76 @@
+"""Answers kept on disk, for pages that ask the same question and for the next time.
+
+An answer is found again by what it rests on: the content of the arguments, the code of this
+package, and the versions of the libraries that compute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pickle
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import filelock
+import platformdirs
+
+from greencv_core.utils.digest import code_parts, digest
+from greencv_core.utils.files import write_atomically
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "joblib")
+KEPT_DAYS = 30
+"""How long the answers of other code are kept, so that two checkouts do not forget each other's."""
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function keep its results in the user's cache folder.
+
+    It must have no effects and depend on its arguments alone. Processes that ask at the same time
+    wait for one of them. An error is not kept, and a damaged file is replaced.
+    """
+
+    @functools.wraps(function)
+    def answer(*arguments: P.args, **options: P.kwargs) -> R:
+        import joblib
+
+        name = f"{function.__module__}.{function.__qualname__}"
+        key = digest([name, joblib.hash([arguments, options], hash_name="sha1")])
+        path = _folder() / f"{key[:32]}.pickle"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock: Any = filelock.FileLock(path.with_suffix(".lock"))
+        except OSError:  # no folder, no answers kept
+            lock = contextlib.nullcontext()
+        with lock:
+            with contextlib.suppress(Exception):  # any defect of a cache has the same remedy
+                return cast("R", pickle.loads(path.read_bytes()))
+            result = function(*arguments, **options)
+            with contextlib.suppress(OSError):  # it only takes longer next time
+                write_atomically(path, lambda file: pickle.dump(result, file))
+            return result
+
+    return answer
+
+
+@functools.cache
+def _folder() -> Path:
+    """Return the folder with this code's answers, and delete old ones of other code."""
+    versions = [metadata.version(name) for name in PACKAGES]
+    code = digest(
+        [sys.version, platform.platform(), *versions, *code_parts(Path(__file__).parents[1])]
+    )
+    folder = Path(platformdirs.user_cache_dir("greencv")) / "answers" / code[:32]
+    with contextlib.suppress(OSError):
+        for other in folder.parent.iterdir():
+            if other != folder and other.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
+                shutil.rmtree(other, ignore_errors=True)
+    return folder

@@ -1,0 +1,137 @@
+"""Answers are kept on disk, and are found again by what they rest on."""
+
+import os
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from greencv_core.utils import answers
+from greencv_core.utils.answers import remembered
+from tests.conftest import python
+
+asked = []
+
+
+@remembered
+def total(table, name, *, factor=1.0):
+    asked.append(name)
+    if name == "bad":
+        raise ValueError(name)
+    return table.assign(total=table["a"].sum() * factor)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Return the folder of the answers: empty, and nobody else's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    answers._folder.cache_clear()
+    asked.clear()
+    yield tmp_path / "cache" / "greencv" / "answers"
+    answers._folder.cache_clear()
+
+
+def test_the_same_question_is_answered_once():
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    first = total(table, "one", factor=2.0)
+    again = total(table.copy(), "one", factor=2.0)
+    assert asked == ["one"]
+    pd.testing.assert_frame_equal(first, again)
+    assert again["total"].tolist() == [6.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.assign(a=[1.0, np.nextafter(2.0, 3.0)]),
+        lambda table: table.assign(b=["x", "z"]),
+        lambda table: table[::-1],
+        lambda table: table.rename(columns={"b": "c"}),
+    ],
+    ids=["last digit", "text", "order", "column"],
+)
+def test_another_content_is_another_question(change):
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    total(table, "one")
+    total(change(table), "one")
+    assert asked == ["one", "one"]
+
+
+def test_other_code_or_another_library_is_asked_again(monkeypatch):
+    table = pd.DataFrame({"a": [1.0]})
+    total(table, "one")
+    for name, value in (("code_parts", lambda package: ["other"]), ("PACKAGES", ("pytest",))):
+        monkeypatch.setattr(answers, name, value)
+        answers._folder.cache_clear()
+        total(table, "one")
+    assert len(asked) == 3
+
+
+def test_another_function_has_its_own_answers():
+    @remembered
+    def half(table, name):
+        return "half"
+
+    table = pd.DataFrame({"a": [1.0]})
+    total(table, "one")
+    assert half(table, "one") == "half"
+
+
+def test_a_damaged_answer_is_made_again(folder):
+    table = pd.DataFrame({"a": [1.0]})
+    total(table, "one")
+    (file,) = folder.rglob("*.pickle")
+    whole = file.read_bytes()
+    for content in (b"", whole[:-5], b"cos\nnothing\n."):
+        file.write_bytes(content)
+        assert total(table, "one")["total"].tolist() == [1.0]
+    assert file.read_bytes() == whole
+    assert asked == ["one"] * 4
+
+
+def test_an_error_is_not_kept():
+    for _ in range(2):
+        with pytest.raises(ValueError, match="bad"):
+            total(pd.DataFrame({"a": [1.0]}), "bad")
+    assert asked == ["bad", "bad"]
+
+
+def test_without_a_folder_to_write_to_it_only_takes_longer(folder):
+    folder.parent.mkdir(parents=True)
+    folder.write_text("in the way")
+    for _ in range(2):
+        assert total(pd.DataFrame({"a": [1.0]}), "one")["total"].tolist() == [1.0]
+    assert asked == ["one", "one"]
+
+
+def test_answers_of_other_code_are_deleted_after_a_while(folder):
+    for name, days in (("old", answers.KEPT_DAYS + 1), ("recent", 1)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "a.pickle").touch()
+        then = time.time() - days * 86400
+        os.utime(folder / name, (then, then))
+    total(pd.DataFrame({"a": [1.0]}), "one")
+    assert not (folder / "old").exists()
+    assert (folder / "recent").exists()
+
+
+def test_another_process_finds_the_answer_and_waits_for_it(tmp_path):
+    code = (
+        "import sys, time\n"
+        "import pandas as pd\n"
+        "from greencv_core.utils.answers import remembered\n"
+        "@remembered\n"
+        "def slow(table):\n"
+        "    print('asked', flush=True)\n"
+        "    time.sleep(2)\n"
+        "    return table\n"
+        "import subprocess\n"
+        "table = pd.DataFrame({'a': [1.0], 'b': ['x']})\n"
+        "other = len(sys.argv) == 1 and subprocess.Popen([sys.executable, __file__, 'other'])\n"
+        "slow(table)\n"
+        "sys.exit(other.wait() if other else 0)\n"
+    )
+    script = tmp_path / "slow.py"
+    script.write_text(code)
+    assert python(script) == "asked\n"
