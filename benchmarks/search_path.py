@@ -1,7 +1,8 @@
 """Search path of a benchmark that runs as a script; to be imported first.
 
 Python searches the folder of a script first, where ``statistics.py`` hides the standard library's
-module of that name. This module replaces the folder by the repository's root.
+module of that name. This module puts the repository's root first and the folder last, where the
+processes that a benchmark starts find this module, too.
 """
 
 import sys
@@ -9,4 +10,5 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-sys.path[:] = [str(ROOT), *(path for path in sys.path if Path(path).resolve() != FOLDER)]
+others = [path for path in sys.path if Path(path).resolve() != FOLDER]
+sys.path[:] = [str(ROOT), *others, str(FOLDER)]

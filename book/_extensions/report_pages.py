@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
-_BEFORE_NAPOLEON, _AFTER_OTHERS = 100, 900
+_BEFORE_NAPOLEON = _BEFORE_THE_THEME = 100
+_AFTER_OTHERS = 900
 """Priorities of event handlers; the default is 500."""
 _UNUSED = (
     "scripts/*.map", "styles/*.map", "scripts/fontawesome.js",
@@ -39,6 +40,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the handlers with Sphinx."""
     app.connect("autodoc-process-docstring", _mark_as_prose, priority=_BEFORE_NAPOLEON)
     app.connect("html-collect-pages", _add_run_pages)
+    app.connect("html-page-context", _share_contents, priority=_BEFORE_THE_THEME)
     app.connect("html-page-context", _correct_page, priority=_AFTER_OTHERS)
     app.connect("build-finished", _remove_unused, priority=_AFTER_OTHERS)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -83,9 +85,6 @@ def _contents(app: Sphinx) -> list[list[str]]:
 def _correct_page(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
 ) -> None:
-    if pagename.startswith("runs/"):
-        for name in ("toctree", "generate_toctree_html"):
-            context[name] = _once(app, name, context[name])
     body = context.get("body", "")
     for part, names in _PARTS.items():
         for name in names if part in body else ():
@@ -101,17 +100,21 @@ def _correct_page(
     context["body"] = _PARAMETERS.sub(_as_lines, body)
 
 
-def _once(app: Sphinx, name: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that makes a page's contents; all pages of runs have the same ones."""
-    made = app.__dict__.setdefault("greencv_contents", {})
+def _share_contents(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: object
+) -> None:
+    """Let the contents beside a page be made once for all pages of runs, which have the same."""
+    if pagename.startswith("runs/"):
+        made = app.__dict__.setdefault("greencv_contents", {})
+        make = context["toctree"]
 
-    def shared(*arguments: Any, **options: Any) -> Any:
-        key = name, repr(arguments), repr(options)
-        if key not in made:
-            made[key] = make(*arguments, **options)
-        return made[key]
+        def toctree(**options: Any) -> str:
+            key = repr(options)
+            if key not in made:
+                made[key] = make(**options)
+            return str(made[key])
 
-    return shared
+        context["toctree"] = toctree
 
 
 def _as_lines(parameters: re.Match[str]) -> str:

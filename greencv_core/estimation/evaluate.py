@@ -266,7 +266,7 @@ def score(
     ours = all(method in METHODS.values() for method in methods.values())
     # Other methods may change without a change of this package.
     answer = _answers if ours else inspect.unwrap(_answers)
-    together = _TOGETHER if set(oracle) <= set(_TOGETHER) else tuple(oracle)
+    together = _TOGETHER if ours and set(oracle) <= set(_TOGETHER) else tuple(oracle)
     parts = [
         answer(trajectories, kind, together, tuple(shares), dict(methods)) for kind in held_out
     ]

@@ -1,7 +1,7 @@
 """Answers kept on disk, for pages that ask the same question and for the next time.
 
-An answer is found again by what it rests on: the content of the arguments, the code of this
-package, and the versions of the libraries that compute.
+The key of an answer is the content of the arguments, the code of this package, and the versions
+of the libraries that compute.
 """
 
 from __future__ import annotations

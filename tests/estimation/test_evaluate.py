@@ -1,5 +1,6 @@
 """Every method predicts trainings that it was not fitted on."""
 
+import inspect
 import math
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from greencv_core.analysis.result import NotEnoughDataError
+from greencv_core.estimation import evaluate
 from greencv_core.estimation.base import QUANTILES, Estimate
 from greencv_core.estimation.baselines import FirstEpoch
 from greencv_core.estimation.bayesian.early_stopping import fit_epoch_counts
@@ -15,6 +17,7 @@ from greencv_core.estimation.bayesian.projection import Projection
 from greencv_core.estimation.evaluate import HELD_OUT, METHODS, OURS, SHARES, score
 from greencv_core.estimation.step import StepEpochs
 from greencv_core.estimation.trajectory import NO_ORACLE, NOTHING_OBSERVED, Oracle
+from greencv_core.utils import answers
 from tests.support.trajectories import simulated
 
 
@@ -231,7 +234,7 @@ def test_ours_is_the_last_of_the_methods_and_each_has_its_own_name():
     assert [method().name for method in METHODS.values()] == list(METHODS)
 
 
-def test_cheap_methods_are_scored(trajectories):
+def test_cheap_methods_are_scored(trajectories, monkeypatch):
     methods = {method.name: method for method in (FirstEpoch, StepEpochs, Projection)}
     asked = {"held_out": ["architecture"], "oracle": ["known"], "shares": [0.1, 0.5]}
     of = score(trajectories, **asked, methods=methods)
@@ -240,5 +243,31 @@ def test_cheap_methods_are_scored(trajectories):
     assert late[OURS] < 0.05
     # Most of the training is of another stage than its first epoch was.
     assert late[FirstEpoch.name] > 0.3
+    # Asked again, and not the answers that were kept.
+    monkeypatch.setattr(evaluate, "_answers", inspect.unwrap(evaluate._answers))
     again = score(trajectories, **asked, methods=methods)
     pd.testing.assert_frame_equal(of.answers, again.answers)
+
+
+def test_scores_of_our_methods_are_kept_for_the_same_trainings(trajectories, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    answers._folder.cache_clear()
+    methods = {FirstEpoch.name: FirstEpoch}
+    asked = {"held_out": ["architecture"], "shares": [0.1], "methods": methods}
+    one = score(trajectories, oracle=["known"], **asked).answers
+
+    def refuse(*_):
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(evaluate, "_score_fold", refuse)
+    # What is known of a training's end is answered with what is withheld: the fits are the same.
+    both = score(trajectories, oracle=["known", "withheld"], **asked).answers
+    pd.testing.assert_frame_equal(both[both["oracle"] == "known"].reset_index(drop=True), one)
+    changed = [
+        *trajectories[:-1],
+        replace(trajectories[-1], before_j=trajectories[-1].before_j + 1),
+    ]
+    for other in (trajectories[:-1], changed):
+        with pytest.raises(AssertionError, match="asked again"):
+            score(other, oracle=["known"], **asked)
+    answers._folder.cache_clear()

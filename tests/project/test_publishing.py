@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from greencv_core.report.book.build import launch_links, repository_url
+from greencv_core.report.book.links import launch_links, repository_url
 from greencv_core.utils.paths import git_commit
 from tests.conftest import ROOT
 

@@ -116,6 +116,32 @@ def read_pages(html):
     return {path.relative_to(html): built.sub(b"", path.read_bytes()) for path in files}
 
 
+def change_one_page(root, folder):
+    """Build a copied project's book with a warning, with another sentence, and as it was."""
+    html, method = root / "_build" / "html", root / "book" / "method.md"
+    # A page with a warning is no report, however often it is built.
+    told = method.read_text()
+    method.write_text(f"{told}\n[](nowhere.md)\n")
+    for _ in range(2):
+        failed = run_build(root, folder)
+        assert failed.returncode == 1
+        assert re.search(r"WARNING: .*nowhere\.md", failed.stderr)
+    # Only what changed is rendered again, and nothing of the last build stays beside it.
+    method.write_text(told)
+    build_from_bundle(root, folder)
+    (html / "runs" / "gone.html").write_text("")
+    method.write_text(f"{told}\nAnother sentence.\n")
+    before = {path: path.stat().st_mtime_ns for path in html.rglob("*.html")}
+    build_from_bundle(root, folder)
+    rendered = {
+        path.name for path in html.rglob("*.html") if before[path] != path.stat().st_mtime_ns
+    }
+    written_each_time = {"genindex.html", "py-modindex.html", "search.html", "webpack-macros.html"}
+    assert rendered - written_each_time == {"method.html", "provenance.html"}  # the front page
+    method.write_text(told)
+    build_from_bundle(root, folder)
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
@@ -162,28 +188,7 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     printed = build_from_bundle(root, tmp_path)
     assert "executing 1 of 2 notebooks: rq2_environment" in printed
 
-    # A page with a warning is no report, however often it is built.
-    method = root / "book" / "method.md"
-    told = method.read_text()
-    method.write_text(f"{told}\n[](nowhere.md)\n")
-    for _ in range(2):
-        failed = run_build(root, tmp_path)
-        assert failed.returncode == 1
-        assert re.search(r"WARNING: .*nowhere\.md", failed.stderr)
-    # Only what changed is rendered again, and nothing of the last build stays beside it.
-    method.write_text(told)
-    build_from_bundle(root, tmp_path)
-    (html / "runs" / "gone.html").write_text("")
-    method.write_text(f"{told}\nAnother sentence.\n")
-    before = {path: path.stat().st_mtime_ns for path in html.rglob("*.html")}
-    build_from_bundle(root, tmp_path)
-    rendered = {
-        path.name for path in html.rglob("*.html") if before[path] != path.stat().st_mtime_ns
-    }
-    written_each_time = {"genindex.html", "py-modindex.html", "search.html", "webpack-macros.html"}
-    assert rendered - written_each_time == {"method.html", "provenance.html"}  # the front page
-    method.write_text(told)
-    build_from_bundle(root, tmp_path)
+    change_one_page(root, tmp_path)
 
     # A user's own settings and files change nothing in it.
     pages = read_pages(html)

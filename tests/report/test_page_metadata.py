@@ -49,7 +49,7 @@ def test_the_pages_show_what_is_set(work, tmp_path):
 
 
 def test_an_exhibit_is_cited_with_its_number_version_commit_and_hash(work):
-    shown = page_metadata._cite(EXHIBIT, work, "0123abc", "2026")
+    shown = page_metadata._cite({**EXHIBIT, "commit": "0123abc"}, work, "2026")
     place = f"Figure S.1 in {work['title']}, version {work['version']}"
     assert shown.count(place) == 2
     assert "commit 0123abc; figure-s-1.svg has SHA-256 bb" in shown

@@ -67,7 +67,7 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
             for job in sorted(jobs, key=lambda job: job.notebook.stem not in LONGEST)
         ],
     }
-    # In a process of its own: it has the environment of the kernels, and loads what they need.
+    # A separate process has the environment of the kernels, and loads what they need.
     command = [sys.executable, *EXECUTOR]
     with (
         _own_kernel() as variables,

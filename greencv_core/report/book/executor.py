@@ -40,8 +40,8 @@ FORKS = sys.platform == "linux"
 """Apple's frameworks do not survive a fork of a process that has loaded them."""
 MODULE = "ipykernel_launcher"
 AGAIN = 75
-"""Exit status if the kernel died at its start: Jupyter picks free ports before it binds them, so
-that of two kernels that start at the same time one may die. No cell has run by then."""
+"""Exit status if the kernel died at its start. Jupyter picks free ports before it binds them: of
+two kernels that start at the same time, one may die. No cell has run by then."""
 ATTEMPTS = 4
 
 

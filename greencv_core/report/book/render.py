@@ -1,7 +1,7 @@
 """Render the pages with Jupyter Book; what did not change is not rendered again.
 
-Sphinx knows which pages changed. It does not know of the settings, the extensions and what else
-each page contains: if that changed, or the last build did not end well, all is rendered.
+Sphinx knows which pages changed. All pages are rendered if the settings, the extensions or the
+style sheets changed, or if the last build failed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def render(
     study, store, records
         What the report is about.
     log
-        Is told what is done.
+        Writes what is done.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def render(
     shared = [path for path in pages if path.relative_to(root / "book").parts[0] in _ON_EACH_PAGE]
     versions = [metadata.version(package) for package in _PACKAGES]
     frame = digest([*versions, *file_parts([*settings, *shared])])
-    # Without a stamp the last build was interrupted, or Sphinx has warned, which it does only once.
+    # Without a stamp, the last build was interrupted or had a warning, which Sphinx gives once.
     stamp.unlink(missing_ok=True)
     if last[1:] == [frame]:
         _remove_old(html, source, run_pages)
@@ -83,6 +83,12 @@ def render(
         for folder in (html, source, root / "_build" / ".doctrees"):
             shutil.rmtree(folder, ignore_errors=True)
     _replace_changed(source, fresh)
+    _run_jupyter_book(root, source)
+    stamp.write_text(f"{key} {frame}")
+    return index
+
+
+def _run_jupyter_book(root: Path, source: Path) -> None:
     done = subprocess.run(
         [
             # The package has no __main__, and its script is not on the path of every caller.
@@ -96,13 +102,11 @@ def render(
         errors="replace",
         env=child_environment(PYTHONUTF8="1"),
     )  # fmt: skip
-    if done.returncode != 0 or not index.is_file():
+    if done.returncode != 0:
         log_file = root / "_build" / "jupyter-book.log"
         log_file.write_text(done.stdout + done.stderr, encoding="utf-8")
         found = [line for line in log_file.read_text().splitlines() if "WARNING" in line]
         raise GreencvError("\n".join([*found, f"the HTML was not built cleanly; see {log_file}"]))
-    stamp.write_text(f"{key} {frame}")
-    return index
 
 
 def _remove_old(html: Path, source: Path, run_pages: Sequence[str]) -> None:
