@@ -1,5 +1,6 @@
 """The book is built from a bundle."""
 
+import inspect
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ import yaml
 
 from greencv_core import collect, load_study
 from greencv_core.machine import hardware
+from greencv_core.report.export import files
 from greencv_core.report.export.files import write_results
 from tests.conftest import GREENCV, NOBODY, ROOT, copy_project, greencv_here
 from tests.records.conftest import another_machine
@@ -173,6 +175,7 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     # Another machine makes the same figures of it.
     there = another_machine()
     monkeypatch.setattr(hardware, "describe_machine", lambda: there)
+    monkeypatch.setattr(files, "study_answers", inspect.unwrap(files.study_answers))
     (tmp_path / "again").mkdir()
     write_results(
         tmp_path / "again",

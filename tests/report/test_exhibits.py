@@ -79,6 +79,26 @@ def test_exhibits_are_numbered_by_page_and_kind(tmp_path, runs, drawn):
     assert "<b>Figure RQ1.2.</b>" in shown
 
 
+def test_an_exhibit_has_the_commit_of_its_page_and_an_unchanged_page_stays_as_it_is(
+    tmp_path, drawn
+):
+    made = notebook_with(("a", drawn))
+    made.metadata["greencv"] = {"key": "k", "commit": "0123abc"}
+    read, index, _ = published(tmp_path, metering=made, claims=notebook_with(("b", drawn)))
+    assert [about["commit"] for about in index["exhibits"]] == ["0123abc", "unknown"]
+    assert "greencv" not in read["metering"].metadata
+
+
+def test_a_figure_to_download_is_the_shown_one_on_white(drawn):
+    svg = drawn.files["svg"].decode()
+    # The first area is the figure's own; none but it is white.
+    assert svg.index("fill: #ffffff") < svg.index("fill: none")
+    assert 'style="fill: #ffffff"' not in drawn.body
+    places = re.findall(r'<text [^>]*(x="[\d.]+" y="[\d.]+")', svg)
+    assert places
+    assert all(place in drawn.body for place in places)
+
+
 def test_a_pages_exhibit_has_its_caption_its_files_its_code_and_its_runs(tmp_path, runs, drawn):
     read, index, folder = published(
         tmp_path, rq1_architecture=notebook_with(("show(1 < 2)", drawn))

@@ -13,17 +13,18 @@ import html
 import textwrap
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from greencv_core.analysis.result import Unavailable
 from greencv_core.report.exhibits.labels import with_names
 from greencv_core.report.exhibits.markdown import NO_FORMULAS, run_ids
 from greencv_core.report.exhibits.svg import dark_mode_css, inline_svg, on_white, to_png, to_svg
-from greencv_core.report.exhibits.theme import narrow_layout
 from greencv_core.utils.text import count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MIME = "application/vnd.greencv.exhibit+json"
 """MIME type of an exhibit's data for the book; Jupyter shows the HTML."""
@@ -88,6 +89,8 @@ def figure_exhibit(
     ``draw`` uses :func:`greencv_core.report.exhibits.theme.subplots`. The caption is plain text
     without full stop, and without the number of the runs, which is added.
     """
+    from greencv_core.report.exhibits.theme import narrow_layout  # slow to import
+
     caption, wide = with_names(caption), draw()
     with narrow_layout():
         slim = draw()

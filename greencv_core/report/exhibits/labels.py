@@ -259,3 +259,9 @@ def display_unit(frame: pd.DataFrame, column: str) -> tuple[float, str]:
 def in_display_unit(frame: pd.DataFrame, column: str) -> pd.Series:
     """Return a column's values in the unit of :func:`display_unit`."""
     return frame[column] * display_unit(frame, column)[0]
+
+
+def order_by_complexity(runs: pd.DataFrame) -> list[str]:
+    """Return the architectures from the fewest GFLOPs to the most."""
+    gflops = runs.groupby("architecture", observed=True)["gflops_per_image"].median()
+    return list(gflops.sort_values().index)

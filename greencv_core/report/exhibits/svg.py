@@ -6,8 +6,10 @@ import colorsys
 import html
 import io
 import re
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HEX = re.compile(r"#[0-9a-f]{6}\b")
 _ID = re.compile(r'\sid="([^"]+)"')

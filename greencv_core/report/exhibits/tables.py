@@ -6,12 +6,11 @@ import html
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from greencv_core.analysis.comparison.omnibus import Comparison
 from greencv_core.analysis.result import Unavailable
 from greencv_core.analysis.selection import CONDITION, summarise, weakest_provenance
 from greencv_core.records.columns import RUNS_COLUMNS
@@ -22,13 +21,16 @@ from greencv_core.report.exhibits.labels import (
     heading,
     in_display_unit,
     lower_first,
+    order_by_complexity,
     people_name,
     single_component,
     with_names,
 )
 from greencv_core.report.exhibits.markdown import NO_FORMULAS
-from greencv_core.report.exhibits.theme import order_by_complexity
 from greencv_core.utils.text import count, decimals, number, percent
+
+if TYPE_CHECKING:
+    from greencv_core.analysis.comparison.omnibus import Comparison
 
 MANY_ROWS = 24
 """A longer table shows a part of its rows; a button shows the rest."""
@@ -222,7 +224,7 @@ def pairs_table(
     comparisons: Mapping[str, Comparison | Unavailable], by: str, provenance: str
 ) -> Exhibit | None:
     """Return the pairs of comparisons, each named in column ``by``; None if all are unavailable."""
-    answered = {name: c for name, c in comparisons.items() if isinstance(c, Comparison)}
+    answered = {name: c for name, c in comparisons.items() if not isinstance(c, Unavailable)}
     if not answered:
         return None
     frame = pd.concat([c.pairs.assign(**{by: name}) for name, c in answered.items()])

@@ -16,6 +16,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from greencv_core.report.exhibits.labels import order_by_complexity
+
 # Markers and line styles distinguish environments where colour cannot (print, colour blindness).
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":")
@@ -117,12 +119,6 @@ def _below_or_above(figure: Any, handles: Sequence[Artist], place: str, title: s
     rows = math.ceil(len(handles) / columns) + (title is not None)
     figure.set_figheight(figure.get_figheight() + rows * _LEGEND_ROW_IN)
     figure.legend(handles=handles, loc=place, ncols=columns, title=title)
-
-
-def order_by_complexity(runs: pd.DataFrame) -> list[str]:
-    """Return the architectures from the fewest GFLOPs to the most."""
-    gflops = runs.groupby("architecture", observed=True)["gflops_per_image"].median()
-    return list(gflops.sort_values().index)
 
 
 def architecture_palette(runs: pd.DataFrame) -> dict[str, Colour]:

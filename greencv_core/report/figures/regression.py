@@ -20,6 +20,7 @@ from greencv_core.report.exhibits.labels import (
     display_unit,
     heading,
     in_display_unit,
+    order_by_complexity,
     people_name,
 )
 from greencv_core.report.exhibits.theme import (
@@ -27,7 +28,6 @@ from greencv_core.report.exhibits.theme import (
     is_narrow,
     legend,
     legend_above,
-    order_by_complexity,
     subplots,
 )
 from greencv_core.report.figures.axes import (

@@ -14,14 +14,19 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from greencv_core.report.exhibits.exhibit import Exhibit, figure_exhibit
-from greencv_core.report.exhibits.labels import axis_label, heading, in_display_unit, people_name
+from greencv_core.report.exhibits.labels import (
+    axis_label,
+    heading,
+    in_display_unit,
+    order_by_complexity,
+    people_name,
+)
 from greencv_core.report.exhibits.theme import (
     MARKERS,
     architecture_palette,
     environment_markers,
     environment_palette,
     legend,
-    order_by_complexity,
     subplots,
 )
 from greencv_core.report.figures.axes import list_environments, log_scale, name_ticks, spans_decades

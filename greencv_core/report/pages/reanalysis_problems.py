@@ -32,14 +32,18 @@ from greencv_core.report.exhibits.exhibit import (
     skip_unavailable,
     table_exhibit,
 )
-from greencv_core.report.exhibits.labels import heading, people_name, with_names
+from greencv_core.report.exhibits.labels import (
+    heading,
+    order_by_complexity,
+    people_name,
+    with_names,
+)
 from greencv_core.report.exhibits.markdown import paragraph
 from greencv_core.report.exhibits.tables import collapsible_tables, to_csv_frame, with_interval
 from greencv_core.report.exhibits.theme import (
     MARKERS,
     environment_palette,
     legend_above,
-    order_by_complexity,
     subplots,
 )
 from greencv_core.utils.errors import BadInputError
