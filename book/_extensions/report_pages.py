@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 _BEFORE_NAPOLEON = _BEFORE_THE_THEME = 100
 _AFTER_OTHERS = 900
@@ -18,6 +20,8 @@ _UNUSED = (
     "mathjax/*-svg*.js", "mathjax/*-full*.js", "mathjax/*mml-*.js",
 )  # fmt: skip
 """Large files in ``_static`` that no page loads; pages load MathJax as ``tex-chtml.js``."""
+_TARGETS = (("std", "labels"), ("std", "anonlabels"), ("std", "objects"), ("py", "objects"))
+"""Domains of Sphinx, and what each has that pages link to."""
 _ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
 _SEARCH_SCRIPTS = re.compile(
     r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
@@ -39,6 +43,7 @@ _PARAMETERS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*</dd>\s*)+)</d
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the handlers with Sphinx."""
     app.connect("autodoc-process-docstring", _mark_as_prose, priority=_BEFORE_NAPOLEON)
+    app.connect("env-updated", _pages_with_links)
     app.connect("html-collect-pages", _add_run_pages)
     app.connect("html-page-context", _share_contents, priority=_BEFORE_THE_THEME)
     app.connect("html-page-context", _correct_page, priority=_AFTER_OTHERS)
@@ -62,24 +67,40 @@ def _add_run_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """
     path = Path(app.srcdir, "run_pages.json")
     pages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    state = _run_pages_file(app)
-    last = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
-    contents = _contents(app)
+    last = _last_build(app)
+    same_links = last["links"] == _links(app.env)
     for run_id, context in pages.items():
-        same = last.get("contents") == contents and last["pages"].get(run_id) == context
+        same = same_links and last["pages"].get(run_id) == context
         if not (same and Path(app.outdir, f"runs/{run_id}.html").is_file()):
             yield f"runs/{run_id}", context, "page.html"
-    state.write_text(json.dumps({"contents": contents, "pages": pages}), encoding="utf-8")
+    built = json.dumps({"links": _links(app.env), "pages": pages})
+    _file_of_last_build(app).write_text(built, encoding="utf-8")
 
 
-def _run_pages_file(app: Sphinx) -> Path:
-    """Return the file with the run pages of the last build; greencv deletes it with the rest."""
-    return Path(app.doctreedir, "run_pages.json")
+def _pages_with_links(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Return all pages if a title or a target of links changed: any page may show it."""
+    return [] if _last_build(app)["links"] == _links(env) else sorted(env.found_docs)
 
 
-def _contents(app: Sphinx) -> list[list[str]]:
-    """Return name and title of each page, which the contents of all other pages show."""
-    return [[name, title.astext()] for name, title in sorted(app.env.titles.items())]
+def _links(env: BuildEnvironment) -> str:
+    """Return a digest of the titles and of what pages link to."""
+    titles = {name: title.astext() for name, title in env.titles.items()}
+    targets = [
+        sorted((repr(key), repr(target)) for key, target in env.domaindata[domain][kind].items())
+        for domain, kind in _TARGETS
+    ]
+    return hashlib.sha256(repr([sorted(titles.items()), *targets]).encode()).hexdigest()
+
+
+def _last_build(app: Sphinx) -> dict[str, Any]:
+    path = _file_of_last_build(app)
+    nothing = {"links": "", "pages": {}}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else nothing
+
+
+def _file_of_last_build(app: Sphinx) -> Path:
+    """Return the file with what the last build wrote; greencv deletes it with the rest."""
+    return Path(app.doctreedir, "last_build.json")
 
 
 def _correct_page(

@@ -128,9 +128,15 @@ def change_one_page(root, folder):
         failed = run_build(root, folder)
         assert failed.returncode == 1
         assert re.search(r"WARNING: .*nowhere\.md", failed.stderr)
-    # Only what changed is rendered again, and nothing of the last build stays beside it.
+    # A title is shown on other pages, too.
+    method.write_text("# Our method\n")
+    build_from_bundle(root, folder)
+    others = ("book/notebooks/provenance.html", "book/api/analysis.html")
+    assert all("Our method" in (html / page).read_text() for page in others)
+    assert all("Our method" in page.read_text() for page in (html / "runs").glob("*.html"))
     method.write_text(told)
     build_from_bundle(root, folder)
+    # Only what changed is rendered again, and nothing else of the last build stays.
     (html / "runs" / "gone.html").write_text("")
     method.write_text(f"{told}\nAnother sentence.\n")
     before = {path: path.stat().st_mtime_ns for path in html.rglob("*.html")}

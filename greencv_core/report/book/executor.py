@@ -114,8 +114,8 @@ def _run_kernel(reader: Any, writer: Any) -> None:
 class _ForkingProvisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         kernel = _Factory.kernels[-1]
-        # From JPY_PARENT_PID, which Jupyter sets, ipykernel learns whose end it follows, but when
-        # it is imported.
+        # ipykernel reads JPY_PARENT_PID, the process whose end it follows, when it is imported,
+        # which is too early here.
         parent = f"--IPKernelApp.parent_handle={os.getpid()}"
         self.cwd = kwargs.get("cwd") or os.getcwd()
         kernel.launch([*cmd, parent], kwargs["env"], str(self.cwd))
