@@ -194,7 +194,7 @@ def main() -> int:
     """Execute all notebooks; return the exit status."""
     order = json.load(sys.stdin)
     write_kernel_spec(Path(os.environ["JUPYTER_DATA_DIR"], "kernels", "python3"))
-    for name in PRELOADED:
+    for name in PRELOADED if len(order["jobs"]) > 1 else ():  # one loads only what it needs
         importlib.import_module(name)
     context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
     waiting = list(reversed(order["jobs"]))
