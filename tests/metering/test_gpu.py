@@ -39,15 +39,17 @@ SHAPES = (constant, epochs, ramp, square)
 def metered(metering):
     """Return two windows of each waveform by each kind of sensor, metered in parallel.
 
-    They are repeated once if a window is off: a stalled machine is no fault of a reader, and a
-    wrong reader is wrong again.
+    Those that are off are repeated once: a stalled machine is no fault of a reader, and a wrong
+    reader is wrong again.
     """
     found = meter_all(metering)
-    off = any(
-        np.any(np.abs(errors(*one)[0]) > limit_of(sensor, shape))
+    off = [
+        (sensor, shape)
         for (sensor, shape), one in found.items()
-    )
-    return meter_all(metering) if off else found
+        if np.any(np.abs(errors(*one)[0]) > limit_of(sensor, shape))
+    ]
+    again = meter_all(metering) if off else {}
+    return found | {key: again[key] for key in off}
 
 
 def limit_of(sensor, shape):
