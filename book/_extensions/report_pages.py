@@ -67,13 +67,12 @@ def _add_run_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """
     path = Path(app.srcdir, "run_pages.json")
     pages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    last = _last_build(app)
-    same_links = last["links"] == _links(app.env)
+    last, links = _last_build(app), _links(app.env)
     for run_id, context in pages.items():
-        same = same_links and last["pages"].get(run_id) == context
+        same = last["links"] == links and last["pages"].get(run_id) == context
         if not (same and Path(app.outdir, f"runs/{run_id}.html").is_file()):
             yield f"runs/{run_id}", context, "page.html"
-    built = json.dumps({"links": _links(app.env), "pages": pages})
+    built = json.dumps({"links": links, "pages": pages})
     _file_of_last_build(app).write_text(built, encoding="utf-8")
 
 

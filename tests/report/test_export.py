@@ -52,7 +52,7 @@ HOSTILE = (
 
 
 def written(folder, records, **changed):
-    """Return the results, computed anew: not the answers that were kept."""
+    """Compute the results again, without the kept answers, and return them."""
     told = {"study": made_up_study(), "commit": COMMIT, **changed}
     with mock.patch.object(files, "study_answers", inspect.unwrap(files.study_answers)):
         write_results(folder, records=records, **told)
