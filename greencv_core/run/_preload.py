@@ -5,9 +5,23 @@ process and its children.
 """
 
 import contextlib
+import pickle
+import sys
+from types import TracebackType
 
 import greencv_core.run.probe  # noqa: F401
 from greencv_core.metering.sources.codecarbon import find_hardware
+
+DRIVER_IS_GONE = (EOFError, ConnectionError, pickle.UnpicklingError)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # A driver that was ended while it asked for a process has its reason; there is none to add.
+    if not issubclass(kind, DRIVER_IS_GONE):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _report
 
 # An error occurs again, and is reported, when a run meters; here it would end the fork server.
 with contextlib.suppress(Exception):

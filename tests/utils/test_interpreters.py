@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -70,6 +71,26 @@ def test_output_to_a_full_disk_in_ascii_or_to_few_columns(tmp_path, output, sett
     assert (done.returncode, done.stderr) == (1 if error else 0, error)
     if not error:
         assert r"\xb1" in (tmp_path / output).read_text("ascii")  # instead of a plus-minus sign
+
+
+ENDED_WHILE_IT_ASKS = """
+import multiprocessing.forkserver, os, socket
+from greencv_core.run.subprocesses import _context
+
+_context()
+server = multiprocessing.forkserver._forkserver
+with socket.socket(socket.AF_UNIX) as asking:
+    asking.connect(server._forkserver_address)
+os.waitpid(server._forkserver_pid, 0)
+"""
+
+
+def test_a_driver_that_ends_while_it_asks_for_a_process_leaves_no_traceback(short_folder):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_WHILE_IT_ASKS], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "TMPDIR": str(short_folder)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture
