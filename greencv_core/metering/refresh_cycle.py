@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 JITTER_S = 0.0008
 """Smallest standard uncertainty (in seconds) of a refresh; polls come some 0.1 ms late."""
+REACH = 3.0
+"""Standard uncertainties from a refresh within which a poll may have come before or after it."""
 SEARCH_S = 0.3  # seconds without change after which a value counts as constant
 TIGHT_S = 0.008  # largest interval (in seconds) around a refresh from which the cycle can be found
 LONGEST_PERIOD_S = 0.5  # longest refresh period that is recognised
@@ -30,13 +32,23 @@ class Refresh:
     """Time of the first poll that read the value."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class RefreshCycle:
-    """Regular refreshes: one at ``anchor_s``, then every ``period_s``."""
+    """Regular refreshes: one at ``anchor_s``, then every ``period_s``.
+
+    It never changes: several recordings may share it.
+    """
 
     anchor_s: float
+    anchor_width_s: float
+    """Width of the interval, with ``anchor_s`` in its middle, in which that refresh was."""
     period_s: float
     period_uncertainty_s: float
+
+    @property
+    def anchor_uncertainty_s(self) -> float:
+        """Standard uncertainty of ``anchor_s``."""
+        return self.anchor_width_s / math.sqrt(12)
 
     def latest_until(self, time_s: float) -> float:
         """Return the time of the last refresh that is not after a time."""
@@ -50,6 +62,22 @@ class RefreshCycle:
     def uncertainty_s(self, time_s: float, jitter_s: float) -> float:
         """Return the standard uncertainty of a refresh near a time, given the cycle's jitter."""
         return math.hypot(max(JITTER_S, jitter_s), self.drift_s(time_s))
+
+    def between(
+        self, due_s: float, earliest_s: float, latest_s: float, jitter_s: float
+    ) -> tuple[float, float, float]:
+        """Locate a refresh of the cycle that two polls show to be between them.
+
+        Returns
+        -------
+            Its time, the standard uncertainty of that, and by how much it was due before or after.
+        """
+        width_s, off_s = latest_s - earliest_s, max(earliest_s - due_s, due_s - latest_s, 0.0)
+        cycle_s = self.uncertainty_s(due_s, jitter_s)
+        # A cycle that is off is rarely off by just as much as the polls show.
+        inside_s = min(cycle_s, width_s / 2) if off_s else 0.0
+        time_s = min(max(due_s, earliest_s + inside_s), latest_s - inside_s)
+        return time_s, min(width_s / math.sqrt(12), cycle_s + off_s), off_s
 
     def drift_s(self, time_s: float) -> float:
         """Return the standard uncertainty of a refresh near a time from that of the period."""
@@ -80,4 +108,5 @@ def cycle_through(tight: Sequence[tuple[float, float]], width_s: float) -> Refre
     if apart_s * width_s > MOST_APART * period_s**2 or off_s > min(TIGHT_S, period_s / 2):
         return None
     periods = sum(round(gap_s / period_s) for gap_s in gaps_s)
-    return RefreshCycle(times_s[-1], sum(gaps_s) / periods, width_s / math.sqrt(6) / periods)
+    period_s = sum(gaps_s) / periods
+    return RefreshCycle(times_s[-1], width_s, period_s, width_s / math.sqrt(6) / periods)

@@ -24,14 +24,13 @@ import numpy as np
 from greencv_core.metering.energy_curves import UNIFORM, Floats
 from greencv_core.metering.refresh_cycle import (
     JITTER_S,
+    REACH,
     SEARCH_S,
     USUAL_PERIOD_S,
     Refresh,
     RefreshCycle,
 )
 
-REACH = 3.0
-"""Standard uncertainties from a refresh within which a poll may have come before or after it."""
 TIGHT_S, TIGHT_SHARE = 0.01, 0.5
 """Largest interval between two polls that gives the time of a refresh: in seconds, and as a share
 of the period."""
@@ -61,9 +60,10 @@ class _Cycle:
 
     def __init__(self, tight: Floats, cycle: RefreshCycle) -> None:
         """``tight`` has rows of time, uncertainty, and the times of the polls around it."""
-        if len(tight) == 0:
-            at_s = cycle.anchor_s
-            tight = np.array([[at_s, JITTER_S, at_s - JITTER_S, at_s + JITTER_S]])
+        at_s, half_s = cycle.anchor_s, max(JITTER_S, cycle.anchor_width_s / 2)
+        if len(tight) == 0 or at_s < tight[0, 0]:
+            anchor = np.array([[at_s, 2 * half_s * UNIFORM, at_s - half_s, at_s + half_s]])
+            tight = np.concatenate([anchor, tight])
         gaps_s = np.diff(tight[:, 0])
         numbers = np.concatenate([[0.0], np.cumsum(np.rint(gaps_s / cycle.period_s))])
         keep = np.concatenate([[True], np.diff(numbers) > 0])

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from greencv_core.metering.refresh_cycle import (
+    JITTER_S,
+    REACH,
     SEARCH_S,
     TIGHT_S,
     USUAL_PERIOD_S,
@@ -170,13 +172,14 @@ class RefreshTracker:
         known = self._earlier_cycle
         if known is None:
             return
-        uncertainty_s = known.uncertainty_s(after_s, MARGIN_S)
+        uncertainty_s = known.uncertainty_s(after_s, max(MARGIN_S, known.anchor_uncertainty_s))
         if uncertainty_s < known.period_s / 20:  # recent enough to predict the refreshes
             self._earlier_cycle = None
             self._margin_s = max(2 * MARGIN_S, 2 * uncertainty_s)
             # A refresh that is due right now may be still to come.
-            self.cycle = replace(known, anchor_s=known.latest_until(after_s - self._margin_s))
-            self._reference = (known.anchor_s, 4 * MARGIN_S)
+            due_s = known.latest_until(after_s - REACH * math.hypot(uncertainty_s, JITTER_S))
+            self.cycle = replace(known, anchor_s=due_s, anchor_width_s=2 * self._margin_s)
+            self._reference = (known.anchor_s, max(4 * MARGIN_S, known.anchor_width_s))
             self._poll_closely(after_s)
 
     def _record(self, earliest_s: float, latest_s: float, value: float, before_s: float) -> None:
@@ -235,11 +238,8 @@ class RefreshTracker:
         else:
             # The value is that of the latest of several refreshes, which may have come early.
             due_s = cycle.latest_until(latest_s + self._early_s(cycle, latest_s))
-        time_s = min(max(due_s, earliest_s), latest_s)
-        off_s = abs(time_s - due_s)
-        uncertainty_s = min(
-            width_s / math.sqrt(12), cycle.uncertainty_s(time_s, self._margin_s) + off_s
-        )
+        jitter_s = self._margin_s
+        time_s, uncertainty_s, off_s = cycle.between(due_s, earliest_s, latest_s, jitter_s)
         # A cycle that refreshes often miss, or that no poll around one confirms, is wrong.
         self._refreshes_since_tight = 0 if tight else self._refreshes_since_tight + 1
         is_off = off_s > cycle.period_s / 8 or not tight
@@ -251,7 +251,7 @@ class RefreshTracker:
             self._margin_s = min(2 * self._margin_s, cycle.period_s / 8)
             self._poll_closely(latest_s)
         elif tight:
-            self._margin_s = max(MARGIN_S, 0.8 * self._margin_s)
+            self._margin_s = max(MARGIN_S, min(0.8 * self._margin_s, width_s))
         if tight or off_s > 0:
             self._update_cycle(time_s, max(2 * self._margin_s, off_s))
         return time_s, uncertainty_s
@@ -263,15 +263,14 @@ class RefreshTracker:
         if self._reference is None:
             self._reference = (time_s, width_s)
         first_s, first_width_s = self._reference
-        periods = round((time_s - first_s) / cycle.period_s)
+        period_s, drift_s = cycle.period_s, cycle.period_uncertainty_s
+        periods = round((time_s - first_s) / period_s)
         uncertainty_s = math.hypot(width_s, first_width_s) / math.sqrt(12) / max(periods, 1)
-        if periods >= 1 and uncertainty_s < 1.5 * cycle.period_uncertainty_s:
-            cycle.period_s = (time_s - first_s) / periods
-            cycle.period_uncertainty_s = uncertainty_s
+        if periods >= 1 and uncertainty_s < 1.5 * drift_s:
+            period_s, drift_s = (time_s - first_s) / periods, uncertainty_s
         if periods > 600:  # the card's clock drifts against ours: renew the reference
-            self._reference = (time_s, width_s)
-            cycle.period_uncertainty_s = max(cycle.period_uncertainty_s, 1e-5)
-        cycle.anchor_s = time_s
+            self._reference, drift_s = (time_s, width_s), max(drift_s, 1e-5)
+        self.cycle = RefreshCycle(time_s, width_s, period_s, drift_s)
 
     def _search_cycle(self, refresh: Refresh, width_s: float) -> None:
         # Late polls find a new value each time, too, however rarely it is refreshed.
@@ -292,7 +291,7 @@ class RefreshTracker:
         self._tight.append((self.refreshes[-2].time_s, refresh.time_s))
         if self._earlier_cycle is not None:
             known, self._earlier_cycle = self._earlier_cycle, None
-            self.cycle = RefreshCycle(refresh.time_s, known.period_s, known.period_uncertainty_s)
+            self.cycle = replace(known, anchor_s=refresh.time_s, anchor_width_s=width_s)
             self._reference = None
             self._poll_closely(refresh.time_s)
             return
@@ -361,10 +360,11 @@ class RefreshTracker:
         if self._margin_s > 2 * MARGIN_S:
             unchecked = 1
         both_sides = stride > 1 or self._refreshes_since_tight >= unchecked
-        if both_sides and now_s < due_s - self._margin_s - 1e-4:
-            return due_s - self._margin_s
-        if now_s < due_s + self._margin_s:
-            return due_s + self._margin_s
+        before_s, after_s = due_s - self._margin_s, due_s + self._margin_s
+        if now_s < before_s - 1e-4:
+            return before_s if both_sides else after_s
+        if now_s < after_s:  # if it is not known well when it is due, narrow that down
+            return min(now_s + SEARCH_GAP_S, after_s)
         return now_s + 2 * self._margin_s
 
     def timeline(self) -> list[Refresh]:

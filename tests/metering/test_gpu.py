@@ -39,17 +39,15 @@ SHAPES = (constant, epochs, ramp, square)
 def metered(metering):
     """Return two windows of each waveform by each kind of sensor, metered in parallel.
 
-    Those that are off are repeated once: a stalled machine is no fault of a reader, and a wrong
-    reader is wrong again.
+    They are repeated once if a window is off: a stalled machine is no fault of a reader, and a
+    wrong reader is wrong again.
     """
     found = meter_all(metering)
-    off = [
-        (sensor, shape)
+    off = any(
+        np.any(np.abs(errors(*one)[0]) > limit_of(sensor, shape))
         for (sensor, shape), one in found.items()
-        if np.any(np.abs(errors(*one)[0]) > limit_of(sensor, shape))
-    ]
-    again = meter_all(metering) if off else {}
-    return found | {key: again[key] for key in off}
+    )
+    return meter_all(metering) if off else found
 
 
 def limit_of(sensor, shape):

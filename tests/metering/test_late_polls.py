@@ -25,13 +25,13 @@ class Card:
     may_hang, averaged, has_power = False, False, True
     cycle = None
 
-    def __init__(self, draw, clock, *, uses_counter, every_refresh, jitter_s):
+    def __init__(self, draw, clock, *, uses_counter, every_refresh, jitter_s, steps_per_s=0.7):
         self._draw, self._clock = draw, clock
         self.uses_counter, self.every_refresh = uses_counter, every_refresh
         self.period_s = draw.choice([0.02, 0.05, 0.1, 0.1]) * (1 + draw.uniform(-1e-4, 1e-4))
         numbers = range(int(LASTS_S / self.period_s))
         self.refreshes_s = [n * self.period_s + draw.gauss(0, jitter_s) for n in numbers]
-        steps_s = itertools.accumulate(draw.expovariate(0.7) for _ in range(100))
+        steps_s = itertools.accumulate(draw.expovariate(steps_per_s) for _ in range(100))
         self._steps_s = [0.0, *steps_s]
         self._powers_w = [draw.uniform(60, 350) for _ in self._steps_s]
         parts_j = [
@@ -71,7 +71,7 @@ def windows(clock, seed, late_share, **card):
     start_s = clock.now_s = 2 + draw.uniform(0, card.period_s)
     if seed % 2:  # the window before found the cycle
         anchor_s = card.refreshes_s[int(1.9 / card.period_s)] + draw.gauss(0, 3e-4)
-        card.cycle = RefreshCycle(anchor_s, card.period_s * (1 + draw.gauss(0, 1e-4)), 1e-4)
+        card.cycle = RefreshCycle(anchor_s, 1e-3, card.period_s * (1 + draw.gauss(0, 1e-4)), 1e-4)
     edges_s, time_s = [start_s], start_s
     for _ in range(draw.randint(1, 4)):
         time_s += draw.uniform(0.15, 1.2)
@@ -84,16 +84,47 @@ def windows(clock, seed, late_share, **card):
             ahead_s.pop()
             seen_s.append(clock.now_s)
         recording.poll()
-        due_s = max(recording.next_poll_s, clock.now_s + 2e-4) + draw.expovariate(1 / WAKE_UP_S)
-        if draw.random() < late_share:
-            due_s += draw.uniform(0.5, 3.5) * card.period_s
-        clock.now_s = max(clock.now_s, min([due_s, *ahead_s[-1:]]))
+        due_s = recording.next_poll_s + lateness_s(draw, late_share, card)
+        clock.now_s = max(clock.now_s + 2e-4, min([due_s, *ahead_s[-1:]]))
     curve = recording.curve()
     for start_s, end_s in itertools.pairwise(seen_s):
-        energy_j, uncertainty_j = curve.between(start_s, end_s)
-        edges_j = math.sqrt(2) * EDGE_S * energy_j / (end_s - start_s)
-        true_j = card.energy_j(end_s) - card.energy_j(start_s)
-        yield energy_j - true_j, math.hypot(uncertainty_j, edges_j), true_j
+        yield error_of(card, curve, start_s, end_s)
+
+
+def lateness_s(draw, late_share, card):
+    late_s = draw.uniform(0.5, 3.5) * card.period_s if draw.random() < late_share else 0.0
+    return late_s + draw.expovariate(1 / WAKE_UP_S)
+
+
+def error_of(card, curve, start_s, end_s):
+    energy_j, uncertainty_j = curve.between(start_s, end_s)
+    edges_j = math.sqrt(2) * EDGE_S * energy_j / (end_s - start_s)
+    true_j = card.energy_j(end_s) - card.energy_j(start_s)
+    return energy_j - true_j, math.hypot(uncertainty_j, edges_j), true_j
+
+
+def windows_in_a_row(clock, seed, **card):
+    """Return the same of windows with a recording each, which learn the cycle from one another."""
+    draw = random.Random(seed)
+    card = Card(draw, clock, **card)
+    clock.now_s = 2 + draw.uniform(0, card.period_s)
+    recorded = []
+    for _ in range(4):
+        recording, start_s = GpuRecording(card), clock.now_s
+        recording.poll()
+        unsettled = [before for before, _, end_s in recorded if not before.is_settled(end_s)]
+        end_s = start_s + draw.uniform(0.3, 1.2)
+        while clock.now_s < end_s:
+            due_s = min(each.next_poll_s for each in (recording, *unsettled))
+            due_s += lateness_s(draw, 0.0, card)
+            clock.now_s = max(clock.now_s + 2e-4, min(due_s, end_s))
+            for each in (recording, *unsettled):
+                if each.next_poll_s <= clock.now_s:
+                    each.poll()
+        recording.poll()
+        recorded.append((recording, start_s, clock.now_s))
+    for recording, start_s, end_s in recorded[:-1]:
+        yield error_of(card, recording.curve(), start_s, end_s)
 
 
 @pytest.mark.parametrize("late_share", [0.0, 0.15], ids=["in time", "late"])
@@ -111,3 +142,17 @@ def test_no_refresh_of_a_counter_is_counted_twice(clock, every_refresh, jitter_s
     assert np.max(off) < 6
     # The interval does not hold because it is wide: half of the windows have a cycle to begin with.
     assert np.median(uncertainty_j / true_j) < 0.006
+
+
+@pytest.mark.parametrize("jitter_s", [1e-5, 4e-4], ids=["regular", "irregular"])
+def test_windows_in_a_row_learn_the_cycle_from_one_another(clock, jitter_s):
+    card = {"uses_counter": True, "every_refresh": False, "jitter_s": jitter_s, "steps_per_s": 1e-9}
+    found = [w for seed in range(300) for w in windows_in_a_row(clock, seed, **card)]
+    error_j, uncertainty_j, true_j = np.array(found).T
+    off = np.abs(error_j) / uncertainty_j
+    assert len(off) == 900
+    assert np.mean(off > 2) < 0.05
+    assert np.max(off) < 5
+    # Whether the first value comes from the refresh that was just due is found out at once.
+    assert np.mean(uncertainty_j / true_j > 0.02) < 0.002
+    assert np.median(uncertainty_j / true_j) < 0.002

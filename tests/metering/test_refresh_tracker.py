@@ -40,7 +40,9 @@ def test_a_first_poll_at_a_refresh_counts_none_twice(late_s, start_offset_s):
         return float(time.monotonic() // period_s)
 
     due_s = (time.monotonic() // period_s + 2) * period_s
-    tracker = RefreshTracker(counter, RefreshCycle(due_s + late_s - 10 * period_s, period_s, 1e-4))
+    tracker = RefreshTracker(
+        counter, RefreshCycle(due_s + late_s - 10 * period_s, 1e-3, period_s, 1e-4)
+    )
     time.sleep(due_s + start_offset_s - time.monotonic() - 0.003)
     while time.monotonic() < due_s + start_offset_s:  # sleep would end too late for it
         pass
