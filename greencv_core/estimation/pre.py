@@ -13,15 +13,17 @@ trainings come here in the order of their conditions, and there in random order.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.stats import expon
 from sklearn import config_context
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.model_selection import KFold, RandomizedSearchCV
-from sklearn.pipeline import Pipeline
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.model_selection import KFold, ParameterSampler
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from greencv_core.analysis.result import NotEnoughDataError
@@ -116,17 +118,42 @@ def _feature_values(task: TrainingTask, names: Sequence[str]) -> tuple[float, ..
 
 def _fit_kernel_ridge(rows: Floats, targets: Floats) -> Any:
     """Return the kernel ridge with the best cross-validated R2 among random parameters."""
-    # R2 needs two trainings in each fold.
-    folds = min(FOLDS, len(rows) // 2)
-    search = RandomizedSearchCV(
-        Pipeline([("standardise", StandardScaler()), ("ridge", KernelRidge(kernel="rbf"))]),
-        {"ridge__alpha": expon(scale=SCALE), "ridge__gamma": expon(scale=SCALE)},
-        n_iter=DRAWS,
-        scoring="r2",
-        cv=KFold(folds, shuffle=True, random_state=SEED),
-        random_state=SEED,
-        n_jobs=1,
+    distribution = expon(scale=SCALE)
+    tried = list(
+        ParameterSampler({"alpha": distribution, "gamma": distribution}, DRAWS, random_state=SEED)
     )
     # All values are finite, and to check that each time takes longer than to fit.
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        return search.fit(rows, targets).best_estimator_
+        scores = np.mean([_scores(*fold, tried) for fold in _folds(rows, targets)], axis=0)
+        best = KernelRidge(kernel="rbf", **tried[int(np.argmax(scores))])
+        return make_pipeline(StandardScaler(), best).fit(rows, targets)
+
+
+def _folds(rows: Floats, targets: Floats) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
+    """Yield each fold's squared distances: among those to fit, to those to test; their targets."""
+    # R2 needs two trainings in each fold.
+    folds = KFold(min(FOLDS, len(rows) // 2), shuffle=True, random_state=SEED)
+    for fitted, tested in folds.split(rows):
+        scaler = StandardScaler().fit(rows[fitted])
+        known, new = scaler.transform(rows[fitted]), scaler.transform(rows[tested])
+        among, to = (euclidean_distances(some, known, squared=True) for some in (known, new))
+        yield among, to, targets[fitted], targets[tested]
+
+
+def _scores(
+    among: Floats, to: Floats, fitted: Floats, tested: Floats, tried: Sequence[Mapping[str, float]]
+) -> list[float]:
+    """Return the R2 of each pair of parameters.
+
+    Distances are the same for all of them; :class:`sklearn.kernel_ridge.KernelRidge` would compute
+    them anew.
+    """
+    spread = float(((tested - tested.mean()) ** 2).sum())
+    scores = []
+    for one in tried:
+        kernel = np.exp(-one["gamma"] * among)
+        kernel[np.diag_indices_from(kernel)] += one["alpha"]
+        predicted = np.exp(-one["gamma"] * to) @ solve(kernel, fitted, assume_a="pos")
+        left = float(((tested - predicted) ** 2).sum())
+        scores.append(1 - left / spread if spread else float(left == 0))
+    return scores

@@ -38,6 +38,7 @@ from greencv_core.estimation.bayesian.variability import (
 from greencv_core.estimation.trajectory import (
     Epochs,
     Floats,
+    Integers,
     Observed,
     Oracle,
     TrainingTask,
@@ -71,6 +72,7 @@ class Projection:
         """Learn from trainings, possibly none."""
         self._fitted = _fit(trajectories)
         self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
+        self._lengths: dict[tuple[object, ...], tuple[Integers, Mapping[str, object]]] = {}
 
     def predict(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> Estimate:
         """Predict the cost of a training.
@@ -90,7 +92,7 @@ class Projection:
         if task.probe_epochs is not None:
             _observe_probe(state, task, task.probe_epochs)
         _observe_epochs(state, task, observed, fitted)
-        left = _sample_epochs_left(task, observed, oracle, fitted.epoch_counts, rng)
+        left = self._sample_epochs_left(task, observed, oracle, fitted.epoch_counts, rng)
         _observe_epoch_in_progress(state, task, observed, fitted)
         spent_s, spent_j = _until_last_epoch(observed)
         if observed.duration_s <= observed.before_s:  # the first epoch has not started
@@ -121,6 +123,33 @@ class Projection:
                 _run_prior(fitted.time, design, fitted.time_variability),
             )
         return self._priors[key]
+
+    def _sample_epochs_left(
+        self,
+        task: TrainingTask,
+        observed: Observed,
+        oracle: Oracle,
+        epoch_counts: EpochCountModel,
+        rng: np.random.Generator,
+    ) -> Floats:
+        """Return (draws, stages): numbers of remaining epochs. The generator is a new one."""
+        completed = np.array([(observed.epochs.stage == i).sum() for i in range(len(task.stages))])
+        most = np.array([stage.most_epochs for stage in task.stages], dtype=float)
+        first = np.cumsum(most) - most
+        if oracle.epochs is not None:
+            totals = np.array([oracle.epochs])
+        else:
+            plan, length = task.stages[-1], int(completed[-1])
+            key = (task.architecture, plan.fewest_epochs, plan.most_epochs, length)
+            if key not in self._lengths:
+                drawn = epoch_counts.sample(task, length, DRAWS * DRAWS_PER_COMPONENT, rng)
+                self._lengths[key] = drawn, rng.bit_generator.state
+            drawn, rng.bit_generator.state = self._lengths[key]
+            totals = first[-1] + drawn
+        # Epochs fill the stages in order; those beyond the plan belong to the last one.
+        most[-1] = np.inf
+        left: Floats = np.maximum(np.clip(totals[:, None] - first, 0, most) - completed, 0)
+        return left
 
 
 @dataclass(frozen=True)
@@ -305,28 +334,6 @@ def _observe_time_left(
         after.observe(direction, value, ORACLE_SD**2)
         around = after.means
     return after
-
-
-def _sample_epochs_left(
-    task: TrainingTask,
-    observed: Observed,
-    oracle: Oracle,
-    epoch_counts: EpochCountModel,
-    rng: np.random.Generator,
-) -> Floats:
-    """Return (draws, stages): numbers of remaining epochs."""
-    completed = np.array([(observed.epochs.stage == i).sum() for i in range(len(task.stages))])
-    most = np.array([stage.most_epochs for stage in task.stages], dtype=float)
-    first = np.cumsum(most) - most
-    if oracle.epochs is not None:
-        totals = np.array([oracle.epochs])
-    else:
-        n = DRAWS * DRAWS_PER_COMPONENT
-        totals = first[-1] + epoch_counts.sample(task, int(completed[-1]), n, rng)
-    # Epochs fill the stages in order; those beyond the plan belong to the last one.
-    most[-1] = np.inf
-    left: Floats = np.maximum(np.clip(totals[:, None] - first, 0, most) - completed, 0)
-    return left
 
 
 def _until_last_epoch(observed: Observed) -> tuple[float, float]:
