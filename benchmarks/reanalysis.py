@@ -13,6 +13,7 @@ memory grows with their number. Takes about three minutes. The last line is JSON
 import search_path  # noqa: F401
 
 # isort: split
+import inspect
 import json
 import os
 import resource
@@ -69,9 +70,9 @@ def logs():
 
 
 def ours(files):
-    from greencv_core.published.seaa2023.logs import raw_runs
+    from greencv_core.published.seaa2023 import logs
 
-    runs = raw_runs(files).runs
+    runs = inspect.unwrap(logs._raw_runs)(files, "").runs  # read, and not found in the cache
     return {"rows": len(runs), "energy_j": runs["energy_j_whole_watts"].sum()}
 
 

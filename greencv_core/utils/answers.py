@@ -26,9 +26,11 @@ from greencv_core.utils.files import write_atomically
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "joblib")
+PACKAGES = (
+    "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "joblib", "matplotlib", "seaborn",
+)  # fmt: skip
 KEPT_DAYS = 30
-"""How long the answers of other code are kept, so that two checkouts do not forget each other's."""
+"""How long an answer that nothing asks for is kept."""
 
 
 def remembered(function: Callable[P, R]) -> Callable[P, R]:
@@ -43,7 +45,11 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
         import joblib
 
         name = f"{function.__module__}.{function.__qualname__}"
-        key = digest([name, joblib.hash([arguments, options], hash_name="sha1")])
+        try:
+            asked = joblib.hash([arguments, options], hash_name="sha1")
+        except (pickle.PicklingError, TypeError, AttributeError):  # there is no key to find it by
+            return function(*arguments, **options)
+        key = digest([name, asked])
         path = _folder() / f"{key[:32]}.pickle"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +58,10 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
             lock = contextlib.nullcontext()
         with lock:
             with contextlib.suppress(Exception):  # any defect of a cache has the same remedy
-                return cast("R", pickle.loads(path.read_bytes()))
+                kept = cast("R", pickle.loads(path.read_bytes()))
+                with contextlib.suppress(OSError):
+                    path.touch()
+                return kept
             result = function(*arguments, **options)
             with contextlib.suppress(OSError):  # it only takes longer next time
                 write_atomically(path, lambda file: pickle.dump(result, file))
@@ -63,14 +72,18 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
 @functools.cache
 def _folder() -> Path:
-    """Return the folder with this code's answers, and delete old ones of other code."""
+    """Return the folder with this code's answers; delete what nothing has asked for."""
     versions = [metadata.version(name) for name in PACKAGES]
     code = digest(
         [sys.version, platform.platform(), *versions, *code_parts(Path(__file__).parents[1])]
     )
     folder = Path(platformdirs.user_cache_dir("greencv")) / "answers" / code[:32]
     with contextlib.suppress(OSError):
+        oldest_s = time.time() - KEPT_DAYS * 86400
         for other in folder.parent.iterdir():
-            if other != folder and other.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
+            if other != folder and other.stat().st_mtime < oldest_s:
                 shutil.rmtree(other, ignore_errors=True)
+        for path in folder.glob("*.pickle"):
+            if path.stat().st_mtime < oldest_s:
+                path.unlink()
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -16,12 +16,15 @@ def digest(parts: Iterable[str | bytes]) -> str:
     return whole.hexdigest()
 
 
-def file_parts(paths: Iterable[Path]) -> list[str | bytes]:
-    """Return the path and the content of each file, for a digest; others are left out."""
-    return [part for path in paths if path.is_file() for part in (str(path), path.read_bytes())]
+def file_parts(paths: Iterable[Path]) -> Iterator[str | bytes]:
+    """Yield the path and the content of each file, for a digest; others are left out."""
+    for path in paths:
+        if path.is_file():
+            yield str(path)
+            yield path.read_bytes()
 
 
 def code_parts(package: Path) -> list[str | bytes]:
     """Return path and content of each file of a package, with its data, for a digest."""
     files = [path for path in package.rglob("*") if "__pycache__" not in path.parts]
-    return file_parts(sorted(files))
+    return [*file_parts(sorted(files))]

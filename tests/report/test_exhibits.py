@@ -7,6 +7,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from functools import partial
 
 import matplotlib as mpl
 import nbformat
@@ -33,6 +34,35 @@ def runs(smoke_records):
 @pytest.fixture(scope="module")
 def drawn(runs):
     return figures.by_architecture(runs, "energy_j_per_image")
+
+
+def test_a_figure_is_drawn_again_only_if_what_it_shows_or_its_style_changed(runs, monkeypatch):
+    drawn, draw = [], exhibit._drawn
+    monkeypatch.setattr(exhibit, "_drawn", lambda *one: drawn.append(one) or draw(*one))
+    runs = runs.assign(energy_j_per_image=runs["energy_j_per_image"] * 1.25)  # of no other test
+    first = figures.by_architecture(runs, "energy_j_per_image")
+    again = figures.by_architecture(runs, "energy_j_per_image")
+    assert (first.body, first.files) == (again.body, again.files)
+    assert len(drawn) == 1
+    changed = runs.assign(energy_j_per_image=runs["energy_j_per_image"] * 2)
+    assert figures.by_architecture(changed, "energy_j_per_image").body != first.body
+    with mpl.rc_context({"axes.labelcolor": "#123456"}):
+        assert "#123456" in figures.by_architecture(runs, "energy_j_per_image").body
+    assert len(drawn) == 3
+
+
+def test_a_figure_by_a_function_of_a_reader_is_drawn_each_time():
+    drawn = []
+
+    def draw(width):
+        drawn.append(width)
+        figure, axes = theme.subplots()
+        axes.plot([0, 1], [0, width])
+        return figure
+
+    for _ in range(2):
+        exhibit.figure_exhibit(partial(draw, 2), "Widths")
+    assert len(drawn) == 4  # for wide and for narrow screens
 
 
 def notebook_with(*cells):

@@ -116,6 +116,20 @@ def test_answers_of_other_code_are_deleted_after_a_while(folder):
     assert (folder / "recent").exists()
 
 
+def test_an_answer_that_nothing_asks_for_is_deleted_after_a_while(folder):
+    table = pd.DataFrame({"a": [1.0]})
+    for name in ("used", "unused"):
+        total(table, name)
+    then = time.time() - (answers.KEPT_DAYS + 1) * 86400
+    for path in folder.rglob("*.pickle"):
+        os.utime(path, (then, then))
+    total(table, "used")
+    answers._folder.cache_clear()
+    total(table, "used")
+    assert asked == ["used", "unused"]
+    assert len(list(folder.rglob("*.pickle"))) == 1
+
+
 def test_another_process_finds_the_answer_and_waits_for_it(tmp_path):
     code = (
         "import sys, time\n"

@@ -32,6 +32,8 @@ from greencv_core.published.seaa2023.runs import (
     read_metrics,
 )
 from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
+from greencv_core.utils.answers import remembered
+from greencv_core.utils.digest import digest, file_parts
 from greencv_core.utils.energy import J_PER_KWH
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.text import count
@@ -122,6 +124,12 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     Runs without a readable GPU log are left out; the processor's log is optional. Without the file
     of metrics, epochs and correctness are NaN.
     """
+    return _raw_runs(dict(files), digest(file_parts(files.values())))
+
+
+@remembered
+def _raw_runs(files: Mapping[str, Path], content: str) -> RawRuns:
+    """Read the logs; ``content`` is a digest of the files, by which the result is kept."""
     read = _read_pairs(list(log_pairs(files)))
     problems = tuple(problem for _, some in read for problem in some)
     rows = [row for row, _ in read if row is not None]
@@ -153,6 +161,11 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
         quiet_s (time without work in the second stage), after_s (of it, at the log's end) and
         fine_tuning_epochs, which is NaN if the rhythm is too weak or the end is unknown.
     """
+    return _epochs_from_logs(dict(files), raw, digest(file_parts(files.values())))
+
+
+@remembered
+def _epochs_from_logs(files: Mapping[str, Path], raw: RawRuns, content: str) -> pd.DataFrame:
     missing_s = raw.runs.set_index("run_id")["missing_s"]
     readable = [pair for pair in log_pairs(files) if pair.run_id in missing_s]
     columns = [

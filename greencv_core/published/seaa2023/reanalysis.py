@@ -29,6 +29,7 @@ from greencv_core.analysis.sessions import find_sessions
 from greencv_core.published import runs_from_files
 from greencv_core.published.seaa2023.logs import RawRuns, epochs_from_logs, gpu_log, raw_runs
 from greencv_core.published.seaa2023.runs import CONDITION, IMAGES_PER_EPOCH, KEY, NAME, RELEASE
+from greencv_core.utils.answers import remembered
 from greencv_core.utils.downloads import Progress, fetch
 
 Removals = Literal["none", "by_hand", "rule"]
@@ -245,12 +246,8 @@ class Reanalysis:
     def headline(self, removals: Removals = "by_hand") -> dict[str, Saving | Unavailable]:
         """Return each variant's largest saving between two conditions."""
         if removals not in self._headlines:
-            self._headlines[removals] = {
-                variant: attempt(
-                    best_against_worst, self.runs(variant, removals), correctness=CORRECTNESS
-                )
-                for variant in VARIANTS
-            }
+            by_variant = {variant: self.runs(variant, removals) for variant in VARIANTS}
+            self._headlines[removals] = _headline(by_variant)
         return self._headlines[removals]
 
     def tests(self, variant: str = "published") -> dict[str, Comparison]:
@@ -275,7 +272,7 @@ class Reanalysis:
             runs = self.runs(variant).dropna(subset=[value])
             if level not in set(runs[fixed]):
                 raise NotEnoughDataError(f"no run of {level} has this energy")
-            self._compared[name, variant] = compare(filter_by(runs, fixed, level), value, by)
+            self._compared[name, variant] = _compared(filter_by(runs, fixed, level), value, by)
         return self._compared[name, variant]
 
     def medians(self, removals: Removals = "by_hand") -> pd.DataFrame:
@@ -293,22 +290,39 @@ class Reanalysis:
     @cached_property
     def effects(self) -> pd.DataFrame:
         """Headline savings: a row per claim, a column per variant in joules."""
-        questions: dict[str, Callable[[pd.DataFrame], Saving]] = {
-            "largest saving of all": partial(best_against_worst, correctness=CORRECTNESS),
-            **{
-                f"largest saving in {name}": partial(_largest_in, environment=name)
-                for name in self.every_run["environment"].unique()
-            },
-            **{
-                f"{RQ2_ARCHITECTURE}, {RQ1_ENVIRONMENT} to {name}": partial(_by_moving, to=name)
-                for name in (SMALLER_GPU, "Local N")
-            },
-        }
-        columns = {
-            variant: [attempt(question, self.runs(variant)) for question in questions.values()]
-            for variant in list(VARIANTS)[1:]
-        }
-        return pd.DataFrame({"claim": list(questions), **columns})
+        return _effects({variant: self.runs(variant) for variant in list(VARIANTS)[1:]})
+
+
+_compared = remembered(compare)
+
+
+@remembered
+def _headline(by_variant: Mapping[str, pd.DataFrame]) -> dict[str, Saving | Unavailable]:
+    return {
+        variant: attempt(best_against_worst, runs, correctness=CORRECTNESS)
+        for variant, runs in by_variant.items()
+    }
+
+
+@remembered
+def _effects(by_variant: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    environments = next(iter(by_variant.values()))["environment"].unique()
+    questions: dict[str, Callable[[pd.DataFrame], Saving]] = {
+        "largest saving of all": partial(best_against_worst, correctness=CORRECTNESS),
+        **{
+            f"largest saving in {name}": partial(_largest_in, environment=name)
+            for name in environments
+        },
+        **{
+            f"{RQ2_ARCHITECTURE}, {RQ1_ENVIRONMENT} to {name}": partial(_by_moving, to=name)
+            for name in (SMALLER_GPU, "Local N")
+        },
+    }
+    columns = {
+        variant: [attempt(question, runs) for question in questions.values()]
+        for variant, runs in by_variant.items()
+    }
+    return pd.DataFrame({"claim": list(questions), **columns})
 
 
 def _largest_in(runs: pd.DataFrame, environment: str) -> Saving:

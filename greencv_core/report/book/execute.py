@@ -19,8 +19,10 @@ from greencv_core.utils.interpreters import NO_NOTES, child_environment
 
 EXECUTOR = ["-m", "greencv_core.report.book.executor"]
 MOST_PROCESSES = 4
-LONGEST = ("rq3_diagnostics", "rq3_estimation", "reanalysis_problems", "evidence")
-"""Notebooks that take longest; they are executed first."""
+FIRST = ("rq3_estimation", "evidence", "reanalysis_problems")
+"""Notebooks that take longest."""
+LAST = ("rq3_diagnostics",)
+"""Notebooks that use answers which those of :data:`FIRST` compute."""
 
 
 class Job(NamedTuple):
@@ -64,7 +66,7 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
                 "executed": str(job.executed),
                 "about": {"key": job.key, "commit": job.commit},
             }
-            for job in sorted(jobs, key=lambda job: job.notebook.stem not in LONGEST)
+            for job in sorted(jobs, key=_turn)
         ],
     }
     # A separate process has the environment of the kernels, and loads what they need.
@@ -84,6 +86,11 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
     if executor.returncode:
         lines = [line for line in errors.splitlines() if line.strip()]
         raise GreencvError(lines[-1] if lines else f"executing ended with {executor.returncode}")
+
+
+def _turn(job: Job) -> int:
+    name = job.notebook.stem
+    return -1 if name in FIRST else int(name in LAST)
 
 
 def made_by(executed: Path) -> dict[str, str]:

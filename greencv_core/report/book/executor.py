@@ -8,6 +8,7 @@ error says which and why.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -27,6 +28,7 @@ from ipykernel.kernelspec import write_kernel_spec
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from greencv_core.report import pages
@@ -135,6 +137,24 @@ class _Factory(KernelProvisionerFactory):
         return _ForkingProvisioner(kernel_id=kernel_id, kernel_spec=kernel_spec, parent=parent)
 
 
+class _Engine(NBClientEngine):  # type: ignore[misc]
+    """Papermill's engine, which saves the notebook if it fails and not twice a cell."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: Any, kernel_name: str, partial: str, **options: Any
+    ) -> Any:
+        try:
+            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+        except BaseException:
+            nb_man.output_path = partial
+            nb_man.save()
+            raise
+
+
+papermill_engines.register(_Engine.__name__, _Engine)
+
+
 def execute(
     job: Mapping[str, Any], parameters: Mapping[str, Any], reason: Any, *, fork: bool
 ) -> None:
@@ -165,6 +185,7 @@ def _execute_once(
         papermill.execute_notebook(
             notebook, partial, parameters,
             kernel_name="python3", cwd=Path(notebook).parent, progress_bar=False,
+            engine_name=_Engine.__name__, request_save_on_cell_execute=False, partial=partial,
         )  # fmt: skip
     finally:
         while _Factory.kernels:
@@ -196,6 +217,7 @@ def main() -> int:
     write_kernel_spec(Path(os.environ["JUPYTER_DATA_DIR"], "kernels", "python3"))
     for name in PRELOADED if len(order["jobs"]) > 1 else ():  # one loads only what it needs
         importlib.import_module(name)
+    gc.freeze()  # a collection in a fork would touch, and so copy, all that they share
     context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
     waiting = list(reversed(order["jobs"]))
     running: dict[Any, tuple[Any, Any, dict[str, Any]]] = {}
