@@ -24,7 +24,7 @@ PDF = --try-pdf
 help: ## list these targets
 	@echo "greencv: make TARGET [STUDY=NAME] [TORCH=cpu]"
 	@echo
-	@echo "  make published               the finished report, without training: about 10 minutes"
+	@echo "  make published               the finished report, without training: about 5 minutes"
 	@echo "  make book                    your own report: about 15 minutes on a laptop"
 	@echo "  make book STUDY=laptop       a longer study; a path such as STUDY=my/study.yaml works, too"
 	@echo "  make book TORCH=cpu          the same without CUDA: 4 GB less to install"

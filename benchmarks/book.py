@@ -34,6 +34,7 @@ def main():
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         variables = {"XDG_CACHE_HOME": f"{folder}/cache", "PYTHONPATH": str(clone)}
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as usual
         fetch_published(clone, variables)
         spent = {name: build(clone, variables, name) for name in CHANGES}
     show_progress("")

@@ -17,7 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import joblib
 import psutil
 
 from greencv_core import __version__
@@ -102,6 +101,8 @@ def describe_computer() -> Machine:
 
 def available_cpus() -> int:
     """Return the number of logical CPUs that affinity and container quota allow."""
+    import joblib  # slow to import
+
     return int(joblib.cpu_count())
 
 

@@ -17,12 +17,14 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import pandas as pd
 
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.card import Card
+from greencv_core.utils.answers import remembered
+from greencv_core.utils.digest import digest, file_parts
 from greencv_core.utils.downloads import (
     DataUnavailableError,
     Fetched,
@@ -126,7 +128,19 @@ def runs_from_files(name: str, fetched: Fetched) -> pd.DataFrame:
     if missing:
         reasons = [problem for problem in fetched.problems if problem.startswith(missing)]
         raise DataUnavailableError("\n".join(reasons))
-    return adapter.published_runs(fetched.files)
+    files = {path: fetched.files[path] for path in adapter.NEEDED}
+    return _published_runs(name, files, digest(file_parts(files.values())))
+
+
+@remembered
+def _published_runs(name: str, files: Mapping[str, Path], content: str) -> pd.DataFrame:
+    return load_adapter(name).published_runs(files)
+
+
+@remembered
+def _published_trajectories(name: str, files: Mapping[str, Path], content: str) -> list[Trajectory]:
+    adapter: Any = load_adapter(name)
+    return list(adapter.published_trajectories(files))
 
 
 def published_trajectories(name: str, progress: Progress | None = None) -> list[Trajectory]:
@@ -142,11 +156,11 @@ def published_trajectories(name: str, progress: Progress | None = None) -> list[
         No trajectory is available.
     """
     adapter = load_adapter(name)
-    read = getattr(adapter, "published_trajectories", None)
-    if read is None:
+    if not hasattr(adapter, "published_trajectories"):
         raise BadInputError(f"{name}: the files of this data set hold no trajectories")
     fetched = fetch(adapter.RELEASE, progress)
-    found: list[Trajectory] = read(fetched.files)
+    files = dict(fetched.files)
+    found = _published_trajectories(name, files, digest(file_parts(files.values())))
     if not found:
         lines = (f"{name}: no log of a training can be read", *summarise_problems(fetched.problems))
         raise DataUnavailableError("\n".join(lines))

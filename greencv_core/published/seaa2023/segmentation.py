@@ -6,7 +6,6 @@ It uses no published number of epochs, so that such numbers can be checked again
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
 from greencv_core.estimation.trajectory import Floats
 
@@ -63,6 +62,8 @@ def estimate_period(time_s: Floats, *series: Floats) -> tuple[float, float]:
 
 def _autocorrelation(values: Floats) -> Floats:
     """Return the autocorrelation at each lag, over the samples that overlap."""
+    from scipy import fft  # slow to import
+
     centred = values - np.median(values)
     spread = 1.4826 * np.median(np.abs(centred)) or centred.std() or 1.0
     clipped = np.clip(centred, -CLIPPED_AT * spread, CLIPPED_AT * spread)

@@ -20,6 +20,8 @@ from greencv_core.published.seaa2023.reanalysis import (
     SMALLER_GPU,
     Reanalysis,
 )
+from greencv_core.utils.answers import remembered
+from greencv_core.utils.digest import digest, file_parts
 from greencv_core.utils.text import listed, number, percent
 
 EVERY_S = (1, 2, 5, 10)
@@ -81,9 +83,16 @@ def thinning(reanalysis: Reanalysis) -> Thinning:
     if not known:
         raise NotEnoughDataError("no raw log could be read")
     pairs = [pair for pair in log_pairs(reanalysis.files) if pair.run_id in known]
-    energies = pd.DataFrame(map_pairs(pairs, _energies)).set_index("run_id")
+    logs = [pair.gpu for pair in pairs if pair.gpu is not None]
+    energies = _energies_of(pairs, digest(file_parts(logs)))
     rows = [_headlines(reanalysis, energies, every_s) for every_s in EVERY_S]
     return Thinning(pd.DataFrame(rows), len(energies))
+
+
+@remembered
+def _energies_of(pairs: list[LogPair], content: str) -> pd.DataFrame:
+    """Return the energy of each log, by run id; ``content`` is a digest of the logs."""
+    return pd.DataFrame(map_pairs(pairs, _energies)).set_index("run_id")
 
 
 def _energies(pair: LogPair) -> dict[str | int, str | float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +110,10 @@ def _own_kernel() -> Iterator[dict[str, str]]:
     settings and start-up files from ``$IPYTHONDIR``. As notebooks run side by side, the threads of
     the linear algebra would only wait for each other.
     """
-    settings = resources.files("matplotlib") / "mpl-data" / "matplotlibrc"
+    matplotlib = importlib.util.find_spec("matplotlib")  # to import it would take longer
+    assert matplotlib is not None
+    assert matplotlib.origin is not None
+    settings = Path(matplotlib.origin).with_name("mpl-data") / "matplotlibrc"
     with tempfile.TemporaryDirectory(prefix="greencv-kernel-", ignore_cleanup_errors=True) as name:
         yield child_environment(
             JUPYTER_PATH=name, JUPYTER_DATA_DIR=name, JUPYTER_CONFIG_DIR=name, IPYTHONDIR=name,
