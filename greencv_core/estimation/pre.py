@@ -146,7 +146,7 @@ def _scores(
     """Return the R2 of each pair of parameters.
 
     Distances are the same for all of them; :class:`sklearn.kernel_ridge.KernelRidge` would compute
-    them anew.
+    them again.
     """
     spread = float(((tested - tested.mean()) ** 2).sum())
     scores = []
