@@ -1,13 +1,15 @@
 """Answers kept on disk, for pages that ask the same question and for the next time.
 
 The key of an answer is the content of the arguments, the code of this package, and the versions
-of the libraries that compute.
+of the libraries that compute. A process whose code is changed while it runs may compute with the
+old code, the new code or some of each. From then on it keeps nothing and finds nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import pickle
 import platform
 import shutil
@@ -26,6 +28,7 @@ from greencv_core.utils.files import write_atomically
 
 P = ParamSpec("P")
 R = TypeVar("R")
+PACKAGE = Path(__file__).parents[1]
 PACKAGES = (
     "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "joblib", "matplotlib", "seaborn",
 )  # fmt: skip
@@ -44,6 +47,8 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
     def answer(*arguments: P.args, **options: P.kwargs) -> R:
         import joblib
 
+        if _file_states() != _loaded:
+            return function(*arguments, **options)
         name = f"{function.__module__}.{function.__qualname__}"
         try:
             asked = joblib.hash([arguments, options], hash_name="sha1")
@@ -74,9 +79,7 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 def _folder() -> Path:
     """Return the folder with this code's answers; delete what nothing has asked for."""
     versions = [metadata.version(name) for name in PACKAGES]
-    code = digest(
-        [sys.version, platform.platform(), *versions, *code_parts(Path(__file__).parents[1])]
-    )
+    code = digest([sys.version, platform.platform(), *versions, *code_parts(PACKAGE)])
     folder = Path(platformdirs.user_cache_dir("greencv")) / "answers" / code[:32]
     with contextlib.suppress(OSError):
         oldest_s = time.time() - KEPT_DAYS * 86400
@@ -87,3 +90,19 @@ def _folder() -> Path:
             if path.stat().st_mtime < oldest_s:
                 path.unlink()
     return folder
+
+
+def _file_states() -> list[tuple[str, int, int]]:
+    """Return the path of each file of the package, the time of its last change, and its size."""
+    states = []
+    for folder, folders, files in os.walk(PACKAGE):
+        folders[:] = sorted(set(folders) - {"__pycache__"})
+        for name in sorted(files):
+            path = f"{folder}/{name}"
+            with contextlib.suppress(FileNotFoundError):  # an editor's, maybe
+                about = os.stat(path)
+                states.append((path, about.st_mtime_ns, about.st_size))
+    return states
+
+
+_loaded = _file_states()

@@ -68,6 +68,26 @@ def test_other_code_or_another_library_is_asked_again(monkeypatch):
     assert len(asked) == 3
 
 
+def test_a_process_whose_code_is_changed_keeps_nothing_and_finds_nothing(
+    tmp_path, folder, monkeypatch
+):
+    module = tmp_path / "package" / "rooms" / "module.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("factor = 1\n")
+    monkeypatch.setattr(answers, "PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(answers, "_loaded", answers._file_states())
+    table = pd.DataFrame({"a": [1.0]})
+    total(table, "one")
+    module.write_text("factor = 2\n")
+    for name in ("one", "two", "two"):
+        total(table, name)
+    assert asked == ["one", "one", "two", "two"]
+    assert len(list(folder.rglob("*.pickle"))) == 1
+    module.unlink()
+    total(table, "one")
+    assert len(asked) == 5
+
+
 def test_another_function_has_its_own_answers():
     @remembered
     def half(table, name):
