@@ -4,7 +4,7 @@
 
 Builds the report of the bundled runs in a clone of this checkout, so nothing here changes. The
 published data are downloaded first (or set GREENCV_DATA). Processor time is that of all processes.
-Takes about six minutes on two cores. The last line is JSON.
+Takes about four minutes on two cores. The last line is JSON.
 """
 
 from search_path import ROOT
