@@ -84,16 +84,13 @@ def windows(clock, seed, late_share, **card):
             ahead_s.pop()
             seen_s.append(clock.now_s)
         recording.poll()
-        due_s = recording.next_poll_s + lateness_s(draw, late_share, card)
-        clock.now_s = max(clock.now_s + 2e-4, min([due_s, *ahead_s[-1:]]))
+        due_s = max(recording.next_poll_s, clock.now_s + 2e-4) + draw.expovariate(1 / WAKE_UP_S)
+        if draw.random() < late_share:
+            due_s += draw.uniform(0.5, 3.5) * card.period_s
+        clock.now_s = max(clock.now_s, min([due_s, *ahead_s[-1:]]))
     curve = recording.curve()
     for start_s, end_s in itertools.pairwise(seen_s):
         yield error_of(card, curve, start_s, end_s)
-
-
-def lateness_s(draw, late_share, card):
-    late_s = draw.uniform(0.5, 3.5) * card.period_s if draw.random() < late_share else 0.0
-    return late_s + draw.expovariate(1 / WAKE_UP_S)
 
 
 def error_of(card, curve, start_s, end_s):
@@ -116,7 +113,7 @@ def windows_in_a_row(clock, seed, **card):
         end_s = start_s + draw.uniform(0.3, 1.2)
         while clock.now_s < end_s:
             due_s = min(each.next_poll_s for each in (recording, *unsettled))
-            due_s += lateness_s(draw, 0.0, card)
+            due_s += draw.expovariate(1 / WAKE_UP_S)
             clock.now_s = max(clock.now_s + 2e-4, min(due_s, end_s))
             for each in (recording, *unsettled):
                 if each.next_poll_s <= clock.now_s:
