@@ -158,7 +158,8 @@ def timed_by_cycle(
     first = np.maximum.accumulate(first - steps) + steps
     last = np.minimum.accumulate((last - steps)[::-1])[::-1] + steps
     either = first < last
-    earliest_s[0] = last_s[0] - refreshes.period_s  # else another would have followed by then
+    # Another refresh would have followed the first by its last poll, if that were earlier.
+    earliest_s[0] = last_s[0] - refreshes.period_s - 2 * refreshes.jitter_s
     due_s = (refreshes.time_s(first) + refreshes.time_s(last)) / 2
     located_s = np.clip(due_s, earliest_s, latest_s)
     apart_s = np.abs(located_s - due_s) + np.abs(last - first) / 2 * refreshes.period_s

@@ -238,8 +238,7 @@ class RefreshTracker:
         else:
             # The value is that of the latest of several refreshes, which may have come early.
             due_s = cycle.latest_until(latest_s + self._early_s(cycle, latest_s))
-        jitter_s = self._margin_s
-        time_s, uncertainty_s, off_s = cycle.between(due_s, earliest_s, latest_s, jitter_s)
+        time_s, uncertainty_s, off_s = cycle.between(due_s, earliest_s, latest_s, self._margin_s)
         # A cycle that refreshes often miss, or that no poll around one confirms, is wrong.
         self._refreshes_since_tight = 0 if tight else self._refreshes_since_tight + 1
         is_off = off_s > cycle.period_s / 8 or not tight
@@ -247,7 +246,7 @@ class RefreshTracker:
         if self._off_cycle > MOST_OFF_CYCLE:
             self._search_again(latest_s)
             return time_s, uncertainty_s
-        if off_s > 0:
+        if off_s > self._margin_s / 2:
             self._margin_s = min(2 * self._margin_s, cycle.period_s / 8)
             self._poll_closely(latest_s)
         elif tight:
@@ -337,9 +336,10 @@ class RefreshTracker:
         return max(1, min(stride, self._predictable_periods(cycle) // UNCHECKED_REFRESHES))
 
     def _predictable_periods(self, cycle: RefreshCycle) -> int:
-        """Return how many periods ahead the cycle is known to within the margin."""
+        """Return how many periods ahead each refresh is known, by the margin and by its phase."""
         drift_s = max(2 * cycle.period_uncertainty_s, 1e-9)
-        return max(1, int(max(self._margin_s, 2 * MARGIN_S) / drift_s))
+        most_s = min(max(self._margin_s, 2 * MARGIN_S), PHASE_SHARE * cycle.period_s)
+        return max(1, int(most_s / drift_s))
 
     def _next_on_cycle(self, cycle: RefreshCycle, now_s: float) -> float:
         # The time of the first refresh is not known yet.
