@@ -330,9 +330,12 @@ def _score_fold(
             observed = trajectory.observe(share)
             oracles = {mode: _oracle(mode, trajectory, observed, epoch_counts) for mode in modes}
             for name, estimator in fitted.items():
+                answers: dict[Oracle, dict[str, object]] = {}
                 for mode, oracle in oracles.items():
                     # Ours has this belief anyway.
                     own = NO_ORACLE if name == OURS and mode == "believed" else oracle
+                    if own not in answers:
+                        answers[own] = _predict(estimator, trajectory, observed, own)
                     row = {
                         "held_out": kind,
                         "oracle": mode,
@@ -345,7 +348,7 @@ def _score_fold(
                         "epochs_seen": len(observed.epochs),
                         "energy_j": trajectory.energy_j,
                     }
-                    rows.append(row | _predict(estimator, trajectory, observed, own))
+                    rows.append(row | answers[own])
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import hashlib
 import itertools
 import json
@@ -55,6 +56,23 @@ def cached_runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
     The rows equal those of :func:`greencv_core.records.tables.runs_table`, sorted by study,
     position in the plan and run id.
     """
+    with _garbage_kept():
+        return _runs_table(source)
+
+
+@contextlib.contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Collect no garbage: with 100,000 files, walking the new objects takes a third of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
     stamps = source.stamps()
     path = _cache_file(source)
     cached = _load(path)

@@ -272,3 +272,21 @@ def test_a_figure_does_not_depend_on_a_users_matplotlibrc():
             theme.legend(axes)
             svgs.append(to_svg(figure))
     assert svgs[0] == svgs[1]
+
+
+def test_a_figure_has_the_layout_that_matplotlib_gives_it():
+    drawn = []
+    for _ in range(2):
+        theme.apply_theme()
+        figure, axes = theme.subplots(1, 2)
+        axes[0].plot([0, 12345], label="a line with a long name")
+        axes[1].set_ylabel("a label\nof two lines")
+        theme.legend_above(figure, axes[0].get_lines(), 1)
+        drawn.append((figure, axes))
+    (ours, our_axes), (theirs, their_axes) = drawn
+    to_svg(ours)
+    theirs.savefig(io.StringIO(), format="svg")
+    for a, b in zip(our_axes, their_axes, strict=True):
+        assert a.get_position().bounds == pytest.approx(b.get_position().bounds, rel=1e-9)
+    assert ours.get_layout_engine() is None
+    assert ours.dpi == theirs.dpi

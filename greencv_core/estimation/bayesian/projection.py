@@ -67,12 +67,16 @@ class Projection:
 
     name = "Bayesian projection"
     _fitted: _Fitted | None = None
+    _known: tuple[TrainingTask, LevelState]
+    """What is known whatever the oracle: see :meth:`_observe`."""
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
         """Learn from trainings, possibly none."""
         self._fitted = _fit(trajectories)
         self._priors: dict[tuple[object, ...], tuple[LevelState, LevelState]] = {}
         self._lengths: dict[tuple[object, ...], tuple[Integers, Mapping[str, object]]] = {}
+        # The last question may be asked again with another oracle.
+        self._asked: tuple[TrainingTask | None, Observed | None] = (None, None)
 
     def predict(self, task: TrainingTask, observed: Observed, oracle: Oracle) -> Estimate:
         """Predict the cost of a training.
@@ -85,15 +89,10 @@ class Projection:
         if not fitted.trainings and not len(observed.epochs) and task.probe_epochs is None:
             raise NotEnoughDataError("no finished training, epoch or batch to predict from")
         rng = np.random.default_rng(SEED)
-        measured = [epochs for epochs in (observed.epochs, task.probe_epochs) if epochs is not None]
-        least_w = fitted.least_power_w.get(task.environment, np.inf)
-        task = _limit_idle_power(task, min([least_w, *map(_least_power_w, measured)]))
-        state = LevelState.join(*self._prior(task, fitted))
-        if task.probe_epochs is not None:
-            _observe_probe(state, task, task.probe_epochs)
-        _observe_epochs(state, task, observed, fitted)
+        if self._asked[0] is not task or self._asked[1] is not observed:
+            self._asked, self._known = (task, observed), self._observe(task, observed, fitted)
+        task, state = self._known
         left = self._sample_epochs_left(task, observed, oracle, fitted.epoch_counts, rng)
-        _observe_epoch_in_progress(state, task, observed, fitted)
         spent_s, spent_j = _until_last_epoch(observed)
         if observed.duration_s <= observed.before_s:  # the first epoch has not started
             wait_s = max(0.0, fitted.before_s - observed.duration_s)
@@ -112,6 +111,20 @@ class Projection:
         energies_j = np.maximum(energies_j, observed.energy_j)
         durations_s = np.maximum(spent_s + times_s, observed.duration_s)
         return _summarise(energies_j, durations_s, weights)
+
+    def _observe(
+        self, task: TrainingTask, observed: Observed, fitted: _Fitted
+    ) -> tuple[TrainingTask, LevelState]:
+        """Return the task with its idle power limited, and the levels after all measurements."""
+        measured = [epochs for epochs in (observed.epochs, task.probe_epochs) if epochs is not None]
+        least_w = fitted.least_power_w.get(task.environment, np.inf)
+        task = _limit_idle_power(task, min([least_w, *map(_least_power_w, measured)]))
+        state = LevelState.join(*self._prior(task, fitted))
+        if task.probe_epochs is not None:
+            _observe_probe(state, task, task.probe_epochs)
+        _observe_epochs(state, task, observed, fitted)
+        _observe_epoch_in_progress(state, task, observed, fitted)
+        return task, state
 
     def _prior(self, task: TrainingTask, fitted: _Fitted) -> tuple[LevelState, LevelState]:
         key = (task.architecture, task.environment, task.setting, task.gflops_per_image,

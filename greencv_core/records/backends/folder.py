@@ -55,7 +55,7 @@ class Folder(Backend):
                     name = entry.name
                     if name.startswith(".") or not name.endswith(".json"):
                         continue
-                    if name != name.encode(errors="ignore").decode():
+                    if not name.isascii() and name != name.encode(errors="ignore").decode():
                         continue  # bytes that are not UTF-8 cannot be printed
                     try:
                         status = entry.stat()

@@ -26,7 +26,8 @@ from greencv_core.utils.paths import git_commit
 _ON_EACH_PAGE = ("_extensions", "_static")
 """Folders of the book that decide about each page."""
 _MAIN = (
-    "import gc; gc.set_threshold(200_000, 20, 100); "  # else a fifth of the time goes into it
+    "from greencv_core.utils.interpreters import collect_garbage_rarely; "
+    "collect_garbage_rarely(); "
     "import greencv_core.report.book; "
     "from jupyter_book.cli.main import main; main()"
 )

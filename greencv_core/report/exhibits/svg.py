@@ -25,18 +25,36 @@ def to_svg(figure: Figure) -> str:
 
     The figure keeps the layout that it is given now.
     """
+    from matplotlib import rc_context
+
     written = io.StringIO()
-    figure.savefig(
-        written, format="svg", facecolor="none",
-        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-    )  # fmt: skip
-    figure.set_layout_engine("none")  # to find it again takes a third of each drawing
+    with rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+        _lay_out(figure)
+        figure.savefig(
+            written, format="svg", facecolor="none",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )  # fmt: skip
     # Round coordinates and number ids: both depend on the processor's last digits. Text stays.
     svg = _TAG.sub(lambda tag: _FRACTION.sub(_rounded, tag[0]), written.getvalue())
     names = dict.fromkeys(found[1] for found in _ID.finditer(svg))
     numbers = {name: f"e{number}" for number, name in enumerate(names)}
     svg = _ID.sub(lambda found: f' id="{numbers[found[1]]}"', svg)
     return _REFERENCE.sub(lambda found: found[1] + numbers.get(found[2], found[2]), svg)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out, and no more when it is drawn: ``savefig`` would draw it twice for that."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    engine, canvas, dpi = figure.get_layout_engine(), figure.canvas, figure.dpi
+    if engine is None:
+        return
+    figure.dpi = FigureCanvasSVG.fixed_dpi
+    FigureCanvasSVG(figure)  # the figure's canvas from now on: texts have an SVG's size
+    engine.execute(figure)
+    figure.set_canvas(canvas)
+    figure.dpi = dpi
+    figure.set_layout_engine(None)  # with the settings of to_svg, this is none
 
 
 def on_white(svg: str) -> str:
