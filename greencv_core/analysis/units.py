@@ -9,6 +9,7 @@ Runs of one block of the plan (every condition once) are compared with each othe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,16 @@ def mark_units(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(**{SESSION: sessions.to_numpy(), BLOCK: blocks.to_numpy()})
 
 
+def marked_columns(runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Return some columns of the runs, with the condition, session and block of each.
+
+    To divide all columns of a runs table into groups takes longer than to compare these.
+    """
+    marked = mark_units(runs)
+    names = dict.fromkeys([*columns, *CONDITION, SESSION, BLOCK])
+    return marked[[name for name in names if name in marked]]
+
+
 def _blocks(runs: pd.DataFrame) -> pd.Series:
     """Return a number for each run's block, the same wherever it is met; alone without a block.
 
@@ -108,7 +119,7 @@ def units(part: pd.DataFrame, value: str) -> pd.Series:
 
     Runs without the value are left out; runs of unknown sessions count as one session.
     """
-    part = mark_units(part).dropna(subset=[value])
+    part = _marked_values(part, value)
     sessions = part[SESSION].fillna("").astype(str)
     if sessions.nunique() > 1:
         return part[value].astype(float).groupby(sessions.rename("session"), sort=False).mean()
@@ -121,8 +132,13 @@ def run_units(part: pd.DataFrame, value: str) -> pd.Series:
     These are the units of correctness: the state of a machine moves energy and time, and not what a
     training learns.
     """
-    part = mark_units(part).dropna(subset=[value])
+    part = _marked_values(part, value)
     return part[value].astype(float).groupby(part[BLOCK].rename("block"), sort=False).mean()
+
+
+def _marked_values(part: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Return the runs that have the value, with it, session and block: a copy of few columns."""
+    return mark_units(part)[[value, SESSION, BLOCK]].dropna(subset=[value])
 
 
 def log_units(part: pd.DataFrame, value: str) -> pd.Series:
@@ -140,7 +156,8 @@ def log_units(part: pd.DataFrame, value: str) -> pd.Series:
             f"{condition_name(levels)} has {quantity(value)} of zero or below, which has no "
             "logarithm"
         )
-    return units(part.assign(**{value: np.log(part[value].astype(float))}), value)
+    known = _marked_values(part, value)
+    return units(known.assign(**{value: np.log(known[value].astype(float))}), value)
 
 
 def contrast(a: pd.Series, b: pd.Series, extra_variance: float = 0.0) -> Contrast:

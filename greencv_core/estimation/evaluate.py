@@ -33,7 +33,7 @@ from greencv_core.estimation.trajectory import (
     Oracle,
     Trajectory,
 )
-from greencv_core.utils.answers import remembered
+from greencv_core.utils.answers import Hashed, remembered
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.interpreters import children_isolated
 from greencv_core.utils.text import listed, number, percent
@@ -267,9 +267,8 @@ def score(
     # Other methods may change without a change of this package.
     answer = _answers if ours else inspect.unwrap(_answers)
     together = _TOGETHER if ours and set(oracle) <= set(_TOGETHER) else tuple(oracle)
-    parts = [
-        answer(trajectories, kind, together, tuple(shares), dict(methods)) for kind in held_out
-    ]
+    hashed = Hashed(trajectories)
+    parts = [answer(hashed, kind, together, tuple(shares), dict(methods)) for kind in held_out]
     parts = [part[part["oracle"].isin(oracle)] for part in parts if len(part)]
     if not parts:
         raise NotEnoughDataError("all trainings are alike in what would be held out")
@@ -278,14 +277,14 @@ def score(
 
 @remembered
 def _answers(
-    trajectories: Sequence[Trajectory],
+    hashed: Hashed[Sequence[Trajectory]],
     kind: HeldOut,
     modes: Sequence[OracleMode],
     shares: Sequence[float],
     methods: Mapping[str, Callable[[], Estimator]],
 ) -> pd.DataFrame:
     """Return the answers of :class:`Scores` about trainings in which ``kind`` is new."""
-    score_fold = joblib.delayed(_score_fold)
+    trajectories, score_fold = hashed.value, joblib.delayed(_score_fold)
     with children_isolated():
         parts = joblib.Parallel(n_jobs=-1 if len(trajectories) >= PARALLEL_FROM else 1)(
             score_fold(trajectories, fold, kind, modes, shares, methods)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import filelock
 import platformdirs
@@ -28,12 +28,38 @@ from greencv_core.utils.files import write_atomically
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = (
     "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "joblib", "matplotlib", "seaborn",
 )  # fmt: skip
 KEPT_DAYS = 30
 """How long an answer that nothing asks for is kept."""
+
+
+class Hashed(Generic[T]):
+    """An argument of several questions, whose content is hashed once.
+
+    It must not be changed. Without a hash, no answer about it is kept.
+    """
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self._hash = _hash(value)
+
+    def __getstate__(self) -> str:
+        if self._hash is None:
+            raise pickle.PicklingError("its content has no hash")
+        return self._hash
+
+
+def _hash(value: object) -> str | None:
+    """Return a hash of the content; None if it has none."""
+    import joblib
+
+    with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
+        return str(joblib.hash(value, hash_name="sha1"))
+    return None
 
 
 def remembered(function: Callable[P, R]) -> Callable[P, R]:
@@ -45,16 +71,10 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def answer(*arguments: P.args, **options: P.kwargs) -> R:
-        import joblib
-
-        if _file_states() != _loaded:
+        asked = _hash([arguments, options]) if _file_states() == _loaded else None
+        if asked is None:  # there is no key to find it by
             return function(*arguments, **options)
-        name = f"{function.__module__}.{function.__qualname__}"
-        try:
-            asked = joblib.hash([arguments, options], hash_name="sha1")
-        except (pickle.PicklingError, TypeError, AttributeError):  # there is no key to find it by
-            return function(*arguments, **options)
-        key = digest([name, asked])
+        key = digest([f"{function.__module__}.{function.__qualname__}", asked])
         path = _folder() / f"{key[:32]}.pickle"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,9 +21,11 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+import platformdirs
 from filelock import FileLock
 
 from greencv_core.utils.errors import GreencvError, NotEnoughDataError
+from greencv_core.utils.intact import IntactFiles
 from greencv_core.utils.secrets import without_secrets
 
 VARIABLE = "GREENCV_DATA"
@@ -110,7 +112,7 @@ def import_pooch() -> Any:
 
 def user_cache() -> Path:
     """Return this user's cache folder for all downloads."""
-    return Path(import_pooch().os_cache("greencv"))
+    return Path(platformdirs.user_cache_dir("greencv"))
 
 
 def fetch(release: Release, progress: Progress | None = None) -> Fetched:
@@ -165,14 +167,12 @@ def _read_folder(release: Release, folder: Path) -> Fetched:
             f"{release.title} from {release.base_url}"
         )
 
-    def check(path: str) -> Path | str:
-        file = folder / layout(path)
+    def reason(path: str, file: Path) -> str:
         if not file.is_file():
             return f"{path}: missing in the folder that {release.variable} names"
-        intact = _is_intact(file, release.hashes[path])
-        return file if intact else _wrong_hash(path, "this copy", release)
+        return _wrong_hash(path, "this copy", release)
 
-    return _fetched(release, _map(check, list(release.hashes)))
+    return _fetched(release, _intact_files(release, lambda path: folder / layout(path), reason))
 
 
 def _download(
@@ -180,11 +180,7 @@ def _download(
 ) -> Fetched:
     folder = user_cache() / release.name
 
-    def find_cached(path: str) -> Path | str:
-        file = folder / path
-        return file if _is_intact(file, release.hashes[path]) else ""
-
-    results = _map(find_cached, list(release.hashes))
+    results = _intact_files(release, lambda path: folder / path, lambda path, file: "")
     missing = [path for path, found in results.items() if not found]
     if not missing:
         return _fetched(release, results)
@@ -342,9 +338,30 @@ def _wrong_hash(path: str, copy: str, release: Release) -> str:
     return f"{path}: {copy} is not the published file (its {kind} differs)"
 
 
-def _is_intact(file: Path, known_hash: str | None) -> bool:
-    """Return whether a file can be read and has its hash."""
+def _intact_files(
+    release: Release, place: Callable[[str], Path], otherwise: Callable[[str, Path], str]
+) -> dict[str, Path | str]:
+    """Return the local path of each file that can be read and has its hash, else a text."""
+    known = IntactFiles()
+
+    def check(path: str) -> Path | str:
+        file = place(path)
+        intact = _is_intact(file, release.hashes[path], known)
+        return file if intact else otherwise(path, file)
+
+    results = _map(check, list(release.hashes))
+    known.keep()
+    return results
+
+
+def _is_intact(file: Path, known_hash: str | None, known: IntactFiles) -> bool:
     try:
-        return file.is_file() and import_pooch().hashes.hash_matches(file, known_hash)
+        if known_hash is None:
+            return file.is_file()
+        return file.is_file() and known.check(file, known_hash, _has_hash)
     except OSError:
         return False
+
+
+def _has_hash(file: Path, known_hash: str) -> bool:
+    return bool(import_pooch().hashes.hash_matches(file, known_hash))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from greencv_core.utils import answers
-from greencv_core.utils.answers import remembered
+from greencv_core.utils.answers import Hashed, remembered
 from tests.conftest import python
 
 asked = []
@@ -55,6 +55,28 @@ def test_another_content_is_another_question(change):
     table = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
     total(table, "one")
     total(change(table), "one")
+    assert asked == ["one", "one"]
+
+
+@remembered
+def total_of(hashed, name):
+    asked.append(name)
+    return hashed.value["a"].sum()
+
+
+def test_an_argument_that_is_hashed_once_is_found_by_its_content():
+    table = pd.DataFrame({"a": [1.0, 2.0]})
+    hashed = Hashed(table)
+    assert [total_of(hashed, name) for name in ("one", "two")] == [3.0, 3.0]
+    assert total_of(Hashed(table.copy()), "two") == 3.0
+    assert asked == ["one", "two"]
+    assert total_of(Hashed(table + 1), "two") == 5.0
+    assert asked == ["one", "two", "two"]
+
+
+def test_an_argument_without_a_hash_has_no_answer_that_is_kept():
+    hashed = Hashed({"a": np.ones(2), "b": lambda: None})
+    assert total_of(hashed, "one") == total_of(hashed, "one") == 2.0
     assert asked == ["one", "one"]
 
 
@@ -154,7 +176,7 @@ def test_another_process_finds_the_answer_and_waits_for_it(tmp_path):
     code = (
         "import sys, time\n"
         "import pandas as pd\n"
-        "from greencv_core.utils.answers import remembered\n"
+        "from greencv_core.utils.answers import Hashed, remembered\n"
         "@remembered\n"
         "def slow(table):\n"
         "    print('asked', flush=True)\n"

@@ -15,6 +15,7 @@ from statsmodels.stats.power import TTestIndPower
 from greencv_core.analysis.choice.savings import Saving, best_against_worst
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, attempt
 from greencv_core.analysis.selection import CONDITION, condition_name, find_outliers
+from greencv_core.analysis.units import mark_units
 from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import count, left_out_clause, percent, quantity
 
@@ -130,6 +131,7 @@ def leave_one_repetition_out(
     repetitions = sorted(runs["repetition"].unique())
     if len(repetitions) < 2:
         raise NotEnoughDataError("with one repetition none can be left out")
+    runs = mark_units(runs)  # without a repetition, sessions would seem to end in its place
     whole = headline(runs)
     rows = []
     for repetition in repetitions:
@@ -180,7 +182,7 @@ def specification_curve(
     left_out: dict[str, None] = {}
     unanswered = 0
     for energy, table in energies.items():
-        known = table.dropna(subset=["energy_j_per_image"])
+        known = mark_units(table).dropna(subset=["energy_j_per_image"])
         selections = {
             "all": known,
             "without outliers": find_outliers(known).kept,

@@ -14,7 +14,7 @@ from statsmodels.stats.libqsturng import qsturng
 
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError
 from greencv_core.analysis.selection import CONDITION, condition_name, groups_but, runs_of
-from greencv_core.analysis.units import Contrast, contrast, log_units, mark_units
+from greencv_core.analysis.units import Contrast, contrast, log_units, mark_units, marked_columns
 from greencv_core.utils.text import F1_DECIMALS, count, left_out_clause, percent, quantity
 
 MOST_FOR_THE_RANGE = 200
@@ -230,7 +230,7 @@ def _groups(
     runs: pd.DataFrame, by: str | Sequence[str], value: str, correctness: str
 ) -> list[_Group]:
     columns = [by] if isinstance(by, str) else list(by)
-    known = mark_units(runs).dropna(subset=[value])
+    known = marked_columns(runs, [*columns, value, correctness]).dropna(subset=[value])
     groups = [
         _Group.of(dict(zip(columns, key, strict=True)), part, value, correctness)
         for key, part in known.groupby(columns, sort=False, observed=True)

@@ -15,7 +15,7 @@ from statsmodels.stats.oneway import anova_oneway
 from greencv_core.analysis.bootstrap import SEED
 from greencv_core.analysis.comparison.pairwise import compared_pairs, holm, t_tests
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, Unavailable, Values, attempt
-from greencv_core.analysis.units import mark_units, run_units, units
+from greencv_core.analysis.units import marked_columns, run_units, units
 from greencv_core.utils.text import (
     as_opening,
     count,
@@ -192,7 +192,7 @@ def compare(runs: pd.DataFrame, value: str, by: str, *, pairs: bool = True) -> C
     """
     every = {
         str(name): part.dropna(subset=[value])
-        for name, part in mark_units(runs).groupby(by, sort=False, observed=True)
+        for name, part in marked_columns(runs, [by, value]).groupby(by, sort=False, observed=True)
     }
     parts = {name: part for name, part in every.items() if len(part) >= FEWEST_RUNS}
     if len(parts) < 2:
@@ -261,7 +261,9 @@ def compare_each(
     """
     every = {
         str(name): attempt(compare, part, value, by, pairs=pairs)
-        for name, part in mark_units(runs).groupby(within, sort=False, observed=True)
+        for name, part in marked_columns(runs, [within, by, value]).groupby(
+            within, sort=False, observed=True
+        )
     }
     answered = {name: c for name, c in every.items() if isinstance(c, Comparison)}
     if len(answered) < 2:
