@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,13 @@ _UNUSED = (
 """Large files in ``_static`` that no page loads; pages load MathJax as ``tex-chtml.js``."""
 _TARGETS = (("std", "labels"), ("std", "anonlabels"), ("std", "objects"), ("py", "objects"))
 """Domains of Sphinx, and what each has that pages link to."""
+_SAFE = ("sphinx-mathjax-offline", "sphinx_jupyterbook_latex", "sphinx_multitoc_numbering")
+"""Extensions that keep nothing while pages are read: they copy files, or number the whole book."""
+_API_LOADS = (
+    "greencv_core.estimation.evaluate", "greencv_core.report.book.build",
+    "greencv_core.report.pages.decision", "greencv_core.run.estimate",
+)  # fmt: skip
+"""Modules of the API reference that load the large libraries."""
 _ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
 _SEARCH_SCRIPTS = re.compile(
     r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
@@ -41,7 +51,11 @@ _PARAMETERS = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*</dd>\s*)+)</d
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the handlers with Sphinx."""
+    """Register the handlers with Sphinx, and let it work with all processors."""
+    if sys.platform == "linux":  # Apple's frameworks do not survive a fork
+        app.parallel = 2 * (os.cpu_count() or 1)
+    app.connect("builder-inited", _declare_safe)
+    app.connect("env-before-read-docs", _share_out)
     app.connect("autodoc-process-docstring", _mark_as_prose, priority=_BEFORE_NAPOLEON)
     app.connect("env-updated", _pages_with_links)
     app.connect("html-collect-pages", _add_run_pages)
@@ -49,6 +63,27 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", _correct_page, priority=_AFTER_OTHERS)
     app.connect("build-finished", _remove_unused, priority=_AFTER_OTHERS)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _declare_safe(app: Sphinx) -> None:
+    """Declare extensions safe to run in several processes that do not say whether they are."""
+    for name in _SAFE:
+        if name in app.extensions:
+            app.extensions[name].parallel_read_safe = True
+
+
+def _share_out(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Put pages of one kind apart: consecutive ones go to one process.
+
+    Those of the API reference take ten times as long as others, and what they import is loaded
+    before the processes are forked.
+    """
+    docnames[:] = [
+        name for start in range(app.parallel) for name in docnames[start :: app.parallel]
+    ]
+    if step > 1 and any(name.startswith("book/api/") for name in docnames):
+        for module in _API_LOADS:
+            importlib.import_module(module)
 
 
 def _mark_as_prose(
