@@ -78,9 +78,8 @@ def _share_out(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     Those of the API reference take ten times as long as others, and what they import is loaded
     before the processes are forked.
     """
-    docnames[:] = [
-        name for start in range(app.parallel) for name in docnames[start :: app.parallel]
-    ]
+    step = app.parallel
+    docnames[:] = [name for start in range(step) for name in docnames[start::step]]
     if step > 1 and any(name.startswith("book/api/") for name in docnames):
         for module in _API_LOADS:
             importlib.import_module(module)
