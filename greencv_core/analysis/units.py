@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from greencv_core.analysis.result import CONFIDENCE, NotEnoughDataError, Values
@@ -119,11 +121,7 @@ def units(part: pd.DataFrame, value: str) -> pd.Series:
 
     Runs without the value are left out; runs of unknown sessions count as one session.
     """
-    part = _marked_values(part, value)
-    sessions = part[SESSION].fillna("").astype(str)
-    if sessions.nunique() > 1:
-        return part[value].astype(float).groupby(sessions.rename("session"), sort=False).mean()
-    return run_units(part, value)
+    return _units(mark_units(part), value, part[value].to_numpy(dtype=float))
 
 
 def run_units(part: pd.DataFrame, value: str) -> pd.Series:
@@ -132,13 +130,9 @@ def run_units(part: pd.DataFrame, value: str) -> pd.Series:
     These are the units of correctness: the state of a machine moves energy and time, and not what a
     training learns.
     """
-    part = _marked_values(part, value)
-    return part[value].astype(float).groupby(part[BLOCK].rename("block"), sort=False).mean()
-
-
-def _marked_values(part: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return the runs that have the value, with it, session and block: a copy of few columns."""
-    return mark_units(part)[[value, SESSION, BLOCK]].dropna(subset=[value])
+    values = part[value].to_numpy(dtype=float)
+    known = ~np.isnan(values)
+    return _means(values[known], mark_units(part)[BLOCK].to_numpy()[known], value, "block")
 
 
 def log_units(part: pd.DataFrame, value: str) -> pd.Series:
@@ -149,15 +143,30 @@ def log_units(part: pd.DataFrame, value: str) -> pd.Series:
     NotEnoughDataError
         A value is not above 0.
     """
-    part = mark_units(part)
-    if not (part[value].dropna() > 0).all():
+    values = part[value].to_numpy(dtype=float)
+    if (values <= 0).any():
         levels = [part[column].iloc[0] for column in CONDITION if column in part]
         raise NotEnoughDataError(
             f"{condition_name(levels)} has {quantity(value)} of zero or below, which has no "
             "logarithm"
         )
-    known = _marked_values(part, value)
-    return units(known.assign(**{value: np.log(known[value].astype(float))}), value)
+    return _units(mark_units(part), value, np.log(values))
+
+
+def _units(marked: pd.DataFrame, value: str, values: Values) -> pd.Series:
+    known = ~np.isnan(values)
+    sessions = marked[SESSION][known]
+    if sessions.nunique(dropna=False) > 1:  # which is quicker to know than their names
+        names = sessions.fillna("").astype(str)
+        if names.nunique() > 1:
+            return _means(values[known], names.to_numpy(), value, "session")
+    return _means(values[known], marked[BLOCK].to_numpy()[known], value, "block")
+
+
+def _means(values: Values, names: NDArray[Any], value: str, unit: str) -> pd.Series:
+    """Return the mean of the values of each name, in the order of their first."""
+    named = pd.Series(names, name=unit)
+    return pd.Series(values, name=value).groupby(named, sort=False).mean()
 
 
 def contrast(a: pd.Series, b: pd.Series, extra_variance: float = 0.0) -> Contrast:
