@@ -24,7 +24,6 @@ import pandas as pd
 from greencv_core.estimation.trajectory import Trajectory
 from greencv_core.published.card import Card
 from greencv_core.utils.answers import remembered
-from greencv_core.utils.digest import digest, file_parts
 from greencv_core.utils.downloads import (
     DataUnavailableError,
     Fetched,
@@ -35,6 +34,7 @@ from greencv_core.utils.downloads import (
     summarise_problems,
 )
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.intact import files_digest
 
 DATA_SETS = (
     "seaa2023",
@@ -129,7 +129,7 @@ def runs_from_files(name: str, fetched: Fetched) -> pd.DataFrame:
         reasons = [problem for problem in fetched.problems if problem.startswith(missing)]
         raise DataUnavailableError("\n".join(reasons))
     files = {path: fetched.files[path] for path in adapter.NEEDED}
-    return _published_runs(name, files, digest(file_parts(files.values())))
+    return _published_runs(name, files, files_digest(files.values()))
 
 
 @remembered
@@ -160,7 +160,7 @@ def published_trajectories(name: str, progress: Progress | None = None) -> list[
         raise BadInputError(f"{name}: the files of this data set hold no trajectories")
     fetched = fetch(adapter.RELEASE, progress)
     files = dict(fetched.files)
-    found = _published_trajectories(name, files, digest(file_parts(files.values())))
+    found = _published_trajectories(name, files, files_digest(files.values()))
     if not found:
         lines = (f"{name}: no log of a training can be read", *summarise_problems(fetched.problems))
         raise DataUnavailableError("\n".join(lines))

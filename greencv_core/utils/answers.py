@@ -95,6 +95,12 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
     return answer
 
 
+def prepare() -> None:
+    """Do now what the first question would, for all forks of this process."""
+    with contextlib.suppress(OSError):
+        _folder()
+
+
 @functools.cache
 def _folder() -> Path:
     """Return the folder with this code's answers; delete what nothing has asked for."""

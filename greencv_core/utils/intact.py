@@ -1,4 +1,4 @@
-"""Files that were found to have their hash, and are read again only if they may have changed.
+"""Hashes of files, which are read again only if they may have changed.
 
 A file is known by its size, its inode and the times of its last change. No program can set the
 second of these times (``ctime``), so a change is noticed even if the size and the other time are
@@ -9,15 +9,17 @@ remembered, as clocks are coarse.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import platformdirs
 
+from greencv_core.utils.digest import digest
 from greencv_core.utils.files import write_atomically
 
 SETTLED_AFTER_S = 2.0
@@ -25,8 +27,8 @@ SETTLED_AFTER_S = 2.0
 _HAS_CHANGE_TIME = os.name == "posix"
 
 
-class _State(NamedTuple):
-    known_hash: str
+class _Known(NamedTuple):
+    hash: str
     size: int
     inode: int
     modified_ns: int
@@ -34,30 +36,46 @@ class _State(NamedTuple):
 
 
 class IntactFiles:
-    """The files found intact so far, by any process of this user."""
+    """The files whose hash is known so far, to any process of this user."""
 
     def __init__(self) -> None:
         self._path = Path(platformdirs.user_cache_dir("greencv")) / "intact.json"
         self._known = self._read()
-        self._found: dict[str, _State] = {}
+        self._found: dict[str, _Known] = {}
 
     def check(self, file: Path, known_hash: str, matches: Callable[[Path, str], bool]) -> bool:
         """Return whether a file has a hash; ``matches`` reads it if that is not known.
 
         :class:`OSError` is raised if the file cannot be read.
         """
-        about, now_ns = file.stat(), time.time_ns()
-        state = _State(
-            known_hash, about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns
-        )
-        name = os.path.abspath(file)
-        if self._known.get(name) == state and os.access(file, os.R_OK):
+        about, read_ns = file.stat(), time.time_ns()
+        # Of one file, several kinds of hash may be known.
+        name = f"{known_hash.rpartition(':')[0]}:{os.path.abspath(file)}"
+        if self._recall(name, about) == known_hash and os.access(file, os.R_OK):
             return True
-        if not matches(file, known_hash):
-            return False
-        if _HAS_CHANGE_TIME and state.changed_ns < now_ns - int(1e9 * SETTLED_AFTER_S):
-            self._found[name] = state
-        return True
+        intact = matches(file, known_hash)
+        if intact:
+            self._remember(name, known_hash, about, read_ns)
+        return intact
+
+    def sha256(self, file: Path) -> str:
+        """Return the SHA-256 of a file; raise :class:`OSError` if it cannot be read."""
+        about, read_ns = file.stat(), time.time_ns()
+        name = f":{os.path.abspath(file)}"
+        found = self._recall(name, about)
+        if not found:
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._remember(name, found, about, read_ns)
+        return found
+
+    def _recall(self, name: str, about: os.stat_result) -> str:
+        known = self._known.get(name)
+        return known.hash if known and known[1:] == _state(about) else ""
+
+    def _remember(self, name: str, found: str, about: os.stat_result, read_ns: int) -> None:
+        if _HAS_CHANGE_TIME and about.st_ctime_ns < read_ns - int(1e9 * SETTLED_AFTER_S):
+            self._found[name] = _Known(found, *_state(about))
 
     def keep(self) -> None:
         """Let other processes know what this one found."""
@@ -68,8 +86,20 @@ class IntactFiles:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._path, lambda file: file.write(json.dumps(known).encode()))
 
-    def _read(self) -> dict[str, _State]:
+    def _read(self) -> dict[str, _Known]:
         with contextlib.suppress(Exception):  # any defect of a cache has the same remedy
             content = json.loads(self._path.read_bytes())
-            return {name: _State(*state) for name, state in content.items()}
+            return {name: _Known(*known) for name, known in content.items()}
         return {}
+
+
+def _state(about: os.stat_result) -> tuple[int, int, int, int]:
+    return about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """Return a digest of the paths and the contents of those files that exist."""
+    known = IntactFiles()
+    parts = [text for file in files if file.is_file() for text in (str(file), known.sha256(file))]
+    known.keep()
+    return digest(parts)

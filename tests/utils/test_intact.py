@@ -7,7 +7,7 @@ import time
 import pytest
 
 from greencv_core.utils import intact
-from greencv_core.utils.intact import IntactFiles
+from greencv_core.utils.intact import IntactFiles, files_digest
 
 
 def sha256(content):
@@ -102,3 +102,30 @@ def test_a_file_that_cannot_be_read_any_more_is_not_intact(file):
     file.unlink()
     with pytest.raises(FileNotFoundError):
         check(file)
+
+
+def test_a_digest_of_files_follows_their_content(file):
+    other = file.with_name("other.csv")
+    other.write_bytes(b"other")
+    time.sleep(0.1)
+    first = files_digest([file, other])
+    assert files_digest([file, other]) == first != files_digest([other, file])
+    before = file.stat()
+    file.write_bytes(b"abd")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = files_digest([file, other])
+    assert changed != first
+    file.write_bytes(b"abc")
+    assert files_digest([file, other]) == first
+    other.unlink()
+    assert files_digest([file, other]) == files_digest([file])
+
+
+def test_a_hash_that_was_computed_is_known_when_it_is_checked(file):
+    files_digest([file])
+    assert check(file) == (True, False)
+    known = IntactFiles()
+    known.check(file, "md5:" + hashlib.md5(b"abc").hexdigest(), lambda *_: True)
+    known.keep()
+    assert IntactFiles().sha256(file) == sha256(b"abc")
+    assert check(file) == (True, False)

@@ -33,9 +33,9 @@ from greencv_core.published.seaa2023.runs import (
 )
 from greencv_core.published.seaa2023.segmentation import estimate_period, find_step
 from greencv_core.utils.answers import remembered
-from greencv_core.utils.digest import digest, file_parts
 from greencv_core.utils.energy import J_PER_KWH
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.intact import files_digest
 from greencv_core.utils.text import count
 
 TRIMMED_LINES = 3
@@ -124,7 +124,7 @@ def raw_runs(files: Mapping[str, Path]) -> RawRuns:
     Runs without a readable GPU log are left out; the processor's log is optional. Without the file
     of metrics, epochs and correctness are NaN.
     """
-    return _raw_runs(dict(files), digest(file_parts(files.values())))
+    return _raw_runs(dict(files), files_digest(files.values()))
 
 
 @remembered
@@ -161,7 +161,7 @@ def epochs_from_logs(files: Mapping[str, Path], raw: RawRuns) -> pd.DataFrame:
         quiet_s (time without work in the second stage), after_s (of it, at the log's end) and
         fine_tuning_epochs, which is NaN if the rhythm is too weak or the end is unknown.
     """
-    return _epochs_from_logs(dict(files), raw, digest(file_parts(files.values())))
+    return _epochs_from_logs(dict(files), raw, files_digest(files.values()))
 
 
 @remembered

@@ -21,7 +21,7 @@ from greencv_core.published.seaa2023.reanalysis import (
     Reanalysis,
 )
 from greencv_core.utils.answers import remembered
-from greencv_core.utils.digest import digest, file_parts
+from greencv_core.utils.intact import files_digest
 from greencv_core.utils.text import listed, number, percent
 
 EVERY_S = (1, 2, 5, 10)
@@ -84,7 +84,7 @@ def thinning(reanalysis: Reanalysis) -> Thinning:
         raise NotEnoughDataError("no raw log could be read")
     pairs = [pair for pair in log_pairs(reanalysis.files) if pair.run_id in known]
     logs = [pair.gpu for pair in pairs if pair.gpu is not None]
-    energies = _energies_of(pairs, digest(file_parts(logs)))
+    energies = _energies_of(pairs, files_digest(logs))
     rows = [_headlines(reanalysis, energies, every_s) for every_s in EVERY_S]
     return Thinning(pd.DataFrame(rows), len(energies))
 

@@ -32,6 +32,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from greencv_core.report import pages
+from greencv_core.utils import answers
 from greencv_core.utils.interpreters import collect_garbage_rarely
 
 PRELOADED = (
@@ -218,6 +219,7 @@ def main() -> int:
     write_kernel_spec(Path(os.environ["JUPYTER_DATA_DIR"], "kernels", "python3"))
     for name in PRELOADED if len(order["jobs"]) > 1 else ():  # one loads only what it needs
         importlib.import_module(name)
+    answers.prepare()
     collect_garbage_rarely()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that they share
     context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
