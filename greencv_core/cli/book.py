@@ -11,6 +11,7 @@ from rich.markup import escape
 from greencv_core.cli.console import StoreOption, err, open_store, print_note, warn
 from greencv_core.cli.run import exit_code, train_study
 from greencv_core.utils.errors import BadInputError, GreencvError
+from greencv_core.utils.interpreters import collect_garbage_rarely
 
 if TYPE_CHECKING:
     from greencv_core.run.collect import Outcome
@@ -44,6 +45,7 @@ def book(
 
     Only what changed since the last time is repeated.
     """
+    collect_garbage_rarely()
     from greencv_core.records.backends.bundle import is_bundle
 
     if runs is not None:

@@ -342,16 +342,18 @@ def _intact_files(
     release: Release, place: Callable[[str], Path], otherwise: Callable[[str, Path], str]
 ) -> dict[str, Path | str]:
     """Return the local path of each file that can be read and has its hash, else a text."""
-    known = IntactFiles()
+    known, files = IntactFiles(), {path: place(path) for path in release.hashes}
 
     def check(path: str) -> Path | str:
-        file = place(path)
-        intact = _is_intact(file, release.hashes[path], known)
-        return file if intact else otherwise(path, file)
+        intact = _is_intact(files[path], release.hashes[path], known)
+        return files[path] if intact else otherwise(path, files[path])
 
-    results = _map(check, list(release.hashes))
+    # Threads are for those that must be read.
+    seen = {path for path, known_hash in release.hashes.items()
+            if known_hash and known.is_known(files[path], known_hash)}  # fmt: skip
+    checked = _map(check, [path for path in files if path not in seen])
     known.keep()
-    return results
+    return {path: checked.get(path, file) for path, file in files.items()}
 
 
 def _is_intact(file: Path, known_hash: str | None, known: IntactFiles) -> bool:

@@ -43,25 +43,31 @@ class IntactFiles:
         self._known = self._read()
         self._found: dict[str, _Known] = {}
 
+    def is_known(self, file: Path, known_hash: str) -> bool:
+        """Return whether a file is known to have a hash and can be read."""
+        try:
+            known = self._recall(_name(file, known_hash), file.stat()) == known_hash
+        except OSError:
+            return False
+        return known and os.access(file, os.R_OK)
+
     def check(self, file: Path, known_hash: str, matches: Callable[[Path, str], bool]) -> bool:
         """Return whether a file has a hash; ``matches`` reads it if that is not known.
 
         :class:`OSError` is raised if the file cannot be read.
         """
-        about, read_ns = file.stat(), time.time_ns()
-        # Of one file, several kinds of hash may be known.
-        name = f"{known_hash.rpartition(':')[0]}:{os.path.abspath(file)}"
-        if self._recall(name, about) == known_hash and os.access(file, os.R_OK):
+        if self.is_known(file, known_hash):
             return True
+        about, read_ns = file.stat(), time.time_ns()
         intact = matches(file, known_hash)
         if intact:
-            self._remember(name, known_hash, about, read_ns)
+            self._remember(_name(file, known_hash), known_hash, about, read_ns)
         return intact
 
     def sha256(self, file: Path) -> str:
         """Return the SHA-256 of a file; raise :class:`OSError` if it cannot be read."""
         about, read_ns = file.stat(), time.time_ns()
-        name = f":{os.path.abspath(file)}"
+        name = _name(file)
         found = self._recall(name, about)
         if not found:
             with file.open("rb") as stream:
@@ -91,6 +97,11 @@ class IntactFiles:
             content = json.loads(self._path.read_bytes())
             return {name: _Known(*known) for name, known in content.items()}
         return {}
+
+
+def _name(file: Path, known_hash: str = "") -> str:
+    """Return the key of a file; of one file, hashes of several kinds may be known."""
+    return f"{known_hash.rpartition(':')[0]}:{os.path.abspath(file)}"
 
 
 def _state(about: os.stat_result) -> tuple[int, int, int, int]:
