@@ -1,9 +1,8 @@
 """Hashes of files, which are read again only if they may have changed.
 
-A file is known by its size, its inode and the times of its last change. No program can set the
-second of these times (``ctime``), so a change is noticed even if the size and the other time are
-restored; git trusts its index in the same way. What was written just before it was read is not
-remembered, as clocks are coarse.
+A file is known by its size, its inode and two times of its last change, as in git's index. No
+program can set the second time (``ctime``). So a change is noticed even if the size and the first
+time are restored. A file that was written just before is read again, as clocks are coarse.
 """
 
 from __future__ import annotations
