@@ -43,7 +43,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def _lay_out(figure: Figure) -> None:
-    """Lay a figure out, and no more when it is drawn: ``savefig`` would draw it twice for that."""
+    """Give a figure its layout once; to find it, ``savefig`` would draw each figure twice."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     engine, canvas, dpi = figure.get_layout_engine(), figure.canvas, figure.dpi
