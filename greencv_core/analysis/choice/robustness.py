@@ -15,7 +15,7 @@ from statsmodels.stats.power import TTestIndPower
 from greencv_core.analysis.choice.savings import Saving, best_against_worst
 from greencv_core.analysis.result import ALPHA, NotEnoughDataError, attempt
 from greencv_core.analysis.selection import CONDITION, condition_name, find_outliers
-from greencv_core.analysis.units import mark_units
+from greencv_core.analysis.units import mark_units, marked_columns
 from greencv_core.utils.energy import COMPONENTS
 from greencv_core.utils.text import count, left_out_clause, percent, quantity
 
@@ -178,11 +178,14 @@ def specification_curve(
     Choices are the definition of energy (``energies`` as :func:`energy_definitions` returns them)
     and the runs (all, without outliers, or without disturbed ones).
     """
+    columns = [by] if isinstance(by, str) else by
     rows: list[dict[str, object]] = []
     left_out: dict[str, None] = {}
     unanswered = 0
     for energy, table in energies.items():
-        known = mark_units(table).dropna(subset=["energy_j_per_image"])
+        # Without some runs, sessions would seem to end in their place.
+        marked = marked_columns(table, ["energy_j_per_image", correctness, "disturbed", *columns])
+        known = marked.dropna(subset=["energy_j_per_image"])
         selections = {
             "all": known,
             "without outliers": find_outliers(known).kept,
