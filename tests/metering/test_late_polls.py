@@ -157,5 +157,5 @@ def test_windows_in_a_row_learn_the_cycle_from_one_another(clock, jitter_s):
         assert np.max(off[of_card]) < 5
         # Whether the first value comes from the refresh that was just due is found out at once,
         # and the cycle is never lost.
-        assert np.mean(width[of_card] > 0.02) < 0.003
+        assert np.mean(width[of_card] > 0.02) < 0.002
         assert np.median(width[of_card]) < 0.002

@@ -176,7 +176,7 @@ def test_another_process_finds_the_answer_and_waits_for_it(tmp_path):
     code = (
         "import sys, time\n"
         "import pandas as pd\n"
-        "from greencv_core.utils.answers import Hashed, remembered\n"
+        "from greencv_core.utils.answers import remembered\n"
         "@remembered\n"
         "def slow(table):\n"
         "    print('asked', flush=True)\n"
