@@ -27,8 +27,9 @@ from filelock import FileLock
 
 from greencv_core.datasets.raw import Pool
 from greencv_core.datasets.torchvision_sets import TorchvisionSet
-from greencv_core.utils.downloads import data_location, user_cache
+from greencv_core.utils.downloads import data_location
 from greencv_core.utils.errors import BadInputError
+from greencv_core.utils.paths import user_cache
 from greencv_core.utils.secrets import without_secrets
 from greencv_core.utils.text import one_line
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import platformdirs
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -34,6 +33,7 @@ from greencv_core.records.columns import RUNS_COLUMNS
 from greencv_core.records.store import Damaged, Store
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.interpreters import children_isolated
+from greencv_core.utils.paths import user_cache
 
 CHUNK = 1000
 """Records that a process reads at a time."""
@@ -103,7 +103,7 @@ def _runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
 def _cache_file(source: Store) -> Path:
     key = [source.identity, record.SCHEMA_VERSION, _code_digest()]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    return Path(platformdirs.user_cache_dir("greencv")) / "runs" / f"{name}.parquet"
+    return user_cache() / "runs" / f"{name}.parquet"
 
 
 @functools.cache

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import filelock
-import platformdirs
 
 from greencv_core.utils.digest import code_parts, digest
 from greencv_core.utils.files import write_atomically
+from greencv_core.utils.paths import user_cache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,7 +106,7 @@ def _folder() -> Path:
     """Return the folder with this code's answers; delete what nothing has asked for."""
     versions = [metadata.version(name) for name in PACKAGES]
     code = digest([sys.version, platform.platform(), *versions, *code_parts(PACKAGE)])
-    folder = Path(platformdirs.user_cache_dir("greencv")) / "answers" / code[:32]
+    folder = user_cache() / "answers" / code[:32]
     with contextlib.suppress(OSError):
         oldest_s = time.time() - KEPT_DAYS * 86400
         for other in folder.parent.iterdir():

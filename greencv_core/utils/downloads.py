@@ -21,11 +21,11 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-import platformdirs
 from filelock import FileLock
 
 from greencv_core.utils.errors import GreencvError, NotEnoughDataError
 from greencv_core.utils.intact import IntactFiles
+from greencv_core.utils.paths import user_cache
 from greencv_core.utils.secrets import without_secrets
 
 VARIABLE = "GREENCV_DATA"
@@ -108,11 +108,6 @@ def import_pooch() -> Any:
         import pooch
     pooch.get_logger().setLevel(logging.CRITICAL)
     return pooch
-
-
-def user_cache() -> Path:
-    """Return this user's cache folder for all downloads."""
-    return Path(platformdirs.user_cache_dir("greencv"))
 
 
 def fetch(release: Release, progress: Progress | None = None) -> Fetched:

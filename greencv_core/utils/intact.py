@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
-
 from greencv_core.utils.digest import digest
 from greencv_core.utils.files import write_atomically
+from greencv_core.utils.paths import user_cache
 
 SETTLED_AFTER_S = 2.0
 """Age of the last change from which a file's state is trusted."""
@@ -38,7 +37,7 @@ class IntactFiles:
     """The files whose hash is known so far, to any process of this user."""
 
     def __init__(self) -> None:
-        self._path = Path(platformdirs.user_cache_dir("greencv")) / "intact.json"
+        self._path = user_cache() / "intact.json"
         self._known = self._read()
         self._found: dict[str, _Known] = {}
 

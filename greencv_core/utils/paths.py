@@ -6,6 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import platformdirs
+
 _SOURCE = Path(__file__).resolve().parents[2]
 _IS_CHECKOUT = (_SOURCE / "pyproject.toml").is_file()
 PROJECT_ROOT = _SOURCE if _IS_CHECKOUT else Path.cwd()
@@ -15,6 +17,11 @@ PROJECT_ROOT = _SOURCE if _IS_CHECKOUT else Path.cwd()
 def default_store() -> str | Path:
     """Return ``$GREENCV_STORE`` (a folder or a URL), else ``runs/`` in the project."""
     return os.environ.get("GREENCV_STORE") or PROJECT_ROOT / "runs"
+
+
+def user_cache() -> Path:
+    """Return this user's cache folder; all in it may be deleted."""
+    return Path(platformdirs.user_cache_dir("greencv"))
 
 
 def git_environment(root: Path) -> dict[str, str]:
