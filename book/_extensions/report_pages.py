@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -12,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pybtex.plugin import find_plugin, register_plugin
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+from greencv_core.report.book.renderer import load_api
 
 _BEFORE_NAPOLEON = _BEFORE_THE_THEME = 100
 _AFTER_OTHERS = 900
@@ -27,11 +29,8 @@ _TARGETS = (("std", "labels"), ("std", "anonlabels"), ("std", "objects"), ("py",
 """Domains of Sphinx, and what each has that pages link to."""
 _SAFE = ("sphinx-mathjax-offline", "sphinx_jupyterbook_latex", "sphinx_multitoc_numbering")
 """Extensions that keep nothing while pages are read: they copy files, or number the whole book."""
-_API_LOADS = (
-    "greencv_core.estimation.evaluate", "greencv_core.report.book.build",
-    "greencv_core.report.pages.decision", "greencv_core.run.estimate",
-)  # fmt: skip
-"""Modules of the API reference that load the large libraries."""
+_BACKENDS = ("docutils", "plaintext")
+"""Plug-ins that write the text of a citation."""
 _ICON_SCRIPT = re.compile(r'\s*<script defer src="[^"]*/fontawesome\.js[^"]*"></script>')
 _SEARCH_SCRIPTS = re.compile(
     r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
@@ -54,7 +53,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the handlers with Sphinx, and let it work with all processors."""
     if sys.platform == "linux":  # Apple's frameworks do not survive a fork
         app.parallel = 2 * (os.cpu_count() or 1)
+    for name in _BACKENDS:  # or each citation would look through all installed packages
+        register_plugin("pybtex.backends", name, find_plugin("pybtex.backends", name), force=True)
     app.connect("builder-inited", _declare_safe)
+    app.connect("env-get-outdated", _front_page_at_least)
     app.connect("env-before-read-docs", _share_out)
     app.connect("autodoc-process-docstring", _mark_as_prose, priority=_BEFORE_NAPOLEON)
     app.connect("env-updated", _pages_with_links)
@@ -72,6 +74,13 @@ def _declare_safe(app: Sphinx) -> None:
             app.extensions[name].parallel_read_safe = True
 
 
+def _front_page_at_least(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """Return a page to make again if no other is: Sphinx would leave out files and runs, too."""
+    return [] if added or changed else [app.config.root_doc]
+
+
 def _share_out(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     """Put pages of one kind apart: consecutive ones go to one process.
 
@@ -81,8 +90,7 @@ def _share_out(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
     step = app.parallel
     docnames[:] = [name for start in range(step) for name in docnames[start::step]]
     if step > 1 and any(name.startswith("book/api/") for name in docnames):
-        for module in _API_LOADS:
-            importlib.import_module(module)
+        load_api()
 
 
 def _mark_as_prose(
@@ -186,10 +194,12 @@ def _remove_unused(app: Sphinx, exception: Exception | None) -> None:
             path.unlink()
     for page in html.rglob("*.html"):
         written = page.read_text(encoding="utf-8")
-        text = _ICON_SCRIPT.sub("", written)
-        text = _SECOND_VIEWPORT.sub(r"\1\2", text)
-        text = _FOLDED.sub(r'>\1</a><details\2><summary aria-label="More: \1">', text)
+        head, end, body = written.partition("</head>")
+        head = _ICON_SCRIPT.sub("", head)
+        head = _SECOND_VIEWPORT.sub(r"\1\2", head)
         if page.name != "search.html":
-            text = _SEARCH_SCRIPTS.sub("", text)
+            head = _SEARCH_SCRIPTS.sub("", head)
+        body = _FOLDED.sub(r'>\1</a><details\2><summary aria-label="More: \1">', body)
+        text = head + end + body
         if text != written:
             page.write_text(text, encoding="utf-8")

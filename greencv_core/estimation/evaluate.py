@@ -33,7 +33,7 @@ from greencv_core.estimation.trajectory import (
     Oracle,
     Trajectory,
 )
-from greencv_core.utils.answers import Hashed, remembered
+from greencv_core.utils.answers import Hashed, ask_each, remembered
 from greencv_core.utils.errors import BadInputError
 from greencv_core.utils.interpreters import children_isolated
 from greencv_core.utils.text import listed, number, percent
@@ -268,7 +268,8 @@ def score(
     answer = _answers if ours else inspect.unwrap(_answers)
     together = _TOGETHER if ours and set(oracle) <= set(_TOGETHER) else tuple(oracle)
     hashed = Hashed(trajectories)
-    parts = [answer(hashed, kind, together, tuple(shares), dict(methods)) for kind in held_out]
+    questions = [(hashed, kind, together, tuple(shares), dict(methods)) for kind in held_out]
+    parts = ask_each(answer, questions)
     parts = [part[part["oracle"].isin(oracle)] for part in parts if len(part)]
     if not parts:
         raise NotEnoughDataError("all trainings are alike in what would be held out")

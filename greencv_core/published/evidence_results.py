@@ -24,6 +24,7 @@ from greencv_core.published.effects import (
 from greencv_core.published.evidence_summary import summarise_sources
 from greencv_core.published.pooling import Effect, Pooled, pool
 from greencv_core.published.tables import counted_runs
+from greencv_core.utils.answers import remembered
 from greencv_core.utils.errors import check_type
 
 NO_SAVING = 0.01
@@ -50,7 +51,7 @@ class EvidenceResults:
     @cached_property
     def scaling(self) -> list[Effect]:
         """Exponents of GFLOPs in the energy on larger over smaller hardware."""
-        return [effect for table in self.tables.values() for effect in hardware_scaling(table)]
+        return [effect for source in self._effects for effect in source.scaling]
 
     @cached_property
     def pooled_scaling(self) -> Pooled | Unavailable:
@@ -60,30 +61,30 @@ class EvidenceResults:
     @cached_property
     def batches(self) -> list[Effect]:
         """Exponents of GFLOPs x batch, for sources that vary the batch."""
-        return [effect for table in self.tables.values() for effect in batch_scaling(table)]
+        return [effect for source in self._effects for effect in source.batches]
 
     @cached_property
     def savings(self) -> list[EnvironmentSaving]:
         """Savings at a negligible loss of correctness, in each environment."""
-        return [
-            saving
-            for table in self.tables.values()
-            for saving in savings_at_margin(table, self.margin)
-        ]
+        return [saving for source in self._effects for saving in source.savings]
 
     @cached_property
     def largest(self) -> list[EnvironmentSaving]:
         """Largest savings between architectures, in each environment."""
-        return [saving for table in self.tables.values() for saving in largest_savings(table)]
+        return [saving for source in self._effects for saving in source.largest]
 
     @cached_property
     def correlations(self) -> list[tuple[Effect, float]]:
         """Rank correlations of energy and GFLOPs: the effect (Fisher's z) and the coefficient."""
         return [
             (effect, float(np.tanh(effect.estimate)))
-            for table in self.tables.values()
-            for effect in energy_gflops_correlations(table)
+            for source in self._effects
+            for effect in source.correlations
         ]
+
+    @cached_property
+    def _effects(self) -> list[_SourceEffects]:
+        return [_effects_of(table, self.margin) for table in self.tables.values()]
 
     @cached_property
     def sources(self) -> dict[str, Any]:
@@ -101,6 +102,26 @@ class EvidenceResults:
                     table = table.assign(energy_j_per_image=per_image_j)
                 found[name] = attempt(session_spread, table)
         return found
+
+
+@dataclass(frozen=True)
+class _SourceEffects:
+    scaling: list[Effect]
+    batches: list[Effect]
+    savings: list[EnvironmentSaving]
+    largest: list[EnvironmentSaving]
+    correlations: list[Effect]
+
+
+@remembered
+def _effects_of(table: pd.DataFrame, margin: float) -> _SourceEffects:
+    return _SourceEffects(
+        scaling=hardware_scaling(table),
+        batches=batch_scaling(table),
+        savings=savings_at_margin(table, margin),
+        largest=largest_savings(table),
+        correlations=energy_gflops_correlations(table),
+    )
 
 
 def saves(saving: EnvironmentSaving) -> bool:

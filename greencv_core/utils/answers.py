@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import pickle
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -71,14 +72,12 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def answer(*arguments: P.args, **options: P.kwargs) -> R:
-        asked = _hash([arguments, options]) if _file_states() == _loaded else None
-        if asked is None:  # there is no key to find it by
+        path = _path(function, arguments, options)
+        if path is None:
             return function(*arguments, **options)
-        key = digest([f"{function.__module__}.{function.__qualname__}", asked])
-        path = _folder() / f"{key[:32]}.pickle"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock: Any = filelock.FileLock(path.with_suffix(".lock"))
+            lock: Any = _lock(path)
         except OSError:  # no folder, no answers kept
             lock = contextlib.nullcontext()
         with lock:
@@ -93,6 +92,44 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
             return result
 
     return answer
+
+
+def ask_each(function: Callable[..., R], questions: Sequence[tuple[Any, ...]]) -> list[R]:
+    """Ask a function all of these arguments; return its results in their order.
+
+    Questions that another process is answering come last: two processes share the work.
+    """
+    results: dict[int, R] = {}
+    while waiting := [number for number in range(len(questions)) if number not in results]:
+        free = (number for number in waiting if not _is_asked(function, questions[number]))
+        number = next(free, waiting[0])
+        results[number] = function(*questions[number])
+    return [results[number] for number in range(len(questions))]
+
+
+def _is_asked(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
+    """Return whether another process is answering this question of a remembered function."""
+    path = _path(inspect.unwrap(function), arguments, {})
+    if path is None or not path.with_suffix(".lock").is_file():
+        return False
+    try:
+        with _lock(path).acquire(timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def _lock(path: Path) -> filelock.BaseFileLock:
+    return filelock.FileLock(path.with_suffix(".lock"))
+
+
+def _path(function: Callable[..., Any], arguments: object, options: object) -> Path | None:
+    """Return the file of an answer; None if there is no key to find it by."""
+    asked = _hash([arguments, options]) if _file_states() == _loaded else None
+    if asked is None:
+        return None
+    key = digest([f"{function.__module__}.{function.__qualname__}", asked])
+    return _folder() / f"{key[:32]}.pickle"
 
 
 def prepare() -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 
 import nbformat
 import pytest
@@ -81,9 +82,16 @@ def build_from_bundle(root, folder, cwd=None, **settings):
 
 
 def run_build(root, folder, cwd=None, **settings):
-    return subprocess.run(
+    started = start_build(root, folder, cwd, **settings)
+    output, errors = started.communicate()
+    return subprocess.CompletedProcess(started.args, started.returncode, output, errors)
+
+
+def start_build(root, folder, cwd=None, **settings):
+    return subprocess.Popen(
         [GREENCV, "book", "--runs", root / "bundles" / "smoke.parquet"],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=cwd or root,
         env={
@@ -148,6 +156,31 @@ def change_one_page(root, folder):
     assert rendered - written_each_time == {"method.html", "provenance.html"}  # the front page
     method.write_text(told)
     build_from_bundle(root, folder)
+    # Files are copied although no page is rendered.
+    pages = read_pages(html)
+    (root / "book" / "notes.txt").touch()
+    build_from_bundle(root, folder)
+    assert read_pages(html) == pages
+
+
+def change_prose_during_execution(root, folder):
+    """Let a page that was copied before the notebooks were executed be written again."""
+    method, copy = (
+        root / "book" / "method.md",
+        root / "_build" / "source.new" / "book" / "method.md",
+    )
+    told = method.read_text()
+    (root / "notebooks" / "rq2_environment.ipynb").touch()
+    started = start_build(root, folder)
+    while not copy.is_file():
+        assert started.poll() is None
+        time.sleep(0.01)
+    method.write_text(f"{told}\nJust written.\n")
+    assert started.wait() == 0
+    build_from_bundle(root, folder)
+    assert "Just written." in (root / "_build" / "html" / "book" / "method.html").read_text()
+    method.write_text(told)
+    build_from_bundle(root, folder)
 
 
 @pytest.mark.slow
@@ -198,6 +231,7 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     assert "executing 1 of 2 notebooks: rq2_environment" in printed
 
     change_one_page(root, tmp_path)
+    change_prose_during_execution(root, tmp_path)
 
     # A user's own settings and files change nothing in it.
     pages = read_pages(html)

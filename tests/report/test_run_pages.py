@@ -124,7 +124,7 @@ def test_run_ids_in_tables_and_counts_of_runs_are_links(tmp_path):
 
 def test_a_script_has_the_places_of_the_runs_of_each_set(tmp_path):
     links = RunLinks({"x": ["c", "a", "b"], "y": ["b", "not drawn", "d"]}, ["a", "b", "c", "d"])
-    run_files.write_scripts(tmp_path, tmp_path / "cache", links, ["a</script>"])
+    run_files.write_run_sets(tmp_path, links, ["a</script>"])
     text = (tmp_path / run_files.RUN_SETS).read_text()
     assert "</script>" not in text
     assert json.loads(text.removeprefix("window.greencvRuns = ").removesuffix(";\n")) == {

@@ -3,7 +3,7 @@
 import shutil
 
 from greencv_core.report.book.number_exhibits import RunLinks
-from greencv_core.report.book.run_files import write_scripts
+from greencv_core.report.book.run_files import write_run_sets, write_vega
 from tests.conftest import ROOT
 
 STATIC = ROOT / "book" / "_static"
@@ -39,9 +39,8 @@ def write_explore(folder, panel, run_sets, run_pages):
     scripts = ("explore.css", "tables.css", "vega.js", "run_sets.js", "explore_files.js",
                "explore.js")  # fmt: skip
     page = write_page(folder, "explore", panel.data, scripts)
-    write_scripts(
-        folder / "_static", folder / "cache", RunLinks(run_sets, list(panel.run_ids)), run_pages
-    )
+    write_run_sets(folder / "_static", RunLinks(run_sets, list(panel.run_ids)), run_pages)
+    write_vega(folder / "_static", folder / "cache")
     for run_id in run_pages:
         (folder / "runs").mkdir(exist_ok=True)
         (folder / "runs" / f"{run_id}.html").write_text("<title>a run</title>")

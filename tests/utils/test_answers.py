@@ -1,14 +1,16 @@
 """Answers are kept on disk, and are found again by what they rest on."""
 
+import inspect
 import os
 import time
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
 
 from greencv_core.utils import answers
-from greencv_core.utils.answers import Hashed, remembered
+from greencv_core.utils.answers import Hashed, ask_each, remembered
 from tests.conftest import python
 
 asked = []
@@ -170,6 +172,26 @@ def test_an_answer_that_nothing_asks_for_is_deleted_after_a_while(folder):
     total(table, "used")
     assert asked == ["used", "unused"]
     assert len(list(folder.rglob("*.pickle"))) == 1
+
+
+def test_questions_that_another_process_is_answering_come_last():
+    order = []
+
+    @remembered
+    def named(name):
+        order.append(name)
+        if name == "b":
+            lock.release()
+        return name.upper()
+
+    path = answers._path(inspect.unwrap(named), ("a",), {})
+    path.parent.mkdir(parents=True)
+    lock = filelock.FileLock(path.with_suffix(".lock"))
+    lock.acquire()  # as another process would, until it has its answer
+    assert ask_each(named, [("a",), ("b",), ("c",)]) == ["A", "B", "C"]
+    assert order == ["b", "a", "c"]
+    assert ask_each(named, [("c",), ("a",)]) == ["C", "A"]
+    assert order == ["b", "a", "c"]
 
 
 def test_another_process_finds_the_answer_and_waits_for_it(tmp_path):

@@ -29,7 +29,7 @@ from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
 from greencv_core.report.book.contents import listed_pages
 from greencv_core.report.book.execute import Job, execute_notebooks, made_by
-from greencv_core.report.book.render import render
+from greencv_core.report.book.render import Rendering
 from greencv_core.study.schema import Study
 from greencv_core.utils.digest import code_parts, digest, file_parts
 from greencv_core.utils.downloads import Progress, summarise_problems
@@ -103,11 +103,12 @@ def build_book(
         executed.append(copy)
         if made_by(copy).get("key") != key:
             outdated.append(Job(notebook, copy, key, commit))
-    if outdated:
-        names = ", ".join(notebook.stem for notebook, *_ in outdated)
-        log(f"executing {len(outdated)} of {len(executed)} notebooks: {names}")
-        execute_notebooks(root, outdated, parameters)
-    return render(root, executed, loaded, store, records, log)
+    with Rendering(root, loaded, store, records, log) as rendering:
+        if outdated:
+            names = ", ".join(notebook.stem for notebook, *_ in outdated)
+            log(f"executing {len(outdated)} of {len(executed)} notebooks: {names}")
+            execute_notebooks(root, outdated, parameters, meanwhile=rendering.begin)
+        return rendering.finish(executed)
 
 
 def _portable_path(folder: Path, path: str | Path, root: Path) -> str:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +19,11 @@ from greencv_core.utils.interpreters import NO_NOTES, child_environment
 
 EXECUTOR = ["-m", "greencv_core.report.book.executor"]
 MOST_PROCESSES = 4
-FIRST = ("rq3_estimation", "evidence", "reanalysis_problems")
-"""Notebooks that take longest."""
-LAST = ("rq3_diagnostics",)
-"""Notebooks that use answers which those of :data:`FIRST` compute."""
+FIRST = (
+    "rq3_estimation", "rq3_diagnostics", "evidence", "reanalysis_problems", "rq1_diagnostics",
+    "rq2_diagnostics", "reanalysis_diagnostics",
+)  # fmt: skip
+"""Notebooks that take longest, the longest first."""
 
 
 class Job(NamedTuple):
@@ -37,7 +38,12 @@ class Job(NamedTuple):
     """Commit of the project. The executed notebook contains both."""
 
 
-def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any]) -> None:
+def execute_notebooks(
+    root: Path,
+    jobs: Sequence[Job],
+    parameters: dict[str, Any],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Execute notebooks with Papermill, several at a time.
 
     Parameters
@@ -48,6 +54,8 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
         The notebooks. Those that are finished when another one fails are kept.
     parameters
         Values by name; each notebook is given those that it declares.
+    meanwhile
+        What this process does before it waits for the notebooks.
 
     Raises
     ------
@@ -57,7 +65,8 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
     folder = root / "_build" / "executing"
     folder.mkdir(parents=True, exist_ok=True)
     order = {
-        "processes": max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(jobs))),
+        # While a kernel starts or ends, a notebook waits: one more keeps the processors busy.
+        "processes": min(MOST_PROCESSES, (os.cpu_count() or 1) + 1, len(jobs)),
         "parameters": parameters,
         "jobs": [
             {
@@ -79,7 +88,11 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
         ) as executor,
     ):  # fmt: skip
         try:
-            _, errors = executor.communicate(json.dumps(order))
+            assert executor.stdin is not None
+            executor.stdin.write(f"{json.dumps(order)}\n")
+            executor.stdin.flush()
+            meanwhile()
+            _, errors = executor.communicate()
         except BaseException:
             executor.terminate()  # it ends the notebooks' processes
             raise
@@ -90,7 +103,7 @@ def execute_notebooks(root: Path, jobs: Sequence[Job], parameters: dict[str, Any
 
 def _turn(job: Job) -> int:
     name = job.notebook.stem
-    return -1 if name in FIRST else int(name in LAST)
+    return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
 def made_by(executed: Path) -> dict[str, str]:

@@ -36,10 +36,13 @@ from greencv_core.utils import answers
 from greencv_core.utils.interpreters import collect_garbage_rarely
 
 PRELOADED = (
+    "ipykernel.debugger",
+    "matplotlib.style",
+    "tornado.platform.asyncio",
     "greencv_core.run.collect",
     *(module.name for module in pkgutil.iter_modules(pages.__path__, f"{pages.__name__}.")),
 )
-"""Modules that notebooks import; with them come the libraries that take long to load."""
+"""Modules that kernels and notebooks import; with them come libraries that take long to load."""
 FORKS = sys.platform == "linux"
 """Apple's frameworks do not survive a fork of a process that has loaded them."""
 MODULE = "ipykernel_launcher"
@@ -215,10 +218,14 @@ def _keep(partial: Path, executed: Path, about: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Execute all notebooks; return the exit status."""
-    order = json.load(sys.stdin)
+    order = json.loads(sys.stdin.readline())
     write_kernel_spec(Path(os.environ["JUPYTER_DATA_DIR"], "kernels", "python3"))
-    for name in PRELOADED if len(order["jobs"]) > 1 else ():  # one loads only what it needs
-        importlib.import_module(name)
+    if len(order["jobs"]) > 1:  # one loads only what it needs
+        for name in PRELOADED:
+            importlib.import_module(name)
+        papermill.inspect_notebook(order["jobs"][0]["notebook"])  # it compiles the format's schema
+        if FORKS:
+            _Factory.instance()  # it asks each installed package whether it starts kernels
     answers.prepare()
     collect_garbage_rarely()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that they share

@@ -109,10 +109,9 @@ def write_pages(
             if cell.cell_type == "code":
                 exhibits = _number_cell(cell, page, folder)
                 found += ({**exhibit, "commit": commit} for exhibit in exhibits)
-        # It would change the page's source when nothing on the page has changed.
-        notebook.metadata.pop("greencv", None)
         notebook.cells = _without_empty_sections(notebook.cells)
         notebook.cells.append(_ending(path.stem, links.get(path.stem, {})))
+        _forget_execution(notebook)
         nbformat.write(notebook, pages / path.name)
     # Each set of runs is in the index once.
     sets = {_digest_of(about["run_ids"]): about["run_ids"] for about in found}
@@ -120,6 +119,14 @@ def write_pages(
     index = json.dumps({"exhibits": numbered, "run_ids": sets}, indent=1, sort_keys=True)
     (folder / "index.json").write_text(index + "\n", encoding="utf-8")
     return run_links
+
+
+def _forget_execution(notebook: Any) -> None:
+    """Remove what differs each time, so that a page is rendered only if it shows something else."""
+    notebook.metadata.pop("greencv", None)
+    for number, cell in enumerate(notebook.cells, 1):
+        cell.metadata.pop("execution", None)  # when each cell began and ended
+        cell.id = f"cell-{number}"  # that of the injected parameters is random
 
 
 def _without_empty_sections(cells: Sequence[Any]) -> list[Any]:
@@ -263,6 +270,4 @@ def _ending(name: str, links: Mapping[str, str]) -> Any:
     source = (
         f'This page is the notebook <a href="{_UP}notebooks/{file}" download="{file}">{file}</a>.'
     )
-    return nbformat.v4.new_markdown_cell(
-        f'<p class="gcv-source">{" ".join([source, *parts])}</p>', id="the-source"
-    )
+    return nbformat.v4.new_markdown_cell(f'<p class="gcv-source">{" ".join([source, *parts])}</p>')

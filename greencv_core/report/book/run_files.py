@@ -72,8 +72,8 @@ def _write_bundle(path: Path, study: Study, store: Store, log: Callable[[str], N
         log(f"the records beside the pages may identify you: {text}")
 
 
-def write_scripts(static: Path, cache: Path, links: RunLinks, run_pages: Sequence[str]) -> None:
-    """Write the scripts of the page Explore: Vega, and the sets of runs that other pages link.
+def write_run_sets(static: Path, links: RunLinks, run_pages: Sequence[str]) -> None:
+    """Write the sets of runs that pages link, a script of the page Explore.
 
     A set has its size, and the runs that the page draws, by their places in its data.
     """
@@ -90,6 +90,10 @@ def write_scripts(static: Path, cache: Path, links: RunLinks, run_pages: Sequenc
     }
     text = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
     (static / RUN_SETS).write_text(f"window.greencvRuns = {text};\n", encoding="utf-8")
+
+
+def write_vega(static: Path, cache: Path) -> None:
+    """Write the script of Vega, with which the page Explore draws."""
     package = metadata.version("vl-convert-python")
     bundled = cache / f"vega-{vl_convert.get_vega_version()}-{package}.js"
     if not bundled.is_file():

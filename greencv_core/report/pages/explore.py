@@ -22,7 +22,7 @@ from greencv_core.report.exhibits.markdown import NO_FORMULAS
 from greencv_core.report.exhibits.sources import author_and_year
 from greencv_core.report.exhibits.tables import show_table
 from greencv_core.utils.energy import Provenance
-from greencv_core.utils.text import listed
+from greencv_core.utils.text import count, listed
 
 MIME = "application/vnd.greencv.explore+json"
 """MIME type of the ids of the drawn runs, in order, for the book; Jupyter shows the HTML."""
@@ -108,6 +108,9 @@ class Panel:
     """HTML."""
     run_ids: tuple[str, ...]
     """Ids of the drawn runs, in the order of the data."""
+
+    def __repr__(self) -> str:
+        return f"Chart of {count(len(self.run_ids), 'run')}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {"text/html": self.data, MIME: list(self.run_ids)}
