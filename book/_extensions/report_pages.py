@@ -8,15 +8,20 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pybtex.plugin import find_plugin, register_plugin
 from sphinx.application import Sphinx
+from sphinx.builders.html import StandaloneHTMLBuilder
 from sphinx.environment import BuildEnvironment
+from sphinx.util.parallel import ParallelTasks, SerialTasks
 
 from greencv_core.report.book.renderer import load_api
 
+_ExtraPage: TypeAlias = tuple[str, dict[str, Any], str]
+"""Name, context and template of a page that has no source."""
 _BEFORE_NAPOLEON = _BEFORE_THE_THEME = 100
 _AFTER_OTHERS = 900
 """Priorities of event handlers; the default is 500."""
@@ -102,20 +107,35 @@ def _mark_as_prose(
         lines[:0] = ["..", ""]
 
 
-def _add_run_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield a page for each run, from the file that :mod:`greencv_core.report.book` wrote.
+def _add_run_pages(app: Sphinx) -> Iterator[_ExtraPage]:
+    """Add a page for each run, from the file that :mod:`greencv_core.report.book` wrote.
 
     Pages that are as they were are left out: Sphinx would render all of them each time.
     """
     path = Path(app.srcdir, "run_pages.json")
     pages = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     last, links = _last_build(app), _links(app.env)
-    for run_id, context in pages.items():
-        same = last["links"] == links and last["pages"].get(run_id) == context
-        if not (same and Path(app.outdir, f"runs/{run_id}.html").is_file()):
-            yield f"runs/{run_id}", context, "page.html"
+    changed = [
+        (f"runs/{run_id}", context, "page.html")
+        for run_id, context in pages.items()
+        if last["links"] != links
+        or last["pages"].get(run_id) != context
+        or not Path(app.outdir, f"runs/{run_id}.html").is_file()
+    ]
+    yield from changed[:1]  # Sphinx makes it, and the contents that the others share
+    tasks = ParallelTasks(app.parallel) if app.parallel > 1 else SerialTasks()
+    for start in range(1, app.parallel + 1):
+        tasks.add_task(partial(_make_pages, app), changed[start :: app.parallel])
+    tasks.join()
     built = json.dumps({"links": links, "pages": pages})
     _file_of_last_build(app).write_text(built, encoding="utf-8")
+
+
+def _make_pages(app: Sphinx, pages: list[_ExtraPage]) -> None:
+    builder = app.builder
+    assert isinstance(builder, StandaloneHTMLBuilder)
+    for page in pages:
+        builder.handle_page(*page)
 
 
 def _pages_with_links(app: Sphinx, env: BuildEnvironment) -> list[str]:
