@@ -195,10 +195,9 @@ class Store:
     def stamps(self) -> dict[str, Stamp]:
         """Return the version of each run's file, by run id; empty if the store does not exist."""
         try:
-            found = self._backend.stamps()
+            return self._backend.stamps()
         except StoreNotFoundError:
             return {}
-        return {name.removesuffix(".json"): stamp for name, stamp in found.items()}
 
     def check_readable(self) -> None:
         """Raise :class:`BadInputError` if there is no store that can be read."""

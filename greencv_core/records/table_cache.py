@@ -11,12 +11,11 @@ import dataclasses
 import functools
 import gc
 import hashlib
-import itertools
 import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,8 @@ _SCHEMA = pa.schema(
         *((name, column.arrow) for name, column in RUNS_COLUMNS.items()),
     ]
 )
+_ORDER = [(name, "ascending") for name in ("study", "order", "run_id", "file")]
+"""Order of the rows; files without a record have no study and come last."""
 
 
 def cached_runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
@@ -73,31 +74,30 @@ def _garbage_kept() -> Iterator[None]:
 
 
 def _runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
-    stamps = source.stamps()
     path = _cache_file(source)
-    cached = _load(path)
-    files = cached["file"].to_pylist()
-    is_current = [
-        file in stamps and stamps[file].text == stamp
-        for file, stamp in zip(files, cached["stamp"].to_pylist(), strict=True)
-    ]
-    current = set(itertools.compress(files, is_current))
-    changed = sorted(stamps.keys() - current)
-    kept = cached.filter(pa.array(is_current, pa.bool_()))
-    table = pa.concat_tables([kept, *_read(source, changed, stamps)])
-    changes = len(changed) + len(files) - len(current)
+    with ThreadPoolExecutor(1) as thread:  # while the files are listed
+        loading = thread.submit(_load, path)
+        stamps = source.stamps()
+    cached = loading.result()
+    files = pa.array(list(stamps), pa.string())
+    texts = pa.array([stamp.text for stamp in stamps.values()], pa.string())
+    rows = pc.index_in(files, value_set=cached["file"])  # null for new files
+    is_current = pc.fill_null(pc.equal(cached["stamp"].take(rows), texts), False)
+    current = rows.filter(is_current)
+    changed = sorted(files.filter(pc.invert(is_current)).to_pylist())
+    removed = len(cached) - len(current)
+    table = cached.take(current) if removed else cached
+    if changed or removed:
+        table = pa.concat_tables([table, *_read(source, changed, stamps)]).sort_by(_ORDER)
+    changes = len(changed) + removed
     if changes and changes >= 0.01 * len(stamps):  # reading few again is faster than writing all
         _save(path, table)
-    is_record = pc.is_null(table["damage"])
-    invalid = table.filter(pc.invert(is_record)).sort_by("file")
+    records = table["damage"].null_count  # the damaged files come last
     damaged = [
-        Damaged(**json.loads(damage) | {"where": source.where_of(file)})
-        for file, damage in zip(
-            invalid["file"].to_pylist(), invalid["damage"].to_pylist(), strict=True
-        )
+        Damaged(**json.loads(row["damage"]) | {"where": source.where_of(row["file"])})
+        for row in table.slice(records).select(["file", "damage"]).to_pylist()
     ]
-    order: list[tuple[str, Any]] = [(name, "ascending") for name in ("study", "order", "run_id")]
-    return _data_frame(table.filter(is_record).sort_by(order)), damaged
+    return _data_frame(table.slice(0, records)), damaged
 
 
 def _cache_file(source: Store) -> Path:
@@ -115,7 +115,8 @@ def _code_digest() -> str:
 
 def _load(path: Path) -> pa.Table:
     with contextlib.suppress(Exception):  # any defect of a cache has the same remedy
-        table = pq.read_table(path, schema=_SCHEMA, memory_map=False, partitioning=None)
+        with pq.ParquetFile(path) as file:
+            table = file.read().cast(_SCHEMA)
         table.validate(full=True)
         return table
     return _SCHEMA.empty_table()
@@ -168,13 +169,10 @@ def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:
 def _data_frame(table: pa.Table) -> pd.DataFrame:
     if not table.num_rows:
         return tables.runs_table([])
-    return pd.DataFrame({name: _series(table[name]) for name in RUNS_COLUMNS})
+    return pa.table({name: _typed(table[name]) for name in RUNS_COLUMNS}).to_pandas()
 
 
-def _series(values: pa.ChunkedArray) -> pd.Series:
-    """Return a column with the type that pandas gives the same values in a list."""
-    if pa.types.is_floating(values.type):
-        return pd.Series(values.to_numpy())
-    if values.null_count == len(values):
-        return pd.Series([None] * len(values), dtype=object)
-    return values.to_pandas()
+def _typed(values: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """Return a column that gets the type that pandas gives the same values in a list."""
+    is_empty = values.null_count == len(values) and not pa.types.is_floating(values.type)
+    return pa.nulls(len(values)) if is_empty else values

@@ -97,6 +97,32 @@ def test_the_cached_table_equals_a_new_one(tmp_path, parsed):
     assert len(check(store)) == 0
 
 
+def test_a_few_changes_are_merged_into_a_cache_that_stays_as_it_is(tmp_path, cache):
+    folder = tmp_path / "runs"
+    store = filled(folder, some_records(600))
+    store.write_file("bad.json", b"{")
+    age(folder)
+    check(store)
+    [path] = cache.rglob("*.parquet")
+    cached, intact = path.read_bytes(), (folder / "0100.json").read_bytes()
+    steps = {
+        "nothing": lambda: None,
+        "added in the middle": lambda: store.write(record("0150-", order=3)),
+        "removed": lambda: (folder / "0151.json").unlink(),
+        "damaged": lambda: (folder / "0100.json").write_bytes(b"["),
+        "mended": lambda: (folder / "0100.json").write_bytes(intact),
+        "damaged no more": lambda: (folder / "bad.json").unlink(),
+    }
+    for change in steps.values():
+        change()
+        age(folder)
+        check(store)
+        assert path.read_bytes() == cached
+    (folder / "0150-.json").unlink()
+    store.write(record("0150", order=900))  # becomes the last one of its study
+    assert check(store)["order"].max() == 900
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_columns_have_the_types_of_their_values(tmp_path, count):
     for chosen in itertools.combinations(some_records(4), count):

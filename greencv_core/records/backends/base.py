@@ -65,7 +65,10 @@ class Backend(Protocol):
         return f"{self.where}/{name}"
 
     def stamps(self) -> dict[str, Stamp]:
-        """Return the current stamp of each visible file; raise :class:`StoreNotFoundError`."""
+        """Return the current stamp of each visible file ``<name>.json``, by name.
+
+        Without a store, raise :class:`StoreNotFoundError`.
+        """
 
     def read(self, name: str) -> bytes | None:
         """Return a file's content, None if it does not exist; raise :class:`UnreadableError`."""

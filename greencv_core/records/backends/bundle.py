@@ -105,7 +105,9 @@ class BundleFile(Backend):
     def stamps(self) -> dict[str, Stamp]:
         """Return digests, which are the same wherever and whenever the runs were packed."""
         return {
-            name: Stamp(hashlib.sha256(content).hexdigest(), True, len(content))
+            name.removesuffix(".json"): Stamp(
+                hashlib.sha256(content).hexdigest(), True, len(content)
+            )
             for name, content in self._contents.items()
         }
 

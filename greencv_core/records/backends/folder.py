@@ -49,23 +49,24 @@ class Folder(Backend):
         """Return size and time of each file; files that are removed meanwhile are skipped."""
         found = {}
         try:
-            with os.scandir(self.location) as entries:
+            with _opened(self.location) as folder:
                 settled_ns = time.time_ns() - int(1e9 * SETTLED_AFTER_S)
-                for entry in entries:
-                    name = entry.name
+                for name in os.listdir(folder):
                     if name.startswith(".") or not name.endswith(".json"):
                         continue
                     if not name.isascii() and name != name.encode(errors="ignore").decode():
                         continue  # bytes that are not UTF-8 cannot be printed
                     try:
-                        status = entry.stat()
+                        status = os.stat(name, dir_fd=folder)
                     except OSError:
-                        if not os.path.lexists(entry.path):
+                        if not os.path.lexists(self.where_of(name)):
                             continue
-                        status = entry.stat(follow_symlinks=False)
+                        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     # A time in the future is not settled: some clock is wrong.
                     size, changed_ns = status.st_size, status.st_mtime_ns
-                    found[name] = Stamp(f"{size}-{changed_ns}", changed_ns < settled_ns, size)
+                    found[name.removesuffix(".json")] = Stamp(
+                        f"{size}-{changed_ns}", changed_ns < settled_ns, size
+                    )
         except OSError as error:
             kind = StoreNotFoundError if isinstance(error, FileNotFoundError) else BadInputError
             raise kind(
@@ -167,3 +168,13 @@ class Folder(Backend):
         except OSError as error:
             raise GreencvError(f"{path}: cannot be moved: {error.strerror}") from error
         return str(target)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Open a folder: for many files, a status by name takes less time than by path."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -105,7 +105,7 @@ class ObjectStore(Backend):
             parent, _, name = str(entry["name"]).rpartition("/")
             visible = name.endswith(".json") and not name.startswith(".")
             if entry["type"] == "file" and visible and parent.strip("/") == path.strip("/"):
-                found[name] = _object_stamp(entry)
+                found[name.removesuffix(".json")] = _object_stamp(entry)
         return found
 
     def read(self, name: str) -> bytes | None:
