@@ -55,7 +55,8 @@ class WindowRecord(_Record):
     @property
     def energy_j(self) -> float | None:
         """Sum of the components in J; None if none was metered."""
-        return sum([c.energy_j for c in self.components.values()]) if self.components else None
+        components = self.components.values()
+        return sum([c.energy_j for c in components]) if components else None
 
     @property
     def uncertainty_j(self) -> float | None:

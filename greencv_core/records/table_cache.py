@@ -130,9 +130,11 @@ def _save(path: Path, table: pa.Table) -> None:
 
 
 def _read(source: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> Iterator[pa.Table]:
-    trusted = {run_id: stamps[run_id].text if stamps[run_id].settled else "" for run_id in run_ids}
     chunks = [
-        {run_id: trusted[run_id] for run_id in run_ids[start : start + CHUNK]}
+        {
+            run_id: stamp.text if (stamp := stamps[run_id]).settled else ""
+            for run_id in run_ids[start : start + CHUNK]
+        }
         for start in range(0, len(run_ids), CHUNK)
     ]
     processes = min(os.cpu_count() or 1, 8)
@@ -162,8 +164,7 @@ def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:
             )
         else:
             rows.append({"file": file, "stamp": stamps[file], **loaded.row})
-    arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in _SCHEMA]
-    return pa.table(arrays, _SCHEMA)
+    return pa.Table.from_pylist(rows, _SCHEMA)
 
 
 def _data_frame(table: pa.Table) -> pd.DataFrame:

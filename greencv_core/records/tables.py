@@ -160,6 +160,7 @@ def _energy(record: RunRecord) -> dict[str, Any]:
     # Without a meter that failed, the sum is not the run's energy.
     total = record.total if record.complete else None
     total_j = total.energy_j if total else None
+    phases = [(p.name, p.energy_j) for p in record.phases] if record.complete else []
     row: dict[str, Any] = {
         "energy_j": _nan(total_j),
         "components": "+".join(name for name in COMPONENTS if name in counted) or None,
@@ -168,8 +169,8 @@ def _energy(record: RunRecord) -> dict[str, Any]:
         "net_energy_j": _nan(record.net_energy_j),
         "power_w": _per(total_j, record.duration_s),
         "provenance": weakest(part.provenance for part in counted.values()) if counted else None,
-        "train_energy_j": _phase_energy_j(record, "training"),
-        "validation_energy_j": _phase_energy_j(record, "validation"),
+        "train_energy_j": _phase_energy_j(phases, "training"),
+        "validation_energy_j": _phase_energy_j(phases, "validation"),
         "emissions_gco2e": _nan(record.emissions_gco2e),
         "carbon_intensity_gco2e_per_kwh": _nan(record.carbon_intensity_gco2e_per_kwh),
     }
@@ -210,7 +211,5 @@ def _per(numerator: float | None, denominator: float | None) -> float:
     return math.nan if numerator is None or not denominator else numerator / denominator
 
 
-def _phase_energy_j(record: RunRecord, phase: str) -> float:
-    if not record.complete:
-        return math.nan
-    return _nan(sum_energies(p.energy_j for p in record.phases if p.name.endswith(phase)))
+def _phase_energy_j(phases: Sequence[tuple[str, float | None]], phase: str) -> float:
+    return _nan(sum_energies([energy_j for name, energy_j in phases if name.endswith(phase)]))
