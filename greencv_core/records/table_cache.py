@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gc
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,10 +20,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from greencv_core.records import columns, record, store, tables
 from greencv_core.records.backends import is_url
@@ -38,6 +41,8 @@ CHUNK = 1000
 """Records that a process reads at a time."""
 PARALLEL_FROM = 8 * CHUNK
 """Number of records from which several processes are faster than one."""
+MOST_PIECES = 100
+"""Pieces of a table up to which joining them is faster than copying rows."""
 
 _SCHEMA = pa.schema(
     [
@@ -86,9 +91,10 @@ def _runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
     current = rows.filter(is_current)
     changed = sorted(files.filter(pc.invert(is_current)).to_pylist())
     removed = len(cached) - len(current)
-    table = cached.take(current) if removed else cached
-    if changed or removed:
-        table = pa.concat_tables([table, *_read(source, changed, stamps)]).sort_by(_ORDER)
+    table = _rows(cached, np.sort(current.to_numpy())) if removed else cached
+    if changed:
+        table = pa.concat_tables([table, *_read(source, changed, stamps)])
+        table = _rows(table, pc.sort_indices(table, sort_keys=_ORDER).to_numpy().astype(np.int64))
     changes = len(changed) + removed
     if changes and changes >= 0.01 * len(stamps):  # reading few again is faster than writing all
         _save(path, table)
@@ -98,6 +104,17 @@ def _runs_table(source: Store) -> tuple[pd.DataFrame, list[Damaged]]:
         for row in table.slice(records).select(["file", "damage"]).to_pylist()
     ]
     return _data_frame(table.slice(0, records)), damaged
+
+
+def _rows(table: pa.Table, numbers: NDArray[np.integer]) -> pa.Table:
+    """Return rows by number, without a copy if few of them do not follow the one before."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1).tolist()
+    if not 0 < len(starts) <= MOST_PIECES:
+        return table.take(numbers)
+    return pa.concat_tables(
+        table.slice(numbers[start], end - start)
+        for start, end in itertools.pairwise([*starts, len(numbers)])
+    )
 
 
 def _cache_file(source: Store) -> Path:

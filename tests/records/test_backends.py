@@ -12,6 +12,7 @@ import uuid
 
 import pytest
 
+from greencv_core.records.backends.base import READ_BYTES, read_regular_file
 from greencv_core.records.merge import merge
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.store import Damaged, Store, parse_file
@@ -261,6 +262,15 @@ def test_other_than_regular_files_are_not_read_and_stay(tmp_path):
     assert [(d.reason.split(":")[0], d.lost) for d in found] == [("cannot be read", False)] * 3
     assert store.prepare() == []
     assert len(store.run_ids()) == 3
+
+
+def test_a_file_is_read_whole_or_up_to_a_limit(tmp_path):
+    for size in (0, 1, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 3 * READ_BYTES + 7):
+        content = os.urandom(size)
+        (tmp_path / "a").write_bytes(content)
+        assert read_regular_file(tmp_path / "a") == content
+        for limit in (1, READ_BYTES, READ_BYTES + 1):
+            assert read_regular_file(tmp_path / "a", limit) == content[:limit]
 
 
 def test_a_file_name_that_is_not_utf_8_is_ignored(tmp_path):
