@@ -96,6 +96,24 @@ def test_a_notebook_that_fails_is_named_and_the_finished_ones_are_kept(tmp_path,
     assert not bad.executed.exists()
 
 
+def test_an_executor_that_cannot_begin_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "EXECUTOR", ["-c", "raise SystemExit('no memory')"])
+    plain = job(tmp_path, "plain", "a = 1")
+    with pytest.raises(GreencvError, match=r"^no memory$"):
+        execute_notebooks(tmp_path, [plain], {"a": "x" * 2**20})  # more than a pipe holds
+
+
+def test_this_process_works_while_notebooks_are_executed(tmp_path):
+    waiting = job(
+        tmp_path, "waits", "",
+        "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)\nprint('went')",
+    )  # fmt: skip
+    execute_notebooks(tmp_path, [waiting], {}, meanwhile=(tmp_path / "notebooks" / "go").touch)
+    assert outputs(waiting)[0].text == "went\n"
+    with pytest.raises(ZeroDivisionError):
+        execute_notebooks(tmp_path, [waiting], {}, meanwhile=lambda: 1 / 0)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_processes(tmp_path, sent):
     waiting = job(tmp_path, "waits", "open('begun', 'w').close(); import time; time.sleep(600)")

@@ -62,9 +62,35 @@ def execute_notebooks(
     GreencvError
         A cell failed.
     """
+    # A separate process has the environment of the kernels, and loads what they need.
+    command = [sys.executable, *EXECUTOR]
+    with (
+        _own_kernel() as variables,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=variables,
+            encoding="utf-8", errors="replace",
+        ) as executor,
+    ):  # fmt: skip
+        try:
+            assert executor.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+                executor.stdin.write(f"{json.dumps(_order(root, jobs, parameters))}\n")
+                executor.stdin.flush()
+            meanwhile()
+            _, errors = executor.communicate()
+        except BaseException:
+            executor.terminate()  # it ends the notebooks' processes
+            raise
+    if executor.returncode:
+        lines = [line for line in errors.splitlines() if line.strip()]
+        raise GreencvError(lines[-1] if lines else f"executing ended with {executor.returncode}")
+
+
+def _order(root: Path, jobs: Sequence[Job], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what the executor is to do."""
     folder = root / "_build" / "executing"
     folder.mkdir(parents=True, exist_ok=True)
-    order = {
+    return {
         # While a kernel starts or ends, a notebook waits: one more keeps the processors busy.
         "processes": min(MOST_PROCESSES, (os.cpu_count() or 1) + 1, len(jobs)),
         "parameters": parameters,
@@ -78,27 +104,6 @@ def execute_notebooks(
             for job in sorted(jobs, key=_turn)
         ],
     }
-    # A separate process has the environment of the kernels, and loads what they need.
-    command = [sys.executable, *EXECUTOR]
-    with (
-        _own_kernel() as variables,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=variables,
-            encoding="utf-8", errors="replace",
-        ) as executor,
-    ):  # fmt: skip
-        try:
-            assert executor.stdin is not None
-            executor.stdin.write(f"{json.dumps(order)}\n")
-            executor.stdin.flush()
-            meanwhile()
-            _, errors = executor.communicate()
-        except BaseException:
-            executor.terminate()  # it ends the notebooks' processes
-            raise
-    if executor.returncode:
-        lines = [line for line in errors.splitlines() if line.strip()]
-        raise GreencvError(lines[-1] if lines else f"executing ended with {executor.returncode}")
 
 
 def _turn(job: Job) -> int:

@@ -216,16 +216,21 @@ def _keep(partial: Path, executed: Path, about: Mapping[str, str]) -> None:
     partial.replace(executed)
 
 
+def _load(notebook: str) -> None:
+    """Do once what the process or the kernel of each notebook would do."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    papermill.inspect_notebook(notebook)  # compiles the schema of notebooks
+    if FORKS:
+        _Factory.instance()  # asks each installed package whether it starts kernels
+
+
 def main() -> int:
     """Execute all notebooks; return the exit status."""
     order = json.loads(sys.stdin.readline())
     write_kernel_spec(Path(os.environ["JUPYTER_DATA_DIR"], "kernels", "python3"))
     if len(order["jobs"]) > 1:  # one loads only what it needs
-        for name in PRELOADED:
-            importlib.import_module(name)
-        papermill.inspect_notebook(order["jobs"][0]["notebook"])  # it compiles the format's schema
-        if FORKS:
-            _Factory.instance()  # it asks each installed package whether it starts kernels
+        _load(order["jobs"][0]["notebook"])
     answers.prepare()
     collect_garbage_rarely()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that they share
