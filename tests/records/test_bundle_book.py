@@ -163,23 +163,37 @@ def change_one_page(root, folder):
     assert read_pages(html) == pages
 
 
-def change_prose_during_execution(root, folder):
-    """Let a page that was copied before the notebooks were executed be written again."""
-    method, copy = (
+def change_prose_and_code_during_execution(root, folder):
+    """Change a page and a docstring after Jupyter Book loaded them, while a notebook waits."""
+    html = root / "_build" / "html" / "book"
+    copy = root / "_build" / "source.new" / "book" / "method.md"
+    method, module, notebook = before = (
         root / "book" / "method.md",
-        root / "_build" / "source.new" / "book" / "method.md",
+        root / "greencv_core" / "analysis" / "result.py",
+        root / "notebooks" / "rq2_environment.ipynb",
     )
-    told = method.read_text()
-    (root / "notebooks" / "rq2_environment.ipynb").touch()
+    texts = [path.read_text() for path in before]
+    slow = nbformat.read(notebook, as_version=4)
+    slow.cells.append(nbformat.v4.new_code_cell("import time; time.sleep(15)"))
+    nbformat.write(slow, notebook)
+    shutil.rmtree(root / "_build")  # for the whole reference to be made
     started = start_build(root, folder)
     while not copy.is_file():
         assert started.poll() is None
         time.sleep(0.01)
-    method.write_text(f"{told}\nJust written.\n")
-    assert started.wait() == 0
+    method.write_text(f"{texts[0]}\nJust written.\n")
+    time.sleep(10)
+    docstring = "Return the result of an analysis, or why"
+    assert texts[1].count(docstring) == 1
+    module.write_text(texts[1].replace(docstring, "Just renamed: the result, or why"))
+    _, errors = started.communicate()
+    assert started.returncode == 0, errors
+    assert "Just renamed" in (html / "api" / "analysis.html").read_text()
+    for path, text in zip(before[1:], texts[1:], strict=True):
+        path.write_text(text)
     build_from_bundle(root, folder)
-    assert "Just written." in (root / "_build" / "html" / "book" / "method.html").read_text()
-    method.write_text(told)
+    assert "Just written." in (html / "method.html").read_text()
+    method.write_text(texts[0])
     build_from_bundle(root, folder)
 
 
@@ -231,7 +245,7 @@ def test_the_book_is_built_from_a_bundle_once_and_then_only_what_changed(
     assert "executing 1 of 2 notebooks: rq2_environment" in printed
 
     change_one_page(root, tmp_path)
-    change_prose_during_execution(root, tmp_path)
+    change_prose_and_code_during_execution(root, tmp_path)
 
     # A user's own settings and files change nothing in it.
     pages = read_pages(html)

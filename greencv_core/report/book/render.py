@@ -19,7 +19,7 @@ from greencv_core.records.store import Store
 from greencv_core.report.book.contents import BESIDE, SETTINGS
 from greencv_core.report.book.links import repository_url
 from greencv_core.study.schema import Study
-from greencv_core.utils.digest import digest, file_parts
+from greencv_core.utils.digest import code_parts, digest, file_parts
 from greencv_core.utils.errors import GreencvError
 from greencv_core.utils.interpreters import child_environment
 from greencv_core.utils.paths import git_commit
@@ -68,6 +68,7 @@ class Rendering:
         versions = [metadata.version(package) for package in _PACKAGES]
         self._frame = digest([*versions, *file_parts([*settings, *shared])])
         self._jupyter_book: subprocess.Popen[str] | None = None
+        self._code = ""
         self._run_pages: list[str] = []
 
     def __enter__(self) -> Rendering:
@@ -80,11 +81,7 @@ class Rendering:
 
     def begin(self) -> None:
         """Let Jupyter Book load; write the sources that need no executed notebook."""
-        self._jupyter_book = subprocess.Popen(
-            [sys.executable, *RENDERER, str(self._root)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            encoding="utf-8", errors="replace", env=child_environment(PYTHONUTF8="1"),
-        )  # fmt: skip
+        self._load()
         from greencv_core.report.book.sources import write_fixed
 
         shutil.rmtree(self._fresh, ignore_errors=True)
@@ -128,7 +125,19 @@ class Rendering:
         stamp.write_text(f"{key} {self._frame}")
         return index
 
+    def _load(self) -> None:
+        self._code = digest(code_parts(self._root / "greencv_core"))
+        self._jupyter_book = subprocess.Popen(
+            [sys.executable, *RENDERER, str(self._root)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            encoding="utf-8", errors="replace", env=child_environment(PYTHONUTF8="1"),
+        )  # fmt: skip
+
     def _render(self) -> None:
+        if digest(code_parts(self._root / "greencv_core")) != self._code:
+            # The API reference would be of the old code, and Sphinx would take it for current.
+            self.__exit__()
+            self._load()
         assert self._jupyter_book is not None
         arguments = [
             "build", str(self._source), "--path-output", str(self._root), "--warningiserror",
