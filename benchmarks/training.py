@@ -9,6 +9,7 @@ metered   ours in an ``EnergyMeter`` as a run of a study is: a window, a phase f
 plain     a training script's loop on tensors in memory, shuffled in each epoch;
 recipe    that loop with the input of torchvision's reference classification recipe: ImageFolder,
           transforms v2 and a DataLoader with two processes, on PNG files of the same images;
+timm      that loop with the loader of timm's training script, on the same files;
 streamed  ours on the same files, not held in memory, with two processes;
 limit     forward, backward and step on one batch again and again: no loop can be faster.
 
@@ -21,9 +22,9 @@ median's, of 95 %. Where a GPU is metered, a last round, which is not timed, giv
 joule of its energy, each contender in a window of its own; for metered its own rounds do.
 
 Where there is a GPU, only it is measured unless ``--devices`` says otherwise: resnet50 in bf16
-thoroughly, as the project states limits for it, the others in few rounds of short epochs; recipe
-and streamed, which read files, are left out unless ``--contenders`` names them. That takes about
-two and a half minutes. A CPU takes about twelve, of two cores that have nothing else to do; on a
+thoroughly, as the project states limits for it, the others in few rounds of short epochs; those
+that read files are left out unless ``--contenders`` names them. That takes about two and a half
+minutes. A CPU takes about thirteen, of two cores that have nothing else to do; on a
 busy machine torch's threads spin while they wait for each other, it takes many times as long, and
 the figures say little: see the load average. The last line is JSON.
 """

@@ -28,8 +28,8 @@ VALIDATED = 10  # images that ours validates on after each epoch, which is not t
 WORKERS = 2
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 OURS, METERED, PLAIN, LIMIT = "ours", "metered", "plain", "limit"
-RECIPE, STREAMED = "recipe", "streamed"
-FROM_FILES = (RECIPE, STREAMED)
+RECIPE, TIMM, STREAMED = "recipe", "timm", "streamed"
+FROM_FILES = (RECIPE, TIMM, STREAMED)
 CONTENDERS = (OURS, METERED, PLAIN, *FROM_FILES, LIMIT)
 TIMED = "timed"  # the name of the phase that is timed
 
@@ -84,11 +84,13 @@ def ready(setting, images, folder, stack):
     if set(FROM_FILES) & set(setting.contenders):
         write_files(spec, folder)
         files = spec.model_copy(update={"name": f"{registry.FOLDER}{folder}"})
-        with mock.patch.object(registry, "SHARE_OF_MEMORY", 0.0):
+        timms = timms_loader(folder, setting)
+        with mock.patch.object(registry, "available_memory_bytes", return_value=0.0):
             streamed = loaded(files, setting, stack)
         assert not streamed.resident
         contenders[STREAMED] = ByGreencv(streamed, setting)
         contenders[RECIPE] = ByScript(recipe(folder, images, setting), setting, images)
+        contenders[TIMM] = ByScript(lambda: timms, setting, images)
     return contenders
 
 
@@ -214,6 +216,18 @@ def recipe(folder, images, setting):
             )
 
     return batches
+
+
+def timms_loader(folder, setting):
+    """Return the loader of timm's training script, less its augmentation."""
+    import timm.data
+
+    return timm.data.create_loader(
+        timm.data.create_dataset("", root=str(folder)),
+        input_size=(3, setting.side, setting.side), batch_size=setting.batch, is_training=True,
+        no_aug=True, num_workers=WORKERS, device=setting.device,
+        pin_memory=setting.device.type == "cuda",
+    )  # fmt: skip
 
 
 class Clock:

@@ -10,7 +10,7 @@ from rich.console import Console
 from scipy.stats import quantile_test
 
 from benchmarks.output import new_table
-from benchmarks.training_loops import LIMIT, METERED, OURS, PLAIN, RECIPE, STREAMED
+from benchmarks.training_loops import LIMIT, METERED, OURS, PLAIN, RECIPE, STREAMED, TIMM
 from greencv_core.machine import environment, hardware
 from greencv_core.metering import ComponentReading
 
@@ -73,8 +73,10 @@ def show(setting, found, machine):
     for name, measured in found.items():
         if ratios := measured.ratios(METERED, OURS):
             console.print(f"{name}, metered / ours: {with_interval(ratios)}.")
-        if ratios := measured.ratios(STREAMED, RECIPE):
-            console.print(f"{name}, streamed / recipe, both from files: {median(ratios):.3f}.")
+        for other in (RECIPE, TIMM):
+            if ratios := measured.ratios(STREAMED, other):
+                both = f"{name}, streamed / {other}, both from files"
+                console.print(f"{both}: {median(ratios):.3f}.")
     console.print()
 
 
@@ -115,6 +117,7 @@ def summary(tables, load, machine):
         "vs_limit_range": spans(OURS, LIMIT),
         "vs_recipe_range": spans(OURS, RECIPE),
         "streamed_vs_recipe": ratio(STREAMED, RECIPE),
+        "streamed_vs_timm": ratio(STREAMED, TIMM),
         "images_per_s": of_all(lambda m: {c: median(m.images_per_s(c)) for c in m.seconds}),
         "images_per_j": of_all(lambda m: {c: m.images_per_j(c) for c in m.gpu_energy}),
         "rounds": of_all(lambda m: len(m.seconds[OURS])),
