@@ -84,13 +84,14 @@ def ready(setting, images, folder, stack):
     if set(FROM_FILES) & set(setting.contenders):
         write_files(spec, folder)
         files = spec.model_copy(update={"name": f"{registry.FOLDER}{folder}"})
-        timms = timms_loader(folder, setting)
         with mock.patch.object(registry, "available_memory_bytes", return_value=0.0):
             streamed = loaded(files, setting, stack)
         assert not streamed.resident
         contenders[STREAMED] = ByGreencv(streamed, setting)
         contenders[RECIPE] = ByScript(recipe(folder, images, setting), setting, images)
-        contenders[TIMM] = ByScript(lambda: timms, setting, images)
+        if TIMM in setting.contenders:  # it may not be installed
+            timms = timms_loader(folder, setting)
+            contenders[TIMM] = ByScript(lambda: timms, setting, images)
     return contenders
 
 

@@ -75,8 +75,7 @@ def show(setting, found, machine):
             console.print(f"{name}, metered / ours: {with_interval(ratios)}.")
         for other in (RECIPE, TIMM):
             if ratios := measured.ratios(STREAMED, other):
-                both = f"{name}, streamed / {other}, both from files"
-                console.print(f"{both}: {median(ratios):.3f}.")
+                console.print(f"{name}, streamed / {other}, both from files: {median(ratios):.3f}.")
     console.print()
 
 

@@ -125,7 +125,8 @@ def _add_run_pages(app: Sphinx) -> Iterator[_ExtraPage]:
     yield from changed[:1]  # Sphinx makes it, and the contents that the others share
     tasks = ParallelTasks(app.parallel) if app.parallel > 1 else SerialTasks()
     for start in range(1, app.parallel + 1):
-        tasks.add_task(partial(_make_pages, app), changed[start :: app.parallel])
+        if share := changed[start :: app.parallel]:
+            tasks.add_task(partial(_make_pages, app), share)
     tasks.join()
     built = json.dumps({"links": links, "pages": pages})
     _file_of_last_build(app).write_text(built, encoding="utf-8")

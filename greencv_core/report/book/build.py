@@ -27,7 +27,7 @@ from greencv_core.records.backends.bundle import shipped_bundles
 from greencv_core.records.record import RunRecord
 from greencv_core.records.source import load_study
 from greencv_core.records.store import Store
-from greencv_core.report.book.contents import listed_pages
+from greencv_core.report.book.contents import EXECUTED, listed_pages
 from greencv_core.report.book.execute import Job, execute_notebooks, made_by
 from greencv_core.report.book.render import Rendering
 from greencv_core.study.schema import Study
@@ -98,7 +98,7 @@ def build_book(
     code, runs = _code_key(root), _runs_key(parameters, loaded, store, records)
     executed, outdated, commit = [], [], git_commit(root)
     for notebook in _notebooks(root):
-        copy = root / "book" / "notebooks" / notebook.name
+        copy = root / "book" / EXECUTED / notebook.name
         key = _notebook_key(notebook, code, runs, published)
         executed.append(copy)
         if made_by(copy).get("key") != key:

@@ -10,6 +10,8 @@ import yaml
 
 SETTINGS = ("_config.yml", "_toc.yml", "CITATION.cff")
 """Files of the project's folder that Sphinx reads."""
+EXECUTED = "notebooks"
+"""Folder of the book with the executed notebooks, and among the sources with their pages."""
 BESIDE = "beside"
 """Folder among the sources that the settings have copied into the HTML unchanged."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
-from greencv_core.report.book.contents import BESIDE, SETTINGS
+from greencv_core.report.book.contents import BESIDE, EXECUTED, SETTINGS
 from greencv_core.report.book.links import repository_url
 from greencv_core.study.schema import Study
 from greencv_core.utils.digest import code_parts, digest, file_parts
@@ -25,8 +25,6 @@ from greencv_core.utils.interpreters import child_environment
 from greencv_core.utils.paths import git_commit
 
 RENDERER = ("-m", "greencv_core.report.book.renderer")
-_EXECUTED = "notebooks"
-"""Folder of the book with the executed notebooks."""
 _ON_EACH_PAGE = ("_extensions", "_static")
 """Folders of the book that decide about each page."""
 _PACKAGES = ("jupyter-book", "myst-nb", "sphinx", "sphinx-book-theme", "pydata-sphinx-theme")
@@ -61,7 +59,7 @@ class Rendering:
         self._source, self._fresh = (root / "_build" / name for name in ("source", "source.new"))
         self._address, self._commit = repository_url(root), git_commit(root)
         settings = [root / name for name in SETTINGS]
-        prose = [path for path in _files(root / "book") if _part(root, path) != _EXECUTED]
+        prose = [path for path in _files(root / "book") if _part(root, path) != EXECUTED]
         # Both digests are of what is copied later: of a change in between, the next time knows.
         self._fixed = digest([str(self._address), self._commit, *file_parts([*settings, *prose])])
         shared = [path for path in prose if _part(root, path) in _ON_EACH_PAGE]
@@ -75,9 +73,7 @@ class Rendering:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._jupyter_book is not None:
-            self._jupyter_book.kill()
-            self._jupyter_book.communicate()
+        self._unload()
 
     def begin(self) -> None:
         """Let Jupyter Book load; write the sources that need no executed notebook."""
@@ -133,10 +129,15 @@ class Rendering:
             encoding="utf-8", errors="replace", env=child_environment(PYTHONUTF8="1"),
         )  # fmt: skip
 
+    def _unload(self) -> None:
+        if self._jupyter_book is not None:
+            self._jupyter_book.kill()
+            self._jupyter_book.communicate()
+
     def _render(self) -> None:
         if digest(code_parts(self._root / "greencv_core")) != self._code:
             # The API reference would be of the old code, and Sphinx would take it for current.
-            self.__exit__()
+            self._unload()
             self._load()
         assert self._jupyter_book is not None
         arguments = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from greencv_core.records.record import RunRecord
 from greencv_core.records.store import Store
-from greencv_core.report.book.contents import BESIDE, SETTINGS
+from greencv_core.report.book.contents import BESIDE, EXECUTED, SETTINGS
 from greencv_core.report.book.execute import made_by
 from greencv_core.report.book.links import launch_links
 from greencv_core.report.book.number_exhibits import write_pages
@@ -34,7 +34,7 @@ def write_fixed(
     Sphinx walks through its whole source folder, and the project's contains large ones: the
     sources are copied to ``folder``.
     """
-    shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns("notebooks"))
+    shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns(EXECUTED))
     for name in SETTINGS:
         shutil.copy(root / name, folder)
     files = folder / BESIDE
@@ -57,7 +57,7 @@ def write_executed(
     made_at = {path: made_by(path).get("commit", "unknown") for path in executed if address}
     links = {path.stem: launch_links(address, at, path.name) for path, at in made_at.items()}
     offer_notebooks(root / "notebooks", executed, files / "notebooks")
-    pages = folder / "book" / "notebooks"
+    pages = folder / "book" / EXECUTED
     pages.mkdir()
     run_links = write_pages(executed, pages, files, links, run_pages)
     write_run_sets(folder / "book" / "_static", run_links, run_pages)
