@@ -98,7 +98,7 @@ class Peak:
                 except psutil.NoSuchProcess:
                     continue
             self.most = max(self.most, total)
-            if self.ended.wait(0.1):
+            if self.ended.wait(0.25):
                 return
 
     def end(self):

@@ -8,7 +8,7 @@ from os.path import basename
 
 from greencv_core.records.backends.base import Stamp
 from greencv_core.records.record import RunRecord
-from greencv_core.records.store import Damaged, RecordFile, Store
+from greencv_core.records.store import Damaged, RecordFile, RowFile, Store
 
 SNAPSHOT_BYTES = 256 << 20
 """Limit for the files whose records a snapshot keeps in memory."""
@@ -58,6 +58,10 @@ class StoreSnapshot(Store):
                     self._known[run_id] = loaded
                     self._bytes_left -= listing[run_id].size
                 yield loaded
+
+    def load_rows(self, run_ids: Iterable[str]) -> Iterator[RowFile | Damaged]:
+        """Yield the files of some runs: their records are kept, too."""
+        return self.load_files(run_ids)
 
     def _forget(self, run_id: str) -> None:
         if self._known.pop(run_id, None) is not None and self._listing is not None:

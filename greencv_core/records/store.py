@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import basename
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
@@ -20,6 +21,7 @@ from greencv_core.records.backends.bundle import BundleFile
 from greencv_core.records.backends.folder import Folder
 from greencv_core.records.backends.object_store import ObjectStore
 from greencv_core.records.columns import RUNS_COLUMNS
+from greencv_core.records.exact import read_exact
 from greencv_core.records.record import SCHEMA_VERSION, RunRecord
 from greencv_core.records.tables import table_row
 from greencv_core.utils.errors import BadInputError, GreencvError
@@ -54,20 +56,29 @@ class Damaged:
 
 
 @dataclass(frozen=True)
-class RecordFile:
-    """A file of the store with a valid record."""
+class RowFile:
+    """A file of the store with a valid record, of which only the row is kept."""
 
     where: str
     """Path or URL."""
-    content: bytes
-    record: RunRecord
     row: dict[str, Any]
     """Row of the runs table."""
+
+
+@dataclass(frozen=True)
+class RecordFile(RowFile):
+    """A file of the store with a valid record."""
+
+    content: bytes
+    record: RunRecord
 
     @cached_property
     def canonical(self) -> str:
         """Content of the file, independent of the order of its keys."""
         return json.dumps(json.loads(self.content), sort_keys=True)
+
+
+File = TypeVar("File", bound=RowFile)
 
 
 class Store:
@@ -133,7 +144,7 @@ class Store:
         A store with records of a newer greencv raises :class:`BadInputError`, too.
         """
         self._writable.prepare()
-        damaged = [entry for entry in self.records() if isinstance(entry, Damaged)]
+        damaged = [file for file in self.load_rows(self.run_ids()) if isinstance(file, Damaged)]
         newer = [entry.newer for entry in damaged if entry.newer is not None]
         if newer:
             were = "record was" if len(newer) == 1 else "records were"
@@ -218,17 +229,37 @@ class Store:
 
     def load_files(self, run_ids: Iterable[str]) -> Iterator[RecordFile | Damaged]:
         """Yield the files of some runs with their records; missing ones are left out."""
+        return self._load(run_ids, parse_file)
+
+    def load_rows(self, run_ids: Iterable[str]) -> Iterator[RowFile | Damaged]:
+        """Yield the rows of some runs in less than half the time; missing ones are left out."""
+        return self._load(run_ids, parse_row)
+
+    def _load(
+        self, run_ids: Iterable[str], parse: Callable[[str, bytes], File | Damaged]
+    ) -> Iterator[File | Damaged]:
         for name, content in self._backend.read_all(f"{run_id}.json" for run_id in run_ids):
             where = self._backend.where_of(name)
             if isinstance(content, UnreadableError):
                 yield Damaged(where, safe_line(f"cannot be read: {content}"), unreadable=True)
             elif content is not None:
-                yield parse_file(where, content)
+                yield parse(where, content)
 
 
 def quality(record: RunRecord) -> tuple[int, bool]:
     """Return a rank by which records of the same run are compared; higher is better."""
     return ("failed", "stopped", "finished").index(record.status), record.complete
+
+
+def parse_row(where: str, content: bytes) -> RowFile | Damaged:
+    """Return a file with its row as :func:`parse_file` does, in less than half the time."""
+    record = read_exact(content)
+    if record is not None and basename(where) == f"{record.run_id}.json" and not _defect(record):
+        with contextlib.suppress(ArithmeticError, RecursionError):
+            row = table_row(record)
+            if _defect_of_row(row) is None:
+                return RowFile(where, row)
+    return parse_file(where, content)
 
 
 def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
@@ -258,7 +289,7 @@ def parse_file(where: str, content: bytes) -> RecordFile | Damaged:
         defect = f"contains the record of run {record.run_id}"
     if defect is not None:
         return Damaged(where, safe_line(defect))
-    return RecordFile(where, content, record, row)
+    return RecordFile(where, row, content, record)
 
 
 def _parse_json(content: bytes) -> Any:
@@ -295,12 +326,12 @@ def _defect(record: RunRecord) -> str | None:
 
 def _defect_of_row(row: dict[str, Any]) -> str | None:
     for name, value in row.items():
-        if value is None:
-            continue
-        if type(value) is not _TYPES[name]:
+        kind = type(value)
+        if kind is _TYPES[name]:
+            if kind is int and abs(value) >= 2**63:  # the limit of the tables and their files
+                return f"{name}: too large a number"
+        elif value is not None:
             return f"{name}: not of type {RUNS_COLUMNS[name].kind}"
-        if type(value) is int and abs(value) >= 2**63:  # the limit of the tables and their files
-            return f"{name}: too large a number"
     return None
 
 

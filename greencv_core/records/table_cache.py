@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from greencv_core.records import columns, record, store, tables
+from greencv_core.records import columns, exact, record, store, tables
 from greencv_core.records.backends import is_url
 from greencv_core.records.backends.base import Stamp
 from greencv_core.records.backends.folder import Folder
@@ -126,7 +126,8 @@ def _cache_file(source: Store) -> Path:
 @functools.cache
 def _code_digest() -> str:
     """Hash the code that decides what a row is: development versions differ, too."""
-    files = (__file__, columns.__file__, record.__file__, store.__file__, tables.__file__)
+    modules = (columns, exact, record, store, tables)
+    files = (__file__, *(module.__file__ for module in modules))
     return hashlib.sha256(b"".join(Path(str(file)).read_bytes() for file in files)).hexdigest()
 
 
@@ -171,7 +172,7 @@ def _read(source: Store, run_ids: Sequence[str], stamps: dict[str, Stamp]) -> It
 def _read_chunk(source: Store, stamps: dict[str, str]) -> pa.Table:
     """Return one row per file; files that were removed in the meantime have none."""
     rows: list[dict[str, Any]] = []
-    for loaded in source.load_files(stamps):
+    for loaded in source.load_rows(stamps):
         file = os.path.basename(loaded.where).removesuffix(".json")
         if isinstance(loaded, Damaged):
             # An unreadable file may become readable without a change.

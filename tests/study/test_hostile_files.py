@@ -14,7 +14,7 @@ from greencv_core.datasets import check_dataset
 from greencv_core.machine.environment import missing_environments, resolve
 from greencv_core.machine.hardware import Machine
 from greencv_core.records.source import load_study
-from greencv_core.records.store import Damaged, RecordFile, parse_file
+from greencv_core.records.store import Damaged, RecordFile, RowFile, parse_file, parse_row
 from greencv_core.records.tables import epochs_table, phases_table, runs_table
 from greencv_core.study.loading import (
     LARGEST_FILE_BYTES,
@@ -242,7 +242,11 @@ def test_any_record_is_read_or_refused(smoke_store, tmp_path):
     store.mkdir()
 
     @FUZZING
-    @given(broken(texts) | mutated(records).map(lambda c: json.dumps(c).encode()))
+    @given(
+        broken(texts)
+        | mutated(records).map(lambda c: json.dumps(c).encode())
+        | mutated(records).map(lambda c: json.dumps(c, separators=(",", ":")).encode())
+    )
     def check(content):
         name = f"{len(list(store.iterdir())):016x}"
         match = re.search(rb'"run_id":\s*"([0-9a-f]{16})"', content)
@@ -250,16 +254,20 @@ def test_any_record_is_read_or_refused(smoke_store, tmp_path):
         (store / f"{name}.json").write_bytes(content)
         parsed = parse_file(f"runs/{name}.json", content)
         outcomes.add(type(parsed))
+        row = parse_row(f"runs/{name}.json", content)
         if isinstance(parsed, Damaged):
+            assert row == parsed
             assert parsed.reason.isprintable()
             assert 0 < len(parsed.reason) <= 700
         else:
+            assert repr(row.row) == repr(parsed.row)
+            outcomes.add(type(row))
             assert len(runs_table([parsed.record])) == 1
             epochs_table([parsed.record])
             phases_table(parsed.record)
 
     check()
-    assert outcomes == {RecordFile, Damaged}
+    assert outcomes == {RowFile, RecordFile, Damaged}
     done = greencv_here("runs", "list", "--store", store)
     assert done.returncode == 0
     assert all(line.startswith("left out: ") for line in done.stderr.splitlines())
