@@ -1,9 +1,9 @@
 """Fast reading of records that are exactly as this greencv writes them.
 
 pydantic takes three times as long, but it also reads records of earlier versions and says what is
-wrong with a file. So the types here are made from its models, and read a file only if writing the
-record again gives the same bytes: a key that occurs twice, an unknown or missing field and a value
-of a type that pydantic would convert all make a difference.
+wrong with a file. The types here are made from its models. A file is read here only if writing its
+record again gives the same bytes. So nothing is converted or ignored: no value of another type, no
+key that occurs twice, no unknown or missing field.
 """
 
 from __future__ import annotations
